@@ -1,0 +1,114 @@
+"""The ``mmpref`` program: a table of contents of its commands, and the one place that catches errors."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from mmpref import __version__
+from mmpref.errors import MmprefError
+
+COMMANDS = {
+    "build-dataset": ("mmpref.cli.build_dataset", "Make a preference dataset."),
+    "train": ("mmpref.cli.train", "Train a LoRA adapter on preference data."),
+    "evaluate": ("mmpref.cli.evaluate", "Run benchmarks on a model, with and without an adapter."),
+    "publish": ("mmpref.cli.publish", "Publish a finished run on the Hugging Face Hub."),
+    "inspect": ("mmpref.cli.inspect", "Check and show a preference dataset."),
+    "compare": ("mmpref.cli.compare", "Set evaluation runs side by side."),
+    "reproduce": ("mmpref.cli.reproduce", "Run a recipe end to end and write one report."),
+    "list": ("mmpref.cli.list", "Name what exists: methods, datasets, benchmarks, recipes, families."),
+}
+
+
+class _Contents(click.Group):
+    """Loads a command's module when it is asked for, so that help stays fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=_Contents, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="mmpref")
+def program() -> None:
+    """Preference data, alignment and evaluation for vision-language models.
+
+    Every command without options runs on the testbed: a small world of drawn scenes and a small real
+    vision-language model that ship with the package. Name your own with --model and --source.
+
+    \b
+    Examples:
+      mmpref reproduce testbed
+      mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/my-sft-set
+      mmpref train --model llava-hf/llava-v1.6-vicuna-7b-hf --dataset me/bdhs-5k
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program and exit: 0 done, 1 failed, 2 wrong usage, 130 interrupted (what was done is kept)."""
+    _quiet_libraries()
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result: Any = program.main(arguments, prog_name="mmpref", standalone_mode=False)
+        code = result if isinstance(result, int) else 0
+    except click.exceptions.Abort:
+        code = _fail("Interrupted. Finished work is kept: the same command goes on from there.", 130)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except KeyboardInterrupt:
+        code = _fail("Interrupted. Finished work is kept: the same command goes on from there.", 130)
+    except MmprefError as error:
+        code = _fail(str(error), error.exit_code)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        what = " ".join(str(error).split())
+        code = _fail(f"{type(error).__name__}: {what} This is not an error that mmpref knows: "
+                     "set MMPREF_DEBUG=1 for the traceback.", 1)  # fmt: skip
+    sys.exit(code)
+
+
+def _fail(message: str, code: int) -> int:
+    if os.environ.get("MMPREF_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    click.echo(f"Error: {' '.join(message.split())}", err=True)
+    return code
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _quiet_libraries() -> None:
+    """Talk goes to stderr through one logger; libraries' own bars and warnings stay out of the way."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    talk = logging.getLogger("mmpref")
+    if not talk.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        talk.addHandler(handler)
+        talk.setLevel(logging.INFO)
+        talk.propagate = False

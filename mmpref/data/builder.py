@@ -1,0 +1,57 @@
+"""The seam of dataset builders: examples in, pairs and skips out, one closed block at a time.
+
+A builder is one file in `mmpref/data/builders` (or in a plugin's package under the entry-point group
+``mmpref.builders``) with a module-level ``BUILDER``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmpref.registry import Registry
+from mmpref.types import Example, ModelRef, Pair, Skip
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+
+class BlockWorker(Protocol):
+    """Turns one block of consecutive examples into pairs. A block is the unit of determinism and of restart:
+    the same block gives the same result whatever was done before it in the process."""
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        """One `Pair` or `Skip` for every example, in order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a builder may use. Models load on first use, so that a finished run needs none.
+
+    Args:
+        policy: loads the run's model (cached by the caller).
+        model: which model that is.
+        seed: the run's seed; draw from (seed, example id, ...) only.
+    """
+
+    policy: Callable[[], Policy]
+    model: ModelRef
+    seed: int
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A method of making preference data.
+
+    Args:
+        config: frozen dataclass of the method's settings, with defaults; the recipe's ``builder:`` block.
+        worker: makes the block worker from a context and a config instance.
+    """
+
+    config: type[Any]
+    worker: Callable[[Context, Any], BlockWorker]
+
+
+BUILDERS: Registry[Builder] = Registry("dataset method", "mmpref.builders", "BUILDER")

@@ -1,0 +1,48 @@
+"""The error tree. A message says what happened and where; a hint says what to do about it."""
+
+from __future__ import annotations
+
+
+class MmprefError(Exception):
+    """An error that a user can act on; the command line prints it as one ``Error:`` line and exits 1.
+
+    Args:
+        message: what happened, and where (file, row, column).
+        hint: what to do about it; printed after the message.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class UsageError(MmprefError):
+    """The command was called wrongly: unknown name, unknown option, options that contradict each other."""
+
+    exit_code = 2
+
+
+class InputError(MmprefError):
+    """A file, row, column or image that the user gave cannot be used."""
+
+
+class ImageError(InputError):
+    """One image cannot be used: corrupt, truncated, empty, too large, missing, or outside its root."""
+
+
+class ModelError(MmprefError):
+    """A model cannot be loaded or is of a kind that mmpref does not support."""
+
+
+class RunError(MmprefError):
+    """A run directory cannot be used: another recipe's, locked by another process, or damaged."""
+
+
+class HubError(MmprefError):
+    """The Hub refused, failed, or could not be reached."""

@@ -1,0 +1,154 @@
+"""Recipes: YAML <-> frozen dataclasses, named recipes, overrides, and the hash that identifies a resolved recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from mmpref.errors import InputError, UsageError
+from mmpref.registry import package_files, suggest
+
+R = TypeVar("R")
+GROUP = "mmpref.recipes"
+
+
+def names() -> list[str]:
+    """Every recipe that an installed package offers."""
+    return sorted(package_files(GROUP, ".yaml"))
+
+
+def load(name_or_path: str) -> dict[str, Any]:
+    """Read a named recipe or a YAML file: one mapping a command, each of that command's keys to values.
+
+    Raises:
+        UsageError: no recipe of that name and no such file.
+        InputError: not YAML, or not a mapping.
+    """
+    known = package_files(GROUP, ".yaml")
+    path = known.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a mapping from commands to settings.")
+    return content
+
+
+def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn ``["trainer.learning_rate=5e-6"]`` into ``{"trainer": {"learning_rate": 5e-6}}``; values are YAML.
+
+    Raises:
+        UsageError: an assignment without ``=`` or with an empty key.
+    """
+    nested: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UsageError(f"--set {assignment!r} is not of the form KEY=VALUE.", "Example: --set trainer.seed=1")
+        target = nested
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
+        target[last] = _scalar(text)
+    return nested
+
+
+def _scalar(text: str) -> Any:
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str):
+        try:
+            return float(value)  # YAML 1.1 reads 5e-6 (without a dot) as text.
+        except ValueError:
+            return value
+    return value
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win; mappings are merged key by key. Inputs are left as they are."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = merged.get(key)
+            merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
+    """Make a (nested) frozen dataclass of plain values, checking names and types.
+
+    Raises:
+        UsageError: an unknown key, a missing one, or a value of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise UsageError(f"{where} has no setting {key!r}.", suggest(str(key), list(fields)))
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise UsageError(f"{where} lacks the setting {name!r}.")
+    return cls(**{key: _coerce(value, hints[key], f"{where}.{key}") for key, value in values.items()})
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = [argument for argument in arguments if argument is not type(None)]
+        for argument in inner:
+            try:
+                return _coerce(value, argument, where)
+            except UsageError:
+                if argument is inner[-1]:
+                    raise
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise UsageError(f"{where} is {value!r}; it must be one of {', '.join(map(str, arguments))}.")
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, Mapping):
+            return build(hint, value, where)
+        if isinstance(value, hint):
+            return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    expected = getattr(hint, "__name__", str(hint))
+    raise UsageError(f"{where} is {value!r}; it must be of type {expected}.")
+
+
+def as_plain(recipe: Any) -> dict[str, Any]:
+    """A recipe dataclass as JSON-ready values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return plain
+
+
+def fingerprint(recipe: Any) -> str:
+    """SHA-256 (hex) of a resolved recipe, independent of key order."""
+    text = json.dumps(as_plain(recipe), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,105 @@
+"""Names that users can type, found lazily: one registry a kind, one module an entry.
+
+A package named by an entry point of the group ``mmpref.<kind>`` contributes one entry for each of its public
+modules: the file name is the entry's name (``_`` becomes ``-``) and one attribute of the module is its value.
+mmpref's own entries are registered in its pyproject.toml exactly as a plugin's would be in its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Generic, TypeVar, cast
+
+from mmpref.errors import UsageError
+
+T = TypeVar("T")
+
+
+def suggest(name: str, known: Sequence[str]) -> str:
+    """A 'did you mean' sentence, or the list of what there is."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(known))}."
+
+
+@dataclass(frozen=True)
+class Registry(Generic[T]):
+    """One kind of thing that users name.
+
+    Args:
+        kind: the singular noun for messages, such as ``benchmark``.
+        group: the entry-point group, such as ``mmpref.benchmarks``.
+        attribute: what each module calls its entry, such as ``BENCHMARK``.
+    """
+
+    kind: str
+    group: str
+    attribute: str
+
+    @cached_property
+    def _modules(self) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for point in entry_points(group=self.group):
+            spec = importlib.util.find_spec(point.value)
+            for info in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
+                if not info.name.startswith("_"):
+                    found[info.name.replace("_", "-")] = f"{point.value}.{info.name}"
+        return dict(sorted(found.items()))
+
+    def names(self) -> list[str]:
+        return list(self._modules)
+
+    def get(self, name: str) -> T:
+        """The entry of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
+        if name not in self._modules:
+            raise UsageError(f"There is no {self.kind} {name!r}.", suggest(name, self.names()))
+        return cast(T, getattr(importlib.import_module(self._modules[name]), self.attribute))
+
+    def summary(self, name: str) -> str:
+        """First line of the entry's module docstring."""
+        doc = importlib.import_module(self._modules[name]).__doc__ or ""
+        return doc.strip().splitlines()[0] if doc.strip() else ""
+
+
+def package_files(group: str, suffix: str) -> dict[str, Path]:
+    """Data files (by stem) of every package that an entry point of the group names, such as ``*.yaml`` recipes."""
+    found: dict[str, Path] = {}
+    for point in entry_points(group=group):
+        spec = importlib.util.find_spec(point.value)
+        for location in (spec.submodule_search_locations or []) if spec else []:
+            found.update({path.stem: path for path in sorted(Path(location).glob(f"*{suffix}"))})
+    return found
+
+
+def resolve_path(reference: str) -> str:
+    """Turn ``pkg:<package>/<path>`` into the path of that file or folder inside an installed package.
+
+    Anything else is returned as it is. This is how a pip-installed package can ship a model or a word list.
+
+    Raises:
+        UsageError: no such package, or no such path in it.
+    """
+    if not reference.startswith("pkg:"):
+        return reference
+    package, _, inner = reference.removeprefix("pkg:").partition("/")
+    try:
+        spec = importlib.util.find_spec(package)
+    except ModuleNotFoundError:
+        spec = None
+    for location in (spec.submodule_search_locations or []) if spec else []:
+        root = Path(location).resolve()
+        path = (root / inner).resolve()
+        if path.is_relative_to(root) and path.exists():
+            return str(path)
+    raise UsageError(f"{reference!r} names nothing in an installed package.", "Check the package and the path in it.")

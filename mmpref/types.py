@@ -1,0 +1,91 @@
+"""The nouns that travel between modules: message, image, example, pair, model reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation, as plain text; images stand apart and belong to the first user turn."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """One encoded image as its source had it. Decode it with `mmpref.images.decode`."""
+
+    content: bytes
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One supervised example: images, a prompt that ends in a user turn, and the reference answer."""
+
+    id: str
+    images: tuple[ImageData, ...]
+    prompt: tuple[Message, ...]
+    answer: str
+    source_id: str
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An example with a rejected answer, and how that answer came to be.
+
+    Args:
+        rejected: the answer to train away from.
+        method: name of the builder that wrote it.
+        similarity: cosine similarity of rejected and chosen under the run's embedder, or None where not measured.
+        iterations: tries that were needed, counted from 1.
+        seed: the run's seed.
+        rejected_policy: a second rejected answer, for averaged losses.
+    """
+
+    example: Example
+    rejected: str
+    method: str
+    similarity: float | None
+    iterations: int
+    seed: int
+    rejected_policy: str | None = None
+
+    @property
+    def chosen(self) -> str:
+        return self.example.answer
+
+
+@dataclass(frozen=True)
+class Skip:
+    """A row that was left out, and why; reasons are short, fixed strings so that they can be counted."""
+
+    id: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model is always a base at a revision, with or without an adapter at a revision."""
+
+    model: str
+    revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
+
+    def __str__(self) -> str:
+        base = f"{self.model}@{self.revision}" if self.revision else self.model
+        if self.adapter is None:
+            return base
+        adapter = f"{self.adapter}@{self.adapter_revision}" if self.adapter_revision else self.adapter
+        return f"{base} + {adapter}"
+
+
+def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
+    """Messages in the TRL conversational form: ``[{"role": ..., "content": ...}]``."""
+    return [{"role": message.role, "content": message.content} for message in messages]
