@@ -1,0 +1,1 @@
+"""A drawn world with known truth and the small vision-language model that was trained on it."""

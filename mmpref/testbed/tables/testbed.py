@@ -1,0 +1,49 @@
+"""The SFT set: captions and question answers about drawn scenes, in TRL's conversational form.
+
+One row::
+
+    {"images": [<png>], "prompt": [{"role": "user", "content": "Where is the ring?"}],
+     "completion": [{"role": "assistant", "content": "The ring is in the top left."}], "id": "train-00007"}
+
+``train`` comes from the biased world, ``dev`` and ``test`` from the unbiased one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mmpref.testbed.language import CAPTION_PROMPTS, caption, draw_question
+from mmpref.testbed.render import cell
+from mmpref.testbed.world import Scene, scene, stream
+
+SPLITS: tuple[str, ...] = ("train", "dev", "test")
+SIZES = {"train": 2400, "dev": 300, "test": 300}
+CAPTION_SHARE = 0.6
+SHORT_SHARE = 0.3
+KINDS = ("colour", "place", "exists", "exists")
+
+
+def rows(split: str) -> Iterator[dict]:
+    """Yield the rows of a split in order; the same rows on every call.
+
+    Raises:
+        KeyError: there is no such split.
+    """
+    for index in range(SIZES[split]):
+        truth = scene(split, index)
+        prompt, answer = turn(truth)
+        yield {
+            "images": [cell(truth)],
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [{"role": "assistant", "content": answer}],
+            "id": truth.id,
+        }
+
+
+def turn(truth: Scene) -> tuple[str, str]:
+    """Return the prompt and the true answer that the set holds for a scene."""
+    rng = stream(truth.split, truth.index, 2)
+    if rng.random() < CAPTION_SHARE:
+        return CAPTION_PROMPTS[0], caption(truth)
+    question = draw_question(truth, KINDS[rng.integers(len(KINDS))], rng)
+    return question.turn(short=rng.random() < SHORT_SHARE)

@@ -1,0 +1,139 @@
+"""The untrained parts: word-level tokenizer, chat template, processor, and a LlavaNext of half a million parameters."""
+
+from __future__ import annotations
+
+import re
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import (
+    CLIPVisionConfig,
+    GenerationConfig,
+    LlamaConfig,
+    LlavaNextConfig,
+    LlavaNextForConditionalGeneration,
+    LlavaNextProcessor,
+    PreTrainedTokenizerFast,
+)
+from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
+
+from mmpref.testbed.language import sentences
+from mmpref.testbed.render import SIDE
+
+BOS, EOS, PAD, UNK, IMAGE = "<s>", "</s>", "<pad>", "<unk>", "<image>"
+TILE, PATCH = 24, 8
+MAX_POSITIONS = 1024
+_OPENERS = ("USER", "ASSISTANT", "Please", "Describe", "Answer", "Is", "What", "Where", "A", "The", "Yes", "No")
+_EXTRA = ("yes", "There", "It", "it", "and", "with", "an", "of", "not", "image", "USER", "ASSISTANT")
+
+CHAT_TEMPLATE = """{{- bos_token -}}
+{%- for message in messages -%}
+  {%- if message['content'] is string -%}
+    {%- set text = message['content'] -%}
+  {%- else -%}
+    {%- set parts = namespace(text='') -%}
+    {%- for part in message['content'] -%}
+      {%- set piece = '<image>' if part['type'] == 'image' else part['text'] -%}
+      {%- set glue = '' if parts.text == '' or piece[0:1] in [' ', '\n'] else ' ' -%}
+      {%- set parts.text = parts.text + glue + piece -%}
+    {%- endfor -%}
+    {%- set text = parts.text -%}
+  {%- endif -%}
+  {%- if message['role'] == 'assistant' -%}
+    {{- ' ASSISTANT: ' -}}{%- generation -%}{{- text + eos_token -}}{%- endgeneration -%}
+  {%- elif message['role'] == 'system' -%}
+    {{- text + ' ' -}}
+  {%- else -%}
+    {{- 'USER: ' + text -}}
+  {%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- ' ASSISTANT:' -}}{%- endif -%}
+"""
+
+
+def word_tokenizer(extra: tuple[str, ...] = (), bos: bool = True) -> PreTrainedTokenizerFast:
+    """Build a word-level tokenizer of the world's words.
+
+    A word carries the space before it; marks of punctuation and line breaks stand alone. So decoding gives the
+    text back as it was written. Words that may open a line are also known without a space.
+    """
+    words = sorted({word for text in sentences() for word in re.findall(r"\w+", text)} | set(_EXTRA))
+    pieces = [".", ",", "?", ":", "\n", "▁", *("▁" + word for word in words), *sorted(_OPENERS)]
+    vocabulary = {token: number for number, token in enumerate([PAD, BOS, EOS, UNK, *extra, *pieces])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNK))
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"[.,?:\n]"), "isolated"),
+            pre_tokenizers.Metaspace(prepend_scheme="first", split=True),
+        ]
+    )
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNK,
+        **({"bos_token": BOS, "eos_token": EOS} if bos else {}),
+        extra_special_tokens={"image_token": IMAGE} if IMAGE in extra else {},
+        model_max_length=MAX_POSITIONS,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def processor() -> LlavaNextProcessor:
+    """Build the processor: 51 image tokens for a 48 x 48 scene (9 thumbnail, 36 tiles, 6 row ends)."""
+    square = {"height": TILE, "width": TILE}
+    images = LlavaNextImageProcessorPil(
+        size=square,
+        crop_size=square,
+        image_grid_pinpoints=[[SIDE, SIDE]],
+        image_mean=[0.5, 0.5, 0.5],
+        image_std=[0.5, 0.5, 0.5],
+    )
+    return LlavaNextProcessor(
+        image_processor=images,
+        tokenizer=word_tokenizer((IMAGE,)),
+        patch_size=PATCH,
+        vision_feature_select_strategy="default",
+        chat_template=CHAT_TEMPLATE,
+        num_additional_image_tokens=1,
+    )
+
+
+def model(tokenizer: PreTrainedTokenizerFast) -> LlavaNextForConditionalGeneration:
+    """Build the untrained model for a tokenizer; weights come from torch's global generator."""
+    ids = {
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    config = LlavaNextConfig(
+        vision_config=CLIPVisionConfig(
+            hidden_size=64,
+            intermediate_size=192,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            image_size=TILE,
+            patch_size=PATCH,
+            projection_dim=64,
+        ),
+        text_config=LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=96,
+            intermediate_size=288,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=MAX_POSITIONS,
+            tie_word_embeddings=True,
+            **ids,
+        ),
+        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
+        vision_feature_layer=-1,
+        vision_feature_select_strategy="default",
+        image_grid_pinpoints=[[SIDE, SIDE]],
+        image_seq_length=51,
+        tie_word_embeddings=True,
+    )
+    network = LlavaNextForConditionalGeneration(config)
+    network.generation_config = GenerationConfig(**ids)
+    return network

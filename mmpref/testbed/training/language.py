@@ -1,0 +1,186 @@
+"""Teaching the language model: captions and answers about scenes of the biased world, over the frozen tower.
+
+A scene's image is read once and followed by one caption turn and several question turns, each of which sees the image
+and itself only, at the positions it would have alone. In a share of the turns the image is hidden, wholly or in part: that
+gives the model a text prior, which is what speaks when image tokens are masked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
+
+from mmpref.testbed.language import CAPTION_PROMPTS, caption, draw_question
+from mmpref.testbed.training.tower import pixel_values
+from mmpref.testbed.world import Scene, scene
+
+_CHUNK = 100
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What a scene is followed by, and how often its image is hidden."""
+
+    questions: tuple[str, ...] = ("exists", "exists", "exists", "colour", "place", "is_colour")
+    short: float = 0.35
+    first_prompt: float = 0.7
+    caption_blind: float = 0.22
+    caption_partly: float = 0.08
+    question_blind: float = 0.10
+
+
+@torch.no_grad()
+def features(
+    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, scenes: list[Scene]
+) -> torch.Tensor:
+    """Return what the tower makes of scenes: float16 of shape (scenes, 5 crops, 9 patches, hidden)."""
+    parts = []
+    for first in range(0, len(scenes), _CHUNK):
+        pixels = pixel_values(processor, scenes[first : first + _CHUNK])
+        hidden = model.model.vision_tower(pixels.flatten(0, 1), output_hidden_states=True).hidden_states[-1][:, 1:]
+        parts.append(hidden.unflatten(0, pixels.shape[:2]).half())
+    return torch.cat(parts)
+
+
+def image_order(model: LlavaNextForConditionalGeneration, crops: int, patches: int) -> torch.Tensor:
+    """Return for each image token the number of the patch it shows, -1 for row ends, as the model itself packs them."""
+    numbers = torch.arange(crops * patches, dtype=torch.float32).reshape(1, crops, patches, 1)
+    packed, _ = model.model.pack_image_features(
+        list(numbers), torch.tensor([[48, 48]]), "default", image_newline=torch.tensor([-1.0])
+    )
+    return packed[0][:, 0].long()
+
+
+def turns(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tuple[str, str, float]]:
+    """Draw (prompt, answer, share of the image that is hidden) for a scene."""
+    prompt = CAPTION_PROMPTS[0 if rng.random() < mixture.first_prompt else 1]
+    luck = rng.random()
+    hidden = 1.0 if luck < mixture.caption_blind else 0.0
+    if mixture.caption_blind <= luck < mixture.caption_blind + mixture.caption_partly:
+        hidden = float(rng.uniform(0.3, 1.0))
+    drawn = [(prompt, caption(truth), hidden)]
+    for kind in mixture.questions:
+        text, answer = draw_question(truth, kind, rng).turn(short=rng.random() < mixture.short)
+        drawn.append((text, answer, 1.0 if rng.random() < mixture.question_blind else 0.0))
+    return drawn
+
+
+class Batcher:
+    """Turns scenes into (ids, labels, positions, mask) with the image's tokens up front."""
+
+    def __init__(self, processor: LlavaNextProcessor, image_tokens: int) -> None:
+        self.processor = processor
+        ids = self._ids("", "")
+        image_id = processor.image_token_id
+        self.prefix = ids[: ids.index(image_id)] + [image_id] * image_tokens
+        self.image = slice(ids.index(image_id), len(self.prefix))
+
+    def _ids(self, prompt: str, answer: str, glue: str = " ") -> list[int]:
+        content = f"<image>{glue}{prompt}" if prompt else "<image>"
+        turn = [{"role": "user", "content": content}]
+        if answer:
+            turn.append({"role": "assistant", "content": answer})
+        text = self.processor.apply_chat_template(turn, add_generation_prompt=not answer)
+        return self.processor.tokenizer(text, add_special_tokens=False)["input_ids"]
+
+    def branch(self, prompt: str, answer: str, glue: str) -> tuple[list[int], int]:
+        """Return what follows the image, and how many of its tokens come before the answer."""
+        start = self.image.start + 1
+        asked = self._ids(prompt, "", glue)[start:]
+        return self._ids(prompt, answer, glue)[start:], len(asked)
+
+    def __call__(
+        self, drawn: list[list[tuple[str, str, float]]], rng: np.random.Generator
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Pack one row a scene: int64 (rows, length) three times, and a float mask (rows, 1, length, length)."""
+        packed = []
+        for scene_turns in drawn:
+            branches = []
+            for prompt, answer, hidden in scene_turns:
+                glue = "\n" if rng.random() < 0.25 and prompt.split()[0] not in ("There",) else " "
+                branches.append((*self.branch(prompt, answer, glue), hidden))
+            packed.append(branches)
+        base = len(self.prefix)
+        length = base + max(sum(len(ids) for ids, _, _ in branches) for branches in packed)
+        rows = len(packed)
+        ids = torch.full((rows, length), self.processor.tokenizer.pad_token_id)
+        labels = torch.full((rows, length), -100)
+        positions = torch.zeros((rows, length), dtype=torch.long)
+        visible = torch.zeros((rows, length, length), dtype=torch.bool)
+        visible |= torch.eye(length, dtype=torch.bool)
+        triangle = torch.ones((length, length), dtype=torch.bool).tril()
+        for row, branches in enumerate(packed):
+            ids[row, :base] = torch.tensor(self.prefix)
+            positions[row, :base] = torch.arange(base)
+            visible[row, :base, :base] = triangle[:base, :base]
+            at = base
+            for tokens, asked, hidden in branches:
+                end = at + len(tokens)
+                ids[row, at:end] = torch.tensor(tokens)
+                labels[row, at + asked : end] = ids[row, at + asked : end]
+                positions[row, at:end] = torch.arange(base, base + end - at)
+                shown = torch.ones(base, dtype=torch.bool)
+                shown[self.image] = torch.from_numpy(rng.random(self.image.stop - self.image.start) >= hidden)
+                visible[row, at:end, :base] = shown
+                visible[row, at:end, at:end] = triangle[: end - at, : end - at]
+                at = end
+        mask = torch.zeros(visible.shape).masked_fill_(~visible, torch.finfo(torch.float32).min)
+        return ids, labels, positions, mask[:, None]
+
+
+def train_language(
+    model: LlavaNextForConditionalGeneration,
+    processor: LlavaNextProcessor,
+    *,
+    steps: int,
+    scenes: int,
+    batch: int = 24,
+    seed: int = 0,
+    rate: float = 2e-3,
+    mixture: Mixture | None = None,
+    log: Callable[[str], object] = print,
+) -> float:
+    """Train projector and language model in place and return the mean loss of the last tenth of the steps."""
+    mixture = mixture or Mixture()
+    truths = [scene("pretrain", index) for index in range(scenes)]
+    cached = features(model, processor, truths)
+    order = image_order(model, cached.shape[1], cached.shape[2])
+    batcher = Batcher(processor, len(order))
+    core = model.model
+    trained = [*core.multi_modal_projector.parameters(), core.image_newline, *core.language_model.parameters()]
+    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False)
+    rng = np.random.default_rng([seed, 1])
+    losses: list[float] = []
+    start = time.process_time()
+    for step in range(steps):
+        if step * batch % scenes < batch:
+            shuffled = rng.permutation(scenes)
+        chosen = np.take(shuffled, range(step * batch, (step + 1) * batch), mode="wrap")
+        ids, labels, positions, mask = batcher([turns(truths[k], mixture, rng) for k in chosen], rng)
+        seen = core.multi_modal_projector(cached[torch.from_numpy(chosen)].float().flatten(1, 2))
+        seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
+        embeds = core.language_model.embed_tokens(ids)
+        embeds = torch.cat([embeds[:, : batcher.image.start], seen, embeds[:, batcher.image.stop :]], dim=1)
+        hidden = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask)
+        target = labels[:, 1:]
+        scored = target != -100
+        logits = model.lm_head(hidden.last_hidden_state[:, :-1][scored])
+        loss = F.cross_entropy(logits, target[scored])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(loss.item())
+        if step % 50 == 49:
+            seconds = time.process_time() - start
+            log(f"language {step + 1}/{steps} loss {np.mean(losses[-50:]):.4f} {seconds:.0f} s")
+    return float(np.mean(losses[-max(1, steps // 10) :]))

@@ -1,0 +1,96 @@
+"""What the trained model does on unbiased scenes: caption recall, CHAIR and POPE by greedy decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
+
+from mmpref.testbed.language import CAPTION_PROMPTS
+from mmpref.testbed.oracle import judge, scene_of
+from mmpref.testbed.render import image
+from mmpref.testbed.tables import testbed_chair, testbed_pope
+from mmpref.testbed.world import PARTNER, Scene, scene
+
+
+@torch.no_grad()
+def answers(
+    model: LlavaNextForConditionalGeneration,
+    processor: LlavaNextProcessor,
+    asked: list[tuple[Scene, str]],
+    batch: int = 100,
+    tokens: int = 64,
+) -> list[str]:
+    """Answer (scene, prompt) pairs greedily."""
+    replies: list[str] = []
+    for first in range(0, len(asked), batch):
+        part = asked[first : first + batch]
+        texts = [
+            processor.apply_chat_template(
+                [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": prompt}]}],
+                add_generation_prompt=True,
+            )
+            for _, prompt in part
+        ]
+        inputs = processor(
+            text=texts, images=[image(truth) for truth, _ in part], return_tensors="pt", padding=True
+        )
+        output = model.generate(**inputs, do_sample=False, max_new_tokens=tokens)
+        tails = output[:, inputs["input_ids"].shape[1] :]
+        replies += processor.batch_decode(tails, skip_special_tokens=True)
+    return replies
+
+
+def captions(
+    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, limit: int | None = None
+) -> dict[str, float]:
+    """Measure captions of a split: recall, CHAIR, mentions, and how many hallucinations are the priors' doing."""
+    scenes = [scene(split, index) for index in range(min(limit or 10**9, testbed_chair.SIZES[split]))]
+    texts = answers(model, processor, [(truth, CAPTION_PROMPTS[0]) for truth in scenes])
+    verdicts = [judge(text, truth) for text, truth in zip(texts, scenes, strict=True)]
+    mentioned = sum(len(verdict.mentioned) for verdict in verdicts)
+    wrong = [(shape, truth) for verdict, truth in zip(verdicts, scenes, strict=True) for shape in verdict.hallucinated]
+    things = sum(len(truth.things) for truth in scenes)
+    missed = sum(len(verdict.missed) for verdict in verdicts)
+    partners = sum(PARTNER[shape] in truth.shapes for shape, truth in wrong)
+    return {
+        "captions": len(scenes),
+        "recall": 1 - missed / things,
+        "chair_i": len(wrong) / max(1, mentioned),
+        "chair_s": sum(bool(verdict.hallucinated) for verdict in verdicts) / len(scenes),
+        "mentions": mentioned / len(scenes),
+        "partner_share_of_hallucinations": partners / max(1, len(wrong)),
+        "false_claims": sum(len(verdict.false_claims) for verdict in verdicts) / max(1, mentioned),
+    }
+
+
+def yes_no(
+    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, images: int | None = None
+) -> dict[str, dict[str, float]]:
+    """Measure POPE per category by the original rule: accuracy and the share of answers that say yes."""
+    asked: dict[str, list[tuple[Scene, str, str]]] = {}
+    for row in _questions(split, images):
+        asked.setdefault(row["category"], []).append((scene_of(row["image_source"]), row["question"], row["answer"]))
+    results = {}
+    for category, rows in asked.items():
+        replies = answers(model, processor, [(truth, question) for truth, question, _ in rows], tokens=16)
+        said = ["no" if _says_no(reply) else "yes" for reply in replies]
+        right = sum(answer == truth for answer, (_, _, truth) in zip(said, rows, strict=True))
+        results[category] = {
+            "questions": len(rows),
+            "accuracy": right / len(rows),
+            "yes_rate": said.count("yes") / len(rows),
+        }
+    return results
+
+
+def _questions(split: str, images: int | None) -> Iterable[dict]:
+    for row in testbed_pope.rows(split):
+        if images is None or scene_of(row["image_source"]).index < images:
+            yield row
+
+
+def _says_no(reply: str) -> bool:
+    words = reply.split(".")[0].replace(",", "").split(" ")
+    return any(word in ("No", "no", "not") for word in words)

@@ -1,0 +1,270 @@
+"""A policy: base model at a revision, with or without an adapter at a revision, ready to render, embed and answer."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import MmprefError, ModelError
+from mmpref.registry import resolve_path
+from mmpref.types import Message, ModelRef
+from mmpref.vlm.families import Family, find_family
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+
+    from mmpref.vlm.decode import Decoding
+
+talk = logging.getLogger("mmpref")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt to answer.
+
+    Args:
+        messages: turns that end with the user's; images belong to the first user turn.
+        images: decoded, RGB.
+        stream: names of its random stream, where sampling is asked for.
+    """
+
+    messages: tuple[Message, ...]
+    images: tuple[Image.Image, ...]
+    stream: tuple[str | int, ...] = ()
+
+
+class Policy:
+    """A loaded vision-language model. Make one with `Policy.load`.
+
+    Attributes:
+        model: the transformers model, or the `peft.PeftModel` around it; in eval mode.
+        base_model: the transformers model itself (with the adapter's layers in it, if there is one).
+        processor: its chat template writes the family's true format (`mmpref.vlm.prompts`).
+        ref: what was loaded, revisions resolved to commits where they come from the Hub.
+    """
+
+    def __init__(self, model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
+        self.model = model
+        self.base_model: Any = model.get_base_model() if hasattr(model, "peft_config") else model
+        self.processor = processor
+        self.tokenizer: Any = processor.tokenizer
+        self.family = family
+        self.ref = ref
+        config = self.base_model.config
+        image_token = getattr(config, "image_token_id", None)
+        self.image_token_id: int = config.image_token_index if image_token is None else image_token
+        self.eos_ids = _eos_ids(self.base_model, self.tokenizer)
+        suppressed = self.base_model.generation_config.suppress_tokens or []
+        self.never_written = {self.image_token_id, *suppressed}
+
+    @classmethod
+    def load(
+        cls, ref: ModelRef, *, dtype: str = "auto", device: str | None = None, trust_remote_code: bool = False
+    ) -> Policy:
+        """Load a model, and its adapter if it names one.
+
+        Args:
+            dtype: ``auto`` is fp32 on a CPU and the checkpoint's own elsewhere; or ``float32``, ``bfloat16``...
+            device: such as ``cuda:0``; by default the accelerator, if there is one.
+
+        Raises:
+            ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that
+                was trained on another base, or one that changes nothing in this model.
+        """
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        family, revision = identify(ref, trust_remote_code)
+        location = resolve_path(ref.model)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if dtype == "auto" and device == "cpu":
+            dtype = "float32"
+        with _load_errors(str(ref)):
+            processor = AutoProcessor.from_pretrained(
+                location, revision=revision, trust_remote_code=trust_remote_code
+            )
+            model = AutoModelForImageTextToText.from_pretrained(
+                location, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code
+            )
+        _set_prompt_format(model, processor, family, ref)
+        resolved = replace(ref, revision=revision)
+        if ref.adapter is not None:
+            model, commit = _load_adapter(model, resolved)
+            resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
+        return cls(model.to(device).eval(), processor, family, resolved)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self.base_model.device
+        return device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self.base_model.dtype
+        return dtype
+
+    @property
+    def decoder(self) -> Any:
+        """The language model that the image embeddings enter."""
+        return self.base_model.get_decoder()
+
+    def embed(self, ids: torch.Tensor) -> torch.Tensor:
+        """Text embeddings [..., H] of token ids [...]."""
+        embedded: torch.Tensor = self.base_model.get_input_embeddings()(ids)
+        return embedded
+
+    def head(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Logits [..., V] of last hidden states [..., H]."""
+        logits: torch.Tensor = self.base_model.get_output_embeddings()(hidden)
+        return logits
+
+    def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
+        """The conversation in the model's prompt format; image placeholders stand in the first user turn.
+
+        Args:
+            images: how many.
+            generation: end with the opening of the assistant's answer.
+        """
+        conversation: list[dict[str, Any]] = []
+        left = images
+        for message in messages:
+            parts: list[dict[str, str]] = []
+            if message.role == "user" and left:
+                parts = [{"type": "image"}] * left
+                left = 0
+            conversation.append(
+                {"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]}
+            )
+        text: str = self.processor.apply_chat_template(
+            conversation, tokenize=False, add_generation_prompt=generation
+        )
+        return text
+
+    def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
+        """What follows the generation prompt when the answer is written: the answer, EOS, what the format adds.
+
+        Raises:
+            ModelError: the chat template's generation prompt is no prefix of the whole conversation.
+        """
+        prompt = self.render(messages, images)
+        whole = self.render((*messages, Message("assistant", answer)), images, generation=False)
+        if not whole.startswith(prompt):
+            raise ModelError(f"The chat template of {self.ref} does not begin an answer with its generation prompt.",
+                             "Such a template cannot be trained or continued; fix chat_template.jinja.")  # fmt: skip
+        return whole[len(prompt) :]
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        decoding: Decoding,
+        *,
+        batch_size: int = 16,
+        progress: Callable[[int], None] | None = None,
+    ) -> list[str]:
+        """Answer every request, order kept; answers do not depend on the batch size."""
+        from mmpref.vlm.decode import Branch, decode
+        from mmpref.vlm.vision import embed_prompt
+
+        answers: list[str] = []
+        for start in range(0, len(requests), batch_size):
+            branches = [
+                Branch(embed_prompt(self, request.messages, request.images), (), request.stream)
+                for request in requests[start : start + batch_size]
+            ]
+            for tokens in decode(self, branches, decoding, batch_size=batch_size, progress=progress):
+                answers.append(self.tokenizer.decode(tokens, skip_special_tokens=True).strip())
+        return answers
+
+    @contextlib.contextmanager
+    def without_adapter(self) -> Iterator[None]:
+        """The base model: the same weights with the adapter (and its copy of the projector) switched off."""
+        if self.ref.adapter is None:
+            yield
+        else:
+            with self.model.disable_adapter():
+                yield
+
+
+def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, str | None]:
+    """The family of a model, and the commit of its revision (None for a local folder), without loading weights.
+
+    Raises:
+        ModelError: as `Policy.load`.
+    """
+    from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
+
+    with _load_errors(str(ref)):
+        config = AutoConfig.from_pretrained(
+            resolve_path(ref.model), revision=ref.revision, trust_remote_code=trust_remote_code
+        )
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ModelError(f"{ref} is a {config.model_type!r} model: it takes no images.",
+                         "mmpref needs a vision-language model (image-text-to-text).")  # fmt: skip
+    return find_family(config.model_type, str(ref)), getattr(config, "_commit_hash", None) or ref.revision
+
+
+@contextlib.contextmanager
+def _load_errors(what: str) -> Iterator[None]:
+    try:
+        yield
+    except MmprefError:
+        raise
+    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        hint = "Check the name, and that the Hub can be reached; a local folder needs config.json."
+        raise ModelError(f"Cannot load the model {what}: {reason[:400]}", hint) from error
+
+
+def _eos_ids(model: Any, tokenizer: Any) -> set[int]:
+    configured = model.generation_config.eos_token_id
+    ids = configured if isinstance(configured, list) else [configured]
+    return {token for token in (*ids, tokenizer.eos_token_id) if token is not None}
+
+
+def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
+    from mmpref.vlm.prompts import set_prompt_format
+
+    if getattr(processor, "tokenizer", None) is None:
+        raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
+    set_prompt_format(processor, _eos_ids(model, processor.tokenizer), family.vicuna_prompt, str(ref))
+
+
+def _load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
+    """Put the adapter on the model; the loaded model and the adapter's commit (None for a local folder).
+
+    Raises:
+        ModelError: no such adapter, trained on another revision of the base, or without effect on this model.
+    """
+    from huggingface_hub import hf_hub_download
+    from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
+
+    assert ref.adapter is not None
+    with _load_errors(f"adapter {ref.adapter}"):
+        if Path(ref.adapter).is_dir():
+            config_path, commit = Path(ref.adapter) / "adapter_config.json", None
+        else:
+            config_path = Path(
+                hf_hub_download(ref.adapter, "adapter_config.json", revision=ref.adapter_revision)
+            )
+            commit = config_path.parent.name
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
+    if base and base != ref.model:
+        talk.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
+    if revision and ref.revision and revision != ref.revision and base == ref.model:
+        raise ModelError(f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
+                         f"Use --revision {revision}.")  # fmt: skip
+    with _load_errors(f"adapter {ref.adapter}"):
+        adapted = PeftModel.from_pretrained(model, ref.adapter, revision=commit)
+    layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
+    if not any(weight.weight.any() for layer in layers for weight in layer.lora_B.values()):
+        raise ModelError(f"The adapter {ref.adapter} changes nothing in {ref.model}: "
+                         f"{len(layers)} adapted layers, all of them zero.")  # fmt: skip
+    return adapted, commit

@@ -1,0 +1,86 @@
+"""The true prompt format of a model: BOS in front, EOS after every answer, and both seen by training and evaluation.
+
+TRL renders through the processor's chat template and tokenises prompt and answer apart without special tokens, so
+the template has to write them. LLaVA's shipped template (1.5 and 1.6-vicuna) writes neither BOS nor the system text
+it was trained with nor EOS, and ends answers with a space; it is replaced by the original format
+(LLaVA `conversation.py`, ``vicuna_v1``).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from mmpref.errors import ModelError
+
+talk = logging.getLogger("mmpref")
+
+_SHIPPED_LLAVA = "USER: <image>\nQ ASSISTANT: A "
+
+# The answer that ends a conversation carries no leading space where the tokenizer writes one itself at the start of
+# a text (SentencePiece's dummy prefix): tokenised apart from the prompt, ":" + "A" then gives the original's ids.
+_VICUNA = """\
+{{- bos_token -}}
+{%- if messages[0].role == 'system' -%}
+{%- set system = messages[0].content if messages[0].content is string else messages[0].content[0].text -%}
+{%- set turns = messages[1:] -%}
+{%- else -%}
+{%- set system = "A chat between a curious user and an artificial intelligence assistant. The assistant gives \
+helpful, detailed, and polite answers to the user's questions." -%}
+{%- set turns = messages -%}
+{%- endif -%}
+{{- system -}}
+{%- for message in turns -%}
+{%- if message.role == 'user' -%}
+{{- ' USER: ' -}}
+{%- if message.content is string -%}
+{{- message.content -}}
+{%- else -%}
+{%- for part in message.content if part.type == 'image' -%}{{- '<image>\\n' -}}{%- endfor -%}
+{%- for part in message.content if part.type == 'text' -%}{{- part.text -}}{%- endfor -%}
+{%- endif -%}
+{%- else -%}
+{{- ' ASSISTANT:' + ('@LAST@' if loop.last else ' ') -}}
+{%- if message.content is string -%}
+{{- message.content -}}
+{%- else -%}
+{%- for part in message.content if part.type == 'text' -%}{{- part.text -}}{%- endfor -%}
+{%- endif -%}
+{{- eos_token -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- ' ASSISTANT:' -}}{%- endif -%}
+"""
+
+
+def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: str) -> None:
+    """Give the processor a chat template that writes the model's true format; it is saved with the processor.
+
+    Raises:
+        ModelError: the processor has no chat template.
+    """
+    if getattr(processor, "chat_template", None) is None:
+        raise ModelError(f"{where} has no chat template, so its prompt format is unknown.",
+                         "Use an instruction-tuned model, or save a chat_template.jinja with it.")  # fmt: skip
+    tokenizer = processor.tokenizer
+    if vicuna and _probe(processor) == _SHIPPED_LLAVA:
+        first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
+        processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
+        tokenizer.chat_template = processor.chat_template
+        talk.info(
+            "Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format."
+        )
+    rendered = _probe(processor)
+    answer_end = rendered[rendered.rindex("A") + 1 :]
+    if not any(token in answer_end for token in tokenizer.convert_ids_to_tokens(sorted(eos_ids))):
+        talk.warning("Warning: the chat template of %s writes no end-of-sequence token after an answer, so training "
+                     "does not teach the model where to stop.", where)  # fmt: skip
+
+
+def _probe(processor: Any) -> str:
+    conversation = [
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]},
+        {"role": "assistant", "content": [{"type": "text", "text": "A"}]},
+    ]
+    text: str = processor.apply_chat_template(conversation, tokenize=False)
+    return text
