@@ -46,11 +46,12 @@ class Builder:
     """A method of making preference data.
 
     Args:
-        config: frozen dataclass of the method's settings, with defaults; the recipe's ``builder:`` block.
+        config: gives the frozen dataclass of the settings (the recipe's ``builder:`` block); called when it is needed,
+            so that naming builders loads no torch.
         worker: makes the block worker from a context and a config instance.
     """
 
-    config: type[Any]
+    config: Callable[[], type[Any]]
     worker: Callable[[Context, Any], BlockWorker]
 
 

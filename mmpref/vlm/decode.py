@@ -85,9 +85,7 @@ def decode(
     longest_first = sorted(range(len(branches)), key=lambda index: -len(branches[index]))
     for start in range(0, len(longest_first), batch_size):
         chunk = longest_first[start : start + batch_size]
-        for index, tokens in zip(
-            chunk, _decode_pool(policy, [branches[i] for i in chunk], decoding), strict=True
-        ):
+        for index, tokens in zip(chunk, _decode_pool(policy, [branches[i] for i in chunk], decoding), strict=True):
             results[index] = tokens
         if progress:
             progress(len(chunk))
@@ -125,9 +123,7 @@ def _decode_pool(policy: Policy, branches: Sequence[Branch], decoding: Decoding)
     return tokens
 
 
-def _grow(
-    policy: Policy, branches: Sequence[Branch], tokens: list[list[int]], index: int, token: int
-) -> bool:
+def _grow(policy: Policy, branches: Sequence[Branch], tokens: list[list[int]], index: int, token: int) -> bool:
     """Give a branch its next token; whether it goes on."""
     if token in policy.eos_ids:
         return False
@@ -143,9 +139,7 @@ def _left_pad(policy: Policy, branches: Sequence[Branch]) -> tuple[torch.Tensor,
     """Embeddings [B, S, H], mask [B, S] and positions [A, B, S] of contexts and prefixes, padded on the left."""
     size = max(map(len, branches))
     axes, width = len(branches[0].context.positions), branches[0].context.embeds.shape[1]
-    embeds = torch.zeros(
-        len(branches), size, width, dtype=branches[0].context.embeds.dtype, device=policy.device
-    )
+    embeds = torch.zeros(len(branches), size, width, dtype=branches[0].context.embeds.dtype, device=policy.device)
     mask = torch.zeros(len(branches), size, dtype=torch.long, device=policy.device)
     positions = torch.zeros(axes, len(branches), size, dtype=torch.long, device=policy.device)
     for row, branch in enumerate(branches):
@@ -185,9 +179,7 @@ class _Chooser:
                 stream(decoding.seed, *branch.stream, "decode") for branch in branches
             ]
 
-    def __call__(
-        self, logits: torch.Tensor, alive: Sequence[int], tokens: Sequence[Sequence[int]]
-    ) -> list[int]:
+    def __call__(self, logits: torch.Tensor, alive: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[int]:
         logits[:, self.forbidden] = -torch.inf
         if self.penalty != 1.0:
             for row, index in enumerate(alive):

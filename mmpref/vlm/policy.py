@@ -86,9 +86,7 @@ class Policy:
         if dtype == "auto" and device == "cpu":
             dtype = "float32"
         with _load_errors(str(ref)):
-            processor = AutoProcessor.from_pretrained(
-                location, revision=revision, trust_remote_code=trust_remote_code
-            )
+            processor = AutoProcessor.from_pretrained(location, revision=revision, trust_remote_code=trust_remote_code)
             model = AutoModelForImageTextToText.from_pretrained(
                 location, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code
             )
@@ -138,12 +136,8 @@ class Policy:
             if message.role == "user" and left:
                 parts = [{"type": "image"}] * left
                 left = 0
-            conversation.append(
-                {"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]}
-            )
-        text: str = self.processor.apply_chat_template(
-            conversation, tokenize=False, add_generation_prompt=generation
-        )
+            conversation.append({"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]})
+        text: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation)
         return text
 
     def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
@@ -250,9 +244,7 @@ def _load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
         if Path(ref.adapter).is_dir():
             config_path, commit = Path(ref.adapter) / "adapter_config.json", None
         else:
-            config_path = Path(
-                hf_hub_download(ref.adapter, "adapter_config.json", revision=ref.adapter_revision)
-            )
+            config_path = Path(hf_hub_download(ref.adapter, "adapter_config.json", revision=ref.adapter_revision))
             commit = config_path.parent.name
         config = json.loads(config_path.read_text(encoding="utf-8"))
     base, revision = config.get("base_model_name_or_path"), config.get("revision")

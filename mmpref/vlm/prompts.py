@@ -67,9 +67,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
         first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
         processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
         tokenizer.chat_template = processor.chat_template
-        talk.info(
-            "Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format."
-        )
+        talk.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _probe(processor)
     answer_end = rendered[rendered.rindex("A") + 1 :]
     if not any(token in answer_end for token in tokenizer.convert_ids_to_tokens(sorted(eos_ids))):

@@ -1,6 +1,6 @@
 """CHAIR on unbiased scenes: an image and the shapes that are in it. One row::
 
-    {"image": <png>, "question_id": "test-00000", "gt_object": ["ring", "star"]}
+{"image": <png>, "question_id": "test-00000", "gt_object": ["ring", "star"]}
 """
 
 from __future__ import annotations

@@ -156,7 +156,9 @@ def train_language(
     core = model.model
     trained = [*core.multi_modal_projector.parameters(), core.image_newline, *core.language_model.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
+    )
     rng = np.random.default_rng([seed, 1])
     losses: list[float] = []
     start = time.process_time()

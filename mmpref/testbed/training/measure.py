@@ -33,9 +33,7 @@ def answers(
             )
             for _, prompt in part
         ]
-        inputs = processor(
-            text=texts, images=[image(truth) for truth, _ in part], return_tensors="pt", padding=True
-        )
+        inputs = processor(text=texts, images=[image(truth) for truth, _ in part], return_tensors="pt", padding=True)
         output = model.generate(**inputs, do_sample=False, max_new_tokens=tokens)
         tails = output[:, inputs["input_ids"].shape[1] :]
         replies += processor.batch_decode(tails, skip_special_tokens=True)

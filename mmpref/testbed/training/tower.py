@@ -62,7 +62,9 @@ def train_tower(
     width = tower.config.hidden_size
     heads = nn.ModuleList([nn.Linear(width, len(SHAPES) + 1), nn.Linear(width, len(COLOURS) + 1)])
     optimizer = torch.optim.AdamW([*tower.parameters(), *heads.parameters()], lr=rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
+    )
     right: list[float] = []
     start = time.process_time()
     for step in range(steps):

@@ -103,9 +103,7 @@ class Repo:
             raise entry_not_found(path)
         return commit, commit.tree[path]
 
-    def add_commit(
-        self, ref: str, parent: str | None, tree: Tree, title: str, message: str, author: str
-    ) -> Commit:
+    def add_commit(self, ref: str, parent: str | None, tree: Tree, title: str, message: str, author: str) -> Commit:
         seed = f"{parent}\0{title}\0{sorted(tree.items())}\0{secrets.token_hex(8)}"
         oid = hashlib.sha1(seed.encode()).hexdigest()
         commit = Commit(oid, parent, title, message, author, now(), dict(tree))

@@ -1,0 +1,38 @@
+"""BDHS: the model's own language bias, provoked by hiding image tokens, writes the rejected answers (PAPER 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmpref.data.builder import Builder, Context
+from mmpref.types import Example, Pair, Skip
+
+if TYPE_CHECKING:
+    from mmpref.sampling.bdhs import BdhsSettings
+
+
+class _Worker:
+    def __init__(self, context: Context, settings: BdhsSettings) -> None:
+        from mmpref.sampling.bdhs import BdhsSampler
+        from mmpref.sampling.similarity import load_similarity
+
+        similarity = load_similarity(settings.similarity_model)
+        self.sampler = BdhsSampler(context.policy(), similarity, settings, context.seed)
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        return [
+            Skip(example.id, "same-as-chosen")
+            if made.answer.strip() == example.answer.strip()
+            else Pair(example, made.answer, "bdhs", made.similarity, made.iterations, self.sampler.seed)
+            for example, made in zip(block, self.sampler(block), strict=True)
+        ]
+
+
+def _settings() -> type[BdhsSettings]:
+    from mmpref.sampling.bdhs import BdhsSettings
+
+    return BdhsSettings
+
+
+BUILDER = Builder(config=_settings, worker=_Worker)

@@ -1,0 +1,53 @@
+"""Sentences of an answer: splitting that joins back exactly, and the ends that close a generated tail.
+
+The splitter is Wikimedia's sentencex, whose rules come with its package.
+"""
+
+from __future__ import annotations
+
+import re
+
+_FULL_STOP = re.compile(r"[.。][\"'”’)\]»」』]*\s*$")
+_MAY_GO_ON = re.compile(r"(\d|\b[A-Za-z])\.$")
+_WORD = re.compile(r"[^\W\d_]")
+
+
+def split(text: str) -> list[str]:
+    """Sentences with the white space that follows them, so that ``"".join(split(text)) == text``.
+
+    Pieces without a letter (white space, the "1." of a list) go with the sentence that follows, or, at the end, with
+    the one before.
+    """
+    import sentencex
+
+    sentences: list[str] = []
+    pending = ""
+    for piece in sentencex.segment("en", text):
+        if _WORD.search(piece):
+            sentences.append(pending + piece)
+            pending = ""
+        elif sentences and not piece.strip():
+            sentences[-1] += piece
+        else:
+            pending += piece
+    if pending and sentences:
+        sentences[-1] += pending
+    elif pending:
+        sentences.append(pending)
+    return sentences
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether the text ends in a full stop (``.`` or ``。``) that closes a sentence when another word follows."""
+    import sentencex
+
+    if not _FULL_STOP.search(text):
+        return False
+    head = text.rstrip()
+    pieces = list(sentencex.segment("en", f"{head} The"))
+    return len(pieces) > 1 and pieces[-1] == "The"
+
+
+def may_go_on(text: str) -> bool:
+    """Whether only the next token tells if the last full stop closes a sentence: after a digit (3.5) or letter (e.g.)."""
+    return bool(_MAY_GO_ON.search(text))

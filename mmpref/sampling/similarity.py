@@ -1,0 +1,78 @@
+"""Cosine similarity of two answers under a sentence-transformers model, whatever their length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ModelError
+from mmpref.registry import resolve_path
+from mmpref.sampling.sentences import split
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Similarity:
+    """An embedder of answers.
+
+    An answer longer than the model's window (384 word pieces for all-mpnet-base-v2) is embedded in chunks of whole
+    sentences whose vectors are averaged by length: what comes late in an answer counts too.
+
+    Raises:
+        ModelError: the model cannot be loaded.
+    """
+
+    def __init__(self, model: str) -> None:
+        from sentence_transformers import SentenceTransformer
+
+        try:
+            self._model: Any = SentenceTransformer(resolve_path(model), device="cpu")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise ModelError(
+                f"Cannot load the similarity model {model}: {' '.join(str(error).split())[:300]}",
+                "Name another with --similarity-model (a Hub id or a folder).",
+            ) from error
+        self._window: int | None = self._model.max_seq_length
+
+    def __call__(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
+        """Cosine of each pair of texts; both sides are embedded in one closed batch."""
+        vectors = self._embed([*left, *right])
+        return [float(a @ b) for a, b in zip(vectors[: len(left)], vectors[len(left) :], strict=True)]
+
+    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+        import numpy as np
+
+        chunks = [self._chunks(text) for text in texts]
+        flat = [chunk for pieces in chunks for chunk in pieces]
+        embedded = np.asarray(
+            self._model.encode(flat, normalize_embeddings=True, show_progress_bar=False), dtype=np.float64
+        )
+        vectors, begin = [], 0
+        for pieces in chunks:
+            weights = np.array([len(piece) + 1 for piece in pieces], dtype=np.float64)
+            mean = weights @ embedded[begin : begin + len(pieces)]
+            norm = np.linalg.norm(mean)
+            vectors.append(mean / norm if norm > 0 else mean)
+            begin += len(pieces)
+        return np.stack(vectors)
+
+    def _chunks(self, text: str) -> list[str]:
+        if self._window is None or self._length(text) <= self._window:
+            return [text]
+        chunks = [""]
+        for sentence in split(text):
+            if chunks[-1] and self._length(chunks[-1] + sentence) > self._window:
+                chunks.append("")
+            chunks[-1] += sentence
+        return chunks
+
+    def _length(self, text: str) -> int:
+        return len(self._model.tokenizer.encode(text)) if hasattr(self._model.tokenizer, "encode") else 0
+
+
+@lru_cache(maxsize=2)
+def load_similarity(model: str) -> Similarity:
+    """The embedder, loaded once in a process."""
+    return Similarity(model)
