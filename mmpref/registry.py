@@ -13,9 +13,10 @@ import importlib.util
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from mmpref.errors import UsageError
@@ -27,6 +28,18 @@ def suggest(name: str, known: Sequence[str]) -> str:
     """A 'did you mean' sentence, or the list of what there is."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(known))}."
+
+
+@cache
+def _modules(group: str) -> dict[str, str]:
+    """Name -> dotted module of every entry of a group."""
+    found: dict[str, str] = {}
+    for point in entry_points(group=group):
+        spec = importlib.util.find_spec(point.value)
+        for info in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
+            if not info.name.startswith("_"):
+                found[info.name.replace("_", "-")] = f"{point.value}.{info.name}"
+    return dict(sorted(found.items()))
 
 
 @dataclass(frozen=True)
@@ -43,16 +56,9 @@ class Registry(Generic[T]):
     group: str
     attribute: str
 
-    @cached_property
+    @property
     def _modules(self) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for point in entry_points(group=self.group):
-            spec = importlib.util.find_spec(point.value)
-            for info in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
-                if not info.name.startswith("_"):
-                    found[info.name.replace("_", "-")] = f"{point.value}.{info.name}"
-        return dict(sorted(found.items()))
-
+        return _modules(self.group)
     def names(self) -> list[str]:
         return list(self._modules)
 
@@ -62,13 +68,21 @@ class Registry(Generic[T]):
         Raises:
             UsageError: there is none.
         """
+        return cast(T, getattr(self.module(name), self.attribute))
+
+    def module(self, name: str) -> ModuleType:
+        """The module of that name.
+
+        Raises:
+            UsageError: there is none.
+        """
         if name not in self._modules:
             raise UsageError(f"There is no {self.kind} {name!r}.", suggest(name, self.names()))
-        return cast(T, getattr(importlib.import_module(self._modules[name]), self.attribute))
+        return importlib.import_module(self._modules[name])
 
     def summary(self, name: str) -> str:
         """First line of the entry's module docstring."""
-        doc = importlib.import_module(self._modules[name]).__doc__ or ""
+        doc = self.module(name).__doc__ or ""
         return doc.strip().splitlines()[0] if doc.strip() else ""
 
 
