@@ -1,0 +1,190 @@
+"""One repository on the Hub as the publish step sees it: its head and tree, what is to change, the uploads."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from huggingface_hub import (
+    CommitOperationAdd,
+    CommitOperationCopy,
+    CommitOperationDelete,
+    Discussion,
+    HfApi,
+    hf_hub_url,
+)
+from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+from mmpref.errors import HubError, InputError
+
+from ._calls import Calls
+from ._manifest import CARD, LocalFile, digest, local_bytes
+
+log = logging.getLogger("mmpref")
+RepoType = Literal["dataset", "model"]
+Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
+CardMerger = Callable[[str | None, str], str]
+PULLS_LOOKED_AT = 20
+
+
+@dataclass(frozen=True)
+class Content:
+    """What shall be on the Hub: local files, remote files to delete by pattern, and how cards are merged."""
+
+    files: Mapping[str, LocalFile]
+    delete_patterns: Sequence[str]
+    merge_card: CardMerger
+
+    @property
+    def digest(self) -> str:
+        return digest(list(self.files.values()))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a commit on top of `head` has to do. Empty when the content is already there."""
+
+    head: str
+    add: tuple[LocalFile, ...]
+    delete: tuple[str, ...]
+
+    def __len__(self) -> int:  # an empty plan is falsy
+        return len(self.add) + len(self.delete)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A repository and the calls that reach it."""
+
+    api: HfApi
+    calls: Calls
+    repo_id: str
+    repo_type: RepoType
+    token: str
+
+    @property
+    def url(self) -> str:
+        prefix = "datasets/" if self.repo_type == "dataset" else ""
+        return f"{self.api.endpoint}/{prefix}{self.repo_id}"
+
+    def plan(self, content: Content, revision: str = "main") -> Plan:
+        """Compare `content` with the tree at `revision`, with our card merged into the one there."""
+        what = f"read {revision} of the repository"
+        info = self.calls.run(
+            what, lambda: self.api.repo_info(self.repo_id, repo_type=self.repo_type, revision=revision)
+        )
+        head = info.sha
+        if head is None:
+            raise HubError(f"{self.url} has no commit at {revision}.", "Create it anew and publish again.")
+        there = {
+            entry.path: entry
+            for entry in self.calls.run(
+                what,
+                lambda: list(
+                    self.api.list_repo_tree(self.repo_id, repo_type=self.repo_type, revision=head, recursive=True)
+                ),
+            )
+            if isinstance(entry, RepoFile)
+        }
+        wanted = dict(content.files)
+        if CARD in wanted:
+            wanted[CARD] = self._merged_card(wanted[CARD], head if CARD in there else None, content.merge_card)
+        stale = (
+            path
+            for path in there
+            if path not in wanted and any(fnmatch.fnmatchcase(path, p) for p in content.delete_patterns)
+        )
+        add = tuple(file for path, file in wanted.items() if not file.is_same_as(there.get(path)))
+        return Plan(head, add, tuple(stale))
+
+    def _merged_card(self, card: LocalFile, head: str | None, merge: CardMerger) -> LocalFile:
+        source = card.source
+        remote = self._text(CARD, head) if head else None
+        try:
+            text = (source if isinstance(source, bytes) else source.read_bytes()).decode()
+        except UnicodeDecodeError as error:
+            raise InputError(f"{CARD} is not UTF-8 ({error}).", "Save it as UTF-8.") from error
+        return local_bytes(CARD, merge(remote, text).encode())
+
+    def _headers(self) -> dict[str, str]:
+        return build_hf_headers(token=self.token)
+
+    def _text(self, path: str, revision: str) -> str:
+        address = hf_hub_url(
+            self.repo_id, path, repo_type=self.repo_type, revision=revision, endpoint=self.api.endpoint
+        )
+
+        def read() -> str:
+            response = get_session().get(address, headers=self._headers())
+            hf_raise_for_status(response)
+            return response.text
+
+        return self.calls.run(f"read {path}", read)
+
+    def validate(self, card: LocalFile) -> None:
+        """Ask the Hub whether it accepts the card, before anything is uploaded.
+
+        Raises:
+            InputError: it does not; the message has the Hub's reasons.
+        """
+        assert isinstance(card.source, bytes)
+        body = {"content": card.source.decode(), "repoType": self.repo_type}
+
+        def ask() -> list[str]:
+            address = f"{self.api.endpoint}/api/validate-yaml"
+            response = get_session().post(address, json=body, headers=self._headers())
+            if response.status_code != 400:
+                hf_raise_for_status(response)
+            return [error["message"] for error in response.json().get("errors", [])]
+
+        if wrong := self.calls.run("have the card checked", ask):
+            reasons = "; ".join(" ".join(text.split()) for text in wrong)
+            raise InputError(f"The Hub does not accept the metadata of {CARD}: {reasons}.")
+
+    def operations(self, plan: Plan, revision: str, create_pr: bool) -> list[Operation]:
+        """Upload the plan's contents one by one, and return the operations that commit it.
+
+        What the Hub already holds is not sent again: an interrupted push goes on here.
+        """
+        out: list[Operation] = []
+        for number, file in enumerate(plan.add, start=1):
+            log.info("uploading %s (%d of %d, %s bytes)", file.path, number, len(plan.add), f"{file.size:,}")
+            operation = file.operation()
+            self.calls.run(f"upload {file.path}", lambda op=operation: self._preupload(op, revision, create_pr))  # type: ignore[misc]
+            if operation._should_ignore:
+                raise HubError(
+                    f"The .gitignore of {self.repo_id} keeps {file.path} out.",
+                    "Change .gitignore there and publish again.",
+                )
+            out.append(operation)
+        return out + [CommitOperationDelete(path, is_folder=False) for path in plan.delete]
+
+    def _preupload(self, operation: CommitOperationAdd, revision: str, create_pr: bool) -> None:
+        # The content stays attached: a commit that is tried again needs it.
+        self.api.preupload_lfs_files(
+            self.repo_id,
+            [operation],
+            repo_type=self.repo_type,
+            revision=revision,
+            create_pr=create_pr,
+            free_memory=False,
+        )
+
+    def pulls(self, *statuses: str) -> list[Discussion]:
+        """The newest pull requests in one of `statuses` (draft, open, closed, merged)."""
+
+        def read() -> list[Discussion]:
+            found: list[Discussion] = []
+            rows = self.api.get_repo_discussions(self.repo_id, repo_type=self.repo_type, discussion_type="pull_request")
+            for pull in rows:
+                if pull.status in statuses:
+                    found.append(pull)
+                if len(found) == PULLS_LOOKED_AT:
+                    break
+            return found
+
+        return self.calls.run("list the pull requests", read)

@@ -1,0 +1,205 @@
+"""Publishing a folder to the Hub: one atomic commit, safe to repeat after any failure.
+
+The order: hash the folder, make sure of the repository, compare with its head, merge and check the card, upload
+contents one by one, then one commit whose parent is that head. Every retry begins at "compare with its head":
+a commit whose answer was lost is then found to be there, and is not made twice. The same content published
+again makes no commit.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import HfApi, constants
+
+from mmpref.errors import HubError, UsageError
+
+from ._calls import CALL_ERRORS, Calls, Retry, trouble_of
+from ._manifest import CARD, IGNORE, local_files
+from ._merge import merge_cards
+from ._remote import CardMerger, Content, Plan, Remote, RepoType
+from ._staged import FILES_A_COMMIT, publish_staged
+from .access import check_access, check_repo_id, usual_token
+
+__all__ = ["IGNORE", "Published", "Retry", "check_access", "merge_cards", "publish_folder"]
+
+log = logging.getLogger("mmpref")
+
+
+@dataclass(frozen=True)
+class Published:
+    """Where the content is. `changed` is False where it was there before; `tag` is None where none was set.
+
+    `commit` is on `main`, or on the pull request's branch where `pull_request_url` is set.
+    """
+
+    repo_id: str
+    repo_type: RepoType
+    url: str
+    commit: str
+    tag: str | None
+    changed: bool
+    pull_request_url: str | None
+
+
+def publish_folder(
+    folder: Path,
+    repo_id: str,
+    repo_type: RepoType,
+    *,
+    private: bool = False,
+    create_pr: bool = False,
+    commit_message: str,
+    tag: str | None = None,
+    ignore: Sequence[str] = IGNORE,
+    delete_patterns: Sequence[str] = (),
+    token: str | None = None,
+    endpoint: str | None = None,
+    merge_card: CardMerger | None = None,
+    retry: Retry | None = None,
+) -> Published:
+    """Make the repository hold what `folder` holds, by one commit on top of its head.
+
+    Args:
+        folder: all files below it are published, except those whose path matches a pattern of `ignore`.
+        repo_id: "namespace/name"; created where it is missing, `private` then decides who sees it.
+        create_pr: open a pull request instead of committing to main; an open one with this content is reused.
+        tag: set on the commit. A tag never moves: one that names other content is an error before any upload.
+        delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
+        token: by default from the usual places.
+        merge_card: (remote card or None, ours) to the card to write; by default `merge_cards`.
+        retry: how often and how long to try again.
+
+    More than 100 changed files go through a pull request that is merged at once: `main` changes in one step.
+
+    Raises:
+        UsageError: a bad `repo_id`.
+        InputError: nothing to publish, or a card that the Hub does not accept.
+        HubError: the Hub refused, or did not answer within the retries; a rerun continues.
+    """
+    check_repo_id(repo_id)
+    if "/" not in repo_id:
+        raise UsageError(f"{repo_id!r} has no namespace.", "Write it as <user or organization>/<name>.")
+    files = local_files(folder, ignore)
+    token = token or usual_token()
+    api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
+    calls = Calls(repo_id, api.endpoint, token, retry or Retry())
+    remote = Remote(api, calls, repo_id, repo_type, token)
+    content = Content(files, tuple(delete_patterns), merge_card or merge_cards)
+    _make_repository(remote, private)
+    found = _find_or_commit(remote, content, commit_message, create_pr, tag)
+    if found.pull_request_url:
+        if tag:
+            log.info("not tagged: %s is not merged yet", found.pull_request_url)
+        return found
+    named = _set_tag(remote, tag, found.commit) if tag else None
+    log.info("%s %s at %s", "published" if found.changed else "already there:", remote.url, found.commit[:8])
+    return Published(repo_id, repo_type, remote.url, found.commit, named, found.changed, None)
+
+
+def _make_repository(remote: Remote, private: bool) -> None:
+    api, repo_id, repo_type = remote.api, remote.repo_id, remote.repo_type
+    remote.calls.run(
+        "create the repository",
+        lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
+    )
+    if (
+        private
+        and not remote.calls.run("read the repository", lambda: api.repo_info(repo_id, repo_type=repo_type)).private
+    ):
+        raise HubError(
+            f"{remote.url} exists and is public; nothing was uploaded.",
+            "Make it private in its settings, choose another name, or publish without --private.",
+        )
+
+
+def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: bool, tag: str | None) -> Published:
+    """Compare and commit until the content is there; each failed attempt goes back to comparing."""
+    attempts = remote.calls.retry.attempts
+    failure: Exception | None = None
+    for attempt in range(1, attempts + 1):
+        plan = remote.plan(content)
+        if found := _already_there(remote, content, plan, create_pr, changed=failure is not None):
+            return found
+        if tag and not create_pr:
+            _refuse_used_tag(remote, tag)
+        for file in plan.add:
+            if file.path == CARD:
+                remote.validate(file)
+        if len(plan) > FILES_A_COMMIT:
+            return _publish_many(remote, content, message, create_pr)
+        operations = remote.operations(plan, "main", create_pr)
+        try:
+            done = remote.api.create_commit(
+                remote.repo_id,
+                operations,
+                commit_message=message,
+                repo_type=remote.repo_type,
+                create_pr=create_pr,
+                parent_commit=plan.head,
+            )
+            return _result(remote, done.oid, True, done.pr_url)
+        except CALL_ERRORS as error:
+            if trouble_of(error) == "fatal":
+                raise remote.calls.explain("commit", error) from error
+            failure = error
+            if attempt < attempts:
+                remote.calls.pause("commit", error, attempt)
+    if found := _already_there(remote, content, remote.plan(content), create_pr, changed=True):
+        return found
+    assert failure is not None
+    raise remote.calls.explain(f"commit in {attempts} attempts", failure) from failure
+
+
+def _already_there(remote: Remote, content: Content, plan: Plan, create_pr: bool, changed: bool) -> Published | None:
+    """Where the content is, on main or (for a pull request) in one that is open."""
+    if not plan:
+        return _result(remote, plan.head, changed)
+    for pull in remote.pulls("open") if create_pr else []:
+        if pull.git_reference and not (there := remote.plan(content, pull.git_reference)):
+            return _result(remote, there.head, changed, pull.url)
+    return None
+
+
+def _publish_many(remote: Remote, content: Content, message: str, create_pr: bool) -> Published:
+    pull = publish_staged(remote, content, message, merge=not create_pr)
+    ref = pull.git_reference if create_pr and pull.git_reference else "main"
+    return _result(remote, remote.plan(content, ref).head, True, pull.url if create_pr else None)
+
+
+def _result(remote: Remote, commit: str, changed: bool, pull_url: str | None = None) -> Published:
+    return Published(remote.repo_id, remote.repo_type, remote.url, commit, None, changed, pull_url)
+
+
+def _tags(remote: Remote) -> dict[str, str]:
+    refs = remote.calls.run(
+        "list the tags", lambda: remote.api.list_repo_refs(remote.repo_id, repo_type=remote.repo_type)
+    )
+    return {ref.name: ref.target_commit for ref in refs.tags}
+
+
+def _refuse_used_tag(remote: Remote, tag: str) -> None:
+    if at := _tags(remote).get(tag):
+        raise HubError(
+            f"The tag {tag} of {remote.repo_id} already names commit {at[:8]}, which holds other content.",
+            "Choose another tag, or delete that one on the Hub; a published tag is not moved.",
+        )
+
+
+def _set_tag(remote: Remote, tag: str, commit: str) -> str | None:
+    """Tag `commit`. A tag that is there already stays where it is: None where that is another commit."""
+
+    def tag_once() -> str:
+        there = _tags(remote).get(tag)
+        if there is None:
+            remote.api.create_tag(remote.repo_id, tag=tag, revision=commit, repo_type=remote.repo_type, exist_ok=True)
+        return there or commit
+
+    at = remote.calls.run(f"tag {tag}", tag_once)
+    if at == commit:
+        return tag
+    log.warning("the tag %s stays on commit %s; the content is also at %s", tag, at[:8], commit[:8])
+    return None
