@@ -73,6 +73,36 @@ def resolve(
     return recipes.build(cls, recipes.merge(section, given, recipes.parse_set(assignments)), f"{command} recipe")
 
 
+def push_target(push: bool, hub_id: str | None, kind: str, output: Path | None) -> tuple[str | None, str] | None:
+    """Check, before any long work, that the result can be pushed; None when it is not to be.
+
+    Raises:
+        HubError: no token, a wrong one, or a Hub that cannot be reached.
+    """
+    if not push and hub_id is None:
+        return None
+    from mmpref.hub.publish import check_access
+
+    name = hub_id or (output.resolve().name if output else "mmpref-check")
+    full = check_access(name, kind)  # type: ignore[arg-type]
+    return (full if hub_id or output else None), kind
+
+
+def publish(target: tuple[str | None, str] | None, path: Path, private: bool, **options: Any) -> dict[str, Any]:
+    """Push a finished run where `push_target` said; what came of it, for the result."""
+    if target is None:
+        return {}
+    from mmpref.hub.publish_run import publish_run
+
+    published = publish_run(path, target[0], private=private, **options)
+    return {"published": published["url"], "commit": published["commit"]}
+
+
+def run_path(command: str, what: str, manifest: Mapping[str, Any], output: Path | None) -> Path:
+    """Where a run went, given or by default."""
+    return output or Path("runs") / f"{command}-{what}-{manifest['recipe_hash'][:8]}"
+
+
 def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) -> None:
     """Print the result on stdout: one JSON object, or the human form that ``table`` prints."""
     if as_json:

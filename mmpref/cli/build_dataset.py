@@ -1,0 +1,82 @@
+"""``mmpref build-dataset``: parse, build, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmpref.cli import common
+from mmpref.cli.progress import Progress
+from mmpref.errors import UsageError
+
+
+def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    index, slash, of = value.partition("/")
+    if not (slash and index.isdigit() and of.isdigit() and int(index) < int(of)):
+        raise click.BadParameter(f"{value!r} is not of the form I/N with I from 0 to N-1.")
+    return int(index), int(of)
+
+
+@click.command()
+@click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
+@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
+@click.option("--revision", help="Revision of the model.")
+@click.option("--source", help="SFT rows: Hub dataset, file, folder, or table name. [default: the testbed's]")
+@click.option("--source-revision", help="Revision of a Hub source.")
+@click.option("--image-root", multiple=True, metavar="DIR", help="Folder that image paths are relative to. Repeatable.")
+@click.option("--split", help="Split of the source. [default: train]")
+@click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
+@click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
+@click.option("--rho-th", type=click.FloatRange(0, 1), help="Image tokens are hidden where u < rho_th. [default: 0.99]")
+@click.option("--iterations", type=click.IntRange(min=1), help="Tries a pair, the last one unguided. [default: 5]")
+@click.option("--similarity-threshold", type=float, help="A try is taken below this cosine. [default: 0.97]")
+@click.option("--similarity-model", help="sentence-transformers model. [default: all-mpnet-base-v2]")
+@click.option("--noise-steps", type=click.IntRange(0, 1000), help="Noise variant: diffusion steps instead of masking.")
+@click.option("--guidance/--no-guidance", default=None, help="Continue the reference's sentences. [default: guidance]")
+@click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
+@common.push_options("dataset")
+@common.recipe_options
+@common.output_options
+def command(
+    method: str | None, model: str | None, revision: str | None, source: str | None, source_revision: str | None,
+    image_root: tuple[str, ...], split: str | None, limit: int | None, seed: int | None, rho_th: float | None,
+    iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
+    guidance: bool | None, shard: tuple[int, int] | None, push: bool, hub_id: str | None, private: bool,
+    recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method.
+
+    \b
+    Examples:
+      mmpref build-dataset
+      mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/sft --limit 5000
+      mmpref build-dataset --rho-th 0.98 --output runs/rho98 --push --hub-dataset-id me/bdhs-98
+    """
+    from mmpref.data.build import BuildRecipe, build_dataset, summary
+    from mmpref.hub.cards import write_dataset_card
+
+    options: dict[str, Any] = {
+        "method": method, "model": model, "revision": revision, "source": source, "source_revision": source_revision,
+        "image_root": image_root, "split": split, "limit": limit, "seed": seed, "builder.rho_th": rho_th,
+        "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
+        "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
+    }  # fmt: skip
+    recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None)
+    if shard and (push or hub_id):
+        raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
+    target = common.push_target(push, hub_id, "dataset", output)
+    with Progress("pairs", recipe.limit) as progress:
+        manifest = build_dataset(recipe, output, shard=shard, write_card=write_dataset_card, on_progress=progress.block)
+    if "waiting" in manifest:
+        click.echo(f"Shard done; {manifest['waiting']} of {manifest['blocks']} blocks are with other shards.", err=True)
+        common.show(manifest, as_json, lambda: None)
+        return
+    path = common.run_path("build-dataset", recipe.method, manifest, output)
+    published = common.publish(target, path, private)
+    rows = [*summary(manifest), ("written to", str(path)), *published.items()]
+    common.show({**manifest, "path": str(path), **published}, as_json,
+                lambda: common.print_table("preference dataset", ("", ""), rows))  # fmt: skip

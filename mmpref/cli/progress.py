@@ -1,0 +1,42 @@
+"""Progress on stderr: a bar where somebody watches, nothing where nobody does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any
+
+from mmpref.types import Pair, Skip
+
+
+class Progress:
+    """A bar that appears once the work has taken a few seconds, if stderr is a terminal."""
+
+    def __init__(self, unit: str, total: int | None = None) -> None:
+        self._unit, self._total = unit, total
+        self._bar: Any = None
+        self._pairs = self._resolved = 0
+
+    def __enter__(self) -> Progress:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=self._total, unit=f" {self._unit}", delay=3, disable=not sys.stderr.isatty(), leave=False
+        )
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._bar.close()
+
+    def advance(self, count: int = 1) -> None:
+        self._bar.update(count)
+
+    def block(self, seen: int, outcomes: Sequence[Pair | Skip]) -> None:
+        """A block of a dataset is done; shows the share of pairs that needed one try only."""
+        tries = [outcome.iterations for outcome in outcomes if isinstance(outcome, Pair)]
+        self._pairs += len(tries)
+        self._resolved += sum(1 for value in tries if value == 1)
+        self._bar.update(seen - self._bar.n)
+        if self._pairs:
+            self._bar.set_postfix_str(f"{self._resolved / self._pairs:.0%} resolved in try 1")

@@ -1,0 +1,179 @@
+"""Preference rows on disk: closed blocks while a run works, Parquet shards when it is done.
+
+A block is `block_size` consecutive rows of the source. It is the unit of work, of restart and of ``--shard``: its
+file depends on nothing but its rows and the recipe, so any history of kills and any split merges to the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.run import disk_errors, write_atomic
+from mmpref.types import Pair, Skip, as_dicts
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHARD_BYTES = 500 * 1000 * 1000
+ROW_GROUP_BYTES = 100 * 1000 * 1000
+
+
+def schema(with_policy: bool = False) -> pa.Schema:
+    """Arrow schema of preference rows, with the `datasets` features that make images come out decoded."""
+    import datasets
+    from datasets import Image, List, Value
+
+    turns = List({"role": Value("string"), "content": Value("string")})
+    columns = {
+        "images": List(Image()),
+        "prompt": turns,
+        "chosen": turns,
+        "rejected": turns,
+        **({"rejected_policy": turns} if with_policy else {}),
+        "id": Value("string"),
+        "method": Value("string"),
+        "similarity": Value("float64"),
+        "iterations": Value("int32"),
+        "seed": Value("int64"),
+        "source_id": Value("string"),
+    }
+    return datasets.Features(columns).arrow_schema
+
+
+def as_row(pair: Pair) -> dict[str, Any]:
+    """A pair in the columns of `schema`."""
+
+    def turn(text: str) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": text}]
+
+    example = pair.example
+    row: dict[str, Any] = {
+        "images": [{"bytes": image.content, "path": image.name or None} for image in example.images],
+        "prompt": as_dicts(example.prompt),
+        "chosen": turn(pair.chosen),
+        "rejected": turn(pair.rejected),
+        "id": example.id,
+        "method": pair.method,
+        "similarity": pair.similarity,
+        "iterations": pair.iterations,
+        "seed": pair.seed,
+        "source_id": example.source_id,
+    }
+    if pair.rejected_policy is not None:
+        row["rejected_policy"] = turn(pair.rejected_policy)
+    return row
+
+
+class Blocks:
+    """The finished blocks of a run, in its state folder."""
+
+    def __init__(self, state: Path) -> None:
+        self._folder = state / "blocks"
+
+    def _files(self, number: int) -> tuple[Path, Path]:
+        return self._folder / f"{number:06d}.parquet", self._folder / f"{number:06d}.json"
+
+    def done(self, number: int) -> bool:
+        return self._files(number)[1].is_file()
+
+    def write(self, number: int, outcomes: Sequence[Pair | Skip]) -> None:
+        """Keep a block. Its description is written last, so that its existence means that the block is complete."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        pairs = [as_row(outcome) for outcome in outcomes if isinstance(outcome, Pair)]
+        skips = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Skip)]
+        data, description = self._files(number)
+        with_policy = any("rejected_policy" in row for row in pairs)
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(pairs, schema=schema(with_policy)), buffer)
+        write_atomic(data, buffer.getvalue())
+        write_atomic(description, json.dumps({"rows": len(pairs), "with_policy": with_policy, "skips": skips}))
+
+    def describe(self, number: int) -> dict[str, Any]:
+        """Rows, skips, and whether there is a second rejected answer."""
+        described: dict[str, Any] = json.loads(self._files(number)[1].read_text(encoding="utf-8"))
+        return described
+
+    def tables(self, count: int, arrow_schema: pa.Schema) -> Iterator[pa.Table]:
+        import pyarrow.parquet as pq
+
+        for number in range(count):
+            table = pq.read_table(self._files(number)[0])
+            if len(table):
+                yield table.select(arrow_schema.names).cast(arrow_schema)
+
+
+def merge(blocks: Blocks, count: int, folder: Path, split: str) -> list[dict[str, Any]]:
+    """Write ``<split>-00000-of-0000N.parquet`` from the blocks, one row group in memory at a time.
+
+    Returns:
+        path (relative to the run), sha256 and rows of every shard.
+    """
+    import pyarrow.parquet as pq
+
+    arrow_schema = schema(any(blocks.describe(number)["with_policy"] for number in range(count)))
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(f"*{split}-*.parquet*"):
+        stale.unlink()
+    written: list[tuple[Path, int]] = []
+    for index, groups in enumerate(_shards(blocks.tables(count, arrow_schema))):
+        temporary = folder / f".{split}-{index:05d}.tmp"
+        rows = 0
+        with disk_errors(temporary), pq.ParquetWriter(temporary, arrow_schema) as writer:
+            for group in groups:
+                writer.write_table(group)
+                rows += len(group)
+        written.append((temporary, rows))
+    files = []
+    for index, (temporary, rows) in enumerate(written):
+        path = folder / f"{split}-{index:05d}-of-{len(written):05d}.parquet"
+        temporary.replace(path)
+        files.append({"path": f"{folder.name}/{path.name}", "sha256": _sha256(path), "rows": rows})
+    return files
+
+
+def _shards(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
+    """Row groups of bounded size, grouped into shards of bounded size."""
+    groups = _row_groups(tables)
+    pending = next(groups, None)
+    while pending is not None:
+        size = 0
+
+        def shard() -> Iterator[pa.Table]:
+            nonlocal pending, size
+            while pending is not None and size < SHARD_BYTES:
+                size += pending.nbytes
+                yield pending
+                pending = next(groups, None)
+
+        yield shard()
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    import pyarrow as pa
+
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(part.nbytes for part in held) >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(held).combine_chunks()
+            held = []
+    if held:
+        yield pa.concat_tables(held).combine_chunks()
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
+    """The text of an answer column."""
+    return "\n".join(str(turn["content"]) for turn in turns)

@@ -1,0 +1,90 @@
+"""Statistics of preference rows: the build report, computed from the data files themselves."""
+
+from __future__ import annotations
+
+import difflib
+import statistics
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.data.shards import text_of
+from mmpref.types import Skip
+
+SHOWN_IDS = 20
+EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
+
+
+def build_report(folder: Path, split: str, skips: Sequence[Skip], iterations: int) -> dict[str, Any]:
+    """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths."""
+    chosen, rejected, similarities, tries = [], [], [], []
+    for row in _rows(folder, split, ["chosen", "rejected", "similarity", "iterations"]):
+        chosen.append(text_of(row["chosen"]))
+        rejected.append(text_of(row["rejected"]))
+        similarities.append(row["similarity"])
+        tries.append(row["iterations"])
+    measured = [value for value in similarities if value is not None]
+    return {
+        "rows": len(chosen),
+        "skipped": _skipped(skips),
+        "resolved": resolved_per_try(tries, max(iterations, *tries)),
+        "similarity": {"edges": EDGES, "counts": histogram(measured), **spread(measured)},
+        "words": {
+            "chosen": spread([len(text.split()) for text in chosen]),
+            "rejected": spread([len(text.split()) for text in rejected]),
+        },
+        "length_ratio": spread([len(r) / len(c) for c, r in zip(chosen, rejected, strict=True)]),
+        "differing_words": spread([differing_share(c, r) for c, r in zip(chosen, rejected, strict=True)]),
+    }
+
+
+def _rows(folder: Path, split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    for file in sorted(folder.glob(f"{split}-*.parquet")):
+        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024, columns=columns):
+            yield from batch.to_pylist()
+
+
+def _skipped(skips: Iterable[Skip]) -> dict[str, Any]:
+    reasons: dict[str, Any] = {}
+    for skip in skips:
+        entry = reasons.setdefault(skip.reason, {"count": 0, "first": []})
+        entry["count"] += 1
+        if len(entry["first"]) < SHOWN_IDS:
+            entry["first"].append({"id": skip.id, "detail": skip.detail})
+    return dict(sorted(reasons.items()))
+
+
+def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, Any]]:
+    """For every try: pairs accepted in it, and the share of all pairs that are resolved by then."""
+    total, done, curve = len(tries), 0, []
+    for attempt in range(1, iterations + 1):
+        accepted = sum(1 for value in tries if value == attempt)
+        done += accepted
+        curve.append({"try": attempt, "pairs": accepted, "share": round(done / total, 6)})
+    return curve
+
+
+def histogram(values: Sequence[float]) -> list[int]:
+    """Counts between `EDGES`; the last bin includes its upper edge."""
+    import numpy as np
+
+    return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), bins=EDGES)[0].tolist()
+
+
+def spread(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean, median, least and greatest."""
+    if not values:
+        return {"mean": None, "median": None, "min": None, "max": None}
+    return {
+        "mean": round(statistics.fmean(values), 4),
+        "median": round(statistics.median(values), 4),
+        "min": round(min(values), 4),
+        "max": round(max(values), 4),
+    }
+
+
+def differing_share(chosen: str, rejected: str) -> float:
+    """Share of words that are not in a common run of both answers, 0 (equal) to 1 (nothing in common)."""
+    return 1 - difflib.SequenceMatcher(None, chosen.split(), rejected.split(), autojunk=False).ratio()
