@@ -43,7 +43,7 @@ class HubAccount:
 @pytest.fixture(scope="session")
 def hub_server() -> Iterator[HubServer]:
     """One server for the whole session; tests keep apart by their namespaces."""
-    with HubServer(multipart_chunk=64_000) as server:
+    with HubServer(multipart_chunk=64_000, page_size=7) as server:
         yield server
 
 

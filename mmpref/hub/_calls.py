@@ -5,16 +5,19 @@ huggingface_hub retries uploads, not the commit, ``create_repo``, ``repo_info`` 
 
 from __future__ import annotations
 
+import contextlib
 import email.utils
 import logging
 import random
 import re
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from mmpref.errors import HubError
 
@@ -64,6 +67,19 @@ def asked_wait(headers: Mapping[str, str]) -> float | None:
             return None
     spent = re.search(r"r=0;\s*t=(\d+)", headers.get("ratelimit", ""))
     return float(spent.group(1)) if spent else None
+
+
+@contextlib.contextmanager
+def quiet_unless_terminal() -> Iterator[None]:
+    """Keep huggingface_hub's progress bars off a stderr that is no terminal: it draws them regardless."""
+    if sys.stderr.isatty() or are_progress_bars_disabled():
+        yield
+        return
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        enable_progress_bars()
 
 
 class Calls:

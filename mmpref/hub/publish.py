@@ -17,7 +17,7 @@ from huggingface_hub import HfApi, constants
 
 from mmpref.errors import HubError, UsageError
 
-from ._calls import CALL_ERRORS, Calls, Retry, trouble_of
+from ._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal, trouble_of
 from ._manifest import CARD, IGNORE, local_files
 from ._merge import merge_cards
 from ._remote import CardMerger, Content, Plan, Remote, RepoType
@@ -90,7 +90,8 @@ def publish_folder(
     remote = Remote(api, calls, repo_id, repo_type, token)
     content = Content(files, tuple(delete_patterns), merge_card or merge_cards)
     _make_repository(remote, private)
-    found = _find_or_commit(remote, content, commit_message, create_pr, tag)
+    with quiet_unless_terminal():
+        found = _find_or_commit(remote, content, commit_message, create_pr, tag)
     if found.pull_request_url:
         if tag:
             log.info("not tagged: %s is not merged yet", found.pull_request_url)

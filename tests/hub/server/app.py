@@ -60,7 +60,7 @@ TABLE: list[tuple[str, str, str, Handler]] = [
     ("info", "GET", REPO + "/revision/{rev}", repos.info),
     ("info", "GET", REPO, repos.info),
     ("lfs_put", "PUT", "/_lfs/{ticket}", lfs.put_single),
-    ("lfs_part", "PUT", "/_lfs/{ticket}/{part:int}", lfs.put_part),
+    ("lfs_part", "PUT", "/_lfs/{ticket}/{part}", lfs.put_part),
     ("lfs_complete", "POST", "/_lfs/{ticket}/complete", lfs.complete),
     *(("lfs_batch", "POST", path + ".git/info/lfs/objects/batch", lfs.batch) for path in FILES),
     *(("lfs_verify", "POST", path + ".git/info/lfs/verify", lfs.verify) for path in FILES),

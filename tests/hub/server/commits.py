@@ -66,7 +66,7 @@ def _apply(store: Store, repo: Repo, tree: Tree, key: str, value: dict[str, Any]
             raise HubFault(400, f"Invalid metadata in README.md: {'; '.join(wrong)}")
         tree[path] = store.put_blob(content)
     elif key == "lfsFile":
-        if not store.has_object(value["oid"]):
+        if value["oid"] not in repo.lfs_objects:
             raise HubFault(400, f"An LFS pointer pointed to a file that does not exist: {path}")
         tree[path] = Entry.lfs(value["oid"], (store.objects / value["oid"]).stat().st_size)
     elif key == "deletedFile":

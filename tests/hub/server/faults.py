@@ -7,6 +7,7 @@ server and drops the connection before the client hears of it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -103,7 +104,8 @@ async def _meet(fault: Fault, handler: Handler, request: Request) -> Response:
     if fault.action == "drop":
         return LostAnswer()
     if fault.action == "lose":
-        await handler(request)
+        with contextlib.suppress(HubFault):  # a refusal is an answer too, and is lost like one
+            await handler(request)
         return LostAnswer()
     if fault.action == "move_head":
         commit_by_somebody_else(request)

@@ -14,27 +14,28 @@ from starlette.responses import JSONResponse, Response
 
 from .access import param, readable_repo, store_of, writer
 from .errors import HubFault
+from .store import Repo
 
 
 @dataclass
 class Upload:
+    repo: Repo
     sha256: str
     parts: dict[int, bytes] = field(default_factory=dict)
 
 
 async def batch(request: Request) -> Response:
-    readable_repo(request)
+    repo, body = readable_repo(request), await request.json()
     writer(request)
-    store, body = store_of(request), await request.json()
     uploads: dict[str, Upload] = request.app.state.uploads
     chunk: int = request.app.state.multipart_chunk
     root, objects, multipart = str(request.base_url).rstrip("/"), [], False
     for wanted in body["objects"]:
         oid, size = wanted["oid"], wanted["size"]
         row: dict[str, object] = {"oid": oid, "size": size, "authenticated": True}
-        if not store.has_object(oid):
+        if oid not in repo.lfs_objects:
             ticket = secrets.token_hex(12)
-            uploads[ticket] = Upload(oid)
+            uploads[ticket] = Upload(repo, oid)
             upload: dict[str, object] = {"href": f"{root}/_lfs/{ticket}"}
             if size > chunk and "multipart" in body.get("transfers", ["basic"]):
                 multipart = True
@@ -57,7 +58,8 @@ def _upload(request: Request) -> Upload:
 
 
 async def put_single(request: Request) -> Response:
-    store_of(request).put_object(_upload(request).sha256, await request.body())
+    upload = _upload(request)
+    store_of(request).put_object(upload.repo, upload.sha256, await request.body())
     return Response()
 
 
@@ -72,14 +74,14 @@ async def complete(request: Request) -> Response:
     named = [(part["partNumber"], part["etag"]) for part in body["parts"]]
     if body["oid"] != upload.sha256 or named != [(n, f'"part-{n}"') for n in sorted(upload.parts)]:
         raise HubFault(400, "The completion does not name the parts that were uploaded")
-    store_of(request).put_object(upload.sha256, b"".join(upload.parts[n] for n in sorted(upload.parts)))
+    content = b"".join(upload.parts[n] for n in sorted(upload.parts))
+    store_of(request).put_object(upload.repo, upload.sha256, content)
     return JSONResponse({"success": True})
 
 
 async def verify(request: Request) -> Response:
-    readable_repo(request)
+    repo, store, body = readable_repo(request), store_of(request), await request.json()
     writer(request)
-    store, body = store_of(request), await request.json()
-    if not store.has_object(body["oid"]) or (store.objects / body["oid"]).stat().st_size != body["size"]:
+    if body["oid"] not in repo.lfs_objects or (store.objects / body["oid"]).stat().st_size != body["size"]:
         raise HubFault(404, f"Object {body['oid']} is not here")
     return JSONResponse({})

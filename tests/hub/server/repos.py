@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qs, urlencode
 
 import yaml
 from starlette.requests import Request
@@ -21,7 +21,9 @@ async def whoami(request: Request) -> Response:
     if account is None:
         raise HubFault(401, "Invalid username or password.")
     orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in account.orgs]
-    token = {"displayName": "test", "role": account.role}
+    token: dict[str, Any] = {"displayName": "test", "role": account.role}
+    if account.role == "fineGrained":
+        token["fineGrained"] = {"scoped": [dict(scope) for scope in account.scopes]}
     auth = {"type": "access_token", "accessToken": token}
     return JSONResponse({"type": "user", "name": account.name, "orgs": orgs, "auth": auth})
 
@@ -140,8 +142,8 @@ async def tree(request: Request) -> Response:
 async def paths_info(request: Request) -> Response:
     repo = readable_repo(request)
     commit = repo.commit_at(param(request, "rev"))
-    async with request.form() as form:
-        wanted = [str(path).strip("/") for path in form.getlist("paths")]
+    form = parse_qs((await request.body()).decode())
+    wanted = [path.strip("/") for path in form.get("paths", [])]
     known = {row["path"]: row for row in _listing(commit, "", True)}
     return JSONResponse([known[path] for path in wanted if path in known])
 

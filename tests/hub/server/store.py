@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,7 +73,11 @@ class PullRequest:
 
 @dataclass
 class Repo:
-    """A repository; `refs` maps a full ref name (refs/heads/main, refs/tags/v1, refs/pr/1) to a commit id."""
+    """A repository; `refs` maps a full ref name (refs/heads/main, refs/tags/v1, refs/pr/1) to a commit id.
+
+    `lfs_objects` are the sha256 of what was uploaded to this repository: knowing the hash of another one's
+    file does not give access to it.
+    """
 
     kind: str
     id: str
@@ -81,6 +86,7 @@ class Repo:
     commits: dict[str, Commit] = field(default_factory=dict)
     refs: dict[str, str] = field(default_factory=dict)
     pulls: dict[int, PullRequest] = field(default_factory=dict)
+    lfs_objects: set[str] = field(default_factory=set)
 
     def ref_name(self, revision: str) -> str | None:
         names = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
@@ -123,11 +129,12 @@ class Repo:
 
 @dataclass(frozen=True)
 class Account:
-    """A token's owner. `role` is read or write, as the Hub reports it."""
+    """A token's owner. `role` is read, write or fineGrained, as the Hub reports it; `scopes` go with the last."""
 
     name: str
     role: str
     orgs: tuple[str, ...]
+    scopes: Sequence[Mapping[str, object]]
 
     def may_enter(self, namespace: str) -> bool:
         return namespace == self.name or namespace in self.orgs
@@ -144,10 +151,16 @@ class Store:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.accounts: dict[str, Account] = {}
 
-    def add_user(self, name: str, role: str = "write", orgs: tuple[str, ...] = ()) -> str:
+    def add_user(
+        self,
+        name: str,
+        role: str = "write",
+        orgs: tuple[str, ...] = (),
+        scopes: Sequence[Mapping[str, object]] = (),
+    ) -> str:
         """Make a token for `name` and return it. A user may have several tokens."""
         token = f"hf_{secrets.token_hex(17)}"
-        self.accounts[token] = Account(name, role, orgs)
+        self.accounts[token] = Account(name, role, orgs, scopes)
         return token
 
     def create_repo(self, kind: str, repo_id: str, private: bool, author: str) -> Repo:
@@ -163,15 +176,13 @@ class Store:
         (self.blobs / oid).write_bytes(content)
         return Entry(len(content), oid)
 
-    def put_object(self, sha256: str, content: bytes) -> None:
+    def put_object(self, repo: Repo, sha256: str, content: bytes) -> None:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise HubFault(400, "The content does not have the announced sha256")
         part = self.objects / f".{sha256}.{secrets.token_hex(4)}"
         part.write_bytes(content)
         part.replace(self.objects / sha256)
-
-    def has_object(self, sha256: str) -> bool:
-        return (self.objects / sha256).is_file()
+        repo.lfs_objects.add(sha256)
 
     def file_of(self, entry: Entry) -> Path:
         return self.objects / entry.sha256 if entry.sha256 else self.blobs / entry.oid

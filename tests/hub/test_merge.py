@@ -1,0 +1,58 @@
+"""Merging cards: our keys win, foreign keys come back as they were written, and merging twice is merging once."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from mmpref.errors import HubError, InputError
+from mmpref.hub.publish import merge_cards
+
+OURS = "---\nlicense: mit\ntags:\n- dpo\n---\n# Ours\n\n---\nA rule above.\n"
+
+
+def metadata(card: str) -> dict[str, object]:
+    return dict(yaml.safe_load(card.split("---\n")[1]))
+
+
+@pytest.mark.parametrize("remote", [None, "", "# No metadata\n", "---\n---\ntext", "---\nlicense: other\n---\n"])
+def test_with_no_foreign_key_ours_stays_as_it_is(remote: str | None) -> None:
+    assert merge_cards(remote, OURS) == OURS
+
+
+def test_foreign_keys_come_back_as_written() -> None:
+    remote = (
+        "---\ntags: [old]\nconfigs:\n# by hand\n- config_name: default\n  data_files: x\nlanguage: no\n"
+        "released: 2024-01-02\nlicense: other\ndataset_info:\n  features: []\n---\nTheirs\n"
+    )
+    merged = merge_cards(remote, OURS)
+    assert merged.startswith("---\nlicense: mit\ntags:\n- dpo\nconfigs:\n# by hand\n- config_name: default\n")
+    assert "\nlanguage: no\nreleased: 2024-01-02\ndataset_info:\n  features: []\n---\n# Ours\n" in merged
+    assert metadata(merged)["license"] == "mit"
+    assert merge_cards(merged, OURS) == merged
+
+
+@pytest.mark.parametrize(
+    "remote", ["---\r\nextra: 1\r\n---\r\nx", "---\n{extra: 1, license: x}\n---\n", "---\nextra: 1\n---"]
+)
+def test_other_spellings_of_a_block(remote: str) -> None:
+    merged = merge_cards(remote, OURS)
+    assert metadata(merged) == {"license": "mit", "tags": ["dpo"], "extra": 1}
+    assert merged.endswith("# Ours\n\n---\nA rule above.\n")
+
+
+def test_ours_without_metadata() -> None:
+    assert merge_cards("---\nextra: 1\n---\nx", "# Ours\n") == "---\nextra: 1\n---\n# Ours\n"
+
+
+@pytest.mark.parametrize("broken", ["---\na: [1\n---\n", "---\n- a list\n---\n"])
+def test_broken_metadata_is_told_with_its_side(broken: str) -> None:
+    with pytest.raises(HubError, match="The card on the Hub has metadata that is not valid YAML"):
+        merge_cards(broken, OURS)
+    with pytest.raises(InputError, match=r"README.md: the metadata is not valid YAML"):
+        merge_cards(None, broken)
+
+
+def test_an_anchor_across_keys_is_refused_not_lost() -> None:
+    with pytest.raises(HubError, match="cannot be merged with ours"):
+        merge_cards("---\nlicense: &a mit\nextra: *a\n---\n", OURS)
