@@ -14,6 +14,7 @@ from mmpref.testbed.render import pixels
 from mmpref.testbed.world import COLOURS, PLACES, SHAPES, SPLITS, Scene, Thing, scene
 
 _CLAIM = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})\s+is\s+in\s+the\s+({'|'.join(PLACES)})\b", re.I)
+_SENTENCE = re.compile(rf"A {_CLAIM.pattern[2:-2]}")
 _SHAPE = re.compile(rf"\b({'|'.join(SHAPES)})s?\b", re.I)
 
 
@@ -38,6 +39,13 @@ def judge(text: str, truth: Scene) -> Verdict:
         missed=tuple(shape for shape in truth.shapes if shape not in mentioned),
         false_claims=tuple(claim for claim in claims if claim not in truth.things),
     )
+
+
+def is_caption(text: str) -> bool:
+    """Tell whether a text is one to four well-formed sentences of a caption, whatever they claim."""
+    *sentences, rest = text.split(".")
+    whole = all(_SENTENCE.fullmatch(sentence.strip()) for sentence in sentences)
+    return 1 <= len(sentences) <= 4 and not rest.strip() and whole
 
 
 def scene_of(name: str) -> Scene:

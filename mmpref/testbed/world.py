@@ -24,7 +24,7 @@ FREQUENCY = (0.20, 0.16, 0.16, 0.12, 0.12, 0.10, 0.08, 0.06)
 PARTNER_RATE = 0.9
 FAVOURITE_RATE = 0.75
 THREE_RATE = 0.5
-NOISE = (20.0, 75.0)
+NOISE = (30.0, 160.0)
 """Standard deviation of the pixel noise, in grey levels of 0 to 255: drawn evenly from this range per scene."""
 
 BIASED_SPLITS = ("pretrain", "train")

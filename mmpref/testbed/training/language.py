@@ -1,8 +1,8 @@
 """Teaching the language model: captions and answers about scenes of the biased world, over the frozen tower.
 
 A scene's image is read once and followed by one caption turn and several question turns, each of which sees the image
-and itself only, at the positions it would have alone. In a share of the turns the image is hidden, wholly or in part: that
-gives the model a text prior, which is what speaks when image tokens are masked.
+and itself only, at the positions it would have alone. In a share of the turns the image is hidden, wholly or in part:
+that gives the model a text prior, which is what speaks when image tokens are masked.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Batcher:
         for scene_turns in drawn:
             branches = []
             for prompt, answer, hidden in scene_turns:
-                glue = "\n" if rng.random() < 0.25 and prompt.split()[0] not in ("There",) else " "
+                glue = "\n" if rng.random() < 0.25 else " "
                 branches.append((*self.branch(prompt, answer, glue), hidden))
             packed.append(branches)
         base = len(self.prefix)

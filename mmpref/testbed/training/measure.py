@@ -8,7 +8,7 @@ import torch
 from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from mmpref.testbed.language import CAPTION_PROMPTS
-from mmpref.testbed.oracle import judge, scene_of
+from mmpref.testbed.oracle import is_caption, judge, scene_of
 from mmpref.testbed.render import image
 from mmpref.testbed.tables import testbed_chair, testbed_pope
 from mmpref.testbed.world import PARTNER, Scene, scene
@@ -81,6 +81,40 @@ def yes_no(
             "yes_rate": said.count("yes") / len(rows),
         }
     return results
+
+
+@torch.no_grad()
+def blind(
+    model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, limit: int
+) -> dict[str, float]:
+    """Sample captions with every image token hidden: how many are fluent, and how many distinct ones there are.
+
+    Image tokens are left out of the attention mask; all other tokens keep their positions.
+    """
+    prompt = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": CAPTION_PROMPTS[0]}]}],
+        add_generation_prompt=True,
+    )
+    pictures = [image(scene(split, index)) for index in range(limit)]
+    inputs = processor(text=[prompt] * limit, images=pictures, return_tensors="pt")
+    ids = inputs["input_ids"]
+    allowed = torch.where(ids == processor.image_token_id, 0, 1)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(64):
+        positions = torch.arange(ids.shape[1]).expand_as(ids)
+        logits = model(**{**inputs, "input_ids": ids, "attention_mask": allowed, "position_ids": positions}).logits
+        drawn = torch.multinomial(logits[:, -1].softmax(-1), 1, generator=generator)
+        ids = torch.cat([ids, drawn], dim=1)
+        allowed = torch.cat([allowed, torch.ones_like(drawn)], dim=1)
+        if (ids[:, inputs["input_ids"].shape[1] :] == model.config.text_config.eos_token_id).any(dim=1).all():
+            break
+    end = processor.tokenizer.eos_token
+    texts = [text.split(end)[0] for text in processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :])]
+    return {
+        "captions": limit,
+        "fluent": sum(is_caption(text) for text in texts) / limit,
+        "distinct": len(set(texts)) / limit,
+    }
 
 
 def _questions(split: str, images: int | None) -> Iterable[dict]:

@@ -1,0 +1,108 @@
+"""The whole training, seeded: tower, language model, embedder; then what they do on unbiased scenes, as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import transformers
+
+from mmpref.testbed.training import build, embedder, measure
+from mmpref.testbed.training.language import train_language
+from mmpref.testbed.training.tower import train_tower
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """How long each part trains."""
+
+    tower_steps: int = 2000
+    language_steps: int = 1500
+    language_scenes: int = 20000
+    embedder_steps: int = 3000
+
+
+def train(output: Path, *, seed: int = 0, report: Path | None = None, lengths: Lengths | None = None) -> dict:
+    """Train everything in one thread, save ``output``/model and ``output``/embedder, and return what was measured.
+
+    The figures go to ``report``, by default ``output``/model/TRAINING.json. Equal seeds on equal machines and
+    libraries give equal weights.
+    """
+    lengths = lengths or Lengths()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    start = time.process_time()
+    processor = build.processor()
+    model = build.model(processor.tokenizer)
+    seconds: dict[str, float] = {}
+
+    def lap(name: str) -> None:
+        seconds[name] = round(time.process_time() - start - sum(seconds.values()), 1)
+        print(f"{name}: {seconds[name]} CPU seconds", flush=True)
+
+    seen = train_tower(model, processor, steps=lengths.tower_steps, seed=seed, log=_say)
+    lap("tower")
+    loss = train_language(
+        model, processor, steps=lengths.language_steps, scenes=lengths.language_scenes, seed=seed, log=_say
+    )
+    lap("language")
+    model.eval()
+    folder = output / "model"
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    near = embedder.train_embedder(output / "embedder", steps=lengths.embedder_steps, seed=seed, log=_say)
+    lap("embedder")
+    for path in output.rglob("*.safetensors"):
+        path.chmod(0o644)
+    figures = {
+        "seed": seed,
+        "lengths": asdict(lengths),
+        "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "tower_shape_accuracy": seen,
+        "language_loss": loss,
+        "embedder_error": near,
+        **{
+            split: {
+                "captions": measure.captions(model, processor, split),
+                "pope": measure.yes_no(model, processor, split),
+            }
+            for split in ("dev", "test")
+        },
+        "blind_test": measure.blind(model, processor, "test", 100),
+        "embedder_cosines": embedder.separation(output / "embedder"),
+    }
+    lap("measuring")
+    figures["cpu_seconds"] = {**seconds, "all": round(time.process_time() - start, 1)}
+    report = report or folder / "TRAINING.json"
+    report.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
+    return figures
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and train."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="folder to write model/ and embedder/ into")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--report", type=Path, help="JSON file of what was measured (default: in the model's folder)")
+    options = parser.parse_args(arguments)
+    figures = train(options.output, seed=options.seed, report=options.report)
+    print(json.dumps(_rounded(figures), indent=2))
+    print(f"{figures['cpu_seconds']['all']} CPU seconds in one thread, {os.cpu_count()} cores here")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _rounded(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    return round(value, 4) if isinstance(value, float) else value

@@ -1,0 +1,58 @@
+"""Training: equal seeds give equal weights, and packed turns are what the model reads one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from mmpref.testbed.render import image
+from mmpref.testbed.training import build
+from mmpref.testbed.training.language import Batcher, features, image_order, train_language
+from mmpref.testbed.training.tower import train_tower
+from mmpref.testbed.world import scene
+
+
+def _trained(seed: int) -> dict[str, torch.Tensor]:
+    torch.manual_seed(seed)
+    processor = build.processor()
+    model = build.model(processor.tokenizer)
+    train_tower(model, processor, steps=20, batch=4, seed=seed, log=len)
+    train_language(model, processor, steps=24, scenes=16, batch=2, seed=seed, log=len)
+    return model.state_dict()
+
+
+def test_equal_seeds_give_equal_weights():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    one, two, other = _trained(0), _trained(0), _trained(1)
+    torch.set_num_threads(threads)
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not torch.equal(one["lm_head.weight"], other["lm_head.weight"])
+
+
+@torch.no_grad()
+def test_packed_turns_equal_turns_read_alone(model, processor):
+    truth = scene("test", 0)
+    order = image_order(model, 5, 9)
+    assert len(order) == 51
+    assert (order < 0).sum() == 6
+    batcher = Batcher(processor, 51)
+    turns = [("Describe the image.", "A red circle is in the top left.", 0.0), ("Where is the ring?", "Top left", 0.0)]
+    ids, labels, positions, mask = batcher([turns], np.random.default_rng(1))
+    core = model.model
+    seen = core.multi_modal_projector(features(model, processor, [truth]).float().flatten(1, 2))
+    seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
+    embeds = core.language_model.embed_tokens(ids)
+    embeds[:, batcher.image] = seen
+    packed = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask).last_hidden_state
+    at = len(batcher.prefix)
+    for prompt, answer, _ in turns:
+        branch, asked = batcher.branch(prompt, answer, " ")
+        alone_ids = torch.tensor([batcher.prefix + branch])
+        assert torch.equal(ids[0, at : at + len(branch)], alone_ids[0, len(batcher.prefix) :])
+        assert (labels[0, at : at + asked] == -100).all()
+        assert (labels[0, at + asked : at + len(branch)] >= 0).all()
+        pixels = processor.image_processor([image(truth)], return_tensors="pt")
+        alone = core(input_ids=alone_ids, **pixels).last_hidden_state[0, len(batcher.prefix) :]
+        torch.testing.assert_close(packed[0, at : at + len(branch)], alone, atol=5e-3, rtol=1e-2)
+        at += len(branch)
