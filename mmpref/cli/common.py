@@ -98,6 +98,16 @@ def publish(target: tuple[str | None, str] | None, path: Path, private: bool, **
     return {"published": published["url"], "commit": published["commit"]}
 
 
+def recipe_dataset(recipe_name: str | None) -> str:
+    """Build (or find finished) the dataset of a recipe's ``build-dataset`` section; its run directory."""
+    from mmpref.data.build import BuildRecipe, build_dataset
+    from mmpref.hub.cards import write_dataset_card
+
+    recipe = resolve(BuildRecipe, "build-dataset", recipe_name, {}, (), has_model=False)
+    manifest = build_dataset(recipe, write_card=write_dataset_card)
+    return str(run_path("build-dataset", recipe.method, manifest, None))
+
+
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: Path | None) -> Path:
     """Where a run went, given or by default."""
     return output or Path("runs") / f"{command}-{what}-{manifest['recipe_hash'][:8]}"

@@ -26,7 +26,9 @@ class Progress:
         )
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._bar.close()
 
     def advance(self, count: int = 1) -> None:
@@ -40,3 +42,8 @@ class Progress:
         self._bar.update(seen - self._bar.n)
         if self._pairs:
             self._bar.set_postfix_str(f"{self._resolved / self._pairs:.0%} resolved in try 1")
+
+    def reach(self, done: int, total: int) -> None:
+        """So many of so many are done."""
+        self._bar.total = total
+        self._bar.update(done - self._bar.n)

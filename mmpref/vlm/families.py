@@ -16,7 +16,6 @@ class Family:
         title: the name people use.
         image_tokens: tokens an image takes, for `mmpref list families`.
         positions: position scheme of the decoder.
-        language_model: module name of the decoder (LoRA goes on linear layers below it only).
         projector: module name of the vision-language projector.
         vicuna_prompt: replace the shipped chat template by the true Vicuna format where the shipped one lacks BOS,
             system text and EOS (see `mmpref.vlm.prompts`).
@@ -26,7 +25,6 @@ class Family:
     title: str
     image_tokens: str
     positions: str
-    language_model: str = "language_model"
     projector: str = "multi_modal_projector"
     vicuna_prompt: bool = False
 
@@ -46,8 +44,8 @@ FAMILIES = (
     Family("llava_onevision", "LLaVA-OneVision", "729 a tile", "1-D"),
     Family("qwen2_vl", "Qwen2-VL", "1 per 28 x 28 pixels", "M-RoPE", projector="merger"),
     Family("qwen2_5_vl", "Qwen2.5-VL", "1 per 28 x 28 pixels", "M-RoPE", projector="merger"),
-    Family("idefics3", "Idefics3, SmolVLM", "81 or 64 a tile", "1-D", "text_model", "connector"),
-    Family("smolvlm", "SmolVLM2", "64 a tile", "1-D", "text_model", "connector"),
+    Family("idefics3", "Idefics3, SmolVLM", "81 or 64 a tile", "1-D", "connector"),
+    Family("smolvlm", "SmolVLM2", "64 a tile", "1-D", "connector"),
     Family("internvl", "InternVL 2.5 / 3 / 3.5", "256 a tile", "1-D"),
 )
 

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 talk = logging.getLogger("mmpref")
 
+_SMALL = 20_000_000
+
 
 @dataclass(frozen=True)
 class Request:
@@ -91,6 +93,8 @@ class Policy:
                 location, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code
             )
         _set_prompt_format(model, processor, family, ref)
+        if device == "cpu" and model.num_parameters() < _SMALL:
+            torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
         resolved = replace(ref, revision=revision)
         if ref.adapter is not None:
             model, commit = _load_adapter(model, resolved)
@@ -248,9 +252,10 @@ def _load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
             commit = config_path.parent.name
         config = json.loads(config_path.read_text(encoding="utf-8"))
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    if base and base != ref.model:
+    same = base in (ref.model, resolve_path(ref.model))
+    if base and not same:
         talk.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
-    if revision and ref.revision and revision != ref.revision and base == ref.model:
+    if same and revision and ref.revision and revision != ref.revision:
         raise ModelError(f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
                          f"Use --revision {revision}.")  # fmt: skip
     with _load_errors(f"adapter {ref.adapter}"):

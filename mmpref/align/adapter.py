@@ -1,0 +1,182 @@
+"""The adapter: LoRA on the language model's linear layers, the projector in full, and proof that the files hold it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ModelError, RunError, UsageError
+from mmpref.registry import resolve_path
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    import torch
+    from peft import LoraConfig, PeftModel
+
+    from mmpref.vlm.families import Family
+    from mmpref.vlm.policy import Policy
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adaptation of the language model.
+
+    Args:
+        r: rank. The paper's is 128.
+        alpha: scale; the update is alpha / r times the product. The paper's is 256.
+        dropout: on the adapter's inputs. Above 0 it turns off TRL's ``disable_dropout``, which would undo it.
+    """
+
+    r: int = 128
+    alpha: int = 256
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.r < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
+            raise UsageError(f"lora is r={self.r}, alpha={self.alpha}, dropout={self.dropout}; "
+                             "r and alpha must be at least 1 and dropout in [0, 1).")  # fmt: skip
+
+
+def lora_config(policy: Policy, settings: LoraSettings, train_projector: bool) -> LoraConfig:
+    """PEFT's configuration for this model.
+
+    The pattern of target modules starts at the language model's own path: names such as ``q_proj`` occur in the
+    vision tower too. The projector and the output head are never adapted; the projector is copied and trained in
+    full (``modules_to_save``), so that switching the adapter off gives the base model's own.
+
+    Raises:
+        ModelError: the language model or the projector is not where the family table says.
+    """
+    from peft import LoraConfig
+    from torch import nn
+
+    model, family = policy.base_model, policy.family
+    root = _path_of(model, family.language_model, str(policy.ref))
+    prefix = f"{root}."
+    inside = [
+        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.startswith(prefix)
+    ]
+    leaves = "|".join(sorted({re.escape(name.rpartition(".")[2]) for name in inside}))
+    projector = _path_of(model, family.projector, str(policy.ref))
+    return LoraConfig(
+        r=settings.r,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules=rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})",
+        modules_to_save=[projector] if train_projector else None,
+        bias="none",
+    )
+
+
+def _path_of(model: torch.nn.Module, name: str, where: str) -> str:
+    found = [path for path, _ in model.named_modules() if path.rpartition(".")[2] == name]
+    if len(found) != 1:
+        raise ModelError(f"{where} has {len(found)} modules named {name!r}; training needs to know the one.",
+                         "Its family's row in mmpref/vlm/families.py does not fit this checkpoint.")  # fmt: skip
+    return found[0]
+
+
+def adapted_modules(model: PeftModel, family: Family) -> dict[str, int]:
+    """How many modules of each part are trained: by LoRA in the language model and elsewhere, and in full.
+
+    Keys: ``language_model``, ``elsewhere`` (0, or the pattern caught too much), ``projector`` (trained in full).
+    """
+    from peft.tuners.lora import LoraLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    counts = {"language_model": 0, "elsewhere": 0, "projector": 0}
+    for path, module in model.named_modules():
+        if isinstance(module, LoraLayer):
+            counts["language_model" if family.language_model in path.split(".") else "elsewhere"] += 1
+        elif isinstance(module, ModulesToSaveWrapper):
+            counts["projector" if path.rpartition(".")[2] == family.projector else "elsewhere"] += 1
+    return counts
+
+
+def in_training_precision(model: PeftModel) -> None:
+    """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing."""
+    for _, parameter in _projector(model):
+        parameter.data = parameter.data.float()
+
+
+def in_model_precision(model: PeftModel) -> None:
+    """Bring the projector back to the base model's dtype, which is what every loader will compute with."""
+    dtype = model.get_base_model().dtype
+    for _, parameter in _projector(model):
+        parameter.data = parameter.data.to(dtype)
+
+
+def _projector(model: PeftModel) -> list[tuple[str, torch.nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if is_projector(name)]
+
+
+def is_projector(parameter: str) -> bool:
+    """Whether a PEFT model's parameter belongs to the projector that is trained in full."""
+    return ".modules_to_save." in parameter
+
+
+def save(model: PeftModel, processor: Any, ref: ModelRef, path: Path) -> None:
+    """Write PEFT's and the processor's files into the run directory, naming the base as a plain client can load it.
+
+    Args:
+        ref: the base model; its revision is the commit that was loaded.
+    """
+    config = model.peft_config["default"]
+    config.base_model_name_or_path = resolve_path(ref.model)
+    config.revision = ref.revision
+    # The vocabulary is the base model's; PEFT's "auto" would ask the Hub about it.
+    model.save_pretrained(str(path), save_embedding_layers=False)
+    processor.save_pretrained(str(path))
+    (path / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run's own is written later.
+
+
+def logits(model: torch.nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
+    """Logits [B, L, V] on the CPU in fp32 of one collated batch, dropout off."""
+    import torch
+
+    model.eval()
+    inputs = {key: value.to(model.device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
+              if key != "completion_mask"}  # fmt: skip
+    with torch.inference_mode():
+        answered: torch.Tensor = model(**inputs, use_cache=False).logits.float().cpu()
+    return answered
+
+
+def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Tensor, dtype: str, device: str,
+          trust_remote_code: bool = False) -> dict[str, Any]:  # fmt: skip
+    """Load the saved adapter with plain transformers and PEFT, and compare logits with the policy that was trained.
+
+    Args:
+        batch: one collated batch, as `logits` takes it.
+        trained: the trained policy's logits on it.
+        dtype: of the base model, such as ``float32``.
+
+    Returns:
+        ``changes`` (largest difference to the base model's logits), ``differs`` (largest difference to the trained
+        policy's) and ``tolerance``, all absolute.
+
+    Raises:
+        RunError: the adapter does nothing, or the files do not hold the trained policy.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    base = AutoModelForImageTextToText.from_pretrained(
+        resolve_path(ref.model), revision=ref.revision, dtype=dtype, trust_remote_code=trust_remote_code
+    ).to(device)
+    before = logits(base, batch)
+    loaded = logits(PeftModel.from_pretrained(base, str(path)).to(device), batch)
+    changes = (loaded - before).abs().max().item()
+    differs = (loaded - trained).abs().max().item()
+    # Same weights, same operations: equal up to the order of sums, which a GPU does not fix.
+    tolerance = (1e-5 if dtype == "float32" else 1e-2) * trained.abs().max().item()
+    if not differs <= tolerance:
+        raise RunError(f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits differ "
+                       f"by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip
+    if not changes > 0:
+        raise RunError(f"The adapter saved in {path} does not change the logits of {ref}: nothing was learned.",
+                       "Check trainer.learning_rate, trainer.max_steps and the warm-up.")  # fmt: skip
+    return {"changes": changes, "differs": differs, "tolerance": tolerance}

@@ -1,0 +1,112 @@
+"""What happens around training steps: log rows, progress, and an orderly stop when the user asks for one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from mmpref.errors import RunError
+from mmpref.run import disk_errors, write_atomic
+
+OnProgress = Callable[[int, int], None]
+
+
+class LogRows(TrainerCallback):  # type: ignore[misc]
+    """One JSON row a logging step, flushed at once; rows past the resumed step are cut first.
+
+    Args:
+        path: ``log.jsonl``.
+        resumed: the step that training starts from.
+    """
+
+    def __init__(self, path: Path, resumed: int) -> None:
+        self._path = path
+        kept = [row for row in read_rows(path) if row["step"] <= resumed]
+        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step >= state.max_steps:
+            control.should_log = True  # The last row describes the last step, whatever logging_steps is.
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        if not logs or "loss" not in logs:
+            return  # Trainer's last message holds timings only.
+        if not math.isfinite(logs["loss"]):
+            raise RunError(f"The loss is {logs['loss']} at step {state.global_step}.",
+                           "Lower trainer.learning_rate or loss.beta, or use another dtype.")  # fmt: skip
+        row = {"step": state.global_step, "epoch": state.epoch, **logs}
+        with disk_errors(self._path), open(self._path, "a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """The whole rows of a log; a last line that a kill cut short is left out."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+class Restore(TrainerCallback):  # type: ignore[misc]
+    """Calls back when training begins, once Trainer has set its own sums to zero."""
+
+    def __init__(self, begin: Callable[[], None]) -> None:
+        self._begin = begin
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._begin()
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Tells the caller how many steps are done, of how many."""
+
+    def __init__(self, tell: OnProgress) -> None:
+        self._tell = tell
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell(state.global_step, state.max_steps)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell(state.global_step, state.max_steps)
+
+
+class Stop(TrainerCallback):  # type: ignore[misc]
+    """On a first Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one stops at once."""
+
+    asked = False
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self.asked:
+            control.should_save = True
+            control.should_training_stop = True
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen for signals; where one came, end in KeyboardInterrupt once training has stopped."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+        def hear(number: int, frame: Any) -> None:
+            if self.asked:
+                raise KeyboardInterrupt
+            self.asked = True
+
+        for number in before:
+            signal.signal(number, hear)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        if self.asked:
+            raise KeyboardInterrupt

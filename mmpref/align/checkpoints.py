@@ -1,0 +1,48 @@
+"""Checkpoints that are whole: each ends with a list of its files, and one without that list counts for nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+from mmpref.run import write_atomic
+
+COMPLETE = "complete.json"
+
+
+def seal(checkpoint: Path) -> None:
+    """Say that everything is written: flush each file to the disk, then write the list of names and sizes."""
+    sizes = {}
+    for file in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE):
+        with open(file, "rb") as opened:
+            os.fsync(opened.fileno())
+        sizes[str(file.relative_to(checkpoint))] = file.stat().st_size
+    write_atomic(checkpoint / COMPLETE, json.dumps(sizes, indent=1) + "\n")
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every file of the list is there in its full size."""
+    listed = checkpoint / COMPLETE
+    if not listed.is_file():
+        return False
+    sizes: dict[str, int] = json.loads(listed.read_text(encoding="utf-8"))
+    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
+               for name, size in sizes.items())  # fmt: skip
+
+
+def latest(folder: Path) -> Path | None:
+    """The last whole checkpoint, or None. Partial ones, left by a kill, are deleted."""
+    whole = []
+    for checkpoint in folder.glob("checkpoint-*"):
+        if is_whole(checkpoint):
+            whole.append(checkpoint)
+        else:
+            shutil.rmtree(checkpoint)
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """How many optimizer steps a checkpoint holds."""
+    return int(checkpoint.name.rpartition("-")[2])

@@ -1,0 +1,100 @@
+"""A recipe's ``trainer:`` block -> TRL's `DPOConfig`. What mmpref itself decides is refused there, and said."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import UsageError
+from mmpref.registry import suggest
+
+if TYPE_CHECKING:
+    from trl import DPOConfig
+
+PAPER: dict[str, Any] = {
+    "learning_rate": 1e-6,
+    "num_train_epochs": 3,
+    "per_device_train_batch_size": 4,
+    "gradient_accumulation_steps": 8,
+}
+"""Our pick within the paper's search ranges (appendix A): learning rate 1e-6, 3 epochs, batches of 32."""
+
+_KEPT = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "report_to": "none",
+         "dataloader_pin_memory": False}  # fmt: skip
+
+_OURS = {
+    "output_dir": "it is inside the run directory: use --output",
+    "seed": "it is the recipe's: use --seed",
+    "max_length": "nothing is cut, since a cut could fall inside the image",
+    "max_prompt_length": "nothing is cut, since a cut could fall inside the image",
+    "model_init_kwargs": "the model is loaded by mmpref: use model, revision and dtype",
+    "push_to_hub": "a finished run is published at once: use --push",
+    "hub_model_id": "a finished run is published at once: use --hub-model-id",
+    "resume_from_checkpoint": "a run resumes by itself",
+    "remove_unused_columns": "the columns are those that the trainer reads",
+    "disable_tqdm": "progress is mmpref's own",
+}
+
+
+def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
+    """Refuse what cannot be set, before any work.
+
+    Args:
+        trainer: the recipe's block.
+        method: the options that the method's settings made.
+
+    Raises:
+        UsageError: an option that TRL does not have, or one that is decided elsewhere.
+    """
+    from trl import DPOConfig
+
+    known = [field.name for field in dataclasses.fields(DPOConfig) if field.init]
+    for name in trainer:
+        if name in _OURS:
+            raise UsageError(f"trainer.{name} cannot be set: {_OURS[name]}.")
+        if name in method:
+            raise UsageError(
+                f"trainer.{name} belongs to the method.", "Use the recipe's loss block: --set loss.KEY=VALUE."
+            )
+        if name not in known:
+            raise UsageError(f"TRL's DPOConfig has no option {name!r}.", suggest(name, known))
+    limit = trainer.get("save_total_limit", 2)
+    if limit is not None and limit < 2:
+        raise UsageError(f"trainer.save_total_limit is {limit}; it must be at least 2.",
+                         "While a checkpoint is written the one before it must stay.")  # fmt: skip
+
+
+def trainer_config(
+    trainer: Mapping[str, Any], method: Mapping[str, Any], *, output_dir: Path, seed: int, dtype: str, dropout: bool
+) -> DPOConfig:
+    """TRL's configuration: our defaults, the recipe's block over them, the method's options and ours on top.
+
+    Args:
+        dtype: of the loaded model; bf16 on an accelerator brings mixed precision.
+        dropout: the adapter uses dropout, so TRL must not switch it off.
+
+    Raises:
+        UsageError: TRL refuses a value or a combination.
+    """
+    import torch
+    from trl import DPOConfig
+
+    gpu = torch.cuda.is_available()
+    defaults = {
+        **_KEPT,
+        **PAPER,
+        "bf16": gpu and dtype == "bfloat16",
+        "gradient_checkpointing": gpu,
+        "disable_dropout": not dropout,
+    }
+    if dropout and trainer.get("disable_dropout"):
+        raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
+    ours = {"output_dir": str(output_dir), "seed": seed, "max_length": None, "disable_tqdm": True,
+            "remove_unused_columns": False}  # fmt: skip
+    try:
+        return DPOConfig(**{**defaults, **trainer, **method, **ours})
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"TRL refuses these trainer settings: {reason}") from error

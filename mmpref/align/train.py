@@ -1,0 +1,341 @@
+"""Training: preference rows -> an adapter that plain PEFT loads, its log, its plot, its manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref import recipe as recipes
+from mmpref.align.adapter import LoraSettings
+from mmpref.align.method import METHODS, Method
+from mmpref.errors import UsageError
+from mmpref.run import Run, default_path, open_run
+from mmpref.tables import open_table
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    from mmpref.align.rows import Pairs
+    from mmpref.align.trainer import PreferenceTrainer
+    from mmpref.vlm.policy import Policy
+
+talk = logging.getLogger("mmpref")
+WriteCard = Callable[[Path, dict[str, Any]], None]
+OnProgress = Callable[[int, int], None]
+
+_SAMPLE = 32
+"""Rows whose image tokens are counted before training."""
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """Everything that decides an adapter.
+
+    Args:
+        model: Hub id, folder, or ``pkg:<package>/<path>``.
+        dataset: preference data: Hub ids, files, folders or table names; several are concatenated.
+        method: name of a training method.
+        revision: of the model.
+        split: of every data set.
+        limit: take only the first rows.
+        seed: of the adapter's initial weights and of the order of rows.
+        dtype: of the base model; ``auto`` is fp32 on a CPU and bf16 on an accelerator that has it.
+        trust_remote_code: run code that comes with the model.
+        annotator: who ranks answers, for methods that ask.
+        lora: rank, alpha and dropout.
+        train_projector: train the vision-language projector too, in full.
+        projector_learning_rate: the projector's own.
+        loss: settings of the method.
+        trainer: options of TRL's `DPOConfig`, handed on as they are.
+    """
+
+    model: str
+    dataset: tuple[str, ...] = ()
+    method: str = "dpo"
+    revision: str | None = None
+    split: str = "train"
+    limit: int | None = None
+    seed: int = 0
+    dtype: str = "auto"
+    trust_remote_code: bool = False
+    annotator: str | None = None
+    lora: LoraSettings = LoraSettings()
+    train_projector: bool = True
+    projector_learning_rate: float = 2e-6
+    loss: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+
+
+def train(
+    recipe: TrainRecipe,
+    output: Path | None = None,
+    *,
+    write_card: WriteCard | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Train the adapter of a recipe in a run directory, or finish what an earlier run left.
+
+    Args:
+        output: run directory; by default under ``runs/``.
+        write_card: writes ``README.md`` from the directory and the manifest's facts.
+        on_progress: told how many steps are done, of how many.
+
+    Returns:
+        The manifest (``run.json``).
+
+    Raises:
+        UsageError: unknown method or setting, or settings that contradict each other.
+        InputError: preference data that cannot be read or has no usable row.
+        ModelError: a model that cannot be loaded or trained.
+        RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
+            loss that is not finite, or a saved adapter that fails the probe.
+    """
+    from mmpref.align import options
+
+    method = METHODS.get(recipe.method)
+    _check(recipe, method)
+    settings = recipes.build(method.settings, recipe.loss, "loss")
+    options.check(recipe.trainer, method.options(settings))
+    recipe = dataclasses.replace(
+        recipe, loss=recipes.as_plain(settings), trainer=recipes.merge(options.PAPER, recipe.trainer)
+    )
+    run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
+    with run.lock():
+        if run.finished:
+            talk.info("%s is complete already.", run.path)
+        else:
+            _work(run, recipe, method.options(settings), write_card, on_progress)
+        _drop_restart_state(run)
+        return run.manifest()
+
+
+def _check(recipe: TrainRecipe, method: Method) -> None:
+    if recipe.annotator and not method.annotator:
+        raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
+    if method.annotator and not recipe.annotator:
+        raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name a model with --annotator.")
+    if not recipe.dataset:
+        raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
+    if recipe.limit is not None and recipe.limit < 1:
+        raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
+
+
+def _work(
+    run: Run,
+    recipe: TrainRecipe,
+    options: Mapping[str, Any],
+    write_card: WriteCard | None,
+    on_progress: OnProgress | None,
+) -> None:
+    from mmpref.align.adapter import probe
+    from mmpref.align.callbacks import read_rows
+    from mmpref.align.plot import plot
+
+    fitted = _fit(run, recipe, options, on_progress)
+    # The trained policy is out of memory by now: the probe loads the model a second time.
+    proof = probe(run.path, fitted.ref, fitted.batch, fitted.logits, fitted.dtype, fitted.device,
+                  recipe.trust_remote_code)  # fmt: skip
+    rows = read_rows(run.path / "log.jsonl")
+    plot(rows, run.path / "training.png")
+    facts = {
+        "model": {"id": recipe.model, "revision": fitted.ref.revision},
+        "method": recipe.method,
+        "datasets": fitted.pairs.sources,
+        "counts": {"rows": len(fitted.pairs.dataset), "skipped": fitted.pairs.skipped},
+        "seeds": {"run": recipe.seed},
+        **fitted.facts,
+        "final": _final(rows),
+        "probe": proof,
+    }
+    if write_card:
+        write_card(
+            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
+        )
+    run.finish(facts)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What is left of a training: its facts, and a batch with the trained policy's logits on it."""
+
+    ref: ModelRef
+    pairs: Pairs
+    facts: dict[str, Any]
+    batch: dict[str, Any]
+    logits: Any
+    dtype: str
+    device: str
+
+
+def _fit(run: Run, recipe: TrainRecipe, options: Mapping[str, Any], on_progress: OnProgress | None) -> _Fitted:
+    """Train to the end from the last whole checkpoint, and save the adapter."""
+    import torch
+
+    from mmpref.align import adapter
+    from mmpref.align.rows import collect
+    from mmpref.vlm.policy import Policy
+
+    tables = [open_table(spec, recipe.split) for spec in recipe.dataset]
+    ref = ModelRef(recipe.model, recipe.revision)
+    policy = Policy.load(ref, dtype=_dtype(recipe.dtype), trust_remote_code=recipe.trust_remote_code)
+    image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
+    pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit)
+    _tell(pairs)
+    trainer = _trainer(run, recipe, options, policy, pairs)
+    modules = adapter.adapted_modules(trainer.model, policy.family)
+    talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
+              modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
+    lengths = _lengths(trainer, policy, pairs)
+    _run_training(run, trainer, on_progress)
+    adapter.in_model_precision(trainer.model)
+    adapter.save(trainer.model, policy.processor, policy.ref, run.path)
+    batch = dict(trainer.data_collator([pairs.dataset[0]]))
+    facts = {
+        "modules": modules,
+        "parameters": _parameters(trainer),
+        "lengths": lengths,
+        "steps": trainer.state.global_step,
+        "threads": torch.get_num_threads(),
+        "trainer": _recorded(trainer),
+    }
+    dtype, device = str(policy.dtype).removeprefix("torch."), str(policy.device)
+    return _Fitted(policy.ref, pairs, facts, batch, adapter.logits(trainer.model, batch), dtype, device)
+
+
+def _dtype(asked: str) -> str:
+    import torch
+
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bfloat16" if asked == "auto" and has_bf16 else asked
+
+
+def _tell(pairs: Pairs) -> None:
+    skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
+    talk.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
+
+
+def _trainer(
+    run: Run, recipe: TrainRecipe, options: Mapping[str, Any], policy: Policy, pairs: Pairs
+) -> PreferenceTrainer:
+    from mmpref.align.adapter import lora_config
+    from mmpref.align.options import trainer_config
+    from mmpref.align.trainer import PreferenceTrainer
+
+    config = trainer_config(
+        recipe.trainer, options, output_dir=_checkpoints(run), seed=recipe.seed,
+        dtype=str(policy.dtype).removeprefix("torch."), dropout=recipe.lora.dropout > 0,
+    )  # fmt: skip
+    try:
+        return PreferenceTrainer(
+            model=policy.model,
+            args=config,
+            train_dataset=pairs.dataset,
+            processing_class=policy.processor,
+            peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
+            projector_learning_rate=recipe.projector_learning_rate,
+        )
+    except (ValueError, NotImplementedError) as error:
+        raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _run_training(run: Run, trainer: PreferenceTrainer, on_progress: OnProgress | None) -> None:
+    from mmpref.align.callbacks import LogRows, Progress, Restore, Stop
+    from mmpref.align.checkpoints import latest, step_of
+
+    checkpoint = latest(_checkpoints(run))
+    trainer.add_callback(LogRows(run.path / "log.jsonl", step_of(checkpoint) if checkpoint else 0))
+    if on_progress:
+        trainer.add_callback(Progress(on_progress))
+    if checkpoint:
+        talk.info("Resuming from step %d.", step_of(checkpoint))
+        if trainer.restore_finished(checkpoint):
+            return
+        trainer.add_callback(Restore(lambda: trainer.restore_pending(checkpoint)))
+    stop = Stop()
+    trainer.add_callback(stop)
+    with stop.listening():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _checkpoints(run: Run) -> Path:
+    return run.state / "checkpoints"
+
+
+def _drop_restart_state(run: Run) -> None:
+    """A finished run needs neither its checkpoints nor its copy of the pairs."""
+    from mmpref.align.rows import DATA, FACTS
+
+    shutil.rmtree(_checkpoints(run), ignore_errors=True)
+    for name in (DATA, FACTS):
+        (run.state / name).unlink(missing_ok=True)
+
+
+def _lengths(trainer: PreferenceTrainer, policy: Policy, pairs: Pairs) -> dict[str, Any]:
+    """Image tokens and whole sequences of a sample, in tokens; nothing is cut, so the context must hold them."""
+    rows = len(pairs.dataset)
+    sample = sorted({index * rows // min(rows, _SAMPLE) for index in range(min(rows, _SAMPLE))})
+    images, whole = [], []
+    for index in sample:
+        batch = trainer.data_collator([pairs.dataset[index]])
+        images.append(int((batch["input_ids"][0] == policy.image_token_id).sum()))
+        whole.append(int(batch["attention_mask"].sum(dim=1).max()))
+    context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
+    talk.info("Image tokens a row: %d to %d; longest sequence: %d of %s (sample of %d rows; nothing is cut).",
+              min(images), max(images), max(whole), context, len(sample))  # fmt: skip
+    if context and max(whole) > context:
+        talk.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context)
+    return {"sample": len(sample), "image_tokens": [min(images), max(images)], "sequence_max": max(whole),
+            "context": context}  # fmt: skip
+
+
+def _parameters(trainer: PreferenceTrainer) -> dict[str, int]:
+    from mmpref.align.adapter import is_projector
+
+    counts = {"lora": 0, "projector": 0, "total": 0}
+    for name, parameter in trainer.model.named_parameters():
+        counts["total"] += parameter.numel()
+        if parameter.requires_grad:
+            counts["projector" if is_projector(name) else "lora"] += parameter.numel()
+    return counts
+
+
+def _recorded(trainer: PreferenceTrainer) -> dict[str, Any]:
+    """TRL's options as they were used, as far as they differ from TRL's own defaults."""
+    from trl import DPOConfig
+
+    fields = {option.name: option.default for option in dataclasses.fields(DPOConfig)}
+    used = json.loads(trainer.args.to_json_string())
+    hidden = {"output_dir", "logging_dir", "run_name"}
+    return {name: used[name] for name, default in fields.items()
+            if name in used and name not in hidden and used[name] != default}  # fmt: skip
+
+
+def _final(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the last tenth of the log rows."""
+    last = rows[-max(1, len(rows) // 10) :]
+    names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
+             "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}  # fmt: skip
+    means = {name: sum(row[key] for row in last) / len(last) for name, key in names.items()}
+    return {"from_step": last[0]["step"], "to_step": last[-1]["step"], **means}
+
+
+def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The result as lines of a table."""
+    counts, final, modules = manifest["counts"], manifest["final"], manifest["modules"]
+    skipped = ", ".join(f"{count} {reason}" for reason, count in counts["skipped"].items()) or "none"
+    return [
+        ("pairs", str(counts["rows"])),
+        ("skipped rows", skipped),
+        ("LoRA layers", f"{modules['language_model']} in the language model, {modules['elsewhere']} elsewhere"),
+        ("projector", "trained in full" if modules["projector"] else "frozen"),
+        ("steps", str(manifest["steps"])),
+        ("loss", f"{final['loss']:.4f}"),
+        ("accuracy", f"{final['accuracy']:.3f}"),
+        ("margin", f"{final['margin']:.4f}"),
+        ("seconds", str(manifest["seconds"])),
+    ]

@@ -1,0 +1,84 @@
+"""TRL's `DPOTrainer` with a learning rate for the projector, checkpoints that are whole, and exact resuming."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PrinterCallback, TrainerState
+from trl import DPOTrainer
+
+from mmpref.align.adapter import in_training_precision, is_projector
+from mmpref.align.checkpoints import seal
+from mmpref.run import write_atomic
+
+PENDING = "pending.json"
+
+
+class PreferenceTrainer(DPOTrainer):
+    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off.
+
+    Args:
+        projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
+    """
+
+    def __init__(self, *args: Any, projector_learning_rate: float, **kwargs: Any) -> None:
+        self._projector_learning_rate = projector_learning_rate
+        super().__init__(*args, **kwargs)
+        in_training_precision(self.model)
+        self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Trainer's optimizer; the projector's parameters move into groups of their own."""
+        if self.optimizer is not None:
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        for group in list(optimizer.param_groups):
+            projector = [parameter for parameter in group["params"] if is_projector(names[parameter])]
+            if projector:
+                group["params"] = [parameter for parameter in group["params"] if not is_projector(names[parameter])]
+                optimizer.add_param_group(
+                    {"params": projector, "weight_decay": group["weight_decay"], "lr": self._projector_learning_rate}
+                )
+        return optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        # Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them.
+        pending = {
+            "loss": self._tr_loss.item(),
+            "total_loss": self._total_loss_scalar,
+            "last_logged": self._globalstep_last_logged,
+            "tokens": self._total_train_tokens,
+            "metrics": self._metrics["train"],
+        }
+        write_atomic(checkpoint / PENDING, json.dumps(pending))
+        seal(checkpoint)
+
+    def restore_pending(self, checkpoint: Path) -> None:
+        """Take up the sums of a checkpoint; call it when training begins, after Trainer has set them to zero."""
+        pending = json.loads((checkpoint / PENDING).read_text(encoding="utf-8"))
+        self._tr_loss.fill_(pending["loss"])
+        self._total_loss_scalar = pending["total_loss"]
+        self._globalstep_last_logged = pending["last_logged"]
+        self._total_train_tokens = pending["tokens"]
+        self._metrics["train"].update(pending["metrics"])
+
+    def restore_finished(self, checkpoint: Path) -> bool:
+        """Load the weights of a checkpoint that was the last one; False, and nothing done, where steps are left."""
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step < state.max_steps:
+            return False
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = state
+        return True
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run writes its own card."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing: a run sends no word of itself to anybody."""

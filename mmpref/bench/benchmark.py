@@ -1,0 +1,107 @@
+"""The seam of benchmarks: rows -> samples, answers -> counts, sums of counts -> metrics.
+
+A benchmark is one file in `mmpref/bench/benchmarks` (or in a plugin's package under ``mmpref.benchmarks``) with a
+module-level ``BENCHMARK``. Every metric is a function of sums of per-sample counts, so that intervals come from
+resampling images (`mmpref.bench.stats`) for all of them alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmpref.registry import Registry
+from mmpref.tables import Table
+from mmpref.types import ImageData, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Sums = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One question to the model.
+
+    Args:
+        id: of the sample.
+        image_id: samples of one image are resampled together.
+        image: encoded.
+        messages: the prompt, as published.
+        reference: what the scorer needs to know.
+    """
+
+    id: str
+    image_id: str
+    image: ImageData
+    messages: tuple[Message, ...]
+    reference: Any
+
+
+@dataclass(frozen=True)
+class Score:
+    """One scored answer.
+
+    Args:
+        parsed: what the scorer read in the answer, as text.
+        counts: sufficient statistics, added up over samples.
+        parse_failure: the answer could not be read as the benchmark wants it (it is scored all the same).
+    """
+
+    parsed: str
+    counts: Mapping[str, float]
+    parse_failure: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a benchmark.
+
+    Args:
+        name: such as ``accuracy``.
+        part: of the benchmark, such as ``adversarial``; ``all`` for the whole.
+        value: from arrays of sums [...] by name to values [...].
+        n: name of the count that says over how many.
+        higher_is_better: None where neither is.
+    """
+
+    name: str
+    part: str
+    value: Callable[[Sums], np.ndarray]
+    n: str
+    higher_is_better: bool | None = True
+
+
+class Task(Protocol):
+    """A benchmark with its settings applied."""
+
+    max_new_tokens: int
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        """Questions in the table's order."""
+        ...
+
+    def score(self, sample: Sample, answer: str) -> Score: ...
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]: ...
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark.
+
+    Args:
+        settings: frozen dataclass with at least ``data`` (table, path or Hub id), ``split`` and ``config``; the
+            recipe's ``benchmark:`` block.
+        candidates: Hub ids to try in order where ``data`` is not given.
+        task: from settings to the task.
+    """
+
+    settings: type[Any]
+    candidates: tuple[str, ...]
+    task: Callable[[Any], Task]
+
+
+BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

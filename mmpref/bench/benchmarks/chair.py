@@ -1,0 +1,82 @@
+"""CHAIR: objects that a detailed caption mentions and the image does not show, with recall (arXiv 1809.02156).
+
+A row of ``tsunghanwu/mscoco_chair``, split ``test``::
+
+    {"image": <image>, "question_id": 310196, "gt_object": ["person", "skis"]}
+
+Official scorer: https://github.com/LisaAnne/Hallucination (`utils/chair.py`). chair_i alone rewards short answers, so
+recall, mentions and words stand beside it. COCO's table of synonyms is not shipped: give the path of the authors'
+`data/synonyms.txt` as ``--set benchmark.chair.synonyms=PATH``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score
+from mmpref.bench.rows import cell, image_of
+from mmpref.bench.scoring import chair
+from mmpref.bench.stats import ratio
+from mmpref.errors import InputError, UsageError
+from mmpref.registry import resolve_path
+from mmpref.tables import Table
+from mmpref.types import Message
+
+
+@dataclass(frozen=True)
+class ChairSettings:
+    """Args:
+    data, config, split: where the rows are; by default the Hub's.
+    prompt: asked of every image.
+    synonyms: path of the table of objects and words.
+    max_new_tokens: of a caption.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "test"
+    prompt: str = "Please describe this image in detail."
+    synonyms: str | None = None
+    max_new_tokens: int = 512
+
+
+class _Chair:
+    def __init__(self, settings: ChairSettings) -> None:
+        if settings.synonyms is None:
+            raise UsageError("The benchmark chair needs a table of synonyms.",
+                             "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
+                             "--set benchmark.chair.synonyms=PATH.")  # fmt: skip
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+        self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms))
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        for number, row in enumerate(table):
+            if limit is not None and number >= limit:
+                break
+            where = f"{table.spec} ({table.split}), row {number}"
+            objects = cell(row, "gt_object", where)
+            if not isinstance(objects, list):
+                raise InputError(f"{where}, column gt_object is a {type(objects).__name__}, not a list of objects.")
+            truth = [self.synonyms.node.get(str(name).lower(), str(name).lower()) for name in objects]
+            samples.append(Sample(str(number), str(cell(row, "question_id", where)), image_of(row, where),
+                                  (Message("user", self.settings.prompt),), truth))  # fmt: skip
+        return samples
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        return Score(", ".join(self.synonyms.objects(answer)), chair.count(answer, sample.reference, self.synonyms),
+                     parse_failure=not answer.strip())  # fmt: skip
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        return [
+            Metric("chair_i", "all", lambda sums: ratio(sums["hallucinated"], sums["mentions"]), "mentions", False),
+            Metric("chair_s", "all", lambda sums: ratio(sums["with_hallucination"], sums["n"]), "n", False),
+            Metric("recall", "all", lambda sums: ratio(sums["found"], sums["objects"]), "objects", True),
+            Metric("mentions", "all", lambda sums: ratio(sums["mentions"], sums["n"]), "n", None),
+            Metric("words", "all", lambda sums: ratio(sums["words"], sums["n"]), "n", None),
+        ]
+
+
+BENCHMARK = Benchmark(ChairSettings, ("tsunghanwu/mscoco_chair",), _Chair)

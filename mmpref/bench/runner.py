@@ -1,0 +1,58 @@
+"""Answers to a benchmark's samples: batched, longest first within the batch, kept on disk as they come."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmpref.bench.benchmark import Sample
+from mmpref.images import decode
+from mmpref.run import disk_errors
+
+if TYPE_CHECKING:
+    from mmpref.vlm.decode import Decoding
+    from mmpref.vlm.policy import Policy
+
+
+def answer_all(
+    policy: Callable[[], Policy],
+    samples: Sequence[Sample],
+    decoding: Decoding,
+    kept: Path,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> list[str]:
+    """Answers in order; those already in ``kept`` (JSON lines) are not asked for again."""
+    from mmpref.vlm.policy import Request
+
+    answers = _read(kept)
+    todo = [sample for sample in samples if sample.id not in answers]
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            requests = [Request(sample.messages, (decode(sample.image),)) for sample in batch]
+            for sample, answer in zip(batch, policy().generate(requests, decoding, batch_size=batch_size), strict=True):
+                answers[sample.id] = answer
+                file.write(json.dumps({"id": sample.id, "answer": answer}) + "\n")
+            file.flush()
+            if progress:
+                progress(len(batch))
+    return [answers[sample.id] for sample in samples]
+
+
+def _read(kept: Path) -> dict[str, str]:
+    """What an earlier run kept; a last line that was cut off is dropped from the file."""
+    if not kept.is_file():
+        return {}
+    answers, good = {}, []
+    for line in kept.read_text(encoding="utf-8").splitlines(keepends=True):
+        if not line.endswith("\n"):
+            break
+        row = json.loads(line)
+        answers[row["id"]] = row["answer"]
+        good.append(line)
+    kept.write_text("".join(good), encoding="utf-8")
+    return answers

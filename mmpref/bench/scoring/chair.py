@@ -1,0 +1,142 @@
+"""CHAIR's counting of objects in captions, as published, with recall and length beside it.
+
+Rule and the lists of double words: LisaAnne/Hallucination `utils/chair.py` (commit 585f2d9, BSD licence of the
+authors for code; only the word lists, which define the metric, are repeated here). CHAIR_i counts mentions, recall
+counts object types, both summed over the corpus.
+
+One deviation: plurals are made singular by `inflect`, and only where the word itself is in no list (the original's
+`pattern.en` does not install on current Pythons). A table of synonyms comes from a file of the original's format: one
+line an object, its name first, synonyms behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import InputError
+
+_DOUBLE = (
+    "motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal", "stop light",
+    "fire hydrant", "stop sign", "parking meter", "suit case", "sports ball", "baseball bat", "baseball glove",
+    "tennis racket", "wine glass", "hot dog", "cell phone", "mobile phone", "teddy bear", "hair drier", "potted plant",
+    "bow tie", "laptop computer", "home plate",
+)  # fmt: skip
+_ANIMALS = (
+    "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub",
+)  # fmt: skip
+_TOKEN = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*|[^\sa-z0-9]")
+
+
+def _double_words() -> dict[str, str]:
+    words = {word: word for word in _DOUBLE}
+    words |= {f"{age} {animal}": animal for animal in _ANIMALS for age in ("baby", "adult")}
+    words |= {f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")}
+    return words | {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
+
+
+DOUBLE_WORDS = _double_words()
+
+
+@dataclass(frozen=True)
+class Synonyms:
+    """Objects and the words for them.
+
+    Args:
+        node: word -> object.
+    """
+
+    node: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: str) -> Synonyms:
+        """Read a file of the original's format (entries as they are, leading spaces included, for comparability).
+
+        Raises:
+            InputError: no such file, or no object in it.
+        """
+        if not Path(path).is_file():
+            raise InputError(f"There is no table of synonyms at {path}.",
+                             "Take data/synonyms.txt of the CHAIR authors' repository.")  # fmt: skip
+        lines = [line.strip().split(", ") for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        node = {word: words[0] for words in lines if words[0] for word in words}
+        if not node:
+            raise InputError(f"{path} names no object.")
+        return cls(node)
+
+    def objects(self, caption: str) -> list[str]:
+        """The objects that a caption mentions, one entry a mention, in order."""
+        words = [self._singular(word) for word in _TOKEN.findall(caption.lower())]
+        merged, i = [], 0
+        while i < len(words):
+            pair = " ".join(words[i : i + 2])
+            known = DOUBLE_WORDS.get(pair)
+            merged.append(known or words[i])
+            i += 2 if known else 1
+        if "toilet" in merged and "seat" in merged:
+            merged = [word for word in merged if word != "seat"]
+        return [self.node[word] for word in merged if word in self.node]
+
+    def _singular(self, word: str) -> str:
+        if word in self.node or not word.isalpha():
+            return word
+        return _singular(word)
+
+
+@cache
+def _engine() -> Any:
+    import inflect
+
+    return inflect.engine()
+
+
+@cache
+def _singular(word: str) -> str:
+    singular = _engine().singular_noun(word)
+    return singular if isinstance(singular, str) and not word.endswith("ss") else word
+
+
+def count(caption: str, truth: Sequence[str], synonyms: Synonyms) -> dict[str, float]:
+    """Counts of one caption."""
+    mentions = synonyms.objects(caption)
+    objects = set(truth)
+    wrong = [name for name in mentions if name not in objects]
+    return {
+        "mentions": float(len(mentions)),
+        "hallucinated": float(len(wrong)),
+        "with_hallucination": float(bool(wrong)),
+        "found": float(len(objects.intersection(mentions))),
+        "objects": float(len(objects)),
+        "words": float(len(caption.split())),
+        "n": 1.0,
+    }
+
+
+def scores(predictions: Sequence[str], references: Sequence[Sequence[str]], synonyms: Synonyms) -> dict[str, float]:
+    """chair_i, chair_s, recall, mentions and words a caption.
+
+    Raises:
+        ValueError: there are no captions.
+    """
+    if not predictions:
+        raise ValueError("There are no captions.")
+    sums: dict[str, float] = {}
+    for caption, truth in zip(predictions, references, strict=True):
+        for name, value in count(caption, truth, synonyms).items():
+            sums[name] = sums.get(name, 0.0) + value
+    return rates(sums)
+
+
+def rates(sums: Mapping[str, float]) -> dict[str, float]:
+    """The rates from the sums; a rate without a denominator is 0."""
+    return {
+        "chair_i": sums["hallucinated"] / sums["mentions"] if sums["mentions"] else 0.0,
+        "chair_s": sums["with_hallucination"] / sums["n"],
+        "recall": sums["found"] / sums["objects"] if sums["objects"] else 0.0,
+        "mentions": sums["mentions"] / sums["n"],
+        "words": sums["words"] / sums["n"],
+    }

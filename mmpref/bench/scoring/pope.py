@@ -1,0 +1,65 @@
+"""POPE's rule for yes and no, as published (RUCAIBox/POPE `evaluate.py`; LLaVA's `eval_pope.py` is the same).
+
+The answer is cut at its first full stop, commas are deleted, and it is split at single spaces; it means no if one of
+the words ``No``, ``not``, ``no`` is among them, and yes otherwise: an empty answer is a yes, "NO" is a yes too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+_NO = frozenset({"No", "not", "no"})
+_READABLE = re.compile(r"\b(yes|no|not)\b", re.IGNORECASE)
+
+
+def parse(answer: str) -> str:
+    """``yes`` or ``no`` by the original rule."""
+    words = answer.split(".")[0].replace(",", "").split(" ")
+    return "no" if _NO.intersection(words) else "yes"
+
+
+def unreadable(answer: str) -> bool:
+    """Whether the answer says neither yes nor no as a word; it is scored as the original rule does all the same."""
+    return _READABLE.search(answer) is None
+
+
+def count(answer: str, truth: str) -> dict[str, float]:
+    """Counts of one answer; the positive class is yes."""
+    said, true = parse(answer) == "yes", truth == "yes"
+    return {
+        "tp": float(said and true),
+        "fp": float(said and not true),
+        "fn": float(not said and true),
+        "tn": float(not said and not true),
+        "n": 1.0,
+    }
+
+
+def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """accuracy, precision, recall, f1, yes_ratio and parse_failures of raw answers against ``yes`` / ``no``.
+
+    Raises:
+        ValueError: no predictions, or a reference that is neither yes nor no.
+    """
+    if not predictions:
+        raise ValueError("There are no predictions.")
+    if unknown := set(references) - {"yes", "no"}:
+        raise ValueError(f"References must be yes or no, not {sorted(unknown)}.")
+    sums = dict.fromkeys(("tp", "fp", "fn", "tn", "n"), 0.0)
+    for answer, truth in zip(predictions, references, strict=True):
+        for name, value in count(answer, truth).items():
+            sums[name] += value
+    return {**rates(sums), "parse_failures": float(sum(map(unreadable, predictions)))}
+
+
+def rates(sums: Mapping[str, float]) -> dict[str, float]:
+    """The rates from the sums; a rate without a denominator is 0."""
+    tp, fp, fn, tn, n = (sums[name] for name in ("tp", "fp", "fn", "tn", "n"))
+    return {
+        "accuracy": (tp + tn) / n,
+        "precision": tp / (tp + fp) if tp + fp else 0.0,
+        "recall": tp / (tp + fn) if tp + fn else 0.0,
+        "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0,
+        "yes_ratio": (tp + fp) / n,
+    }

@@ -1,0 +1,93 @@
+"""Intervals: percentile bootstrap over images, and paired differences on the same resamples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmpref.rng import stream
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmpref.bench.benchmark import Metric, Score
+
+RESAMPLES = 2000
+LEVEL = 0.95
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element-wise quotient; 0 where the denominator is 0."""
+    import numpy as np
+
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom > 0)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % percentile bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """Sums of counts by image.
+
+    Args:
+        names: of the counts.
+        sums: float64 [images, counts]; images in sorted order of their ids.
+    """
+
+    names: tuple[str, ...]
+    sums: np.ndarray
+
+    @classmethod
+    def of(cls, image_ids: Sequence[str], scores: Sequence[Score]) -> Clusters:
+        import numpy as np
+
+        names = tuple(sorted({name for score in scores for name in score.counts}))
+        column = {name: i for i, name in enumerate(names)}
+        row = {image_id: i for i, image_id in enumerate(sorted(set(image_ids)))}
+        sums = np.zeros((len(row), len(names)))
+        for image_id, score in zip(image_ids, scores, strict=True):
+            for name, value in score.counts.items():
+                sums[row[image_id], column[name]] += value
+        return cls(names, sums)
+
+    def resampled(self, seed: int) -> Mapping[str, np.ndarray]:
+        """Sums of each count in the data [0] and in every resample of images [1:]."""
+        import numpy as np
+
+        images = len(self.sums)
+        weights = stream(seed, "bootstrap", images).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
+        totals = np.concatenate([self.sums.sum(0, keepdims=True), weights @ self.sums])
+        return {name: totals[:, i] for i, name in enumerate(self.names)}
+
+
+def interval(values: np.ndarray) -> Interval:
+    """From the value in the data [0] and in the resamples [1:]."""
+    import numpy as np
+
+    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(values[0]), float(low), float(high))
+
+
+def estimate(clusters: Clusters, metric: Metric, seed: int) -> Interval:
+    """A metric with its interval."""
+    return interval(metric.value(clusters.resampled(seed)))
+
+
+def difference(first: Clusters, second: Clusters, metric: Metric, seed: int) -> Interval:
+    """Second minus first, on the same resamples of the same images.
+
+    Raises:
+        ValueError: they are not over the same images.
+    """
+    if first.sums.shape[0] != second.sums.shape[0]:
+        raise ValueError("A paired difference needs the same images.")
+    return interval(metric.value(second.resampled(seed)) - metric.value(first.resampled(seed)))

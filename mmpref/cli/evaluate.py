@@ -1,0 +1,84 @@
+"""``mmpref evaluate``: parse, evaluate, show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmpref.cli import common
+from mmpref.cli.progress import Progress
+from mmpref.errors import UsageError
+
+
+@click.command()
+@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
+@click.option("--revision", help="Revision of the model.")
+@click.option("--adapter", help="Adapter to score beside the base: Hub id or run directory.")
+@click.option("--adapter-revision", help="Revision of the adapter.")
+@click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
+@click.option("--split", help="Split of the benchmarks' data.")
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
+@click.option("--judge", help="Judge model or endpoint, for benchmarks that need one.")
+@click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
+@common.push_options("model")
+@common.recipe_options
+@common.output_options
+def command(
+    model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
+    benchmarks: tuple[str, ...], split: str | None, limit: int | None, judge: str | None, seed: int | None,
+    batch_size: int, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
+    assignments: tuple[str, ...], output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Run benchmarks on a model and, with --adapter, on both, with paired differences.
+
+    \b
+    Examples:
+      mmpref evaluate
+      mmpref evaluate --adapter runs/train-dpo-1a2b3c4d
+      mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
+    """
+    from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+
+    options: dict[str, Any] = {
+        "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
+        "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed,
+    }  # fmt: skip
+    recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
+    if judge:
+        raise UsageError(f"None of {', '.join(recipe.benchmarks)} is judged, so --judge has no use.")
+    target = common.push_target(push, hub_id, "model", output)
+    with Progress("answers") as progress:
+        manifest = evaluate(recipe, output, batch_size=batch_size, on_progress=progress.advance)
+    path = common.run_path("evaluate", "-".join(recipe.benchmarks), manifest, output)
+    published = common.publish(target, path, private)
+    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
+
+
+def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
+    with_adapter = bool(manifest["differences"])
+    base = [row for row in manifest["results"] if row["model"] == "base"]
+    other = {_key(row): row for row in manifest["results"] if row["model"] == "adapter"}
+    change = {_key(row): row for row in manifest["differences"]}
+    rows = []
+    for row in base:
+        cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
+        if with_adapter:
+            cells += [_interval(other[_key(row)]), _interval(change[_key(row)], signed=True)]
+        rows.append([*cells, row["parse_failures"]])
+    columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), "unparsed"]
+    common.print_table("evaluation (value [95 % interval])", columns, rows)
+    for name, text in {"written to": str(path), **published}.items():
+        click.echo(f"{name} {text}")
+
+
+def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    return row["benchmark"], row["metric"], row["split"]
+
+
+def _interval(row: Mapping[str, Any], signed: bool = False) -> str:
+    form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
+    return form.format(row["value"], row["low"], row["high"])

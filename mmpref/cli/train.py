@@ -1,0 +1,77 @@
+"""``mmpref train``: parse, train, show."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmpref import recipe as recipes
+from mmpref.cli import common
+from mmpref.cli.progress import Progress
+from mmpref.errors import UsageError
+
+
+@click.command()
+@click.option("--method", help="Training method; see `mmpref list methods`. [default: dpo]")
+@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
+@click.option("--revision", help="Revision of the model.")
+@click.option("--dataset", multiple=True, metavar="DATASET",
+              help="Preference data: Hub dataset, file or folder. Repeatable. [default: build the testbed's]")  # fmt: skip
+@click.option("--annotator", help="Model that ranks answers, for methods that ask one.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
+@click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
+@click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id that a pushed adapter names as its base.")
+@common.push_options("model")
+@common.recipe_options
+@common.output_options
+def command(
+    method: str | None, model: str | None, revision: str | None, dataset: tuple[str, ...], annotator: str | None,
+    limit: int | None, seed: int | None, base_hub_id: str | None, push: bool, hub_id: str | None, private: bool,
+    recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Train a LoRA adapter, and the projector, on preference data.
+
+    \b
+    Examples:
+      mmpref train
+      mmpref train --model llava-hf/llava-v1.6-vicuna-7b-hf --dataset me/bdhs-5k
+      mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
+    """
+    from mmpref.align.train import TrainRecipe, summary, train
+    from mmpref.hub.cards import write_model_card
+
+    options: dict[str, Any] = {
+        "method": method, "model": model, "revision": revision, "dataset": dataset, "annotator": annotator,
+        "limit": limit, "seed": seed,
+    }  # fmt: skip
+    recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
+    target = common.push_target(push, hub_id, "model", output)
+    if not recipe.dataset:
+        built = _build(recipe_name or (common.PAPER if model else common.TESTBED), recipe.model, recipe.revision)
+        recipe = dataclasses.replace(recipe, dataset=(str(built),))
+    with Progress("steps") as progress:
+        manifest = train(recipe, output, write_card=write_model_card, on_progress=progress.reach)
+    path = common.run_path("train", recipe.method, manifest, output)
+    published = common.publish(target, path, private, base_hub_id=base_hub_id)
+    rows = [*summary(manifest), ("written to", str(path)), *published.items()]
+    common.show({**manifest, "path": str(path), **published}, as_json,
+                lambda: common.print_table("adapter", ("", ""), rows))  # fmt: skip
+
+
+def _build(recipe_name: str, model: str, revision: str | None) -> Path:
+    """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
+    from mmpref.data.build import BuildRecipe, build_dataset
+    from mmpref.hub.cards import write_dataset_card
+
+    section = recipes.load(recipe_name).get("build-dataset") or {}
+    if not section.get("source"):
+        raise UsageError("There is nothing to train on.",
+                         f"Name preference data with --dataset; the recipe {recipe_name!r} cannot make its own.")  # fmt: skip
+    recipe = recipes.build(BuildRecipe, {**section, "model": model, "revision": revision}, "build-dataset recipe")
+    click.echo(f"No --dataset: building the one of the recipe {recipe_name!r} first.", err=True)
+    with Progress("pairs", recipe.limit) as progress:
+        manifest = build_dataset(recipe, write_card=write_dataset_card, on_progress=progress.block)
+    return common.run_path("build-dataset", recipe.method, manifest, None)
