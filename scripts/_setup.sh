@@ -1,0 +1,33 @@
+# Sourced by the scripts beside it: makes (or reuses) a virtual environment with mmpref and the extras asked for.
+# Uses $MMPREF_VENV, by default .venv in the repository. Leaves $PY, its Python, and $ROOT, the repository.
+set -euo pipefail
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+cd "$ROOT"
+VENV="${MMPREF_VENV:-$ROOT/.venv}"
+
+find_python() {
+  for candidate in "${PYTHON:-}" python3 python3.13 python3.12 python3.11 python; do
+    if [ -n "$candidate" ] && command -v "$candidate" >/dev/null 2>&1 \
+      && "$candidate" -c 'import sys; raise SystemExit(sys.version_info < (3, 11))' 2>/dev/null; then
+      echo "$candidate"
+      return
+    fi
+  done
+  echo "Error: mmpref needs Python 3.11 or newer; set PYTHON to one." >&2
+  exit 1
+}
+
+setup() { # $1: extras, such as [dev]
+  if [ ! -x "$VENV/bin/python" ]; then
+    "$(find_python)" -m venv "$VENV"
+  fi
+  PY="$VENV/bin/python"
+  local stamp="$VENV/.mmpref-$(cat pyproject.toml scripts/constraints.txt | cksum | cut -d' ' -f1)$1"
+  if [ ! -f "$stamp" ]; then
+    echo "Installing into $VENV ..." >&2
+    # torch first and pinned: any other order may pull a build for another machine.
+    "$PY" -m pip install --quiet --disable-pip-version-check "$(grep '^torch==' scripts/constraints.txt)"
+    "$PY" -m pip install --quiet --disable-pip-version-check -c scripts/constraints.txt -e ".$1"
+    touch "$stamp"
+  fi
+}
