@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
 
-    from mmpref.vlm.families import Family
     from mmpref.vlm.policy import Policy
 
 
@@ -48,19 +47,16 @@ def lora_config(policy: Policy, settings: LoraSettings, train_projector: bool) -
     full (``modules_to_save``), so that switching the adapter off gives the base model's own.
 
     Raises:
-        ModelError: the language model or the projector is not where the family table says.
+        ModelError: the projector is not where the family table says.
     """
     from peft import LoraConfig
     from torch import nn
 
-    model, family = policy.base_model, policy.family
-    root = _path_of(model, family.language_model, str(policy.ref))
-    prefix = f"{root}."
-    inside = [
-        name for name, module in model.named_modules() if isinstance(module, nn.Linear) and name.startswith(prefix)
-    ]
-    leaves = "|".join(sorted({re.escape(name.rpartition(".")[2]) for name in inside}))
-    projector = _path_of(model, family.projector, str(policy.ref))
+    model, decoder = policy.base_model, policy.decoder
+    root = next(path for path, module in model.named_modules() if module is decoder)
+    linear = [name for name, module in decoder.named_modules() if isinstance(module, nn.Linear)]
+    leaves = "|".join(sorted({re.escape(name.rpartition(".")[2]) for name in linear}))
+    projector = _path_of(model, policy.family.projector, str(policy.ref))
     return LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
@@ -79,21 +75,21 @@ def _path_of(model: torch.nn.Module, name: str, where: str) -> str:
     return found[0]
 
 
-def adapted_modules(model: PeftModel, family: Family) -> dict[str, int]:
-    """How many modules of each part are trained: by LoRA in the language model and elsewhere, and in full.
+def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
+    """How many modules are trained: by LoRA in the language model and elsewhere, and the projector in full.
 
-    Keys: ``language_model``, ``elsewhere`` (0, or the pattern caught too much), ``projector`` (trained in full).
+    Keys: ``language_model``, ``elsewhere`` (0, or the pattern caught too much), ``projector``.
     """
     from peft.tuners.lora import LoraLayer
     from peft.utils import ModulesToSaveWrapper
 
-    counts = {"language_model": 0, "elsewhere": 0, "projector": 0}
-    for path, module in model.named_modules():
-        if isinstance(module, LoraLayer):
-            counts["language_model" if family.language_model in path.split(".") else "elsewhere"] += 1
-        elif isinstance(module, ModulesToSaveWrapper):
-            counts["projector" if path.rpartition(".")[2] == family.projector else "elsewhere"] += 1
-    return counts
+    inside = set(policy.decoder.modules())
+    lora = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    return {
+        "language_model": sum(module in inside for module in lora),
+        "elsewhere": sum(module not in inside for module in lora),
+        "projector": sum(isinstance(module, ModulesToSaveWrapper) for module in model.modules()),
+    }
 
 
 def in_training_precision(model: PeftModel) -> None:

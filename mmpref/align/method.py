@@ -1,7 +1,7 @@
-"""The seam of alignment methods: a method is a loss (and later a pair source) on the one trainer.
+"""The seam of training methods: which loss the one trainer computes (and later: where its pairs come from).
 
-A method is one file in `mmpref/align/methods` (or in a plugin's package under ``mmpref.methods``) with a module-level
-``METHOD``.
+A method is one file in `mmpref/align/methods` (or in a plugin's package under the entry-point group
+``mmpref.methods``) with a module-level ``METHOD``.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from mmpref.registry import Registry
 
 @dataclass(frozen=True)
 class Method:
-    """A way of training on preference pairs.
+    """A training method.
 
     Args:
-        settings: frozen dataclass of the method's settings, with defaults; the recipe's ``loss:`` block.
-        trainer: TRL options that the settings stand for; they go into `trl.DPOConfig`.
-        needs_annotator: whether pairs are ranked during training.
+        settings: frozen dataclass of the loss's settings, with defaults; the recipe's ``loss:`` block.
+        trainer: makes the options of `trl.DPOConfig` that the settings stand for. They are the method's: a recipe
+            cannot set them again in its ``trainer:`` block.
+        needs_annotator: somebody ranks answers during training (``--annotator``).
     """
 
     settings: type[Any]

@@ -66,35 +66,42 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
                          "While a checkpoint is written the one before it must stay.")  # fmt: skip
 
 
-def trainer_config(
-    trainer: Mapping[str, Any], method: Mapping[str, Any], *, output_dir: Path, seed: int, dtype: str, dropout: bool
-) -> DPOConfig:
-    """TRL's configuration: our defaults, the recipe's block over them, the method's options and ours on top.
+def resolve(
+    trainer: Mapping[str, Any], method: Mapping[str, Any], *, seed: int, dtype: str, dropout: bool
+) -> dict[str, Any]:
+    """The options of a run: our defaults, the recipe's block over them, the method's options and ours on top.
 
     Args:
         dtype: of the loaded model; bf16 on an accelerator brings mixed precision.
         dropout: the adapter uses dropout, so TRL must not switch it off.
 
     Raises:
-        UsageError: TRL refuses a value or a combination.
+        UsageError: the recipe asks for dropout and for none.
     """
     import torch
-    from trl import DPOConfig
 
+    if dropout and trainer.get("disable_dropout"):
+        raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
     gpu = torch.cuda.is_available()
     defaults = {
         **_KEPT,
-        **PAPER,
         "bf16": gpu and dtype == "bfloat16",
         "gradient_checkpointing": gpu,
         "disable_dropout": not dropout,
     }
-    if dropout and trainer.get("disable_dropout"):
-        raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
-    ours = {"output_dir": str(output_dir), "seed": seed, "max_length": None, "disable_tqdm": True,
-            "remove_unused_columns": False}  # fmt: skip
+    ours = {"seed": seed, "max_length": None, "remove_unused_columns": False}
+    return {**defaults, **trainer, **method, **ours}
+
+
+def config(options: Mapping[str, Any], output_dir: Path) -> DPOConfig:
+    """TRL's configuration.
+
+    Raises:
+        UsageError: TRL refuses a value or a combination.
+    """
+    from trl import DPOConfig
+
     try:
-        return DPOConfig(**{**defaults, **trainer, **method, **ours})
+        return DPOConfig(output_dir=str(output_dir), disable_tqdm=True, **options)
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UsageError(f"TRL refuses these trainer settings: {reason}") from error
+        raise UsageError(f"TRL refuses these trainer settings: {' '.join(str(error).split())}") from error

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import shutil
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS, Method
+from mmpref.align.options import PAPER
 from mmpref.errors import UsageError
 from mmpref.run import Run, default_path, open_run
 from mmpref.tables import open_table
@@ -51,7 +52,7 @@ class TrainRecipe:
         train_projector: train the vision-language projector too, in full.
         projector_learning_rate: the projector's own.
         loss: settings of the method.
-        trainer: options of TRL's `DPOConfig`, handed on as they are.
+        trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
     """
 
     model: str
@@ -68,7 +69,7 @@ class TrainRecipe:
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
     loss: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
 
 
 def train(
@@ -100,24 +101,25 @@ def train(
     method = METHODS.get(recipe.method)
     _check(recipe, method)
     settings = recipes.build(method.settings, recipe.loss, "loss")
-    options.check(recipe.trainer, method.options(settings))
-    recipe = dataclasses.replace(
-        recipe, loss=recipes.as_plain(settings), trainer=recipes.merge(options.PAPER, recipe.trainer)
-    )
+    options.check(recipe.trainer, method.trainer(settings))
+    recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
     run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
     with run.lock():
         if run.finished:
             talk.info("%s is complete already.", run.path)
         else:
-            _work(run, recipe, method.options(settings), write_card, on_progress)
+            with warnings.catch_warnings():
+                # Deprecations between TRL, PEFT and transformers are theirs to settle, not the user's.
+                warnings.simplefilter("ignore", FutureWarning)
+                _work(run, recipe, method.trainer(settings), write_card, on_progress)
         _drop_restart_state(run)
         return run.manifest()
 
 
 def _check(recipe: TrainRecipe, method: Method) -> None:
-    if recipe.annotator and not method.annotator:
+    if recipe.annotator and not method.needs_annotator:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
-    if method.annotator and not recipe.annotator:
+    if method.needs_annotator and not recipe.annotator:
         raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name a model with --annotator.")
     if not recipe.dataset:
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
@@ -128,7 +130,7 @@ def _check(recipe: TrainRecipe, method: Method) -> None:
 def _work(
     run: Run,
     recipe: TrainRecipe,
-    options: Mapping[str, Any],
+    method: Mapping[str, Any],
     write_card: WriteCard | None,
     on_progress: OnProgress | None,
 ) -> None:
@@ -136,7 +138,7 @@ def _work(
     from mmpref.align.callbacks import read_rows
     from mmpref.align.plot import plot
 
-    fitted = _fit(run, recipe, options, on_progress)
+    fitted = _fit(run, recipe, method, on_progress)
     # The trained policy is out of memory by now: the probe loads the model a second time.
     proof = probe(run.path, fitted.ref, fitted.batch, fitted.logits, fitted.dtype, fitted.device,
                   recipe.trust_remote_code)  # fmt: skip
@@ -172,11 +174,11 @@ class _Fitted:
     device: str
 
 
-def _fit(run: Run, recipe: TrainRecipe, options: Mapping[str, Any], on_progress: OnProgress | None) -> _Fitted:
+def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: OnProgress | None) -> _Fitted:
     """Train to the end from the last whole checkpoint, and save the adapter."""
     import torch
 
-    from mmpref.align import adapter
+    from mmpref.align import adapter, options
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
@@ -186,8 +188,10 @@ def _fit(run: Run, recipe: TrainRecipe, options: Mapping[str, Any], on_progress:
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit)
     _tell(pairs)
-    trainer = _trainer(run, recipe, options, policy, pairs)
-    modules = adapter.adapted_modules(trainer.model, policy.family)
+    dtype = str(policy.dtype).removeprefix("torch.")
+    used = options.resolve(recipe.trainer, method, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
+    trainer = _trainer(run, recipe, used, policy, pairs)
+    modules = adapter.adapted_modules(trainer.model, policy)
     talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
     lengths = _lengths(trainer, policy, pairs)
@@ -201,10 +205,10 @@ def _fit(run: Run, recipe: TrainRecipe, options: Mapping[str, Any], on_progress:
         "lengths": lengths,
         "steps": trainer.state.global_step,
         "threads": torch.get_num_threads(),
-        "trainer": _recorded(trainer),
+        "trainer": used,
     }
-    dtype, device = str(policy.dtype).removeprefix("torch."), str(policy.device)
-    return _Fitted(policy.ref, pairs, facts, batch, adapter.logits(trainer.model, batch), dtype, device)
+    trained = adapter.logits(trainer.model, batch)
+    return _Fitted(policy.ref, pairs, facts, batch, trained, dtype, str(policy.device))
 
 
 def _dtype(asked: str) -> str:
@@ -219,21 +223,15 @@ def _tell(pairs: Pairs) -> None:
     talk.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
 
 
-def _trainer(
-    run: Run, recipe: TrainRecipe, options: Mapping[str, Any], policy: Policy, pairs: Pairs
-) -> PreferenceTrainer:
+def _trainer(run: Run, recipe: TrainRecipe, used: Mapping[str, Any], policy: Policy, pairs: Pairs) -> PreferenceTrainer:
+    from mmpref.align import options
     from mmpref.align.adapter import lora_config
-    from mmpref.align.options import trainer_config
     from mmpref.align.trainer import PreferenceTrainer
 
-    config = trainer_config(
-        recipe.trainer, options, output_dir=_checkpoints(run), seed=recipe.seed,
-        dtype=str(policy.dtype).removeprefix("torch."), dropout=recipe.lora.dropout > 0,
-    )  # fmt: skip
     try:
         return PreferenceTrainer(
             model=policy.model,
-            args=config,
+            args=options.config(used, _checkpoints(run)),
             train_dataset=pairs.dataset,
             processing_class=policy.processor,
             peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
@@ -302,17 +300,6 @@ def _parameters(trainer: PreferenceTrainer) -> dict[str, int]:
         if parameter.requires_grad:
             counts["projector" if is_projector(name) else "lora"] += parameter.numel()
     return counts
-
-
-def _recorded(trainer: PreferenceTrainer) -> dict[str, Any]:
-    """TRL's options as they were used, as far as they differ from TRL's own defaults."""
-    from trl import DPOConfig
-
-    fields = {option.name: option.default for option in dataclasses.fields(DPOConfig)}
-    used = json.loads(trainer.args.to_json_string())
-    hidden = {"output_dir", "logging_dir", "run_name"}
-    return {name: used[name] for name, default in fields.items()
-            if name in used and name not in hidden and used[name] != default}  # fmt: skip
 
 
 def _final(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,39 @@
+"""Preference data and small recipes for the alignment tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+MODEL = "pkg:mmpref.testbed/model"
+
+
+@pytest.fixture(scope="session")
+def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set folder in mmpref's own shape: 24 pairs, each rejected answer being the one to another image."""
+    import datasets
+
+    from mmpref.tables import open_table
+
+    rows = [row for _, row in zip(range(25), open_table("testbed"), strict=False)]
+    others = [row["completion"] for row in rows[1:]]
+    pairs = [
+        {"images": row["images"], "prompt": row["prompt"], "chosen": row["completion"], "rejected": other, "id": row["id"]}
+        for row, other in zip(rows[:24], others, strict=True)
+        if row["completion"] != other
+    ]
+    message = datasets.List({"role": datasets.Value("string"), "content": datasets.Value("string")})
+    features = datasets.Features(
+        {
+            "images": datasets.List(datasets.Image()),
+            "prompt": message,
+            "chosen": message,
+            "rejected": message,
+            "id": datasets.Value("string"),
+        }
+    )
+    folder = tmp_path_factory.mktemp("preferences")
+    (folder / "data").mkdir()
+    datasets.Dataset.from_list(pairs, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
+    return folder
