@@ -29,10 +29,7 @@ def publish_staged(remote: Remote, content: Content, message: str, merge: bool) 
         HubError: the Hub refuses; the pull request stays, to be finished by a rerun or by hand.
     """
     title = f"{message} [{content.digest[:12]}]"
-    pull = next((p for p in remote.pulls("draft", "open") if p.title == title), None)
-    if pull is None:
-        # A lost answer leaves an empty draft behind, which the repeated call then finds here or ignores.
-        pull = remote.calls.run("open a pull request", lambda: _open(remote, title))
+    pull = remote.calls.run("open a pull request", lambda: _find_or_open(remote, title))
     log.info("more than %d files: staging them in %s", FILES_A_COMMIT, pull.url)
     _fill(remote, content, pull, message)
     number = pull.num
@@ -48,7 +45,7 @@ def publish_staged(remote: Remote, content: Content, message: str, merge: bool) 
     return pull
 
 
-def _open(remote: Remote, title: str) -> Discussion:
+def _find_or_open(remote: Remote, title: str) -> Discussion:
     found = next((p for p in remote.pulls("draft", "open") if p.title == title), None)
     return found or remote.api.create_pull_request(remote.repo_id, title, repo_type=remote.repo_type)
 

@@ -120,6 +120,25 @@ def test_a_refusal_is_not_retried(hub: HubAccount, push: Push, dataset_folder: P
     assert hub.hub.faults.calls("commit") == [403]
 
 
+@pytest.mark.parametrize(("role", "message"), [("read", "answered 403"), (None, "answered 401.*Log in with")])
+def test_a_token_that_may_not_write(
+    hub: HubAccount, push: Push, dataset_folder: Path, role: str | None, message: str
+) -> None:
+    token = hub.hub.store.add_user(hub.name, role=role) if role else "hf_" + "x" * 34
+    with pytest.raises(HubError, match=message) as caught:
+        push(dataset_folder, "pairs", token=token)
+    assert token not in str(caught.value)
+    assert ("dataset", f"{hub.name}/pairs") not in hub.hub.store.repos
+
+
+def test_a_token_that_the_hub_repeats_stays_hidden(hub: HubAccount, push: Push, dataset_folder: Path) -> None:
+    said = {"X-Error-Message": f"no luck with {hub.token}"}
+    hub.hub.faults.add("commit", "status", status=403, headers=said)
+    with pytest.raises(HubError, match="no luck with <token>") as caught:
+        push(dataset_folder, "pairs")
+    assert hub.token not in str(caught.value)
+
+
 def test_a_failed_upload_is_sent_again(hub: HubAccount, push: Push, dataset_folder: Path) -> None:
     hub.hub.faults.add("lfs_put", "status", status=500, skip=1)
     done = push(dataset_folder, "pairs")
