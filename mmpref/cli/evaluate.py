@@ -58,11 +58,12 @@ def command(
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
 
 
-def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
-    with_adapter = bool(manifest["differences"])
-    base = [row for row in manifest["results"] if row["model"] == "base"]
-    other = {_key(row): row for row in manifest["results"] if row["model"] == "adapter"}
-    change = {_key(row): row for row in manifest["differences"]}
+def print_results(content: Mapping[str, Any]) -> None:
+    """The results of an evaluation as a table on stdout."""
+    with_adapter = bool(content["differences"])
+    base = [row for row in content["results"] if row["model"] == "base"]
+    other = {_key(row): row for row in content["results"] if row["model"] == "adapter"}
+    change = {_key(row): row for row in content["differences"]}
     rows = []
     for row in base:
         cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
@@ -70,7 +71,11 @@ def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]
             cells += [_interval(other[_key(row)]), _interval(change[_key(row)], signed=True)]
         rows.append([*cells, row["parse_failures"]])
     columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), "unparsed"]
-    common.print_table("evaluation (value [95 % interval])", columns, rows)
+    common.print_table("evaluation: value [95 % interval]", columns, rows)
+
+
+def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
+    print_results(manifest)
     for name, text in {"written to": str(path), **published}.items():
         click.echo(f"{name} {text}")
 
