@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, Literal
 
 from huggingface_hub import HfApi, constants, get_token
@@ -10,10 +11,11 @@ from huggingface_hub.utils import validate_repo_id
 
 from mmpref.errors import HubError, UsageError
 
-from ._calls import Calls, Retry
+from ._calls import CALL_ERRORS, Calls, Retry
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with write access."
 READ_ONLY = ("read", "no_access")
+RepoType = Literal["dataset", "model"]
 
 
 def usual_token() -> str:
@@ -24,11 +26,22 @@ def usual_token() -> str:
     """
     try:
         token = get_token()
-    except OIDCError as error:
-        raise HubError(f"Trusted publishing failed: {' '.join(str(error).split())}.") from error
+    except (OIDCError, *CALL_ERRORS) as error:
+        reason, resource = " ".join(str(error).split()), trusted_resource()
+        if resource is None:
+            raise HubError(f"The stored Hugging Face token cannot be read: {reason}", LOG_IN) from error
+        raise HubError(
+            f"No token for HF_OIDC_RESOURCE={resource}: {reason}",
+            "Allow this workflow in the repository's settings, under Trusted Publishers, or unset the variable.",
+        ) from error
     if not token:
         raise HubError("There is no Hugging Face token.", LOG_IN)
     return token
+
+
+def trusted_resource() -> str | None:
+    """What a CI job's exchanged token is for: "datasets/<ns>/<name>", "<ns>/<name>"; None outside of that."""
+    return os.environ.get("HF_OIDC_RESOURCE") or None
 
 
 def check_repo_id(repo_id: str) -> None:
@@ -41,26 +54,31 @@ def check_repo_id(repo_id: str) -> None:
 
 def check_access(
     repo_id: str | None,
-    repo_type: Literal["dataset", "model"],
+    repo_type: RepoType,
     *,
+    default_name: str = "",
     token: str | None = None,
     endpoint: str | None = None,
     retry: Retry | None = None,
 ) -> str:
     """Check that pushing to `repo_id` can succeed, and return its full id.
 
-    A name without a slash becomes "<whoami>/<name>"; None checks the token alone and returns the user's name.
-    The repository need not exist. A fine-grained token must name the namespace or the repository with
-    write permission; whether a resource group forbids it is known only to the Hub.
+    A name without a slash becomes "<whoami>/<name>"; None stands for `default_name`. With neither the token
+    alone is checked, and the user's name returned. The repository need not exist. A fine-grained token must
+    name the namespace or the repository with write permission; whether a resource group forbids it is known
+    only to the Hub. The token of a trusted publisher (HF_OIDC_RESOURCE) belongs to no user but to one
+    repository, which must exist: None then means that one.
 
     Raises:
         UsageError: `repo_id` is not a valid id.
         HubError: no token, an unknown or read-only one, a namespace that is not the token's, or no answer.
     """
-    if repo_id is not None:
-        check_repo_id(repo_id)
+    if wanted := repo_id or default_name:
+        check_repo_id(wanted)
+    where, resource = endpoint or constants.ENDPOINT, None if token else trusted_resource()
     token = token or usual_token()
-    where = endpoint or constants.ENDPOINT
+    if resource:
+        return _trusted_repository(resource, repo_id, repo_type, HfApi(endpoint=where, token=token), retry)
     api, calls = HfApi(endpoint=where, token=token), Calls(where, where, token, retry or Retry(attempts=3))
     try:
         who = calls.run("ask the Hub whose token this is", api.whoami)
@@ -70,7 +88,7 @@ def check_access(
             raise HubError(f"{where} does not know this token.", LOG_IN) from error
         raise
     name = str(who["name"])
-    full = name if repo_id is None else repo_id if "/" in repo_id else f"{name}/{repo_id}"
+    full = wanted if "/" in wanted else f"{name}/{wanted}" if wanted else name
     namespace = full.split("/")[0]
     access = who.get("auth", {}).get("accessToken", {})
     if access.get("role") == "read":
@@ -81,6 +99,24 @@ def check_access(
             f"The fine-grained token of {name} has no write permission for {full}.",
             f"Give it write access to the repositories of {namespace}, or use a write token.",
         )
+    return full
+
+
+def _trusted_repository(
+    resource: str, repo_id: str | None, repo_type: RepoType, api: HfApi, retry: Retry | None
+) -> str:
+    full = resource.removeprefix("datasets/")
+    if "/" not in full:
+        raise HubError(f"The token for HF_OIDC_RESOURCE={resource} can only read.", "Name one repository there.")
+    kind = "model" if full == resource else "dataset"
+    if kind != repo_type or repo_id not in (None, full, full.split("/")[1]):
+        wanted = f"{repo_type} {repo_id or ''}".strip()
+        raise HubError(
+            f"The token for HF_OIDC_RESOURCE={resource} cannot write to the {wanted}.",
+            "Set the variable to the repository that is published.",
+        )
+    calls = Calls(full, api.endpoint, str(api.token), retry or Retry(attempts=3))
+    calls.run("find the repository", lambda: api.repo_info(full, repo_type=repo_type))
     return full
 
 

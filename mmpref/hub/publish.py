@@ -54,7 +54,7 @@ def publish_folder(
     create_pr: bool = False,
     commit_message: str,
     tag: str | None = None,
-    ignore: Sequence[str] = IGNORE,
+    ignore: Sequence[str] = (),
     delete_patterns: Sequence[str] = (),
     token: str | None = None,
     endpoint: str | None = None,
@@ -64,7 +64,7 @@ def publish_folder(
     """Make the repository hold what `folder` holds, by one commit on top of its head.
 
     Args:
-        folder: all files below it are published, except those whose path matches a pattern of `ignore`.
+        folder: all files below it are published, except those whose path matches a pattern of `ignore` or IGNORE.
         repo_id: "namespace/name"; created where it is missing, `private` then decides who sees it.
         create_pr: open a pull request instead of committing to main; an open one with this content is reused.
         tag: set on the commit. A tag never moves: one that names other content is an error before any upload.
@@ -83,7 +83,7 @@ def publish_folder(
     check_repo_id(repo_id)
     if "/" not in repo_id:
         raise UsageError(f"{repo_id!r} has no namespace.", "Write it as <user or organization>/<name>.")
-    files = local_files(folder, ignore)
+    files = local_files(folder, (*IGNORE, *ignore))
     token = token or usual_token()
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
     calls = Calls(repo_id, api.endpoint, token, retry or Retry())

@@ -14,6 +14,8 @@ from tests.hub_fixtures import HubAccount
 def test_a_name_gets_its_namespace(hub: HubAccount) -> None:
     assert check_access("pairs", "dataset", token=hub.token, endpoint=hub.endpoint) == f"{hub.name}/pairs"
     assert check_access(None, "dataset", token=hub.token, endpoint=hub.endpoint) == hub.name
+    named = check_access(None, "dataset", default_name="run-1", token=hub.token, endpoint=hub.endpoint)
+    assert named == f"{hub.name}/run-1"
     assert hub.hub.faults.calls("create_repo") == []
 
 

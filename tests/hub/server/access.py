@@ -55,6 +55,6 @@ def writer(request: Request) -> Account:
 
 def writable_repo(request: Request) -> tuple[Repo, Account]:
     repo, account = readable_repo(request), writer(request)
-    if not account.may_enter(repo.id.split("/")[0]):
+    if not account.may_enter(repo.id.split("/")[0]) or account.only not in (None, (repo.kind, repo.id)):
         raise HubFault(403, f"Forbidden: you may not write to {repo.id}")
     return repo, account

@@ -39,6 +39,7 @@ async def not_here(request: Request) -> Response:
 TABLE: list[tuple[str, str, str, Handler]] = [
     ("agent_harnesses", "GET", "/api/agent-harnesses", agent_harnesses),
     ("whoami", "GET", "/api/whoami-v2", repos.whoami),
+    ("oauth", "POST", "/oauth/token", repos.exchange),
     ("create_repo", "POST", "/api/repos/create", repos.create),
     ("validate_yaml", "POST", "/api/validate-yaml", cards.validate_yaml),
     ("tree", "GET", REPO + "/tree/{rev}", repos.tree),

@@ -18,7 +18,7 @@ from .store import Commit, Entry, Repo, Store, pointer_text
 
 async def whoami(request: Request) -> Response:
     account = account_of(request)
-    if account is None:
+    if account is None or account.only:
         raise HubFault(401, "Invalid username or password.")
     orgs = [{"type": "org", "name": name, "roleInOrg": "write"} for name in account.orgs]
     token: dict[str, Any] = {"displayName": "test", "role": account.role}
@@ -28,8 +28,21 @@ async def whoami(request: Request) -> Response:
     return JSONResponse({"type": "user", "name": account.name, "orgs": orgs, "auth": auth})
 
 
+async def exchange(request: Request) -> Response:
+    """A CI job's identity token against a token for the one repository that trusts the job."""
+    body, store = await request.json(), store_of(request)
+    resource = body["resource"]
+    if store.publishers.get(body["subject_token"]) != resource:
+        raise HubFault(400, "invalid_grant")
+    repo_id = resource.removeprefix("datasets/")
+    token = store.add_user(repo_id.split("/")[0], only=("model" if repo_id == resource else "dataset", repo_id))
+    return JSONResponse({"access_token": token, "token_type": "bearer", "expires_in": 3600})
+
+
 async def create(request: Request) -> Response:
     account, body = writer(request), await request.json()
+    if account.only:
+        raise HubFault(401, "This token cannot create repositories")
     namespace = body.get("organization") or account.name
     if not account.may_enter(namespace):
         raise HubFault(403, f"Forbidden: you do not belong to {namespace}")

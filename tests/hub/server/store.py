@@ -129,12 +129,16 @@ class Repo:
 
 @dataclass(frozen=True)
 class Account:
-    """A token's owner. `role` is read, write or fineGrained, as the Hub reports it; `scopes` go with the last."""
+    """A token's owner. `role` is read, write or fineGrained, as the Hub reports it; `scopes` go with the last.
+
+    `only` is the one repository (kind, id) that a trusted publisher's token is for; such a token is no user's.
+    """
 
     name: str
     role: str
     orgs: tuple[str, ...]
     scopes: Sequence[Mapping[str, object]]
+    only: tuple[str, str] | None = None
 
     def may_enter(self, namespace: str) -> bool:
         return namespace == self.name or namespace in self.orgs
@@ -150,6 +154,7 @@ class Store:
             folder.mkdir(parents=True, exist_ok=True)
         self.repos: dict[tuple[str, str], Repo] = {}
         self.accounts: dict[str, Account] = {}
+        self.publishers: dict[str, str] = {}
 
     def add_user(
         self,
@@ -157,10 +162,11 @@ class Store:
         role: str = "write",
         orgs: tuple[str, ...] = (),
         scopes: Sequence[Mapping[str, object]] = (),
+        only: tuple[str, str] | None = None,
     ) -> str:
         """Make a token for `name` and return it. A user may have several tokens."""
         token = f"hf_{secrets.token_hex(17)}"
-        self.accounts[token] = Account(name, role, orgs, scopes)
+        self.accounts[token] = Account(name, role, orgs, scopes, only)
         return token
 
     def create_repo(self, kind: str, repo_id: str, private: bool, author: str) -> Repo:
