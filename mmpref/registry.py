@@ -59,6 +59,7 @@ class Registry(Generic[T]):
     @property
     def _modules(self) -> dict[str, str]:
         return _modules(self.group)
+
     def names(self) -> list[str]:
         return list(self._modules)
 

@@ -17,7 +17,7 @@ from mmpref.data.builder import BUILDERS, BlockWorker, Context
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import read_examples
 from mmpref.data.stats import build_report
-from mmpref.errors import InputError, MmprefError, UsageError
+from mmpref.errors import InputError, UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import Example, ModelRef, Pair, Skip

@@ -45,7 +45,9 @@ def shape_of(row: Mapping[str, Any], where: str) -> str:
         return "conversations"
     if "messages" in row:
         return "messages"
-    if isinstance(row.get("prompt"), list) and any(isinstance(row.get(name), list) for name in ("completion", "chosen")):
+    if isinstance(row.get("prompt"), list) and any(
+        isinstance(row.get(name), list) for name in ("completion", "chosen")
+    ):
         return "conversational"
     if any(name in row for name in QUESTIONS) and any(name in row for name in ANSWERS):
         return "columns"
