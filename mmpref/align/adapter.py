@@ -134,8 +134,8 @@ def logits(model: torch.nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
     import torch
 
     model.eval()
-    inputs = {key: value.to(model.device) if isinstance(value, torch.Tensor) else value for key, value in batch.items()
-              if key != "completion_mask"}  # fmt: skip
+    device = next(model.parameters()).device
+    inputs = {key: value.to(device) for key, value in batch.items() if key != "completion_mask"}
     with torch.inference_mode():
         answered: torch.Tensor = model(**inputs, use_cache=False).logits.float().cpu()
     return answered
@@ -170,8 +170,8 @@ def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Te
     # Same weights, same operations: equal up to the order of sums, which a GPU does not fix.
     tolerance = (1e-5 if dtype == "float32" else 1e-2) * trained.abs().max().item()
     if not differs <= tolerance:
-        raise RunError(f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits differ "
-                       f"by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip
+        raise RunError(f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits "
+                       f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip
     if not changes > 0:
         raise RunError(f"The adapter saved in {path} does not change the logits of {ref}: nothing was learned.",
                        "Check trainer.learning_rate, trainer.max_steps and the warm-up.")  # fmt: skip

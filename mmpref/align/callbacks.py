@@ -19,7 +19,7 @@ from mmpref.run import disk_errors, write_atomic
 OnProgress = Callable[[int, int], None]
 
 
-class LogRows(TrainerCallback):  # type: ignore[misc]
+class LogRows(TrainerCallback):
     """One JSON row a logging step, flushed at once; rows past the resumed step are cut first.
 
     Args:
@@ -55,7 +55,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
-class Restore(TrainerCallback):  # type: ignore[misc]
+class Restore(TrainerCallback):
     """Calls back when training begins, once Trainer has set its own sums to zero."""
 
     def __init__(self, begin: Callable[[], None]) -> None:
@@ -65,7 +65,7 @@ class Restore(TrainerCallback):  # type: ignore[misc]
         self._begin()
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
+class Progress(TrainerCallback):
     """Tells the caller how many steps are done, of how many."""
 
     def __init__(self, tell: OnProgress) -> None:
@@ -78,7 +78,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self._tell(state.global_step, state.max_steps)
 
 
-class Stop(TrainerCallback):  # type: ignore[misc]
+class Stop(TrainerCallback):
     """On a first Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one stops at once."""
 
     asked = False

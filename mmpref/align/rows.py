@@ -137,7 +137,7 @@ def _check_columns(row: Mapping[str, Any], where: str) -> None:
         missing.append("images (or image)")
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {', '.join(row) or 'none'}.",
-                         "Preference data has prompt, chosen, rejected and images; `mmpref build-dataset` makes it.")  # fmt: skip
+                         "Preference data has prompt, chosen, rejected and images.")  # fmt: skip
 
 
 def _pair(row: Mapping[str, Any], where: str, root: Path | None, image_token: str) -> dict[str, Any]:

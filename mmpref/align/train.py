@@ -65,7 +65,7 @@ class TrainRecipe:
     dtype: str = "auto"
     trust_remote_code: bool = False
     annotator: str | None = None
-    lora: LoraSettings = LoraSettings()
+    lora: LoraSettings = field(default_factory=LoraSettings)
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
     loss: dict[str, Any] = field(default_factory=dict)
@@ -302,13 +302,12 @@ def _parameters(trainer: PreferenceTrainer) -> dict[str, int]:
     return counts
 
 
-def _final(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def _final(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Means over the last tenth of the log rows."""
     last = rows[-max(1, len(rows) // 10) :]
     names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
              "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}  # fmt: skip
-    means = {name: sum(row[key] for row in last) / len(last) for name, key in names.items()}
-    return {"from_step": last[0]["step"], "to_step": last[-1]["step"], **means}
+    return {name: sum(row[key] for row in last) / len(last) for name, key in names.items()}
 
 
 def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

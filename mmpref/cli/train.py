@@ -18,8 +18,7 @@ from mmpref.errors import UsageError
 @click.option("--method", help="Training method; see `mmpref list methods`. [default: dpo]")
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
-@click.option("--dataset", multiple=True, metavar="DATASET",
-              help="Preference data: Hub dataset, file or folder. Repeatable. [default: build the testbed's]")  # fmt: skip
+@click.option("--dataset", multiple=True, help="Preference data: Hub id, file or folder. Repeatable. [default: built]")
 @click.option("--annotator", help="Model that ranks answers, for methods that ask one.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
@@ -68,8 +67,8 @@ def _build(recipe_name: str, model: str, revision: str | None) -> Path:
 
     section = recipes.load(recipe_name).get("build-dataset") or {}
     if not section.get("source"):
-        raise UsageError("There is nothing to train on.",
-                         f"Name preference data with --dataset; the recipe {recipe_name!r} cannot make its own.")  # fmt: skip
+        raise UsageError(f"The recipe {recipe_name!r} names no source to build preference data from.",
+                         "Name preference data with --dataset.")  # fmt: skip
     recipe = recipes.build(BuildRecipe, {**section, "model": model, "revision": revision}, "build-dataset recipe")
     click.echo(f"No --dataset: building the one of the recipe {recipe_name!r} first.", err=True)
     with Progress("pairs", recipe.limit) as progress:

@@ -19,7 +19,7 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [row for _, row in zip(range(25), open_table("testbed"), strict=False)]
     others = [row["completion"] for row in rows[1:]]
     pairs = [
-        {"images": row["images"], "prompt": row["prompt"], "chosen": row["completion"], "rejected": other, "id": row["id"]}
+        {**{name: row[name] for name in ("images", "prompt", "id")}, "chosen": row["completion"], "rejected": other}
         for row, other in zip(rows[:24], others, strict=True)
         if row["completion"] != other
     ]
