@@ -1,0 +1,80 @@
+"""The command line that makes a run again, from its recipe; paths of this machine are replaced by placeholders."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from mmpref import recipe as recipes
+
+_COMMON = ("method", "model", "revision", "limit", "seed")
+OPTIONS = {
+    "build-dataset": (*_COMMON, "source", "source_revision", "image_root", "split"),
+    "train": (*_COMMON, "dataset", "annotator"),
+}
+"""Recipe keys that are options of the command; the others are given by ``--set``."""
+_PINNABLE = re.compile(r"[0-9a-f]{40}")
+
+
+def portable(value: Any) -> Any:
+    """`value` with every absolute local path in it replaced by ``/path/to/<name>``."""
+    if isinstance(value, Mapping):
+        return {key: portable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [portable(item) for item in value]
+    if not isinstance(value, str):
+        return value
+    local = re.match(r"[/~]|[A-Za-z]:[\\/]|\\\\", value)
+    return "/path/to/" + re.split(r"[\\/]", value.rstrip("/"))[-1] if local else value
+
+
+def is_commit(revision: object) -> bool:
+    """Whether a revision is a commit of the Hub, which only things that come from the Hub have."""
+    return isinstance(revision, str) and bool(_PINNABLE.fullmatch(revision))
+
+
+def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with the revisions that the run resolved."""
+    recipe = dict(manifest["recipe"])
+    if is_commit(manifest.get("model", {}).get("revision")):
+        recipe["revision"] = manifest["model"]["revision"]
+    if is_commit(manifest.get("source", {}).get("revision")):
+        recipe["source_revision"] = manifest["source"]["revision"]
+    return recipe
+
+
+def command_of(manifest: Mapping[str, Any]) -> str:
+    """The shell command, a setting a line, quoted. It names every setting, so that later defaults do not matter."""
+    command = manifest["command"]
+    recipe = portable(pinned(manifest))
+    defaults = _flat(recipes.load("paper").get(command) or {})
+    parts = []
+    for key in (key for key in OPTIONS[command] if key in recipe):
+        value = recipe[key]
+        for item in value if isinstance(value, list) else [value]:
+            if item is not None:
+                parts.append(f"--{key.replace('_', '-')} {shlex.quote(str(item))}")
+    for key, value in _flat({key: value for key, value in recipe.items() if key not in OPTIONS[command]}).items():
+        if value is not None or defaults.get(key) is not None:
+            parts.append(f"--set {shlex.quote(f'{key}={_yaml(value)}')}")
+    return " \\\n  ".join([f"mmpref {command}", *parts])
+
+
+def _yaml(value: Any) -> str:
+    """`value` as ``--set`` reads it back."""
+    if isinstance(value, str) and value and recipes.parse_set([f"k={value}"])["k"] == value:
+        return value
+    return json.dumps(value)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

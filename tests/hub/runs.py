@@ -1,0 +1,159 @@
+"""Small run directories as the commands leave them, with texts that try to break a card."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+from PIL import Image
+
+from mmpref.data.shards import as_row, schema
+from mmpref.data.stats import build_report
+from mmpref.types import Example, ImageData, Message, Pair, Skip
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+HOSTILE = (
+    "---\nlicense: mit\n---\n# Owned\n<script>alert(1)</script> <img src=x onerror=y> ![x](http://evil.example/p.png) "
+    "[a](javascript:b) https://evil.example www.evil.example me@evil.example | cell | ``` `code` <!-- mmpref:end --> "
+    "&lt;b&gt; {{ 7 * 7 }} {% raw %} $x$ \u202egnp.exe\x00"
+)
+RECIPE_HASH = "ab" * 32
+
+
+def _image(colour: tuple[int, int, int]) -> ImageData:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 3), colour).save(buffer, "PNG")
+    return ImageData(buffer.getvalue(), "scene.png")
+
+
+def pairs() -> list[Pair]:
+    """Three pairs: hostile, Chinese, and very long."""
+    red, blue = _image((255, 0, 0)), _image((0, 0, 255))
+
+    def pair(
+        name: str, prompt: str, chosen: str, rejected: str, similarity: float, tries: int, *images: ImageData
+    ) -> Pair:
+        example = Example(name, images or (red,), (Message("user", prompt),), chosen, f"row-{name}")
+        return Pair(example, rejected, "bdhs", similarity, tries, 7)
+
+    long = "There is a dog on the grass and it is happy. " * 400
+    return [
+        pair(HOSTILE, HOSTILE, f"{HOSTILE} a cat", f"{HOSTILE} a dog", 0.91, 1),
+        pair("zh", "图里有什么？", "桌子上有一只猫。", "桌子上有一只狗。", 0.5, 2, red, blue),
+        pair(
+            "long", "Describe the image.", long + "A cat sits in the tree.", long + "A bird sits in the tree.", 0.969, 3
+        ),
+    ]
+
+
+def dataset_run(path: Path, **changes: Any) -> dict[str, Any]:
+    """Write a finished dataset run; its manifest. `changes` replace manifest entries."""
+    import pyarrow as pa
+
+    (path / "data").mkdir(parents=True)
+    rows = pairs()
+    file = path / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist([as_row(pair) for pair in rows], schema=schema()), file)
+    report = build_report(path / "data", "train", [Skip("9", "no-image")], 5)
+    (path / "report.json").write_text(json.dumps(report))
+    manifest: dict[str, Any] = {
+        "command": "build-dataset",
+        "recipe": {
+            "model": "llava-hf/llava-v1.6-vicuna-7b-hf",
+            "source": "me/sft-set",
+            "method": "bdhs",
+            "revision": None,
+            "source_revision": None,
+            "split": "train",
+            "image_root": ["/home/someone/images"],
+            "limit": 4,
+            "seed": 7,
+            "block_size": 32,
+            "dtype": "auto",
+            "trust_remote_code": False,
+            "builder": {"rho_th": 0.99, "iterations": 5, "noise_steps": None, "similarity_model": "it's/a b"},
+        },
+        "recipe_hash": RECIPE_HASH,
+        "model": {"id": "llava-hf/llava-v1.6-vicuna-7b-hf", "revision": COMMIT},
+        "source": {
+            "id": "me/sft-set",
+            "split": "train",
+            "revision": COMMIT,
+            "fingerprint": COMMIT,
+            "licence": "cc-by-4.0",
+        },
+        "method": "bdhs",
+        "counts": {"rows": len(rows), "skipped": {"no-image": 1}},
+        "data": [{"path": "data/train-00000-of-00001.parquet", "sha256": "0" * 64, "rows": len(rows)}],
+        "versions": {},
+        "seconds": 1.0,
+        **changes,
+    }
+    (path / "run.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def adapter_manifest(**changes: Any) -> dict[str, Any]:
+    """The manifest of a finished training; `changes` replace entries."""
+    return {
+        "command": "train",
+        "recipe": {
+            "model": "llava-hf/llava-v1.6-vicuna-7b-hf",
+            "dataset": ["me/bdhs-5k", "/home/someone/more.jsonl"],
+            "method": "dpo",
+            "revision": None,
+            "split": "train",
+            "limit": None,
+            "seed": 0,
+            "dtype": "auto",
+            "trust_remote_code": False,
+            "annotator": None,
+            "lora": {"r": 128, "alpha": 256, "dropout": 0.0},
+            "train_projector": True,
+            "projector_learning_rate": 2e-06,
+            "loss": {"beta": 0.1},
+            "trainer": {"learning_rate": 1e-06, "num_train_epochs": 3},
+        },
+        "recipe_hash": RECIPE_HASH,
+        "model": {"id": "llava-hf/llava-v1.6-vicuna-7b-hf", "revision": COMMIT, "licence": "llama2"},
+        "method": "dpo",
+        "datasets": [
+            {"id": "me/bdhs-5k", "revision": COMMIT, "fingerprint": COMMIT, "rows": 5000},
+            {"id": "/home/someone/more.jsonl", "revision": None, "fingerprint": "sha256:12", "rows": 10},
+        ],
+        "modules": {"language_model": 224, "projector": 2, "elsewhere": 0},
+        "counts": {"rows": 5010, "skipped": {}},
+        "final": {"loss": 0.4321, "accuracy": 0.875, "margin": 1.25},
+        **changes,
+    }
+
+
+def evaluation(benchmark: str = "pope", adapter: float = 0.891) -> dict[str, Any]:
+    """The ``results.json`` of base and adapter on one benchmark."""
+
+    def result(model: str, metric: str, value: float, higher: bool) -> dict[str, Any]:
+        return {
+            "model": model, "benchmark": benchmark, "split": "random", "metric": metric, "value": value, "n": 3000,
+            "low": value - 0.01, "high": value + 0.01, "parse_failures": 2 if model == "base" else 0, "missing": 0,
+            "higher_is_better": higher, "data": {"id": "lmms-lab/POPE", "revision": COMMIT, "fingerprint": COMMIT},
+        }  # fmt: skip
+
+    return {
+        "models": [
+            {"name": "base", "ref": {"model": "llava-hf/llava-v1.6-vicuna-7b-hf", "revision": COMMIT}},
+            {"name": "adapter", "ref": {"model": "llava-hf/llava-v1.6-vicuna-7b-hf", "adapter": "me/vlm-bdhs"}},
+        ],
+        "results": [
+            result("base", "accuracy", 0.864, True),
+            result("base", "yes_ratio", 0.44, False),
+            result("adapter", "accuracy", adapter, True),
+            result("adapter", "yes_ratio", 0.5, False),
+        ],
+        "differences": [
+            {"benchmark": benchmark, "split": "random", "metric": "accuracy", "value": adapter - 0.864, "low": 0.012,
+             "high": 0.042, "n": 3000, "p": 0.001},
+        ],
+    }  # fmt: skip

@@ -1,0 +1,309 @@
+"""Cards: golden files, hostile text, metadata, licences, local bases, merged results.
+
+MMPREF_UPDATE_GOLDEN=1 writes the golden files anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
+
+from mmpref import __version__
+from mmpref import recipe as recipes
+from mmpref.cli import common
+from mmpref.data.build import BuildRecipe
+from mmpref.errors import HubError
+from mmpref.hub import cards
+from mmpref.hub.cards import dataset_card, merge_model_card, model_card, write_dataset_card, write_model_card
+from mmpref.hub.markdown import fence, marked_pair, text
+from mmpref.hub.metadata import check_metadata, licence_fields, refuse_broken, size_category
+from mmpref.hub.rebuild import command_of, portable
+from mmpref.hub.results import add_results
+from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, dataset_run, evaluation
+
+GOLDEN = Path(__file__).parent / "golden"
+LOCAL = {"id": "/home/someone/models/tiny-vlm", "revision": None}
+
+
+def _golden(name: str, content: str) -> None:
+    file = GOLDEN / name
+    # Sizes depend on the versions of the libraries that encode images and Parquet.
+    content = re.sub(r"((num_bytes|download_size|dataset_size):) \d+", r"\1 0", content)
+    content = content.replace(f"mmpref/) {__version__}", "mmpref/) VERSION")
+    if os.environ.get("MMPREF_UPDATE_GOLDEN") == "1":
+        file.write_text(content, encoding="utf-8")
+    assert content == file.read_text(encoding="utf-8"), f"{name} differs; MMPREF_UPDATE_GOLDEN=1 rewrites it"
+
+
+def _metadata(card: str) -> dict[str, Any]:
+    return yaml.safe_load(card.split("---\n")[1])
+
+
+def test_dataset_card_golden_and_loads(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    write_dataset_card(tmp_path / "run", manifest)
+    content = (tmp_path / "run" / "README.md").read_text(encoding="utf-8")
+    _golden("dataset_card.md", content)
+    loaded = DatasetCard.load(tmp_path / "run" / "README.md")
+    assert loaded.data.license == "cc-by-4.0"
+    assert loaded.data.task_categories == ["image-text-to-text"]
+    assert check_metadata(content, "dataset") == []
+
+
+def test_model_card_golden_and_loads(tmp_path: Path) -> None:
+    write_model_card(tmp_path, adapter_manifest(), evaluation())
+    content = (tmp_path / "README.md").read_text(encoding="utf-8")
+    _golden("model_card.md", content)
+    loaded = ModelCard.load(tmp_path / "README.md")
+    assert loaded.data.library_name == "peft"
+    assert {result.metric_value for result in loaded.data.eval_results} == {0.891, 0.5}
+    assert check_metadata(content, "model") == []
+
+
+def test_a_run_directory_with_its_card_loads_without_mmpref(tmp_path: Path) -> None:
+    import datasets
+
+    manifest = dataset_run(tmp_path / "run")
+    write_dataset_card(tmp_path / "run", manifest)
+    rows = datasets.load_dataset(str(tmp_path / "run"), split="train", cache_dir=str(tmp_path / "cache"))
+    assert len(rows) == 3
+    assert rows[0]["id"] == HOSTILE
+    assert rows[1]["images"][1].size == (4, 3)
+
+
+def test_untrusted_text_cannot_build_markup() -> None:
+    shown = text(HOSTILE)
+    assert not re.search(r"<(?!br>)|[\[\]!`|{}$@*]|\n|https?:|www\.|\u202e|\x00", shown)
+    assert text("plain words, 1.5 % (two)") == "plain words, 1.5 % (two)"
+    assert text("图里有什么？") == "图里有什么？"
+    assert fence("a ``` b", "bash").startswith("````bash\n")
+
+
+def test_front_matter_and_markers_survive_hostile_rows(tmp_path: Path) -> None:
+    content = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run"))
+    assert _metadata(content)["license"] == "cc-by-4.0"
+    assert content.count("<!-- mmpref:end -->") == 1
+    assert "<script" not in content
+    assert "](http" not in content.replace("](https://arxiv.org/", "").replace("](https://pypi.org/", "")
+    assert content.count("\n---\n") == 1
+
+
+def test_the_differing_span_is_marked() -> None:
+    assert marked_pair("a red cat sits", "a blue cat sits", 100) == ("a <u>red</u> cat sits", "a <b>blue</b> cat sits")
+    assert marked_pair("一只猫。", "一只狗。", 100) == ("一只<u>猫</u>。", "一只<b>狗</b>。")
+    assert "<b>狗</b>" in marked_pair("猫" * 3000 + "猫", "猫" * 3000 + "狗", 100)[1]
+    same = "It is a long story. " * 300
+    chosen, rejected = marked_pair(f"{same}A cat.", f"{same}A bird.", 200)
+    assert "<u>cat</u>" in chosen
+    assert rejected.endswith("A <b>bird</b>.")
+    assert len(rejected) < 250
+
+
+def test_the_command_gives_the_recipe_back(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    words = shlex.split(command_of(manifest).replace("\\\n", " "))
+    assert words[:2] == ["mmpref", "build-dataset"]
+    given, assignments = {}, []
+    for option, value in zip(words[2::2], words[3::2], strict=True):
+        key = option.removeprefix("--").replace("-", "_")
+        if key == "set":
+            assignments.append(value)
+        else:
+            number = key in ("limit", "seed")
+            given[key] = int(value) if number else (value,) if key == "image_root" else value
+    got = common.resolve(BuildRecipe, "build-dataset", None, given, assignments, True)
+    wanted = recipes.merge(manifest["recipe"], {"revision": COMMIT, "source_revision": COMMIT})
+    wanted["image_root"] = ["/path/to/images"]
+    wanted["builder"] = {key: value for key, value in wanted["builder"].items() if value is not None}
+    plain = recipes.as_plain(got)
+    assert {key: plain["builder"][key] for key in wanted["builder"]} == wanted["builder"]
+    assert {**plain, "builder": None} == {**wanted, "builder": None}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (None, {"license": "unknown"}),
+        ("license", {"license": "unknown"}),
+        ("Apache-2.0", {"license": "apache-2.0"}),
+        ("unknown", {"license": "unknown"}),
+        ("other", {"license": "other", "license_name": "license-of-the-source", "license_link": "https://x.y"}),
+        ("My Own Licence!", {"license": "other", "license_name": "my-own-licence", "license_link": "https://x.y"}),
+    ],
+)
+def test_licences(given: str | None, wanted: dict[str, str]) -> None:
+    assert licence_fields(given, "https://x.y") == wanted
+
+
+def test_an_unknown_licence_is_said(tmp_path: Path) -> None:
+    source = {
+        "id": "/home/someone/sft.jsonl",
+        "split": "train",
+        "revision": None,
+        "fingerprint": "sha256:1",
+        "licence": None,
+    }
+    content = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", source=source))
+    assert _metadata(content)["license"] == "unknown"
+    assert "does not say which" in content
+    assert "/home/someone" not in content
+
+
+@pytest.mark.parametrize("model", [LOCAL, {"id": "pkg:mmpref.testbed/model", "revision": None}])
+def test_a_local_base_is_no_base_model(model: dict[str, Any]) -> None:
+    manifest = adapter_manifest(model=model)
+    manifest["recipe"]["model"] = model["id"]
+    content = model_card(manifest)
+    assert "base_model" not in _metadata(content)
+    assert "metadata names none" in content
+    assert "/home/" not in content
+    named = model_card(manifest, base_hub_id="me/tiny-vlm")
+    assert _metadata(named)["base_model"] == "me/tiny-vlm"
+    assert '"me/tiny-vlm"' in named
+    assert model["id"] not in named
+
+
+def test_only_hub_datasets_are_named_in_the_metadata() -> None:
+    content = model_card(adapter_manifest())
+    assert _metadata(content)["datasets"] == ["me/bdhs-5k"]
+    assert "/path/to/more.jsonl" in content
+    assert "/home/" not in content
+
+
+def test_absolute_paths_of_any_system_are_replaced() -> None:
+    given = {"a": ["/x/y", "~/z", "C:\\data\\rows.json", "\\\\host\\share", "me/set", "./here"], "n": 1}
+    shown = ["/path/to/y", "/path/to/z", "/path/to/rows.json", "/path/to/share", "me/set", "./here"]
+    assert portable(given) == {"a": shown, "n": 1}
+
+
+def test_results_are_merged_and_foreign_things_kept() -> None:
+    theirs = {
+        "task": {"type": "text-generation"},
+        "dataset": {"name": "X", "type": "x/y", "split": "test"},
+        "metrics": [{"type": "accuracy", "value": 0.1}],
+    }
+    index = yaml.safe_dump({"model-index": [{"name": "mine", "results": [theirs]}]})
+    card = f"---\nlicense: mit # by hand\nlanguage: no\n{index}---\n\n# Mine\n\nMy words.\n"
+    once = add_results(card, evaluation())
+    assert "license: mit # by hand\nlanguage: no\n" in once
+    assert "My words." in once
+    assert theirs in _metadata(once)["model-index"][0]["results"]
+    assert add_results(once, evaluation()) == once
+    both = add_results(once, evaluation("chair"))
+    assert "| pope (random), accuracy" in both
+    assert "| chair (random), accuracy" in both
+    assert both.count("mmpref:results:begin") == 1
+    newer = add_results(both, evaluation("pope", 0.95))
+    values = [m["value"] for r in _metadata(newer)["model-index"][0]["results"] for m in r["metrics"]]
+    assert sorted(values) == sorted([0.1, 0.95, 0.5, 0.891, 0.5])
+    assert "0.950 [0.940, 0.960]" in newer
+    assert ModelCard(newer).data.eval_results
+
+
+def test_results_need_a_card_that_can_be_read() -> None:
+    with pytest.raises(HubError, match="not valid YAML"):
+        add_results("---\na: [\n---\n", evaluation())
+    with pytest.raises(HubError, match="model-index"):
+        add_results("---\nmodel-index: 3\n---\n", evaluation())
+
+
+@pytest.mark.parametrize("edited", ["3", "[", '[{"benchmark": 1}]', '[{"base": "x"}]'])
+def test_an_edited_data_comment_is_left_out(edited: str) -> None:
+    card = add_results("---\nlicense: mit\n---\n# T\n", evaluation("chair"))
+    damaged = re.sub(r"results:data .*? -->", lambda _: f"results:data {edited} -->", card)
+    again = add_results(damaged, evaluation())
+    assert "| pope (random), accuracy" in again
+    assert "| chair" not in again
+
+
+def test_hostile_names_in_results_stay_harmless() -> None:
+    given = evaluation(HOSTILE + " --> <b>")
+    content = add_results("---\nlicense: mit\n---\n# T\n", given)
+    assert add_results(content, given) == content
+    body = content.split("mmpref:results:data", 1)[1]
+    assert "<script" not in body
+    assert body.count("-->") == 2
+
+
+def test_a_republished_card_keeps_the_owners_words_and_the_results_of_the_same_run() -> None:
+    ours = model_card(adapter_manifest())
+    remote = add_results(ours, evaluation()).replace("---\n\n<!--", "---\n\nMy preface.\n\n<!--", 1)
+    remote = remote.replace("license: llama2", "license: llama2\nmine: 1")
+    merged = merge_model_card(remote, ours)
+    assert "My preface." in merged
+    assert _metadata(merged)["mine"] == 1
+    assert "0.891 [" in merged
+    assert "model-index" in _metadata(merged)
+    assert merge_model_card(merged, ours) == merged
+    retrained = model_card(adapter_manifest(recipe_hash="cd" * 32))
+    after = merge_model_card(remote, retrained)
+    assert "My preface." in after
+    assert "0.891 [" not in after
+    assert "model-index" not in _metadata(after)
+    assert merge_model_card(None, ours) == ours
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("license: cc-by-4.0", "license: license", "'license' is not a licence id"),
+        ("license: cc-by-4.0", "license: other", "without a license_name"),
+        ("- image-text-to-text", "- image-text-two-text", "task category"),
+        ("- n<1K", "- 3", "size category"),
+        ("pretty_name: BDHS preference pairs from sft-set\n", "", "pretty_name is missing"),
+        ("path: data/train-*", "path: [", "not YAML"),
+    ],
+)
+def test_broken_dataset_metadata_is_found(tmp_path: Path, old: str, new: str, complaint: str) -> None:
+    content = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run"))
+    assert old in content
+    broken = content.replace(old, new, 1)
+    assert any(complaint in problem for problem in check_metadata(broken, "dataset"))
+    with pytest.raises(HubError, match="broken"):
+        refuse_broken(broken, "dataset")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ("library_name: peft", "library_name: pefft", "library_name"),
+        ("pipeline_tag: image-text-to-text", "pipeline_tag: vlm", "pipeline_tag"),
+        ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf", "base_model: /home/me/model", "not a Hub id"),
+        ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf", "base_model: pkg:mmpref.testbed/model", "not a Hub id"),
+        ("- name: llava-v1.6-vicuna-7b-hf with DPO", "- nom: x", "model-index"),
+    ],
+)
+def test_broken_model_metadata_is_found(old: str, new: str, complaint: str) -> None:
+    content = model_card(adapter_manifest(), evaluation())
+    assert old in content
+    assert any(complaint in problem for problem in check_metadata(content.replace(old, new, 1), "model"))
+
+
+def test_a_card_without_metadata_is_broken() -> None:
+    assert check_metadata("# Title\n", "model") == ["the card has no metadata"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "name"), [(1, "n<1K"), (999, "n<1K"), (1000, "1K<n<10K"), (10**12, "n>1T"), (10**15, "n>1T")]
+)
+def test_size_categories(rows: int, name: str) -> None:
+    assert size_category(rows) == name
+
+
+def test_templates_are_strict_and_huggingface_hub_takes_them() -> None:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    for kind in ("dataset", "model"):
+        with pytest.raises(jinja2.UndefinedError):
+            environment.from_string(cards.template(kind)).render(card_data="license: mit")
+    checkout = Path(__file__).parents[2] / "dataset_cards" / "template.md.j2"
+    card = DatasetCard.from_template(DatasetCardData(license="mit"), template_path=str(checkout), rows="3", title="T")
+    assert card.data.license == "mit"
+    assert "# T" in card.text
