@@ -202,7 +202,7 @@ def _hub(spec: str, split: str, config: str | None, revision: str | None) -> Tab
     except (ValueError, FileNotFoundError, RuntimeError, datasets.exceptions.DatasetNotFoundError) as error:
         raise InputError(f"The dataset {spec} cannot be loaded (split {split!r}): {' '.join(str(error).split())[:300]}",
                          "Check the split and configuration on its Hub page.") from error  # fmt: skip
-    licence = (info.card_data or {}).get("license") if info.card_data else None
+    licence = info.card_data.get("license") if info.card_data else None
     return Table(spec, split, info.sha, info.sha or "", licence if isinstance(licence, str) else None,
                  lambda: _undecoded(loaded))  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -73,8 +73,11 @@ def resolve(
     return recipes.build(cls, recipes.merge(section, given, recipes.parse_set(assignments)), f"{command} recipe")
 
 
-def push_target(push: bool, hub_id: str | None, kind: str, output: Path | None) -> tuple[str | None, str] | None:
-    """Check, before any long work, that the result can be pushed; None when it is not to be.
+def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:
+    """Check, before any long work, that the result can be pushed.
+
+    Returns:
+        The repository, empty where the run directory will name it, or None where nothing is to be pushed.
 
     Raises:
         HubError: no token, a wrong one, or a Hub that cannot be reached.
@@ -83,29 +86,18 @@ def push_target(push: bool, hub_id: str | None, kind: str, output: Path | None) 
         return None
     from mmpref.hub.publish import check_access
 
-    name = hub_id or (output.resolve().name if output else "mmpref-check")
-    full = check_access(name, kind)  # type: ignore[arg-type]
-    return (full if hub_id or output else None), kind
+    full = check_access(hub_id, kind, default_name=output.resolve().name if output else "")
+    return full if hub_id or output else ""
 
 
-def publish(target: tuple[str | None, str] | None, path: Path, private: bool, **options: Any) -> dict[str, Any]:
+def publish(target: str | None, path: Path, private: bool, **options: Any) -> dict[str, Any]:
     """Push a finished run where `push_target` said; what came of it, for the result."""
     if target is None:
         return {}
     from mmpref.hub.publish_run import publish_run
 
-    published = publish_run(path, target[0], private=private, **options)
+    published = publish_run(path, target or None, private=private, **options)
     return {"published": published["url"], "commit": published["commit"]}
-
-
-def recipe_dataset(recipe_name: str | None) -> str:
-    """Build (or find finished) the dataset of a recipe's ``build-dataset`` section; its run directory."""
-    from mmpref.data.build import BuildRecipe, build_dataset
-    from mmpref.hub.cards import write_dataset_card
-
-    recipe = resolve(BuildRecipe, "build-dataset", recipe_name, {}, (), has_model=False)
-    manifest = build_dataset(recipe, write_card=write_dataset_card)
-    return str(run_path("build-dataset", recipe.method, manifest, None))
 
 
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: Path | None) -> Path:
@@ -123,6 +115,8 @@ def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) ->
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table on stdout; the first column is text, the others are right-aligned."""
+    import sys
+
     from rich.console import Console
     from rich.table import Table
 
@@ -131,4 +125,4 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*[str(cell) for cell in row])
-    Console(soft_wrap=False).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)

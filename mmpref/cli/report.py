@@ -15,8 +15,8 @@ from mmpref.run import read_manifest, write_atomic
 SHOWN_PAIRS = 12
 
 
-def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Path:
-    """Write ``report.html`` from three finished runs."""
+def render(template: str, **values: Any) -> str:
+    """A page from one of our templates; every value is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -26,9 +26,15 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    return environment.get_template(template).render(**values)
+
+
+def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Path:
+    """Write ``report.html`` from three finished runs."""
     evaluation = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
-    text = environment.get_template("report.html.j2").render(
+    text = render(
+        "report.html.j2",
         built=read_manifest(built),
         trained=read_manifest(trained),
         rows=_rows(evaluation),
@@ -81,9 +87,7 @@ def _png(figure: Any) -> bytes:
 
 def _plane(evaluation: Mapping[str, Any]) -> bytes:
     """Hallucination against recall, with intervals: down and right is better."""
-    found = {
-        (row["model"], row["metric"]): row for row in evaluation["results"] if row["benchmark"] == "chair"
-    }
+    found = {(row["model"], row["metric"]): row for row in evaluation["results"] if row["benchmark"] == "chair"}
     figure = _figure(5, 3.6)
     axes = figure.subplots()
     for model in ("base", "adapter"):

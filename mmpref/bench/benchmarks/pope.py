@@ -65,6 +65,13 @@ def _yes_ratio(part: str, sums: Sums) -> np.ndarray:
     return ratio(sums[f"{part}/tp"] + sums[f"{part}/fp"], sums[f"{part}/n"])
 
 
+def _mean_f1(parts: Sequence[str], sums: Sums) -> np.ndarray:
+    import numpy as np
+
+    mean: np.ndarray = np.mean([_f1(part, sums) for part in parts], axis=0)
+    return mean
+
+
 _RATES: dict[str, Callable[[str, Sums], np.ndarray]] = {
     "accuracy": _accuracy, "precision": _precision, "recall": _recall, "f1": _f1, "yes_ratio": _yes_ratio,
 }  # fmt: skip
@@ -104,8 +111,7 @@ class _Pope:
             for name, rate in _RATES.items()
         ]
         if len(parts) > 1:
-            mean = Metric("mean_f1", "all", lambda sums: sum(_f1(part, sums) for part in parts) / len(parts), "all/n")
-            metrics.append(mean)
+            metrics.append(Metric("mean_f1", "all", partial(_mean_f1, parts), "all/n"))
         return metrics
 
 

@@ -11,7 +11,7 @@ _CITATION = "Rohrbach et al., Object Hallucination in Image Captioning, EMNLP 20
 class Chair(evaluate.Metric):
     """Share of hallucinated object mentions (chair_i) and captions (chair_s), with recall and length."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=__doc__,
             citation=_CITATION,
@@ -23,5 +23,5 @@ class Chair(evaluate.Metric):
             reference_urls=["https://github.com/LisaAnne/Hallucination"],
         )
 
-    def _compute(self, predictions, references, synonyms):
+    def _compute(self, predictions: list[str], references: list[list[str]], synonyms: str) -> dict[str, float]:
         return chair.scores(predictions, references, chair.Synonyms.read(synonyms))

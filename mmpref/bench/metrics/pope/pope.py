@@ -11,7 +11,7 @@ _CITATION = "Li et al., Evaluating Object Hallucination in Large Vision-Language
 class Pope(evaluate.Metric):
     """Yes/no questions about objects; the positive class is yes."""
 
-    def _info(self):
+    def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=__doc__,
             citation=_CITATION,
@@ -22,5 +22,5 @@ class Pope(evaluate.Metric):
             reference_urls=["https://github.com/RUCAIBox/POPE"],
         )
 
-    def _compute(self, predictions, references):
+    def _compute(self, predictions: list[str], references: list[str]) -> dict[str, float]:
         return pope.scores(predictions, references)
