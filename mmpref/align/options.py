@@ -21,7 +21,8 @@ PAPER: dict[str, Any] = {
 }
 """Our pick within the paper's search ranges (appendix A): learning rate 1e-6, 3 epochs, batches of 32."""
 
-_KEPT = {"logging_steps": 1, "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "report_to": "none",
+# Trainer would replace a loss that is not finite by earlier ones in the log; ours stops there.
+_KEPT = {"logging_nan_inf_filter": False, "logging_steps": 1, "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "report_to": "none",
          "dataloader_pin_memory": False}  # fmt: skip
 
 _OURS = {
@@ -85,6 +86,7 @@ def resolve(
     gpu = torch.cuda.is_available()
     defaults = {
         **_KEPT,
+        "use_cpu": not gpu,
         "bf16": gpu and dtype == "bfloat16",
         "gradient_checkpointing": gpu,
         "disable_dropout": not dropout,

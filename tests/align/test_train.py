@@ -1,0 +1,220 @@
+"""A training run from rows to files: what it writes, that plain clients load it, that a kill changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.align.adapter import LoraSettings
+from mmpref.align.train import TrainRecipe, train
+from mmpref.errors import InputError, ModelError, RunError, UsageError
+
+from .conftest import MODEL
+
+# Checkpoints (every 2 steps) and log rows (every 3) fall on different steps, accumulation included.
+TRAINER = {"learning_rate": 1e-3, "num_train_epochs": 2, "per_device_train_batch_size": 2,
+           "gradient_accumulation_steps": 2, "save_steps": 2, "logging_steps": 3}  # fmt: skip
+
+
+def recipe(model: str, dataset: str, **changes: Any) -> TrainRecipe:
+    settings: dict[str, Any] = {
+        "lora": LoraSettings(4, 8, 0.1), "projector_learning_rate": 1e-4, "trainer": TRAINER, **changes,
+    }  # fmt: skip
+    return TrainRecipe(model, (dataset,), **settings)
+
+
+@pytest.fixture(scope="module")
+def finished(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An uninterrupted run."""
+    path = tmp_path_factory.mktemp("train") / "run"
+    cards = []
+    manifest = train(
+        recipe(MODEL, str(preferences)), path, write_card=lambda where, facts: cards.append((where, facts))
+    )
+    assert [where for where, _ in cards] == [path]
+    assert all(manifest[key] == value for key, value in cards[0][1].items())
+    return path
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+
+
+def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
+    names = {path.name for path in finished.iterdir()}
+    assert {"adapter_config.json", "adapter_model.safetensors", "processor_config.json", "tokenizer.json",
+            "chat_template.jinja", "log.jsonl", "training.png", "run.json"} <= names  # fmt: skip
+    assert "README.md" not in names  # This run's card writer wrote none, and neither TRL's nor PEFT's is left.
+    assert {path.name for path in (finished / ".mmpref").iterdir()} == {"recipe.json", "lock"}
+    manifest = json.loads((finished / "run.json").read_text())
+    assert manifest["command"] == "train"
+    assert manifest["modules"] == {"language_model": 21, "elsewhere": 0, "projector": 1}
+    assert manifest["counts"]["rows"] == manifest["datasets"][0]["rows"]
+    assert manifest["datasets"][0]["id"] == str(preferences)
+    assert manifest["lengths"]["image_tokens"] == [51, 51]
+    assert manifest["recipe"]["loss"] == {"beta": 0.1}
+    assert manifest["trainer"]["max_length"] is None
+    assert manifest["trainer"]["disable_dropout"] is False
+    assert manifest["probe"]["differs"] <= manifest["probe"]["tolerance"] < manifest["probe"]["changes"]
+    assert {"loss", "accuracy", "margin"} <= manifest["final"].keys()
+    assert (finished / "training.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_log_rows(finished: Path) -> None:
+    logged = rows(finished)
+    assert [row["step"] for row in logged] == [3, 6, 9, 12]
+    assert {"loss", "learning_rate", "epoch", "rewards/margins", "rewards/accuracies", "logps/chosen",
+            "logps/rejected"} <= logged[0].keys()  # fmt: skip
+    assert not any("runtime" in key or "second" in key for row in logged for key in row)
+
+
+def test_plain_clients_load_it_projector_included(finished: Path, preferences: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    from mmpref.registry import resolve_path
+
+    config = json.loads((finished / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == resolve_path(MODEL)
+    saved = load_file(finished / "adapter_model.safetensors")
+    base = AutoModelForImageTextToText.from_pretrained(config["base_model_name_or_path"], dtype=torch.float32)
+    original = base.model.multi_modal_projector.linear_1.weight.clone()
+    model = PeftModel.from_pretrained(base, str(finished))
+    wrapper = model.base_model.model.model.multi_modal_projector
+    weight = saved["base_model.model.model.multi_modal_projector.linear_1.weight"]
+    assert torch.equal(wrapper.modules_to_save["default"].linear_1.weight, weight)
+    assert not torch.equal(weight, original)
+
+    # transformers' own door to adapters gives the same logits, from the run directory alone.
+    direct = AutoModelForImageTextToText.from_pretrained(str(finished), dtype=torch.float32)
+    processor = AutoProcessor.from_pretrained(str(finished))
+    from datasets import load_dataset
+
+    row = load_dataset("parquet", data_files=str(preferences / "data" / "*.parquet"), split="train")[0]
+    content = [{"type": "image"}, {"type": "text", "text": row["prompt"][0]["content"]}]
+    prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    inputs = processor(images=row["images"], text=prompt, add_special_tokens=False, return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(direct.eval()(**inputs).logits, model.eval()(**inputs).logits)
+
+
+def test_a_finished_run_is_not_redone(finished: Path, preferences: Path) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in finished.iterdir() if path.is_file()}
+    manifest = train(recipe(MODEL, str(preferences)), finished)
+    assert manifest == json.loads((finished / "run.json").read_text())
+    assert before == {path.name: path.stat().st_mtime_ns for path in finished.iterdir() if path.is_file()}
+
+
+def test_another_recipe_is_refused(finished: Path, preferences: Path) -> None:
+    with pytest.raises(RunError, match="another recipe"):
+        train(recipe(MODEL, str(preferences), seed=1), finished)
+
+
+@pytest.mark.parametrize("when", ["step:5", "checkpoint:3", "interrupt:7"])
+def test_a_killed_run_ends_as_if_it_had_not_been(finished: Path, preferences: Path, tmp_path: Path, when: str) -> None:
+    path = tmp_path / "run"
+    command = [sys.executable, "-m", "tests.align.killed", MODEL, str(preferences), str(path), when]
+    died = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    if when.startswith("interrupt"):
+        assert "KeyboardInterrupt" in died.stderr
+        assert (path / ".mmpref" / "checkpoints" / "checkpoint-7" / "complete.json").is_file()
+    else:
+        assert died.returncode == -signal.SIGKILL, died.stderr
+    assert not (path / "run.json").exists()
+    begun: list[int] = []
+    train(recipe(MODEL, str(preferences)), path, on_progress=lambda done, total: begun.append(done))
+    resumed = {"step:5": [4], "checkpoint:3": [4], "interrupt:7": [7]}[when]
+    assert begun[:1] == resumed
+    name = "adapter_model.safetensors"
+    assert (path / name).read_bytes() == (finished / name).read_bytes()
+    assert rows(path) == rows(finished)
+
+
+def test_a_run_killed_after_its_last_step_only_saves(preferences: Path, finished: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+
+    def full(where: Path, facts: dict[str, Any]) -> None:
+        raise RunError("the disk is full")
+
+    with pytest.raises(RunError, match="the disk is full"):
+        train(recipe(MODEL, str(preferences)), path, write_card=full)
+    assert not (path / "run.json").exists()
+    steps: list[int] = []
+    train(recipe(MODEL, str(preferences)), path, on_progress=lambda done, total: steps.append(done))
+    assert steps == []
+    name = "adapter_model.safetensors"
+    assert (path / name).read_bytes() == (finished / name).read_bytes()
+    assert rows(path) == rows(finished)
+
+
+def test_an_adapter_that_learned_nothing_is_an_error(preferences: Path, tmp_path: Path) -> None:
+    still = {**TRAINER, "learning_rate": 0.0, "max_steps": 1}
+    with pytest.raises(RunError, match="does not change the logits"):
+        train(recipe(MODEL, str(preferences), trainer=still, projector_learning_rate=0.0), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
+
+
+def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferences: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    from mmpref.align.adapter import logits, probe
+    from mmpref.align.rows import collect
+    from mmpref.tables import open_table
+    from mmpref.types import ModelRef
+    from mmpref.vlm.policy import Policy
+
+    from .test_trainer import make
+
+    pairs = collect([open_table(str(preferences))], tmp_path, image_token="<image>")
+    policy = Policy.load(ModelRef(MODEL, adapter=str(finished)))
+    batch = dict(make(Policy.load(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
+    trained = logits(policy.model, batch)
+    probe(finished, ModelRef(MODEL), batch, trained, "float32", "cpu")
+    broken = tmp_path / "broken"
+    shutil.copytree(finished, broken)
+    weights = load_file(broken / "adapter_model.safetensors")
+    save_file({name: value * 1.01 if "projector" in name else value for name, value in weights.items()},
+              broken / "adapter_model.safetensors")  # fmt: skip
+    with pytest.raises(RunError, match="is not the policy that was trained"):
+        probe(broken, ModelRef(MODEL), batch, trained, "float32", "cpu")
+
+
+def test_a_loss_that_is_not_finite_is_an_error(preferences: Path, tmp_path: Path) -> None:
+    wild = {**TRAINER, "learning_rate": 1e30, "logging_steps": 1, "save_steps": 1, "max_grad_norm": 0.0}
+    with pytest.raises(RunError, match="The loss is nan at step"):
+        train(recipe(MODEL, str(preferences), trainer=wild), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"method": "dop"}, UsageError, "Did you mean 'dpo'"),
+        ({"annotator": "me/judge"}, UsageError, "asks no annotator"),
+        ({"loss": {"bta": 1}}, UsageError, "loss has no setting 'bta'"),
+        ({"trainer": {"learning_rat": 1}}, UsageError, "Did you mean 'learning_rate'"),
+        ({"trainer": {"precompute_ref_log_probs": True}}, UsageError, "not supported for vision"),
+        ({"limit": 0}, UsageError, "at least 1"),
+        ({"dataset": ()}, UsageError, "needs preference data"),
+        ({"dataset": ("nowhere/at/all",)}, InputError, "no file or folder"),
+        ({"split": "dev"}, InputError, "no split 'dev'"),
+        ({"model": "/nowhere/model"}, ModelError, "Cannot load the model"),
+    ],
+)
+def test_mistakes_are_said(
+    preferences: Path, tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    import dataclasses
+
+    with pytest.raises(error) as caught:
+        train(dataclasses.replace(recipe(MODEL, str(preferences)), **changes), tmp_path / "run")
+    assert message in str(caught.value)
