@@ -129,13 +129,17 @@ def save(model: PeftModel, processor: Any, ref: ModelRef, path: Path) -> None:
     (path / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run's own is written later.
 
 
-def logits(model: torch.nn.Module, batch: Mapping[str, Any]) -> torch.Tensor:
+def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     """Logits [B, L, V] on the CPU in fp32 of one collated batch, dropout off."""
     import torch
 
     model.eval()
-    device = next(model.parameters()).device
-    inputs = {key: value.to(device) for key, value in batch.items() if key != "completion_mask"}
+    device, dtype = model.device, model.dtype
+    inputs = {
+        key: value.to(device, dtype if value.is_floating_point() else None)
+        for key, value in batch.items()
+        if key != "completion_mask"
+    }
     with torch.inference_mode():
         answered: torch.Tensor = model(**inputs, use_cache=False).logits.float().cpu()
     return answered

@@ -22,7 +22,8 @@ PAPER: dict[str, Any] = {
 """Our pick within the paper's search ranges (appendix A): learning rate 1e-6, 3 epochs, batches of 32."""
 
 # Trainer would replace a loss that is not finite by earlier ones in the log; ours stops there.
-_KEPT = {"logging_nan_inf_filter": False, "logging_steps": 1, "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2, "report_to": "none",
+_KEPT = {"logging_nan_inf_filter": False, "logging_steps": 1, "report_to": "none",
+         "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2,
          "dataloader_pin_memory": False}  # fmt: skip
 
 _OURS = {

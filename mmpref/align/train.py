@@ -196,8 +196,8 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
     lengths = _lengths(trainer, policy, pairs)
     _run_training(run, trainer, on_progress)
-    adapter.in_model_precision(trainer.model)
-    adapter.save(trainer.model, policy.processor, policy.ref, run.path)
+    model = trainer.policy()
+    adapter.save(model, policy.processor, policy.ref, run.path)
     batch = dict(trainer.data_collator([pairs.dataset[0]]))
     facts = {
         "modules": modules,
@@ -207,7 +207,7 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
         "threads": torch.get_num_threads(),
         "trainer": used,
     }
-    trained = adapter.logits(trainer.model, batch)
+    trained = adapter.logits(model, batch)
     return _Fitted(policy.ref, pairs, facts, batch, trained, dtype, str(policy.device))
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftModel
 from transformers import PrinterCallback, TrainerState
 from trl import DPOTrainer
 
-from mmpref.align.adapter import in_training_precision, is_projector
+from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
 from mmpref.align.checkpoints import seal
 from mmpref.run import write_atomic
 
@@ -76,6 +77,12 @@ class PreferenceTrainer(DPOTrainer):
         self._load_from_checkpoint(str(checkpoint))
         self.state = state
         return True
+
+    def policy(self) -> PeftModel:
+        """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        in_model_precision(model)
+        return model
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run writes its own card."""

@@ -210,10 +210,9 @@ def test_the_projector_is_trained_in_fp32_and_saved_in_the_models_dtype(pairs: P
     projector = [name for name in after if "modules_to_save" in name]
     assert {after[name].dtype for name in projector} == {torch.float32}
     assert all(not torch.equal(before[name], after[name]) for name in projector)
-    adapter.in_model_precision(trainer.model)
-    adapter.save(trainer.model, policy.processor, policy.ref, tmp_path / "run")
-    base = load().model.to(torch.bfloat16)
-    loaded = PeftModel.from_pretrained(base, str(tmp_path / "run"))
+    trained = trainer.policy()
+    adapter.save(trained, policy.processor, policy.ref, tmp_path / "run")
+    base = Policy.load(ModelRef(MODEL), dtype="bfloat16")
+    loaded = PeftModel.from_pretrained(base.model, str(tmp_path / "run"))
     batch = trainer.data_collator([pairs.dataset[0]])
-    batch["pixel_values"] = batch["pixel_values"].bfloat16()
-    assert torch.equal(adapter.logits(loaded, batch), adapter.logits(trainer.model, batch))
+    assert torch.equal(adapter.logits(loaded, batch), adapter.logits(trained, batch))
