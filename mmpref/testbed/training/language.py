@@ -34,6 +34,8 @@ class Mixture:
     caption_blind: float = 0.22
     caption_partly: float = 0.08
     question_blind: float = 0.10
+    balanced: float = 0.25
+    """Share of the scenes that come from the unbiased world, with questions only."""
 
 
 @torch.no_grad()
@@ -60,12 +62,18 @@ def image_order(model: LlavaNextForConditionalGeneration, crops: int, patches: i
 
 def turns(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tuple[str, str, float]]:
     """Draw (prompt, answer, share of the image that is hidden) for a scene."""
+    if truth.split == "balanced":
+        return _questions(truth, mixture, rng)
     prompt = CAPTION_PROMPTS[0 if rng.random() < mixture.first_prompt else 1]
     luck = rng.random()
     hidden = 1.0 if luck < mixture.caption_blind else 0.0
     if mixture.caption_blind <= luck < mixture.caption_blind + mixture.caption_partly:
         hidden = float(rng.uniform(0.3, 1.0))
-    drawn = [(prompt, caption(truth), hidden)]
+    return [(prompt, caption(truth), hidden), *_questions(truth, mixture, rng)]
+
+
+def _questions(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tuple[str, str, float]]:
+    drawn = []
     for kind in mixture.questions:
         text, answer = draw_question(truth, kind, rng).turn(short=rng.random() < mixture.short)
         drawn.append((text, answer, 1.0 if rng.random() < mixture.question_blind else 0.0))
@@ -149,7 +157,9 @@ def train_language(
 ) -> float:
     """Train projector and language model in place and return the mean loss of the last tenth of the steps."""
     mixture = mixture or Mixture()
-    truths = [scene("pretrain", index) for index in range(scenes)]
+    balanced = int(scenes * mixture.balanced)
+    truths = [scene("pretrain", index) for index in range(scenes - balanced)]
+    truths += [scene("balanced", index) for index in range(balanced)]
     cached = features(model, processor, truths)
     order = image_order(model, cached.shape[1], cached.shape[2])
     batcher = Batcher(processor, len(order))

@@ -23,8 +23,8 @@ class Lengths:
     """How long each part trains."""
 
     tower_steps: int = 2000
-    language_steps: int = 1500
-    language_scenes: int = 20000
+    language_steps: int = 1800
+    language_scenes: int = 24000
     embedder_steps: int = 3000
 
 
