@@ -1,0 +1,39 @@
+"""Runs side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mmpref.bench.compare import compare
+from mmpref.errors import InputError, RunError
+
+
+def _run(path: Path, fingerprint: str = "a", command: str = "evaluate") -> Path:
+    path.mkdir()
+    row = {"model": "base", "benchmark": "chair", "metric": "chair_i", "split": "all", "value": 0.2, "low": 0.1,
+           "high": 0.3, "settings_hash": "s", "data": {"fingerprint": fingerprint, "split": "test"}}  # fmt: skip
+    (path / "results.json").write_text(json.dumps({"models": [{"name": "base"}], "results": [row], "differences": []}))
+    (path / "run.json").write_text(json.dumps({"command": command, "recipe": {}}))
+    return path
+
+
+def test_the_same_data_stand_in_one_row(tmp_path: Path) -> None:
+    found = compare([_run(tmp_path / "one"), _run(tmp_path / "two")])
+    assert found.models == ("one: base", "two: base")
+    assert [key for key, _ in found.rows] == [("chair", "chair_i", "all")]
+    assert found.warnings == ()
+
+
+def test_other_data_are_warned_of(tmp_path: Path) -> None:
+    found = compare([_run(tmp_path / "one"), _run(tmp_path / "two", "b")])
+    assert "the data differ between one: base and two: base" in found.warnings[0]
+
+
+def test_only_finished_evaluations_are_compared(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="not an evaluation"):
+        compare([_run(tmp_path / "one", command="train")])
+    with pytest.raises(RunError, match="not a run directory"):
+        compare([tmp_path])

@@ -1,0 +1,125 @@
+"""The published counting rules, on their own quirks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmpref.bench.scoring import chair, pope
+from mmpref.errors import InputError
+
+METRICS = Path(chair.__file__).parents[1] / "metrics"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ("Yes", "yes"), ("No", "no"), ("no", "no"), ("No, there is not.", "no"), ("There is not a dog.", "no"),
+        ("Yes, there is. It is not big.", "yes"),  # cut at the first full stop
+        ("NO", "yes"), ("No\nReally", "yes"), ("", "yes"), ("maybe", "yes"), ("No,", "no"), ("I do not know", "no"),
+        ("nothing", "yes"),
+    ],
+)  # fmt: skip
+def test_the_original_rule_of_pope(answer: str, said: str) -> None:
+    assert pope.parse(answer) == said
+
+
+@pytest.mark.parametrize(
+    ("answer", "unreadable"), [("", True), ("maybe", True), ("NO", False), ("no\n", False), ("nothing", True)]
+)
+def test_answers_without_yes_or_no_are_counted(answer: str, unreadable: bool) -> None:
+    assert pope.unreadable(answer) is unreadable
+
+
+def test_pope_rates() -> None:
+    found = pope.scores(["Yes", "Yes", "No", "No", ""], ["yes", "no", "no", "yes", "yes"])
+    assert found["accuracy"] == pytest.approx(3 / 5)
+    assert found["precision"] == pytest.approx(2 / 3)
+    assert found["recall"] == pytest.approx(2 / 3)
+    assert found["f1"] == pytest.approx(2 / 3)
+    assert found["yes_ratio"] == pytest.approx(3 / 5)
+    assert found["parse_failures"] == 1
+
+
+def test_pope_without_any_yes_divides_by_nothing() -> None:
+    assert pope.scores(["No"], ["no"]) == {
+        "accuracy": 1, "precision": 0, "recall": 0, "f1": 0, "yes_ratio": 0, "parse_failures": 0,
+    }  # fmt: skip
+
+
+def test_pope_refuses_other_labels() -> None:
+    with pytest.raises(ValueError, match="yes or no"):
+        pope.scores(["Yes"], ["Yes"])
+
+
+@pytest.fixture
+def coco(tmp_path: Path) -> Path:
+    """Some lines in the form of CHAIR's table, its leading space included."""
+    path = tmp_path / "synonyms.txt"
+    path.write_text(
+        "person, girl, boy, man, woman, baby, adult, passenger\n"
+        "motorcycle, scooter,  motor bike, motor cycle\n"
+        "airplane, jetliner, plane, air plane, jet\n"
+        "train\nbird, duck\ndog, puppy\ntie\nchair, seat\ntoilet\nwine glass\nskis\nhot dog\nbus\nknife\n"
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("caption", "objects"),
+    [
+        ("Two puppies and a dog.", ["dog", "dog"]),
+        ("A baby bird sits on an adult dog", ["bird", "dog"]),
+        ("a passenger train and a passenger jet", ["train", "airplane"]),
+        ("a man in a bow tie", ["person", "tie"]),
+        ("the toilet seat near a toilet", ["toilet", "toilet"]),
+        ("a toilet and a seat", ["toilet"]),
+        ("wine glasses on a table", ["wine glass"]),
+        ("A motor bike", []),  # the table's entry has a leading space, so it never matches: kept for comparability
+        ("a motor cycle", ["motorcycle"]),
+        ("Men with knives on skis by the bus", ["person", "knife", "skis", "bus"]),
+        ("hot dogs", ["hot dog"]),
+        ("", []),
+    ],
+)
+def test_objects_of_a_caption(coco: Path, caption: str, objects: list[str]) -> None:
+    assert chair.Synonyms.read(str(coco)).objects(caption) == objects
+
+
+def test_chair_counts_mentions_and_recall_counts_types(coco: Path) -> None:
+    table = chair.Synonyms.read(str(coco))
+    found = chair.scores(["a dog, a dog and a bird", "a man"], [["dog", "knife"], ["person"]], table)
+    assert found["chair_i"] == pytest.approx(1 / 4)
+    assert found["chair_s"] == pytest.approx(1 / 2)
+    assert found["recall"] == pytest.approx(2 / 3)
+    assert found["mentions"] == pytest.approx(2)
+
+
+def test_no_object_mentioned_is_no_error(coco: Path) -> None:
+    assert chair.scores(["nothing"], [["dog"]], chair.Synonyms.read(str(coco)))["chair_i"] == 0
+
+
+def test_a_missing_table_is_said(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no table of synonyms"):
+        chair.Synonyms.read(str(tmp_path / "none.txt"))
+
+
+def test_metrics_load_with_evaluate_offline(coco: Path, tmp_path: Path) -> None:
+    """In a process of its own: the library reads its offline switch at import."""
+    script = f"""
+import evaluate
+pope = evaluate.load({str(METRICS / "pope")!r})
+found = pope.compute(predictions=["Yes", "No", ""], references=["yes", "yes", "no"])
+assert found["accuracy"] == 1 / 3, found
+assert found["parse_failures"] == 1, found
+chair = evaluate.load({str(METRICS / "chair")!r})
+found = chair.compute(predictions=["a dog and a bird"], references=[["dog"]], synonyms={str(coco)!r})
+assert found["chair_i"] == 0.5 and found["recall"] == 1, found
+"""
+    environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
