@@ -6,6 +6,7 @@ The block carries its rows as JSON in a comment, so that results of several eval
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -71,9 +72,16 @@ def _side(model: str) -> str:
     return "base" if model == "base" else "adapter"
 
 
-def _interval(result: Mapping[str, Any]) -> Interval:
-    low, high = result.get("low"), result.get("high")
-    return float(result["value"]), None if low is None else float(low), None if high is None else float(high)
+def _interval(result: Mapping[str, Any]) -> Interval | None:
+    """None where the metric is undefined (no sample, or a ratio over nothing)."""
+    if not _is_number(result.get("value")):
+        return None
+    low, high = (float(result[end]) if _is_number(result.get(end)) else None for end in ("low", "high"))
+    return float(result["value"]), low, high
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def results_block(lines: Sequence[Line]) -> str:
@@ -133,8 +141,8 @@ def _read_line(row: Mapping[str, Any]) -> Line:
     def interval(values: Sequence[Any] | None) -> Interval | None:
         if values is None:
             return None
-        value, low, high = (None if number is None else float(number) for number in values)
-        return float(value or 0), low, high
+        value, low, high = values
+        return float(value), None if low is None else float(low), None if high is None else float(high)
 
     return Line(
         str(row["benchmark"]),
@@ -159,7 +167,7 @@ def model_index(name: str, evaluation: Mapping[str, Any]) -> list[dict[str, Any]
     side = "adapter" if "adapter" in sides else "base"
     results = []
     for result in evaluation["results"]:
-        if _side(result["model"]) != side:
+        if _side(result["model"]) != side or not _is_number(result["value"]):
             continue
         data = result.get("data") or {}
         source = str(data.get("id") or result["benchmark"])

@@ -157,3 +157,32 @@ def evaluation(benchmark: str = "pope", adapter: float = 0.891) -> dict[str, Any
              "high": 0.042, "n": 3000, "p": 0.001},
         ],
     }  # fmt: skip
+
+
+def adapter_run(path: Path, base: str, revision: str | None) -> dict[str, Any]:
+    """Write a finished adapter run whose files name paths of this machine; its manifest."""
+    path.mkdir(parents=True)
+    manifest = adapter_manifest(model={"id": base, "revision": revision})
+    manifest["recipe"]["model"] = base
+    config = {"base_model_name_or_path": base, "revision": revision, "peft_type": "LORA", "r": 2}
+    (path / "adapter_config.json").write_text(json.dumps(config))
+    (path / "adapter_model.safetensors").write_bytes(b"\x00weights")
+    (path / "tokenizer.json").write_text('{"model": {}}')
+    (path / "tokenizer_config.json").write_text(json.dumps({"name_or_path": f"{path}/tokenizer"}))
+    (path / "log.jsonl").write_text('{"step": 1, "loss": 0.69}\n')
+    (path / "training.png").write_bytes(b"\x89PNG")
+    (path / ".mmpref").mkdir()
+    (path / ".mmpref" / "recipe.json").write_text("{}")
+    (path / "run.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def evaluation_run(path: Path, adapter: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Write a finished evaluation run; its results."""
+    (path / "samples").mkdir(parents=True)
+    results = evaluation()
+    (path / "results.json").write_text(json.dumps(results))
+    (path / "samples" / "base-pope.parquet").write_bytes(b"PAR1")
+    manifest = {"command": "evaluate", "recipe": {"model": "x/y"}, "recipe_hash": RECIPE_HASH, "adapter": adapter}
+    (path / "run.json").write_text(json.dumps(manifest))
+    return results

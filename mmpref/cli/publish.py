@@ -1,0 +1,47 @@
+"""``mmpref publish``: parse, publish, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from mmpref.cli import common
+from mmpref.errors import UsageError
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--hub-dataset-id", metavar="NAMESPACE/NAME", help="Where a dataset goes.")
+@click.option("--hub-model-id", metavar="NAMESPACE/NAME", help="Where an adapter, or an evaluation's results, go.")
+@click.option("--private", is_flag=True, help="Make a new repository private.")
+@click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to main.")
+@click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id of a base model that is a local path here.")
+@click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    run: Path, hub_dataset_id: str | None, hub_model_id: str | None, private: bool, create_pr: bool,
+    base_hub_id: str | None, push_samples: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Publish a finished run directory: a dataset, an adapter, or an evaluation's results.
+
+    One commit; publishing the same again makes none. An evaluation is merged into the adapter's card.
+
+    \b
+    Examples:
+      mmpref publish runs/build-dataset-bdhs-1a2b3c4d --hub-dataset-id me/bdhs-5k
+      mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --private
+      mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
+    """
+    from mmpref.hub.publish_run import kind_of, publish_run
+
+    kind = kind_of(run)
+    given = {"dataset": hub_dataset_id, "model": hub_model_id}
+    other = "model" if kind == "dataset" else "dataset"
+    if given[other]:
+        raise UsageError(f"{run} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
+    published = publish_run(
+        run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id, push_samples=push_samples
+    )
+    rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
+    common.show(published, as_json, lambda: common.print_table("published", ("", ""), rows))

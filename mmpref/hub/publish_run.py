@@ -1,0 +1,273 @@
+"""Publishing a finished run: what of it goes to the Hub, without anything of this machine in it.
+
+The run directory stays as it is: a staged copy (symbolic links, and rewritten copies of the few files that name
+paths) is what is published.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants
+
+from mmpref.errors import HubError, RunError, UsageError
+from mmpref.registry import resolve_path
+from mmpref.run import read_manifest
+
+from ._calls import Calls, Retry
+from ._manifest import CARD, IGNORE
+from ._merge import split_card
+from .access import check_repo_id, usual_token
+from .cards import dataset_card, merge_model_card, merge_own_text, model_card
+from .metadata import is_hub_id
+from .publish import Published, check_access, publish_folder
+from .rebuild import is_commit, portable
+from .results import add_results
+
+KINDS = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
+"""Commands whose runs can be published, and the kind of repository they go to."""
+_VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
+_TEXT = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
+_LOCAL = re.compile(r"(?<![\w.:/@-])(?:~|/)(?:[^\s/\"'\\:;,()<>]+/)+([^\s/\"'\\:;,()<>]+)")
+_EMPTY_CARD = """---
+library_name: peft
+pipeline_tag: image-text-to-text
+tags: [vlm]
+---
+
+# {name}
+"""
+
+
+def kind_of(path: Path) -> str:
+    """``dataset`` or ``model``: where a finished run belongs.
+
+    Raises:
+        RunError: no finished run, or one that cannot be published.
+    """
+    command = read_manifest(path)["command"]
+    if command not in KINDS:
+        raise RunError(f"{path} is a run of `{command}`, which makes nothing to publish.")
+    return KINDS[command]
+
+
+def publish_run(
+    path: Path,
+    hub_id: str | None,
+    *,
+    private: bool = False,
+    create_pr: bool = False,
+    base_hub_id: str | None = None,
+    push_samples: bool = False,
+    token: str | None = None,
+    endpoint: str | None = None,
+) -> dict[str, Any]:
+    """Publish a finished run directory by one commit; publishing it again makes none.
+
+    Args:
+        path: the run. A dataset goes to a dataset repository, an adapter to a model repository; of an evaluation the
+            results are merged into the card of the model repository.
+        hub_id: ``namespace/name``; None takes ``<whoami>/<folder name>``.
+        private: make a new repository private.
+        create_pr: open a pull request instead of committing.
+        base_hub_id: the Hub id that stands for a base model that is local here.
+        push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
+        token, endpoint: by default from the usual places.
+
+    Returns:
+        url, commit, tag, changed, repo_id, repo_type and pull_request_url of what is on the Hub.
+
+    Raises:
+        UsageError: an id that is not one, or results of another adapter than the repository's.
+        RunError: not a finished run.
+        HubError: no access, a broken card, something of this machine or a token in the files, or the Hub refuses.
+    """
+    kind = kind_of(path)
+    manifest = read_manifest(path)
+    if base_hub_id is not None:
+        check_repo_id(base_hub_id)
+    repo_id = check_access(hub_id or path.resolve().name, kind, token=token, endpoint=endpoint)  # type: ignore[arg-type]
+    with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
+        stage = Path(folder)
+        options: dict[str, Any]
+        if manifest["command"] == "evaluate":
+            options = _stage_evaluation(path, manifest, stage, repo_id, push_samples)
+        elif kind == "dataset":
+            options = _stage_dataset(path, manifest, stage, repo_id)
+        else:
+            options = _stage_adapter(path, manifest, stage, repo_id, base_hub_id)
+        _refuse_secrets(stage)
+        options |= {"private": private, "create_pr": create_pr, "token": token, "endpoint": endpoint}
+        done = publish_folder(stage, repo_id, kind, **options)  # type: ignore[arg-type]
+    api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
+    tag = None if done.pull_request_url else _tag(api, done, str(manifest["recipe_hash"]))
+    return {
+        "url": done.url,
+        "commit": done.commit,
+        "tag": tag,
+        "changed": done.changed,
+        "repo_id": done.repo_id,
+        "repo_type": done.repo_type,
+        "pull_request_url": done.pull_request_url,
+    }
+
+
+def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> dict[str, Any]:
+    for entry in manifest["data"]:
+        if not (path / entry["path"]).is_file():
+            raise RunError(f"{path} lacks {entry['path']}, which its run.json names.", "Build the dataset again.")
+        _link(path / entry["path"], stage / entry["path"])
+    clean = _without_paths(manifest, path, None)
+    _write_json(stage / "run.json", clean)
+    _write_json(stage / "report.json", _without_paths(json.loads((path / "report.json").read_text()), path, None))
+    _write_card(path, stage, dataset_card(path, manifest, repo_id))
+    split = manifest["recipe"]["split"]
+    return {
+        "commit_message": f"{manifest['counts']['rows']} preference pairs, split {split}",
+        "delete_patterns": [f"data/{split}-*.parquet"],
+        "merge_card": merge_own_text,
+    }
+
+
+def _stage_adapter(
+    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None
+) -> dict[str, Any]:
+    base = manifest["model"]["id"]
+    on_hub = is_hub_id(base) and is_commit(manifest["model"].get("revision"))
+    named = base_hub_id or (base if on_hub else None)
+    revision = manifest["model"].get("revision") if named == base else None
+    for file in sorted(path.rglob("*")):
+        name = file.relative_to(path).as_posix()
+        if not file.is_file() or name in (CARD, "run.json") or any(fnmatch.fnmatchcase(name, p) for p in IGNORE):
+            continue
+        if name == "adapter_config.json":
+            config = json.loads(file.read_text(encoding="utf-8"))
+            config |= {"base_model_name_or_path": named, "revision": revision}
+            _write_json(stage / name, _without_paths(config, path, base))
+        elif file.suffix in (".json", ".jsonl") and file.name not in _VOCABULARY and _mentions(file, path, base):
+            _write(stage / name, _clean_text(file.read_text(encoding="utf-8"), path, base))
+        else:
+            _link(file, stage / name)
+    content = _without_paths(manifest, path, base)
+    if base_hub_id or not on_hub:
+        shown = base_hub_id or (base if base.startswith("pkg:") else None)
+        content["model"] = {**content["model"], "id": shown, "revision": revision}
+        content["recipe"] = {**content["recipe"], "model": shown, "revision": revision}
+    _write_json(stage / "run.json", content)
+    results = path / "results.json"
+    evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
+    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=None if on_hub else base_hub_id)
+    _write_card(path, stage, card)
+    return {
+        "commit_message": f"LoRA adapter, {manifest['recipe']['method']}",
+        "delete_patterns": ["adapter_model*", "*.safetensors"],
+        "merge_card": merge_model_card,
+    }
+
+
+def _stage_evaluation(
+    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool
+) -> dict[str, Any]:
+    evaluation = _without_paths(json.loads((path / "results.json").read_text(encoding="utf-8")), path, None)
+    adapter = manifest.get("adapter") or {}
+    if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
+        raise UsageError(f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.",
+                         f"Use --hub-model-id {adapter['id']}.")  # fmt: skip
+    _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
+    if push_samples:
+        folder = f"evaluation/{manifest['recipe_hash'][:8]}"
+        _write_json(stage / folder / "results.json", evaluation)
+        for file in sorted((path / "samples").glob("*.parquet")):
+            _link(file, stage / folder / "samples" / file.name)
+    names = ", ".join(dict.fromkeys(str(result["benchmark"]) for result in evaluation["results"]))
+    return {
+        "commit_message": f"Results of {names}",
+        "merge_card": lambda remote, ours: add_results(ours if remote is None else remote, evaluation),
+    }
+
+
+def _write_card(path: Path, stage: Path, fresh: str) -> None:
+    """The fresh card, with what the owner wrote outside of our markers in the run's README.md."""
+    own = path / CARD
+    text = own.read_text(encoding="utf-8") if own.is_file() else None
+    card = merge_own_text(text, fresh) if text and split_card(text)[0] else fresh
+    _write(stage / CARD, _clean_text(card, path, None))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source.resolve())
+
+
+def _write(target: Path, content: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(content, encoding="utf-8")
+
+
+def _write_json(target: Path, content: Any) -> None:
+    _write(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _places(path: Path, base: str | None) -> list[str]:
+    """Folders of this machine, longest first, that must not be named in what is published."""
+    places = {str(Path.home()), str(Path.cwd()), str(path.resolve()), str(path.resolve().parent), tempfile.gettempdir()}
+    if base and (base.startswith("pkg:") or Path(base).is_absolute()):
+        places.add(str(Path(resolve_path(base)).resolve()))
+    return sorted((place for place in places if len(place) > 1), key=len, reverse=True)
+
+
+def _mentions(file: Path, path: Path, base: str | None) -> bool:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    return any(place in text for place in _places(path, base))
+
+
+def _clean_text(text: str, path: Path, base: str | None) -> str:
+    """`text` with every path below one of this machine's folders replaced by ``/path/to/<name>``."""
+    for place in _places(path, base):
+        below = re.compile(rf"{re.escape(place)}(?![\w.-])(?:/[^\s\"'`\\<>,;()]*)?")
+        text = below.sub(lambda match: f"/path/to/{match[0].rstrip('/').split('/')[-1]}", text)
+    return text
+
+
+def _without_paths(value: Any, path: Path, base: str | None) -> Any:
+    """JSON values with every absolute path in their texts replaced by ``/path/to/<name>``."""
+    if isinstance(value, Mapping):
+        return {key: _without_paths(item, path, base) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_paths(item, path, base) for item in value]
+    if not isinstance(value, str):
+        return value
+    return portable(_LOCAL.sub(r"/path/to/\1", _clean_text(value, path, base)))
+
+
+def _refuse_secrets(stage: Path) -> None:
+    for file in sorted(stage.rglob("*")):
+        name = file.relative_to(stage).as_posix()
+        if not file.is_file() or file.name in _VOCABULARY or not any(fnmatch.fnmatch(file.name, p) for p in _TEXT):
+            continue
+        if _TOKEN.search(file.read_text(encoding="utf-8", errors="replace")):
+            raise HubError(f"{name} holds what looks like a Hugging Face token; nothing was uploaded.",
+                           "Remove it from the run, and revoke the token if it is real.")  # fmt: skip
+
+
+def _tag(api: HfApi, done: Published, recipe_hash: str) -> str:
+    """Mark the commit with the recipe that made it; a tag that is there already stays."""
+    calls = Calls(done.repo_id, api.endpoint, str(api.token), Retry())
+    prefix = f"mmpref-{recipe_hash[:8]}-"
+
+    def tag_once() -> str:
+        for ref in api.list_repo_refs(done.repo_id, repo_type=done.repo_type).tags:
+            if ref.name.startswith(prefix) and ref.target_commit == done.commit:
+                return ref.name
+        name = f"{prefix}{done.commit[:8]}"
+        api.create_tag(done.repo_id, tag=name, revision=done.commit, repo_type=done.repo_type, exist_ok=True)
+        return name
+
+    return calls.run("tag the commit", tag_once)

@@ -1,0 +1,186 @@
+"""Publishing finished runs: what is on the Hub afterwards, and that nothing of this machine is."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmpref.errors import HubError, RunError, UsageError
+from mmpref.hub.cards import write_dataset_card, write_model_card
+from mmpref.hub.publish_run import publish_run
+from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
+from tests.hub_fixtures import HubAccount
+
+BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
+
+
+def _push(hub: HubAccount, path: Path, name: str = "thing", **options: Any) -> dict[str, Any]:
+    return publish_run(path, f"{hub.name}/{name}", token=hub.token, endpoint=hub.endpoint, **options)
+
+
+def _files(hub: HubAccount, kind: str, name: str = "thing") -> dict[str, bytes]:
+    repo_id = f"{hub.name}/{name}"
+    return {path: hub.hub.read(kind, repo_id, path) for path in hub.hub.tree(kind, repo_id)}
+
+
+def _metadata(card: bytes) -> dict[str, Any]:
+    return yaml.safe_load(card.decode().split("---\n")[1])
+
+
+def _names_nothing_of(files: dict[str, bytes], *places: object) -> None:
+    for name, content in files.items():
+        for place in (*places, Path.home(), "/home/someone"):
+            assert str(place).encode() + b"/" not in content, f"{name} names {place}"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    path = tmp_path / "pairs"
+    source = {
+        "id": str(tmp_path / "sft.jsonl"),
+        "split": "train",
+        "revision": None,
+        "fingerprint": "sha256:1",
+        "licence": None,
+    }
+    write_dataset_card(path, dataset_run(path, source=source))
+    report = json.loads((path / "report.json").read_text())
+    report["skipped"]["no-image"]["first"][0]["detail"] = f"There is no file {tmp_path}/images/9.png."
+    (path / "report.json").write_text(json.dumps(report))
+    return path
+
+
+def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
+    before = {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file()}
+    done = _push(hub, dataset)
+    files = _files(hub, "dataset")
+    assert set(files) - {".gitattributes"} == {
+        "README.md",
+        "data/train-00000-of-00001.parquet",
+        "report.json",
+        "run.json",
+    }
+    assert f'load_dataset("{hub.name}/thing"' in files["README.md"].decode()
+    assert "There is no file /path/to/9.png" in files["report.json"].decode()
+    _names_nothing_of(files, tmp_path)
+    assert before == {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file()}
+    assert done["tag"] == f"mmpref-{RECIPE_HASH[:8]}-{done['commit'][:8]}"
+    again = _push(hub, dataset)
+    assert (again["changed"], again["commit"], again["tag"]) == (False, done["commit"], done["tag"])
+
+
+def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> None:
+    card = dataset / "README.md"
+    card.write_text(card.read_text().replace("<!-- mmpref:end -->", "<!-- mmpref:end -->\n\n## Mine\n\nKeep me."))
+    _push(hub, dataset)
+    assert "Keep me." in _files(hub, "dataset")["README.md"].decode()
+    card.unlink()
+    assert not _push(hub, dataset)["changed"]
+
+
+@pytest.mark.parametrize("named", [None, "me/tiny-vlm"])
+def test_an_adapter_of_a_local_base(hub: HubAccount, tmp_path: Path, named: str | None) -> None:
+    base = tmp_path / "models" / "tiny-vlm"
+    path = tmp_path / "adapter"
+    manifest = adapter_run(path, str(base), None)
+    write_model_card(path, manifest)
+    _push(hub, path, base_hub_id=named)
+    files = _files(hub, "model")
+    _names_nothing_of(files, tmp_path)
+    assert not [name for name in files if name.startswith(".mmpref")]
+    assert {"adapter_model.safetensors", "log.jsonl", "training.png", "tokenizer.json"} <= files.keys()
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == named
+    run = json.loads(files["run.json"])
+    assert run["model"]["id"] == run["recipe"]["model"] == named
+    assert _metadata(files["README.md"]).get("base_model") == named
+    assert json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
+    assert not _push(hub, path, base_hub_id=named)["changed"]
+
+
+def test_an_adapter_of_a_hub_base_keeps_its_revision(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _push(hub, tmp_path / "adapter")
+    files = _files(hub, "model")
+    config = json.loads(files["adapter_config.json"])
+    assert (config["base_model_name_or_path"], config["revision"]) == (BASE, COMMIT)
+    assert _metadata(files["README.md"])["base_model"] == BASE
+
+
+def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", "pkg:mmpref.testbed/model", None)
+    _push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
+    files = _files(hub, "model")
+    assert not [name for name, content in files.items() if b"pkg:" in content]
+    assert _metadata(files["README.md"])["base_model"] == "me/testbed-vlm"
+
+
+def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    evaluation_run(tmp_path / "evaluation")
+    _push(hub, tmp_path / "adapter")
+    before = _files(hub, "model")
+    done = _push(hub, tmp_path / "evaluation")
+    after = _files(hub, "model")
+    assert done["changed"]
+    assert len(hub.hub.titles("model", f"{hub.name}/thing")) == 3
+    card = after.pop("README.md")
+    before.pop("README.md")
+    assert after == before
+    assert b"0.891 [0.881, 0.901]" in card
+    assert _metadata(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.891
+    assert _metadata(card)["base_model"] == BASE
+    assert not _push(hub, tmp_path / "evaluation")["changed"]
+    assert not _push(hub, tmp_path / "adapter")["changed"]
+    _push(hub, tmp_path / "evaluation", push_samples=True)
+    folder = f"evaluation/{RECIPE_HASH[:8]}"
+    assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= _files(hub, "model").keys()
+
+
+def test_an_evaluation_makes_a_card_where_there_is_none(hub: HubAccount, tmp_path: Path) -> None:
+    evaluation_run(tmp_path / "evaluation")
+    _push(hub, tmp_path / "evaluation")
+    card = _files(hub, "model")["README.md"]
+    assert b"0.891 [" in card
+    assert _metadata(card)["library_name"] == "peft"
+
+
+def test_results_of_another_adapter_are_refused(hub: HubAccount, tmp_path: Path) -> None:
+    evaluation_run(tmp_path / "evaluation", {"id": "me/other", "revision": COMMIT})
+    with pytest.raises(UsageError, match="me/other"):
+        _push(hub, tmp_path / "evaluation")
+
+
+def test_a_token_in_a_file_stops_the_push(hub: HubAccount, dataset: Path) -> None:
+    run = json.loads((dataset / "run.json").read_text())
+    run["recipe"]["builder"]["note"] = "hf_" + "a" * 34
+    (dataset / "run.json").write_text(json.dumps(run))
+    with pytest.raises(HubError, match="token"):
+        _push(hub, dataset)
+    assert hub.hub.faults.calls("commit") == []
+
+
+def test_what_is_no_finished_run_is_refused(hub: HubAccount, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run directory"):
+        _push(hub, tmp_path)
+    (tmp_path / "run.json").write_text('{"command": "reproduce", "recipe": {}}')
+    with pytest.raises(RunError, match="nothing to publish"):
+        _push(hub, tmp_path)
+
+
+def test_the_command(hub: HubAccount, hub_env: dict[str, str], dataset: Path) -> None:
+    def mmpref(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "mmpref", "publish", str(dataset), *arguments]
+        return subprocess.run(command, env=hub_env, capture_output=True, text=True, check=False)
+
+    done = mmpref("--hub-dataset-id", f"{hub.name}/pairs", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["url"] == f"{hub.endpoint}/datasets/{hub.name}/pairs"
+    wrong = mmpref("--hub-model-id", f"{hub.name}/pairs")
+    assert wrong.returncode == 2
+    assert "Use --hub-dataset-id" in wrong.stderr
