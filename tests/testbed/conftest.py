@@ -11,6 +11,17 @@ import mmpref.testbed
 ROOT = Path(mmpref.testbed.__file__).parent
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """So small a model is faster in one thread than in several, and its training is only defined for one."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def processor():
     from transformers import AutoProcessor
