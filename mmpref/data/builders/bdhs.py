@@ -17,8 +17,8 @@ class _Worker:
         from mmpref.sampling.bdhs import BdhsSampler
         from mmpref.sampling.similarity import load_similarity
 
-        similarity = load_similarity(settings.similarity_model)
-        self.sampler = BdhsSampler(context.policy(), similarity, settings, context.seed)
+        policy = context.policy()
+        self.sampler = BdhsSampler(policy, load_similarity(settings.similarity_model), settings, context.seed)
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         return [

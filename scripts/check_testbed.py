@@ -1,0 +1,48 @@
+"""Hold a run of `mmpref reproduce testbed` against the recorded numbers: python scripts/check_testbed.py RUN.
+
+With --record the run's numbers become the recorded ones.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+RECORD = Path(__file__).with_name("reproduce_testbed.json")
+TRACKED = [
+    ("base", "chair", "chair_i", 0.03), ("base", "chair", "recall", 0.03), ("base", "pope", "accuracy", 0.03),
+    ("adapter", "chair", "chair_i", 0.04), ("adapter", "chair", "recall", 0.04), ("adapter", "pope", "accuracy", 0.04),
+]  # fmt: skip
+"""Model, benchmark, metric and how far it may be from the record on another machine (other sums in floating point)."""
+
+
+def measured(run: Path) -> dict[str, float]:
+    """The tracked numbers of a run, and the number of pairs."""
+    results = json.loads((run / "evaluate/results.json").read_text())["results"]
+    found = {
+        f"{row['model']} {row['benchmark']} {row['metric']}": row["value"] for row in results if row["split"] == "all"
+    }
+    numbers = {f"{m} {b} {name}": found[f"{m} {b} {name}"] for m, b, name, _ in TRACKED}
+    report = json.loads((run / "build-dataset/report.json").read_text())
+    return {**numbers, "pairs": report["rows"], "share resolved in try 1": report["resolved"][0]["share"]}
+
+
+def main() -> int:
+    run = Path(sys.argv[1])
+    now = measured(run)
+    if "--record" in sys.argv:
+        RECORD.write_text(json.dumps(now, indent=2) + "\n")
+    recorded = json.loads(RECORD.read_text())
+    allowed = {f"{m} {b} {name}": tolerance for m, b, name, tolerance in TRACKED}
+    allowed |= {"pairs": 0.05 * recorded["pairs"], "share resolved in try 1": 0.05}
+    wrong = 0
+    for name, value in now.items():
+        off = abs(value - recorded[name]) > allowed[name]
+        wrong += off
+        print(f"{'OFF ' if off else 'ok  '}{name}: {value:.4f} (recorded {recorded[name]:.4f} +- {allowed[name]:.3f})")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

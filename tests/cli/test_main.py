@@ -1,0 +1,98 @@
+"""The program's contract: exit codes, one error line, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def mmpref(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mmpref", *arguments],
+        capture_output=True, text=True, check=False, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+def test_version_and_names() -> None:
+    assert mmpref("--version").stdout.startswith("mmpref, version ")
+    for what, name in (("methods", "dpo"), ("datasets", "bdhs"), ("benchmarks", "pope"), ("recipes", "testbed")):
+        listed = mmpref("list", what, "--json")
+        assert name in [row["name"] for row in json.loads(listed.stdout)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no-such-command"], "No such command"),
+        (["build-dataset", "--method", "bdsh"], "Did you mean 'bdhs'?"),
+        (["build-dataset", "--set", "builder.rho=1"], "rho_th"),
+        (["build-dataset", "--set", "nonsense"], "KEY=VALUE"),
+        (["build-dataset", "--recipe", "testbd"], "Did you mean 'testbed'?"),
+        (["build-dataset", "--shard", "2/2"], "I/N"),
+        (["build-dataset", "--model", "x/y"], "lacks the setting 'source'"),
+        (["evaluate", "--judge", "gpt"], "--judge has no use"),
+    ],
+)
+def test_wrong_usage_exits_2(arguments: list[str], says: str) -> None:
+    done = mmpref(*arguments)
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["build-dataset", "--source", "./none.jsonl"], "no file or folder"),
+        (["build-dataset", "--split", "nope"], "no split 'nope'"),
+        (["compare", "none"], "not a run directory"),
+        (["publish", "none", "--hub-model-id", "a/b"], "not a run directory"),
+    ],
+)
+def test_failures_exit_1_with_one_line(arguments: list[str], says: str, tmp_path: Path) -> None:
+    output = ["--output", str(tmp_path / "out")] if arguments[0] == "build-dataset" else []
+    done = mmpref(*arguments, *output)
+    assert done.returncode == 1, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Error:")]
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (None, "Cannot load the model"),
+        ('{"model_type": "llama"}', "takes no images"),
+        ('{"model_type": "mllama"}', "cross-attention"),
+    ],
+)
+def test_models_that_cannot_be_used(config: str | None, says: str, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    if config:
+        model.mkdir()
+        (model / "config.json").write_text(config)
+    options = ["--source", "testbed", "--limit", "2", "--output", str(tmp_path / "out")]
+    done = mmpref("build-dataset", "--model", str(model), *options)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_debug_brings_the_traceback_back() -> None:
+    assert "Traceback" in mmpref("compare", "none", MMPREF_DEBUG="1").stderr
+
+
+def test_a_push_without_a_token_is_refused_before_the_work(tmp_path: Path) -> None:
+    done = mmpref(
+        "build-dataset", "--push", "--output", str(tmp_path / "out"), HF_TOKEN="", HF_HOME=str(tmp_path / "home")
+    )
+    assert done.returncode == 1
+    assert "token" in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,66 @@
+"""Imports go down only, and what should be light is light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "mmpref"
+LAYERS = {
+    "errors": 0, "types": 0, "registry": 1, "recipe": 1, "images": 1, "rng": 1, "run": 2, "tables": 2, "vlm": 3,
+    "sampling": 4, "judges": 4, "hub": 4, "data": 5, "align": 5, "bench": 5, "cli": 6, "testbed": 6,
+}  # fmt: skip
+APART = {"data", "align", "bench", "hub", "judges", "sampling"}
+"""Of these, none imports another of its own layer."""
+
+
+def _imports(file: Path) -> set[str]:
+    """Top-level parts of mmpref that a module imports, inside functions and type-checking blocks too."""
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("mmpref"):
+            parts = node.module.split(".")
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mmpref.")}
+    return found
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_imports_go_down(file: Path) -> None:
+    part = file.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    for imported in _imports(file) - {part, "__version__"}:
+        if part not in LAYERS:
+            continue
+        assert imported != "testbed", "nothing imports the testbed"
+        assert LAYERS[imported] <= LAYERS[part], f"{part} imports {imported}, which stands above it"
+        assert not (imported in APART and LAYERS[imported] == LAYERS[part]), f"{part} and {imported} stand apart"
+
+
+def test_hub_needs_no_models() -> None:
+    for file in (PACKAGE / "hub").rglob("*.py"):
+        assert not _imports(file) & {"vlm", "sampling", "data", "align", "bench", "tables"}, file
+
+
+def test_help_and_names_need_no_torch() -> None:
+    script = """
+import sys
+from click.testing import CliRunner
+import mmpref
+from mmpref.cli.main import COMMANDS, program
+runner = CliRunner()
+for arguments in (["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)):
+    done = runner.invoke(program, arguments)
+    assert done.exit_code == 0, (arguments, done.output, done.exception)
+for what in ("methods", "datasets", "benchmarks", "recipes", "families"):
+    done = runner.invoke(program, ["list", what, "--json"])
+    assert done.exit_code == 0, (what, done.output, done.exception)
+heavy = {"torch", "transformers", "datasets", "evaluate", "trl", "peft", "numpy"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
