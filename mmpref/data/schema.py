@@ -80,9 +80,10 @@ def turns_of(row: Mapping[str, Any], shape: str, where: str) -> Turns:
     for number, turn in enumerate(raw):
         if not isinstance(turn, Mapping):
             raise InputError(f"{where}, turn {number + 1} is a {type(turn).__name__}, not a message.")
-        role = ROLES.get(str(turn.get("role") or turn.get("from")))
+        given = turn.get("role") or turn.get("from")
+        role = ROLES.get(str(given))
         if role is None:
-            raise InputError(f"{where}, turn {number + 1} has no known role ({turn.get('role') or turn.get('from')!r}).",
+            raise InputError(f"{where}, turn {number + 1} has no known role ({given!r}).",
                              f"Known roles: {', '.join(ROLES)}.")  # fmt: skip
         text, images = _content(turn.get("content", turn.get("value")))
         messages.append(Message(role, text))  # type: ignore[arg-type]

@@ -49,5 +49,5 @@ def ends_sentence(text: str) -> bool:
 
 
 def may_go_on(text: str) -> bool:
-    """Whether only the next token tells if the last full stop closes a sentence: after a digit (3.5) or letter (e.g.)."""
+    """Whether only the next token tells if the full stop closes a sentence: after a digit (3.5) or letter (e.g.)."""
     return bool(_MAY_GO_ON.search(text))
