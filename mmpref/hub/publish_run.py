@@ -29,6 +29,7 @@ from .metadata import is_hub_id
 from .publish import Published, check_access, publish_folder
 from .rebuild import is_commit, portable
 from .results import add_results
+from .splits import merge_dataset_card
 
 KINDS = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -132,7 +133,7 @@ def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
     return {
         "commit_message": f"{manifest['counts']['rows']} preference pairs, split {split}",
         "delete_patterns": [f"data/{split}-*.parquet"],
-        "merge_card": merge_own_text,
+        "merge_card": merge_dataset_card,
     }
 
 

@@ -49,15 +49,15 @@ def pairs() -> list[Pair]:
     ]
 
 
-def dataset_run(path: Path, **changes: Any) -> dict[str, Any]:
+def dataset_run(path: Path, split: str = "train", **changes: Any) -> dict[str, Any]:
     """Write a finished dataset run; its manifest. `changes` replace manifest entries."""
     import pyarrow as pa
 
     (path / "data").mkdir(parents=True)
     rows = pairs()
-    file = path / "data" / "train-00000-of-00001.parquet"
+    file = path / "data" / f"{split}-00000-of-00001.parquet"
     pq.write_table(pa.Table.from_pylist([as_row(pair) for pair in rows], schema=schema()), file)
-    report = build_report(path / "data", "train", [Skip("9", "no-image")], 5)
+    report = build_report(path / "data", split, [Skip("9", "no-image")], 5)
     (path / "report.json").write_text(json.dumps(report))
     manifest: dict[str, Any] = {
         "command": "build-dataset",
@@ -67,7 +67,7 @@ def dataset_run(path: Path, **changes: Any) -> dict[str, Any]:
             "method": "bdhs",
             "revision": None,
             "source_revision": None,
-            "split": "train",
+            "split": split,
             "image_root": ["/home/someone/images"],
             "limit": 4,
             "seed": 7,
@@ -87,7 +87,7 @@ def dataset_run(path: Path, **changes: Any) -> dict[str, Any]:
         },
         "method": "bdhs",
         "counts": {"rows": len(rows), "skipped": {"no-image": 1}},
-        "data": [{"path": "data/train-00000-of-00001.parquet", "sha256": "0" * 64, "rows": len(rows)}],
+        "data": [{"path": f"data/{split}-00000-of-00001.parquet", "sha256": "0" * 64, "rows": len(rows)}],
         "versions": {},
         "seconds": 1.0,
         **changes,

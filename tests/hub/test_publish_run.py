@@ -14,6 +14,7 @@ import yaml
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards import write_dataset_card, write_model_card
 from mmpref.hub.publish_run import publish_run
+from mmpref.hub.splits import merge_dataset_card
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 
@@ -73,6 +74,34 @@ def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
     assert done["tag"] == f"mmpref-{RECIPE_HASH[:8]}-{done['commit'][:8]}"
     again = _push(hub, dataset)
     assert (again["changed"], again["commit"], again["tag"]) == (False, done["commit"], done["tag"])
+
+
+def test_a_second_split_leaves_the_first_loadable(hub: HubAccount, tmp_path: Path, hub_env: dict[str, str]) -> None:
+    for split in ("train", "test"):
+        dataset_run(tmp_path / split, split)
+        _push(hub, tmp_path / split)
+    assert not _push(hub, tmp_path / "test")["changed"]
+    code = (
+        "import sys; from datasets import load_dataset; found = load_dataset(sys.argv[1]); "
+        "print({name: len(rows) for name, rows in found.items()})"
+    )
+    command = [sys.executable, "-c", code, f"{hub.name}/thing"]
+    done = subprocess.run(command, env=hub_env, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "{'train': 3, 'test': 3}", done.stderr
+
+
+def test_foreign_configurations_stay(hub: HubAccount, dataset: Path) -> None:
+    _push(hub, dataset)
+    card = _files(hub, "dataset")["README.md"].decode()
+    foreign = {"config_name": "mine", "data_files": [{"split": "train", "path": "mine/*"}]}
+    edited = card.replace(
+        "configs:\n", "configs:\n- config_name: mine\n  data_files:\n  - split: train\n    path: mine/*\n"
+    )
+    assert edited != card
+    merged = merge_dataset_card(edited, card)
+    assert foreign in _metadata(merged.encode())["configs"]
+    assert len(_metadata(merged.encode())["configs"]) == 2
+    assert merge_dataset_card(merged, card) == merged
 
 
 def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> None:
