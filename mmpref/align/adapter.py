@@ -161,9 +161,14 @@ def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Te
     Raises:
         RunError: the adapter does nothing, or the files do not hold the trained policy.
     """
+    import gc
+
+    import torch
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
 
+    gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
+    torch.cuda.empty_cache()
     base = AutoModelForImageTextToText.from_pretrained(
         resolve_path(ref.model), revision=ref.revision, dtype=dtype, trust_remote_code=trust_remote_code
     ).to(device)

@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
+from mmpref.errors import RunError
 from mmpref.run import write_atomic
 
 COMPLETE = "complete.json"
+
+
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Turn a refused write into an error that a user can act on, whichever library met it.
+
+    Raises:
+        RunError: the disk is full or refuses the write.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise RunError(f"Cannot write {what}: {' '.join(str(error).split())}.",
+                       "Make room on the disk and run the same command again; the last checkpoint stays.") from error  # fmt: skip
 
 
 def seal(checkpoint: Path) -> None:

@@ -179,6 +179,7 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
     import torch
 
     from mmpref.align import adapter, options
+    from mmpref.align.checkpoints import writing
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
@@ -197,7 +198,8 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
     lengths = _lengths(trainer, policy, pairs)
     _run_training(run, trainer, on_progress)
     model = trainer.policy()
-    adapter.save(model, policy.processor, policy.ref, run.path)
+    with writing(f"the adapter in {run.path}"):
+        adapter.save(model, policy.processor, policy.ref, run.path)
     batch = dict(trainer.data_collator([pairs.dataset[0]]))
     facts = {
         "modules": modules,

@@ -12,7 +12,7 @@ from transformers import PrinterCallback, TrainerState
 from trl import DPOTrainer
 
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
-from mmpref.align.checkpoints import seal
+from mmpref.align.checkpoints import seal, writing
 from mmpref.run import write_atomic
 
 PENDING = "pending.json"
@@ -47,8 +47,9 @@ class PreferenceTrainer(DPOTrainer):
         return optimizer
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with writing(str(checkpoint)):
+            super()._save_checkpoint(model, trial)
         # Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them.
         pending = {
             "loss": self._tr_loss.item(),

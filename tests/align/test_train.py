@@ -195,6 +195,20 @@ def test_a_loss_that_is_not_finite_is_an_error(preferences: Path, tmp_path: Path
         train(recipe(MODEL, str(preferences), trainer=wild), tmp_path / "run")
 
 
+def test_a_full_disk_is_said_and_the_run_goes_on_later(preferences: Path, tmp_path: Path) -> None:
+    import resource
+
+    large = {"lora": LoraSettings(96, 8, 0.0), "trainer": {**TRAINER, "max_steps": 2}}
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))  # Enough for the pairs, not for a checkpoint.
+    try:
+        with pytest.raises(RunError, match=r"(?s)Cannot write .*checkpoint-2.*Make room"):
+            train(recipe(MODEL, str(preferences), **large), tmp_path / "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert train(recipe(MODEL, str(preferences), **large), tmp_path / "run")["steps"] == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

@@ -117,9 +117,9 @@ def test_mistakes_end_in_one_line(
 
     monkeypatch.chdir(tmp_path)
     before = signal.getsignal(signal.SIGTERM)
+    default = [] if "--dataset" in arguments else ["--dataset", str(preferences)]
     try:
         with pytest.raises(SystemExit) as ended:
-            default = [] if "--dataset" in arguments else ["--dataset", str(preferences)]
             main(["train", "--recipe", str(recipe), *default, *arguments])
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -137,9 +137,9 @@ def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_was_done(preferences: Path, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "mmpref", "train", "--recipe", str(recipe), "--dataset", str(preferences),
-               "--output", str(run), "--set", "trainer.max_steps=100000", "--set", "trainer.save_steps=50000"]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ))
+    command = [sys.executable, "-m", "mmpref", "train", "--recipe", recipe, "--dataset", preferences, "--output", run,
+               "--set", "trainer.max_steps=100000", "--set", "trainer.save_steps=50000"]  # fmt: skip
+    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     deadline = time.monotonic() + 120
     while not (run / "log.jsonl").is_file() or len((run / "log.jsonl").read_text().splitlines()) < 2:
         assert process.poll() is None

@@ -1,0 +1,35 @@
+"""Where LoRA and the trained projector go, for every family of the table."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from peft import get_peft_model
+from transformers import AutoConfig, AutoModelForImageTextToText
+
+from mmpref.align.adapter import LoraSettings, adapted_modules, lora_config
+from mmpref.errors import UsageError
+from mmpref.vlm.families import FAMILIES
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.model_type)
+def test_every_family_is_adapted_in_its_language_model_only(family: Any) -> None:
+    with torch.device("meta"):  # Full-size default architectures without their weights.
+        model = AutoModelForImageTextToText.from_config(AutoConfig.for_model(family.model_type))
+    policy: Any = SimpleNamespace(base_model=model, decoder=model.get_decoder(), family=family, ref=family.model_type)
+    linear = sum(isinstance(module, torch.nn.Linear) for module in model.get_decoder().modules())
+    with torch.device("meta"):
+        adapted = get_peft_model(model, lora_config(policy, LoraSettings(2, 4), train_projector=True))
+    assert adapted_modules(adapted, policy) == {"language_model": linear, "elsewhere": 0, "projector": 1}
+    full = [name for name, value in adapted.named_parameters() if value.requires_grad and "lora_" not in name]
+    assert full
+    assert all(f".{family.projector}.modules_to_save." in name for name in full)
+
+
+@pytest.mark.parametrize("settings", [{"r": 0}, {"alpha": 0}, {"dropout": 1.0}, {"dropout": -0.1}])
+def test_settings_out_of_range(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="r and alpha must be at least 1"):
+        LoraSettings(**settings)
