@@ -1,1 +1,1 @@
-"""The testbed's tables: each module is one, with ``SPLITS`` and ``rows(split)``."""
+"""The testbed's tables: each module is one, with ``SPLITS``, ``LICENCE`` and ``rows(split)``."""

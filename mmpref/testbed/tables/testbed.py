@@ -17,6 +17,7 @@ from mmpref.testbed.render import cell
 from mmpref.testbed.world import Scene, scene, stream
 
 SPLITS: tuple[str, ...] = ("train", "dev", "test")
+LICENCE = "apache-2.0"
 SIZES = {"train": 2400, "dev": 300, "test": 300}
 CAPTION_SHARE = 0.6
 SHORT_SHARE = 0.3

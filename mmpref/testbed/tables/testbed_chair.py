@@ -11,6 +11,7 @@ from mmpref.testbed.render import cell
 from mmpref.testbed.world import scene
 
 SPLITS: tuple[str, ...] = ("dev", "test")
+LICENCE = "apache-2.0"
 SIZES = {"dev": 300, "test": 400}
 
 

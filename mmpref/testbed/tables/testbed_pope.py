@@ -17,6 +17,7 @@ from mmpref.testbed.render import cell
 from mmpref.testbed.world import SHAPES, Scene, scene, statistics, stream
 
 SPLITS: tuple[str, ...] = ("dev", "test")
+LICENCE = "apache-2.0"
 CATEGORIES = ("random", "popular", "adversarial")
 IMAGES = {"dev": 100, "test": 200}
 ASKED = 2

@@ -1,0 +1,98 @@
+"""The one door through which rows come in: a registered table, a local file or folder, or a Hub dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmpref import __version__
+from mmpref.errors import InputError
+from mmpref.registry import Registry, resolve_path, suggest
+
+Row = dict[str, Any]
+Rows = Callable[[str], Iterable[Row]]
+
+TABLES: Registry[Rows] = Registry("table", "mmpref.tables", "rows")
+"""Tables that installed packages make on demand: a module with ``rows(split) -> Iterable[dict]`` and ``SPLITS``, and
+where it has one a ``LICENCE``."""
+
+FORMATS = (".json", ".jsonl", ".ndjson", ".parquet")
+"""Suffixes of the data files that are read without the ``datasets`` library's cache."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of one split, read anew on every iteration.
+
+    Args:
+        spec: what the user asked for.
+        split: which part.
+        revision: the Hub commit, or None.
+        fingerprint: identifies the content: the commit, a hash of local files, or the package's version.
+        licence: as the Hub card or the package states it, or None.
+        rows: makes an iterator of raw rows; image cells are ``{"bytes": ..., "path": ...}`` or paths.
+        root: the folder that a local table lies in; image paths in its rows are relative to it unless told otherwise.
+    """
+
+    spec: str
+    split: str
+    revision: str | None
+    fingerprint: str
+    licence: str | None
+    rows: Callable[[], Iterator[Row]]
+    root: Path | None = None
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.rows()
+
+    @property
+    def name(self) -> str:
+        """The spec without the folders of this machine: what may be written into rows that are published."""
+        return Path(self.spec).name or "local" if self.root else self.spec
+
+    def facts(self) -> dict[str, Any]:
+        """For manifests and cards."""
+        return {
+            "id": self.spec,
+            "split": self.split,
+            "revision": self.revision,
+            "fingerprint": self.fingerprint,
+            "licence": self.licence,
+        }
+
+
+def open_table(spec: str, split: str | None = None, *, config: str | None = None, revision: str | None = None) -> Table:
+    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``) or Hub dataset id.
+
+    Args:
+        split: by default ``train``.
+        config: configuration name of a Hub dataset, or of a local folder in a Hub dataset's layout.
+        revision: branch, tag or commit of a Hub dataset; it is resolved to a commit first.
+
+    Raises:
+        InputError: no such table, file, dataset, configuration or split, or a file that cannot be read.
+        HubError: the Hub cannot be reached.
+    """
+    split = split or "train"
+    if spec in TABLES.names():
+        return _registered(spec, split)
+    path = Path(resolve_path(spec)).expanduser()
+    if path.exists():
+        from mmpref.tables._local import open_local
+
+        return open_local(spec, path, split, config)
+    if path.suffix in FORMATS or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+        raise InputError(f"There is no file or folder {spec}.", "Check the path.")
+    from mmpref.tables._hub import open_hub
+
+    return open_hub(spec, split, config, revision)
+
+
+def _registered(spec: str, split: str) -> Table:
+    rows, module = TABLES.get(spec), TABLES.module(spec)
+    if split not in module.SPLITS:
+        raise InputError(f"The table {spec!r} has no split {split!r}.", suggest(split, module.SPLITS))
+    fingerprint = f"{spec}/{split} of {module.__name__.split('.')[0]} {__version__}"
+    return Table(spec, split, None, fingerprint, getattr(module, "LICENCE", None), lambda: iter(rows(split)))

@@ -1,0 +1,108 @@
+"""Rows of JSON and Parquet files, streamed; an error names the file and the line or row."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import InputError
+
+_GAP = re.compile(r"\s*")
+
+
+def read_files(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
+    """All rows of the files, in order.
+
+    Raises:
+        InputError: a file that is broken or cannot be opened.
+    """
+    for file in files:
+        try:
+            yield from _read_parquet(file) if file.suffix == ".parquet" else _read_json(file)
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file} is not UTF-8 text: {error}.") from error
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
+
+
+def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(file) as opened:
+            for batch in opened.iter_batches(batch_size=64):
+                yield from batch.to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} cannot be read as Parquet: {_line(error)}.") from error
+
+
+def _read_json(file: Path) -> Iterator[dict[str, Any]]:
+    """One JSON array of rows, or one row a line."""
+    with open(file, encoding="utf-8-sig") as opened:
+        first = opened.read(1)
+        while first.isspace():
+            first = opened.read(1)
+        if not first:
+            return
+        opened.seek(0)
+        if first == "[":
+            yield from _array(file, opened.read())
+        else:
+            for number, line in enumerate(opened, 1):
+                if line.strip():
+                    yield _parsed_line(file, number, line)
+
+
+def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
+    where = f"{file}, line {number}"
+    try:
+        return _row(json.loads(line), where)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where} is not JSON: {_line(error)}.",
+                         "A file holds one JSON array of rows, or one JSON object a line.") from error  # fmt: skip
+
+
+def _array(file: Path, text: str) -> Iterator[dict[str, Any]]:
+    """Decode element by element: the text is in memory, the rows are not."""
+    decoder = json.JSONDecoder()
+    position = _skip(text, text.index("[") + 1)
+    number = 0
+    while text[position : position + 1] != "]":
+        try:
+            value, position = decoder.raw_decode(text, position)
+        except (ValueError, RecursionError) as error:
+            raise _broken(file, text, getattr(error, "pos", position), number, _line(error)) from error
+        yield _row(value, f"{file}, row {number}")
+        number += 1
+        position = _skip(text, position)
+        after = text[position : position + 1]
+        if after not in (",", "]"):
+            raise _broken(file, text, position, number, "the array is cut off" if not after else f"found {after!r}")
+        if after == ",":
+            position = _skip(text, position + 1)
+    if _skip(text, position + 1) != len(text):
+        raise _broken(file, text, position + 1, number, "text after the end of the array")
+
+
+def _skip(text: str, position: int) -> int:
+    gap = _GAP.match(text, position)
+    return gap.end() if gap else position
+
+
+def _broken(file: Path, text: str, position: int, number: int, reason: str) -> InputError:
+    line = text.count("\n", 0, position) + 1
+    return InputError(f"{file}, line {line} (row {number}) is not JSON: {reason}.")
+
+
+def _row(value: Any, where: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{where} is a {type(value).__name__}, not a row (a JSON object).")
+    return value
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split()).rstrip(".")

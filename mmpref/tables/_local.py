@@ -1,0 +1,119 @@
+"""Local tables: one file, a folder of JSON or Parquet files, a `save_to_disk` folder, or any layout that the
+``datasets`` library knows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmpref.errors import InputError, RunError
+from mmpref.registry import suggest
+from mmpref.run import MANIFEST, STATE
+from mmpref.tables import FORMATS, Table
+from mmpref.tables._files import read_files
+
+_SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
+_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test",
+          "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}  # fmt: skip
+_NO_DATA = {MANIFEST, "report.json", "results.json", "facts.json", "dataset_infos.json", "dataset_info.json"}
+
+
+def open_local(spec: str, path: Path, split: str, config: str | None) -> Table:
+    """Open a file or folder.
+
+    Raises:
+        InputError: no data in it, or not that split or configuration.
+        RunError: the folder of a run that is not finished.
+    """
+    if path.is_file():
+        if path.suffix not in FORMATS:
+            raise InputError(f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.")
+        return _of_files(spec, split, [path], path.parent, None)
+    if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
+        raise RunError(f"{spec} is an unfinished run (no {MANIFEST}).", "Run the command that made it again.")
+    if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
+        from mmpref.tables._datasets import open_saved
+
+        return open_saved(spec, path, split)
+    by_split = _data_files(path)
+    if config is not None or not by_split or _several_configs(path):
+        from mmpref.tables._datasets import open_folder
+
+        return open_folder(spec, path, split, config)
+    if split not in by_split:
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
+    return _of_files(spec, split, by_split[split], path, _licence(path))
+
+
+def _of_files(spec: str, split: str, files: list[Path], root: Path, licence: str | None) -> Table:
+    return Table(spec, split, None, content_hash(files, root), licence, lambda: read_files(files), root)
+
+
+def content_hash(files: Iterable[Path], root: Path) -> str:
+    """``sha256:...`` over the files' paths under the root and their contents.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            with open(file, "rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+        digest.update(f"{file.relative_to(root)}\0{content}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _data_files(folder: Path) -> dict[str, list[Path]]:
+    """Data files by split, in the folder, in ``data`` and in folders named like a split. Files whose name says no
+    split are ``train``. A folder with several formats is left to the ``datasets`` library (an empty result)."""
+    places = [folder, *(inner for inner in folder.iterdir() if inner.is_dir() and inner.name in ("data", *_NAMES))]
+    found = sorted(
+        file
+        for place in places
+        for file in place.iterdir()
+        if file.suffix in FORMATS and file.is_file() and file.name not in _NO_DATA and not file.name.startswith(".")
+    )
+    if len({file.suffix == ".parquet" for file in found}) != 1 or any(file.stem == "metadata" for file in found):
+        return {}
+    by_split: dict[str, list[Path]] = {}
+    for file in found:
+        by_split.setdefault(_split_of(file.relative_to(folder)), []).append(file)
+    return by_split
+
+
+def _split_of(file: Path) -> str:
+    if shard := _SHARD.match(file.stem):
+        return shard[1]
+    words = [word for part in (file.stem, *reversed(file.parent.parts)) for word in re.split(r"[-_. ]", part.lower())]
+    return next((_NAMES[word] for word in words if word in _NAMES), "train")
+
+
+def _several_configs(folder: Path) -> bool:
+    configs = _card(folder).get("configs")
+    return isinstance(configs, list) and len(configs) > 1
+
+
+def _licence(folder: Path) -> str | None:
+    licence = _card(folder).get("license")
+    return licence if isinstance(licence, str) else None
+
+
+def _card(folder: Path) -> dict[str, object]:
+    """Metadata at the top of the folder's README.md; empty where there is none."""
+    import yaml
+
+    card = folder / "README.md"
+    if not card.is_file():
+        return {}
+    match = re.match(r"---\r?\n(.*?)\r?\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    try:
+        metadata = yaml.safe_load(match[1]) if match else {}
+    except yaml.YAMLError:
+        # A broken card says nothing about the data files beside it.
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
