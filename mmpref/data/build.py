@@ -196,8 +196,7 @@ def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card:
     manifest = {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
     if write_card:
         write_card(run.path, manifest)
-    finished = run.finish(facts)
-    return finished
+    return run.finish(facts)
 
 
 def _counted(skips: Iterable[Skip]) -> dict[str, int]:

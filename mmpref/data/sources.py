@@ -101,7 +101,7 @@ def _example(row: Mapping[str, Any], turns: Turns, name: str, source_id: str, ro
         raise Unusable("empty-prompt")
     if any(count for i, count in enumerate(turns.images_per_turn) if i != first_user):
         raise Unusable("image-in-later-turn")
-    images = tuple(_image(cell, roots) for cell in _cells(row))
+    images = tuple(read_image(cell, roots) for cell in image_cells(row))
     if not images:
         raise Unusable("no-image")
     for image in images:
@@ -109,7 +109,8 @@ def _example(row: Mapping[str, Any], turns: Turns, name: str, source_id: str, ro
     return Example(name, images, prompt, answer, source_id)
 
 
-def _cells(row: Mapping[str, Any]) -> list[Any]:
+def image_cells(row: Mapping[str, Any]) -> list[Any]:
+    """The image cells of a row, of whichever image column it has."""
     cells = row.get("images") if row.get("images") is not None else row.get("image")
     if cells is None:
         cells = row.get("img_path") or row.get("image_path")
@@ -117,7 +118,12 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
     return [cell for cell in cells if cell is not None]
 
 
-def _image(cell: Any, roots: ImageRoots) -> ImageData:
+def read_image(cell: Any, roots: ImageRoots) -> ImageData:
+    """The encoded image of a cell: bytes, a ``{"bytes", "path"}`` mapping, or a path under the roots.
+
+    Raises:
+        ImageError: it is none of these, or the path cannot be read.
+    """
     if isinstance(cell, Mapping):
         content, path = cell.get("bytes"), cell.get("path")
         if content is not None:

@@ -1,0 +1,119 @@
+"""``mmpref inspect``: statistics and problems of a preference dataset, and a gallery to read it in."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmpref.cli import common
+
+if TYPE_CHECKING:
+    from mmpref.data.inspect import Sample
+    from mmpref.types import ImageData
+
+THUMBNAIL = 256
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--split", help="Split of the dataset. [default: train]")
+@click.option("--revision", help="Revision of a Hub dataset.")
+@click.option("--image-root", multiple=True, metavar="DIR",
+              help="Folder that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
+@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
+              help="Write a gallery of rows with their images.")  # fmt: skip
+@click.option("--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Rows in the gallery.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def command(
+    dataset: str, split: str | None, revision: str | None, image_root: tuple[str, ...], html: Path | None,
+    samples: int, as_json: bool,
+) -> None:  # fmt: skip
+    """Check and show a preference dataset: a run, a folder, a file or a Hub id.
+
+    \b
+    Examples:
+      mmpref inspect runs/build-dataset-bdhs-0c0ffee0
+      mmpref inspect pairs.jsonl --image-root photos --html gallery.html
+      mmpref inspect me/bdhs-5k --split train --json
+    """
+    from mmpref.data.inspect import inspect
+    from mmpref.tables import open_table
+
+    report, shown = inspect(open_table(dataset, split, revision=revision), image_root, samples if html else 0)
+    if html:
+        write_gallery(html, report, shown)
+        report = {**report, "html": str(html)}
+    common.show(report, as_json, lambda: _print(report))
+
+
+def _print(report: Mapping[str, Any]) -> None:
+    dataset = report["dataset"]
+    common.print_table(f"{dataset['id']} ({dataset['split']})", ("", ""), list(_lines(report)))
+    found = [
+        (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
+        for kind, entry in report["problems"].items()
+        for index, place in enumerate(entry["first"][:4])
+    ]
+    if found:
+        click.echo()
+        common.print_table("problems", ("kind", "rows in all", "row", "column", "what"), found)
+    if "html" in report:
+        click.echo(f"\nGallery: {report['html']}")
+
+
+def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    bias, similarity = report["length_bias"], report["similarity"]
+    yield "rows", str(report["rows"])
+    yield "columns", ", ".join(report["columns"])
+    yield "problems", ", ".join(f"{entry['count']} {kind}" for kind, entry in report["problems"].items()) or "none"
+    for name in ("chosen", "rejected"):
+        yield f"words in {name} (mean, median, least, most)", _spread(report["words"][name])
+    yield "chosen minus rejected words", _spread(bias)
+    if bias["chosen_longer"] is not None:
+        yield "rows whose chosen answer is longer", f"{bias['chosen_longer']:.1%}"
+    if similarity["measured"]:
+        yield f"similarity of {similarity['measured']} rows", _spread(similarity)
+    yield "share of words that differ", _spread(report["differing_words"])
+    yield "images a row", ", ".join(f"{count}: {rows} rows" for count, rows in report["images_per_row"].items())
+    yield "methods", ", ".join(f"{name}: {rows} rows" for name, rows in report["methods"].items())
+
+
+def _spread(values: Mapping[str, float | None]) -> str:
+    if values["mean"] is None:
+        return "no pair to measure"
+    return ", ".join(f"{values[name]:g}" for name in ("mean", "median", "min", "max"))
+
+
+def write_gallery(path: Path, report: Mapping[str, Any], samples: Sequence[Sample]) -> None:
+    """Write a page that opens without network: statistics, problems, and rows with their differing words marked."""
+    from mmpref.cli.report import marked, render
+    from mmpref.data.inspect import PROBLEMS
+    from mmpref.run import write_atomic
+
+    pairs = [
+        {
+            "row": sample,
+            "images": [_thumbnail(image) for image in sample.images],
+            "chosen": marked(sample.rejected, sample.chosen),
+            "rejected": marked(sample.chosen, sample.rejected),
+        }
+        for sample in samples
+    ]
+    text = render("inspect.html.j2", report=report, lines=list(_lines(report)), pairs=pairs, meanings=PROBLEMS)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, text)
+
+
+def _thumbnail(image: ImageData) -> str:
+    from mmpref.images import decode
+
+    small = decode(image)
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    small.save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
