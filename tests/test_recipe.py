@@ -1,0 +1,93 @@
+"""Recipes: parsing, checking, merging, hashing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import pytest
+
+from mmpref import recipe
+from mmpref.errors import InputError, UsageError
+
+
+@dataclass(frozen=True)
+class Inner:
+    rate: float = 0.5
+
+
+@dataclass(frozen=True)
+class Outer:
+    name: str
+    count: int = 1
+    maybe: int | None = None
+    kind: Literal["a", "b"] = "a"
+    names: tuple[str, ...] = ()
+    inner: Inner = field(default_factory=Inner)
+    free: dict[str, Any] = field(default_factory=dict)
+
+
+def test_nested_values_are_checked_and_typed() -> None:
+    built = recipe.build(Outer, {"name": "x", "names": ["p", "q"], "inner": {"rate": 1}, "maybe": None})
+    assert built == Outer("x", names=("p", "q"), inner=Inner(1.0))
+    assert isinstance(built.inner.rate, float)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({}, "lacks the setting 'name'"),
+        ({"name": "x", "cuont": 2}, "Did you mean 'count'"),
+        ({"name": "x", "count": "two"}, "must be of type int"),
+        ({"name": "x", "count": True}, "must be of type int"),
+        ({"name": "x", "kind": "c"}, "one of a, b"),
+        ({"name": "x", "inner": {"rat": 1}}, "Did you mean 'rate'"),
+    ],
+)
+def test_wrong_values_are_refused(values: dict[str, Any], says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        recipe.build(Outer, values)
+
+
+def test_assignments() -> None:
+    assert recipe.parse_set(["trainer.learning_rate=5e-6", "a.b=x", "c=true", "d=[1, 2]"]) == {
+        "trainer": {"learning_rate": 5e-6}, "a": {"b": "x"}, "c": True, "d": [1, 2],
+    }  # fmt: skip
+    with pytest.raises(UsageError, match="KEY=VALUE"):
+        recipe.parse_set(["a"])
+
+
+def test_later_layers_win_key_by_key() -> None:
+    first = {"a": {"x": 1, "y": 2}, "b": 1}
+    assert recipe.merge(first, {"a": {"y": 3}}, {"b": 2}) == {"a": {"x": 1, "y": 3}, "b": 2}
+    assert first == {"a": {"x": 1, "y": 2}, "b": 1}
+
+
+def test_the_hash_sees_every_value_and_no_order() -> None:
+    assert recipe.fingerprint(Outer("x", free={"a": 1, "b": 2})) == recipe.fingerprint(
+        Outer("x", free={"b": 2, "a": 1})
+    )
+    assert recipe.fingerprint(Outer("x")) != recipe.fingerprint(Outer("x", inner=Inner(0.6)))
+
+
+def test_named_recipes_and_files(tmp_path: Any) -> None:
+    assert {"testbed", "paper"} <= set(recipe.names())
+    (tmp_path / "mine.yaml").write_text("train: {method: dpo}\n")
+    assert recipe.load(str(tmp_path / "mine.yaml")) == {"train": {"method": "dpo"}}
+    (tmp_path / "broken.yaml").write_text("train: [\n")
+    with pytest.raises(InputError, match="not YAML"):
+        recipe.load(str(tmp_path / "broken.yaml"))
+
+
+def test_the_papers_defaults() -> None:
+    from mmpref.align.train import TrainRecipe
+    from mmpref.sampling.bdhs import BdhsSettings
+
+    bdhs = BdhsSettings()
+    assert (bdhs.rho_th, bdhs.iterations, bdhs.similarity_threshold, bdhs.guidance) == (0.99, 5, 0.97, True)
+    assert bdhs.similarity_model == "sentence-transformers/all-mpnet-base-v2"
+    trained = recipe.build(TrainRecipe, {**recipe.load("paper")["train"], "model": "m", "dataset": ["d"]})
+    assert (trained.lora.r, trained.lora.alpha, trained.projector_learning_rate) == (128, 256, 2e-6)
+    assert trained.trainer["learning_rate"] == 1e-6
+    batch = trained.trainer["per_device_train_batch_size"] * trained.trainer["gradient_accumulation_steps"]
+    assert batch == 32
