@@ -27,8 +27,8 @@ def writing(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise RunError(f"Cannot write {what}: {' '.join(str(error).split())}.",
-                       "Make room on the disk and run the same command again; the last checkpoint stays.") from error  # fmt: skip
+        hint = "Make room on the disk and run the same command again: the last checkpoint is kept."
+        raise RunError(f"Cannot write {what}: {' '.join(str(error).split())}.", hint) from error
 
 
 def seal(checkpoint: Path) -> None:
