@@ -259,6 +259,8 @@ def _plain(value: str) -> str:
 
 
 def _last(name: str) -> str:
+    if name.startswith("pkg:"):
+        return name.removeprefix("pkg:").replace("/", " ")
     return name.rstrip("/").split("/")[-1] or name
 
 

@@ -168,7 +168,7 @@ def _stage_adapter(
     _write_card(path, stage, card)
     return {
         "commit_message": f"LoRA adapter, {manifest['recipe']['method']}",
-        "delete_patterns": ["adapter_model*", "*.safetensors"],
+        "delete_patterns": ["adapter_model*"],
         "merge_card": merge_model_card,
     }
 
