@@ -44,8 +44,9 @@ def ends_sentence(text: str) -> bool:
     if not _FULL_STOP.search(text):
         return False
     head = text.rstrip()
-    pieces = list(sentencex.segment("en", f"{head} The"))
-    return len(pieces) > 1 and pieces[-1] == "The"
+    # A neutral word: the splitter ends a sentence even after "Dr." where a word such as "The" follows.
+    pieces = list(sentencex.segment("en", f"{head} Word"))
+    return len(pieces) > 1 and pieces[-1] == "Word"
 
 
 def may_go_on(text: str) -> bool:
