@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 
 import pytest
 import torch
 
-from mmpref.data.sources import read_examples
 from mmpref.errors import UsageError
 from mmpref.images import decode as decode_image
 from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings, Rejected
 from mmpref.sampling.sentences import split
 from mmpref.sampling.similarity import Similarity, load_similarity
 from mmpref.tables import open_table
-from mmpref.types import Example, ModelRef
+from mmpref.types import Example, ImageData, Message, ModelRef
 from mmpref.vlm.decode import Branch, Decoding, decode
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.vision import Context, embed_prompt
@@ -36,7 +36,16 @@ def similarity() -> Similarity:
 
 @pytest.fixture(scope="module")
 def examples() -> list[Example]:
-    return [row for row in read_examples(open_table("testbed"), limit=12) if isinstance(row, Example)]
+    return [
+        Example(
+            row["id"],
+            tuple(ImageData(content["bytes"] if isinstance(content, dict) else content) for content in row["images"]),
+            tuple(Message(turn["role"], turn["content"]) for turn in row["prompt"]),
+            row["completion"][0]["content"],
+            row["id"],
+        )
+        for row in islice(open_table("testbed"), 12)
+    ]
 
 
 @pytest.fixture
