@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
 import json
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Context
 from mmpref.data.shards import Blocks, merge
-from mmpref.data.sources import read_examples
+from mmpref.data.sources import Source
 from mmpref.data.stats import build_report
-from mmpref.errors import InputError, UsageError
-from mmpref.run import Run, default_path, open_run, write_atomic
+from mmpref.errors import HubError, InputError, ModelError, RunError, UsageError
+from mmpref.run import Run, default_path, open_run, versions, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import Example, ModelRef, Pair, Skip
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
+
+_NOT_THE_ROWS_FAULT = (ModelError, HubError, RunError, UsageError)
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class BuildRecipe:
         method: name of a builder.
         revision: of the model.
         source_revision: of a Hub source.
+        source_config: configuration of a Hub source.
         split: of the source, and of the dataset.
         image_root: folders that image paths in rows are relative to.
         limit: take only the first rows of the source.
@@ -55,6 +59,7 @@ class BuildRecipe:
     method: str = "bdhs"
     revision: str | None = None
     source_revision: str | None = None
+    source_config: str | None = None
     split: str = "train"
     image_root: tuple[str, ...] = ()
     limit: int | None = None
@@ -92,62 +97,103 @@ def build_dataset(
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
     recipe = dataclasses.replace(recipe, builder=recipes.as_plain(settings))
-    if recipe.limit is not None and recipe.limit < 1:
-        raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
+    for name in ("limit", "block_size"):
+        if (value := getattr(recipe, name)) is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1.")
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     if run.finished:
         talk.info("%s is complete already.", run.path)
+        Blocks(run.state).remove()
         return run.manifest()
-    table = open_table(recipe.source, recipe.split, revision=recipe.source_revision)
-    context = Context(cache(lambda: _load_policy(recipe)), ModelRef(recipe.model, recipe.revision), recipe.seed)
-    with run.lock(f"lock-{shard[0]}-{shard[1]}" if shard else "lock"):
-        worker = cache(lambda: builder.worker(context, settings))
-        count = _work(run, recipe, table, worker, shard, on_progress)
+    with run.lock(f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"):
+        table = _open_source(run, recipe)
+        source = Source(table, recipe.image_root, recipe.limit)
+        context = Context(
+            cache(lambda: _load_policy(run, recipe)), ModelRef(recipe.model, recipe.revision), recipe.seed
+        )
+        count = _work(run, recipe, source, cache(lambda: builder.worker(context, settings)), shard, on_progress)
         blocks = Blocks(run.state)
-        missing = [number for number in range(count) if not blocks.done(number)]
+        missing = 0 if run.finished else sum(not blocks.done(number) for number in range(count))
         if missing:
-            return {"path": str(run.path), "shard": list(shard or ()), "blocks": count, "waiting": len(missing)}
-        with run.lock("merge-lock"):
-            if run.finished:
-                return run.manifest()
-            return _finish(run, recipe, table, count, write_card)
+            return {"path": str(run.path), "shard": list(shard or ()), "blocks": count, "waiting": missing}
+        with _merge_lock(run):
+            if not run.finished:
+                _finish(run, recipe, table, count, write_card)
+            blocks.remove()
+            return run.manifest()
 
 
-def _load_policy(recipe: BuildRecipe) -> Policy:
+def _open_source(run: Run, recipe: BuildRecipe) -> Table:
+    """The source as it was when the run began: a Hub dataset at that commit, a file only if it has not changed."""
+    pinned = _pinned(run, "source")
+    revision = pinned.get("revision") or recipe.source_revision
+    table = open_table(recipe.source, recipe.split, config=recipe.source_config, revision=revision)
+    if pinned and pinned["fingerprint"] != table.fingerprint:
+        raise RunError(f"The source {recipe.source} has changed since {run.path} was begun.",
+                       "Choose another --output.")  # fmt: skip
+    _pin(run, "source", table.facts())
+    return table
+
+
+def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
+    """The model at the revision, and with the number of threads, that the run began with: both decide its bytes."""
+    import torch
+
     from mmpref.vlm.policy import Policy
 
-    ref = ModelRef(recipe.model, recipe.revision)
-    return Policy.load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    pinned = _pinned(run, "model")
+    torch.set_num_threads(pinned.get("threads") or torch.get_num_threads())
+    ref = ModelRef(recipe.model, pinned.get("revision") or recipe.revision)
+    policy = Policy.load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    began = pinned.get("versions") or versions()
+    for name, now in versions().items():
+        if began.get(name) != now:
+            talk.warning("This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted "
+                         "run's.", name, began.get(name), now)  # fmt: skip
+    _pin(run, "model", {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began})
+    return policy
+
+
+def _pinned(run: Run, what: str) -> dict[str, Any]:
+    path = run.state / f"{what}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _pin(run: Run, what: str, facts: Mapping[str, Any]) -> None:
+    if not _pinned(run, what):
+        write_atomic(run.state / f"{what}.json", json.dumps(facts, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def _merge_lock(run: Run) -> Iterator[None]:
+    """Two shards may see at the same time that all is done: the second waits for the first to merge."""
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(run.lock("merge-lock"))
+                break
+            except RunError:
+                time.sleep(0.2)
+        yield
 
 
 def _work(
     run: Run,
     recipe: BuildRecipe,
-    table: Table,
+    source: Source,
     worker: Callable[[], BlockWorker],
     shard: tuple[int, int] | None,
     on_progress: Callable[[int, Sequence[Pair | Skip]], None] | None,
 ) -> int:
     """Do the blocks that are not done yet; how many blocks the source has."""
     index, of = shard or (0, 1)
-    blocks, count, seen = Blocks(run.state), 0, 0
-    for number, block in enumerate(_batched(read_examples(table, recipe.image_root, recipe.limit), recipe.block_size)):
-        count, seen = number + 1, seen + len(block)
-        if number % of != index or blocks.done(number):
-            continue
+    blocks = Blocks(run.state)
+    for number, block in source.blocks(recipe.block_size, lambda n: n % of == index and not blocks.done(n)):
         outcomes = _outcomes(worker, block)
         blocks.write(number, outcomes)
         if on_progress:
-            on_progress(seen, outcomes)
-    if count == 0:
-        raise InputError(f"The source {recipe.source} ({recipe.split}) has no rows.")
-    return count
-
-
-def _batched(rows: Iterable[Example | Skip], size: int) -> Iterator[list[Example | Skip]]:
-    iterator = iter(rows)
-    while block := list(itertools.islice(iterator, size)):
-        yield block
+            on_progress(number * recipe.block_size + len(block), outcomes)
+    return -(-len(source) // recipe.block_size)
 
 
 def _outcomes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]) -> list[Pair | Skip]:
@@ -159,20 +205,32 @@ def _outcomes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]
     made: list[Pair | Skip]
     try:
         made = work(examples)
-    except InputError:
-        made = []
-        for example in examples:
-            try:
-                made.extend(work([example]))
-            except InputError as error:
-                made.append(Skip(example.id, "failed", str(error)))
+    except _NOT_THE_ROWS_FAULT:
+        raise
+    except Exception as error:
+        made = _one_by_one(work, examples, error)
     results = iter(made)
     return [row if isinstance(row, Skip) else next(results) for row in block]
 
 
-def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card: WriteCard | None) -> dict[str, Any]:
-    from mmpref.vlm.policy import identify
+def _one_by_one(work: BlockWorker, examples: Sequence[Example], first: Exception) -> list[Pair | Skip]:
+    """Find the examples that a method cannot digest. If that is every one of several, the fault is not theirs."""
+    made: list[Pair | Skip] = []
+    for example in examples:
+        try:
+            made.extend(work([example]))
+        except _NOT_THE_ROWS_FAULT:
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            talk.warning("Row %s is skipped: %s", example.id, reason)
+            made.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason}"))
+    if len(examples) > 1 and all(isinstance(outcome, Skip) and outcome.reason == "failed" for outcome in made):
+        raise first
+    return made
 
+
+def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card: WriteCard | None) -> None:
     blocks = Blocks(run.state)
     skips = [Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"]]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
@@ -180,23 +238,28 @@ def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card:
         reasons = ", ".join(f"{reason}: {n}" for reason, n in _counted(skips).items())
         first = next((skip.detail for skip in skips if skip.detail), "")
         raise InputError(f"No row of {recipe.source} ({recipe.split}) could be used ({reasons}). {first}".strip())
+    # Temporary files of a process that was killed while it wrote.
+    for stale in run.path.glob(".*.tmp"):
+        stale.unlink()
     files = merge(blocks, count, run.path / "data", recipe.split)
-    report = build_report(run.path / "data", recipe.split, skips, int(recipe.builder.get("iterations", 1)))
+    report = build_report(run.path / "data", recipe.split, skips, int(recipe.builder.get("iterations", 1)),
+                          recipe.builder.get("similarity_threshold"))  # fmt: skip
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    _, revision = identify(ModelRef(recipe.model, recipe.revision), recipe.trust_remote_code)
+    model = _pinned(run, "model")
     facts = {
-        "model": {"id": recipe.model, "revision": revision},
+        "model": {"id": recipe.model, "revision": model.get("revision") or recipe.revision},
         "source": table.facts(),
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
         "data": files,
         "seeds": {"run": recipe.seed},
-        "threads": _threads(),
+        "threads": model.get("threads"),
     }
-    manifest = {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
     if write_card:
-        write_card(run.path, manifest)
-    return run.finish(facts)
+        write_card(
+            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
+        )
+    run.finish(facts)
 
 
 def _counted(skips: Iterable[Skip]) -> dict[str, int]:
@@ -204,12 +267,6 @@ def _counted(skips: Iterable[Skip]) -> dict[str, int]:
     for skip in skips:
         counts[skip.reason] = counts.get(skip.reason, 0) + 1
     return dict(sorted(counts.items()))
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
 
 
 def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -1,7 +1,13 @@
-"""Row shapes of supervised data, recognised by their columns, and read as turns and image cells."""
+"""Shapes of supervised rows, recognised by their columns, and read as a conversation and image cells.
+
+A shape is the columns that hold the conversation: ``messages`` or ``conversations`` (LLaVA-Instruct) whole, or a
+prompt and an answer column, each of them text or messages (TRL's ``prompt`` + ``completion``, a preference set's
+``prompt`` + ``chosen``, ``question`` + ``answer``), or a preference set's ``chosen`` with the prompt inside.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +15,19 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.types import Message
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "system": "system"}
-QUESTIONS = ("question", "prompt", "instruction", "query")
-ANSWERS = ("answer", "response", "output", "completion", "chosen", "caption")
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
+         "system": "system"}  # fmt: skip
+QUESTIONS = ("prompt", "question", "instruction", "query")
+ANSWERS = ("completion", "answer", "response", "output", "chosen", "caption")
+IMAGES = ("images", "image", "image_path", "img_path")
 SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), or question + answer columns, "
     "with images or image"
 )
+MARK = "<image>"
+_LEADING, _TRAILING = re.compile(rf"(?:\s*{MARK})+\s*"), re.compile(rf"\s*(?:{MARK}\s*)+$")
+
+Shape = tuple[str, ...]
 
 
 class Unusable(Exception):
@@ -28,77 +40,108 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
-class Turns:
-    """A row's conversation, image placeholders removed, and how many each turn had."""
+class Turn:
+    """A message without image placeholders, how many it had at either end, and whether there were others inside."""
 
-    messages: tuple[Message, ...]
-    images_per_turn: tuple[int, ...]
+    message: Message
+    placeholders: int
+    inside: bool
 
 
-def shape_of(row: Mapping[str, Any], where: str) -> str:
-    """Name of the row's shape: ``conversations``, ``messages``, ``conversational`` or ``columns``.
+def shape_of(row: Mapping[str, Any], where: str) -> Shape:
+    """The columns that hold the row's conversation.
 
     Raises:
         InputError: none of the known ones.
     """
-    if "conversations" in row:
-        return "conversations"
-    if "messages" in row:
-        return "messages"
-    if isinstance(row.get("prompt"), list) and any(
-        isinstance(row.get(name), list) for name in ("completion", "chosen")
-    ):
-        return "conversational"
-    if any(name in row for name in QUESTIONS) and any(name in row for name in ANSWERS):
-        return "columns"
-    raise InputError(f"{where} has the columns {', '.join(row) or 'none'}; mmpref reads none of its shapes from them.",
+    for whole in ("conversations", "messages"):
+        if whole in row:
+            return (whole,)
+    question = next((name for name in QUESTIONS if name in row), None)
+    answer = next((name for name in ANSWERS if name in row), None)
+    if question and answer:
+        return (question, answer)
+    if answer == "chosen":
+        return ("chosen",)
+    raise InputError(f"{where} has the columns {', '.join(map(str, row)) or 'none'}: no shape that mmpref reads.",
                      f"Known shapes: {SHAPES}.")  # fmt: skip
 
 
-def turns_of(row: Mapping[str, Any], shape: str, where: str) -> Turns:
-    """The row's turns.
+def turns_of(row: Mapping[str, Any], shape: Shape) -> list[Turn]:
+    """The row's turns, in order.
 
     Raises:
-        InputError: the row is not of that shape (a file that mixes shapes).
+        Unusable: a cell that holds no text or messages.
     """
-    if shape_of(row, where) != shape:
-        raise InputError(f"{where} is of another shape ({shape_of(row, where)}) than the rows before it ({shape}).",
-                         "Give one kind of rows at a time.")  # fmt: skip
-    if shape == "conversations":
-        raw = row["conversations"]
-    elif shape == "messages":
-        raw = row["messages"]
-    elif shape == "conversational":
-        raw = [*row["prompt"], *(row.get("completion") or row.get("chosen") or [])]
+    if len(shape) == 1:
+        raw = _messages(row.get(shape[0]), "user", shape[0])
     else:
-        question = next(row[name] for name in QUESTIONS if name in row)
-        answer = next(row[name] for name in ANSWERS if name in row)
-        raw = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    if not isinstance(raw, list) or not raw:
-        raise Unusable("no-turns")
-    messages, placeholders = [], []
-    for number, turn in enumerate(raw):
-        if not isinstance(turn, Mapping):
-            raise InputError(f"{where}, turn {number + 1} is a {type(turn).__name__}, not a message.")
-        given = turn.get("role") or turn.get("from")
-        role = ROLES.get(str(given))
-        if role is None:
-            raise InputError(f"{where}, turn {number + 1} has no known role ({given!r}).",
-                             f"Known roles: {', '.join(ROLES)}.")  # fmt: skip
-        text, images = _content(turn.get("content", turn.get("value")))
-        messages.append(Message(role, text))  # type: ignore[arg-type]
-        placeholders.append(images)
-    return Turns(tuple(messages), tuple(placeholders))
+        prompt = _messages(row.get(shape[0]), "user", shape[0])
+        answer = _messages(row.get(shape[1]), "assistant", shape[1])
+        # Some preference sets repeat the prompt in the answer column.
+        raw = answer if len(answer) > len(prompt) and answer[: len(prompt)] == prompt else [*prompt, *answer]
+    return [_turn(item, number) for number, item in enumerate(raw, 1)]
 
 
-def _content(content: Any) -> tuple[str, int]:
-    """Plain text of a turn's content, and how many image placeholders it had."""
-    if isinstance(content, list):
-        images = sum(1 for part in content if isinstance(part, Mapping) and part.get("type") == "image")
-        text = "".join(
-            str(part.get("text") or "") for part in content if isinstance(part, Mapping) and part.get("type") == "text"
-        )
-        return text.strip() if images else text, images
-    text = content if isinstance(content, str) else "" if content is None else str(content)
-    marks = text.count("<image>")
-    return (text.replace("<image>", "").strip(), marks) if marks else (text, 0)
+def _messages(value: Any, role: str, column: str) -> list[Any]:
+    if value is None or value == []:
+        raise Unusable("empty-answer" if role == "assistant" else "empty-prompt", f"no {column}")
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        return [{"role": role, "content": value}]
+    if not isinstance(value, list):
+        raise Unusable("malformed", f"{column} is a {type(value).__name__}, not text or messages")
+    return value
+
+
+def _turn(item: Any, number: int) -> Turn:
+    if not isinstance(item, Mapping):
+        raise Unusable("malformed", f"turn {number} is a {type(item).__name__}, not a message")
+    given = item.get("role") or item.get("from")
+    role = ROLES.get(given) if isinstance(given, str) else None
+    if role is None:
+        raise Unusable("malformed", f"turn {number} has the role {given!r}; known are {', '.join(ROLES)}")
+    text = _text(item["content"] if item.get("content") is not None else item.get("value"), number)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("malformed", f"turn {number} is not Unicode text ({error.reason})") from error
+    placeholders = 0
+    if MARK in text:
+        before = text.count(MARK)
+        text = _TRAILING.sub("", text)
+        if leading := _LEADING.match(text):
+            text = text[leading.end() :]
+        placeholders = before - text.count(MARK)
+        text = text.strip()
+    return Turn(Message(role, text), placeholders, MARK in text)  # type: ignore[arg-type]
+
+
+def _text(content: Any, number: int) -> str:
+    """Text of a message's content; image blocks become marks."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        raise Unusable("malformed", f"turn {number} holds a {type(content).__name__}, not text")
+    parts = []
+    for block in content:
+        if isinstance(block, str):
+            parts.append(block)
+        elif not isinstance(block, Mapping):
+            raise Unusable("malformed", f"turn {number} holds a {type(block).__name__}, not a block of content")
+        elif block.get("type") in ("image", "image_url"):
+            parts.append(MARK)
+        elif isinstance(block.get("text"), str):
+            parts.append(block["text"])
+        else:
+            raise Unusable("malformed", f"turn {number} has a block of type {block.get('type')!r}")
+    return "".join(parts)
+
+
+def image_cells(row: Mapping[str, Any]) -> list[Any]:
+    """The image cells of a row, of whichever image column it has; empty cells are left out."""
+    cells = next((row[name] for name in IMAGES if row.get(name) is not None), None)
+    return [cell for cell in (cells if isinstance(cells, list) else [cells]) if cell is not None]

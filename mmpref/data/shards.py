@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -80,7 +82,9 @@ class Blocks:
         return self._folder / f"{number:06d}.parquet", self._folder / f"{number:06d}.json"
 
     def done(self, number: int) -> bool:
-        return self._files(number)[1].is_file()
+        """Whether the block is there, whole."""
+        data, description = self._files(number)
+        return description.is_file() and data.is_file() and data.stat().st_size == self.describe(number)["bytes"]
 
     def write(self, number: int, outcomes: Sequence[Pair | Skip]) -> None:
         """Keep a block. Its description is written last, so that its existence means that the block is complete."""
@@ -93,21 +97,32 @@ class Blocks:
         with_policy = any("rejected_policy" in row for row in pairs)
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(pairs, schema=schema(with_policy)), buffer)
-        write_atomic(data, buffer.getvalue())
-        write_atomic(description, json.dumps({"rows": len(pairs), "with_policy": with_policy, "skips": skips}))
+        content = buffer.getvalue()
+        write_atomic(data, content)
+        facts = {"rows": len(pairs), "bytes": len(content), "with_policy": with_policy, "skips": skips}
+        write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:
-        """Rows, skips, and whether there is a second rejected answer."""
+        """Rows, bytes, skips, and whether there is a second rejected answer."""
         described: dict[str, Any] = json.loads(self._files(number)[1].read_text(encoding="utf-8"))
         return described
 
     def tables(self, count: int, arrow_schema: pa.Schema) -> Iterator[pa.Table]:
+        """The rows of the first ``count`` blocks in columns of the schema; one that a block lacks is null there."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         for number in range(count):
             table = pq.read_table(self._files(number)[0])
+            for field in arrow_schema:
+                if field.name not in table.column_names:
+                    table = table.append_column(field, pa.nulls(len(table), field.type))
             if len(table):
                 yield table.select(arrow_schema.names).cast(arrow_schema)
+
+    def remove(self) -> None:
+        """Forget the blocks: the finished run no longer needs them."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def merge(blocks: Blocks, count: int, folder: Path, split: str) -> list[dict[str, Any]]:
@@ -120,16 +135,22 @@ def merge(blocks: Blocks, count: int, folder: Path, split: str) -> list[dict[str
 
     arrow_schema = schema(any(blocks.describe(number)["with_policy"] for number in range(count)))
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(f"*{split}-*.parquet*"):
+    for stale in (*folder.glob("*.parquet"), *folder.glob(".*.tmp")):
         stale.unlink()
     written: list[tuple[Path, int]] = []
     for index, groups in enumerate(_shards(blocks.tables(count, arrow_schema))):
         temporary = folder / f".{split}-{index:05d}.tmp"
         rows = 0
-        with disk_errors(temporary), pq.ParquetWriter(temporary, arrow_schema) as writer:
-            for group in groups:
-                writer.write_table(group)
-                rows += len(group)
+        with disk_errors(temporary), open(temporary, "wb") as file:
+            # Content-defined chunks let the Hub store once what two versions of a dataset share.
+            with pq.ParquetWriter(
+                file, arrow_schema, write_page_index=True, use_content_defined_chunking=True
+            ) as writer:
+                for group in groups:
+                    writer.write_table(group)
+                    rows += len(group)
+            file.flush()
+            os.fsync(file.fileno())
         written.append((temporary, rows))
     files = []
     for index, (temporary, rows) in enumerate(written):

@@ -15,8 +15,15 @@ SHOWN_IDS = 20
 EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
-def build_report(folder: Path, split: str, skips: Sequence[Skip], iterations: int) -> dict[str, Any]:
-    """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths."""
+def build_report(
+    folder: Path, split: str, skips: Sequence[Skip], iterations: int, threshold: float | None = None
+) -> dict[str, Any]:
+    """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths.
+
+    Args:
+        iterations: tries that the method allows.
+        threshold: a pair whose similarity is not below it was kept unresolved when the tries ran out.
+    """
     chosen, rejected, similarities, tries = [], [], [], []
     for row in _rows(folder, split, ["chosen", "rejected", "similarity", "iterations"]):
         chosen.append(text_of(row["chosen"]))
@@ -24,17 +31,25 @@ def build_report(folder: Path, split: str, skips: Sequence[Skip], iterations: in
         similarities.append(row["similarity"])
         tries.append(row["iterations"])
     measured = [value for value in similarities if value is not None]
+    unresolved = [threshold is not None and value is not None and value >= threshold for value in similarities]
+    resolved = [0 if late else attempt for attempt, late in zip(tries, unresolved, strict=True)]
+    pairs = list(zip(chosen, rejected, strict=True))
     return {
         "rows": len(chosen),
         "skipped": _skipped(skips),
-        "resolved": resolved_per_try(tries, max(iterations, *tries)),
+        "resolved": resolved_per_try(resolved, max(iterations, *tries)),
         "similarity": {"edges": EDGES, "counts": histogram(measured), **spread(measured)},
         "words": {
             "chosen": spread([len(text.split()) for text in chosen]),
             "rejected": spread([len(text.split()) for text in rejected]),
         },
-        "length_ratio": spread([len(r) / len(c) for c, r in zip(chosen, rejected, strict=True)]),
-        "differing_words": spread([differing_share(c, r) for c, r in zip(chosen, rejected, strict=True)]),
+        "characters": {
+            "chosen": spread([len(text) for text in chosen]),
+            "rejected": spread([len(text) for text in rejected]),
+        },
+        "length_ratio": spread([len(r) / len(c) for c, r in pairs if c]),
+        "differing_words": spread([differing_share(c, r) for c, r in pairs]),
+        "identical": sum(c == r for c, r in pairs),
     }
 
 
@@ -57,7 +72,11 @@ def _skipped(skips: Iterable[Skip]) -> dict[str, Any]:
 
 
 def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, Any]]:
-    """For every try: pairs accepted in it, and the share of all pairs that are resolved by then."""
+    """For every try: pairs accepted in it, and the share of all pairs that are resolved by then.
+
+    Args:
+        tries: of each pair, from 1; 0 for a pair that no try resolved.
+    """
     total, done, curve = len(tries), 0, []
     for attempt in range(1, iterations + 1):
         accepted = sum(1 for value in tries if value == attempt)

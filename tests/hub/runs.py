@@ -67,6 +67,7 @@ def dataset_run(path: Path, split: str = "train", **changes: Any) -> dict[str, A
             "method": "bdhs",
             "revision": None,
             "source_revision": None,
+            "source_config": None,
             "split": split,
             "image_root": ["/home/someone/images"],
             "limit": 4,
