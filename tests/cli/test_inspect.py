@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from mmpref.cli.inspect import command
+from mmpref.errors import InputError
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), (200, 30, 30)).save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue())
+    row = {
+        "images": ["a.png"],
+        "prompt": "What is <b>it</b>?",
+        "chosen": "A red square.",
+        "rejected": "A <script>blue</script> square.",
+    }
+    rows = [row, {**row, "rejected": "A red square."}, {**row, "images": ["gone.png"]}]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "train.jsonl"
+
+
+def test_problems_are_shown_with_row_and_column(dataset: Path) -> None:
+    result = CliRunner().invoke(command, [str(dataset)])
+    assert result.exit_code == 0, result.output
+    assert "equal-answers" in result.output
+    assert "gone.png" in result.output
+
+
+def test_json_names_rows_and_columns(dataset: Path) -> None:
+    report = json.loads(CliRunner().invoke(command, [str(dataset), "--json"]).stdout)
+    assert report["rows"] == 3
+    assert report["problems"]["equal-answers"]["first"][0]["row"] == 1
+    assert report["problems"]["bad-image"]["first"][0]["column"] == "images"
+
+
+def test_the_gallery_escapes_text_and_needs_no_network(dataset: Path, tmp_path: Path) -> None:
+    page = tmp_path / "out" / "gallery.html"
+    assert CliRunner().invoke(command, [str(dataset), "--html", str(page)]).exit_code == 0
+    text = page.read_text(encoding="utf-8")
+    assert "default-src 'none'" in text
+    assert "data:image/png;base64," in text
+    assert "<mark>&lt;script&gt;blue&lt;/script&gt;</mark>" in text
+    assert "<script>" not in text
+    assert "http" not in text.replace("http-equiv", "")
+
+
+def test_an_unknown_split_is_an_error(dataset: Path) -> None:
+    result = CliRunner().invoke(command, [str(dataset.parent), "--split", "nope"])
+    assert isinstance(result.exception, InputError)

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmpref.data.inspect import inspect
+from mmpref.errors import InputError
+from mmpref.tables import open_table
+
+
+def _row(png: bytes, **changes: Any) -> dict[str, Any]:
+    return {
+        "images": [{"bytes": png, "path": None}],
+        "prompt": [{"role": "user", "content": "What is it?"}],
+        "chosen": [{"role": "assistant", "content": "A red square."}],
+        "rejected": [{"role": "assistant", "content": "A blue square on a table."}],
+        "similarity": 0.5,
+        "method": "bdhs",
+        **changes,
+    }
+
+
+def _report(tmp_path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
+    return inspect(open_table(str(tmp_path / "train.parquet")))[0]
+
+
+def _said(text: str) -> list[dict[str, str]]:
+    return [{"role": "assistant", "content": text}]
+
+
+def test_a_clean_dataset_has_no_problem(tmp_path: Path, png: bytes) -> None:
+    report = _report(tmp_path, [_row(png)])
+    assert report["problems"] == {}
+    assert report["words"]["chosen"]["mean"] == 3
+    assert report["length_bias"]["mean"] == -3
+    assert report["length_bias"]["chosen_longer"] == 0
+    assert report["similarity"]["mean"] == 0.5
+    assert report["images_per_row"] == {"1": 1}
+    assert report["methods"] == {"bdhs": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "column"),
+    [
+        ({"rejected": _said("A red square.")}, "equal-answers", "rejected"),
+        ({"chosen": _said("  ")}, "empty", "chosen"),
+        ({"chosen": None}, "malformed", "chosen"),
+        ({"images": []}, "no-image", "images"),
+        ({"images": [{"bytes": b"broken", "path": None}]}, "bad-image", "images"),
+        ({}, "duplicate", "row"),
+    ],
+)
+def test_a_problem_has_its_row_and_column(
+    tmp_path: Path, png: bytes, changes: dict[str, Any], kind: str, column: str
+) -> None:
+    problems = _report(tmp_path, [_row(png), _row(png, **changes)])["problems"]
+    assert list(problems) == [kind]
+    assert problems[kind]["count"] == 1
+    [place] = problems[kind]["first"]
+    assert (place["row"], place["column"]) == (1, column)
+
+
+def test_other_columns_are_a_problem(tmp_path: Path, png: bytes) -> None:
+    (tmp_path / "a.png").write_bytes(png)
+    rows: list[dict[str, Any]] = [{**_row(png), "images": ["a.png"]}, {**_row(png), "images": ["a.png"]}]
+    del rows[1]["rejected"]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    problems = inspect(open_table(str(tmp_path / "train.jsonl")))[0]["problems"]
+    assert problems["columns"]["first"] == [{"row": 1, "column": "rejected", "detail": "missing here"}]
+    assert problems["missing"]["count"] == 1
+
+
+def test_supervised_rows_are_refused() -> None:
+    with pytest.raises(InputError, match="no preference data"):
+        inspect(open_table("testbed"))
+
+
+def test_samples_carry_usable_images(tmp_path: Path, png: bytes) -> None:
+    pq.write_table(pa.Table.from_pylist([_row(png)]), tmp_path / "train.parquet")
+    [sample] = inspect(open_table(str(tmp_path)))[1]
+    assert sample.images[0].content == png
