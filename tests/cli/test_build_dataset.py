@@ -1,0 +1,101 @@
+"""The command as users run it: killed, cut into shards, repeated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RECIPE = ("--limit", "48", "--set", "block_size=8")
+
+
+def _command(output: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "mmpref", "build-dataset", *RECIPE, "--output", str(output), *more]
+
+
+def _run(output: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(_command(output, *more), capture_output=True, text=True, env=env, check=False)
+
+
+def _digests(output: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted((output / "data").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("whole") / "run"
+    result = _run(output, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["counts"]["rows"] > 0
+    return output
+
+
+def test_a_run_that_was_killed_often_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    draws = random.Random(0)
+    output = tmp_path / "run"
+    for _ in range(5):
+        process = subprocess.Popen(_command(output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(draws.uniform(3, 5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    finished = _run(output)
+    assert finished.returncode == 0, finished.stderr
+    assert _digests(output) == _digests(built)
+
+
+def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
+    for shard in ("2/3", "0/3", "1/3"):
+        result = _run(tmp_path / "run", "--shard", shard)
+        assert result.returncode == 0, result.stderr
+    assert _digests(tmp_path / "run") == _digests(built)
+
+
+def test_another_recipe_is_refused(built: Path) -> None:
+    before = _digests(built)
+    result = _run(built, "--seed", "7")
+    assert result.returncode == 1
+    assert "seed" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert _digests(built) == before
+
+
+def test_a_finished_run_needs_no_model(built: Path) -> None:
+    code = (
+        "import sys\n"
+        "from mmpref.cli.main import program\n"
+        f"program.main({_command(built)[3:]!r}, standalone_mode=False)\n"
+        "print('model loaded' if 'sentence_transformers' in sys.modules else 'light', file=sys.stderr)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "light" in result.stderr
+
+
+def test_plain_and_streamed_rows_are_equal(built: Path) -> None:
+    import datasets
+
+    plain = datasets.load_dataset(str(built / "data"), split="train")
+    streamed = datasets.load_dataset(str(built / "data"), split="train", streaming=True)
+    assert len(plain) > 0
+    for left, right in zip(plain, streamed, strict=True):
+        assert left["images"][0].tobytes() == right["images"][0].tobytes()
+        assert {name: left[name] for name in left if name != "images"} == {
+            name: right[name] for name in right if name != "images"
+        }
+
+
+def test_an_empty_source_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").write_text("")
+    result = _run(tmp_path / "run", "--source", str(tmp_path / "empty.jsonl"))
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert "no rows" in result.stderr
