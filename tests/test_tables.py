@@ -1,0 +1,280 @@
+"""Rows come in from every kind of place, and what is not there is named."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mmpref.errors import InputError, RunError, UsageError
+from mmpref.tables import Table, open_table
+from tests.hub_fixtures import HubAccount
+
+
+def png(colour: str = "red") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (6, 4), colour).save(content, "PNG")
+    return content.getvalue()
+
+
+ROWS = [{"id": str(i), "question": f"What is {i}?", "answer": "一个点。"} for i in range(5)]
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=1))
+    else:
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def with_images() -> Any:
+    import datasets
+
+    features = datasets.Features(
+        {"images": datasets.List(datasets.Image()), "question": datasets.Value("string"), "image": datasets.Image()}
+    )
+    cell = {"bytes": b"not an image", "path": "broken.png"}
+    rows = {"images": [[{"bytes": png(), "path": None}], [cell, cell]], "question": ["a", "b"], "image": [cell, None]}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_a_registered_table() -> None:
+    table = open_table("testbed", "dev")
+    first = next(iter(table))
+    assert Image.open(io.BytesIO(first["images"][0]["bytes"])).size == (48, 48)
+    assert next(iter(table)) == first
+    assert table.facts()["licence"] == "apache-2.0"
+    assert (table.name, table.root, table.revision) == ("testbed", None, None)
+    assert "dev" in table.fingerprint
+    with pytest.raises(InputError, match=r"no split 'tran'. Did you mean 'train'"):
+        open_table("testbed", "tran")
+
+
+@pytest.mark.parametrize("name", ["rows.json", "rows.jsonl", "rows.ndjson", "rows.parquet"])
+def test_a_file(tmp_path: Path, name: str) -> None:
+    table = open_table(str(write(tmp_path / name, ROWS)))
+    assert list(table) == ROWS
+    assert list(table) == ROWS, "a second reading starts anew"
+    assert (table.root, table.name) == (tmp_path, name)
+
+
+def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
+    def fingerprint(folder: str, rows: list[dict[str, Any]]) -> str:
+        return open_table(str(write(tmp_path / folder / "rows.jsonl", rows))).fingerprint
+
+    assert fingerprint("a", ROWS) == fingerprint("b", ROWS)
+    assert fingerprint("a", ROWS) != fingerprint("b", ROWS[1:])
+
+
+@pytest.mark.parametrize(
+    ("files", "split"),
+    [
+        (["data/dev-00000-of-00002.parquet", "data/dev-00001-of-00002.parquet"], "dev"),
+        (["train-0.jsonl", "train-1.jsonl"], "train"),
+        (["validation/a.json", "validation/b.json"], "validation"),
+        (["val.parquet"], "validation"),
+        (["RLHF-V-Dataset.parquet"], "train"),
+        (["one.jsonl", "two.jsonl"], "train"),
+    ],
+)
+def test_a_folder(tmp_path: Path, files: list[str], split: str) -> None:
+    for index, name in enumerate(files):
+        write(tmp_path / name, ROWS[index : index + 1])
+    write(tmp_path / "test-00000-of-00001.parquet" if files[0].endswith("parquet") else tmp_path / "test.jsonl", ROWS)
+    (tmp_path / "report.json").write_text("{}")
+    table = open_table(str(tmp_path), split)
+    assert list(table) == ROWS[: len(files)]
+    with pytest.raises(InputError, match=rf"has no split 'other'.*({split}|test)"):
+        open_table(str(tmp_path), "other")
+
+
+def test_save_to_disk_with_and_without_splits(tmp_path: Path) -> None:
+    import datasets
+
+    with_images().save_to_disk(tmp_path / "one")
+    datasets.DatasetDict({"train": with_images(), "dev": with_images()}).save_to_disk(tmp_path / "two")
+    one, two = open_table(str(tmp_path / "one")), open_table(str(tmp_path / "two"), "dev")
+    assert list(one) == list(two)
+    first, second = one
+    assert first["images"] == [{"bytes": png(), "path": None}]
+    assert second["images"][1]["bytes"] == b"not an image", "a broken image stays its row's fault"
+    assert second["image"] is None
+    with pytest.raises(InputError, match=r"no split 'test'. There are: dev, train"):
+        open_table(str(tmp_path / "two"), "test")
+
+
+def test_an_image_folder_and_its_configurations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    # The library's cache folder: read at import, so set where it is looked up.
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "photos"
+    (folder / "train").mkdir(parents=True)
+    (folder / "train/a.png").write_bytes(png())
+    (folder / "train/metadata.jsonl").write_text('{"file_name": "a.png", "question": "What?", "answer": "Red."}\n')
+    [row] = open_table(str(folder))
+    assert row["image"]["bytes"] == png()
+    assert row["question"] == "What?"
+
+    several = tmp_path / "several"
+    for name in ("a", "b"):
+        write(several / name / "train.jsonl", [{"question": name}])
+    configs = "".join(f"- config_name: {name}\n  data_files: {name}/train.jsonl\n" for name in "ab")
+    (several / "README.md").write_text(f"---\nlicense: mit\nconfigs:\n{configs}---\n")
+    assert list(open_table(str(several), config="b")) == [{"question": "b"}]
+    with pytest.raises(InputError, match=r"Config name is missing.*'a', 'b'"):
+        open_table(str(several))
+    with pytest.raises(InputError, match=r"'c' not found. Available: \['a', 'b'\]"):
+        open_table(str(several), config="c")
+
+
+def test_a_dataset_cannot_make_us_read_other_files(tmp_path: Path) -> None:
+    import datasets
+
+    from mmpref.tables._datasets import undecoded
+
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png())
+    features = datasets.Features({"image": datasets.Image()})
+    loaded = datasets.Dataset.from_dict({"image": [{"bytes": None, "path": str(secret)}]}, features=features)
+    assert next(undecoded(loaded, [tmp_path / "elsewhere"]))["image"]["bytes"] is None
+    assert next(undecoded(loaded, [tmp_path]))["image"]["bytes"] == png()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ('{"a": 1}\n\n{"a": \n', r"rows.jsonl, line 3 is not JSON"),
+        ('{"a": 1}\n[1]\n', r"rows.jsonl, line 2 is a list, not a row"),
+        ('[{"a": 1},\n {"a" 2}]', r"rows.jsonl, line 2 \(row 1\) is not JSON"),
+        ('[{"a": 1},\n {"a": 2}', r"rows.jsonl, line 2 \(row 2\) is not JSON: the array is cut off"),
+        ('[{"a": 1}\n {"a": 2}]', r"line 2 \(row 1\) is not JSON: found '\{'"),
+        ('[{"a": 1}, 3]', r"rows.jsonl, row 1 is a int, not a row"),
+        ('[{"a": 1}]\nmore', r"text after the end of the array"),
+        ("[" * 100_000, r"not JSON"),
+        ('{"a": ' + "[" * 100_000, r"line 1 is not JSON"),
+    ],
+)
+def test_broken_json_is_named_by_its_line(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(content)
+    with pytest.raises(InputError, match=message):
+        list(open_table(str(file)))
+
+
+def test_other_broken_files(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 but not really PAR1")
+    (tmp_path / "b.jsonl").write_bytes(b'{"a": "\xff\xfe"}\n')
+    (tmp_path / "c.jsonl").write_bytes("\ufeff".encode() + b'{"a": 1}\n')
+    (tmp_path / "d.jsonl").write_text(" \n")
+    with pytest.raises(InputError, match=r"a.parquet cannot be read as Parquet"):
+        list(open_table(str(tmp_path / "a.parquet")))
+    with pytest.raises(InputError, match=r"b.jsonl is not UTF-8"):
+        list(open_table(str(tmp_path / "b.jsonl")))
+    assert list(open_table(str(tmp_path / "c.jsonl"))) == [{"a": 1}]
+    assert list(open_table(str(tmp_path / "d.jsonl"))) == []
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "run/.mmpref").mkdir(parents=True)
+    for spec, kind, message in (
+        (str(tmp_path / "none.jsonl"), InputError, "no file or folder"),
+        ("./none", InputError, "no file or folder"),
+        ("none.parquet", InputError, "no file or folder"),
+        (str(tmp_path / "notes.txt"), InputError, r"no data file.*\.jsonl"),
+        (str(tmp_path / "empty"), InputError, "empty folder"),
+        (str(tmp_path / "run"), RunError, "unfinished run"),
+        ("pkg:mmpref.nothing/x", UsageError, "names nothing"),
+    ):
+        with pytest.raises(kind, match=message):
+            open_table(spec)
+
+
+def test_tables_of_memory_still_work() -> None:
+    assert list(Table("rows", "train", None, "1", None, lambda: iter(ROWS))) == ROWS
+
+
+HUB = """
+import json, sys
+from mmpref.errors import MmprefError
+from mmpref.tables import open_table
+for spec, split, config, revision in json.loads(sys.argv[1]):
+    try:
+        table = open_table(spec, split, config=config, revision=revision)
+        rows = list(table)
+        print(json.dumps([table.facts(), len(rows), rows[0]["id"], len(rows[0]["image"]["bytes"])]))
+    except MmprefError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+
+
+def test_a_hub_dataset_is_read_at_a_commit(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
+    import datasets
+
+    from mmpref.hub.publish import Published, publish_folder
+
+    repo = f"{hub.name}/pairs"
+    features = datasets.Features({"id": datasets.Value("string"), "image": datasets.Image()})
+
+    def publish(count: int) -> Published:
+        rows = {"id": [f"r{i}" for i in range(count)], "image": [{"bytes": png(), "path": None}] * count}
+        folder = tmp_path / "pairs"
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data/train-00000-of-00001.parquet")
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n# Pairs\n")
+        return publish_folder(
+            folder, repo, "dataset", commit_message=f"{count} rows", token=hub.token, endpoint=hub.endpoint
+        )
+
+    first, second = publish(6), publish(3)
+    asked = [
+        (repo, None, None, None),
+        (repo, "train", None, first.commit),
+        (repo, "dev", None, None),
+        (repo, "train", "other", None),
+        (repo, "train", None, "nowhere"),
+        (f"{hub.name}/none", None, None, None),
+        ("a b/c", None, None, None),
+    ]
+    newest, old, split, config, revision, missing, odd = hub_lines(asked, hub_env)
+    assert (newest[0]["revision"], newest[1:3]) == (second.commit, [3, "r0"])
+    assert newest[0]["licence"] == "mit"
+    assert (old[0]["revision"], old[1]) == (first.commit, 6)
+    assert old[3] == len(png())
+    assert split[0] == config[0] == revision[0] == missing[0] == odd[0] == "InputError"
+    assert "train" in split[1]
+    assert "default" in config[1]
+    assert "no revision 'nowhere'" in revision[1]
+    assert hub.endpoint in missing[1]
+
+
+def test_a_hub_that_does_not_answer_is_named(hub_env: dict[str, str]) -> None:
+    for changes in ({"HF_ENDPOINT": "http://127.0.0.1:9"}, {"HF_HUB_OFFLINE": "1"}):
+        env = {**hub_env, **changes}
+        [[kind, message]] = hub_lines([("me/pairs", None, None, None)], env)
+        assert kind == "HubError"
+        assert env["HF_ENDPOINT"] in message
+        assert "\n" not in message
+
+
+def hub_lines(asked: list[tuple[str | None, ...]], env: dict[str, str]) -> list[list[Any]]:
+    done = subprocess.run(
+        [sys.executable, "-c", HUB, json.dumps(asked)], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
