@@ -239,8 +239,8 @@ def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card:
         first = next((skip.detail for skip in skips if skip.detail), "")
         raise InputError(f"No row of {recipe.source} ({recipe.split}) could be used ({reasons}). {first}".strip())
     # Temporary files of a process that was killed while it wrote.
-    for stale in run.path.glob(".*.tmp"):
-        stale.unlink()
+    for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
+        stale.unlink(missing_ok=True)
     files = merge(blocks, count, run.path / "data", recipe.split)
     report = build_report(run.path / "data", recipe.split, skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+import pytest
+
+from mmpref.data.stats import EDGES, differing_share, histogram, resolved_per_try, spread
+
+
+def test_pairs_resolved_per_try() -> None:
+    assert resolved_per_try([1, 1, 3, 0], 3) == [
+        {"try": 1, "pairs": 2, "share": 0.5},
+        {"try": 2, "pairs": 0, "share": 0.5},
+        {"try": 3, "pairs": 1, "share": 0.75},
+    ]
+
+
+def test_every_similarity_is_in_the_histogram() -> None:
+    counts = histogram([-1.0, -0.2, 0.0, 0.97, 1.0, 1.0000002])
+    assert sum(counts) == 6
+    assert len(counts) == len(EDGES) - 1
+    assert (counts[0], counts[1], counts[-1]) == (2, 1, 3)
+    assert histogram([]) == [0] * (len(EDGES) - 1)
+
+
+def test_spread() -> None:
+    assert spread([3, 1, 2]) == {"mean": 2, "median": 2, "min": 1, "max": 3}
+    assert spread([])["mean"] is None
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "share"), [("a b", "a b", 0), ("a b", "c d", 1), ("a b c d", "a x c d", 0.25)]
+)
+def test_share_of_words_that_differ(chosen: str, rejected: str, share: float) -> None:
+    assert differing_share(chosen, rejected) == pytest.approx(share)
