@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ from mmpref.data.builder import BUILDERS, BlockWorker, Context
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import Source
 from mmpref.data.stats import build_report
-from mmpref.errors import HubError, InputError, ModelError, RunError, UsageError
-from mmpref.run import Run, default_path, open_run, versions, write_atomic
+from mmpref.errors import HubError, InputError, MmprefError, ModelError, RunError, UsageError
+from mmpref.run import STATE, Run, default_path, open_run, versions, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import Example, ModelRef, Pair, Skip
 
@@ -100,12 +101,14 @@ def build_dataset(
     for name in ("limit", "block_size"):
         if (value := getattr(recipe, name)) is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
-    run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
+    path = output or default_path("build-dataset", recipe.method, recipe)
+    fresh = shard is None and not (path / STATE).exists()
+    run = open_run(path, "build-dataset", recipe)
     if run.finished:
         talk.info("%s is complete already.", run.path)
         Blocks(run.state).remove()
         return run.manifest()
-    with run.lock(f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"):
+    with run.lock(f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"), _forgotten_if_nothing_came_of_it(run, fresh):
         table = _open_source(run, recipe)
         source = Source(table, recipe.image_root, recipe.limit)
         context = Context(
@@ -121,6 +124,19 @@ def build_dataset(
                 _finish(run, recipe, table, count, write_card)
             blocks.remove()
             return run.manifest()
+
+
+@contextlib.contextmanager
+def _forgotten_if_nothing_came_of_it(run: Run, fresh: bool) -> Iterator[None]:
+    """A mistyped source or model must not claim the directory for its recipe."""
+    try:
+        yield
+    except MmprefError:
+        if fresh and not Blocks(run.state).any():
+            shutil.rmtree(run.state, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                run.path.rmdir()
+        raise
 
 
 def _open_source(run: Run, recipe: BuildRecipe) -> Table:

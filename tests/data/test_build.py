@@ -258,6 +258,13 @@ def test_no_usable_row_tells_why(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run/run.json").exists()
 
 
+def test_a_mistyped_source_does_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no file or folder"):
+        build_dataset(recipe(source, source="./typo.json"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+
+
 def test_wrong_settings(source: Path, tmp_path: Path) -> None:
     for changes, message in (
         ({"builder": {"iteration": 1}}, "Did you mean 'iterations'"),
