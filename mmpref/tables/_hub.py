@@ -45,8 +45,8 @@ def open_hub(spec: str, split: str, config: str | None, revision: str | None) ->
     except (http_error, OSError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise HubError(
-            f"There is no table, file or folder {spec!r}, and the Hub at {api.endpoint} cannot be asked for a dataset of "
-            f"that name: {reason}.",
+            f"There is no table, file or folder {spec!r}, and the Hub at {api.endpoint} cannot be asked for a "
+            f"dataset of that name: {reason}.",
             f"Tables: {suggest(spec, TABLES.names())}",
         ) from error
     with load_errors(f"{spec} (split {split!r} at {info.sha})"):
