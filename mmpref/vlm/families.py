@@ -41,12 +41,7 @@ class Family:
 FAMILIES = (
     Family("llava", "LLaVA-1.5", "576", "1-D", vicuna_prompt=True),
     Family("llava_next", "LLaVA-NeXT (1.6)", "up to 2928, row newlines included", "1-D", vicuna_prompt=True),
-    Family("llava_onevision", "LLaVA-OneVision", "729 a tile", "1-D"),
-    Family("qwen2_vl", "Qwen2-VL", "1 per 28 x 28 pixels", "M-RoPE", projector="merger"),
-    Family("qwen2_5_vl", "Qwen2.5-VL", "1 per 28 x 28 pixels", "M-RoPE", projector="merger"),
     Family("idefics3", "Idefics3, SmolVLM", "81 or 64 a tile", "1-D", "connector"),
-    Family("smolvlm", "SmolVLM2", "64 a tile", "1-D", "connector"),
-    Family("internvl", "InternVL 2.5 / 3 / 3.5", "256 a tile", "1-D"),
 )
 
 _REFUSED = {

@@ -1,0 +1,71 @@
+"""The shipped LLaVA template is replaced by the format that LLaVA was trained with."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmpref.errors import ModelError
+from mmpref.types import Message, ModelRef
+from mmpref.vlm.families import find_family
+from mmpref.vlm.policy import Policy
+from mmpref.vlm.prompts import set_prompt_format
+from tests.vlm.tiny import BUILDERS
+
+# As llava-hf ships it, in what it renders: no BOS, no system text, no EOS, a space after the answer.
+SHIPPED = (
+    "{% for message in messages %}{% if message.role != 'system' %}{{ message.role.upper() + ': ' }}{% endif %}"
+    "{% for part in message.content if part.type == 'image' %}{{ '<image>\n' }}{% endfor %}"
+    "{% for part in message.content if part.type == 'text' %}{{ part.text + ' ' }}{% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT:' }}{% endif %}"
+)
+SYSTEM = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the user's questions."
+)
+
+
+@pytest.fixture
+def parts():
+    return BUILDERS["llava"]()
+
+
+def test_shipped_llava_template_becomes_the_vicuna_format(parts):
+    model, processor = parts
+    processor.chat_template = SHIPPED
+    policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
+    question, answer = Message("user", "Q"), Message("assistant", "A")
+    assert policy.render((question, answer), 1, generation=False) == "USER: <image>\nQ ASSISTANT: A "
+
+    set_prompt_format(processor, policy.eos_ids, True, "tiny")
+    prompt = policy.render((question,), 1)
+    whole = policy.render((question, answer), 1, generation=False)
+    assert prompt == f"<s>{SYSTEM} USER: <image>\nQ ASSISTANT:"
+    assert whole == prompt + " A</s>"
+    assert policy.render_answer((question,), 1, "A") == " A</s>"
+    assert policy.tokenizer.chat_template == processor.chat_template
+    ids = processor.tokenizer(whole, add_special_tokens=False)["input_ids"]
+    assert ids.count(processor.tokenizer.bos_token_id) == 1
+    assert ids[0] == processor.tokenizer.bos_token_id
+    assert ids.count(processor.tokenizer.eos_token_id) == 1
+    assert ids[-1] == processor.tokenizer.eos_token_id
+
+
+def test_a_template_that_is_right_stays(parts):
+    _, processor = parts
+    before = processor.chat_template
+    set_prompt_format(processor, {2}, True, "tiny")
+    assert processor.chat_template == before
+
+
+def test_a_family_without_the_defect_keeps_its_template(parts):
+    _, processor = parts
+    processor.chat_template = SHIPPED
+    set_prompt_format(processor, {2}, False, "tiny")
+    assert processor.chat_template == SHIPPED
+
+
+def test_no_chat_template_is_refused(parts):
+    _, processor = parts
+    processor.chat_template = None
+    with pytest.raises(ModelError, match="has no chat template"):
+        set_prompt_format(processor, {2}, True, "some/model")
