@@ -5,13 +5,12 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import yaml
 from sentence_transformers import SentenceTransformer
 
-from mmpref.testbed.training.embedder import separation
+from mmpref.testbed.training.embedder import THRESHOLD, separation
 
 from .conftest import ROOT
-
-THRESHOLD = 0.97
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +38,8 @@ def test_binding_matters(embedder):
     right = "A blue circle is in the top left. A red square is in the top right."
     one, two = embedder.encode([left, right], show_progress_bar=False)
     assert one @ two < THRESHOLD
+
+
+def test_the_recipe_uses_the_recommended_threshold():
+    recipe = yaml.safe_load((ROOT / "recipes" / "testbed.yaml").read_text(encoding="utf-8"))
+    assert recipe["build-dataset"]["builder"]["similarity_threshold"] == THRESHOLD

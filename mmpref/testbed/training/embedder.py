@@ -26,6 +26,10 @@ from mmpref.testbed.language import caption, draw_question
 from mmpref.testbed.training.build import word_tokenizer
 from mmpref.testbed.world import COLOURS, PLACES, SHAPES, Scene, scene
 
+THRESHOLD = 0.97
+"""Cosine below which a world's caption falls once a shape, colour or place in it changes (captions of two or three
+things; in one of four a single change may stay just above)."""
+
 _MUTE = frozenset(["a", "an", "the", "is", "in", "there", "it", "of", "and", "with", "image"])
 _LENGTH = 128
 _FIRST = 5_000_000

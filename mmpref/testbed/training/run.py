@@ -28,11 +28,10 @@ class Lengths:
     embedder_steps: int = 3000
 
 
-def train(output: Path, *, seed: int = 0, report: Path | None = None, lengths: Lengths | None = None) -> dict:
+def train(output: Path, *, seed: int = 0, lengths: Lengths | None = None) -> dict:
     """Train everything in one thread, save ``output``/model and ``output``/embedder, and return what was measured.
 
-    The figures go to ``report``, by default ``output``/model/TRAINING.json. Equal seeds on equal machines and
-    libraries give equal weights.
+    Equal seeds on equal machines and libraries give equal weights.
     """
     lengths = lengths or Lengths()
     torch.set_num_threads(1)
@@ -78,11 +77,10 @@ def train(output: Path, *, seed: int = 0, report: Path | None = None, lengths: L
         },
         "blind_test": measure.blind(model, processor, "test", 100),
         "embedder_cosines": embedder.separation(output / "embedder"),
+        "embedder_threshold": embedder.THRESHOLD,
     }
     lap("measuring")
     figures["cpu_seconds"] = {**seconds, "all": round(time.process_time() - start, 1)}
-    report = report or folder / "TRAINING.json"
-    report.write_text(json.dumps(_rounded(figures), indent=2) + "\n", encoding="utf-8")
     return figures
 
 
@@ -93,8 +91,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--report", type=Path, help="JSON file of what was measured (default: in the model's folder)")
     options = parser.parse_args(arguments)
-    figures = train(options.output, seed=options.seed, report=options.report)
-    print(json.dumps(_rounded(figures), indent=2))
+    command = f"python scripts/train_testbed.py --output DIR --seed {options.seed}"
+    figures = {"command": command, **train(options.output, seed=options.seed)}
+    text = json.dumps(_rounded(figures), indent=2)
+    report = options.report or options.output / "model" / "TRAINING.json"
+    report.write_text(text + "\n", encoding="utf-8")
+    print(text)
     print(f"{figures['cpu_seconds']['all']} CPU seconds in one thread, {os.cpu_count()} cores here")
 
 
