@@ -26,7 +26,7 @@ def split(text: str) -> list[str]:
         if _WORD.search(piece):
             sentences.append(pending + piece)
             pending = ""
-        elif sentences and not piece.strip():
+        elif sentences and not pending and not piece.strip():
             sentences[-1] += piece
         else:
             pending += piece

@@ -19,6 +19,8 @@ from mmpref.sampling.sentences import ends_sentence, may_go_on, split
         ("Yes", 1),
         ("1. A ball.\n2. A cube.", 2),
         ("First line\n\nSecond line", 2),
+        ("Is it a?'1\n\n", 1),
+        ("A ball.\n1.\n\nA cube.", 2),
     ],
 )
 def test_the_number_of_sentences(text: str, count: int) -> None:
