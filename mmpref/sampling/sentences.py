@@ -9,6 +9,7 @@ import re
 
 _FULL_STOP = re.compile(r"[.。][\"'”’)\]»」』]*\s*$")
 _MAY_GO_ON = re.compile(r"(\d|\b[A-Za-z])\.$")
+_WIDE_SPACE = re.compile(r"[^\S \n\r\t]")
 _WORD = re.compile(r"[^\W\d_]")
 
 
@@ -18,11 +19,9 @@ def split(text: str) -> list[str]:
     Pieces without a letter (white space, the "1." of a list) go with the sentence that follows, or, at the end, with
     the one before.
     """
-    import sentencex
-
     sentences: list[str] = []
     pending = ""
-    for piece in sentencex.segment("en", text):
+    for piece in _pieces(text):
         if _WORD.search(piece):
             sentences.append(pending + piece)
             pending = ""
@@ -37,15 +36,25 @@ def split(text: str) -> list[str]:
     return sentences
 
 
-def ends_sentence(text: str) -> bool:
-    """Whether the text ends in a full stop (``.`` or ``。``) that closes a sentence when another word follows."""
+def _pieces(text: str) -> list[str]:
+    """The splitter's pieces of the text, which join to it. Every space is shown to it as the plain one: next to a
+    no-break or ideographic space sentencex (1.0.32) breaks off with a Rust panic."""
     import sentencex
 
+    pieces, begin = [], 0
+    for piece in sentencex.segment("en", _WIDE_SPACE.sub(" ", text)):
+        pieces.append(text[begin : begin + len(piece)])
+        begin += len(piece)
+    return pieces
+
+
+def ends_sentence(text: str) -> bool:
+    """Whether the text ends in a full stop (``.`` or ``。``) that closes a sentence when another word follows."""
     if not _FULL_STOP.search(text):
         return False
     head = text.rstrip()
     # A neutral word: the splitter ends a sentence even after "Dr." where a word such as "The" follows.
-    pieces = list(sentencex.segment("en", f"{head} Word"))
+    pieces = _pieces(f"{head} Word")
     return len(pieces) > 1 and pieces[-1] == "Word"
 
 
