@@ -166,7 +166,8 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
         if began.get(name) != now:
             talk.warning("This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted "
                          "run's.", name, began.get(name), now)  # fmt: skip
-    _pin(run, "model", {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began})
+    facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
+    _pin(run, "model", {**facts, "family": policy.family.model_type, "probe": policy.proof})
     return policy
 
 
@@ -270,6 +271,7 @@ def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card:
         "data": files,
         "seeds": {"run": recipe.seed},
         "threads": model.get("threads"),
+        "family": {"name": model.get("family"), "probe": model.get("probe")},
     }
     if write_card:
         write_card(

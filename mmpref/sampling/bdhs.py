@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -18,15 +18,16 @@ from mmpref.rng import stream
 from mmpref.sampling.sentences import ends_sentence, may_go_on, split
 from mmpref.sampling.similarity import Similarity
 from mmpref.types import Example
-from mmpref.vlm.decode import Branch, Decoding, decode
-from mmpref.vlm.vision import Context, embed_prompt
+from mmpref.vlm.decode import Branch, Decoding, pool_of
+from mmpref.vlm.vision import Context, Inputs, encode, prepare
 
 if TYPE_CHECKING:
-    from PIL import Image
+    import numpy as np
 
     from mmpref.vlm.policy import Policy
 
 _YES_NO = re.compile(r"(\s*)(Yes|yes|No|no)\b")
+_JUDGED_TOGETHER = 8
 _COUNTERPART = {"Yes": "No", "No": "Yes", "yes": "no", "no": "yes"}
 
 
@@ -82,6 +83,42 @@ class _Cut:
     fresh: bool  # the tail begins the sentence, so the white space before it belongs to the sentence before
 
 
+@dataclass(frozen=True)
+class _Written:
+    """An answer as the prompt format writes it: its text, where the answer begins in it, tokens and their spans."""
+
+    text: str
+    begin: int
+    ids: list[int]
+    spans: list[tuple[int, int]]
+
+
+@dataclass
+class _Job:
+    """One example on its way to a rejected answer.
+
+    Args:
+        inputs: the prompt and its images, preprocessed.
+        context: the clean prompt at the decoder's door; None for the noise variant, which sees another image each try.
+        written: the reference answer.
+        attempt: the try in work, from 1.
+        cuts: of the sentences in this try; none in an unguided one.
+        tails: tokens by sentence (or of the whole answer) as they come in.
+        missing: branches that have not ended.
+    """
+
+    example: Example
+    inputs: Inputs
+    context: Context | None
+    sentences: list[str]
+    written: _Written
+    reference: np.ndarray
+    attempt: int = 0
+    cuts: list[_Cut] = field(default_factory=list)
+    tails: list[list[int]] = field(default_factory=list)
+    missing: int = 0
+
+
 class BdhsSampler:
     """Draws rejected answers from a policy; the same object serves datasets and training.
 
@@ -96,91 +133,128 @@ class BdhsSampler:
         self.seed = seed
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
-        """One rejected answer for each example, whose answers must not be empty."""
-        results: list[Rejected | None] = [None] * len(examples)
-        images = [tuple(decode_image(image) for image in example.images) for example in examples]
-        clean = self.settings.noise_steps is None
-        contexts = [
-            embed_prompt(self.policy, example.prompt, image) if clean else None
-            for example, image in zip(examples, images, strict=True)
-        ]
-        last = self.settings.iterations
-        for attempt in range(1, last + 1):
-            pending = [index for index, result in enumerate(results) if result is None]
-            if not pending:
-                break
-            unguided = not self.settings.guidance or (attempt == last and last > 1)
-            seen = [self._see(examples[i], images[i], contexts[i], attempt) for i in pending]
-            draw = self._whole_answers if unguided else self._new_tails
-            answers = draw([examples[i] for i in pending], seen, attempt)
-            cosines = self.similarity(answers, [examples[i].answer for i in pending])
-            for index, answer, cosine in zip(pending, answers, cosines, strict=True):
-                if cosine < self.settings.similarity_threshold or attempt == last:
-                    results[index] = Rejected(answer, cosine, attempt)
-        return [result for result in results if result is not None]
+        """One rejected answer for each example, whose answers must not be empty.
 
-    def _see(self, example: Example, images: Sequence[Image.Image], context: Context | None, attempt: int) -> Context:
+        Guided tries of all examples share one pool: whose try is not taken goes on with the next one. Unguided answers
+        are longer and see what a guided one does not need to, so they have a pool of their own afterwards.
+        """
+        s = self.settings
+        results: dict[int, Rejected] = {}
+        jobs = self._jobs(examples)
+        guided = 0 if not s.guidance else max(1, s.iterations - 1)
+        left = self._run(list(range(len(jobs))), jobs, range(1, guided + 1), True, results)
+        self._run(left, jobs, range(guided + 1, s.iterations + 1), False, results)
+        return [results[index] for index in range(len(jobs))]
+
+    def _jobs(self, examples: Sequence[Example]) -> list[_Job]:
+        prompts = [
+            prepare(self.policy, example.prompt, [decode_image(image) for image in example.images])
+            for example in examples
+        ]
+        clean = self.settings.noise_steps is None
+        contexts: Sequence[Context | None] = encode(self.policy, prompts) if clean else [None] * len(prompts)
+        references = self.similarity.embed([example.answer for example in examples])
+        return [
+            _Job(example, inputs, context, split(example.answer), self._write(example, example.answer), reference)
+            for example, inputs, context, reference in zip(examples, prompts, contexts, references, strict=True)
+        ]
+
+    def _run(
+        self, indices: Sequence[int], jobs: Sequence[_Job], tries: range, guided: bool, results: dict[int, Rejected]
+    ) -> list[int]:
+        """Work through tries of the jobs; those that no try of these resolved."""
+        if not tries:
+            return list(indices)
+        s = self.settings
+        pool = pool_of(self.policy, self._decoding(s.max_tail_tokens if guided else s.max_answer_tokens), s.batch_size)
+        owners: dict[int, tuple[int, int]] = {}
+
+        def begin(index: int, attempt: int) -> None:
+            branches = self._branches(jobs[index], attempt, guided)
+            owners.update((number, (index, part)) for part, number in enumerate(pool.add(branches)))
+
+        for index in indices:
+            begin(index, tries[0])
+        complete: list[int] = []
+        unresolved: list[int] = []
+        for number, tokens in pool:
+            index, part = owners.pop(number)
+            job = jobs[index]
+            job.tails[part] = tokens
+            job.missing -= 1
+            if not job.missing:
+                complete.append(index)
+            if not complete or not (pool.idle or (pool.hungry and len(complete) >= _JUDGED_TOGETHER)):
+                continue
+            answers = [self._answer(jobs[index]) for index in complete]
+            for index, answer, vector in zip(complete, answers, self.similarity.embed(answers), strict=True):
+                job = jobs[index]
+                cosine = float(vector @ job.reference)
+                if cosine < s.similarity_threshold or job.attempt == s.iterations:
+                    results[index] = Rejected(answer, cosine, job.attempt)
+                elif job.attempt < tries[-1]:
+                    begin(index, job.attempt + 1)
+                else:
+                    unresolved.append(index)
+            complete.clear()
+        return sorted(unresolved)
+
+    def _branches(self, job: _Job, attempt: int, guided: bool) -> list[Branch]:
+        """What a try decodes: a tail for each sentence, or a whole answer."""
+        seen, name = self._see(job, attempt), job.example.id
+        job.attempt = attempt
+        job.cuts = [self._cut(job, number) for number in range(len(job.sentences))] if guided else []
+        branches = [
+            Branch(seen, cut.prefix, (name, attempt, number), _Tail(self.policy, cut))
+            for number, cut in enumerate(job.cuts)
+        ] or [Branch(seen, (), (name, attempt, "answer"))]
+        job.missing = len(branches)
+        job.tails = [[] for _ in branches]
+        return branches
+
+    def _answer(self, job: _Job) -> str:
+        """The answer that a try has written."""
+        if not job.cuts:
+            text: str = self.policy.tokenizer.decode(job.tails[0], skip_special_tokens=True)
+            return text.strip()
+        return "".join(
+            _join(sentence, cut, tail_text(self.policy, cut.prefix, tail))
+            for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True)
+        )
+
+    def _see(self, job: _Job, attempt: int) -> Context:
         """What the model gets to see of the image in this try: few of its tokens, or all of a noisy one."""
-        if context is None:
-            noise = stream(self.seed, example.id, attempt, "noise")
-            return embed_prompt(self.policy, example.prompt, images, (self.settings.noise_steps or 0, noise))
-        draws = stream(self.seed, example.id, attempt, "mask").random(context.image_tokens)
-        return context.drop(torch.from_numpy(draws >= self.settings.rho_th), self.settings.positions)
+        name = job.example.id
+        if job.context is None:
+            noise = self.settings.noise_steps or 0, [stream(self.seed, name, attempt, "noise")]
+            return encode(self.policy, [job.inputs], noise)[0]
+        draws = stream(self.seed, name, attempt, "mask").random(job.context.image_tokens)
+        return job.context.drop(torch.from_numpy(draws >= self.settings.rho_th), self.settings.positions)
 
     def _decoding(self, max_new_tokens: int) -> Decoding:
         s = self.settings
         return Decoding(max_new_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
 
-    def _whole_answers(self, examples: Sequence[Example], seen: Sequence[Context], attempt: int) -> list[str]:
-        branches = [
-            Branch(context, (), (example.id, attempt, "answer"))
-            for example, context in zip(examples, seen, strict=True)
-        ]
-        tokens = decode(
-            self.policy, branches, self._decoding(self.settings.max_answer_tokens), batch_size=self.settings.batch_size
-        )
-        return [self.policy.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in tokens]
+    def _write(self, example: Example, answer: str) -> _Written:
+        text = self.policy.render_answer(example.prompt, len(example.images), answer)
+        encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return _Written(text, text.index(answer), encoded["input_ids"], encoded["offset_mapping"])
 
-    def _new_tails(self, examples: Sequence[Example], seen: Sequence[Context], attempt: int) -> list[str]:
-        sentences = [split(example.answer) for example in examples]
-        cuts = [
-            [self._cut(example, parts, number, attempt) for number in range(len(parts))]
-            for example, parts in zip(examples, sentences, strict=True)
-        ]
-        branches = [
-            Branch(context, cut.prefix, (example.id, attempt, number), _Tail(self.policy, cut))
-            for example, context, row in zip(examples, seen, cuts, strict=True)
-            for number, cut in enumerate(row)
-        ]
-        tokens = decode(
-            self.policy, branches, self._decoding(self.settings.max_tail_tokens), batch_size=self.settings.batch_size
-        )
-        tails = iter(tokens)
-        return [
-            "".join(
-                _join(sentence, cut, tail_text(self.policy, cut.prefix, next(tails)))
-                for sentence, cut in zip(parts, row, strict=True)
-            )
-            for parts, row in zip(sentences, cuts, strict=True)
-        ]
-
-    def _cut(self, example: Example, sentences: Sequence[str], number: int, attempt: int) -> _Cut:
+    def _cut(self, job: _Job, number: int) -> _Cut:
         """Swap a leading yes or no with probability 1/2, then cut at a uniformly random token of the sentence.
 
         A swapped word is never cut off again: the cut then falls behind it.
         """
-        draws = stream(self.seed, example.id, attempt, number, "cut")
-        before, sentence = "".join(sentences[:number]), sentences[number]
-        kept = 0
+        draws = stream(self.seed, job.example.id, job.attempt, number, "cut")
+        before, sentence = "".join(job.sentences[:number]), job.sentences[number]
+        written, kept = job.written, 0
         swap = draws.random() >= 0.5
         if (match := _YES_NO.match(sentence)) and swap:
             sentence = match[1] + _COUNTERPART[match[2]] + sentence[match.end() :]
             kept = match.end(1) + len(_COUNTERPART[match[2]])
-        answer = before + sentence + "".join(sentences[number + 1 :])
-        written = self.policy.render_answer(example.prompt, len(example.images), answer)
-        begin = written.index(answer) + len(before)
-        encoded = self.policy.tokenizer(written, add_special_tokens=False, return_offsets_mapping=True)
-        ids, spans = encoded["input_ids"], encoded["offset_mapping"]
+            written = self._write(job.example, before + sentence + "".join(job.sentences[number + 1 :]))
+        begin = written.begin + len(before)
+        ids, spans = written.ids, written.spans
         core = begin + len(sentence.rstrip())
         places = [i for i, (start, end) in enumerate(spans) if begin + kept <= start < core and end > start]
         if not places:  # nothing is left behind a swapped word
@@ -189,7 +263,7 @@ class BdhsSampler:
         place = places[int(draws.integers(len(places)))]
         head_end = spans[place - 1][1] if place else begin
         fresh = head_end <= begin
-        head = "" if fresh else written[begin:head_end]
+        head = "" if fresh else written.text[begin:head_end]
         return _Cut(head, tuple(ids[:place]), fresh)
 
 
@@ -202,6 +276,8 @@ class _Tail:
         self.undecided = False
 
     def __call__(self, tokens: list[int]) -> int | None:
+        if not self.undecided and not self.policy.may_stop(tokens[-1]):
+            return None
         text = self._text(tokens)
         if self.undecided:
             self.undecided = False

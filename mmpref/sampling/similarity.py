@@ -37,11 +37,12 @@ class Similarity:
         self._window: int | None = self._model.max_seq_length
 
     def __call__(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
-        """Cosine of each pair of texts; both sides are embedded in one closed batch."""
-        vectors = self._embed([*left, *right])
+        """Cosine of each pair of texts."""
+        vectors = self.embed([*left, *right])
         return [float(a @ b) for a, b in zip(vectors[: len(left)], vectors[len(left) :], strict=True)]
 
-    def _embed(self, texts: Sequence[str]) -> np.ndarray:
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors, float64 [n, E]."""
         import numpy as np
 
         chunks = [self._chunks(text) for text in texts]

@@ -1,55 +1,38 @@
-"""Decoding of many branches in one pool: each branch has its own context, prefix, stop rule and random stream.
+"""Decoding of many branches in one pool.
 
-A branch's tokens do not depend on the pool it is decoded in: attention is masked to its own slots, positions are its
-own, and every draw comes from its own generator (in floating point a batch may still change the last bits of a sum).
+Branches that continue the same context share one prefill of it, and of the longest prefix among them. Branches of many
+contexts fill the rows of one pool; a row whose branch has ended is filled again from the queue. A branch's tokens do
+not depend on the pool that it is decoded in: every row attends to its own slots, has its own positions, and draws from
+its own random stream (in floating point a batch may still change the last bits of a sum).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import (
-    DynamicCache,
-    LogitsProcessorList,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
-from mmpref.rng import stream
+from mmpref.vlm.attention import Attention, RowCache
+from mmpref.vlm.choose import Chooser, Decoding, Written
+from mmpref.vlm.portable import PortablePool
 from mmpref.vlm.vision import Context
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mmpref.vlm.policy import Policy
+
+__all__ = ["Branch", "Decoding", "Pool", "StopRule", "decode", "pool_of"]
 
 StopRule = Callable[[list[int]], "int | None"]
 """Given the tokens generated so far, how many of them to keep if the branch ends here, else None."""
 
+ROW_SLOTS = 512
+"""Tokens a row that the memory of a pool is planned for; contexts far longer than that get fewer rows."""
 
-@dataclass(frozen=True)
-class Decoding:
-    """How tokens are chosen. None means: as the model's ``generation_config`` says, else off.
-
-    Args:
-        max_new_tokens: per branch.
-        greedy: take the most probable token; otherwise sample.
-        temperature, top_p, top_k: of sampling.
-        repetition_penalty: over the branch's own text tokens, greedy or not.
-        seed: of the random streams.
-    """
-
-    max_new_tokens: int = 128
-    greedy: bool = True
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
-    seed: int = 0
+PREFILL_TOKENS = 4096
+"""Tokens, padding included, that are prefilled together."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +40,7 @@ class Branch:
     """One continuation to decode.
 
     Args:
-        context: the prompt at the decoder's door.
+        context: the prompt at the decoder's door; branches with the same object share its prefill.
         prefix: token ids already written of the answer.
         stream: names of its random stream, after the seed.
         stop: its stop rule beside the end-of-sequence token.
@@ -68,129 +51,190 @@ class Branch:
     stream: tuple[str | int, ...] = ()
     stop: StopRule | None = None
 
-    def __len__(self) -> int:
-        return len(self.context.embeds) + len(self.prefix)
 
+def decode(policy: Policy, branches: Sequence[Branch], decoding: Decoding, *, width: int = 64,
+           progress: Callable[[int], None] | None = None) -> list[list[int]]:  # fmt: skip
+    """Decode every branch; the token ids that each one generated, without the end-of-sequence token, in order.
 
-def decode(
-    policy: Policy,
-    branches: Sequence[Branch],
-    decoding: Decoding,
-    *,
-    batch_size: int = 64,
-    progress: Callable[[int], None] | None = None,
-) -> list[list[int]]:
-    """Decode every branch; the token ids that each one generated, without the end-of-sequence token, in order."""
+    Args:
+        width: branches decoded together, at most.
+        progress: told of every branch that has ended.
+    """
+    pool = pool_of(policy, decoding, width)
+    pool.add(branches)
     results: list[list[int]] = [[] for _ in branches]
-    longest_first = sorted(range(len(branches)), key=lambda index: -len(branches[index]))
-    for start in range(0, len(longest_first), batch_size):
-        chunk = longest_first[start : start + batch_size]
-        for index, tokens in zip(chunk, _decode_pool(policy, [branches[i] for i in chunk], decoding), strict=True):
-            results[index] = tokens
+    for number, tokens in pool:
+        results[number] = tokens
         if progress:
-            progress(len(chunk))
+            progress(1)
     return results
 
 
-@torch.inference_mode()
-def _decode_pool(policy: Policy, branches: Sequence[Branch], decoding: Decoding) -> list[list[int]]:
-    choose = _Chooser(policy, branches, decoding)
-    tokens: list[list[int]] = [[] for _ in branches]
-    alive = list(range(len(branches)))
-    embeds, mask, positions = _left_pad(policy, branches)
-    cache = DynamicCache(config=policy.decoder.config)
-    for _ in range(decoding.max_new_tokens):
-        # Positions with gaps and no mask would be read as packed sequences: the mask is always passed.
-        hidden = policy.decoder(
-            inputs_embeds=embeds,
-            attention_mask=mask,
-            position_ids=positions if len(positions) > 1 else positions[0],
-            past_key_values=cache,
-            use_cache=True,
-        ).last_hidden_state
-        chosen = choose(policy.head(hidden[:, -1]).float(), alive, tokens)
-        rows = [row for row, token in enumerate(chosen) if _grow(policy, branches, tokens, alive[row], token)]
-        if not rows:
-            break
-        if len(rows) < len(alive):
-            cache.batch_select_indices(torch.tensor(rows, device=policy.device))
-            mask, positions = mask[rows], positions[:, rows]
-            alive = [alive[row] for row in rows]
-        latest = torch.tensor([[tokens[index][-1]] for index in alive], device=policy.device)
-        embeds = policy.embed(latest)
-        mask = torch.cat([mask, mask.new_ones(len(alive), 1)], dim=1)
-        positions = positions[:, :, -1:] + 1
-    return tokens
+def pool_of(policy: Policy, decoding: Decoding, width: int = 64) -> Pool | PortablePool:
+    """The pool that decodes for this policy: sharing prefixes, unless its family cannot."""
+    return Pool(policy, decoding, width) if policy.family.shares_prefix else PortablePool(policy, decoding, width)
 
 
-def _grow(policy: Policy, branches: Sequence[Branch], tokens: list[list[int]], index: int, token: int) -> bool:
-    """Give a branch its next token; whether it goes on."""
-    if token in policy.eos_ids:
-        return False
-    tokens[index].append(token)
-    stop = branches[index].stop
-    kept = stop(tokens[index]) if stop else None
-    if kept is not None:
-        del tokens[index][kept:]
-    return kept is None
+@dataclass
+class _Row:
+    """A branch in work: what it has written, and the tokens of its prefix that the shared prefill did not cover."""
+
+    number: int
+    branch: Branch
+    written: Written
+    forced: deque[int]
 
 
-def _left_pad(policy: Policy, branches: Sequence[Branch]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Embeddings [B, S, H], mask [B, S] and positions [A, B, S] of contexts and prefixes, padded on the left."""
-    size = max(map(len, branches))
-    axes, width = len(branches[0].context.positions), branches[0].context.embeds.shape[1]
-    embeds = torch.zeros(len(branches), size, width, dtype=branches[0].context.embeds.dtype, device=policy.device)
-    mask = torch.zeros(len(branches), size, dtype=torch.long, device=policy.device)
-    positions = torch.zeros(axes, len(branches), size, dtype=torch.long, device=policy.device)
-    for row, branch in enumerate(branches):
-        prompt, written = len(branch.context.embeds), len(branch.prefix)
-        begin = size - prompt - written
-        embeds[row, begin : begin + prompt] = branch.context.embeds
-        if written:
-            embeds[row, begin + prompt :] = policy.embed(torch.tensor(branch.prefix, device=policy.device))
-        mask[row, begin:] = 1
-        positions[:, row, begin : begin + prompt] = branch.context.positions
-        last = branch.context.positions[:, -1:]
-        positions[:, row, begin + prompt :] = last + torch.arange(1, written + 1, device=policy.device)
-    return embeds, mask, positions
+class Pool:
+    """Branches in work and in a queue. Iterating decodes them and yields each as it ends; more may be added meanwhile.
+
+    Args:
+        width: rows that are decoded together, at most; fewer where contexts are longer than `ROW_SLOTS`.
+    """
+
+    def __init__(self, policy: Policy, decoding: Decoding, width: int = 64) -> None:
+        self._policy, self._decoding, self._width = policy, decoding, width
+        self._choose = Chooser(policy, decoding)
+        self._attention = Attention(policy)
+        self._cache = RowCache(policy.device)
+        self._queue: deque[list[_Row]] = deque()
+        self._rows: list[_Row] = []
+        self._next = torch.zeros(0, dtype=torch.long)
+        self._added = 0
+
+    @property
+    def hungry(self) -> bool:
+        """Whether nothing waits and a good part of the rows is empty: the moment to add more."""
+        return not self._queue and len(self._rows) <= self._width * 3 // 4
+
+    @property
+    def idle(self) -> bool:
+        """Whether every branch has ended."""
+        return not self._queue and not self._rows
+
+    def add(self, branches: Sequence[Branch]) -> range:
+        """Queue branches; the numbers under which they will come out. Those of one context should be added together."""
+        numbers = range(self._added, self._added + len(branches))
+        self._added += len(branches)
+        groups: dict[int, list[_Row]] = {}
+        for number, branch in zip(numbers, branches, strict=True):
+            groups.setdefault(id(branch.context), []).append(
+                _Row(number, branch, Written(branch.prefix, branch.stream), deque())
+            )
+        for group in groups.values():
+            self._queue.extend(group[start : start + self._width] for start in range(0, len(group), self._width))
+        return numbers
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        if self._decoding.max_new_tokens < 1:
+            while self._queue:
+                yield from ((row.number, []) for row in self._queue.popleft())
+        while self._queue or self._rows:
+            ended = self._admit() if self._queue and self._has_room() else []
+            if self._rows:
+                ended += self._step()
+            yield from ((row.number, row.written.tokens) for row in ended)
+
+    # -- entering -----------------------------------------------------------------------------------------------------
+
+    def _limit(self, group: Sequence[_Row]) -> int:
+        """Rows that the pool may hold once this group is in it."""
+        longest = max(_length(row) for row in group) + self._decoding.max_new_tokens
+        slots = max(longest, self._cache.longest(len(self._rows)))
+        return max(len(group), min(self._width, self._width * ROW_SLOTS // slots))
+
+    def _has_room(self) -> bool:
+        """A prefill is worth its while once a quarter of the rows is free."""
+        limit = self._limit(self._queue[0])
+        free = limit - len(self._rows)
+        return not self._rows or (free >= len(self._queue[0]) and free >= limit // 4)
+
+    @torch.inference_mode()
+    def _admit(self) -> list[_Row]:
+        """Prefill contexts of the queue's head and give their branches rows; those that end at their first token."""
+        groups: list[list[_Row]] = []
+        size = rows = 0
+        while self._queue:
+            group = self._queue[0]
+            longest = max(size, max(_length(row) for row in group))
+            enough = len(self._rows) + rows + len(group) > self._limit(group) and (self._rows or groups)
+            if enough or (groups and longest * (len(groups) + 1) > PREFILL_TOKENS):
+                break
+            groups.append(self._queue.popleft())
+            size, rows = longest, rows + len(group)
+        texts = [max((row.branch.prefix for row in group), key=len) for group in groups]
+        hidden, filled = self._attention.prefill([group[0].branch.context for group in groups], texts)
+        entered = [row for group in groups for row in group]
+        sources, lengths = [], []
+        for number, (group, text) in enumerate(zip(groups, texts, strict=True)):
+            for row in group:
+                shared = _common(row.branch.prefix, text)
+                # The last token that is shared gives the first logits; without a prefix it is the prompt's last.
+                row.forced.extend(row.branch.prefix[shared:])
+                sources.append(number)
+                lengths.append(len(row.branch.context.embeds) + shared)
+        contexts = [row.branch.context for row in entered]
+        first = len(self._rows)
+        self._cache.enter(first, filled, sources, lengths, contexts)
+        last = hidden[torch.tensor(sources), torch.tensor(lengths) - 1]
+        self._rows.extend(entered)
+        return self._take(last, first)
+
+    # -- going on -----------------------------------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def _step(self) -> list[_Row]:
+        """One more token for every row; the rows that end with it."""
+        hidden = self._attention.step(self._policy.embed(self._next.to(self._policy.device)[:, None]), self._cache)
+        return self._take(hidden, 0)
+
+    def _take(self, hidden: torch.Tensor, first: int) -> list[_Row]:
+        """Choose the next token of the rows from ``first`` on, given their last hidden states [n, H]."""
+        rows = self._rows[first:]
+        free = [index for index, row in enumerate(rows) if not row.forced]
+        chosen: dict[int, int] = {}
+        if free:
+            picked = hidden if len(free) == len(rows) else hidden[torch.tensor(free)]
+            tokens = self._choose(self._policy.head(picked).float(), [rows[index].written for index in free])
+            chosen = dict(zip(free, tokens, strict=True))
+        following, ended = [], []
+        for index, row in enumerate(rows):
+            token = chosen[index] if index in chosen else row.forced.popleft()
+            if index in chosen and not self._grow(row, token):
+                ended.append(index)
+            following.append(token)
+        self._next = torch.cat([self._next[:first], torch.tensor(following, dtype=torch.long)])
+        gone = [rows[index] for index in ended]
+        self._leave([first + index for index in ended])
+        return gone
+
+    def _grow(self, row: _Row, token: int) -> bool:
+        """Give a branch its next token; whether it goes on."""
+        if token in self._policy.eos_ids:
+            return False
+        tokens = row.written.tokens
+        tokens.append(token)
+        kept = row.branch.stop(tokens) if row.branch.stop else None
+        if kept is not None:
+            del tokens[kept:]
+        return kept is None and len(tokens) < self._decoding.max_new_tokens
+
+    def _leave(self, ended: Sequence[int]) -> None:
+        """Free rows; the last rows move into the holes, so that the rows in work stay together."""
+        for index in sorted(ended, reverse=True):
+            last = len(self._rows) - 1
+            if index != last:
+                self._rows[index] = self._rows[last]
+                self._next[index] = self._next[last]
+                self._cache.move(last, index)
+            self._rows.pop()
+        self._next = self._next[: len(self._rows)]
+        self._cache.rows = len(self._rows)
 
 
-class _Chooser:
-    """Next tokens from logits [B, V], each row by its own branch's random stream."""
+def _length(row: _Row) -> int:
+    return len(row.branch.context.embeds) + len(row.branch.prefix)
 
-    def __init__(self, policy: Policy, branches: Sequence[Branch], decoding: Decoding) -> None:
-        self.greedy = decoding.greedy
-        self.branches = branches
-        self.forbidden = sorted(policy.never_written)
-        defaults = policy.base_model.generation_config
-        self.penalty = decoding.repetition_penalty or defaults.repetition_penalty or 1.0
-        self.warpers = LogitsProcessorList()
-        temperature = defaults.temperature if decoding.temperature is None else decoding.temperature
-        top_k = defaults.top_k if decoding.top_k is None else decoding.top_k
-        top_p = defaults.top_p if decoding.top_p is None else decoding.top_p
-        if not decoding.greedy:
-            if temperature not in (None, 1.0):
-                self.warpers.append(TemperatureLogitsWarper(float(temperature)))
-            if top_k:
-                self.warpers.append(TopKLogitsWarper(top_k))
-            if top_p is not None and top_p < 1:
-                self.warpers.append(TopPLogitsWarper(top_p))
-            self.generators: list[np.random.Generator] = [
-                stream(decoding.seed, *branch.stream, "decode") for branch in branches
-            ]
 
-    def __call__(self, logits: torch.Tensor, alive: Sequence[int], tokens: Sequence[Sequence[int]]) -> list[int]:
-        logits[:, self.forbidden] = -torch.inf
-        if self.penalty != 1.0:
-            for row, index in enumerate(alive):
-                seen = torch.tensor([*self.branches[index].prefix, *tokens[index]], dtype=torch.long)
-                old = logits[row, seen]
-                logits[row, seen] = torch.where(old > 0, old / self.penalty, old * self.penalty)
-        if self.greedy:
-            return logits.argmax(-1).tolist()
-        warped = self.warpers(torch.empty(len(alive), 0, dtype=torch.long), logits)
-        totals = warped.softmax(-1, dtype=torch.float64).cumsum(-1)
-        draws = torch.tensor([self.generators[index].random() for index in alive], dtype=torch.float64)
-        # Inverse of the cumulative distribution; scaling by the last sum keeps rounding from passing the end.
-        target = draws.to(totals.device)[:, None] * totals[:, -1:]
-        return torch.searchsorted(totals, target, right=True).clamp(max=totals.shape[-1] - 1)[:, 0].tolist()
+def _common(left: Sequence[int], right: Sequence[int]) -> int:
+    return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

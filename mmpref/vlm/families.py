@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from mmpref.errors import ModelError
@@ -17,8 +18,11 @@ class Family:
         image_tokens: tokens an image takes, for `mmpref list families`.
         positions: position scheme of the decoder.
         projector: module name of the vision-language projector.
+        shares_prefix: a prefill of prompt and answer serves every continuation of it (`mmpref.vlm.decode`); otherwise
+            each is prefilled anew (`mmpref.vlm.portable`).
         vicuna_prompt: replace the shipped chat template by the true Vicuna format where the shipped one lacks BOS,
             system text and EOS (see `mmpref.vlm.prompts`).
+        tested: tests compare logits, masks and whole greedy answers of a tiny random model with transformers' own.
     """
 
     model_type: str
@@ -26,7 +30,9 @@ class Family:
     image_tokens: str
     positions: str
     projector: str = "multi_modal_projector"
+    shares_prefix: bool = True
     vicuna_prompt: bool = False
+    tested: bool = True
 
     def describe(self) -> dict[str, str]:
         return {
@@ -34,34 +40,75 @@ class Family:
             "models": self.title,
             "image tokens": self.image_tokens,
             "positions": self.positions,
+            "prefix": "shared" if self.shares_prefix else "not shared",
             "projector": self.projector,
+            "tested": "yes" if self.tested else "probed when loaded",
         }
 
 
+_TILE_ROWS = "up to 2928, row newlines included"
+_PATCHES_28, _PATCHES_32 = "1 a square of 28 pixels", "1 a square of 32 pixels"
+_BOTH_WAYS = "images see themselves both ways"
+
 FAMILIES = (
-    Family("llava", "LLaVA-1.5", "576", "1-D", vicuna_prompt=True),
-    Family("llava_next", "LLaVA-NeXT (1.6)", "up to 2928, row newlines included", "1-D", vicuna_prompt=True),
-    Family("idefics3", "Idefics3, SmolVLM", "81 or 64 a tile", "1-D", "connector"),
+    Family("llava", "LLaVA-1.5, Pixtral", "576", "1-D", vicuna_prompt=True),
+    Family("llava_next", "LLaVA-NeXT (1.6)", _TILE_ROWS, "1-D", vicuna_prompt=True),
+    Family("llava_next_video", "LLaVA-NeXT-Video", _TILE_ROWS, "1-D", vicuna_prompt=True),
+    Family("llava_onevision", "LLaVA-OneVision", "729 a tile, pooled beyond 9 tiles", "1-D"),
+    Family("vipllava", "ViP-LLaVA", "576", "1-D"),
+    Family("qwen2_vl", "Qwen2-VL", _PATCHES_28, "M-RoPE", "merger"),
+    Family("qwen2_5_vl", "Qwen2.5-VL", _PATCHES_28, "M-RoPE", "merger"),
+    Family("qwen3_vl", "Qwen3-VL", _PATCHES_32, "M-RoPE, DeepStack", "merger"),
+    Family("qwen3_vl_moe", "Qwen3-VL, mixture of experts", _PATCHES_32, "M-RoPE, DeepStack", "merger"),
+    Family("glm4v", "GLM-4.1V", _PATCHES_28, "M-RoPE", "merger"),
+    Family("glm46v", "GLM-4.6V-Flash", _PATCHES_28, "M-RoPE", "merger"),
+    Family("paddleocr_vl", "PaddleOCR-VL", _PATCHES_28, "M-RoPE", "projector"),
+    Family("video_llama_3", "VideoLLaMA 3", "1 a square of 14 pixels", "1-D", "projector"),
+    Family("idefics2", "Idefics2", "64, or 320 with splitting", "1-D", "connector"),
+    Family("idefics3", "Idefics3, SmolVLM", "169, 81 or 64 a tile", "1-D", "connector"),
+    Family("smolvlm", "SmolVLM2", "81 or 64 a tile", "1-D", "connector"),
+    Family("internvl", "InternVL 2.5 to 3.5", "256 a tile", "1-D"),
+    Family("gemma3", "Gemma 3", "256", f"1-D, sliding windows; {_BOTH_WAYS}"),
+    Family("gemma4", "Gemma 4", "280, or 70 to 1120", f"1-D, sliding windows; {_BOTH_WAYS}", "embed_vision"),
+    Family("paligemma", "PaliGemma 1 and 2", "256, 1024 or 4096", "1-D; prompts see themselves both ways"),
+    Family("mistral3", "Mistral Small 3, Ministral 3", _PATCHES_28, "1-D"),
+    Family("lighton_ocr", "LightOnOCR", _PATCHES_28, "1-D", "vision_projection"),
+    Family("aya_vision", "Aya Vision", "169 a tile", "1-D, sliding windows"),
+    Family("cohere2_vision", "Command A Vision", "256 a tile", "1-D, sliding windows"),
+    Family("ovis2", "Ovis2", "256 a tile", "1-D", "visual_embeddings_table"),
+    Family("deepseek_vl", "DeepSeek-VL", "576", "1-D", "aligner"),
+    Family("janus", "Janus", "576", "1-D", "aligner"),
 )
 
+_CROSS = "its images enter through cross-attention, which dropping image tokens does not reach"
 _REFUSED = {
-    "mllama": "its images enter through cross-attention, which dropping image tokens does not reach",
-    "idefics": "its images enter through cross-attention, which dropping image tokens does not reach",
+    "mllama": _CROSS,
+    "idefics": _CROSS,
     "qwen3_5": "its linear-attention layers see past any mask on image tokens",
+    "qwen3_5_moe": "its linear-attention layers see past any mask on image tokens",
+    "granite4_vision": "its image features enter every other decoder layer, which mmpref cannot drop row by row yet",
     "lfm2_vl": "its convolutional layers see past any mask on image tokens",
 }
 
 
 def find_family(model_type: str, where: str) -> Family:
-    """The row of a model type.
+    """The row of a model type; for one that nobody has tried, a row that says so: a probe decides (`mmpref.vlm.probe`).
 
     Raises:
-        ModelError: the architecture is known not to work, or is not in the table.
+        ModelError: the architecture is known not to work.
     """
     for family in FAMILIES:
         if family.model_type == model_type:
             return family
-    reason = _REFUSED.get(model_type, "nobody has shown that dropping its image tokens equals masking them")
-    known = ", ".join(family.model_type for family in FAMILIES)
-    raise ModelError(f"{where} is a {model_type!r} model, which mmpref does not support: {reason}.",
-                     f"Supported model types: {known}.")  # fmt: skip
+    if reason := _REFUSED.get(model_type):
+        raise ModelError(f"{where} is a {model_type!r} model, which mmpref does not support: {reason}.",
+                         "Supported model types: mmpref list families.")  # fmt: skip
+    return Family(model_type, model_type, "not known", "not known", "", tested=False)
+
+
+def refusal(kinds: Collection[str]) -> str | None:
+    """Why decoder layers of these kinds cannot be kept from seeing a token, or None where they can."""
+    for kind in kinds:
+        if kind not in ("full_attention", "sliding_attention"):
+            return f"its {kind.replace('_', '-')} layers do not go by a mask on image tokens"
+    return None

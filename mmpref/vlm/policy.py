@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,7 @@ class Policy:
         base_model: the transformers model itself (with the adapter's layers in it, if there is one).
         processor: its chat template writes the family's true format (`mmpref.vlm.prompts`).
         ref: what was loaded, revisions resolved to commits where they come from the Hub.
+        proof: what the probe of a family that nobody has tried found (`mmpref.vlm.probe`), else None.
     """
 
     def __init__(self, model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
@@ -63,7 +65,10 @@ class Policy:
         self.image_token_id: int = config.image_token_index if image_token is None else image_token
         self.eos_ids = _eos_ids(self.base_model, self.tokenizer)
         suppressed = self.base_model.generation_config.suppress_tokens or []
-        self.never_written = {self.image_token_id, *suppressed}
+        marks = [getattr(config, f"{kind}_token_id", None) for kind in ("video", "audio")]
+        self.never_written = {self.image_token_id, *suppressed, *(mark for mark in marks if mark is not None)}
+        self.proof: dict[str, float] | None = None
+        self._stops: dict[int, bool] = {}
 
     @classmethod
     def load(
@@ -99,7 +104,13 @@ class Policy:
         if ref.adapter is not None:
             model, commit = _load_adapter(model, resolved)
             resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
-        return cls(model.to(device).eval(), processor, family, resolved)
+        policy = cls(model.to(device).eval(), processor, family, resolved)
+        if not family.tested:
+            from mmpref.vlm.probe import probe
+
+            talk.info("Nobody has tried %r models: comparing dropped with masked image tokens ...", family.model_type)
+            policy.proof = probe(policy)
+        return policy
 
     @property
     def device(self) -> torch.device:
@@ -122,9 +133,47 @@ class Policy:
         return embedded
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits [..., V] of last hidden states [..., H]."""
+        """Logits [..., V] of last hidden states [..., H], scaled as the model does after its output layer."""
         logits: torch.Tensor = self.base_model.get_output_embeddings()(hidden)
-        return logits
+        return self._scaled(logits)
+
+    @cached_property
+    def _scaled(self) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What the model does to logits behind its output layer. Configurations name scales and caps that some classes
+        apply and others do not, so the model's own logits decide."""
+        import torch
+
+        seen: list[torch.Tensor] = []
+        hook = self.decoder.register_forward_hook(lambda _module, _args, output: seen.append(output.last_hidden_state))
+        ids = torch.tensor([sorted({*range(2, 40)} - self.never_written - self.eos_ids)[:8]], device=self.device)
+        try:
+            with torch.inference_mode():
+                own = self.base_model(
+                    input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
+                ).logits.float()
+                raw = self.base_model.get_output_embeddings()(seen[0]).float()
+        finally:
+            hook.remove()
+        config = self.base_model.config.get_text_config()
+        scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
+        cap = getattr(config, "final_logit_softcapping", None)
+        ways: list[Callable[[torch.Tensor], torch.Tensor]] = [lambda logits: logits]
+        ways += [lambda logits: logits * scale] if scale else []
+        ways += [lambda logits: logits / divisor, lambda logits: logits * divisor] if divisor else []
+        ways += [lambda logits: (logits / cap).tanh() * cap] if cap else []
+        differences = [float((way(raw) - own).abs().max()) for way in ways]
+        best = min(range(len(ways)), key=differences.__getitem__)
+        if not differences[best] <= 0.05 * float(own.abs().max()):
+            raise ModelError(f"{self.ref} changes its logits behind its output layer in a way that mmpref does not know.",
+                             "Supported model types: mmpref list families.")  # fmt: skip
+        return ways[best]
+
+    def may_stop(self, token: int) -> bool:
+        """Whether a token can bring a full stop: its text has one, or is a part of a character."""
+        if token not in self._stops:
+            text = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
+            self._stops[token] = any(mark in text for mark in (".", "。", "\ufffd"))
+        return self._stops[token]
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
         """The conversation in the model's prompt format; image placeholders stand in the first user turn.
@@ -167,15 +216,14 @@ class Policy:
     ) -> list[str]:
         """Answer every request, order kept; answers do not depend on the batch size."""
         from mmpref.vlm.decode import Branch, decode
-        from mmpref.vlm.vision import embed_prompt
+        from mmpref.vlm.vision import encode, prepare
 
         answers: list[str] = []
         for start in range(0, len(requests), batch_size):
-            branches = [
-                Branch(embed_prompt(self, request.messages, request.images), (), request.stream)
-                for request in requests[start : start + batch_size]
-            ]
-            for tokens in decode(self, branches, decoding, batch_size=batch_size, progress=progress):
+            batch = requests[start : start + batch_size]
+            contexts = encode(self, [prepare(self, request.messages, request.images) for request in batch])
+            branches = [Branch(context, (), request.stream) for context, request in zip(contexts, batch, strict=True)]
+            for tokens in decode(self, branches, decoding, width=batch_size, progress=progress):
                 answers.append(self.tokenizer.decode(tokens, skip_special_tokens=True).strip())
         return answers
 

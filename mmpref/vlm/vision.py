@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
@@ -24,6 +24,21 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 DIFFUSION_STEPS = 1000
+ENCODED_TOKENS = 4096
+"""Prompt tokens, image tokens among them, that go through the vision tower together."""
+
+
+_KNOWN = {"inputs_embeds", "position_ids", "attention_mask", "deepstack_visual_embeds", "visual_pos_masks",
+          "cache_position", "input_ids"}  # fmt: skip
+"""Tensors at the decoder's door that are dropped row by row, or made anew."""
+
+
+class Prompter(Protocol):
+    """What of a policy renders prompts: it can be had without the model."""
+
+    processor: Any
+
+    def render(self, messages: Sequence[Message], images: int) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -34,15 +49,27 @@ class Context:
         embeds: float [S, H], image features merged in.
         positions: long [A, S]; A is 1, or the number of axes of M-RoPE.
         is_image: bool [S], the rows that hold image features (for LLaVA-NeXT row newlines too).
+        order: long [S], where each row stood in the whole sequence.
+        deepstack: features [k, H] that early decoder layers add to the rows of the k image tokens (Qwen3-VL).
+        allowed: where attention is not plainly causal, bool [S, S] for each kind of decoder layer ("" for any): rows
+            are queries, columns the keys that they see.
     """
 
     embeds: torch.Tensor
     positions: torch.Tensor
     is_image: torch.Tensor
+    order: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+    allowed: dict[str, torch.Tensor] | None = None
 
     @property
     def image_tokens(self) -> int:
         return int(self.is_image.sum())
+
+    @property
+    def end(self) -> int:
+        """Where the first token behind the prompt stands in the whole sequence."""
+        return int(self.order[-1]) + 1
 
     def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
         """Hide image tokens from every query by removing them.
@@ -55,13 +82,20 @@ class Context:
             UsageError: ``compact`` for a model whose positions have several axes.
         """
         keep = torch.ones_like(self.is_image)
-        keep[self.is_image] = kept_image_tokens.to(keep.device)
+        keep[self.is_image] = kept_image_tokens = kept_image_tokens.to(keep.device)
         numbers = self.positions[:, keep]
         if positions == "compact":
             if len(numbers) > 1:
                 raise UsageError("positions=compact has no meaning under M-RoPE.", "Use positions=original.")
             numbers = torch.arange(numbers.shape[1], device=numbers.device)[None]
-        return Context(self.embeds[keep], numbers, self.is_image[keep])
+        return Context(
+            self.embeds[keep],
+            numbers,
+            self.is_image[keep],
+            self.order[keep],
+            tuple(features[kept_image_tokens] for features in self.deepstack),
+            {kind: seen[keep][:, keep] for kind, seen in self.allowed.items()} if self.allowed else None,
+        )
 
 
 class _AtTheDoor(Exception):
@@ -74,31 +108,54 @@ def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: 
     raise _AtTheDoor(inputs)
 
 
-@torch.inference_mode()
-def embed_prompt(
-    policy: Policy,
-    messages: Sequence[Message],
-    images: Sequence[Image.Image],
-    noise: tuple[int, np.random.Generator] | None = None,
-) -> Context:
-    """Encode the images once and merge them into the prompt, up to the decoder's door.
+Inputs = dict[str, torch.Tensor]
+"""What a processor makes of one prompt with its images, on the CPU: the batch dimension, or what stands for it, is 1."""
+
+
+def prepare(policy: Prompter, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
+    """Render one prompt and preprocess its images: all of the work that needs no model."""
+    text = policy.render(messages, len(images))
+    prepared = policy.processor(
+        text=[text], images=[list(images)] if images else None, return_tensors="pt", add_special_tokens=False
+    )
+    return {name: value for name, value in prepared.items() if isinstance(value, torch.Tensor)}
+
+
+def encode(
+    policy: Policy, prompts: Sequence[Inputs], noise: tuple[int, Sequence[np.random.Generator]] | None = None
+) -> list[Context]:
+    """Encode the images and merge them into their prompts, up to the decoder's door. Prompts whose inputs have equal
+    shapes go through the vision tower together.
 
     Args:
-        noise: (N, generator) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed form, on the
-            normalised pixel values).
+        noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed
+            form, on the normalised pixel values).
 
     Raises:
         ModelError: the number of image embeddings is not what the processor announced.
     """
-    text = policy.render(messages, len(images))
-    inputs = policy.processor(
-        text=[text], images=[list(images)] if images else None, return_tensors="pt", add_special_tokens=False
-    )
     if noise is not None:
-        steps, generator = noise
-        inputs["pixel_values"] = diffuse(inputs["pixel_values"], steps, generator)
-    inputs = inputs.to(policy.device, dtype=policy.dtype)
-    ids = inputs["input_ids"]
+        steps, generators = noise
+        prompts = [
+            {**inputs, "pixel_values": diffuse(inputs["pixel_values"], steps, generator)}
+            for inputs, generator in zip(prompts, generators, strict=True)
+        ]
+    alike: dict[Any, list[int]] = {}
+    for index, inputs in enumerate(prompts):
+        alike.setdefault(tuple((name, value.shape) for name, value in inputs.items()), []).append(index)
+    contexts: dict[int, Context] = {}
+    for indices in alike.values():
+        together = max(1, ENCODED_TOKENS // prompts[indices[0]]["input_ids"].shape[1])
+        for start in range(0, len(indices), together):
+            group = indices[start : start + together]
+            contexts.update(zip(group, _encode_alike(policy, [prompts[index] for index in group]), strict=True))
+    return [contexts[index] for index in range(len(prompts))]
+
+
+@torch.inference_mode()
+def _encode_alike(policy: Policy, prompts: Sequence[Inputs]) -> list[Context]:
+    inputs = {name: torch.cat([prompt[name] for prompt in prompts]).to(policy.device) for name in prompts[0]}
+    inputs = {name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     door = policy.decoder.register_forward_pre_hook(_stop_at_the_door, with_kwargs=True)
     try:
         policy.base_model(**inputs, use_cache=False)
@@ -108,15 +165,46 @@ def embed_prompt(
         raise ModelError(f"{policy.ref} never called its decoder; it cannot be used.")
     finally:
         door.remove()
-    embeds = seen["inputs_embeds"][0]
-    if len(embeds) != ids.shape[1]:
-        raise ModelError(f"{policy.ref} merged {len(embeds)} embeddings for {ids.shape[1]} prompt tokens.")
+    unknown = [name for name, value in seen.items() if isinstance(value, torch.Tensor) and name not in _KNOWN]
+    if unknown:
+        raise ModelError(f"The decoder of {policy.ref} is also given {', '.join(unknown)}: mmpref cannot hide image "
+                         "tokens in that.", "Supported model types: mmpref list families.")  # fmt: skip
+    is_image = inputs["input_ids"] == policy.image_token_id
+    embeds = seen["inputs_embeds"]
+    if embeds.shape[:2] != is_image.shape:
+        raise ModelError(f"{policy.ref} merged {embeds.shape[1]} embeddings for {is_image.shape[1]} prompt tokens.")
+    order = torch.arange(embeds.shape[1], device=embeds.device)
     positions = seen.get("position_ids")
     if positions is None:
-        positions = torch.arange(len(embeds), device=embeds.device)[None]
-    else:
-        positions = positions[:, 0] if positions.dim() == 3 else positions[:1]
-    return Context(embeds, positions, ids[0] == policy.image_token_id)
+        positions = order.expand(1, len(prompts), -1)
+    elif positions.dim() == 2:
+        positions = positions.expand(len(prompts), -1)[None]
+    features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]
+    return [
+        Context(
+            embeds[row], positions[:, row], is_image[row], order, tuple(layer[row] for layer in features),
+            _not_plainly_causal(seen.get("attention_mask"), row),
+        )
+        for row in range(len(prompts))
+    ]  # fmt: skip
+
+
+def embed_prompt(policy: Policy, messages: Sequence[Message], images: Sequence[Image.Image]) -> Context:
+    """One prompt at the decoder's door; `prepare` and `encode` in one."""
+    return encode(policy, [prepare(policy, messages, images)])[0]
+
+
+def _not_plainly_causal(mask: Any, row: int) -> dict[str, torch.Tensor] | None:
+    """What each kind of layer sees, where the model made masks itself: images whose tokens see each other both ways."""
+    masks = mask if isinstance(mask, dict) else {"": mask}
+    allowed = {}
+    for kind, given in masks.items():
+        if isinstance(given, torch.Tensor) and given.dim() == 4:
+            own = given[row if len(given) > 1 else 0, 0]
+            own = own if own.dtype == torch.bool else own >= 0
+            if not torch.equal(own, torch.ones_like(own).tril()):
+                allowed[kind] = own
+    return allowed or None
 
 
 @cache

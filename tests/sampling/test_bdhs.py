@@ -120,10 +120,9 @@ def test_compact_positions_are_renumbered(sample, policy: Policy, examples: list
     compact = context.drop(torch.zeros(context.image_tokens, dtype=torch.bool), "compact")
     assert compact.positions.tolist() == [list(range(len(compact.embeds)))]
     assert len(sample(examples[:2], positions="compact")) == 2
+    several = replace(context, positions=context.positions.expand(3, -1))
     with pytest.raises(UsageError, match="M-RoPE"):
-        Context(context.embeds, context.positions.expand(3, -1), context.is_image).drop(
-            torch.ones(context.image_tokens, dtype=torch.bool), "compact"
-        )
+        several.drop(torch.ones(context.image_tokens, dtype=torch.bool), "compact")
 
 
 def _context(policy: Policy, example: Example) -> Context:

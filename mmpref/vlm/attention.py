@@ -1,0 +1,276 @@
+"""Running a decoder under explicit masks: a prefill of whole contexts, then one token at a time for many rows.
+
+Masks are written out here, by order in the original sequence, because what transformers would make of a dropped
+sequence is wrong in three ways: positions with gaps and no mask are taken for packed sequences, a 2-D mask renumbers
+positions, and sliding windows count slots. A window or a bidirectional block therefore sees what it would have seen
+had the hidden tokens been masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import DynamicCache
+from transformers.cache_utils import Cache, CacheLayerMixin
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.vision import Context
+
+FULL, SLIDING = "full_attention", "sliding_attention"
+_GROWTH = 32
+
+
+def kinds_of_layers(config: Any) -> dict[str, int | None]:
+    """Window (None: unbounded) of each kind of attention that a decoder's configuration names."""
+    window = getattr(config, "sliding_window", None)
+    types = set(getattr(config, "layer_types", None) or [SLIDING if window else FULL])
+    return {kind: window if kind == SLIDING else None for kind in sorted(types)}
+
+
+class Attention:
+    """A policy's decoder, called with masks for each kind of its layers."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._kinds = kinds_of_layers(policy.decoder.config)
+        self._additive = policy.decoder.config._attn_implementation == "eager"
+
+    def prefill(self, contexts: Sequence[Context], texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
+        """Run contexts, each with text that follows it, padded on the right.
+
+        Returns:
+            Last hidden states [G, T, H], and the keys and values of all T slots.
+        """
+        policy, device = self._policy, self._policy.device
+        lengths = [len(context.embeds) + len(text) for context, text in zip(contexts, texts, strict=True)]
+        rows, size = len(contexts), max(lengths)
+        axes, hidden = len(contexts[0].positions), contexts[0].embeds.shape[1]
+        embeds = torch.zeros(rows, size, hidden, dtype=contexts[0].embeds.dtype, device=device)
+        positions = torch.zeros(axes, rows, size, dtype=torch.long, device=device)
+        order = torch.zeros(rows, size, dtype=torch.long, device=device)
+        is_image = torch.zeros(rows, size, dtype=torch.bool, device=device)
+        for row, (context, text) in enumerate(zip(contexts, texts, strict=True)):
+            begin, end = len(context.embeds), lengths[row]
+            embeds[row, :begin] = context.embeds
+            positions[:, row, :begin] = context.positions
+            is_image[row, :begin] = context.is_image
+            order[row, :begin] = context.order
+            if text:
+                steps = torch.arange(len(text), device=device)
+                embeds[row, begin:end] = policy.embed(torch.tensor(text, device=device))
+                positions[:, row, begin:end] = context.positions[:, -1:] + 1 + steps
+                order[row, begin:end] = context.end + steps
+        cache = DynamicCache()
+        if list(self._kinds) == [FULL] and all(context.allowed is None for context in contexts):
+            # Plainly causal: padding stands on the right, where nothing sees it, and a mask of ones (never None, which
+            # would mean packed sequences where positions have gaps) leaves the attention kernel its fast path.
+            masks: Any = torch.ones(rows, size, dtype=torch.long, device=device)
+        else:
+            masks = self._as_4d(self._prefill_masks(contexts, lengths, order), embeds.dtype)
+        return self._call(embeds, positions, masks, cache, **_deepstack(contexts, is_image)), cache
+
+    def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
+        """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""
+        positions, distance = cache.advance()
+        masks = {kind: distance >= 0 if window is None else (distance >= 0) & (distance < window)
+                 for kind, window in self._kinds.items()}  # fmt: skip
+        return self._call(embeds, positions[:, :, None], self._as_4d(masks, embeds.dtype), cache.layers)[:, -1]
+
+    def _prefill_masks(
+        self, contexts: Sequence[Context], lengths: Sequence[int], order: torch.Tensor
+    ) -> dict[str, torch.Tensor]:
+        size, device = order.shape[1], order.device
+        valid = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
+        causal = torch.ones(size, size, dtype=torch.bool, device=device).tril() & valid[:, None, :]
+        masks = {}
+        for kind, window in self._kinds.items():
+            mask = causal if window is None else causal & (order[:, :, None] - order[:, None, :] < window)
+            for row, context in enumerate(contexts):
+                allowed = context.allowed or {}
+                own = allowed.get(kind, allowed.get(""))
+                if own is not None:
+                    mask = mask.clone() if mask is causal else mask
+                    mask[row, : len(context.embeds), : len(context.embeds)] = own
+            # Padding must see something, or its softmax is not a number.
+            masks[kind] = mask | (~valid[:, :, None] & (torch.arange(size, device=device) == 0))
+        return masks
+
+    def _call(self, embeds: torch.Tensor, positions: torch.Tensor, mask: Any, cache: Any, **extra: Any) -> torch.Tensor:
+        hidden: torch.Tensor = self._policy.decoder(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions if len(positions) > 1 else positions[0],
+            past_key_values=cache,
+            use_cache=True,
+            **extra,
+        ).last_hidden_state
+        return hidden
+
+    def _as_4d(self, masks: dict[str, torch.Tensor], dtype: torch.dtype) -> Any:
+        """Masks [B, Q, K] as decoders take them: [B, 1, Q, K], a dictionary where layers are of several kinds."""
+        four = {kind: mask[:, None] for kind, mask in masks.items()}
+        if self._additive:
+            least = torch.finfo(dtype).min
+            four = {kind: torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, least)
+                    for kind, mask in four.items()}  # fmt: skip
+        return four if len(four) > 1 else next(iter(four.values()))
+
+
+def _deepstack(contexts: Sequence[Context], is_image: torch.Tensor) -> dict[str, Any]:
+    """Qwen3-VL adds visual features to the hidden states of early layers too, at the image's rows."""
+    if not contexts[0].deepstack:
+        return {}
+    layers = zip(*(context.deepstack for context in contexts), strict=True)
+    return {"visual_pos_masks": is_image, "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
+
+
+class RowCache:
+    """Keys and values of rows of different lengths, in buffers that rows enter and leave in place."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.rows = 0
+        self.layers = Cache(layer_class_to_replicate=partial(_RowLayer, self))
+        self.lengths: list[int] = []
+        self.slots = torch.zeros(0, dtype=torch.long, device=device)
+        """The slot that the current step writes, of every row in work."""
+        self.size = 0
+        """Slots that the current step reads."""
+        self._device = device
+        self._order = torch.zeros(0, 0, dtype=torch.long, device=device)
+        self._next_order = torch.zeros(0, dtype=torch.long, device=device)
+        self._next_position = torch.zeros(1, 0, dtype=torch.long, device=device)
+
+    def longest(self, rows: int) -> int:
+        """Slots that the longest of the first rows has filled."""
+        return max(self.lengths[:rows], default=0)
+
+    def enter(
+        self, first: int, filled: DynamicCache, sources: Sequence[int], lengths: Sequence[int],
+        contexts: Sequence[Context],
+    ) -> None:  # fmt: skip
+        """Give rows from ``first`` on the first slots of prefilled sequences.
+
+        Args:
+            sources: which sequence of ``filled``, of each new row.
+            lengths: how many of its slots.
+            contexts: the prompt of each new row; what its slots hold behind that is text.
+        """
+        self.rows = first + len(sources)
+        axes = len(contexts[0].positions)
+        if len(self._next_position) != axes:
+            self._next_position = self._next_position.new_zeros(axes, self._next_position.shape[1])
+        self._reserve(self.rows, max(lengths) + 1)
+        self.lengths[first:] = lengths
+        for row, context, length in zip(range(first, self.rows), contexts, lengths, strict=True):
+            prompt = len(context.embeds)
+            text = length - prompt
+            self._order[row, :prompt] = context.order
+            self._order[row, prompt : prompt + text] = context.end + torch.arange(text, device=self._device)
+            self._next_order[row] = context.end + text
+            self._next_position[:, row] = context.positions[:, -1] + 1 + text
+        longest = max(lengths)
+        for number, layer in enumerate(filled.layers):
+            while len(self.layers.layers) <= number:
+                self.layers.layers.append(_RowLayer(self))
+            which = torch.tensor(sources, device=layer.keys.device)
+            row_layer = self.layers.layers[number]
+            row_layer.enter(first, layer.keys[which, :, :longest], layer.values[which, :, :longest], self._order.shape)
+
+    def advance(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make a slot for one more token in every row.
+
+        Returns:
+            Positions [A, n] of the new tokens, and how far each slot lies before its row's new token, [n, 1, size] in
+            tokens of the original sequence; negative for slots that are not the row's.
+        """
+        self.size = self.longest(self.rows) + 1
+        self._reserve(self.rows, self.size)
+        self.slots = torch.tensor(self.lengths[: self.rows], device=self._device)
+        self.lengths[: self.rows] = [length + 1 for length in self.lengths[: self.rows]]
+        order, positions = self._next_order[: self.rows].clone(), self._next_position[:, : self.rows].clone()
+        self._order[torch.arange(self.rows, device=self._device), self.slots] = order
+        self._next_order[: self.rows] += 1
+        self._next_position[:, : self.rows] += 1
+        distance = order[:, None] - self._order[: self.rows, : self.size]
+        distance.masked_fill_(torch.arange(self.size, device=self._device) > self.slots[:, None], -1)
+        return positions, distance[:, None, :]
+
+    def move(self, source: int, target: int) -> None:
+        """Copy a row to where another has left."""
+        length = self.lengths[target] = self.lengths[source]
+        self._order[target] = self._order[source]
+        self._next_order[target] = self._next_order[source]
+        self._next_position[:, target] = self._next_position[:, source]
+        for layer in self.layers.layers:
+            layer.move(source, target, length)
+
+    def _reserve(self, rows: int, slots: int) -> None:
+        have_rows, have_slots = self._order.shape
+        if rows <= have_rows and slots <= have_slots:
+            return
+        rows, slots = max(rows, have_rows), slots + _GROWTH + slots // 16 if slots > have_slots else have_slots
+        self._order = _grown(self._order, {0: rows, 1: slots})
+        self._next_order = _grown(self._next_order, {0: rows})
+        self._next_position = _grown(self._next_position, {1: rows})
+        for layer in self.layers.layers:
+            layer.reserve(rows, slots)
+
+
+class _RowLayer(CacheLayerMixin):
+    """One decoder layer of a `RowCache`: keys and values [rows, heads, slots, width]."""
+
+    is_sliding = False
+
+    def __init__(self, cache: RowCache) -> None:
+        super().__init__()
+        self._cache = cache
+        self.keys: Any = None
+        self.values: Any = None
+
+    def enter(self, first: int, keys: torch.Tensor, values: torch.Tensor, shape: Sequence[int]) -> None:
+        if self.keys is None:
+            self.keys = keys.new_zeros(shape[0], keys.shape[1], shape[1], keys.shape[3])
+            self.values = values.new_zeros(shape[0], values.shape[1], shape[1], values.shape[3])
+            self.is_initialized = True
+        self.keys[first : first + len(keys), :, : keys.shape[2]] = keys
+        self.values[first : first + len(values), :, : values.shape[2]] = values
+
+    def move(self, source: int, target: int, length: int) -> None:
+        self.keys[target, :, :length] = self.keys[source, :, :length]
+        self.values[target, :, :length] = self.values[source, :, :length]
+
+    def reserve(self, rows: int, slots: int) -> None:
+        self.keys, self.values = _grown(self.keys, {0: rows, 2: slots}), _grown(self.values, {0: rows, 2: slots})
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        rows, size = self._cache.rows, self._cache.size
+        which = torch.arange(rows, device=key_states.device)
+        slots = self._cache.slots.to(key_states.device)
+        self.keys[which, :, slots] = key_states[:, :, 0]
+        self.values[which, :, slots] = value_states[:, :, 0]
+        return self.keys[:rows, :, :size], self.values[:rows, :, :size]
+
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+        raise RuntimeError("rows enter a RowCache after a prefill")
+
+    def get_seq_length(self) -> int:
+        return self._cache.size - 1
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self._cache.size, 0
+
+    def get_max_length(self) -> int:
+        return -1
+
+
+def _grown(tensor: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
+    """A copy of a tensor with larger dimensions, zero where it is new."""
+    grown = tensor.new_zeros([sizes.get(dimension, size) for dimension, size in enumerate(tensor.shape)])
+    grown[tuple(slice(0, size) for size in tensor.shape)] = tensor
+    return grown

@@ -1,0 +1,41 @@
+"""A tiny random model and policy of every family: model from config objects, processor in code, nothing downloaded.
+
+A key is a model type, or a model type with another decoder or tower: ``llava_pixtral``, ``mistral3_sliding``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from mmpref.types import ModelRef
+from mmpref.vlm.families import find_family
+from mmpref.vlm.policy import Policy
+from tests.vlm.tiny import gemma, idefics, janus, llava, pixtral, qwen, refused, tiles
+from tests.vlm.tiny.parts import Parts, template, tokenizer
+
+__all__ = ["BUILDERS", "REFUSED", "parts", "template", "tiny", "tokenizer"]
+
+BUILDERS: dict[str, Callable[[], Parts]] = {
+    **llava.BUILDERS, **pixtral.BUILDERS, **qwen.BUILDERS, **idefics.BUILDERS, **gemma.BUILDERS, **tiles.BUILDERS,
+    **janus.BUILDERS,
+}  # fmt: skip
+REFUSED: dict[str, Callable[[], Parts]] = refused.BUILDERS
+
+
+def parts(name: str) -> Parts:
+    """A model with seeded random weights, fp32, in eval mode, and its processor."""
+    torch.manual_seed(0)
+    model, processor = (BUILDERS | REFUSED)[name]()
+    return model.float().eval(), processor
+
+
+def tiny(name: str) -> Policy:
+    """A policy of those parts.
+
+    Raises:
+        ModelError: mmpref refuses the family.
+    """
+    model, processor = parts(name)
+    return Policy(model, processor, find_family(model.config.model_type, "tiny"), ModelRef("tiny"))
