@@ -44,7 +44,7 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.decode import Branch, Decoding, decode
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.vision import Context, encode, prepare
+from mmpref.vlm.vision import Context, encode
 from tests.vlm.tiny import template, tokenizer
 
 SENTENCES, SENTENCE, NEW, BLOCK = 5, 15, 15, 8
@@ -90,7 +90,7 @@ class Work:
     def __init__(self, policy: Policy, rho: float = 0.99) -> None:
         self.policy = policy
         picture = Image.effect_noise((672, 672), 80).convert("RGB")
-        self.inputs = prepare(policy, [Message("user", "describe the picture .")], [picture])
+        self.inputs = policy.prompter.prepare([Message("user", "describe the picture .")], [picture])
         self.is_image = self.inputs["input_ids"][0] == policy.image_token_id
         draws = torch.rand(int(self.is_image.sum()), generator=torch.Generator().manual_seed(1))
         self.kept = draws >= rho

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,11 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     return int(index), int(of)
 
 
+def _launched() -> tuple[int, int]:
+    """This process's number and how many there are, where a launcher (accelerate, torchrun) started several."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @click.command()
 @click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
@@ -38,6 +44,7 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @click.option("--noise-steps", type=click.IntRange(0, 1000), help="Noise variant: diffusion steps instead of masking.")
 @click.option("--guidance/--no-guidance", default=None, help="Continue the reference's sentences. [default: guidance]")
 @click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]")
 @common.push_options("dataset")
 @common.recipe_options
 @common.output_options
@@ -45,8 +52,8 @@ def command(
     method: str | None, model: str | None, revision: str | None, source: str | None, source_revision: str | None,
     image_root: tuple[str, ...], split: str | None, limit: int | None, seed: int | None, rho_th: float | None,
     iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
-    guidance: bool | None, shard: tuple[int, int] | None, push: bool, hub_id: str | None, private: bool,
-    recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
+    guidance: bool | None, shard: tuple[int, int] | None, workers: int | None, push: bool, hub_id: str | None,
+    private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method.
 
@@ -55,6 +62,7 @@ def command(
       mmpref build-dataset
       mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/sft --limit 5000
       mmpref build-dataset --rho-th 0.98 --output runs/rho98 --push --hub-dataset-id me/bdhs-98
+      accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """
     from mmpref.data.build import BuildRecipe, build_dataset, summary
     from mmpref.hub.cards import write_dataset_card
@@ -68,9 +76,17 @@ def command(
     recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
-    target = common.push_target(push, hub_id, "dataset", output)
-    with Progress("pairs", recipe.limit) as progress:
-        manifest = build_dataset(recipe, output, shard=shard, write_card=write_dataset_card, on_progress=progress.block)
+    rank, processes = _launched()
+    if processes > 1:
+        if shard:
+            raise UsageError("--shard and a launcher of several processes both split the work.", "Use one of them.")
+        shard = (rank, processes)
+    target = common.push_target(push, hub_id, "dataset", output) if rank == 0 else None
+    with Progress("pairs", watched=rank == 0) as progress:
+        manifest = build_dataset(recipe, output, shard=shard, wait=processes > 1 and rank == 0, workers=workers,
+                                 write_card=write_dataset_card, on_progress=progress.block)  # fmt: skip
+    if rank:
+        return
     if "waiting" in manifest:
         click.echo(f"Shard done; {manifest['waiting']} of {manifest['blocks']} blocks are with other shards.", err=True)
         common.show(manifest, as_json, lambda: None)

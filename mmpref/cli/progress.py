@@ -13,17 +13,16 @@ from mmpref.types import Pair, Skip
 class Progress:
     """A bar that appears once the work has taken a few seconds, if stderr is a terminal."""
 
-    def __init__(self, unit: str, total: int | None = None) -> None:
-        self._unit, self._total = unit, total
+    def __init__(self, unit: str, *, watched: bool = True) -> None:
+        self._unit = unit
+        self._watched = watched and sys.stderr.isatty()
         self._bar: Any = None
         self._pairs = self._resolved = 0
 
     def __enter__(self) -> Progress:
         from tqdm import tqdm
 
-        self._bar = tqdm(
-            total=self._total, unit=f" {self._unit}", delay=3, disable=not sys.stderr.isatty(), leave=False
-        )
+        self._bar = tqdm(unit=f" {self._unit}", delay=3, disable=not self._watched, leave=False)
         return self
 
     def __exit__(
@@ -34,12 +33,13 @@ class Progress:
     def advance(self, count: int = 1) -> None:
         self._bar.update(count)
 
-    def block(self, seen: int, outcomes: Sequence[Pair | Skip]) -> None:
-        """A block of a dataset is done; shows the share of pairs that needed one try only."""
+    def block(self, rows: int, outcomes: Sequence[Pair | Skip]) -> None:
+        """A block of a dataset is done, of so many rows in all; shows the share of pairs that needed one try only."""
         tries = [outcome.iterations for outcome in outcomes if isinstance(outcome, Pair)]
         self._pairs += len(tries)
         self._resolved += sum(1 for value in tries if value == 1)
-        self._bar.update(seen - self._bar.n)
+        self._bar.total = rows
+        self._bar.update(len(outcomes))
         if self._pairs:
             self._bar.set_postfix_str(f"{self._resolved / self._pairs:.0%} resolved in try 1")
 

@@ -50,7 +50,7 @@ def _build(name: str, root: Path) -> None:
     from mmpref.hub.cards import write_dataset_card
 
     recipe = common.resolve(BuildRecipe, "build-dataset", name, {}, (), has_model=False)
-    with Progress("pairs", recipe.limit) as progress:
+    with Progress("pairs") as progress:
         build_dataset(recipe, root / "build-dataset", write_card=write_dataset_card, on_progress=progress.block)
 
 

@@ -71,6 +71,6 @@ def _build(recipe_name: str, model: str, revision: str | None) -> Path:
                          "Name preference data with --dataset.")  # fmt: skip
     recipe = recipes.build(BuildRecipe, {**section, "model": model, "revision": revision}, "build-dataset recipe")
     click.echo(f"No --dataset: building the one of the recipe {recipe_name!r} first.", err=True)
-    with Progress("pairs", recipe.limit) as progress:
+    with Progress("pairs") as progress:
         manifest = build_dataset(recipe, write_card=write_dataset_card, on_progress=progress.block)
     return common.run_path("build-dataset", recipe.method, manifest, None)

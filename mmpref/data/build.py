@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Context
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
+OnProgress = Callable[[int, Sequence[Pair | Skip]], None]
 
 _NOT_THE_ROWS_FAULT = (ModelError, HubError, RunError, UsageError)
 
@@ -51,6 +52,8 @@ class BuildRecipe:
         block_size: rows that are worked on together; part of the recipe, because sums in floating point depend on
             what is batched together.
         dtype: of the model.
+        quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
+        device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
         trust_remote_code: run code that comes with the model.
         builder: settings of the method.
     """
@@ -67,6 +70,8 @@ class BuildRecipe:
     seed: int = 0
     block_size: int = 32
     dtype: str = "auto"
+    quantization: Literal["4bit", "8bit"] | None = None
+    device_map: str | None = None
     trust_remote_code: bool = False
     builder: dict[str, Any] = field(default_factory=dict)
 
@@ -76,16 +81,20 @@ def build_dataset(
     output: Path | None = None,
     *,
     shard: tuple[int, int] | None = None,
+    wait: bool = False,
+    workers: int | None = None,
     write_card: WriteCard | None = None,
-    on_progress: Callable[[int, Sequence[Pair | Skip]], None] | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Make the dataset of a recipe in a run directory, or finish what an earlier run left.
 
     Args:
         output: run directory; by default under ``runs/``.
         shard: (I, N): work only on every N-th block, from I; whoever completes the last block merges.
+        wait: with a shard, stay until the other shards have done their blocks too.
+        workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
-        on_progress: told the number of rows done and the block's outcomes.
+        on_progress: told how many rows this process has to do in all, and a block's outcomes.
 
     Returns:
         The manifest (``run.json``), or, when other shards are still at work, ``{"shard": ..., "waiting": n}``.
@@ -112,11 +121,15 @@ def build_dataset(
         table = _open_source(run, recipe)
         source = Source(table, recipe.image_root, recipe.limit)
         context = Context(
-            cache(lambda: _load_policy(run, recipe)), ModelRef(recipe.model, recipe.revision), recipe.seed
+            cache(lambda: _load_policy(run, recipe)), ModelRef(recipe.model, recipe.revision), recipe.seed, workers
         )
-        count = _work(run, recipe, source, cache(lambda: builder.worker(context, settings)), shard, on_progress)
+        with _kept(lambda: builder.worker(context, settings)) as worker:
+            count = _work(run, recipe, source, worker, shard, on_progress)
         blocks = Blocks(run.state)
-        missing = 0 if run.finished else sum(not blocks.done(number) for number in range(count))
+        missing = _missing(run, blocks, count)
+        while missing and wait:
+            time.sleep(0.5)
+            missing = _missing(run, blocks, count)
         if missing:
             return {"path": str(run.path), "shard": list(shard or ()), "blocks": count, "waiting": missing}
         with _merge_lock(run):
@@ -124,6 +137,23 @@ def build_dataset(
                 _finish(run, recipe, table, count, write_card)
             blocks.remove()
             return run.manifest()
+
+
+@contextlib.contextmanager
+def _kept(make: Callable[[], BlockWorker]) -> Iterator[Callable[[], BlockWorker]]:
+    """The worker, made on first use and closed at the end."""
+    made: list[BlockWorker] = []
+
+    def worker() -> BlockWorker:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    try:
+        yield worker
+    finally:
+        for one in made:
+            getattr(one, "close", lambda: None)()
 
 
 @contextlib.contextmanager
@@ -160,7 +190,10 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     pinned = _pinned(run, "model")
     torch.set_num_threads(pinned.get("threads") or torch.get_num_threads())
     ref = ModelRef(recipe.model, pinned.get("revision") or recipe.revision)
-    policy = Policy.load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    policy = Policy.load(
+        ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
+        trust_remote_code=recipe.trust_remote_code,
+    )  # fmt: skip
     began = pinned.get("versions") or versions()
     for name, now in versions().items():
         if began.get(name) != now:
@@ -179,6 +212,12 @@ def _pinned(run: Run, what: str) -> dict[str, Any]:
 def _pin(run: Run, what: str, facts: Mapping[str, Any]) -> None:
     if not _pinned(run, what):
         write_atomic(run.state / f"{what}.json", json.dumps(facts, indent=2) + "\n")
+
+
+def _missing(run: Run, blocks: Blocks, count: int) -> int:
+    """How many blocks nobody has done yet; none where another shard has merged them, and taken them away."""
+    missing = sum(not blocks.done(number) for number in range(count))
+    return 0 if run.finished else missing
 
 
 @contextlib.contextmanager
@@ -200,17 +239,36 @@ def _work(
     source: Source,
     worker: Callable[[], BlockWorker],
     shard: tuple[int, int] | None,
-    on_progress: Callable[[int, Sequence[Pair | Skip]], None] | None,
+    on_progress: OnProgress | None,
 ) -> int:
     """Do the blocks that are not done yet; how many blocks the source has."""
     index, of = shard or (0, 1)
-    blocks = Blocks(run.state)
-    for number, block in source.blocks(recipe.block_size, lambda n: n % of == index and not blocks.done(n)):
+    blocks, size = Blocks(run.state), recipe.block_size
+    count = -(-len(source) // size)
+    wanted = {number for number in range(index, count, of) if not blocks.done(number)}
+    rows = sum(min(size, len(source) - number * size) for number in wanted)
+    for number, block in _one_ahead(source.blocks(size, wanted.__contains__), worker):
         outcomes = _outcomes(worker, block)
         blocks.write(number, outcomes)
         if on_progress:
-            on_progress(number * recipe.block_size + len(block), outcomes)
-    return -(-len(source) // recipe.block_size)
+            on_progress(rows, outcomes)
+    return count
+
+
+def _one_ahead(
+    blocks: Iterator[tuple[int, list[Example | Skip]]], worker: Callable[[], BlockWorker]
+) -> Iterator[tuple[int, list[Example | Skip]]]:
+    """The blocks, each told to the worker one block before its turn."""
+    before: tuple[int, list[Example | Skip]] | None = None
+    for numbered in blocks:
+        examples = [row for row in numbered[1] if isinstance(row, Example)]
+        if examples:
+            getattr(worker(), "begin", lambda block: None)(examples)
+        if before is not None:
+            yield before
+        before = numbered
+    if before is not None:
+        yield before
 
 
 def _outcomes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]) -> list[Pair | Skip]:

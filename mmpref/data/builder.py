@@ -6,6 +6,7 @@ A builder is one file in `mmpref/data/builders` (or in a plugin's package under 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -19,7 +20,11 @@ if TYPE_CHECKING:
 
 class BlockWorker(Protocol):
     """Turns one block of consecutive examples into pairs. A block is the unit of determinism and of restart:
-    the same block gives the same result whatever was done before it in the process."""
+    the same block gives the same result whatever was done before it in the process.
+
+    It may have two more methods: ``begin(block)``, told of the next block while the one before is in work, so that it
+    can preprocess ahead, and ``close()``, called at the end.
+    """
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         """One `Pair` or `Skip` for every example, in order."""
@@ -34,11 +39,20 @@ class Context:
         policy: loads the run's model (cached by the caller).
         model: which model that is.
         seed: the run's seed; draw from (seed, example id, ...) only.
+        workers: processes that preprocess images ahead of the model; None leaves it to `preprocessors`.
     """
 
     policy: Callable[[], Policy]
     model: ModelRef
     seed: int
+    workers: int | None = None
+
+    def preprocessors(self, device: str) -> int:
+        """How many processes should preprocess ahead: as asked for, else none where the model needs the cores itself,
+        and up to 8 beside an accelerator."""
+        if self.workers is not None:
+            return self.workers
+        return 0 if device == "cpu" else max(1, min(8, (os.cpu_count() or 2) - 1))
 
 
 @dataclass(frozen=True)

@@ -7,19 +7,19 @@ writes a new tail. Sentences are independent of each other, because the context 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from mmpref.images import decode as decode_image
 from mmpref.rng import stream
 from mmpref.sampling.sentences import ends_sentence, may_go_on, split
 from mmpref.sampling.similarity import Similarity
 from mmpref.types import Example
 from mmpref.vlm.decode import Branch, Decoding, pool_of
-from mmpref.vlm.vision import Context, Inputs, encode, prepare
+from mmpref.vlm.prompter import Inputs
+from mmpref.vlm.vision import Context, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -124,10 +124,21 @@ class BdhsSampler:
 
     A result depends on (seed, example id, try, sentence) and on the examples that it is drawn together with only
     through the last bits of floating-point sums.
+
+    Args:
+        prepare: renders and preprocesses an example, by default the policy's own way, here and now.
     """
 
-    def __init__(self, policy: Policy, similarity: Similarity, settings: BdhsSettings, seed: int) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        similarity: Similarity,
+        settings: BdhsSettings,
+        seed: int,
+        prepare: Callable[[Example], Inputs] | None = None,
+    ) -> None:
         self.policy = policy
+        self.prepare = prepare or policy.prompter
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
@@ -147,10 +158,7 @@ class BdhsSampler:
         return [results[index] for index in range(len(jobs))]
 
     def _jobs(self, examples: Sequence[Example]) -> list[_Job]:
-        prompts = [
-            prepare(self.policy, example.prompt, [decode_image(image) for image in example.images])
-            for example in examples
-        ]
+        prompts = [self.prepare(example) for example in examples]
         clean = self.settings.noise_steps is None
         contexts: Sequence[Context | None] = encode(self.policy, prompts) if clean else [None] * len(prompts)
         references = self.similarity.embed([example.answer for example in examples])

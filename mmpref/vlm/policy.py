@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +17,7 @@ from mmpref.errors import MmprefError, ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import Family, find_family
+from mmpref.vlm.prompter import Prompter
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +51,7 @@ class Policy:
     Attributes:
         model: the transformers model, or the `peft.PeftModel` around it; in eval mode.
         base_model: the transformers model itself (with the adapter's layers in it, if there is one).
+        prompter: renders and preprocesses prompts; it can go to other processes.
         processor: its chat template writes the family's true format (`mmpref.vlm.prompts`).
         ref: what was loaded, revisions resolved to commits where they come from the Hub.
         proof: what the probe of a family that nobody has tried found (`mmpref.vlm.probe`), else None.
@@ -57,6 +61,7 @@ class Policy:
         self.model = model
         self.base_model: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self.processor = processor
+        self.prompter = Prompter(processor)
         self.tokenizer: Any = processor.tokenizer
         self.family = family
         self.ref = ref
@@ -72,13 +77,17 @@ class Policy:
 
     @classmethod
     def load(
-        cls, ref: ModelRef, *, dtype: str = "auto", device: str | None = None, trust_remote_code: bool = False
-    ) -> Policy:
+        cls, ref: ModelRef, *, dtype: str = "auto", device: str | None = None, quantization: str | None = None,
+        device_map: str | None = None, trust_remote_code: bool = False,
+    ) -> Policy:  # fmt: skip
         """Load a model, and its adapter if it names one.
 
         Args:
             dtype: ``auto`` is fp32 on a CPU and the checkpoint's own elsewhere; or ``float32``, ``bfloat16``...
-            device: such as ``cuda:0``; by default the accelerator, if there is one.
+            device: such as ``cuda:0``; by default the accelerator, if there is one: this process's own, where several
+                were launched together.
+            quantization: ``4bit`` or ``8bit`` weights, by bitsandbytes.
+            device_map: such as ``auto``, to spread the model over devices; then ``device`` is not used.
 
         Raises:
             ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that
@@ -89,14 +98,16 @@ class Policy:
 
         family, revision = identify(ref, trust_remote_code)
         location = resolve_path(ref.model)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        device = device or (own if torch.cuda.is_available() else "cpu")
         if dtype == "auto" and device == "cpu":
             dtype = "float32"
         with _load_errors(str(ref)):
             processor = AutoProcessor.from_pretrained(location, revision=revision, trust_remote_code=trust_remote_code)
             model = AutoModelForImageTextToText.from_pretrained(
-                location, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code
-            )
+                location, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code,
+                **_placement(device, quantization, device_map),
+            )  # fmt: skip
         _set_prompt_format(model, processor, family, ref)
         if device == "cpu" and model.num_parameters() < _SMALL:
             torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
@@ -104,7 +115,8 @@ class Policy:
         if ref.adapter is not None:
             model, commit = _load_adapter(model, resolved)
             resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
-        policy = cls(model.to(device).eval(), processor, family, resolved)
+        placed = quantization is not None or device_map is not None
+        policy = cls((model if placed else model.to(device)).eval(), processor, family, resolved)
         if not family.tested:
             from mmpref.vlm.probe import probe
 
@@ -164,7 +176,7 @@ class Policy:
         differences = [float((way(raw) - own).abs().max()) for way in ways]
         best = min(range(len(ways)), key=differences.__getitem__)
         if not differences[best] <= 0.05 * float(own.abs().max()):
-            raise ModelError(f"{self.ref} changes its logits behind its output layer in a way that mmpref does not know.",
+            raise ModelError(f"{self.ref} changes its logits behind its output layer in an unknown way.",
                              "Supported model types: mmpref list families.")  # fmt: skip
         return ways[best]
 
@@ -176,22 +188,8 @@ class Policy:
         return self._stops[token]
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
-        """The conversation in the model's prompt format; image placeholders stand in the first user turn.
-
-        Args:
-            images: how many.
-            generation: end with the opening of the assistant's answer.
-        """
-        conversation: list[dict[str, Any]] = []
-        left = images
-        for message in messages:
-            parts: list[dict[str, str]] = []
-            if message.role == "user" and left:
-                parts = [{"type": "image"}] * left
-                left = 0
-            conversation.append({"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]})
-        text: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation)
-        return text
+        """As `mmpref.vlm.prompter.Prompter.render`."""
+        return self.prompter.render(messages, images, generation=generation)
 
     def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
         """What follows the generation prompt when the answer is written: the answer, EOS, what the format adds.
@@ -216,12 +214,12 @@ class Policy:
     ) -> list[str]:
         """Answer every request, order kept; answers do not depend on the batch size."""
         from mmpref.vlm.decode import Branch, decode
-        from mmpref.vlm.vision import encode, prepare
+        from mmpref.vlm.vision import encode
 
         answers: list[str] = []
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]
-            contexts = encode(self, [prepare(self, request.messages, request.images) for request in batch])
+            contexts = encode(self, [self.prompter.prepare(r.messages, r.images) for r in batch])
             branches = [Branch(context, (), request.stream) for context, request in zip(contexts, batch, strict=True)]
             for tokens in decode(self, branches, decoding, width=batch_size, progress=progress):
                 answers.append(self.tokenizer.decode(tokens, skip_special_tokens=True).strip())
@@ -253,6 +251,22 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
         raise ModelError(f"{ref} is a {config.model_type!r} model: it takes no images.",
                          "mmpref needs a vision-language model (image-text-to-text).")  # fmt: skip
     return find_family(config.model_type, str(ref)), getattr(config, "_commit_hash", None) or ref.revision
+
+
+def _placement(device: str, quantization: str | None, device_map: str | None) -> dict[str, Any]:
+    """What `from_pretrained` is told of where the weights go and how they are stored.
+
+    Raises:
+        ModelError: bitsandbytes is not installed.
+    """
+    if quantization is None:
+        return {} if device_map is None else {"device_map": device_map}
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(f"{quantization} loading needs bitsandbytes.", "pip install 'mmpref[quantization]'")
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(load_in_4bit=quantization == "4bit", load_in_8bit=quantization == "8bit")
+    return {"device_map": device_map or {"": device}, "quantization_config": config}
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from mmpref.types import Message
 from mmpref.vlm.attention import Attention, kinds_of_layers
 from mmpref.vlm.decode import Branch, Decoding, decode
 from mmpref.vlm.families import refusal
-from mmpref.vlm.vision import Context, encode, prepare
+from mmpref.vlm.vision import Context, encode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -43,7 +43,9 @@ def probe(policy: Policy) -> dict[str, float]:
     if reason := refusal(kinds_of_layers(policy.decoder.config)):
         raise ModelError(f"{policy.ref} cannot be used: {reason}.", "Supported: mmpref list families.")
     with _in_fp32(policy), torch.inference_mode():
-        prompts = [prepare(policy, [Message("user", "Describe the picture.")], [_noise(seed)]) for seed in range(2)]
+        prompts = [
+            policy.prompter.prepare([Message("user", "Describe the picture.")], [_noise(seed)]) for seed in range(2)
+        ]
         whole, other = (encode(policy, [prompt])[0] for prompt in prompts)
         if not whole.image_tokens:
             raise ModelError(f"{policy.ref} has no image tokens (id {policy.image_token_id}) in its prompts.")

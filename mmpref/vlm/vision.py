@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from mmpref.errors import ModelError, UsageError
 from mmpref.types import Message
+from mmpref.vlm.prompter import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,14 +32,6 @@ ENCODED_TOKENS = 4096
 _KNOWN = {"inputs_embeds", "position_ids", "attention_mask", "deepstack_visual_embeds", "visual_pos_masks",
           "cache_position", "input_ids"}  # fmt: skip
 """Tensors at the decoder's door that are dropped row by row, or made anew."""
-
-
-class Prompter(Protocol):
-    """What of a policy renders prompts: it can be had without the model."""
-
-    processor: Any
-
-    def render(self, messages: Sequence[Message], images: int) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -106,19 +99,6 @@ class _AtTheDoor(Exception):
 
 def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
     raise _AtTheDoor(inputs)
-
-
-Inputs = dict[str, torch.Tensor]
-"""What a processor makes of one prompt with its images, on the CPU: the batch dimension, or what stands for it, is 1."""
-
-
-def prepare(policy: Prompter, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
-    """Render one prompt and preprocess its images: all of the work that needs no model."""
-    text = policy.render(messages, len(images))
-    prepared = policy.processor(
-        text=[text], images=[list(images)] if images else None, return_tensors="pt", add_special_tokens=False
-    )
-    return {name: value for name, value in prepared.items() if isinstance(value, torch.Tensor)}
 
 
 def encode(
@@ -190,8 +170,8 @@ def _encode_alike(policy: Policy, prompts: Sequence[Inputs]) -> list[Context]:
 
 
 def embed_prompt(policy: Policy, messages: Sequence[Message], images: Sequence[Image.Image]) -> Context:
-    """One prompt at the decoder's door; `prepare` and `encode` in one."""
-    return encode(policy, [prepare(policy, messages, images)])[0]
+    """One prompt at the decoder's door; preprocessing and `encode` in one."""
+    return encode(policy, [policy.prompter.prepare(messages, images)])[0]
 
 
 def _not_plainly_causal(mask: Any, row: int) -> dict[str, torch.Tensor] | None:

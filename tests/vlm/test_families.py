@@ -21,7 +21,7 @@ from mmpref.vlm.decode import Branch, Decoding, decode
 from mmpref.vlm.families import FAMILIES
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.portable import PortablePool
-from mmpref.vlm.vision import Context, embed_prompt, encode, prepare
+from mmpref.vlm.vision import Context, embed_prompt, encode
 from tests.vlm.tiny import BUILDERS, tiny
 
 MESSAGES = (Message("user", "describe the picture ."),)
@@ -147,7 +147,7 @@ def test_the_mask_matters(name):
 @EVERY
 def test_greedy_tokens_are_those_of_generate(name):
     policy = policy_of(name)
-    prompts = [prepare(policy, MESSAGES, [picture(seed)]) for seed in range(3)]
+    prompts = [policy.prompter.prepare(MESSAGES, [picture(seed)]) for seed in range(3)]
     ours = decode(policy, [Branch(context) for context in encode(policy, prompts)], Decoding(max_new_tokens=8))
     for inputs, tokens in zip(prompts, ours, strict=True):
         with torch.inference_mode():
@@ -163,7 +163,7 @@ def test_greedy_tokens_are_those_of_generate(name):
 @EVERY
 def test_logits_are_the_models_own(name):
     policy = policy_of(name)
-    inputs = prepare(policy, MESSAGES, [picture()])
+    inputs = policy.prompter.prepare(MESSAGES, [picture()])
     whole = encode(policy, [inputs])[0]
     with torch.inference_mode():
         own = policy.model(**inputs, use_cache=False).logits[0, -1]
@@ -176,10 +176,10 @@ def test_several_images_of_different_sizes_and_system_turns(name):
     policy = policy_of(name)
     talk = (Message("system", "w1 w2"), *MESSAGES) if name not in GENERATE_SHIFTS else MESSAGES
     prompts = [
-        prepare(policy, MESSAGES, [picture()]),
-        prepare(policy, talk, [picture(1, 40, 24)]),
-        prepare(policy, MESSAGES, [picture(2), picture(3, 48, 32)]),
-        prepare(policy, MESSAGES, [picture(4)]),
+        policy.prompter.prepare(MESSAGES, [picture()]),
+        policy.prompter.prepare(talk, [picture(1, 40, 24)]),
+        policy.prompter.prepare(MESSAGES, [picture(2), picture(3, 48, 32)]),
+        policy.prompter.prepare(MESSAGES, [picture(4)]),
     ]
     together = encode(policy, prompts)
     dropped = [context.drop(half_kept(context), "original") for context in together]

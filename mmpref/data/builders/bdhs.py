@@ -16,9 +16,18 @@ class _Worker:
     def __init__(self, context: Context, settings: BdhsSettings) -> None:
         from mmpref.sampling.bdhs import BdhsSampler
         from mmpref.sampling.similarity import load_similarity
+        from mmpref.vlm.prompter import Ahead
 
         policy = context.policy()
-        self.sampler = BdhsSampler(policy, load_similarity(settings.similarity_model), settings, context.seed)
+        self.ahead = Ahead(policy.prompter, context.preprocessors(policy.device.type))
+        similarity = load_similarity(settings.similarity_model)
+        self.sampler = BdhsSampler(policy, similarity, settings, context.seed, self.ahead)
+
+    def begin(self, block: Sequence[Example]) -> None:
+        self.ahead.begin(block)
+
+    def close(self) -> None:
+        self.ahead.close()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         return [
