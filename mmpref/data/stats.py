@@ -12,6 +12,8 @@ from mmpref.data.shards import text_of
 from mmpref.types import Skip
 
 SHOWN_IDS = 20
+SAME = "same-as-chosen"
+"""Reason of a skip: the rejected answer came out equal to the chosen one."""
 EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
@@ -24,32 +26,33 @@ def build_report(
         iterations: tries that the method allows.
         threshold: a pair whose similarity is not below it was kept unresolved when the tries ran out.
     """
-    chosen, rejected, similarities, tries = [], [], [], []
+    words: dict[str, list[int]] = {"chosen": [], "rejected": []}
+    characters: dict[str, list[int]] = {"chosen": [], "rejected": []}
+    ratios, differing, measured = [], [], []
+    # Pairs whose rejected answer came out equal were tried too, and not resolved.
+    tries = [0 for skip in skips if skip.reason == SAME]
+    identical = 0
     for row in _rows(folder, split, ["chosen", "rejected", "similarity", "iterations"]):
-        chosen.append(text_of(row["chosen"]))
-        rejected.append(text_of(row["rejected"]))
-        similarities.append(row["similarity"])
-        tries.append(row["iterations"])
-    measured = [value for value in similarities if value is not None]
-    unresolved = [threshold is not None and value is not None and value >= threshold for value in similarities]
-    resolved = [0 if late else attempt for attempt, late in zip(tries, unresolved, strict=True)]
-    pairs = list(zip(chosen, rejected, strict=True))
+        chosen, rejected, similarity = text_of(row["chosen"]), text_of(row["rejected"]), row["similarity"]
+        for column, text in (("chosen", chosen), ("rejected", rejected)):
+            words[column].append(len(text.split()))
+            characters[column].append(len(text))
+        ratios += [len(rejected) / len(chosen)] if chosen else []
+        differing.append(differing_share(chosen, rejected))
+        identical += chosen == rejected
+        late = threshold is not None and similarity is not None and similarity >= threshold
+        tries.append(0 if late else row["iterations"])
+        measured += [] if similarity is None else [similarity]
     return {
-        "rows": len(chosen),
+        "rows": len(differing),
         "skipped": _skipped(skips),
-        "resolved": resolved_per_try(resolved, max(iterations, *tries)),
+        "resolved": resolved_per_try(tries, max(iterations, *tries, 1)),
         "similarity": {"edges": EDGES, "counts": histogram(measured), **spread(measured)},
-        "words": {
-            "chosen": spread([len(text.split()) for text in chosen]),
-            "rejected": spread([len(text.split()) for text in rejected]),
-        },
-        "characters": {
-            "chosen": spread([len(text) for text in chosen]),
-            "rejected": spread([len(text) for text in rejected]),
-        },
-        "length_ratio": spread([len(r) / len(c) for c, r in pairs if c]),
-        "differing_words": spread([differing_share(c, r) for c, r in pairs]),
-        "identical": sum(c == r for c, r in pairs),
+        "words": {column: spread(values) for column, values in words.items()},
+        "characters": {column: spread(values) for column, values in characters.items()},
+        "length_ratio": spread(ratios),
+        "differing_words": spread(differing),
+        "identical": identical,
     }
 
 

