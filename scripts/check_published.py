@@ -1,8 +1,9 @@
 """Publish a reproduced run to a Hub-protocol server on loopback and load it back with plain libraries.
 
-    python scripts/check_published.py RUN PYTHON
+    python scripts/check_published.py RUN PYTHON [--record]
 
-PYTHON is an interpreter that has the libraries but not mmpref.
+PYTHON is an interpreter that has the libraries but not mmpref. With --record the published cards and their facts become
+the rendered examples in dataset_cards/ and model_cards/.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.hub.server import HubServer
+
+ROOT = Path(__file__).parents[1]
 
 LOAD = """
 import sys
@@ -29,7 +33,7 @@ import datasets, torch
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-user, base = sys.argv[1:]
+user, base, adapter = sys.argv[1:]
 rows = datasets.load_dataset(f"{user}/testbed-bdhs", split="train")
 assert {"images", "prompt", "chosen", "rejected", "id"} <= set(rows.column_names), rows.column_names
 assert all(row["chosen"] != row["rejected"] for row in rows)
@@ -45,13 +49,30 @@ with torch.no_grad():
     before = model(**inputs).logits.clone()
     after = PeftModel.from_pretrained(model, f"{user}/testbed-adapter")(**inputs).logits
 assert (before - after).abs().max() > 0
-print(f"loaded back without mmpref: {len(rows)} pairs, and an adapter that changes the logits")
+local = AutoModelForImageTextToText.from_pretrained(base, dtype=torch.float32)
+with torch.no_grad():
+    trained = PeftModel.from_pretrained(local, adapter)(**inputs).logits
+assert torch.equal(after, trained), "the published adapter is another one"
+print(f"loaded back without mmpref: {len(rows)} pairs, and the adapter that was trained")
 """
+
+
+def record(server: HubServer) -> None:
+    """Keep what a visitor of the two repositories sees first."""
+    for folder, kind, name in (("dataset_cards/testbed-bdhs", "datasets", "testbed-bdhs"),
+                               ("model_cards/testbed-bdhs-dpo", "models", "testbed-adapter")):  # fmt: skip
+        prefix = "" if kind == "models" else "datasets/"
+        for file in ("README.md", "run.json"):
+            address = f"{server.endpoint}/{prefix}someone/{name}/resolve/main/{file}"
+            target = ROOT / folder / file
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with urllib.request.urlopen(address) as answer:
+                target.write_bytes(answer.read())
 
 
 def main() -> int:
     run, plain = Path(sys.argv[1]), sys.argv[2]
-    base = Path(__file__).parents[1] / "mmpref" / "testbed" / "model"
+    base = ROOT / "mmpref" / "testbed" / "model"
     with HubServer() as server, tempfile.TemporaryDirectory() as home:
         token = server.store.add_user("someone")
         environment = {**os.environ, "HF_ENDPOINT": server.endpoint, "HF_TOKEN": token, "HF_HOME": home,
@@ -61,7 +82,10 @@ def main() -> int:
                                    ("evaluate", "--hub-model-id", "testbed-adapter")):  # fmt: skip
             command = [sys.executable, "-m", "mmpref", "publish", str(run / step), option, f"someone/{name}"]
             subprocess.run(command, env=environment, check=True)
-        done = subprocess.run([plain, "-c", LOAD, "someone", str(base)], env=environment, check=False, cwd=home)
+        if "--record" in sys.argv:
+            record(server)
+        command = [plain, "-c", LOAD, "someone", str(base), str((run / "train").resolve())]
+        done = subprocess.run(command, env=environment, check=False, cwd=home)
     return done.returncode
 
 

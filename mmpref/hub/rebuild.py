@@ -47,18 +47,18 @@ def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:
-    """The shell command, a setting a line, quoted. It names every setting, so that later defaults do not matter."""
+    """The shell command, a setting a line, quoted. It takes no recipe's defaults, and names every setting that the run's
+    own recipe had, so that it resolves to that recipe again."""
     command = manifest["command"]
     recipe = portable(pinned(manifest))
-    defaults = _flat(recipes.load("paper").get(command) or {})
-    parts = []
+    parts = ["--recipe plain"]
     for key in (key for key in OPTIONS[command] if key in recipe):
         value = recipe[key]
         for item in value if isinstance(value, list) else [value]:
             if item is not None:
                 parts.append(f"--{key.replace('_', '-')} {shlex.quote(str(item))}")
     for key, value in _flat({key: value for key, value in recipe.items() if key not in OPTIONS[command]}).items():
-        if value is not None or defaults.get(key) is not None:
+        if value is not None:
             parts.append(f"--set {shlex.quote(f'{key}={_yaml(value)}')}")
     return " \\\n  ".join([f"mmpref {command}", *parts])
 

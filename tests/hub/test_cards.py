@@ -18,6 +18,7 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 from mmpref import __version__
 from mmpref import recipe as recipes
+from mmpref.align.train import TrainRecipe
 from mmpref.cli import common
 from mmpref.data.build import BuildRecipe
 from mmpref.errors import HubError
@@ -107,25 +108,41 @@ def test_the_differing_span_is_marked() -> None:
     assert len(rejected) < 250
 
 
-def test_the_command_gives_the_recipe_back(tmp_path: Path) -> None:
-    manifest = dataset_run(tmp_path / "run")
+def given_back(manifest: dict[str, Any], cls: type[Any]) -> dict[str, Any]:
+    """The recipe that the command line of a card resolves to."""
     words = shlex.split(command_of(manifest).replace("\\\n", " "))
-    assert words[:2] == ["mmpref", "build-dataset"]
-    given, assignments = {}, []
+    assert words[:2] == ["mmpref", manifest["command"]]
+    given, assignments, recipe = {}, [], None
     for option, value in zip(words[2::2], words[3::2], strict=True):
         key = option.removeprefix("--").replace("-", "_")
         if key == "set":
             assignments.append(value)
+        elif key == "recipe":
+            recipe = value
         else:
-            number = key in ("limit", "seed")
-            given[key] = int(value) if number else (value,) if key == "image_root" else value
-    got = common.resolve(BuildRecipe, "build-dataset", None, given, assignments, True)
+            several = key in ("image_root", "dataset")
+            given[key] = int(value) if key in ("limit", "seed") else (value,) if several else value
+    resolved = common.resolve(cls, manifest["command"], recipe, given, assignments, True)
+    return recipes.as_plain(resolved)
+
+
+def test_the_command_gives_the_recipe_back(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    got = given_back(manifest, BuildRecipe)
     wanted = recipes.merge(manifest["recipe"], {"revision": COMMIT, "source_revision": COMMIT})
     wanted["image_root"] = ["/path/to/images"]
     wanted["builder"] = {key: value for key, value in wanted["builder"].items() if value is not None}
-    plain = recipes.as_plain(got)
-    assert {key: plain["builder"][key] for key in wanted["builder"]} == wanted["builder"]
-    assert {**plain, "builder": None} == {**wanted, "builder": None}
+    assert {key: got["builder"][key] for key in wanted["builder"]} == wanted["builder"]
+    assert {key: value for key, value in got.items() if key in wanted and key != "builder"} == {
+        key: value for key, value in wanted.items() if key != "builder"
+    }
+
+
+def test_the_command_of_a_training_takes_no_defaults_of_another_recipe() -> None:
+    """Settings that the run left to TRL stay so: the paper's recipe, which --model brings, would set them."""
+    recipe = recipes.as_plain(TrainRecipe("me/vlm", ("me/pairs",), trainer={"learning_rate": 3e-4}))
+    got = given_back({"command": "train", "recipe": recipe}, TrainRecipe)
+    assert got == recipe
 
 
 @pytest.mark.parametrize(
