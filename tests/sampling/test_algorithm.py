@@ -19,6 +19,7 @@ from mmpref.sampling.sentences import split
 from mmpref.sampling.similarity import load_similarity
 from mmpref.tables import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
+from mmpref.vlm.decode import Pool
 from mmpref.vlm.policy import Policy
 
 SETTINGS = BdhsSettings(similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40)
@@ -204,3 +205,20 @@ def test_sentences_of_a_try_share_one_prefill(policy: Policy, example: Example) 
     # The image's own visit to the decoder's door, one prefill of one row, and then single tokens.
     assert [size for size in lengths if size[1] > 1][1:] == [torch.Size([1, lengths[1][1]])]
     assert max(rows for rows, tokens in lengths if tokens == 1) <= len(split(example.answer))
+
+
+def test_unguided_answers_are_decoded_apart(policy: Policy, example: Example, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are long, and where nothing is masked see the whole image: a guided pool would be as wide as they are."""
+    from mmpref.sampling import bdhs
+
+    pools = []
+
+    def recorded(*arguments: Any) -> Any:
+        pools.append((arguments[1].max_new_tokens, pool := Pool(*arguments)))
+        return pool
+
+    monkeypatch.setattr(bdhs, "pool_of", recorded)
+    sampler_of(policy, iterations=3, similarity_threshold=-2.0)([example])
+    assert [limit for limit, _ in pools] == [SETTINGS.max_tail_tokens, SETTINGS.max_answer_tokens]
+    assert pools[0][1]._added == 2 * len(split(example.answer))
+    assert pools[1][1]._added == 1

@@ -1,0 +1,100 @@
+"""The README's tables out of what commands measured: python scripts/readme_tables.py [--results RUN].
+
+* families: the table of `mmpref list families`
+* speed: scripts/bench_bdhs.json, which `python scripts/bench_bdhs.py --json > scripts/bench_bdhs.json` wrote
+* results: of a run of `mmpref reproduce testbed`, where --results names one
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.vlm.families import FAMILIES
+
+ROOT = Path(__file__).parents[1]
+SPEED = {
+    "pass_vs_naive": "one try of a pair, image encoding included, against `generate` a sentence, masked",
+    "cached_pass_vs_naive": "the same with the image encoded already (second and later tries)",
+    "pair_vs_naive": "a pair at two tries",
+    "pass_vs_batched": "one try, against one left-padded `generate` for the pair's sentences",
+    "unmasked_pass_vs_naive": "one try of one pair with nothing hidden (rho 0)",
+    "alone_pass_vs_naive": "one try of a single pair, nothing pooled",
+    "alone_cached_pass_vs_naive": "the same with the image encoded already",
+    "memory_vs_naive": "peak memory over the model with 32 branches, against one naive `generate`",
+    "testbed_vs_portable": "whole command on the testbed, against `generate` a sentence on dropped sequences",
+    "testbed_vs_portable_by_64": "the same against `generate` on batches of 64 dropped sequences",
+}
+RESULTS = {
+    ("chair", "chair_i"): "CHAIR_i (lower is better)",
+    ("chair", "recall"): "object recall",
+    ("chair", "words"): "words a caption",
+    ("pope", "accuracy"): "POPE accuracy",
+}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
+
+
+def families() -> str:
+    shown = [family.describe() for family in FAMILIES]
+    return table(
+        ("model type", "models", "tokens an image", "positions"),
+        [(f"`{row['name']}`", row["models"], row["image tokens"], row["positions"]) for row in shown],
+    )
+
+
+def speed() -> str:
+    found = json.loads((ROOT / "scripts/bench_bdhs.json").read_text(encoding="utf-8"))
+    rows = [
+        (text, f"{found[key]:.2f}x" if found[key] < 10 else f"{found[key]:.0f}x",
+         "{:.2f} to {:.2f}".format(*found["spread"][key])) for key, text in SPEED.items()
+    ]  # fmt: skip
+    machine = found["machine"]
+    return table(("what", "median", "spread"), rows) + (
+        f"\n\n{machine['cpu']}, {machine['threads']} thread, torch {machine['torch']}, transformers "
+        f"{machine['transformers']}."
+    )
+
+
+def results(run: Path) -> str:
+    content = json.loads((run / "evaluate/results.json").read_text(encoding="utf-8"))
+
+    def cell(rows: list[dict[str, Any]], key: tuple[str, str], model: str | None, sign: str) -> str:
+        row = next(row for row in rows if (row["benchmark"], row["metric"], row["split"]) == (*key, "all")
+                   and model in (None, row.get("model")))  # fmt: skip
+        digits = 2 if key[1] == "words" else 3
+        return "{:{s}.{d}f} [{:{s}.{d}f}, {:{s}.{d}f}]".format(row["value"], row["low"], row["high"], s=sign, d=digits)
+
+    rows = [
+        (title, cell(content["results"], key, "base", ""), cell(content["results"], key, "adapter", ""),
+         cell(content["differences"], key, None, "+")) for key, title in RESULTS.items()
+    ]  # fmt: skip
+    return table(("metric", "base", "adapter", "difference"), rows)
+
+
+def replaced(text: str, name: str, content: str) -> str:
+    """The text with what stands between the table's two marks replaced."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{content}\n{end}", text, flags=re.DOTALL)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, metavar="RUN")
+    options = parser.parse_args()
+    readme = ROOT / "README.md"
+    text = replaced(readme.read_text(encoding="utf-8"), "families", families())
+    text = replaced(text, "speed", speed())
+    if options.results:
+        text = replaced(text, "results", results(options.results))
+    readme.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

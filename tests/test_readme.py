@@ -1,0 +1,43 @@
+"""What the README says of the code is so."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+from types import ModuleType
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def tables() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("readme_tables", ROOT / "scripts/readme_tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_family_table_is_that_of_the_code() -> None:
+    assert tables().families() in README
+
+
+def test_the_speed_table_is_what_was_recorded() -> None:
+    assert tables().speed() in README
+
+
+def test_the_results_are_those_of_the_gate() -> None:
+    recorded = json.loads((ROOT / "scripts/reproduce_testbed.json").read_text(encoding="utf-8"))
+    for model, column in (("base", 1), ("adapter", 2)):
+        for metric, title in (("chair chair_i", "CHAIR_i"), ("chair recall", "object recall"),
+                              ("pope accuracy", "POPE accuracy")):  # fmt: skip
+            row = next(line for line in README.splitlines() if line.startswith(f"| {title}"))
+            assert row.split("|")[column + 1].split()[0] == f"{recorded[f'{model} {metric}']:.3f}"
+
+
+def test_files_that_it_names_are_there() -> None:
+    for path in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
+        assert (ROOT / path).is_file(), path
