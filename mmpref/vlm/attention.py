@@ -8,6 +8,7 @@ had the hidden tokens been masked.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,9 @@ class RowCache:
 
     def __init__(self, device: torch.device) -> None:
         self.rows = 0
-        self.layers = Cache(layer_class_to_replicate=partial(_RowLayer, self))
+        # Layers know this object weakly: a cycle would keep their buffers until some later garbage collection.
+        self._new_layer = partial(_RowLayer, weakref.proxy(self))
+        self.layers = Cache(layer_class_to_replicate=self._new_layer)
         self.lengths: list[int] = []
         self.slots = torch.zeros(0, dtype=torch.long, device=device)
         """The slot that the current step writes, of every row in work."""
@@ -175,7 +178,7 @@ class RowCache:
         longest = max(lengths)
         for number, layer in enumerate(filled.layers):
             while len(self.layers.layers) <= number:
-                self.layers.layers.append(_RowLayer(self))
+                self.layers.layers.append(self._new_layer())
             which = torch.tensor(sources, device=layer.keys.device)
             row_layer = self.layers.layers[number]
             row_layer.enter(first, layer.keys[which, :, :longest], layer.values[which, :, :longest], self._order.shape)
