@@ -83,11 +83,22 @@ def coco(tmp_path: Path) -> Path:
         ("a motor cycle", ["motorcycle"]),
         ("Men with knives on skis by the bus", ["person", "knife", "skis", "bus"]),
         ("hot dogs", ["hot dog"]),
+        ("A person stands on the train tracks.", ["person"]),  # a double word of the original: tracks are no train
+        ("a train on a train track", ["train"]),
+        ("The man's hat is on the dog's head.", ["person", "dog"]),  # nltk splits clitics off
+        ("The dogs' bus, and “the man’s knife”.", ["dog", "bus", "person", "knife"]),
+        ("a 'dog' (puppy): bird... train?", ["dog", "dog", "bird", "train"]),
+        ("a dog-friendly bus and a dog/bird", ["bus"]),  # neither hyphens nor slashes split a word
         ("", []),
     ],
 )
 def test_objects_of_a_caption(coco: Path, caption: str, objects: list[str]) -> None:
     assert chair.Synonyms.read(str(coco)).objects(caption) == objects
+
+
+def test_the_double_words_are_all_of_the_original() -> None:
+    assert len(chair.DOUBLE_WORDS) == 55
+    assert chair.DOUBLE_WORDS.keys() >= {"train track", "stove top oven", "baby cub", "wine glas"}
 
 
 def test_chair_counts_mentions_and_recall_counts_types(coco: Path) -> None:

@@ -321,5 +321,5 @@ def test_the_card_is_written_before_the_manifest(source: Path, tmp_path: Path) -
 
 def test_progress_tells_rows_and_outcomes(source: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    build_dataset(recipe(source), tmp_path / "run", on_progress=lambda seen, made: told.append((seen, len(made))))
-    assert told == [(4, 4), (8, 4), (12, 4), (16, 4), (20, 4), (23, 3)]
+    build_dataset(recipe(source), tmp_path / "run", on_progress=lambda rows, made: told.append((rows, len(made))))
+    assert told == [(23, 4), (23, 4), (23, 4), (23, 4), (23, 4), (23, 3)]

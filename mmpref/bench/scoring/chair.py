@@ -1,12 +1,15 @@
 """CHAIR's counting of objects in captions, as published, with recall and length beside it.
 
-Rule and the lists of double words: LisaAnne/Hallucination `utils/chair.py` (commit 585f2d9, BSD licence of the
-authors for code; only the word lists, which define the metric, are repeated here). CHAIR_i counts mentions, recall
-counts object types, both summed over the corpus.
+Rule and the 55 double words: LisaAnne/Hallucination `utils/chair.py` (commit 6e4d33c, BSD licence of the authors for
+code; only the word lists, which define the metric, are repeated here). "train track" is such a word, so tracks are no
+train; "stove top oven" is in the list and, having three words, never matches. CHAIR_i counts mentions, recall counts
+object types, both summed over the corpus.
 
-One deviation: plurals are made singular by `inflect`, and only where the word itself is in no list (the original's
-`pattern.en` does not install on current Pythons). A table of synonyms comes from a file of the original's format: one
-line an object, its name first, synonyms behind it.
+Two deviations, because the original's `pattern.en` does not install on current Pythons and nltk's tokenizer needs a
+download: plurals are made singular by `inflect`, and only where the word itself is in no list; and words are split
+where nltk's `word_tokenize` splits them (clitics too: "man's" is "man" and "'s"), but a full stop before a space
+always ends its word, abbreviations included. A table of synonyms comes from a file of the original's format: one line
+an object, its name first, synonyms behind it.
 """
 
 from __future__ import annotations
@@ -24,12 +27,15 @@ _DOUBLE = (
     "motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal", "stop light",
     "fire hydrant", "stop sign", "parking meter", "suit case", "sports ball", "baseball bat", "baseball glove",
     "tennis racket", "wine glass", "hot dog", "cell phone", "mobile phone", "teddy bear", "hair drier", "potted plant",
-    "bow tie", "laptop computer", "home plate",
+    "bow tie", "laptop computer", "stove top oven", "home plate", "train track",
 )  # fmt: skip
 _ANIMALS = (
     "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub",
 )  # fmt: skip
-_TOKEN = re.compile(r"[a-z0-9]+(?:['-][a-z0-9]+)*|[^\sa-z0-9]")
+_APART = re.compile(
+    r"""\.{2,}|--|(?<!\S)'(?=\w)|[;@#$%&?!*()\[\]{}<>"“”«»‘’„—`]|[:,](?!\d)|\.(?=[\])}>"'»”’ ]*(?:\s|$))"""
+)
+_CLITIC = re.compile(r"(?<=[^'\s])(n't|'(?:s|m|d|ll|re|ve)?)(?=\s|$)")
 
 
 def _double_words() -> dict[str, str]:
@@ -70,7 +76,7 @@ class Synonyms:
 
     def objects(self, caption: str) -> list[str]:
         """The objects that a caption mentions, one entry a mention, in order."""
-        words = [self._singular(word) for word in _TOKEN.findall(caption.lower())]
+        words = [self._singular(word) for word in _words(caption)]
         merged, i = [], 0
         while i < len(words):
             pair = " ".join(words[i : i + 2])
@@ -85,6 +91,11 @@ class Synonyms:
         if word in self.node or not word.isalpha():
             return word
         return _singular(word)
+
+
+def _words(caption: str) -> list[str]:
+    """Lower-case words as nltk's treebank rules split them: punctuation and clitics apart, hyphens and slashes not."""
+    return _CLITIC.sub(r" \1", _APART.sub(r" \g<0> ", caption.lower())).split()
 
 
 @cache
