@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
+
+def reason_of(error: Exception) -> str:
+    """What another library's error says, on one line and without memory addresses: equal in equal runs."""
+    text = re.sub(r" ?<[^<>]* at 0x[0-9a-fA-F]+>|0x[0-9a-fA-F]{8,}", "", str(error))
+    return " ".join(text.split()) or type(error).__name__
+
 
 class MmprefError(Exception):
     """An error that a user can act on; the command line prints it as one ``Error:`` line and exits 1.

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.errors import ImageError
+from mmpref.errors import ImageError, reason_of
 from mmpref.types import ImageData
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def decode(image: ImageData, max_pixels: int = MAX_PIXELS) -> Image.Image:
     except ImageError:
         raise
     except Exception as error:  # Pillow's parsers raise whatever broken bytes lead them to.
-        raise ImageError(f"{where} cannot be decoded: {error}.") from error
+        raise ImageError(f"{where} cannot be decoded: {reason_of(error)}.") from error
 
 
 def read_under(root: Path, relative: str) -> ImageData:

@@ -9,7 +9,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 
@@ -18,6 +18,11 @@ from mmpref.registry import package_files, suggest
 
 R = TypeVar("R")
 GROUP = "mmpref.recipes"
+COMMANDS = ("build-dataset", "train", "evaluate")
+"""The sections that a recipe may have."""
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""How a model is loaded; ``auto`` is fp32 on a CPU."""
 
 
 def names() -> list[str]:
@@ -30,18 +35,26 @@ def load(name_or_path: str) -> dict[str, Any]:
 
     Raises:
         UsageError: no recipe of that name and no such file.
-        InputError: not YAML, or not a mapping.
+        InputError: not YAML, not a mapping, or a section of no command.
     """
     known = package_files(GROUP, ".yaml")
     path = known.get(name_or_path, Path(name_or_path))
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text.") from error
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping from commands to settings.")
+    for command, section in content.items():
+        if command not in COMMANDS:
+            raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(COMMANDS)))
+        if not isinstance(section, Mapping | None):
+            raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
     return content
 
 

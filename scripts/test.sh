@@ -5,5 +5,5 @@ setup "[dev]"
 "$PY" -m ruff check .
 "$PY" -m ruff format --check .
 "$PY" -m mypy
-"$PY" -m pytest -m "not slow" "$@"
+"$PY" -m pytest "$@"
 echo "Environment: $VENV"

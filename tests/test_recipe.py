@@ -79,6 +79,45 @@ def test_named_recipes_and_files(tmp_path: Any) -> None:
         recipe.load(str(tmp_path / "broken.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"build-dataset: 5\n", "section 'build-dataset' .* is 5; it must be a mapping"),
+        (b"train: [a, b]\n", "section 'train'"),
+        (b"- train\n", "must hold a mapping"),
+        (b"[]\n", "must hold a mapping"),
+        (b"biuld-dataset: {}\n", "Did you mean 'build-dataset'"),
+        (b"train: {method: \xff\xfe}\n", "not UTF-8 text"),
+    ],
+)
+def test_files_that_are_no_recipe(tmp_path: Any, text: bytes, says: str) -> None:
+    (tmp_path / "mine.yaml").write_bytes(text)
+    with pytest.raises((InputError, UsageError), match=says):
+        recipe.load(str(tmp_path / "mine.yaml"))
+
+
+def test_an_empty_section_is_one_without_settings(tmp_path: Any) -> None:
+    (tmp_path / "mine.yaml").write_text("train:\n")
+    assert not recipe.load(str(tmp_path / "mine.yaml"))["train"]
+    (tmp_path / "empty.yaml").write_text("")
+    assert recipe.load(str(tmp_path / "empty.yaml")) == {}
+
+
+def test_every_command_knows_the_dtypes() -> None:
+    from mmpref.align.train import TrainRecipe
+    from mmpref.bench.evaluate import EvaluateRecipe
+    from mmpref.data.build import BuildRecipe
+
+    given: dict[Any, dict[str, Any]] = {
+        BuildRecipe: {"model": "m", "source": "s"}, TrainRecipe: {"model": "m"},
+        EvaluateRecipe: {"model": "m", "benchmarks": ["pope"]},
+    }  # fmt: skip
+    for cls, values in given.items():
+        assert recipe.build(cls, {**values, "dtype": "bfloat16"}).dtype == "bfloat16"
+        with pytest.raises(UsageError, match="dtype is 'flot32'; it must be one of auto, float32, bfloat16, float16"):
+            recipe.build(cls, {**values, "dtype": "flot32"})
+
+
 def test_the_papers_defaults() -> None:
     from mmpref.align.train import TrainRecipe
     from mmpref.sampling.bdhs import BdhsSettings

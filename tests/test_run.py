@@ -9,14 +9,16 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
+from mmpref import run as run_module
 from mmpref.errors import ImageError, RunError, UsageError
 from mmpref.images import decode, read_under
 from mmpref.registry import resolve_path
-from mmpref.run import open_run, read_manifest, write_atomic
+from mmpref.run import Run, open_run, read_manifest, write_atomic
 from mmpref.types import ImageData
 
 
@@ -49,6 +51,97 @@ def test_two_processes_never_work_in_one_run(tmp_path: Path) -> None:
     run = open_run(tmp_path / "run", "train", Recipe())
     with run.lock(), pytest.raises(RunError, match="Another process"), run.lock():
         pass
+
+
+def _fail(run: Run, error: BaseException, kept: bool = False) -> None:
+    def work() -> None:
+        with run.lock(), run.forgotten_if_it_fails(lambda: kept, scraps=("log",)):
+            (run.path / "log").touch()
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
+
+
+@pytest.mark.parametrize("error", [RunError("no such model"), ValueError("what is that")])
+def test_a_failure_that_left_nothing_claims_no_directory(tmp_path: Path, error: Exception) -> None:
+    _fail(open_run(tmp_path / "run", "train", Recipe()), error)
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "mine").mkdir()
+    _fail(open_run(tmp_path / "mine", "train", Recipe()), error)
+    assert list((tmp_path / "mine").iterdir()) == [], "a directory that was there stays"
+    open_run(tmp_path / "mine", "train", Recipe(seed=1))
+
+
+def test_what_was_made_or_interrupted_or_is_not_ours_is_kept(tmp_path: Path) -> None:
+    for name, error, kept in (("made", RunError("x"), True), ("interrupted", KeyboardInterrupt(), False)):
+        _fail(open_run(tmp_path / name, "train", Recipe()), error, kept)
+        with pytest.raises(RunError, match="another recipe"):
+            open_run(tmp_path / name, "train", Recipe(seed=1))
+    run = open_run(tmp_path / "foreign", "train", Recipe())
+    (tmp_path / "foreign/thesis.tex").write_text("precious")
+    _fail(run, RunError("x"))
+    assert {path.name for path in (tmp_path / "foreign").iterdir()} == {".mmpref", "log", "thesis.tex"}
+
+
+def test_a_directory_is_kept_while_another_process_works_in_it(tmp_path: Path) -> None:
+    one, two = (open_run(tmp_path / "run", "build-dataset", Recipe()) for _ in range(2))
+    with one.lock("lock-0-of-2"):
+        _fail(two, RunError("x"))
+        assert one.state.is_dir()
+    _fail(one, RunError("x"))
+    assert not one.path.exists(), "the last one takes it away"
+    with pytest.raises(RunError, match="given up"), two.lock():
+        pass
+
+
+def test_a_lock_on_a_file_that_was_replaced_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = open_run(tmp_path / "run", "train", Recipe())
+    flock = run_module._flock
+
+    def replaced_meanwhile(file: Any) -> bool:
+        (run.state / "lock").unlink()
+        (run.state / "lock").touch()
+        return flock(file)
+
+    monkeypatch.setattr(run_module, "_flock", replaced_meanwhile)
+    with pytest.raises(RunError, match="given up"), run.lock():
+        pass
+
+
+@pytest.mark.parametrize("path", ["file/run", "file/deep/run", "/proc/run", "x" * 300, "loop/run"])
+def test_a_place_that_cannot_be_is_told(tmp_path: Path, path: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(RunError, match=r"Cannot write .*run|Cannot write .*xxx") as told:
+        open_run(tmp_path / path, "train", Recipe())
+    assert told.value.hint == "Choose another --output."
+
+
+def test_the_seconds_of_killed_processes_count_and_the_pause_does_not(tmp_path: Path) -> None:
+    script = f"""
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from mmpref import run
+from tests.test_run import Recipe
+run._BEAT = 0.1
+one = run.open_run(Path({str(tmp_path / "run")!r}), "train", Recipe())
+with one.lock():
+    time.sleep(1)
+    if sys.argv[1] == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    one.finish({{}})
+"""
+    for end in ("die", "die", "finish"):
+        subprocess.run([sys.executable, "-c", script, end], check=False)
+    seconds = read_manifest(tmp_path / "run")["seconds"]
+    assert 2.7 < seconds < 3.9, "three seconds of work, without the starts of three processes"
+
+
+def test_processes_at_the_same_time_count_once() -> None:
+    assert run_module._together([(0, 4), (1, 3), (3, 5), (10, 11)]) == 6
+    assert run_module._together([]) == 0
 
 
 def test_unfinished_and_damaged_runs_are_told_apart(tmp_path: Path) -> None:
@@ -104,6 +197,11 @@ def test_images_come_out_as_rgb() -> None:
 def test_broken_images_are_told(content: bytes) -> None:
     with pytest.raises(ImageError, match=r"x\.png"):
         decode(ImageData(content, "x.png"))
+
+
+def test_what_is_told_of_an_image_is_the_same_every_time() -> None:
+    with pytest.raises(ImageError, match=r"^x\.png cannot be decoded: cannot identify image file\.$"):
+        decode(ImageData(b"not an image", "x.png"))
 
 
 def test_huge_images_are_refused_before_they_are_decoded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import shutil
 import warnings
@@ -16,8 +17,8 @@ from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS, Method
 from mmpref.align.options import PAPER
 from mmpref.errors import UsageError
-from mmpref.run import Run, default_path, open_run
-from mmpref.tables import open_table
+from mmpref.run import Run, default_path, open_run, write_atomic
+from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
 OnProgress = Callable[[int, int], None]
+
+BEGAN = "began.json"
+"""State: the commits of data and model that a restart must go on with."""
 
 _SAMPLE = 32
 """Rows whose image tokens are counted before training."""
@@ -62,7 +66,7 @@ class TrainRecipe:
     split: str = "train"
     limit: int | None = None
     seed: int = 0
-    dtype: str = "auto"
+    dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
     annotator: str | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -104,7 +108,7 @@ def train(
     options.check(recipe.trainer, method.trainer(settings))
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
     run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
-    with run.lock():
+    with run.lock(), run.forgotten_if_it_fails(lambda: _has_checkpoint(run), scraps=("log.jsonl",)):
         if run.finished:
             talk.info("%s is complete already.", run.path)
         else:
@@ -137,6 +141,7 @@ def _work(
     from mmpref.align.adapter import probe
     from mmpref.align.callbacks import read_rows
     from mmpref.align.plot import plot
+    from mmpref.vlm.origin import licence_of
 
     fitted = _fit(run, recipe, method, on_progress)
     # The trained policy is out of memory by now: the probe loads the model a second time.
@@ -145,7 +150,11 @@ def _work(
     rows = read_rows(run.path / "log.jsonl")
     plot(rows, run.path / "training.png")
     facts = {
-        "model": {"id": recipe.model, "revision": fitted.ref.revision},
+        "model": {
+            "id": recipe.model,
+            "revision": fitted.ref.revision,
+            "licence": licence_of(recipe.model, fitted.ref.revision),
+        },
         "method": recipe.method,
         "datasets": fitted.pairs.sources,
         "counts": {"rows": len(fitted.pairs.dataset), "skipped": fitted.pairs.skipped},
@@ -183,9 +192,12 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
-    tables = [open_table(spec, recipe.split) for spec in recipe.dataset]
-    ref = ModelRef(recipe.model, recipe.revision)
+    tables, revision = _as_it_began(run, recipe)
+    ref = ModelRef(recipe.model, revision)
     policy = Policy.load(ref, dtype=_dtype(recipe.dtype), trust_remote_code=recipe.trust_remote_code)
+    if not (run.state / BEGAN).is_file():
+        began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
+        write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit)
     _tell(pairs)
@@ -211,6 +223,18 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
     }
     trained = adapter.logits(model, batch)
     return _Fitted(policy.ref, pairs, facts, batch, trained, dtype, str(policy.device))
+
+
+def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:
+    """The preference data, and the revision of the model, at the commits that the run began with."""
+    path = run.state / BEGAN
+    began = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    revisions = began.get("datasets") or [None] * len(recipe.dataset)
+    tables = [
+        open_table(spec, recipe.split, revision=revision)
+        for spec, revision in zip(recipe.dataset, revisions, strict=True)
+    ]
+    return tables, began.get("model") or recipe.revision
 
 
 def _dtype(asked: str) -> str:
@@ -266,12 +290,18 @@ def _checkpoints(run: Run) -> Path:
     return run.state / "checkpoints"
 
 
+def _has_checkpoint(run: Run) -> bool:
+    from mmpref.align.checkpoints import is_whole
+
+    return any(is_whole(checkpoint) for checkpoint in _checkpoints(run).glob("checkpoint-*"))
+
+
 def _drop_restart_state(run: Run) -> None:
     """A finished run needs neither its checkpoints nor its copy of the pairs."""
     from mmpref.align.rows import DATA, FACTS
 
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
-    for name in (DATA, FACTS):
+    for name in (DATA, FACTS, BEGAN):
         (run.state / name).unlink(missing_ok=True)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,13 +17,16 @@ from mmpref import recipe as recipes
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
 from mmpref.bench.runner import answer_all
 from mmpref.bench.stats import Clusters, difference, estimate
-from mmpref.errors import HubError, InputError, UsageError
+from mmpref.errors import HubError, ImageError, InputError, ModelError, RunError, UsageError
+from mmpref.images import decode
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
+
+talk = logging.getLogger("mmpref")
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class EvaluateRecipe:
     split: str | None = None
     limit: int | None = None
     seed: int = 0
-    dtype: str = "auto"
+    dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
 
 
@@ -62,6 +66,7 @@ class _Plan:
     task: Task
     table: Table
     samples: Sequence[Sample]
+    missing: int
 
 
 def evaluate(
@@ -89,10 +94,11 @@ def evaluate(
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     recipe = _resolved(recipe)
     run = open_run(output or default_path("evaluate", "-".join(recipe.benchmarks), recipe), "evaluate", recipe)
-    if run.finished:
-        return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
-    with run.lock():
+    with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         plans = [_plan(recipe, name) for name in recipe.benchmarks]
+        began = _as_it_began(run, recipe, plans)
+        if run.finished:
+            return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
         policy = cache(lambda: _load(recipe))
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
@@ -114,16 +120,52 @@ def evaluate(
                 {"name": "base", "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))},
                 *([{"name": "adapter", "ref": dataclasses.asdict(ref)}] if recipe.adapter else []),
             ],
+            "adapter": began["adapter"],
             "results": results,
             "differences": differences,
         }
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
             "model": {"id": ref.model, "revision": ref.revision},
-            "adapter": {"id": ref.adapter, "revision": ref.adapter_revision} if recipe.adapter else None,
+            "adapter": began["adapter"],
+            "data": {plan.name: plan.table.facts() for plan in plans},
+            "seeds": {"bootstrap": recipe.seed},
             "counts": {plan.name: len(plan.samples) for plan in plans},
         }
         return {**run.finish(facts), **content}
+
+
+def _has_answers(run: Run) -> bool:
+    return any(file.stat().st_size for file in run.state.glob("answers-*"))
+
+
+def _as_it_began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str, Any]:
+    """What is evaluated on what, and that it is the same as when the run began: answers are kept by sample only.
+
+    Raises:
+        ModelError: no such model or adapter.
+        RunError: something has changed since.
+    """
+    from mmpref.vlm.origin import adapter_facts, commit_of
+
+    try:
+        now = {
+            "model": commit_of(recipe.model, recipe.revision),
+            "adapter": adapter_facts(recipe.adapter, recipe.adapter_revision) if recipe.adapter else None,
+            "data": {plan.name: plan.table.fingerprint for plan in plans},
+        }
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"The model or adapter cannot be found: {reason}", "Check --model and --adapter.") from error
+    path = run.state / "began.json"
+    if not path.is_file():
+        write_atomic(path, json.dumps(now, indent=2) + "\n")
+        return now
+    before = json.loads(path.read_text(encoding="utf-8"))
+    for what in now:
+        if before.get(what) != now[what]:
+            raise RunError(f"The {what} has changed since {run.path} was begun.", "Choose another --output.")
+    return now
 
 
 def _resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
@@ -148,7 +190,20 @@ def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    return _Plan(name, settings, task, table, samples)
+    seen = [sample for sample in samples if _can_be_seen(sample)]
+    if not seen:
+        raise InputError(f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read.")
+    return _Plan(name, settings, task, table, seen, len(samples) - len(seen))
+
+
+def _can_be_seen(sample: Sample) -> bool:
+    """Whether the image can be decoded; without one a question is missing, which is not the same as wrong."""
+    try:
+        decode(sample.image)
+    except ImageError as error:
+        talk.warning("Warning: a sample is missing from the score: %s", error)
+        return False
+    return True
 
 
 def _open(settings: Any, candidates: Sequence[str]) -> Table:
@@ -222,7 +277,7 @@ def _result(
         "n": int(clusters.sums[:, column].sum()),
         "images": len(clusters.sums),
         "parse_failures": sum(score.parse_failure for score in inside),
-        "missing": 0,
+        "missing": plan.missing,
         "higher_is_better": metric.higher_is_better,
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
         "data": plan.table.facts(),

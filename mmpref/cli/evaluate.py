@@ -69,7 +69,8 @@ def print_results(content: Mapping[str, Any]) -> None:
         cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
         if with_adapter:
             cells += [_interval(other[_key(row)]), _interval(change[_key(row)], signed=True)]
-        rows.append([*cells, row["parse_failures"]])
+        unparsed = [row["parse_failures"], *([other[_key(row)]["parse_failures"]] if with_adapter else [])]
+        rows.append([*cells, " / ".join(map(str, unparsed))])
     columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), "unparsed"]
     common.print_table("evaluation: value [95 % interval]", columns, rows)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import json
 import logging
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +19,8 @@ from mmpref.data.builder import BUILDERS, BlockWorker, Context
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import Source
 from mmpref.data.stats import build_report
-from mmpref.errors import HubError, InputError, MmprefError, ModelError, RunError, UsageError
-from mmpref.run import STATE, Run, default_path, open_run, versions, write_atomic
+from mmpref.errors import HubError, InputError, ModelError, RunError, UsageError, reason_of
+from mmpref.run import Run, default_path, open_run, versions, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import Example, ModelRef, Pair, Skip
 
@@ -69,7 +69,7 @@ class BuildRecipe:
     limit: int | None = None
     seed: int = 0
     block_size: int = 32
-    dtype: str = "auto"
+    dtype: recipes.Dtype = "auto"
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
@@ -110,14 +110,13 @@ def build_dataset(
     for name in ("limit", "block_size"):
         if (value := getattr(recipe, name)) is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
-    path = output or default_path("build-dataset", recipe.method, recipe)
-    fresh = shard is None and not (path / STATE).exists()
-    run = open_run(path, "build-dataset", recipe)
+    run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     if run.finished:
         talk.info("%s is complete already.", run.path)
         Blocks(run.state).remove()
         return run.manifest()
-    with run.lock(f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"), _forgotten_if_nothing_came_of_it(run, fresh):
+    lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
+    with run.lock(lock), run.forgotten_if_it_fails(lambda: _has_pairs(run)):
         table = _open_source(run, recipe)
         source = Source(table, recipe.image_root, recipe.limit)
         context = Context(
@@ -156,17 +155,10 @@ def _kept(make: Callable[[], BlockWorker]) -> Iterator[Callable[[], BlockWorker]
             getattr(one, "close", lambda: None)()
 
 
-@contextlib.contextmanager
-def _forgotten_if_nothing_came_of_it(run: Run, fresh: bool) -> Iterator[None]:
-    """A mistyped source or model must not claim the directory for its recipe."""
-    try:
-        yield
-    except MmprefError:
-        if fresh and not Blocks(run.state).any():
-            shutil.rmtree(run.state, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                run.path.rmdir()
-        raise
+def _has_pairs(run: Run) -> bool:
+    """Whether any block has a pair: a build of skipped rows only is worth nothing to the corrected command."""
+    blocks = Blocks(run.state)
+    return any(blocks.describe(number)["rows"] for number in blocks.numbers())
 
 
 def _open_source(run: Run, recipe: BuildRecipe) -> Table:
@@ -250,9 +242,16 @@ def _work(
     for number, block in _one_ahead(source.blocks(size, wanted.__contains__), worker):
         outcomes = _outcomes(worker, block)
         blocks.write(number, outcomes)
+        _give_memory_back()
         if on_progress:
             on_progress(rows, outcomes)
     return count
+
+
+def _give_memory_back() -> None:
+    """Blocks differ in size, and glibc keeps the holes that they leave: without this a process grows with its rows."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _one_ahead(
@@ -297,7 +296,7 @@ def _one_by_one(work: BlockWorker, examples: Sequence[Example], first: Exception
         except _NOT_THE_ROWS_FAULT:
             raise
         except Exception as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = reason_of(error)
             talk.warning("Row %s is skipped: %s", example.id, reason)
             made.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason}"))
     if len(examples) > 1 and all(isinstance(outcome, Skip) and outcome.reason == "failed" for outcome in made):

@@ -87,9 +87,9 @@ class Blocks:
         data, description = self._files(number)
         return description.is_file() and data.is_file() and data.stat().st_size == self.describe(number)["bytes"]
 
-    def any(self) -> bool:
-        """Whether there is any block."""
-        return self._folder.is_dir()
+    def numbers(self) -> list[int]:
+        """The blocks that are there."""
+        return sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
 
     def write(self, number: int, outcomes: Sequence[Pair | Skip]) -> None:
         """Keep a block. Its description is written last, so that its existence means that the block is complete."""

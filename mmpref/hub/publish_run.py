@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
 
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.registry import resolve_path
@@ -33,6 +35,7 @@ from .splits import merge_dataset_card
 
 KINDS = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
 _TEXT = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
@@ -94,12 +97,13 @@ def publish_run(
     manifest = read_manifest(path)
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
+    api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
     repo_id = check_access(hub_id or path.resolve().name, kind, token=token, endpoint=endpoint)  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
         options: dict[str, Any]
         if manifest["command"] == "evaluate":
-            options = _stage_evaluation(path, manifest, stage, repo_id, push_samples)
+            options = _stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
         elif kind == "dataset":
             options = _stage_dataset(path, manifest, stage, repo_id)
         else:
@@ -107,7 +111,6 @@ def publish_run(
         _refuse_secrets(stage)
         options |= {"private": private, "create_pr": create_pr, "token": token, "endpoint": endpoint}
         done = publish_folder(stage, repo_id, kind, **options)  # type: ignore[arg-type]
-    api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
     tag = None if done.pull_request_url else _tag(api, done, str(manifest["recipe_hash"]))
     return {
         "url": done.url,
@@ -173,14 +176,38 @@ def _stage_adapter(
     }
 
 
+def _refuse_other_adapter(path: Path, adapter: Mapping[str, Any], repo_id: str, api: HfApi) -> None:
+    """Results go into the card of the very model that was evaluated; an adapter's weights tell which it is.
+
+    Raises:
+        UsageError: there is no such repository, or it holds another adapter, or one where none was evaluated, or none.
+    """
+    try:
+        found = api.get_paths_info(repo_id, list(_WEIGHTS))
+    except RepositoryNotFoundError as error:
+        raise UsageError(f"There is no model repository {repo_id} whose results these could be.",
+                         "Publish the training run first, or check --hub-model-id.") from error  # fmt: skip
+    if adapter and not found:
+        raise UsageError(f"{repo_id} holds no adapter whose results these could be.",
+                         "Publish the training run first, or check --hub-model-id.")  # fmt: skip
+    if found and not adapter:
+        raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.",
+                         "Evaluate with --adapter.")  # fmt: skip
+    held = {file.lfs.sha256 for file in found if isinstance(file, RepoFile) and file.lfs}
+    if held and adapter.get("weights") not in held:
+        raise UsageError(f"{path} evaluated other weights than those of {repo_id}.",
+                         "Publish the training run that was evaluated, or evaluate what is published.")  # fmt: skip
+
+
 def _stage_evaluation(
-    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool
+    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
 ) -> dict[str, Any]:
     evaluation = _without_paths(json.loads((path / "results.json").read_text(encoding="utf-8")), path, None)
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
         raise UsageError(f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.",
                          f"Use --hub-model-id {adapter['id']}.")  # fmt: skip
+    _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
     if push_samples:
         folder = f"evaluation/{manifest['recipe_hash'][:8]}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
+from mmpref.errors import UsageError
 from mmpref.rng import stream
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class Decoding:
         temperature, top_p, top_k: of sampling.
         repetition_penalty: over the branch's own text tokens, greedy or not.
         seed: of the random streams.
+
+    Raises:
+        UsageError: a value that no text can be written with.
     """
 
     max_new_tokens: int = 128
@@ -36,6 +40,20 @@ class Decoding:
     top_k: int | None = None
     repetition_penalty: float | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        wrong = {
+            "max_new_tokens": self.max_new_tokens < 1 and "at least 1",
+            "temperature": self.temperature is not None and not self.temperature > 0 and "above 0",
+            "top_p": self.top_p is not None and not 0 < self.top_p <= 1 and "above 0 and at most 1",
+            "top_k": self.top_k is not None and self.top_k < 0 and "at least 0, which is off",
+            "repetition_penalty": (
+                self.repetition_penalty is not None and not self.repetition_penalty > 0 and "above 0"
+            ),
+        }
+        for name, must_be in wrong.items():
+            if must_be:
+                raise UsageError(f"{name} is {getattr(self, name)}; it must be {must_be}.")
 
 
 @dataclass
@@ -74,6 +92,9 @@ class Chooser:
         top_k = defaults.top_k if decoding.top_k is None else decoding.top_k
         top_p = defaults.top_p if decoding.top_p is None else decoding.top_p
         if not decoding.greedy:
+            if temperature is not None and not temperature > 0:
+                raise UsageError(f"The model's generation_config has the temperature {temperature}.",
+                                 "Name one above 0.")  # fmt: skip
             if temperature not in (None, 1.0):
                 self._warpers.append(TemperatureLogitsWarper(float(temperature)))
             if top_k:

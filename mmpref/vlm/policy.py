@@ -17,6 +17,7 @@ from mmpref.errors import MmprefError, ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import Family, find_family
+from mmpref.vlm.origin import commit_of
 from mmpref.vlm.prompter import Prompter
 
 if TYPE_CHECKING:
@@ -90,8 +91,9 @@ class Policy:
             device_map: such as ``auto``, to spread the model over devices; then ``device`` is not used.
 
         Raises:
-            ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that
-                was trained on another base, or one that changes nothing in this model.
+            ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that was
+                trained on another revision of the base, or one that changes nothing in this model. (An adapter of
+                another base is only warned of: ids change, and local folders have none.)
         """
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -244,13 +246,14 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
     with _load_errors(str(ref)):
+        commit = commit_of(ref.model, ref.revision)
         config = AutoConfig.from_pretrained(
-            resolve_path(ref.model), revision=ref.revision, trust_remote_code=trust_remote_code
+            resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
         )
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(f"{ref} is a {config.model_type!r} model: it takes no images.",
                          "mmpref needs a vision-language model (image-text-to-text).")  # fmt: skip
-    return find_family(config.model_type, str(ref)), getattr(config, "_commit_hash", None) or ref.revision
+    return find_family(config.model_type, str(ref)), commit or ref.revision
 
 
 def _placement(device: str, quantization: str | None, device_map: str | None) -> dict[str, Any]:

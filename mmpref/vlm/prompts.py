@@ -29,10 +29,10 @@ _VICUNA = """\
 helpful, detailed, and polite answers to the user's questions." -%}
 {%- set turns = messages -%}
 {%- endif -%}
-{{- system -}}
+{{- system + ' ' -}}
 {%- for message in turns -%}
 {%- if message.role == 'user' -%}
-{{- ' USER: ' -}}
+{{- 'USER: ' -}}
 {%- if message.content is string -%}
 {{- message.content -}}
 {%- else -%}

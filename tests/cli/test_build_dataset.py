@@ -68,6 +68,17 @@ def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
     assert _digests(tmp_path / "run") == _digests(built)
 
 
+def test_launched_processes_build_the_same_bytes_together(built: Path, tmp_path: Path) -> None:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
+    command = [*launcher, *_command(tmp_path / "run", "--json")[1:]]
+    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["counts"]["rows"] > 0, "only one of them tells"
+    assert _digests(tmp_path / "run") == _digests(built)
+    assert len(list((tmp_path / "run/.mmpref").glob("lock-*-of-2"))) == 2
+
+
 def test_another_recipe_is_refused(built: Path) -> None:
     before = _digests(built)
     result = _run(built, "--seed", "7")

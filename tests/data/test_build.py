@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
+import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +142,33 @@ def test_killed_at_every_kind_of_moment(source: Path, whole: Path, tmp_path: Pat
     assert not list(output.rglob("*.tmp")), "nothing half-written stays"
 
 
+def test_killed_ten_times_at_random_moments(source: Path, tmp_path: Path) -> None:
+    values = {"model": "none", "source": str(source / "rows.json"), "method": "reverse", "block_size": 1}
+    build_dataset(BuildRecipe(**values), tmp_path / "whole")
+    slowly = {**values, "builder": {"wait": 0.08}}
+    draws = random.Random(5)
+    kills = number = 0
+    while kills < 10:
+        output = tmp_path / f"run{number}"
+        text = json.dumps({"recipe": slowly, "output": str(output)})
+        signs = len(list(output.glob(".mmpref/worked/*")))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.data.reverse", text], stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
+        )
+        while process.poll() is None and len(list(output.glob(".mmpref/worked/*"))) == signs:
+            time.sleep(0.01)
+        time.sleep(draws.uniform(0, 0.6))
+        process.kill()
+        if process.wait() == 0:
+            number += 1  # It was faster than the kill.
+            assert digests(output) == digests(tmp_path / "whole")
+        else:
+            kills += 1
+    assert run(source, output, recipe=slowly).returncode == 0
+    assert digests(output) == digests(tmp_path / "whole")
+    assert (output / "report.json").read_bytes() == (tmp_path / "whole/report.json").read_bytes()
+
+
 def test_killed_while_merging(source: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     assert run(source, output, shard=[0, 2]).returncode == 0
@@ -263,6 +293,48 @@ def test_a_mistyped_source_does_not_claim_the_directory(source: Path, tmp_path: 
         build_dataset(recipe(source, source="./typo.json"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+
+
+def test_an_unexpected_error_does_not_claim_the_directory_either(source: Path, tmp_path: Path) -> None:
+    for shard in (None, (0, 1)):
+        with pytest.raises(ZeroDivisionError):
+            build_dataset(recipe(source, builder={"poison": "every"}), tmp_path / "run", shard=shard)
+        assert not (tmp_path / "run").exists()
+    assert build_dataset(recipe(source), tmp_path / "run")["counts"]["rows"] == 19
+
+
+def test_a_build_that_fails_half_way_keeps_its_blocks(source: Path, tmp_path: Path) -> None:
+    def fail(rows: int, outcomes: Any) -> None:
+        raise RuntimeError("the machine is gone")
+
+    with pytest.raises(RuntimeError):
+        build_dataset(recipe(source), tmp_path / "run", on_progress=fail)
+    assert (tmp_path / "run/.mmpref/blocks/000000.json").exists()
+    with pytest.raises(RunError, match="another recipe"):
+        build_dataset(recipe(source, seed=1), tmp_path / "run")
+
+
+def test_rows_that_cannot_be_used_do_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text(json.dumps(json.loads((source / "rows.json").read_text())[:4]))
+    values = recipe(source, source=str(tmp_path / "rows.json"))
+    with pytest.raises(InputError, match="bad-image: 4"):
+        build_dataset(values, tmp_path / "run")
+    rooted = dataclasses.replace(values, image_root=(str(source),))
+    assert build_dataset(rooted, tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+
+
+def test_reasons_are_the_same_in_equal_builds(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    rows = json.loads((source / "rows.json").read_text())[:4]
+    rows[0]["image"] = "broken.png"
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    values = recipe(source, source=str(tmp_path / "rows.json"), image_root=(str(source), str(tmp_path)))
+    for output in ("one", "two"):
+        build_dataset(values, tmp_path / output)
+    one, two = ((tmp_path / output / "report.json").read_text() for output in ("one", "two"))
+    assert one == two
+    assert "cannot identify image file" in one
+    assert "0x" not in one
 
 
 def test_wrong_settings(source: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -151,7 +152,7 @@ def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, 
 
 def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    evaluation_run(tmp_path / "evaluation")
+    evaluation_run(tmp_path / "evaluation", _evaluated(tmp_path / "adapter"))
     _push(hub, tmp_path / "adapter")
     before = _files(hub, "model")
     done = _push(hub, tmp_path / "evaluation")
@@ -171,12 +172,30 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= _files(hub, "model").keys()
 
 
-def test_an_evaluation_makes_a_card_where_there_is_none(hub: HubAccount, tmp_path: Path) -> None:
-    evaluation_run(tmp_path / "evaluation")
-    _push(hub, tmp_path / "evaluation")
-    card = _files(hub, "model")["README.md"]
-    assert b"0.891 [" in card
-    assert _metadata(card)["library_name"] == "peft"
+def _evaluated(path: Path) -> dict[str, Any]:
+    """What an evaluation records of the adapter in a folder."""
+    weights = hashlib.sha256((path / "adapter_model.safetensors").read_bytes()).hexdigest()
+    return {"id": str(path), "revision": None, "weights": weights}
+
+
+def test_results_do_not_make_a_repository(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    evaluation_run(tmp_path / "evaluation", _evaluated(tmp_path / "adapter"))
+    with pytest.raises(UsageError, match="no model repository"):
+        _push(hub, tmp_path / "evaluation")
+
+
+def test_results_of_other_weights_or_of_a_base_alone_are_refused(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _push(hub, tmp_path / "adapter")
+    before = _files(hub, "model")
+    evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
+    with pytest.raises(UsageError, match="other weights"):
+        _push(hub, tmp_path / "other")
+    evaluation_run(tmp_path / "base")
+    with pytest.raises(UsageError, match="base model only"):
+        _push(hub, tmp_path / "base")
+    assert _files(hub, "model") == before
 
 
 def test_results_of_another_adapter_are_refused(hub: HubAccount, tmp_path: Path) -> None:

@@ -50,6 +50,23 @@ def test_shipped_llava_template_becomes_the_vicuna_format(parts):
     assert ids[-1] == processor.tokenizer.eos_token_id
 
 
+def test_several_turns_are_written_as_llava_was_trained(parts):
+    """`conversation.py`, SeparatorStyle.TWO: after the system text and after questions a space, after answers EOS."""
+    model, processor = parts
+    processor.chat_template = SHIPPED
+    policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
+    set_prompt_format(processor, policy.eos_ids, True, "tiny")
+    said = (("user", "Q1"), ("assistant", "A1"), ("user", "Q2"), ("assistant", "A2"), ("user", "Q3"))
+    turns = tuple(Message(role, text) for role, text in said)
+    first = f"<s>{SYSTEM} USER: <image>\nQ1 ASSISTANT: A1</s>"
+    assert policy.render(turns[:3], 1) == first + "USER: Q2 ASSISTANT:"
+    assert policy.render(turns, 1) == first + "USER: Q2 ASSISTANT: A2</s>USER: Q3 ASSISTANT:"
+    assert policy.render(turns[:4], 1, generation=False) == first + "USER: Q2 ASSISTANT: A2</s>"
+    assert policy.render_answer(turns[:3], 1, "A2") == " A2</s>"
+    own = (Message("system", "Be brief."), *turns[:3])
+    assert policy.render(own, 1) == "<s>Be brief. USER: <image>\nQ1 ASSISTANT: A1</s>USER: Q2 ASSISTANT:"
+
+
 def test_a_template_that_is_right_stays(parts):
     _, processor = parts
     before = processor.chat_template

@@ -61,7 +61,7 @@ class _Chair:
             if not isinstance(objects, list):
                 raise InputError(f"{where}, column gt_object is a {type(objects).__name__}, not a list of objects.")
             truth = [self.synonyms.node.get(str(name).lower(), str(name).lower()) for name in objects]
-            samples.append(Sample(str(number), str(cell(row, "question_id", where)), image_of(row, where),
+            samples.append(Sample(str(number), str(cell(row, "question_id", where)), image_of(row, where, table.root),
                                   (Message("user", self.settings.prompt),), truth))  # fmt: skip
         return samples
 

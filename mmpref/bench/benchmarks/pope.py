@@ -93,7 +93,7 @@ class _Pope:
                 raise InputError(f"{where}, column answer is {answer!r}; POPE's answers are yes and no.")
             question = str(cell(row, "question", where)) + self.settings.suffix
             image_id = str(row.get("image_source") or number)
-            samples.append(Sample(str(number), image_id, image_of(row, where), (Message("user", question),),
+            samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (Message("user", question),),
                                   {"answer": answer, "part": str(row.get("category") or "all")}))  # fmt: skip
         return samples
 

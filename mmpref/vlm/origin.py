@@ -1,0 +1,68 @@
+"""Where models and adapters come from: commit, licence and fingerprint, found before any weights are loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from pathlib import Path
+from typing import Any
+
+from mmpref.registry import resolve_path
+
+WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def commit_of(model: str, revision: str | None, file: str = "config.json") -> str | None:
+    """The commit of a Hub repository at a revision, out of the cache where the Hub cannot be asked; None for a folder.
+
+    Args:
+        file: one that the repository has.
+
+    Raises:
+        OSError: no such repository, revision or file.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if Path(resolve_path(model)).exists():
+        return None
+    # The cache keeps each commit in a folder of its name.
+    return Path(hf_hub_download(model, file, revision=revision)).parent.name
+
+
+def licence_of(model: str, commit: str | None) -> str | None:
+    """The licence that the card of a model names, or None where there is no card or it names none."""
+    from huggingface_hub import hf_hub_download
+
+    path = Path(resolve_path(model)) / "README.md"
+    if commit is not None:
+        with contextlib.suppress(OSError, ValueError):
+            path = Path(hf_hub_download(model, "README.md", revision=commit))
+    if not path.is_file():
+        return None
+    front = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    found = re.search(r"^license: *([\w.+-]+) *$", front[1], re.MULTILINE) if front else None
+    return found[1] if found else None
+
+
+def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
+    """What identifies an adapter: its id, its commit (None for a folder), and the SHA-256 of its weights.
+
+    Raises:
+        OSError: no such adapter.
+    """
+    from huggingface_hub import hf_hub_download
+
+    if Path(adapter).exists():
+        commit, folder = None, Path(adapter)
+        file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    else:
+        commit = commit_of(adapter, revision, "adapter_config.json")
+        file = None
+        for name in WEIGHTS:
+            with contextlib.suppress(OSError):
+                file = file or Path(hf_hub_download(adapter, name, revision=commit))
+    if file is None:
+        raise OSError(f"{adapter} holds no adapter weights ({' or '.join(WEIGHTS)})")
+    with open(file, "rb") as opened:
+        return {"id": adapter, "revision": commit, "weights": hashlib.file_digest(opened, "sha256").hexdigest()}
