@@ -12,7 +12,7 @@ CPU times within a round. Every arm must give the same tokens, or the script fai
 
 The vision tower is sized to take the share of a naive pass that CLIP-L takes in LLaVA-1.6-7B (some 4 %). Memory is the
 peak of resident memory over the loaded model, each arm in a process of its own, the engine with 32 branches. The
-testbed is the whole command `mmpref build-dataset`, wall time, against the same command with `generate` on the dropped
+testbed is the whole command `mmpref build-dataset`, against the same command with `generate` on the dropped
 sequences, vision shared: one call a sentence (`testbed_vs_portable`), one a pair, or our own portable path, which
 batches 64 branches of any pairs (`mmpref.vlm.portable`).
 """
@@ -23,6 +23,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import statistics
 import subprocess
 import sys
@@ -236,8 +237,14 @@ _ARMS = {
 }
 
 
+def _children() -> float:
+    """CPU seconds of finished child processes."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def testbed(rounds: int, limit: int) -> dict[str, list[float]]:
-    """Wall time of the whole command with each portable arm, in units of the engine's."""
+    """CPU time of the whole command with each portable arm, in units of the engine's."""
     ratios: dict[str, list[float]] = {}
     for number in range(rounds):
         spent, data = {}, {}
@@ -245,9 +252,9 @@ def testbed(rounds: int, limit: int) -> dict[str, list[float]]:
             with tempfile.TemporaryDirectory() as folder:
                 output = Path(folder) / "run"
                 command = ["build-dataset", "--limit", str(limit), "--output", str(output)]
-                start = time.monotonic()
+                start = _children()
                 subprocess.run([sys.executable, "-c", code, *command], check=True, capture_output=True)
-                spent[arm] = time.monotonic() - start
+                spent[arm] = _children() - start
                 data[arm] = _texts(output)
             if data[arm] != data["engine"]:
                 raise SystemExit("Error: the engine and the portable path built different pairs.")

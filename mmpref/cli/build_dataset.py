@@ -73,6 +73,8 @@ def command(
         "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
         "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
     }  # fmt: skip
+    if source is not None and limit is None and recipe_name is None:
+        assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source
     recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")

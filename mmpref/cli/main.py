@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -103,6 +104,11 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    if os.environ.get("MMPREF_DEBUG") != "1":
+        # Retries and deprecations of libraries are nothing that a user can act on; what fails is said in one line.
+        for name in ("huggingface_hub", "transformers", "sentence_transformers", "httpx", "datasets"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        warnings.simplefilter("ignore", FutureWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     talk = logging.getLogger("mmpref")

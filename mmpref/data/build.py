@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import json
 import logging
@@ -242,16 +241,9 @@ def _work(
     for number, block in _one_ahead(source.blocks(size, wanted.__contains__), worker):
         outcomes = _outcomes(worker, block)
         blocks.write(number, outcomes)
-        _give_memory_back()
         if on_progress:
             on_progress(rows, outcomes)
     return count
-
-
-def _give_memory_back() -> None:
-    """Blocks differ in size, and glibc keeps the holes that they leave: without this a process grows with its rows."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _one_ahead(

@@ -47,8 +47,8 @@ def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:
-    """The shell command, a setting a line, quoted. It takes no recipe's defaults and names every setting of the run's own
-    recipe, so that it resolves to that recipe again."""
+    """The shell command, a setting a line, quoted. It takes no recipe's defaults and names every setting that the run's
+    recipe had, so that it resolves to that recipe again."""
     command = manifest["command"]
     recipe = portable(pinned(manifest))
     parts = ["--recipe plain"]

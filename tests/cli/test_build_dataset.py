@@ -119,3 +119,20 @@ def test_an_empty_source_is_one_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
     assert "no rows" in result.stderr
+
+
+def test_the_testbeds_limit_is_not_for_a_source_of_ones_own(tmp_path: Path) -> None:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"id": str(n), "question": "q", "answer": "a"}) + "\n" for n in range(1700)))
+    command = [
+        sys.executable,
+        "-m",
+        "mmpref",
+        "build-dataset",
+        "--source",
+        str(source),
+        "--output",
+        str(tmp_path / "r"),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "no-image: 1700" in done.stderr

@@ -1,4 +1,4 @@
-"""BDHS: the model's own language bias, provoked by hiding image tokens, writes the rejected answers (PAPER 2)."""
+"""BDHS: the model's own language bias, provoked by hiding image tokens, writes rejected answers (arXiv 2407.02477)."""
 
 from __future__ import annotations
 
