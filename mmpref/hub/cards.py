@@ -113,7 +113,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         licence_note=" The source does not say which: find out before you use or share them." if unknown else "",
         language_note="" if seen.english else "The language of the texts was not determined.",
         method=code(method),
-        summary=_summary(manifest["command"], method),
+        summary=_summary(manifest["command"], method) + _variant(recipe.get("builder") or {}),
         model=code(portable(manifest["model"]["id"])),
         model_revision=code(manifest["model"].get("revision") or "none (a local model)"),
         version=__version__,
@@ -290,6 +290,13 @@ def _summary(command: str, method: str) -> str:
     except UsageError:
         return ""
     return text(re.sub(r"\s*\([^)]*\)\.?$", "", line).rstrip(".") + ".") if line else ""
+
+
+def _variant(builder: Mapping[str, Any]) -> str:
+    """What was done instead of the method's first line, where settings say so."""
+    noise = builder.get("noise_steps")
+    noisy = f" Here the image was shown under noise ({noise} of 1000 diffusion steps), and no image token was hidden."
+    return (noisy if noise else "") + (" Answers were written whole." if builder.get("guidance") is False else "")
 
 
 def _statistics(report: Mapping[str, Any]) -> str:

@@ -324,3 +324,10 @@ def test_templates_are_strict_and_huggingface_hub_takes_them() -> None:
     card = DatasetCard.from_template(DatasetCardData(license="mit"), template_path=str(checkout), rows="3", title="T")
     assert card.data.license == "mit"
     assert "# T" in card.text
+
+
+def test_the_noise_variant_is_told_as_such(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    assert "under noise" not in dataset_card(tmp_path / "run", manifest)
+    manifest["recipe"]["builder"]["noise_steps"] = 500
+    assert "under noise (500 of 1000 diffusion steps)" in dataset_card(tmp_path / "run", manifest)
