@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,7 +54,8 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
     from trl import DPOConfig
 
     known = [field.name for field in dataclasses.fields(DPOConfig) if field.init]
-    for name in trainer:
+    types = typing.get_type_hints(DPOConfig)
+    for name, value in trainer.items():
         if name in _OURS:
             raise UsageError(f"trainer.{name} cannot be set: {_OURS[name]}.")
         if name in method:
@@ -62,6 +64,11 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
             )
         if name not in known:
             raise UsageError(f"TRL's DPOConfig has no option {name!r}.", suggest(name, known))
+        allowed = {int: (int,), float: (int, float)}.get(types[name], (object,))
+        if not isinstance(value, allowed) or (allowed != (object,) and isinstance(value, bool)):
+            raise UsageError(f"trainer.{name} is {value!r}; it must be a number.")
+        if name.endswith("batch_size") and isinstance(value, int) and value < 1:
+            raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
     limit = trainer.get("save_total_limit", 2)
     if limit is not None and limit < 2:
         raise UsageError(f"trainer.save_total_limit is {limit}; it must be at least 2.",

@@ -2,8 +2,8 @@
 
 Rows are TRL's: ``prompt``, ``chosen``, ``rejected`` (messages with string or structured content, or plain strings) and
 ``images`` or ``image``. Reasons for a skip: ``no-image``, ``bad-image``, ``malformed`` (no messages of known form),
-``equal-answers`` (chosen is rejected), ``image-placement`` (image blocks that do not match the images, or stand
-outside the user's turns) and ``image-token`` (the text itself contains the model's image token).
+``empty-answer`` (no text), ``equal-answers`` (chosen is rejected), ``image-placement`` (image blocks that do not match
+the images, or stand outside the user's turns) and ``image-token`` (the text itself contains the model's image token).
 """
 
 from __future__ import annotations
@@ -151,6 +151,9 @@ def _pair(row: Mapping[str, Any], where: str, root: Path | None, image_token: st
     if not cells:
         raise Unusable("no-image")
     _check_placement(prompt, [*chosen, *rejected], len(cells))
+    for answer in (chosen, rejected):
+        if not any(part["text"].strip() for part in _parts(answer) if part["type"] == "text"):
+            raise Unusable("empty-answer")
     if any(image_token in part["text"] for part in _parts([*prompt, *chosen, *rejected]) if part["type"] == "text"):
         raise Unusable("image-token", f"the text contains {image_token}")
     try:

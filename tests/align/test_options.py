@@ -67,3 +67,16 @@ def test_methods_are_listed_and_checked() -> None:
     assert method.trainer(method.settings(beta=0.3)) == {"loss_type": ["sigmoid"], "beta": 0.3}
     with pytest.raises(UsageError, match="above 0"):
         method.settings(beta=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("max_steps", "abc"), ("learning_rate", "fast"), ("per_device_train_batch_size", 0), ("max_steps", True)],
+)
+def test_values_that_trl_would_trip_over_later_are_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=name):
+        options.check({name: value}, {})
+
+
+def test_numbers_are_taken_in_either_form() -> None:
+    options.check({"num_train_epochs": 1, "learning_rate": 1e-5, "save_steps": 0.5, "max_steps": 3}, {})

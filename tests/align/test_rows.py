@@ -69,6 +69,8 @@ def test_trl_shapes_are_used(tmp_path: Path, good: dict[str, Any]) -> None:
         (row(images=[]), "no-image"),
         (row(images=None), "no-image"),
         (row(rejected=row()["chosen"]), "equal-answers"),
+        (row(rejected=""), "empty-answer"),
+        (row(chosen=[{"role": "assistant", "content": "  "}]), "empty-answer"),
         (row(images=[{"bytes": b"", "path": None}]), "bad-image"),
         (row(images=[{"bytes": png()[:40], "path": None}]), "bad-image"),
         (row(images=[{"bytes": None, "path": "../secret.png"}]), "bad-image"),
