@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
         RunError: a directory is no finished run.
         InputError: a run of another command.
     """
-    columns: list[tuple[str, dict[tuple[str, str, str], dict[str, Any]]]] = []
+    columns: list[_Column] = []
     for path in runs:
         manifest = read_manifest(path)
         if manifest["command"] != "evaluate":
@@ -44,25 +44,44 @@ def compare(runs: Sequence[Path]) -> Comparison:
                 for row in content["results"]
                 if row["model"] == model["name"]
             }
-            columns.append((f"{path.name}: {model['name']}", found))
-    keys = list(dict.fromkeys(key for _, found in columns for key in found))
-    rows = tuple((key, tuple(found.get(key) for _, found in columns)) for key in keys)
-    return Comparison(tuple(name for name, _ in columns), rows, tuple(_warnings(columns)))
+            columns.append(_Column(f"{path.name}: {model['name']}", found, manifest))
+    keys = list(dict.fromkeys(key for column in columns for key in column.found))
+    rows = tuple((key, tuple(column.found.get(key) for column in columns)) for key in keys)
+    return Comparison(tuple(column.name for column in columns), rows, tuple(_warnings(columns)))
 
 
-def _warnings(columns: Sequence[tuple[str, dict[tuple[str, str, str], dict[str, Any]]]]) -> list[str]:
-    """One sentence for every benchmark whose data or settings differ between columns."""
+@dataclass(frozen=True)
+class _Column:
+    """One model of one run: its results by (benchmark, metric, part), and the run's manifest."""
+
+    name: str
+    found: Mapping[tuple[str, str, str], dict[str, Any]]
+    manifest: Mapping[str, Any]
+
+    def conditions(self, benchmark: str) -> dict[str, Any]:
+        """What must be equal for numbers to be compared, by how a warning words it; none where it was not scored."""
+        row = next((row for key, row in self.found.items() if key[0] == benchmark), None)
+        if row is None:
+            return {}
+        return {
+            "data differ": row["data"]["fingerprint"],
+            "split of the data differs": row["data"]["split"],
+            "settings differ": row["settings_hash"],
+            "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
+            "number of missing samples differs": self.manifest.get("missing", {}).get(benchmark, 0),
+        }
+
+
+def _warnings(columns: Sequence[_Column]) -> list[str]:
+    """One sentence for every benchmark whose data, settings or number of samples differ between columns."""
     warnings = []
-    for benchmark in dict.fromkeys(key[0] for _, found in columns for key in found):
-        seen: dict[str, dict[str, list[str]]] = {"data": {}, "split of the data": {}, "settings": {}}
-        for name, found in columns:
-            row = next((row for key, row in found.items() if key[0] == benchmark), None)
-            if row is not None:
-                for what, value in (("data", row["data"]["fingerprint"]), ("split of the data", row["data"]["split"]),
-                                    ("settings", row["settings_hash"])):  # fmt: skip
-                    seen[what].setdefault(value, []).append(name)
+    for benchmark in dict.fromkeys(key[0] for column in columns for key in column.found):
+        seen: dict[str, dict[Any, list[str]]] = {}
+        for column in columns:
+            for what, value in column.conditions(benchmark).items():
+                seen.setdefault(what, {}).setdefault(value, []).append(column.name)
         for what, values in seen.items():
             if len(values) > 1:
                 groups = " and ".join(", ".join(names) for names in values.values())
-                warnings.append(f"{benchmark}: the {what} differ between {groups}; do not compare these numbers.")
+                warnings.append(f"{benchmark}: the {what} between {groups}; do not compare these numbers.")
     return warnings

@@ -7,18 +7,18 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref import recipe as recipes
+from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
 from mmpref.bench.runner import answer_all
 from mmpref.bench.stats import Clusters, difference, estimate
-from mmpref.errors import HubError, ImageError, InputError, ModelError, RunError, UsageError
-from mmpref.images import decode
+from mmpref.errors import HubError, ImageError, InputError, UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -66,7 +66,34 @@ class _Plan:
     task: Task
     table: Table
     samples: Sequence[Sample]
-    missing: int
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What one model made of a benchmark.
+
+    Args:
+        scores: of each sample, of an empty answer where it is missing.
+        missing: ids of the samples whose image cannot be seen; missing is not wrong, so they do not count.
+    """
+
+    plan: _Plan
+    scores: Sequence[Score]
+    missing: frozenset[str]
+
+    @property
+    def answered(self) -> list[tuple[Sample, Score]]:
+        pairs = zip(self.plan.samples, self.scores, strict=True)
+        return [(sample, score) for sample, score in pairs if sample.id not in self.missing]
+
+    @property
+    def clusters(self) -> Clusters:
+        return Clusters.of([sample.image_id for sample, _ in self.answered], [score for _, score in self.answered])
+
+    def missing_in(self, count: str) -> int:
+        """How many missing samples the count would have been over."""
+        pairs = zip(self.plan.samples, self.scores, strict=True)
+        return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
 
 
 def evaluate(
@@ -87,31 +114,32 @@ def evaluate(
 
     Raises:
         UsageError: unknown benchmark or setting.
-        InputError: benchmark data that cannot be read.
+        InputError: benchmark data that cannot be read, or none of its images.
         ModelError: a model or adapter that cannot be loaded.
+        RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     recipe = _resolved(recipe)
     run = open_run(output or default_path("evaluate", "-".join(recipe.benchmarks), recipe), "evaluate", recipe)
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
-        plans = [_plan(recipe, name) for name in recipe.benchmarks]
-        began = _as_it_began(run, recipe, plans)
         if run.finished:
+            _check_finished(run, recipe)
             return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
-        policy = cache(lambda: _load(recipe))
+        plans = [_plan(recipe, name) for name in recipe.benchmarks]
+        began = _began(run, recipe, plans)
+        policy = cache(lambda: _load(recipe, began))
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
+        missing: dict[str, int] = {}
         for plan in plans:
-            scored = {model: _score(run, plan, model, policy, batch_size, on_progress) for model in models}
-            metrics = plan.task.metrics(scored["base"])
-            clusters = {
-                model: Clusters.of([sample.image_id for sample in plan.samples], scores)
-                for model, scores in scored.items()
-            }
+            outcomes = {model: _score(run, plan, model, policy, batch_size, on_progress) for model in models}
+            metrics = plan.task.metrics([score for _, score in outcomes["base"].answered])
+            clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in models:
-                results += [_result(plan, metric, model, clusters[model], scored[model], recipe) for metric in metrics]
+                results += [_result(metric, model, clusters[model], outcomes[model], recipe) for metric in metrics]
+            missing[plan.name] = len(outcomes["base"].missing)
             if recipe.adapter:
                 differences += [_difference(plan, metric, clusters, recipe) for metric in metrics]
         ref = policy().ref
@@ -126,11 +154,12 @@ def evaluate(
         }
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
-            "model": {"id": ref.model, "revision": ref.revision},
+            "model": began["model"],
             "adapter": began["adapter"],
-            "data": {plan.name: plan.table.facts() for plan in plans},
+            "data": began["data"],
             "seeds": {"bootstrap": recipe.seed},
             "counts": {plan.name: len(plan.samples) for plan in plans},
+            "missing": missing,
         }
         return {**run.finish(facts), **content}
 
@@ -139,33 +168,17 @@ def _has_answers(run: Run) -> bool:
     return any(file.stat().st_size for file in run.state.glob("answers-*"))
 
 
-def _as_it_began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str, Any]:
-    """What is evaluated on what, and that it is the same as when the run began: answers are kept by sample only.
+def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str, Any]:
+    data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
+    return as_it_began(run, ModelRef(recipe.model, recipe.revision, recipe.adapter, recipe.adapter_revision), data)
 
-    Raises:
-        ModelError: no such model or adapter.
-        RunError: something has changed since.
-    """
-    from mmpref.vlm.origin import adapter_facts, commit_of
 
+def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
+    """Refuse to show the results of another adapter or other data as this recipe's; with no Hub to ask, say so."""
     try:
-        now = {
-            "model": commit_of(recipe.model, recipe.revision),
-            "adapter": adapter_facts(recipe.adapter, recipe.adapter_revision) if recipe.adapter else None,
-            "data": {plan.name: plan.table.fingerprint for plan in plans},
-        }
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"The model or adapter cannot be found: {reason}", "Check --model and --adapter.") from error
-    path = run.state / "began.json"
-    if not path.is_file():
-        write_atomic(path, json.dumps(now, indent=2) + "\n")
-        return now
-    before = json.loads(path.read_text(encoding="utf-8"))
-    for what in now:
-        if before.get(what) != now[what]:
-            raise RunError(f"The {what} has changed since {run.path} was begun.", "Choose another --output.")
-    return now
+        _began(run, recipe, [_plan(recipe, name) for name in recipe.benchmarks])
+    except HubError as error:
+        talk.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
 
 def _resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
@@ -190,20 +203,7 @@ def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    seen = [sample for sample in samples if _can_be_seen(sample)]
-    if not seen:
-        raise InputError(f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read.")
-    return _Plan(name, settings, task, table, seen, len(samples) - len(seen))
-
-
-def _can_be_seen(sample: Sample) -> bool:
-    """Whether the image can be decoded; without one a question is missing, which is not the same as wrong."""
-    try:
-        decode(sample.image)
-    except ImageError as error:
-        talk.warning("Warning: a sample is missing from the score: %s", error)
-        return False
-    return True
+    return _Plan(name, settings, task, table, samples)
 
 
 def _open(settings: Any, candidates: Sequence[str]) -> Table:
@@ -216,28 +216,42 @@ def _open(settings: Any, candidates: Sequence[str]) -> Table:
     return open_table(candidates[-1], settings.split, config=settings.config)
 
 
-def _load(recipe: EvaluateRecipe) -> Policy:
+def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
+    """The model and adapter at the commits that the run is pinned to."""
     from mmpref.vlm.policy import Policy
 
-    ref = ModelRef(recipe.model, recipe.revision, recipe.adapter, recipe.adapter_revision)
+    commit = (began["adapter"] or {}).get("revision")
+    ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
     return Policy.load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
 
 
 def _score(
     run: Run, plan: _Plan, model: str, policy: Callable[[], Policy], batch_size: int,
     progress: Callable[[int], None] | None,
-) -> list[Score]:  # fmt: skip
+) -> _Outcome:  # fmt: skip
     from mmpref.vlm.decode import Decoding
 
     kept = run.state / f"answers-{model}-{plan.name}.jsonl"
     with policy().without_adapter() if model == "base" else contextlib.nullcontext():
         answers = answer_all(policy, plan.samples, Decoding(plan.task.max_new_tokens), kept, batch_size, progress)
-    scores = [plan.task.score(sample, answer) for sample, answer in zip(plan.samples, answers, strict=True)]
-    _write_samples(run.path / "samples" / f"{model}-{plan.name}.parquet", plan.samples, answers, scores)
-    return scores
+    reasons = [answer for answer in answers if isinstance(answer, ImageError)]
+    if len(reasons) == len(answers):
+        raise InputError(
+            f"No image of benchmark {plan.name} ({plan.table.spec}, split {plan.table.split}) can be read: {reasons[0]}"
+        )
+    if reasons and model == "base":
+        talk.warning("Warning: %d of %d samples of %s are missing, their images cannot be read; the score is over the "
+                     "others. First: %s", len(reasons), len(answers), plan.name, reasons[0])  # fmt: skip
+    read = [None if isinstance(answer, ImageError) else answer for answer in answers]
+    pairs = list(zip(plan.samples, read, strict=True))
+    scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
+    _write_samples(run.path / "samples" / f"{model}-{plan.name}.parquet", plan.samples, read, scores)
+    return _Outcome(plan, scores, frozenset(sample.id for sample, answer in pairs if answer is None))
 
 
-def _write_samples(path: Path, samples: Sequence[Sample], answers: Sequence[str], scores: Sequence[Score]) -> None:
+def _write_samples(
+    path: Path, samples: Sequence[Sample], answers: Sequence[str | None], scores: Sequence[Score]
+) -> None:
     import io
 
     import pyarrow as pa
@@ -250,9 +264,10 @@ def _write_samples(path: Path, samples: Sequence[Sample], answers: Sequence[str]
             "prompt": sample.messages[-1].content,
             "reference": json.dumps(sample.reference, ensure_ascii=False),
             "answer": answer,
-            "parsed": score.parsed,
-            "parse_failure": score.parse_failure,
-            "counts": json.dumps(dict(score.counts), sort_keys=True),
+            "missing": answer is None,
+            "parsed": None if answer is None else score.parsed,
+            "parse_failure": answer is not None and score.parse_failure,
+            "counts": json.dumps({} if answer is None else dict(score.counts), sort_keys=True),
         }
         for sample, answer, score in zip(samples, answers, scores, strict=True)
     ]
@@ -262,11 +277,12 @@ def _write_samples(path: Path, samples: Sequence[Sample], answers: Sequence[str]
 
 
 def _result(
-    plan: _Plan, metric: Metric, model: str, clusters: Clusters, scores: Sequence[Score], recipe: EvaluateRecipe
+    metric: Metric, model: str, clusters: Clusters, outcome: _Outcome, recipe: EvaluateRecipe
 ) -> dict[str, Any]:
+    plan = outcome.plan
     found = estimate(clusters, metric, recipe.seed)
     column = clusters.names.index(metric.n)
-    inside = [score for score in scores if metric.n in score.counts]
+    inside = [score for _, score in outcome.answered if metric.n in score.counts]
     prompt = json.dumps(recipe.benchmark[plan.name], sort_keys=True)
     return {
         "model": model,
@@ -277,7 +293,7 @@ def _result(
         "n": int(clusters.sums[:, column].sum()),
         "images": len(clusters.sums),
         "parse_failures": sum(score.parse_failure for score in inside),
-        "missing": plan.missing,
+        "missing": outcome.missing_in(metric.n),
         "higher_is_better": metric.higher_is_better,
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
         "data": plan.table.facts(),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,13 +27,18 @@ def image_of(row: Mapping[str, Any], where: str, root: Path | None) -> ImageData
     read is empty, and so cannot be decoded: its sample will count as missing.
 
     Raises:
-        InputError: the column is not there or empty.
+        InputError: there is no such column.
     """
-    value = cell(row, "image", where)
-    if isinstance(value, Mapping) and value.get("bytes"):
-        return ImageData(bytes(value["bytes"]), where)
+    value = row["image"] if "image" in row else cell(row, "image", where)
+    content = value.get("bytes") if isinstance(value, Mapping) else value
+    if isinstance(content, bytes) and content:
+        return ImageData(content, where)
     path = value.get("path") if isinstance(value, Mapping) else value
-    if isinstance(path, str) and root is not None:
-        with contextlib.suppress(ImageError):
-            return ImageData(read_under(root, path).content, where)
-    return ImageData(b"", where)
+    if not isinstance(path, str):
+        return ImageData(b"", f"{where} (no image)")
+    if root is None:
+        return ImageData(b"", f"{where} (a path, and the table has no folder: {path!r})")
+    try:
+        return ImageData(read_under(root, path).content, where)
+    except (ImageError, OSError, ValueError) as error:
+        return ImageData(b"", f"{where} ({str(error)[:300].rstrip('.')})")

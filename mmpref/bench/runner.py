@@ -1,4 +1,4 @@
-"""Answers to a benchmark's samples: batched, longest first within the batch, kept on disk as they come."""
+"""Answers to a benchmark's samples: batched, kept on disk as they come."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import Sample
+from mmpref.errors import ImageError
 from mmpref.images import decode
 from mmpref.run import disk_errors
 
@@ -23,20 +24,30 @@ def answer_all(
     kept: Path,
     batch_size: int,
     progress: Callable[[int], None] | None,
-) -> list[str]:
-    """Answers in order; those already in ``kept`` (JSON lines) are not asked for again."""
+) -> list[str | ImageError]:
+    """Answers in order, or why there is none: without its image a question is not asked.
+
+    Those already in ``kept`` (JSON lines) are not asked for again.
+    """
     from mmpref.vlm.policy import Request
 
-    answers = _read(kept)
+    answers: dict[str, str | ImageError] = {**_read(kept)}
     todo = [sample for sample in samples if sample.id not in answers]
     kept.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            requests = [Request(sample.messages, (decode(sample.image),)) for sample in batch]
-            for sample, answer in zip(batch, policy().generate(requests, decoding, batch_size=batch_size), strict=True):
-                answers[sample.id] = answer
-                file.write(json.dumps({"id": sample.id, "answer": answer}) + "\n")
+            requests: dict[str, Request] = {}
+            for sample in batch:
+                try:
+                    requests[sample.id] = Request(sample.messages, (decode(sample.image),))
+                except ImageError as error:
+                    answers[sample.id] = error
+            if requests:
+                made = policy().generate(list(requests.values()), decoding, batch_size=batch_size)
+                for name, answer in zip(requests, made, strict=True):
+                    answers[name] = answer
+                    file.write(json.dumps({"id": name, "answer": answer}) + "\n")
             file.flush()
             if progress:
                 progress(len(batch))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,15 +64,20 @@ def print_results(content: Mapping[str, Any]) -> None:
     base = [row for row in content["results"] if row["model"] == "base"]
     other = {_key(row): row for row in content["results"] if row["model"] == "adapter"}
     change = {_key(row): row for row in content["differences"]}
+    counts = {"n": "n", "unparsed": "parse_failures"}
+    if any(row["missing"] for row in content["results"]):
+        counts["missing"] = "missing"
     rows = []
     for row in base:
         cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
         if with_adapter:
             cells += [_interval(other[_key(row)]), _interval(change[_key(row)], signed=True)]
-        unparsed = [row["parse_failures"], *([other[_key(row)]["parse_failures"]] if with_adapter else [])]
-        rows.append([*cells, " / ".join(map(str, unparsed))])
-    columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), "unparsed"]
+        models = [row, *([other[_key(row)]] if with_adapter else [])]
+        rows.append([*cells, *(_count(models, name) for name in counts.values())])
+    columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), *counts]
     common.print_table("evaluation: value [95 % interval]", columns, rows)
+    if with_adapter:
+        click.echo("Counts that differ are written base / adapter.")
 
 
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
@@ -83,6 +88,10 @@ def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]
 
 def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
     return row["benchmark"], row["metric"], row["split"]
+
+
+def _count(models: Sequence[Mapping[str, Any]], name: str) -> str:
+    return " / ".join(str(count) for count in dict.fromkeys(model[name] for model in models))
 
 
 def _interval(row: Mapping[str, Any], signed: bool = False) -> str:

@@ -37,3 +37,19 @@ def test_only_finished_evaluations_are_compared(tmp_path: Path) -> None:
         compare([_run(tmp_path / "one", command="train")])
     with pytest.raises(RunError, match="not a run directory"):
         compare([tmp_path])
+
+
+def _counted(path: Path, samples: int, missing: int = 0) -> Path:
+    run = _run(path)
+    manifest = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**manifest, "counts": {"chair": samples}, "missing": {"chair": missing}}))
+    return run
+
+
+def test_other_numbers_of_samples_are_warned_of(tmp_path: Path) -> None:
+    one, two, three = (_counted(tmp_path / str(n), n, missing) for n, missing in ((24, 0), (200, 0), (201, 1)))
+    assert "the number of samples differs between 24: base and 200: base" in compare([one, two]).warnings[0]
+    assert len(compare([one, two]).warnings) == 1
+    assert any("the number of missing samples differs" in warning for warning in compare([two, three]).warnings)
+    again = _counted(tmp_path / "again", 24)
+    assert compare([one, again]).warnings == ()

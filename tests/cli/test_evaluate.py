@@ -1,0 +1,65 @@
+"""``mmpref evaluate`` and ``mmpref compare`` from outside: what the tables say."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mmpref.cli.evaluate import print_results
+from mmpref.cli.main import program
+
+
+def _content(missing: int = 0) -> dict[str, Any]:
+    row = {"benchmark": "pope", "metric": "accuracy", "split": "all", "value": 0.5, "low": 0.4, "high": 0.6,
+           "missing": missing, "n": 90}  # fmt: skip
+    return {
+        "results": [
+            {**row, "model": "base", "parse_failures": 3},
+            {**row, "model": "adapter", "parse_failures": 17, "n": 88},
+        ],
+        "differences": [{**row, "value": 0.1}],
+    }
+
+
+def _cells(text: str) -> dict[str, str]:
+    """Column -> cell of a table with one row; columns are right-aligned, more than one space apart."""
+    _, head, row = (line.rstrip() for line in text.splitlines()[:3])
+    return dict(zip(head.split(), re.split(r"\s{2,}", row), strict=True))
+
+
+def test_unparsed_answers_of_both_models_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    print_results(_content())
+    cells = _cells(capsys.readouterr().out)
+    assert cells["unparsed"] == "3 / 17"
+    assert cells["n"] == "90 / 88"
+    assert "missing" not in cells
+
+
+def test_missing_answers_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
+    print_results(_content(missing=4))
+    assert _cells(capsys.readouterr().out)["missing"] == "4"
+
+
+def test_a_base_alone_has_one_number(capsys: pytest.CaptureFixture[str]) -> None:
+    content = _content()
+    print_results({"results": content["results"][:1], "differences": []})
+    cells = _cells(capsys.readouterr().out)
+    assert (cells["n"], cells["unparsed"]) == ("90", "3")
+
+
+def test_compare_warns_on_stderr_of_other_limits(tmp_path: Path) -> None:
+    runs = []
+    for limit in ("4", "6"):
+        runs.append(str(tmp_path / limit))
+        done = CliRunner().invoke(
+            program, ["evaluate", "--benchmark", "chair", "--limit", limit, "--output", runs[-1], "--json"]
+        )
+        assert done.exit_code == 0, done.output
+    told = CliRunner().invoke(program, ["compare", *runs, "--json"])
+    assert "Warning: chair: the number of samples differs" in told.stderr
+    assert json.loads(told.stdout)["warnings"]
