@@ -58,4 +58,6 @@ def read_under(root: Path, relative: str) -> ImageData:
         raise ImageError(f"image path {relative!r} leaves its root {root}.")
     if not path.is_file():
         raise ImageError(f"no image file {relative!r} under {root}.")
-    return ImageData(path.read_bytes(), relative)
+    # The name goes along into published rows: it says nothing of the folders above the root.
+    plain = not Path(relative).is_absolute() and ".." not in Path(relative).parts
+    return ImageData(path.read_bytes(), relative if plain else path.relative_to(root).as_posix())

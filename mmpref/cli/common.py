@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -10,9 +11,14 @@ from typing import Any, Literal, TypeVar
 import click
 
 from mmpref import recipe as recipes
+from mmpref.errors import RunError
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
+
+_NUMBERS = re.compile(r"[-+\d.,:%/\[\] ]*")
+_WIDEST = 1000  # characters
+_OTHER_HTML = "Choose another file for --html."
 
 TESTBED, PAPER = "testbed", "paper"
 """The recipes that a command takes its defaults from: without --model, and with one."""
@@ -58,7 +64,13 @@ def resolve(
     """The recipe's section for the command, then explicit options (None means not given), then ``--set``.
 
     Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+        ModelError, InputError: what the recipe names is not on this machine (`mmpref.cli.checks`).
     """
+    from mmpref.cli.checks import refuse_absent, refuse_missing
+
     name = recipe_name or (PAPER if has_model else TESTBED)
     given: dict[str, Any] = {}
     for key, value in options.items():
@@ -70,7 +82,11 @@ def resolve(
             target = target.setdefault(parent, {})
         target[last] = value
     section = recipes.load(name).get(command) or {}
-    return recipes.build(cls, recipes.merge(section, given, recipes.parse_set(assignments)), f"{command} recipe")
+    values = recipes.merge(section, given, recipes.parse_set(assignments))
+    refuse_missing(cls, values, command, name)
+    recipe = recipes.build(cls, values, f"{command} recipe")
+    refuse_absent(recipe)
+    return recipe
 
 
 def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:
@@ -97,7 +113,7 @@ def publish(target: str | None, path: Path, private: bool, **options: Any) -> di
     from mmpref.hub.publish_run import publish_run
 
     published = publish_run(path, target or None, private=private, **options)
-    return {"published": published["url"], "commit": published["commit"]}
+    return {"published": published["url"], "commit": published["commit"], "tag": published["tag"]}
 
 
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: Path | None) -> Path:
@@ -113,16 +129,46 @@ def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) ->
         table()
 
 
+def write_page(path: Path, page: str) -> None:
+    """Write an HTML file that an option asked for.
+
+    Raises:
+        RunError: it cannot be written there.
+    """
+    from mmpref.run import write_atomic
+
+    if path.is_dir():
+        raise RunError(f"{path} is a folder.", _OTHER_HTML)
+    try:
+        write_atomic(path, page)
+    except RunError as error:
+        raise RunError(error.message, _OTHER_HTML) from error
+    except OSError as error:
+        raise RunError(f"Cannot write {path} ({error.strerror or error}).", _OTHER_HTML) from error
+
+
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout; the first column is text, the others are right-aligned."""
+    """A table on stdout: numbers to the right, text to the left. Only text of the last column is broken over lines; a
+    terminal that is too narrow for the rest wraps whole lines instead."""
     import sys
 
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    cells = [[str(cell) for cell in row] for row in rows]
+    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*[str(cell) for cell in row])
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+        numbers = bool(index) and all(_NUMBERS.fullmatch(row[index]) for row in cells)
+        whole = numbers or index < len(columns) - 1
+        width = max(cell_len(text) for text in (column, *(row[index] for row in cells)))
+        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold", no_wrap=whole,
+                         min_width=width if whole else None)  # fmt: skip
+    for row in cells:
+        table.add_row(*map(Text, row))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    wide = Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum
+    console.width = max(console.width, min(wide, _WIDEST))
+    console.print(table)

@@ -21,7 +21,8 @@ from ._merge import merge_cards, split_card
 from .markdown import code, fence, table, text
 from .metadata import is_hub_id, licence_fields, refuse_broken, size_category
 from .preview import preview
-from .rebuild import command_of, is_commit, portable
+from .private import is_commit, portable, public
+from .rebuild import command_of
 from .results import find_block, lines_of, model_index, put_block, results_block
 
 if TYPE_CHECKING:
@@ -81,10 +82,11 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
     """
     from huggingface_hub import DatasetCardData
 
+    manifest = public(manifest)
     recipe, source = manifest["recipe"], manifest["source"]
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     seen = preview(path / "data", recipe["split"])
-    source_id, method = portable(source["id"]), str(manifest.get("method", recipe["method"]))
+    source_id, method = source["id"], str(manifest.get("method", recipe["method"]))
     licence = licence_fields(source.get("licence"), _link(source))
     fields: dict[str, Any] = {**licence, **({"language": ["en"]} if seen.english else {})}
     data = DatasetCardData(
@@ -114,7 +116,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         language_note="" if seen.english else "The language of the texts was not determined.",
         method=code(method),
         summary=_summary(manifest["command"], method) + _variant(recipe.get("builder") or {}),
-        model=code(portable(manifest["model"]["id"])),
+        model=code(manifest["model"]["id"]),
         model_revision=code(manifest["model"].get("revision") or "none (a local model)"),
         version=__version__,
         caveat=" (put your own paths in)" if local else "",
@@ -151,17 +153,21 @@ def model_card(
     """
     from huggingface_hub import ModelCardData
 
+    stated = _base_licence(manifest["model"])
+    evaluation = public(evaluation, manifest) if evaluation else None
+    manifest = public(manifest)
     recipe, model, method = (
         manifest["recipe"],
         manifest["model"],
         str(manifest.get("method", manifest["recipe"]["method"])),
     )
+    local = not is_commit(model.get("revision"))
     base = base_hub_id or (model["id"] if is_commit(model.get("revision")) and is_hub_id(model["id"]) else None)
     revision = None if base_hub_id and base_hub_id != model["id"] else model.get("revision")
     if base_hub_id:
         recipe = {**recipe, "model": base_hub_id, "revision": revision}
         manifest = {**manifest, "recipe": recipe, "model": {**model, "id": base_hub_id, "revision": revision}}
-    licence = licence_fields(_base_licence(manifest["model"]), f"https://huggingface.co/{base}" if base else None)
+    licence = licence_fields(stated, f"https://huggingface.co/{base}" if base else None)
     lines = lines_of(evaluation) if evaluation else []
     name = f"{_last(portable(base or model['id']))} with {method.upper()}"
     fields: dict[str, Any] = dict(licence)
@@ -179,7 +185,7 @@ def model_card(
         run=manifest["recipe_hash"],
         title=text(_plain(name)),
         base=code(shown),
-        base_note=_base_note(base, base_hub_id),
+        base_note=_base_note(base, base_hub_id if base_hub_id != model["id"] else None, local),
         base_revision=code(revision or "not recorded"),
         licence=code(licence.get("license_name", licence["license"])),
         method=code(method),
@@ -354,9 +360,10 @@ def _load_model(base: str, revision: str | None, adapter: str) -> str:
     )
 
 
-def _base_note(base: str | None, base_hub_id: str | None) -> str:
+def _base_note(base: str | None, base_hub_id: str | None, local: bool) -> str:
     if base_hub_id:
-        return "The base was a local model when the adapter was trained; its owner says that this is it on the Hub."
+        was = "a local model" if local else "under another id"
+        return f"The base was {was} when the adapter was trained; its owner says that this is it on the Hub."
     if base:
         return "The base is on the Hub, and the adapter belongs to exactly the revision below."
     return (

@@ -7,7 +7,9 @@ paths) is what is published.
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import json
+import logging
 import re
 import tempfile
 from collections.abc import Mapping
@@ -20,7 +22,7 @@ from huggingface_hub.hf_api import RepoFile
 
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.registry import resolve_path
-from mmpref.run import read_manifest
+from mmpref.run import STATE, read_manifest, write_atomic
 
 from ._calls import Calls, Retry
 from ._manifest import CARD, IGNORE
@@ -28,18 +30,23 @@ from ._merge import split_card
 from .access import check_repo_id, usual_token
 from .cards import dataset_card, merge_model_card, merge_own_text, model_card
 from .metadata import is_hub_id
+from .private import is_commit, public, without_places
 from .publish import Published, check_access, publish_folder
-from .rebuild import is_commit, portable
 from .results import add_results
 from .splits import merge_dataset_card
 
+talk = logging.getLogger("mmpref")
+
+RECORD = "published.json"
+"""State: where the run was published (address, commit, tag), an entry for each repository and pull request."""
 KINDS = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
+_OURS = ("run.json", "results.json", "report.json")
+"""Files of runs that stand in the adapter's folder too, such as its evaluation's."""
 _TEXT = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
-_LOCAL = re.compile(r"(?<![\w.:/@-])(?:~|/)(?:[^\s/\"'\\:;,()<>]+/)+([^\s/\"'\\:;,()<>]+)")
 _EMPTY_CARD = """---
 library_name: peft
 pipeline_tag: image-text-to-text
@@ -112,15 +119,22 @@ def publish_run(
         options |= {"private": private, "create_pr": create_pr, "token": token, "endpoint": endpoint}
         done = publish_folder(stage, repo_id, kind, **options)  # type: ignore[arg-type]
     tag = None if done.pull_request_url else _tag(api, done, str(manifest["recipe_hash"]))
-    return {
-        "url": done.url,
-        "commit": done.commit,
-        "tag": tag,
-        "changed": done.changed,
-        "repo_id": done.repo_id,
-        "repo_type": done.repo_type,
-        "pull_request_url": done.pull_request_url,
-    }
+    place = {"url": done.url, "commit": done.commit, "tag": tag, "pull_request_url": done.pull_request_url}
+    _record(path, place)
+    return {**place, "changed": done.changed, "repo_id": done.repo_id, "repo_type": done.repo_type}
+
+
+def _record(path: Path, place: dict[str, Any]) -> None:
+    """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
+    file = path / STATE / RECORD
+    try:
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        others = [one for one in known if (one["url"], one["pull_request_url"]) !=
+                  (place["url"], place["pull_request_url"])]  # fmt: skip
+        if place not in known:
+            write_atomic(file, json.dumps([*others, place], indent=2) + "\n")
+    except (RunError, OSError, ValueError, TypeError, KeyError) as error:
+        talk.warning("Warning: the commit could not be recorded in %s: %s", file, error)
 
 
 def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> dict[str, Any]:
@@ -128,9 +142,9 @@ def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
         if not (path / entry["path"]).is_file():
             raise RunError(f"{path} lacks {entry['path']}, which its run.json names.", "Build the dataset again.")
         _link(path / entry["path"], stage / entry["path"])
-    clean = _without_paths(manifest, path, None)
-    _write_json(stage / "run.json", clean)
-    _write_json(stage / "report.json", _without_paths(json.loads((path / "report.json").read_text()), path, None))
+    _write_json(stage / "run.json", public(manifest))
+    report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    _write_json(stage / "report.json", public(report, manifest))
     _write_card(path, stage, dataset_card(path, manifest, repo_id))
     split = manifest["recipe"]["split"]
     return {
@@ -147,6 +161,7 @@ def _stage_adapter(
     on_hub = is_hub_id(base) and is_commit(manifest["model"].get("revision"))
     named = base_hub_id or (base if on_hub else None)
     revision = manifest["model"].get("revision") if named == base else None
+    places = _places(path, base)
     for file in sorted(path.rglob("*")):
         name = file.relative_to(path).as_posix()
         if not file.is_file() or name in (CARD, "run.json") or any(fnmatch.fnmatchcase(name, p) for p in IGNORE):
@@ -154,12 +169,12 @@ def _stage_adapter(
         if name == "adapter_config.json":
             config = json.loads(file.read_text(encoding="utf-8"))
             config |= {"base_model_name_or_path": named, "revision": revision}
-            _write_json(stage / name, _without_paths(config, path, base))
-        elif file.suffix in (".json", ".jsonl") and file.name not in _VOCABULARY and _mentions(file, path, base):
-            _write(stage / name, _clean_text(file.read_text(encoding="utf-8"), path, base))
+            _write_json(stage / name, without_places(config, places))
+        elif (clean := _without_places(file, places, manifest, None if on_hub else base)) is not None:
+            _write(stage / name, clean)
         else:
             _link(file, stage / name)
-    content = _without_paths(manifest, path, base)
+    content = public(manifest)
     if base_hub_id or not on_hub:
         shown = base_hub_id or (base if base.startswith("pkg:") else None)
         content["model"] = {**content["model"], "id": shown, "revision": revision}
@@ -167,7 +182,7 @@ def _stage_adapter(
     _write_json(stage / "run.json", content)
     results = path / "results.json"
     evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
-    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=None if on_hub else base_hub_id)
+    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id)
     _write_card(path, stage, card)
     return {
         "commit_message": f"LoRA adapter, {manifest['recipe']['method']}",
@@ -193,16 +208,22 @@ def _refuse_other_adapter(path: Path, adapter: Mapping[str, Any], repo_id: str, 
     if found and not adapter:
         raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.",
                          "Evaluate with --adapter.")  # fmt: skip
-    held = {file.lfs.sha256 for file in found if isinstance(file, RepoFile) and file.lfs}
+    held = {_sha256(file, repo_id, api) for file in found if isinstance(file, RepoFile)}
     if held and adapter.get("weights") not in held:
         raise UsageError(f"{path} evaluated other weights than those of {repo_id}.",
                          "Publish the training run that was evaluated, or evaluate what is published.")  # fmt: skip
 
 
+def _sha256(file: RepoFile, repo_id: str, api: HfApi) -> str:
+    if file.lfs:
+        return file.lfs.sha256
+    return hashlib.sha256(Path(api.hf_hub_download(repo_id, file.path)).read_bytes()).hexdigest()
+
+
 def _stage_evaluation(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
 ) -> dict[str, Any]:
-    evaluation = _without_paths(json.loads((path / "results.json").read_text(encoding="utf-8")), path, None)
+    evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
         raise UsageError(f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.",
@@ -226,7 +247,7 @@ def _write_card(path: Path, stage: Path, fresh: str) -> None:
     own = path / CARD
     text = own.read_text(encoding="utf-8") if own.is_file() else None
     card = merge_own_text(text, fresh) if text and split_card(text)[0] else fresh
-    _write(stage / CARD, _clean_text(card, path, None))
+    _write(stage / CARD, _clean_text(card, _places(path)))
 
 
 def _link(source: Path, target: Path) -> None:
@@ -243,36 +264,49 @@ def _write_json(target: Path, content: Any) -> None:
     _write(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def _places(path: Path, base: str | None) -> list[str]:
-    """Folders of this machine, longest first, that must not be named in what is published."""
+def _places(path: Path, base: str | None = None) -> re.Pattern[str]:
+    """Finds the folders of this machine that must not be named in what is published."""
     places = {str(Path.home()), str(Path.cwd()), str(path.resolve()), str(path.resolve().parent), tempfile.gettempdir()}
     if base and (base.startswith("pkg:") or Path(base).is_absolute()):
         places.add(str(Path(resolve_path(base)).resolve()))
-    return sorted((place for place in places if len(place) > 1), key=len, reverse=True)
+    known = sorted((place for place in places if len(place) > 1), key=len, reverse=True)
+    return re.compile(rf"(?:{'|'.join(map(re.escape, known))})(?![\w.-])")
 
 
-def _mentions(file: Path, path: Path, base: str | None) -> bool:
+def _without_places(file: Path, places: re.Pattern[str], manifest: Mapping[str, Any], base: str | None) -> str | None:
+    """The content of a JSON file that names folders of this machine, without them; None where it names none.
+
+    Args:
+        manifest: of the run.
+        base: of the adapter, where it is local.
+    """
+    if file.suffix not in (".json", ".jsonl") or file.name in _VOCABULARY:
+        return None
     text = file.read_text(encoding="utf-8", errors="replace")
-    return any(place in text for place in _places(path, base))
+    local = frozenset([base, resolve_path(base)] if base else [])
+    try:
+        given = [json.loads(line) for line in (text.splitlines() if file.suffix == ".jsonl" else [text])]
+    except ValueError:
+        return None if not places.search(text) else _clean_text(text, places)
+    clean = [
+        public(value, manifest)
+        if file.name in _OURS and isinstance(value, dict)
+        else without_places(value, places, local)
+        for value in given
+    ]
+    if clean == given:
+        return None
+    indent = None if file.suffix == ".jsonl" else 2
+    return "".join(json.dumps(value, indent=indent, ensure_ascii=False) + "\n" for value in clean)
 
 
-def _clean_text(text: str, path: Path, base: str | None) -> str:
-    """`text` with every path below one of this machine's folders replaced by ``/path/to/<name>``."""
-    for place in _places(path, base):
-        below = re.compile(rf"{re.escape(place)}(?![\w.-])(?:/[^\s\"'`\\<>,;()]*)?")
-        text = below.sub(lambda match: f"/path/to/{match[0].rstrip('/').split('/')[-1]}", text)
-    return text
+def _clean_text(text: str, places: re.Pattern[str]) -> str:
+    """`text` with every path below one of this machine's folders replaced by ``/path/to/<name>``.
 
-
-def _without_paths(value: Any, path: Path, base: str | None) -> Any:
-    """JSON values with every absolute path in their texts replaced by ``/path/to/<name>``."""
-    if isinstance(value, Mapping):
-        return {key: _without_paths(item, path, base) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_paths(item, path, base) for item in value]
-    if not isinstance(value, str):
-        return value
-    return portable(_LOCAL.sub(r"/path/to/\1", _clean_text(value, path, base)))
+    A space ends a path, unless a slash follows in the next word.
+    """
+    below = re.compile(rf"{places.pattern}(?:/[^\s\"'`\\<>,;()]*|(?<=[^\s/]) [^\s/\"'`\\<>,;()]+(?=/))*")
+    return below.sub(lambda match: f"/path/to/{match[0].rstrip('/').split('/')[-1]}", text)
 
 
 def _refuse_secrets(stage: Path) -> None:

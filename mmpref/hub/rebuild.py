@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 from mmpref import recipe as recipes
+
+from .private import is_commit, portable
 
 _COMMON = ("method", "model", "revision", "limit", "seed")
 OPTIONS = {
@@ -16,24 +17,6 @@ OPTIONS = {
     "train": (*_COMMON, "dataset", "annotator"),
 }
 """Recipe keys that are options of the command; the others are given by ``--set``."""
-_PINNABLE = re.compile(r"[0-9a-f]{40}")
-
-
-def portable(value: Any) -> Any:
-    """`value` with every absolute local path in it replaced by ``/path/to/<name>``."""
-    if isinstance(value, Mapping):
-        return {key: portable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [portable(item) for item in value]
-    if not isinstance(value, str):
-        return value
-    local = re.match(r"[/~]|[A-Za-z]:[\\/]|\\\\", value)
-    return "/path/to/" + re.split(r"[\\/]", value.rstrip("/"))[-1] if local else value
-
-
-def is_commit(revision: object) -> bool:
-    """Whether a revision is a commit of the Hub, which only things that come from the Hub have."""
-    return isinstance(revision, str) and bool(_PINNABLE.fullmatch(revision))
 
 
 def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mmpref.registry import resolve_path
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -41,8 +43,16 @@ def licence_of(model: str, commit: str | None) -> str | None:
     if not path.is_file():
         return None
     front = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    found = re.search(r"^license: *([\w.+-]+) *$", front[1], re.MULTILINE) if front else None
-    return found[1] if found else None
+    try:
+        stated = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        return None
+    if not isinstance(stated, dict):
+        return None
+    licence = stated.get("license")
+    licence = licence[0] if isinstance(licence, list) and licence else licence
+    licence = stated.get("license_name", licence) if licence == "other" else licence
+    return licence if isinstance(licence, str) else None
 
 
 def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:

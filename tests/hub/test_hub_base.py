@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
+from mmpref.vlm.origin import licence_of
 from tests.hub.conftest import HubAccount
 
 MODEL = Path(__file__).parents[2] / "mmpref" / "testbed" / "model"
@@ -21,12 +22,30 @@ def run(hub: HubAccount, tmp_path: Path):
     environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(tmp_path / "hf"),
                    "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}  # fmt: skip
 
-    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *arguments], env=environment, cwd=tmp_path, capture_output=True, text=True
+            [sys.executable, *arguments], env=environment | changes, cwd=tmp_path, capture_output=True, text=True
         )
 
     return call
+
+
+@pytest.mark.parametrize(
+    ("metadata", "wanted"),
+    [
+        ("license: mit", "mit"),
+        ("license: 'apache-2.0'  # ours", "apache-2.0"),
+        ("license:\n- mit", "mit"),
+        ("license: other\nlicense_name: tongyi-qianwen", "tongyi-qianwen"),
+        ("license: other", "other"),
+        ("tags: [a]", None),
+        ("license: [", None),
+        ("just text", None),
+    ],
+)
+def test_the_licence_that_a_card_states(tmp_path: Path, metadata: str, wanted: str | None) -> None:
+    (tmp_path / "README.md").write_text(f"---\n{metadata}\n---\n# Model\n\nlicense: gpl\n")
+    assert licence_of(str(tmp_path), None) == wanted
 
 
 LOAD = """
@@ -34,6 +53,15 @@ import sys
 from transformers import AutoModelForImageTextToText
 base, adapter = sys.argv[1:]
 print(type(AutoModelForImageTextToText.from_pretrained(adapter)).__name__)
+from peft import PeftModel
+print(type(PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(base), adapter)).__name__)
+"""
+
+WHICH = """
+import sys
+from mmpref.types import ModelRef
+from mmpref.vlm.policy import Policy
+print(Policy.load(ModelRef(sys.argv[1])).ref.revision)
 """
 
 
@@ -60,7 +88,10 @@ def test_from_a_base_on_the_hub_to_an_adapter_on_the_hub(hub: HubAccount, run, t
     card = api.model_info(adapter).card_data
     assert (card.base_model, card.license) == (base, "apache-2.0")
     loaded = run("-c", LOAD, base, adapter)
-    assert "LlavaNextForConditionalGeneration" in loaded.stdout, loaded.stderr
+    assert loaded.stdout.split() == ["LlavaNextForConditionalGeneration", "PeftModel"], loaded.stderr
+    for away in ({"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}):
+        found = run("-c", WHICH, base, **away)
+        assert found.stdout.split() == [commit], found.stderr
 
     # The base moves on: whoever asks for its head is told, instead of getting other answers.
     api.upload_file(repo_id=base, path_in_repo="NOTES.txt", path_or_fileobj=b"new")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from huggingface_hub import HfApi
 
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards import write_dataset_card, write_model_card
@@ -69,12 +70,36 @@ def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
         "run.json",
     }
     assert f'load_dataset("{hub.name}/thing"' in files["README.md"].decode()
-    assert "There is no file /path/to/9.png" in files["report.json"].decode()
+    assert json.loads(files["report.json"])["skipped"]["no-image"] == {"count": 1, "first": [{"id": "9"}]}
     _names_nothing_of(files, tmp_path)
-    assert before == {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file()}
+    record = dataset / ".mmpref/published.json"
+    assert before == {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file() and file != record}
     assert done["tag"] == f"mmpref-{RECIPE_HASH[:8]}-{done['commit'][:8]}"
     again = _push(hub, dataset)
     assert (again["changed"], again["commit"], again["tag"]) == (False, done["commit"], done["tag"])
+
+
+def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) -> None:
+    first, second = _push(hub, dataset), _push(hub, dataset, "other")
+    (dataset / "README.md").unlink()
+    asked = _push(hub, dataset, "third", create_pr=True)
+    record = dataset / ".mmpref/published.json"
+    wanted = [
+        {"url": done["url"], "commit": done["commit"], "tag": done["tag"], "pull_request_url": done["pull_request_url"]}
+        for done in (first, second, asked)
+    ]
+    assert json.loads(record.read_text()) == wanted
+    assert wanted[0]["tag"]
+    assert wanted[2]["pull_request_url"]
+    written = record.read_bytes()
+    _push(hub, dataset)
+    assert record.read_bytes() == written
+    assert not [name for name in _files(hub, "dataset") if "published" in name]
+
+
+def test_a_run_that_cannot_be_written_is_published_all_the_same(hub: HubAccount, dataset: Path) -> None:
+    (dataset / ".mmpref").write_text("in the way")
+    assert _push(hub, dataset)["changed"]
 
 
 def test_a_second_split_leaves_the_first_loadable(hub: HubAccount, tmp_path: Path, hub_env: dict[str, str]) -> None:
@@ -142,6 +167,25 @@ def test_an_adapter_of_a_hub_base_keeps_its_revision(hub: HubAccount, tmp_path: 
     assert _metadata(files["README.md"])["base_model"] == BASE
 
 
+def test_an_adapter_of_a_copy_on_the_hub_names_the_one_that_its_owner_names(hub: HubAccount, tmp_path: Path) -> None:
+    manifest = adapter_run(tmp_path / "adapter", "me/copy", COMMIT)
+    manifest["model"]["licence"] = "llama2"
+    (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
+    _push(hub, tmp_path / "adapter", base_hub_id=BASE)
+    files = _files(hub, "model")
+    config, run, card = (json.loads(files["adapter_config.json"]), json.loads(files["run.json"]), files["README.md"])
+    assert (config["base_model_name_or_path"], config["revision"]) == (BASE, None)
+    assert run["model"]["id"] == run["recipe"]["model"] == _metadata(card)["base_model"] == BASE
+    assert _metadata(card)["license"] == "llama2"
+    assert COMMIT not in card.decode().split("## Training")[0]
+
+
+def test_a_packaged_base_keeps_its_licence_under_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", "pkg:mmpref.testbed/model", None)  # a run that recorded no licence
+    _push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
+    assert _metadata(_files(hub, "model")["README.md"])["license"] == "apache-2.0"
+
+
 def test_a_packaged_base_is_named_nowhere_once_it_has_a_hub_id(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", "pkg:mmpref.testbed/model", None)
     _push(hub, tmp_path / "adapter", base_hub_id="me/testbed-vlm")
@@ -196,6 +240,21 @@ def test_results_of_other_weights_or_of_a_base_alone_are_refused(hub: HubAccount
     with pytest.raises(UsageError, match="base model only"):
         _push(hub, tmp_path / "base")
     assert _files(hub, "model") == before
+
+
+def test_weights_that_are_not_in_lfs_are_compared_too(hub: HubAccount, tmp_path: Path) -> None:
+    api = HfApi(endpoint=hub.endpoint, token=hub.token)
+    api.create_repo(f"{hub.name}/thing")
+    api.upload_file(repo_id=f"{hub.name}/thing", path_in_repo=".gitattributes", path_or_fileobj=b"*.png binary\n")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    (tmp_path / "adapter/adapter_model.safetensors").write_bytes(b"weights")
+    _push(hub, tmp_path / "adapter")
+    assert hub.hub.tree("model", f"{hub.name}/thing")["adapter_model.safetensors"].sha256 is None
+    evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
+    with pytest.raises(UsageError, match="other weights"):
+        _push(hub, tmp_path / "other")
+    evaluation_run(tmp_path / "same", _evaluated(tmp_path / "adapter"))
+    assert _push(hub, tmp_path / "same")["changed"]
 
 
 def test_results_of_another_adapter_are_refused(hub: HubAccount, tmp_path: Path) -> None:

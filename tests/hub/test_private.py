@@ -1,0 +1,147 @@
+"""What is pushed names no folder of this machine: not with spaces, not under /data, not as a URL, not relative."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.hub.cards import dataset_card, model_card, write_dataset_card, write_model_card
+from mmpref.hub.private import LEFT_OUT, portable, public
+from mmpref.images import read_under
+from tests.hub.runs import COMMIT, adapter_manifest, adapter_run, dataset_run, evaluation_run
+from tests.hub.test_publish_run import BASE, _evaluated, _files, _push
+from tests.hub_fixtures import HubAccount
+
+FOLDERS = ("/data/alice smith/client-acme", "file:///data/alice%20smith/client-acme", "~/alice smith/client-acme",
+           "./alice smith/client-acme", "../alice smith/client-acme", "alice smith/client-acme", "client-acme/of-alice",
+           "C:\\Users\\alice smith\\client-acme")  # fmt: skip
+
+
+def _silent(files: dict[str, bytes]) -> None:
+    for name, content in files.items():
+        for word in (b"alice", b"client-acme", b"smith"):
+            assert word not in content, f"{name} says {word!r}"
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{folder}\\{name}" if "\\" in folder else f"{folder}/{name}"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_dataset_names_no_folder(hub: HubAccount, tmp_path: Path, folder: str) -> None:
+    path = tmp_path / "pairs"
+    manifest = dataset_run(path)
+    source, model = _inside(folder, "sft.jsonl"), _inside(folder, "vlm")
+    manifest["source"] |= {"id": source, "revision": None, "fingerprint": "sha256:1", "licence": None}
+    manifest["model"] = {"id": model, "revision": None}
+    builder = {**manifest["recipe"]["builder"], "words": _inside(folder, "words.txt"), "note": f"images of {folder}/x"}
+    manifest["recipe"] |= {"source": source, "model": model, "image_root": [_inside(folder, "imgs")]}
+    manifest["recipe"]["builder"] = builder if folder.startswith(("/", "file", "~")) else {**builder, "note": "none"}
+    report = json.loads((path / "report.json").read_text())
+    for kept in report["skipped"]["no-image"]["first"]:
+        kept["detail"] = f"There is no image file '9.png' under {folder}/imgs, and {_inside(folder, '9.png')}."
+    (path / "report.json").write_text(json.dumps(report))
+    (path / "run.json").write_text(json.dumps(manifest))
+    write_dataset_card(path, manifest)
+    _push(hub, path)
+    files = _files(hub, "dataset")
+    _silent({name: content for name, content in files.items() if not name.endswith(".parquet")})
+    card = files["README.md"].decode()
+    for shown in ("/path/to/sft.jsonl", "/path/to/vlm", "/path/to/imgs", "/path/to/words.txt"):
+        assert shown in card
+    assert json.loads(files["report.json"])["skipped"]["no-image"]["count"] == 1
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_adapter_names_no_folder(hub: HubAccount, tmp_path: Path, folder: str) -> None:
+    path = tmp_path / "adapter"
+    base, data = _inside(folder, "vlm"), _inside(folder, "pairs")
+    manifest = adapter_run(path, base, None)
+    manifest["datasets"] = [{"id": data, "revision": None, "fingerprint": "sha256:1", "rows": 3}]
+    manifest["recipe"]["dataset"] = [data]
+    (path / "run.json").write_text(json.dumps(manifest))
+    (path / "tokenizer_config.json").write_text(json.dumps({"name_or_path": base, "sep_token": "/s"}))
+    _push(hub, path)
+    files = _files(hub, "model")
+    _silent(files)
+    assert json.loads(files["tokenizer_config.json"])["sep_token"] == "/s"
+    assert json.loads(files["run.json"])["recipe"]["dataset"] == ["/path/to/pairs"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_samples_of_an_evaluation_name_no_folder(hub: HubAccount, tmp_path: Path, folder: str) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _push(hub, tmp_path / "adapter")
+    adapter = {**_evaluated(tmp_path / "adapter"), "id": _inside(folder, "adapter")}
+    results = evaluation_run(tmp_path / "evaluation", adapter)
+    results["adapter"] = adapter
+    for entry in results["models"]:
+        entry["ref"] = {"model": _inside(folder, "vlm"), "revision": None, "adapter": adapter["id"],
+                        "adapter_revision": None}  # fmt: skip
+    for entry in results["results"]:
+        entry["data"] = {"id": _inside(folder, "pope.jsonl"), "revision": None, "fingerprint": "sha256:1"}
+    (tmp_path / "evaluation/results.json").write_text(json.dumps(results))
+    _push(hub, tmp_path / "evaluation", push_samples=True)
+    _silent(_files(hub, "model"))
+
+
+def test_texts_of_the_files_that_pushing_does_not_write(hub: HubAccount, tmp_path: Path) -> None:
+    path = tmp_path / "alice smith" / "adapter"
+    manifest = adapter_run(path, BASE, COMMIT)
+    write_model_card(path, manifest)
+    with open(path / "README.md", "a") as card:
+        card.write(f"\nMade in {path}/client-acme/more of/x, by hand.\n")
+    (path / "check").mkdir()
+    evaluation_run(path / "check/pope", {"id": "client-acme/adapter", "revision": None, "weights": "0"})
+    (path / "log.jsonl").write_text(json.dumps({"step": 1, "note": f"wrote {path}/client-acme x/y"}) + "\n")
+    template = "{% for m in messages %}<s>/{{ m }}</s>/a/b\n{% endfor %}"
+    config = {"cache": f"{path}/client-acme/here", "chat_template": template}
+    (path / "processor_config.json").write_text(json.dumps(config))
+    _push(hub, path)
+    files = _files(hub, "model")
+    _silent(files)
+    assert json.loads(files["processor_config.json"]) == {"cache": "/path/to/here", "chat_template": template}
+    assert json.loads(files["log.jsonl"]) == {"step": 1, "note": LEFT_OUT}
+    assert "Made in /path/to/x, by hand." in files["README.md"].decode()
+
+
+def test_what_is_no_path_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = adapter_manifest()
+    manifest["datasets"] = manifest["datasets"][:1]
+    manifest["recipe"]["dataset"] = ["me/bdhs-5k"]
+    prompt = "Say what/how/why. /no_think and 3/4, https://x.y/a/b"
+    kept = {"prompt": prompt, "embedder": "pkg:mmpref.testbed/embedder", "other": "me/embedder"}
+    manifest["recipe"]["loss"] = {**kept, "pattern": r"model\.layers\.(?:q|v)"}
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me/bdhs-5k").mkdir(parents=True)  # a folder of the same name: the run's data came from the Hub
+    assert public(manifest) == manifest
+    (tmp_path / "me/embedder").mkdir()
+    assert public(manifest)["recipe"]["loss"]["other"] == "/path/to/embedder"
+    registered = {"id": "testbed", "revision": None, "fingerprint": "testbed/train of mmpref 0.1.0"}
+    assert public({"source": registered, "recipe": {"source": "testbed"}})["source"]["id"] == "testbed"
+
+
+def test_a_local_card_names_no_folder_either(tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"model": {"id": "models/alice/vlm", "revision": None}}
+    shown = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", **changes))
+    manifest = adapter_manifest(**changes)
+    manifest["recipe"]["model"] = "models/alice/vlm"
+    _silent({"dataset": shown.encode(), "model": model_card(manifest).encode()})
+
+
+def test_absolute_paths_of_any_system_are_replaced() -> None:
+    given = {"a": ["/x/y", "~/z", "C:\\data\\rows.json", "\\\\host\\share", "me/set", "./here", "../here"], "n": 1}
+    shown = ["/path/to/y", "/path/to/z", "/path/to/rows.json", "/path/to/share", "me/set", *["/path/to/here"] * 2]
+    assert portable(given) == {"a": shown, "n": 1}
+
+
+def test_images_are_named_below_their_root(tmp_path: Path) -> None:
+    """The name of an image goes into the published rows."""
+    file = tmp_path / "alice/imgs/9.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"x")
+    for given in (str(file), "../imgs/9.png", "9.png"):
+        assert read_under(file.parent, given).name == "9.png"
