@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmpref.errors import InputError, RunError, UsageError
-from mmpref.tables import Table, open_table
+from mmpref.tables import Table, open_table, refuse_split
 from tests.hub_fixtures import HubAccount
 
 
@@ -101,6 +101,37 @@ def test_a_folder(tmp_path: Path, files: list[str], split: str) -> None:
         open_table(str(tmp_path), "other")
 
 
+@pytest.mark.parametrize(
+    ("name", "accepted", "refused"),
+    [
+        ("qa.jsonl", ["train"], ["validation", "test"]),
+        ("qa-val.jsonl", ["train", "validation", "val"], ["test", "dev"]),
+        ("test/qa.json", ["train", "test"], ["validation"]),
+        ("dev-00000-of-00001.parquet", ["train", "dev"], ["test"]),
+    ],
+)
+def test_the_splits_of_a_single_file(tmp_path: Path, name: str, accepted: list[str], refused: list[str]) -> None:
+    spec = str(write(tmp_path / "photos" / name, ROWS))
+    for split in accepted:
+        refuse_split(spec, split)
+    for split in refused:
+        with pytest.raises(InputError, match=rf"{name} has no split '{split}'.*(There are:|Did you mean)"):
+            refuse_split(spec, split)
+
+
+def test_splits_of_tables_and_folders_are_left_to_their_opening(tmp_path: Path) -> None:
+    for spec in ("testbed", str(tmp_path), "me/pairs"):
+        refuse_split(spec, "dev")
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_the_run_of_a_command_that_makes_no_data_is_named(tmp_path: Path, command: str) -> None:
+    (tmp_path / "run.json").write_text(json.dumps({"command": command, "recipe": {}}))
+    (tmp_path / "adapter_config.json").write_text('{\n "r": 16\n}\n')
+    with pytest.raises(InputError, match=rf"is a run of `{command}`, not a dataset.*`build-dataset`"):
+        open_table(str(tmp_path))
+
+
 def test_save_to_disk_with_and_without_splits(tmp_path: Path) -> None:
     import datasets
 
@@ -166,6 +197,8 @@ def test_a_dataset_cannot_make_us_read_other_files(tmp_path: Path) -> None:
         ('[{"a": 1}]\nmore', r"text after the end of the array"),
         ("[" * 100_000, r"not JSON"),
         ('{"a": ' + "[" * 100_000, r"line 1 is not JSON"),
+        ('{\n "a": 1\n}\n', r"rows.jsonl is one JSON object over several lines, not rows\. A file holds"),
+        ('{\n "a": \n}\n', r"line 1 is not JSON"),
     ],
 )
 def test_broken_json_is_named_by_its_line(tmp_path: Path, content: str, message: str) -> None:
@@ -270,6 +303,7 @@ def test_a_hub_that_does_not_answer_is_named(hub_env: dict[str, str]) -> None:
         assert kind == "HubError"
         assert env["HF_ENDPOINT"] in message
         assert "\n" not in message
+        assert "mmpref's own tables are: testbed" in message
 
 
 def hub_lines(asked: list[tuple[str | None, ...]], env: dict[str, str]) -> list[list[Any]]:

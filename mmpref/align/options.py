@@ -41,6 +41,23 @@ _OURS = {
 }
 
 
+class _Kind(typing.NamedTuple):
+    types: tuple[type, ...]
+    text: str
+
+
+_KINDS: dict[Any, _Kind] = {
+    int: _Kind((int,), "a whole number"),
+    int | None: _Kind((int, type(None)), "a whole number"),
+    float: _Kind((int, float), "a number"),
+    float | None: _Kind((int, float, type(None)), "a number"),
+    bool: _Kind((bool,), "true or false"),
+}
+"""What a value must be where TRL names one simple type. TRL itself looks at few, and trips over the rest later."""
+
+_AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+
+
 def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
     """Refuse what cannot be set, before any work.
 
@@ -64,10 +81,10 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
             )
         if name not in known:
             raise UsageError(f"TRL's DPOConfig has no option {name!r}.", suggest(name, known))
-        allowed = {int: (int,), float: (int, float)}.get(types[name], (object,))
-        if not isinstance(value, allowed) or (allowed != (object,) and isinstance(value, bool)):
-            raise UsageError(f"trainer.{name} is {value!r}; it must be a number.")
-        if name.endswith("batch_size") and isinstance(value, int) and value < 1:
+        kind = _KINDS.get(types[name])
+        if kind and not (isinstance(value, kind.types) and isinstance(value, bool) == (bool in kind.types)):
+            raise UsageError(f"trainer.{name} is {value!r}; it must be {kind.text}.")
+        if name in _AT_LEAST_1 and isinstance(value, int) and value < 1:
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
     limit = trainer.get("save_total_limit", 2)
     if limit is not None and limit < 2:

@@ -31,7 +31,8 @@ def _launched() -> tuple[int, int]:
 @click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
-@click.option("--source", help="SFT rows: Hub dataset, file, folder, or table name. [default: the testbed's]")
+@click.option("--source", help="SFT rows: Hub dataset, file, folder, or a table of `mmpref list datasets`."
+              " [default: the testbed's]")  # fmt: skip
 @click.option("--source-revision", help="Revision of a Hub source.")
 @click.option("--image-root", multiple=True, metavar="DIR", help="Folder that image paths are relative to. Repeatable.")
 @click.option("--split", help="Split of the source. [default: train]")

@@ -43,6 +43,5 @@ def _cell(cell: dict[str, Any]) -> str:
 
 def _write_html(path: Path, models: tuple[str, ...], rows: list[list[str]], warnings: tuple[str, ...]) -> None:
     from mmpref.cli.report import render
-    from mmpref.run import write_atomic
 
-    write_atomic(path, render("compare.html.j2", models=models, rows=rows, warnings=warnings))
+    common.write_page(path, render("compare.html.j2", models=models, rows=rows, warnings=warnings))

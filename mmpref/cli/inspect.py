@@ -42,8 +42,9 @@ def command(
       mmpref inspect me/bdhs-5k --split train --json
     """
     from mmpref.data.inspect import inspect
-    from mmpref.tables import open_table
+    from mmpref.tables import open_table, refuse_split
 
+    refuse_split(dataset, split or "train")
     report, shown = inspect(open_table(dataset, split, revision=revision), image_root, samples if html else 0)
     if html:
         write_gallery(html, report, shown)
@@ -93,7 +94,6 @@ def write_gallery(path: Path, report: Mapping[str, Any], samples: Sequence[Sampl
     """Write a page that opens without network: statistics, problems, and rows with their differing words marked."""
     from mmpref.cli.report import marked, render
     from mmpref.data.inspect import PROBLEMS
-    from mmpref.run import write_atomic
 
     pairs = [
         {
@@ -105,8 +105,7 @@ def write_gallery(path: Path, report: Mapping[str, Any], samples: Sequence[Sampl
         for sample in samples
     ]
     text = render("inspect.html.j2", report=report, lines=list(_lines(report)), pairs=pairs, meanings=PROBLEMS)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, text)
+    common.write_page(path, text)
 
 
 def _thumbnail(image: ImageData) -> str:

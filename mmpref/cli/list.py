@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import click
 
@@ -12,7 +13,11 @@ from mmpref.cli.common import print_table
 KINDS = ("methods", "datasets", "benchmarks", "recipes", "families")
 
 
-def _registry(kind: str) -> list[dict[str, str]]:
+_NEEDED = {"build-dataset": ("model", "source"), "train": ("model",), "evaluate": ("model",)}
+Rows = list[dict[str, Any]]
+
+
+def _registry(kind: str) -> Rows:
     from mmpref.align.method import METHODS
     from mmpref.bench.benchmark import BENCHMARKS
     from mmpref.data.builder import BUILDERS
@@ -23,19 +28,30 @@ def _registry(kind: str) -> list[dict[str, str]]:
     return [{"name": name, "what": registry.summary(name)} for name in registry.names()]
 
 
-def _recipes() -> list[dict[str, str]]:
+def _recipes() -> Rows:
+    """The recipes, the commands that they have settings for, and the options that these cannot do without."""
     from mmpref import recipe
 
-    return [{"name": name, "commands": ", ".join(recipe.load(name))} for name in recipe.names()]
+    found = {name: recipe.load(name) for name in recipe.names()}
+    return [
+        {"name": name, "commands": list(sections), "needs": [f"--{key}" for key in lacking(sections, sections)]}
+        for name, sections in found.items()
+    ]
 
 
-def _families() -> list[dict[str, str]]:
+def lacking(sections: Mapping[str, Any], commands: Iterable[str]) -> list[str]:
+    """What a recipe does not say for some commands, so that the command line must: ``model`` and ``source``."""
+    needed = [(command, key) for command in commands for key in _NEEDED.get(command, ())]
+    return list(dict.fromkeys(key for command, key in needed if not (sections.get(command) or {}).get(key)))
+
+
+def _families() -> Rows:
     from mmpref.vlm.families import FAMILIES
 
-    return [family.describe() for family in FAMILIES]
+    return [dict(family.describe()) for family in FAMILIES]
 
 
-_LISTS: dict[str, Callable[[], list[dict[str, str]]]] = {"recipes": _recipes, "families": _families}
+_LISTS: dict[str, Callable[[], Rows]] = {"recipes": _recipes, "families": _families}
 
 
 @click.command()
@@ -54,4 +70,12 @@ def command(what: str, as_json: bool) -> None:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
         columns = list(rows[0])
-        print_table(f"{what} ({len(rows)})", columns, [[row[column] for column in columns] for row in rows])
+        print_table(f"{what} ({len(rows)})", columns, [[_cell(row[column]) for column in columns] for row in rows])
+    if what == "datasets" and not as_json:
+        from mmpref.tables import TABLES
+
+        click.echo(f"\nThese are --method of build-dataset. Tables that --source takes: {', '.join(TABLES.names())}.")
+
+
+def _cell(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -105,6 +105,9 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     if os.environ.get("MMPREF_DEBUG") != "1":
+        # These two set their loggers' levels when they are imported.
+        os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
+        os.environ.setdefault("DATASETS_VERBOSITY", "critical")
         # Retries and deprecations of libraries are nothing that a user can act on; what fails is said in one line.
         for name in ("huggingface_hub", "transformers", "sentence_transformers", "httpx", "datasets"):
             logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -10,6 +10,7 @@ import click
 
 from mmpref import recipe as recipes
 from mmpref.cli import common
+from mmpref.cli.list import lacking
 from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
 from mmpref.run import read_manifest
@@ -33,16 +34,29 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     missing = [step for step in STEPS[:-1] if step not in sections]
     if missing:
         raise UsageError(f"The recipe {name} has no section {missing[0]!r}, so it cannot be run end to end.")
+    steps = [step for step in STEPS if not only or step in only]
+    if needed := lacking(sections, steps):
+        raise UsageError(f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.",
+                         _by_hand(name))  # fmt: skip
     root = output or Path("runs") / f"reproduce-{name}"
-    for step in STEPS:
-        if not only or step in only:
-            click.echo(f"{step} ...", err=True)
-            _RUN[step](name, root)
+    for step in steps:
+        click.echo(f"{step} ...", err=True)
+        _RUN[step](name, root)
     report = root / "report.html"
     result: dict[str, Any] = {"path": str(root), "report": str(report)}
     if (root / "evaluate" / "run.json").is_file():
         result["evaluation"] = _evaluation(root)
     common.show(result, as_json, lambda: _print(root, report))
+
+
+def _by_hand(recipe: str) -> str:
+    """The commands that do with a model what a recipe without one cannot."""
+    with_recipe = f"--recipe {recipe} --model MODEL"
+    return (
+        f"Run its commands one by one: `mmpref build-dataset {with_recipe} --source ROWS --output runs/data`, `mmpref "
+        f"train {with_recipe} --dataset runs/data --output runs/adapter`, `mmpref evaluate {with_recipe} --adapter "
+        "runs/adapter`."
+    )
 
 
 def _build(name: str, root: Path) -> None:

@@ -76,7 +76,8 @@ class ImageRoots:
                 return read_under(*self._coco[int(match[1])])
         except (OSError, ValueError, RuntimeError) as error:
             raise ImageError(f"image path {name[:200]!r} cannot be read: {error}.") from error
-        raise ImageError(f"no image file {name!r} under {', '.join(map(str, self._roots))}.")
+        raise ImageError(f"no image file {name!r} under {', '.join(map(str, self._roots))}.",
+                         "Name the folder that paths are relative to with --image-root.")  # fmt: skip
 
 
 def read_image(cell: Any, roots: ImageRoots) -> ImageData:

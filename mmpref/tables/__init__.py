@@ -90,6 +90,29 @@ def open_table(spec: str, split: str | None = None, *, config: str | None = None
     return open_hub(spec, split, config, revision)
 
 
+def refuse_split(spec: str, split: str) -> None:
+    """Where a spec is one local file, refuse a split that its name does not say. ``train`` is always accepted, since
+    it is the default.
+
+    `open_table` itself takes the file's rows under any split: a benchmark asks for its own split of every source.
+
+    Raises:
+        InputError: the file says another split, or none.
+    """
+    path = Path(resolve_path(spec)).expanduser()
+    if spec in TABLES.names() or not path.is_file():
+        return
+    from mmpref.tables._local import splits_of_file
+
+    if split not in (known := splits_of_file(path)):
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
+
+
+def tables_hint(spec: str) -> str:
+    """What to say where a table was not found: a close name, or the names of all."""
+    return suggest(spec, TABLES.names()).replace("There are:", "mmpref's own tables are:")
+
+
 def _registered(spec: str, split: str) -> Table:
     rows, module = TABLES.get(spec), TABLES.module(spec)
     if split not in module.SPLITS:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmpref.errors import InputError
 
+_FORMS = "A file holds one JSON array of rows, or one JSON object a line."
 _GAP = re.compile(r"\s*")
 
 
@@ -62,8 +63,16 @@ def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
         return _row(json.loads(line), where)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{where} is not JSON: {_line(error)}.",
-                         "A file holds one JSON array of rows, or one JSON object a line.") from error  # fmt: skip
+        if line.strip() == "{" and _is_object(file):
+            raise InputError(f"{file} is one JSON object over several lines, not rows.", _FORMS) from error
+        raise InputError(f"{where} is not JSON: {_line(error)}.", _FORMS) from error
+
+
+def _is_object(file: Path) -> bool:
+    try:
+        return isinstance(json.loads(file.read_text(encoding="utf-8-sig")), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _array(file: Path, text: str) -> Iterator[dict[str, Any]]:

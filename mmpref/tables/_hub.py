@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mmpref.errors import HubError, InputError
-from mmpref.registry import suggest
-from mmpref.tables import TABLES, Table
+from mmpref.tables import Table, tables_hint
 from mmpref.tables._datasets import load_errors, undecoded
 
 
@@ -40,14 +39,14 @@ def open_hub(spec: str, split: str, config: str | None, revision: str | None) ->
     except (RepositoryNotFoundError, HFValidationError) as error:
         raise InputError(
             f"There is no table, file or folder {spec!r}, nor such a dataset at {api.endpoint} (or it is private).",
-            f"{suggest(spec, TABLES.names())} For a private dataset log in (hf auth login).",
+            f"{tables_hint(spec)} For a private dataset log in (hf auth login).",
         ) from error
     except (http_error, OSError) as error:
         reason = " ".join(str(error).split())[:200].rstrip(".")
         raise HubError(
             f"There is no table, file or folder {spec!r}, and the Hub at {api.endpoint} cannot be asked for a "
             f"dataset of that name: {reason}.",
-            f"Tables: {suggest(spec, TABLES.names())}",
+            tables_hint(spec),
         ) from error
     with load_errors(f"{spec} (split {split!r} at {info.sha})"):
         try:

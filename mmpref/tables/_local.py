@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,18 +20,21 @@ _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "tes
           "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}  # fmt: skip
 _NO_DATA = {MANIFEST, "report.json", "results.json", "facts.json", "dataset_infos.json", "dataset_info.json"}
 
+_MAKES_DATA = "build-dataset"
+
 
 def open_local(spec: str, path: Path, split: str, config: str | None) -> Table:
     """Open a file or folder.
 
     Raises:
-        InputError: no data in it, or not that split or configuration.
+        InputError: no data in it, not that split or configuration, or the run of a command that makes no data.
         RunError: the folder of a run that is not finished.
     """
     if path.is_file():
         if path.suffix not in FORMATS:
             raise InputError(f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.")
         return _of_files(spec, split, [path], path.parent, None)
+    _refuse_other_run(spec, path)
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
         raise RunError(f"{spec} is an unfinished run (no {MANIFEST}).", "Run the command that made it again.")
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
@@ -45,6 +49,18 @@ def open_local(spec: str, path: Path, split: str, config: str | None) -> Table:
     if split not in by_split:
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
     return _of_files(spec, split, by_split[split], path, _licence(path))
+
+
+def _refuse_other_run(spec: str, path: Path) -> None:
+    """A finished run of another command has JSON and Parquet files too, but no rows of data in them."""
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    command = manifest.get("command") if isinstance(manifest, dict) and "recipe" in manifest else None
+    if isinstance(command, str) and command != _MAKES_DATA:
+        raise InputError(f"{spec} is a run of `{command}`, not a dataset.",
+                         f"Name the run directory of `{_MAKES_DATA}`, or other data.")  # fmt: skip
 
 
 def _of_files(spec: str, split: str, files: list[Path], root: Path, licence: str | None) -> Table:
@@ -91,6 +107,14 @@ def _split_of(file: Path) -> str:
         return shard[1]
     words = [word for part in (file.stem, *reversed(file.parent.parts)) for word in re.split(r"[-_. ]", part.lower())]
     return next((_NAMES[word] for word in words if word in _NAMES), "train")
+
+
+def splits_of_file(file: Path) -> list[str]:
+    """The splits under which a single file may be asked for: ``train``, and what its name or its folder's says."""
+    folder = file.resolve().parent.name
+    said = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
+    words = re.split(r"[-_. ]", file.stem.lower())
+    return sorted({"train", *said, *(word for word in words if _NAMES.get(word) in said)})
 
 
 def _several_configs(folder: Path) -> bool:

@@ -71,12 +71,24 @@ def test_methods_are_listed_and_checked() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("max_steps", "abc"), ("learning_rate", "fast"), ("per_device_train_batch_size", 0), ("max_steps", True)],
+    [
+        ("max_steps", "abc"),
+        ("max_steps", True),
+        ("max_steps", 2.5),
+        ("learning_rate", "fast"),
+        ("per_device_train_batch_size", 0),
+        ("gradient_accumulation_steps", 0),
+        ("save_total_limit", "few"),
+        ("eval_steps", "often"),
+        ("gradient_checkpointing", "maybe"),
+        ("use_cpu", 3),
+    ],
 )
 def test_values_that_trl_would_trip_over_later_are_refused(name: str, value: object) -> None:
-    with pytest.raises(UsageError, match=name):
+    with pytest.raises(UsageError, match=rf"trainer\.{name} is"):
         options.check({name: value}, {})
 
 
 def test_numbers_are_taken_in_either_form() -> None:
     options.check({"num_train_epochs": 1, "learning_rate": 1e-5, "save_steps": 0.5, "max_steps": 3}, {})
+    options.check({"save_total_limit": None, "eval_steps": None, "bf16": None, "use_cpu": True}, {})

@@ -1,0 +1,91 @@
+"""Before a recipe's work starts: settings, folders and splits that are not there, a Hub that does not answer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mmpref.errors import ModelError, UsageError
+from mmpref.registry import resolve_path
+from mmpref.tables import refuse_split
+
+_ATTEMPTS, _PAUSE, _TIMEOUT = 2, 1.0, 10.0  # the last two in seconds
+
+
+def refuse_missing(cls: type, values: Mapping[str, Any], command: str, recipe_name: str) -> None:
+    """Name the option of a setting that neither the recipe nor the command line has given.
+
+    Raises:
+        UsageError: one that the command cannot do without.
+    """
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and values.get(field.name) is None:
+            raise UsageError(f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
+                             f"Give it with --{field.name.replace('_', '-')}.")  # fmt: skip
+
+
+def refuse_absent(recipe: Any) -> None:
+    """Look for the folders and splits of local files that a resolved recipe names, and whether the Hub answers where it
+    names models of the Hub. If it does not, the libraries are told so: they look into their caches at once, instead of
+    asking each file six times.
+
+    Raises:
+        ModelError: a model or adapter whose name can only be a path, where there is no such folder.
+        InputError: a single file that has no such split.
+    """
+    builder = getattr(recipe, "builder", {})
+    named = {
+        "model": getattr(recipe, "model", None),
+        "adapter": getattr(recipe, "adapter", None),
+        "similarity model": builder.get("similarity_model"),
+    }
+    remote = False
+    for what, name in named.items():
+        if isinstance(name, str) and not Path(resolve_path(name)).exists():
+            if name.startswith((".", "/", "~")) or name.count("/") > 1:
+                raise ModelError(f"Cannot load the {what} {name}: there is no such folder.",
+                                 "Check the path, or name a model of the Hub.")  # fmt: skip
+            remote = True
+    split = getattr(recipe, "split", None)
+    if split:
+        for spec in (getattr(recipe, "source", None), *getattr(recipe, "dataset", ())):
+            if spec is not None:
+                refuse_split(spec, split)
+    # The libraries read the variable when they are imported.
+    if remote and "huggingface_hub" not in sys.modules and "HF_HUB_OFFLINE" not in os.environ:
+        endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
+        if reason := _silent(endpoint):
+            os.environ["HF_HUB_OFFLINE"] = "1"
+            click.echo(f"The Hub at {endpoint} cannot be reached ({reason}): only what was downloaded before is used.",
+                       err=True)  # fmt: skip
+
+
+def _silent(endpoint: str) -> str:
+    """Why nothing answers at a web address; empty where anything does, be it a refusal."""
+    import ssl
+    import urllib.error
+    import urllib.request
+
+    reason = ""
+    for attempt in range(_ATTEMPTS):
+        time.sleep(_PAUSE * attempt)
+        try:
+            urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=_TIMEOUT).close()
+        except urllib.error.HTTPError:
+            return ""
+        except (OSError, ValueError) as error:
+            cause = getattr(error, "reason", error)
+            if isinstance(cause, ssl.SSLError):
+                return ""  # The libraries may know certificates that Python does not.
+            reason = str(getattr(cause, "strerror", None) or cause)
+        else:
+            return ""
+    return reason
