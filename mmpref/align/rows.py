@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import datasets
 
 TEXTS = ("prompt", "chosen", "rejected")
+ROW = "row"
 DATA, FACTS = "pairs.arrow", "pairs.json"
 _BATCH = 64
 
@@ -222,6 +223,11 @@ def _image(cell: Any, root: Path | None, where: str) -> ImageData:
     raise ImageError(f"the image of {where} is neither bytes nor a path under a local data set")
 
 
+def numbered(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The same rows with a column of their numbers, by which what is known of a row is found again."""
+    return dataset.with_format(None).add_column(ROW, list(range(len(dataset)))).with_transform(_decoded)
+
+
 def _open(path: Path) -> datasets.Dataset:
     import datasets
 
@@ -234,6 +240,8 @@ def _decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     decoded: dict[str, list[Any]] = {
         name: [json.loads(text) for text in batch[name]] for name in TEXTS if name in batch
     }
+    if ROW in batch:
+        decoded[ROW] = batch[ROW]
     if "images" in batch:
         decoded["images"] = [[decode(ImageData(content)) for content in images] for images in batch["images"]]
     return decoded

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import os
 import shutil
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mmpref.align.rows import Pairs
     from mmpref.align.trainer import PreferenceTrainer
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.shared import SharedForward
 
 talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
@@ -55,6 +57,8 @@ class TrainRecipe:
         lora: rank, alpha and dropout.
         train_projector: train the vision-language projector too, in full.
         projector_learning_rate: the projector's own.
+        sharing: run what both answers of a pair share once: ``prefix`` (its keys and values serve both), ``tree`` (one
+            sequence, also under gradient checkpointing), ``off`` (TRL's own forward), or ``auto`` for what fits.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
     """
@@ -72,6 +76,7 @@ class TrainRecipe:
     lora: LoraSettings = field(default_factory=LoraSettings)
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
+    sharing: Literal["auto", "prefix", "tree", "off"] = "auto"
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
 
@@ -219,6 +224,7 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
         "lengths": lengths,
         "steps": trainer.state.global_step,
         "threads": torch.get_num_threads(),
+        "sharing": trainer.shared.form if trainer.shared else "off",
         "trainer": used,
     }
     trained = adapter.logits(model, batch)
@@ -252,19 +258,50 @@ def _tell(pairs: Pairs) -> None:
 def _trainer(run: Run, recipe: TrainRecipe, used: Mapping[str, Any], policy: Policy, pairs: Pairs) -> PreferenceTrainer:
     from mmpref.align import options
     from mmpref.align.adapter import lora_config
+    from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.reference import ReferenceLogProbs
+    from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
 
     try:
         return PreferenceTrainer(
             model=policy.model,
             args=options.config(used, _checkpoints(run)),
-            train_dataset=pairs.dataset,
+            train_dataset=numbered(pairs.dataset),
+            data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
             peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
             projector_learning_rate=recipe.projector_learning_rate,
+            shared=_shared(recipe, used, policy, pairs),
+            reference=ReferenceLogProbs(_reference(run), len(pairs.dataset)),
         )
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _shared(recipe: TrainRecipe, used: Mapping[str, Any], policy: Policy, pairs: Pairs) -> SharedForward | None:
+    """The forward that runs what both answers share once, if this model allows it."""
+    from mmpref.align.collator import PreferenceCollator
+    from mmpref.vlm.shared import SharedForward
+
+    if recipe.sharing == "off":
+        return None
+    checkpointing = bool(used.get("gradient_checkpointing"))
+    if recipe.sharing == "prefix" and checkpointing:
+        raise UsageError("sharing=prefix keeps keys and values, which gradient checkpointing does not.",
+                         "Use --set sharing=tree, or --set trainer.gradient_checkpointing=false.")  # fmt: skip
+    form = recipe.sharing if recipe.sharing != "auto" else "tree" if checkpointing else "prefix"
+    shared = SharedForward(policy, form)
+    first = PreferenceCollator(policy.processor)([pairs.dataset[0]])
+    if reason := shared.refusal(first):
+        talk.warning("Both answers of a pair go through the whole model, at two to four times the cost: %s.", reason)
+        return None
+    return shared
+
+
+def _reference(run: Run) -> Path:
+    """The reference's log-probabilities; each process of a distributed training keeps those of its own rows."""
+    return run.state / f"reference-{os.environ.get('RANK', '0')}.f32"
 
 
 def _run_training(run: Run, trainer: PreferenceTrainer, on_progress: OnProgress | None) -> None:
@@ -301,8 +338,8 @@ def _drop_restart_state(run: Run) -> None:
     from mmpref.align.rows import DATA, FACTS
 
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
-    for name in (DATA, FACTS, BEGAN):
-        (run.state / name).unlink(missing_ok=True)
+    for path in (*(run.state / name for name in (DATA, FACTS, BEGAN)), *run.state.glob("reference-*.f32")):
+        path.unlink(missing_ok=True)
 
 
 def _lengths(trainer: PreferenceTrainer, policy: Policy, pairs: Pairs) -> dict[str, Any]:

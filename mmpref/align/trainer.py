@@ -1,10 +1,11 @@
-"""TRL's `DPOTrainer` with a learning rate for the projector, checkpoints that are whole, and exact resuming."""
+"""TRL's `DPOTrainer` with what answers share run once, a learning rate for the projector, and exact resuming."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
@@ -13,7 +14,12 @@ from trl import DPOTrainer
 
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
 from mmpref.align.checkpoints import seal, writing
+from mmpref.align.rows import ROW
 from mmpref.run import write_atomic
+
+if TYPE_CHECKING:
+    from mmpref.align.reference import ReferenceLogProbs
+    from mmpref.vlm.shared import SharedForward
 
 PENDING = "pending.json"
 
@@ -23,13 +29,29 @@ class PreferenceTrainer(DPOTrainer):
 
     Args:
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
+        shared: runs the image, the prompt and the common beginning of both answers once; None for TRL's own forward.
+        reference: keeps the reference's log-probabilities; None to ask it at every step.
     """
 
-    def __init__(self, *args: Any, projector_learning_rate: float, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, projector_learning_rate: float, shared: SharedForward | None = None,
+        reference: ReferenceLogProbs | None = None, **kwargs: Any,
+    ) -> None:  # fmt: skip
         self._projector_learning_rate = projector_learning_rate
         super().__init__(*args, **kwargs)
+        self.shared, self._reference = shared, reference
+        # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
+        self.precompute_ref_logps = reference is not None
         in_training_precision(self.model)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        rows = inputs.pop(ROW, None)
+        with self.shared.installed() if self.shared else contextlib.nullcontext():
+            if self._reference is not None:
+                known = self._reference.of(rows, lambda: self.compute_ref_log_probs(self.model, inputs))
+                inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = known
+            return super()._compute_loss(model, inputs, return_outputs)
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Trainer's optimizer; the projector's parameters move into groups of their own."""

@@ -37,14 +37,17 @@ class Attention:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._kinds = kinds_of_layers(policy.decoder.config)
+        self.kinds = kinds_of_layers(policy.decoder.config)
+        """Window (None: unbounded) of each kind of layer."""
         self._additive = policy.decoder.config._attn_implementation == "eager"
 
-    def prefill(self, contexts: Sequence[Context], texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
+    def prefill(
+        self, contexts: Sequence[Context], texts: Sequence[Sequence[int]], *, use_cache: bool = True
+    ) -> tuple[torch.Tensor, DynamicCache]:
         """Run contexts, each with text that follows it, padded on the right.
 
         Returns:
-            Last hidden states [G, T, H], and the keys and values of all T slots.
+            Last hidden states [G, T, H], and the keys and values of all T slots (none without ``use_cache``).
         """
         policy, device = self._policy, self._policy.device
         lengths = [len(context.embeds) + len(text) for context, text in zip(contexts, texts, strict=True)]
@@ -66,19 +69,32 @@ class Attention:
                 positions[:, row, begin:end] = context.positions[:, -1:] + 1 + steps
                 order[row, begin:end] = context.end + steps
         cache = DynamicCache()
-        if list(self._kinds) == [FULL] and all(context.allowed is None for context in contexts):
+        if list(self.kinds) == [FULL] and all(context.allowed is None for context in contexts):
             # Plainly causal: padding stands on the right, where nothing sees it, and a mask of ones (never None, which
             # would mean packed sequences where positions have gaps) leaves the attention kernel its fast path.
             masks: Any = torch.ones(rows, size, dtype=torch.long, device=device)
         else:
             masks = self._as_4d(self._prefill_masks(contexts, lengths, order), embeds.dtype)
-        return self._call(embeds, positions, masks, cache, **_deepstack(contexts, is_image)), cache
+        kept = cache if use_cache else None
+        return self._call(embeds, positions, masks, kept, **_deepstack(contexts, is_image)), cache
+
+    def run(
+        self, embeds: torch.Tensor, positions: torch.Tensor, masks: dict[str, torch.Tensor], cache: DynamicCache
+    ) -> torch.Tensor:
+        """Run tokens behind those of a cache; last hidden states [B, S, H].
+
+        Args:
+            embeds: [B, S, H].
+            positions: [A, B, S].
+            masks: for each kind of layer bool [B, S, K], the keys that a token sees among the cache's and its own.
+        """
+        return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache)
 
     def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
         """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""
         positions, distance = cache.advance()
         masks = {kind: distance >= 0 if window is None else (distance >= 0) & (distance < window)
-                 for kind, window in self._kinds.items()}  # fmt: skip
+                 for kind, window in self.kinds.items()}  # fmt: skip
         return self._call(embeds, positions[:, :, None], self._as_4d(masks, embeds.dtype), cache.layers)[:, -1]
 
     def _prefill_masks(
@@ -88,7 +104,7 @@ class Attention:
         valid = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
         causal = torch.ones(size, size, dtype=torch.bool, device=device).tril() & valid[:, None, :]
         masks = {}
-        for kind, window in self._kinds.items():
+        for kind, window in self.kinds.items():
             mask = causal if window is None else causal & (order[:, :, None] - order[:, None, :] < window)
             for row, context in enumerate(contexts):
                 allowed = context.allowed or {}
@@ -106,7 +122,7 @@ class Attention:
             attention_mask=mask,
             position_ids=positions if len(positions) > 1 else positions[0],
             past_key_values=cache,
-            use_cache=True,
+            use_cache=cache is not None,
             **extra,
         ).last_hidden_state
         return hidden

@@ -136,6 +136,19 @@ def encode(
 def _encode_alike(policy: Policy, prompts: Sequence[Inputs]) -> list[Context]:
     inputs = {name: torch.cat([prompt[name] for prompt in prompts]).to(policy.device) for name in prompts[0]}
     inputs = {name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+    return at_the_door(policy, inputs)
+
+
+def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
+    """What the decoder would get of a batch, a context for each row; with gradients where they are wanted.
+
+    Args:
+        inputs: as the model takes them, ``input_ids`` [B, S] among them.
+
+    Raises:
+        ModelError: the number of image embeddings is not what the processor announced, or the decoder is given
+            something that cannot be divided by rows.
+    """
     door = policy.decoder.register_forward_pre_hook(_stop_at_the_door, with_kwargs=True)
     try:
         policy.base_model(**inputs, use_cache=False)
@@ -153,19 +166,20 @@ def _encode_alike(policy: Policy, prompts: Sequence[Inputs]) -> list[Context]:
     embeds = seen["inputs_embeds"]
     if embeds.shape[:2] != is_image.shape:
         raise ModelError(f"{policy.ref} merged {embeds.shape[1]} embeddings for {is_image.shape[1]} prompt tokens.")
-    order = torch.arange(embeds.shape[1], device=embeds.device)
+    rows, size = is_image.shape
+    order = torch.arange(size, device=embeds.device)
     positions = seen.get("position_ids")
     if positions is None:
-        positions = order.expand(1, len(prompts), -1)
+        positions = order.expand(1, rows, -1)
     elif positions.dim() == 2:
-        positions = positions.expand(len(prompts), -1)[None]
+        positions = positions.expand(rows, -1)[None]
     features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]
     return [
         Context(
             embeds[row], positions[:, row], is_image[row], order, tuple(layer[row] for layer in features),
             _not_plainly_causal(seen.get("attention_mask"), row),
         )
-        for row in range(len(prompts))
+        for row in range(rows)
     ]  # fmt: skip
 
 

@@ -1,0 +1,174 @@
+"""A training step against TRL's DPOTrainer: python scripts/bench_dpo.py [--rounds N] [--json].
+
+A random LLaVA-NeXT in fp32 on one thread, 2928 image tokens, answers of 100 tokens, LoRA of rank 16 on the language
+model, projector frozen, sigmoid loss, one pair a step: forward, backward, no optimizer. The arms of a round run one
+after the other, and every figure is the median over rounds of TRL's CPU time over the arm's within a round. Every arm
+must give TRL's loss within 1e-5, or the script fails.
+
+* shared: image, prompt and the answers' common beginning once, in each of the two forms; the better one counts
+* shared_ref: the same with the reference's log-probabilities known (every epoch but the first)
+* shared_checkpointing, shared_ref_checkpointing: with gradient checkpointing in both arms
+* memory: peak of resident memory over the loaded trainer, as a share of TRL's, each in a process of its own
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import torch
+from datasets import Dataset
+from PIL import Image
+from trl import DPOTrainer
+
+from mmpref.align import options
+from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.align.collator import PreferenceCollator
+from mmpref.align.reference import ReferenceLogProbs
+from mmpref.align.rows import ROW
+from mmpref.align.trainer import PreferenceTrainer
+from mmpref.vlm.shared import SharedForward
+from bench_bdhs import machine, random_policy
+
+ANSWER = 100
+FORMS = {False: ("prefix", "tree"), True: ("tree",)}
+"""The forms that run with and without gradient checkpointing."""
+
+
+def rows() -> list[dict[str, Any]]:
+    """One pair; the answers differ from their first word on."""
+    picture = Image.effect_noise((672, 672), 80).convert("RGB")
+
+    def answer(first: int) -> list[dict[str, str]]:
+        return [{"role": "assistant", "content": " ".join(f"w{(first + 7 * n) % 60}" for n in range(ANSWER))}]
+
+    prompt = [{"role": "user", "content": "describe the picture ."}]
+    return [{"images": [picture], "prompt": prompt, "chosen": answer(1), "rejected": answer(2)}]
+
+
+class Arm:
+    """A trainer on a model of its own, and the batch that it is timed on."""
+
+    def __init__(self, form: str | None, checkpointing: bool, folder: Path) -> None:
+        policy = random_policy()
+        used = options.resolve(
+            {"per_device_train_batch_size": 1, "gradient_checkpointing": checkpointing},
+            {"loss_type": ["sigmoid"], "beta": 0.1}, seed=0, dtype="float32", dropout=False,
+        )  # fmt: skip
+        common: dict[str, Any] = {
+            "model": policy.model, "args": options.config(used, folder), "train_dataset": Dataset.from_list(rows()),
+            "processing_class": policy.processor, "peft_config": lora_config(policy, LoraSettings(16, 32), False),
+        }  # fmt: skip
+        torch.manual_seed(0)
+        if form is None:
+            self.trainer = DPOTrainer(**common)
+        else:
+            self.trainer = PreferenceTrainer(
+                **common, data_collator=PreferenceCollator(policy.processor), projector_learning_rate=0.0,
+                shared=SharedForward(policy, form),
+            )  # fmt: skip
+        self.batch = dict(self.trainer.data_collator([{**rows()[0], **({ROW: 0} if form else {})}]))
+        self.trainer.model.train()
+
+    def know_reference(self, path: Path) -> None:
+        self.trainer._reference = ReferenceLogProbs(path, 1)
+        self.trainer.precompute_ref_logps = True
+        self.step()
+
+    def step(self) -> tuple[float, float]:
+        """CPU seconds, and the loss."""
+        self.trainer.model.zero_grad()
+        start = time.process_time()
+        loss = self.trainer.compute_loss(self.trainer.model, dict(self.batch))
+        loss.backward()
+        return time.process_time() - start, loss.item()
+
+
+def speed_ups(rounds: int, folder: Path) -> dict[str, list[float]]:
+    ratios: dict[str, list[float]] = {}
+    for checkpointing, suffix in ((False, ""), (True, "_checkpointing")):
+        arms: dict[str, Arm] = {"trl": Arm(None, checkpointing, folder)}
+        for form in FORMS[checkpointing]:
+            arms[f"{form}"] = Arm(form, checkpointing, folder)
+            arms[f"{form}_ref"] = Arm(form, checkpointing, folder)
+            arms[f"{form}_ref"].know_reference(folder / f"{form}{suffix}")
+        for arm in arms.values():
+            arm.step()  # warms up
+        for number in range(rounds):
+            spent = {name: arm.step() for name, arm in arms.items()}
+            expected = spent["trl"][1]
+            if any(abs(loss - expected) > 1e-5 * abs(expected) for _, loss in spent.values()):
+                raise SystemExit(f"Error: the arms' losses differ: {spent}")
+            seconds = {name: one for name, (one, _) in spent.items()}
+            for key, ending in (("shared", ""), ("shared_ref", "_ref")):
+                for form in FORMS[checkpointing]:
+                    ratios.setdefault(f"{key}{suffix}_{form}", []).append(seconds["trl"] / seconds[form + ending])
+            shown = ", ".join(f"{name} {one:.2f} s" for name, one in seconds.items())
+            print(f"round {number + 1} of {rounds}{suffix.replace('_', ', ')}: {shown}", file=sys.stderr)
+    return ratios
+
+
+def peak_memory(arm: str) -> float:
+    """MB over the loaded trainer, in a process of its own."""
+    done = subprocess.run([sys.executable, __file__, "--memory-of", arm], stdout=subprocess.PIPE, check=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def memory_of(arm: str) -> float:
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Arm(None if arm == "trl" else arm, False, Path(folder))
+        status = Path("/proc/self/status")
+        before = _kilobytes(status, "VmRSS")
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        made.step()
+        return (_kilobytes(status, "VmHWM") - before) / 1024
+
+
+def _kilobytes(status: Path, field: str) -> int:
+    return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith(field + ":"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--memory-of", choices=["trl", "prefix", "tree"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    if given.memory_of:
+        print(memory_of(given.memory_of))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        ratios = speed_ups(given.rounds, Path(folder))
+    medians = {name: statistics.median(values) for name, values in ratios.items()}
+    memory = {arm: peak_memory(arm) for arm in ("trl", "prefix", "tree")}
+    result: dict[str, Any] = {
+        key: round(max(value for name, value in medians.items() if name.rpartition("_")[0] == key), 3)
+        for key in ("shared", "shared_ref", "shared_checkpointing", "shared_ref_checkpointing")
+    }
+    result["memory"] = round(min(memory["prefix"], memory["tree"]) / memory["trl"], 3)
+    result["forms"] = {name: round(value, 3) for name, value in medians.items()}
+    result["forms"] |= {f"memory_{form}": round(memory[form] / memory["trl"], 3) for form in ("prefix", "tree")}
+    result["spread"] = {name: [round(min(values), 3), round(max(values), 3)] for name, values in ratios.items()}
+    result["machine"] = machine()
+    if given.json:
+        print(json.dumps(result, indent=2))
+        return
+    for name, value in result.items():
+        print(f"{name:26} {value}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""A step that runs shared parts once against TRL's own trainer: the same loss and the same gradients, in fp32."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+from trl import DPOTrainer
+
+from mmpref.align import options
+from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.align.collator import PreferenceCollator
+from mmpref.align.reference import ReferenceLogProbs
+from mmpref.align.rows import ROW
+from mmpref.align.trainer import PreferenceTrainer
+from mmpref.vlm.policy import Policy
+from mmpref.vlm.shared import SharedForward
+from tests.vlm.tiny import tiny
+
+FAMILIES = ["llava_next", "qwen2_5_vl", "smolvlm", "internvl", "qwen3_vl", "gemma3"]
+ANSWERS = (("w1 w2 w3 w4 .", "w1 w2 w5 ."), ("w6 w7 .", "w8 w9 w10 w11 w12 ."), ("w3 w4 w5", "w3 w4 w5 w6 ."))
+SIZES = ((24, 40), (40, 24), (24, 24))
+
+
+def rows() -> list[dict[str, Any]]:
+    """Three pairs: different image sizes, answers that differ early and late."""
+    made = []
+    for number, ((chosen, rejected), (height, width)) in enumerate(zip(ANSWERS, SIZES, strict=True)):
+        pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        made.append({
+            "images": [Image.fromarray(pixels)],
+            "prompt": [{"role": "user", "content": "describe the picture ." + " w1" * number}],
+            "chosen": [{"role": "assistant", "content": chosen}],
+            "rejected": [{"role": "assistant", "content": rejected}],
+        })  # fmt: skip
+    return made
+
+
+def make(kind: type[DPOTrainer], policy: Policy, folder: Path, checkpointing: bool, **ours: Any) -> DPOTrainer:
+    """A trainer with LoRA on the language model and the projector in full; the same initial adapter every time."""
+    used = options.resolve(
+        {"per_device_train_batch_size": 3, "gradient_checkpointing": checkpointing},
+        {"loss_type": ["sigmoid"], "beta": 0.1}, seed=3, dtype="float32", dropout=False,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    trainer = kind(
+        model=policy.model, args=options.config(used, folder), train_dataset=Dataset.from_list(rows()),
+        processing_class=policy.processor, peft_config=lora_config(policy, LoraSettings(4, 8), True), **ours,
+    )  # fmt: skip
+    # LoRA begins as nothing, so that half of its gradients would be zero.
+    generator = torch.Generator().manual_seed(2)
+    for name, parameter in trainer.model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.copy_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return trainer
+
+
+def step(trainer: DPOTrainer, batch: dict[str, Any]) -> tuple[float, dict[str, torch.Tensor]]:
+    trainer.model.train()
+    trainer.model.zero_grad()
+    loss = trainer.compute_loss(trainer.model, dict(batch))
+    loss.backward()
+    return loss.item(), {name: p.grad.clone() for name, p in trainer.model.named_parameters() if p.grad is not None}
+
+
+def assert_equal(got: tuple[float, dict[str, torch.Tensor]], expected: tuple[float, dict[str, torch.Tensor]]) -> None:
+    assert got[0] == pytest.approx(expected[0], rel=1e-5)
+    assert got[1].keys() == expected[1].keys()
+    assert any("modules_to_save" in name for name in expected[1])
+    for name, gradient in expected[1].items():
+        difference, size = float((got[1][name] - gradient).norm()), float(gradient.norm())
+        assert difference <= (1e-5 * size if size >= 1e-6 else 1e-7), (name, difference, size)
+
+
+@pytest.mark.parametrize(("form", "checkpointing"), [("prefix", False), ("tree", False), ("tree", True)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_step_is_trls(name: str, form: Any, checkpointing: bool, tmp_path: Path) -> None:
+    theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing)
+    expected = step(theirs, theirs.data_collator(rows()))
+    policy = tiny(name)
+    ours = make(PreferenceTrainer, policy, tmp_path / "b", checkpointing, projector_learning_rate=1e-3,
+                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy, form),
+                reference=ReferenceLogProbs(tmp_path / "reference.f32", 3))  # fmt: skip
+    numbered = [{**row, ROW: number} for number, row in enumerate(rows())]
+    batch = ours.data_collator(numbered)
+    assert_equal(step(ours, batch), expected)
+    assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
+
+
+def test_images_are_prepared_once_and_batches_are_trls(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
+
+    policy = tiny("llava_next")
+    theirs = DataCollatorForVisionPreference(policy.processor)(rows())
+    prepared: list[int] = []
+    pixels = type(policy.processor.image_processor)
+    preprocess = pixels.preprocess
+
+    def counted(self: Any, images: Any, *args: Any, **settings: Any) -> Any:
+        prepared.append(len(images))
+        return preprocess(self, images, *args, **settings)
+
+    monkeypatch.setattr(pixels, "preprocess", counted)
+    ours = PreferenceCollator(policy.processor)(rows())
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert sum(prepared) == 3
+
+
+def test_the_reference_is_asked_once_a_row_and_survives_a_restart(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def compute(name: str) -> tuple[torch.Tensor, torch.Tensor]:
+        asked.append(name)
+        return torch.tensor([-1.0, -2.0]), torch.tensor([-3.0, -4.0])
+
+    known = ReferenceLogProbs(tmp_path / "reference", 4)
+    batch = torch.tensor([2, 0])
+    for kept in (known, known, ReferenceLogProbs(tmp_path / "reference", 4)):
+        chosen, rejected = kept.of(batch, lambda: compute("first"))
+        assert chosen.tolist() == [-1.0, -2.0]
+        assert rejected.tolist() == [-3.0, -4.0]
+    assert asked == ["first"]
+    known.of(torch.tensor([1, 3]), lambda: compute("second"))
+    assert asked == ["first", "second"]
