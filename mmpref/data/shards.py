@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHARD_BYTES = 500 * 1000 * 1000
-ROW_GROUP_BYTES = 32 * 1000 * 1000
-"""Small enough that merging needs little memory beside the model, and that a reader who streams fetches little."""
+ROW_GROUP_BYTES = 8 * 1000 * 1000
+"""Some 80 photographs: merging needs little memory, and a reader who streams fetches little."""
 
 
 def schema(with_policy: bool = False) -> pa.Schema:
