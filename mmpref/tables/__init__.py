@@ -34,6 +34,7 @@ class Table:
         licence: as the Hub card or the package states it, or None.
         rows: makes an iterator of raw rows; image cells are ``{"bytes": ..., "path": ...}`` or paths.
         root: the folder that a local table lies in; image paths in its rows are relative to it unless told otherwise.
+        archives: image archives that belong to a table of the Hub, where its rows name images by path.
     """
 
     spec: str
@@ -43,6 +44,7 @@ class Table:
     licence: str | None
     rows: Callable[[], Iterator[Row]]
     root: Path | None = None
+    archives: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows()
@@ -51,6 +53,11 @@ class Table:
     def name(self) -> str:
         """The spec without the folders of this machine: what may be written into rows that are published."""
         return Path(self.spec).name or "local" if self.root else self.spec
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Folders and archives that image paths in the rows are relative to."""
+        return self.archives or ((self.root,) if self.root else ())
 
     def facts(self) -> dict[str, Any]:
         """For manifests and cards."""
@@ -61,6 +68,23 @@ class Table:
             "fingerprint": self.fingerprint,
             "licence": self.licence,
         }
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set is published, and which of its files hold the rows.
+
+    Args:
+        repos: Hub datasets; the first that exists is read.
+        files: patterns of file names; the files of the first that names any are read as they are, one after another.
+            For repositories with a loading script (which the ``datasets`` library refuses), with other files beside
+            the rows, or with files of different types.
+        archives: names of image archives in the repository, fetched where the rows have no images of their own.
+    """
+
+    repos: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
 
 
 def open_table(spec: str, split: str | None = None, *, config: str | None = None, revision: str | None = None) -> Table:
