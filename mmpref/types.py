@@ -31,7 +31,9 @@ class Example:
         answer: the reference, or of a preference set the chosen answer.
         source_id: table, split and row that it comes from.
         rejected: the source's own rejected answer, where the source is a preference set.
-        facts: what the source says about the row and its answers, by the names of `mmpref.data.schema.FACTS`.
+        rejected_policy: and its second one.
+        facts: what the source says about the row and its answers, by the names of `mmpref.data.schema.FACTS` and
+            `PROVENANCE`.
     """
 
     id: str
@@ -40,6 +42,7 @@ class Example:
     answer: str
     source_id: str
     rejected: str | None = None
+    rejected_policy: str | None = None
     facts: Mapping[str, str | float] = field(default_factory=dict)
 
 

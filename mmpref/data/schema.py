@@ -25,6 +25,9 @@ IMAGES = ("images", "image", "image_path", "img_path")
 FACTS = ("source", "chosen_model", "rejected_model", "margin")
 """Columns that say where a row is from, who wrote its answers, and by how much the chosen one was rated better (a
 number); all of them optional."""
+PROVENANCE = ("method", "similarity", "iterations")
+"""Columns of mmpref's own datasets that go along where their pairs are kept."""
+_NUMBERS = {"margin", "similarity", "iterations"}
 SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), or question + answer columns, "
     "with images or image"
@@ -161,13 +164,13 @@ def _text(content: Any, number: int) -> str:
     return "".join(parts)
 
 
-def rejected_of(row: Mapping[str, Any], shape: Shape) -> str | None:
+def rejected_of(row: Mapping[str, Any], shape: Shape, column: str = "rejected") -> str | None:
     """The rejected answer of a preference set's row: the text of its last assistant turn. None where there is none, or
     nothing that is text: methods that write their own do without it."""
     if shape[-1] != "chosen":
         return None
     try:
-        turns = [_turn(item, n) for n, item in enumerate(_messages(row.get("rejected"), "assistant", "rejected"), 1)]
+        turns = [_turn(item, n) for n, item in enumerate(_messages(row.get(column), "assistant", column), 1)]
     except Unusable:
         return None
     answers = [turn.message.content for turn in turns if turn.message.role == "assistant"]
@@ -175,13 +178,13 @@ def rejected_of(row: Mapping[str, Any], shape: Shape) -> str | None:
 
 
 def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
-    """The `FACTS` that the row has."""
+    """The `FACTS` and `PROVENANCE` that the row has."""
     found: dict[str, str | float] = {}
-    for name in FACTS:
+    for name in (*FACTS, *PROVENANCE):
         value = row.get(name)
-        if name == "margin" and isinstance(value, int | float) and not isinstance(value, bool):
+        if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
             found[name] = float(value)
-        elif name != "margin" and isinstance(value, str) and value:
+        elif name not in _NUMBERS and isinstance(value, str) and value:
             found[name] = value
     return found
 

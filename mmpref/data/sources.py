@@ -166,6 +166,7 @@ class Source:
             answer=answer,
             source_id=f"{part.table.name}/{part.table.split}/{number}",
             rejected=rejected_of(row, part.shape),
+            rejected_policy=rejected_of(row, part.shape, "rejected_policy"),
             facts=facts_of(row),
         )
 

@@ -18,6 +18,7 @@ TABLES: Registry[Rows] = Registry("table", "mmpref.tables", "rows")
 """Tables that installed packages make on demand: a module with ``rows(split) -> Iterable[dict]`` and ``SPLITS``, and
 where it has one a ``LICENCE``."""
 
+HUB_FILE = "hf://datasets/"
 FORMATS = (".json", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of the data files that are read without the ``datasets`` library's cache."""
 
@@ -87,13 +88,23 @@ class Origin:
     archives: tuple[str, ...] = ()
 
 
-def open_table(spec: str, split: str | None = None, *, config: str | None = None, revision: str | None = None) -> Table:
-    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``) or Hub dataset id.
+def open_table(
+    spec: str,
+    split: str | None = None,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    origin: Origin | None = None,
+) -> Table:
+    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``), Hub dataset id, or as one file of a Hub
+    dataset (``hf://datasets/OWNER/NAME[@REVISION]/PATH``).
 
     Args:
         split: by default ``train``.
         config: configuration name of a Hub dataset, or of a local folder in a Hub dataset's layout.
         revision: branch, tag or commit of a Hub dataset; it is resolved to a commit first.
+        origin: how the data set that the spec is a copy of is published: which of a folder's or repository's files
+            hold rows.
 
     Raises:
         InputError: no such table, file, dataset, configuration or split, or a file that cannot be read.
@@ -102,16 +113,20 @@ def open_table(spec: str, split: str | None = None, *, config: str | None = None
     split = split or "train"
     if spec in TABLES.names():
         return _registered(spec, split)
+    if spec.startswith(HUB_FILE):
+        from mmpref.tables._hub import open_hub_file
+
+        return open_hub_file(spec, split, revision)
     path = Path(resolve_path(spec)).expanduser()
     if path.exists():
         from mmpref.tables._local import open_local
 
-        return open_local(spec, path, split, config)
+        return open_local(spec, path, split, config, origin)
     if path.suffix in FORMATS or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(f"There is no file or folder {spec}.", "Check the path.")
     from mmpref.tables._hub import open_hub
 
-    return open_hub(spec, split, config, revision)
+    return open_hub(spec, split, config, revision, origin)
 
 
 def refuse_split(spec: str, split: str) -> None:

@@ -138,7 +138,7 @@ def test_coco_names_find_each_other(tmp_path: Path, root: Path, png: bytes, name
 
 
 def test_a_root_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder or a .zip file"):
+    with pytest.raises(InputError, match=r"is not a folder or a \.zip file"):
         read(tmp_path, [{"messages": TURNS, "images": ["a.png"]}], tmp_path / "none")
 
 
