@@ -348,7 +348,7 @@ def _finish(run: Run, recipe: BuildRecipe, tables: Sequence[Table], count: int, 
         "data": files,
         "seeds": {"run": recipe.seed},
         "threads": model.get("threads"),
-        "family": {"name": model.get("family"), "probe": model.get("probe")},
+        "family": {"name": model.get("family"), "probe": model.get("probe")} if recipe.model else None,
     }
     if write_card:
         write_card(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -42,7 +43,7 @@ class ImageRoots:
     """
 
     def __init__(self, roots: Sequence[str | Path]) -> None:
-        self._roots = [_open(Path(root).expanduser().resolve()) for root in roots]
+        self._roots = [_open(Path(root).expanduser()) for root in roots]
 
     @cached_property
     def _coco(self) -> dict[int, tuple[_Root, str]]:
@@ -72,7 +73,7 @@ class ImageRoots:
                 root, found = self._coco[int(match[1])]
                 return root.read(found)
             out = any(root.leads_out(name) for root in self._roots)
-        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, NotImplementedError) as error:
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
             raise ImageError(f"image path {name[:200]!r} cannot be read: {reason_of(error)}.") from error
         if out:
             raise ImageError(f"image path {name!r} leaves its root {self._roots[0]}.")
@@ -100,7 +101,8 @@ class _Root(Protocol):
 
 def _open(path: Path) -> _Root:
     if path.is_dir():
-        return _Folder(path)
+        return _Folder(path.resolve())
+    # The Hub's cache links names to files without a suffix.
     if path.suffix.lower() == ".zip" and path.is_file():
         return _Archive(path)
     raise InputError(f"The image root {path} is not a folder or a .zip file.", "Check --image-root.")

@@ -11,7 +11,7 @@ from mmpref.errors import HubError, InputError
 from mmpref.tables import FORMATS, HUB_FILE, Origin, Table, tables_hint
 from mmpref.tables._datasets import load_errors, undecoded
 from mmpref.tables._files import read_files
-from mmpref.tables._local import raw_files
+from mmpref.tables._local import raw_files, refuse_raw_split
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import DatasetInfo
@@ -34,11 +34,11 @@ def open_hub(
     from huggingface_hub import constants
 
     info = _info(spec, revision)
-    names = [sibling.rfilename for sibling in info.siblings or ()]
+    names = _files(info)
     if raw := (raw_files(origin, names) if origin else []) or _beside_script(spec, names):
-        return _of_raw(
-            spec, spec, split, info, raw, [name for name in (origin.archives if origin else ()) if name in names]
-        )
+        embedded = all(name.endswith(".parquet") for name in raw)
+        archives = [name for name in (origin.archives if origin and not embedded else ()) if name in names]
+        return _of_raw(spec, spec, split, info, raw, archives)
     with load_errors(f"{spec} (split {split!r} at {info.sha})"), _download_errors(spec):
         loaded = datasets.load_dataset(spec, config, split=split, revision=info.sha)
     roots = [Path(constants.HF_HUB_CACHE), Path(datasets.config.HF_DATASETS_CACHE)]
@@ -64,7 +64,7 @@ def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
     if not path:
         return open_hub(repo, split, None, at or revision)
     info = _info(repo, at or revision)
-    names = [sibling.rfilename for sibling in info.siblings or ()]
+    names = _files(info)
     if path not in names:
         raise InputError(f"The dataset {repo} has no file {path}.", _naming(names))
     return _of_raw(spec, repo, split, info, [path], [])
@@ -74,6 +74,8 @@ def _of_raw(
     spec: str, repo: str, split: str, info: DatasetInfo, names: Sequence[str], archives: Sequence[str]
 ) -> Table:
     from huggingface_hub import hf_hub_download
+
+    refuse_raw_split(spec, split)
 
     def fetched(name: str) -> Path:
         return Path(hf_hub_download(repo, name, repo_type="dataset", revision=info.sha))
@@ -103,6 +105,10 @@ def _naming(names: Sequence[str]) -> str:
     data = [name for name in names if name.endswith(FORMATS)]
     more = ", ..." if len(data) > _SEVERAL else ""
     return f"Name one as {HUB_FILE}OWNER/NAME/PATH. There are: {', '.join(data[:_SEVERAL]) or 'none'}{more}."
+
+
+def _files(info: DatasetInfo) -> list[str]:
+    return [sibling.rfilename for sibling in info.siblings or ()]
 
 
 def _licence(info: DatasetInfo) -> str | None:

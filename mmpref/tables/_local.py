@@ -47,6 +47,7 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
 
         return open_saved(spec, path, split)
     if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
+        refuse_raw_split(spec, split)
         archives = [path / name for name in origin.archives if (path / name).is_file()]
         table = _of_files(spec, split, [path / name for name in raw], path, _licence(path))
         return replace(table, archives=(*archives, path) if archives else ())
@@ -67,6 +68,16 @@ def raw_files(origin: Origin, names: Iterable[str]) -> list[str]:
         if found := [name for name in known if fnmatch.fnmatchcase(name, pattern)]:
             return found
     return []
+
+
+def refuse_raw_split(spec: str, split: str) -> None:
+    """Files that are read as they are have one split.
+
+    Raises:
+        InputError: another was asked for.
+    """
+    if split != "train":
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, ["train"]))
 
 
 def _refuse_other_run(spec: str, path: Path) -> None:

@@ -21,8 +21,10 @@ from mmpref.rng import stream
 from mmpref.tables import Origin
 
 ORIGIN = Origin(
-    ("MMInstruction/VLFeedback",), files=("vlfeedback_80k.jsonl",), archives=("merged_images.zip",)
-)  # fmt: skip
+    ("MMInstruction/VLFeedback",),
+    files=("data/train-*.parquet", "vlfeedback_80k.jsonl"),
+    archives=("merged_images.zip",),
+)
 ASPECTS = ("Helpfulness", "Visual Faithfulness", "Ethical Considerations")
 
 
