@@ -22,7 +22,7 @@ def read(row: Row) -> Iterator[Row]:
     turns = rows(row, "conversations")
     outputs = {1: mapping(row, "output_1").get("value"), 2: mapping(row, "output_2").get("value")}
     preferred = row.get("preference")
-    if isinstance(preferred, bool) or preferred not in outputs:
+    if not isinstance(preferred, int) or isinstance(preferred, bool) or preferred not in outputs:
         raise Unusable("no-preference", f"preference is {preferred!r}")
     yield {
         "id": row.get("id"),

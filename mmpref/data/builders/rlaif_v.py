@@ -21,8 +21,17 @@ def read(row: Row) -> Iterator[Row]:
     """One pair of a raw row."""
     if "question" in row:
         model = writer(row)
-        facts = {"source": row.get("origin_dataset"), "chosen_model": model, "rejected_model": model}
-        yield {**row, "id": row.get("idx"), **facts}
+        yield {
+            "id": row.get("idx"),
+            "image": row.get("image"),
+            "image_path": row.get("image_path"),
+            "prompt": row.get("question"),
+            "chosen": row.get("chosen"),
+            "rejected": row.get("rejected"),
+            "source": row.get("origin_dataset"),
+            "chosen_model": model,
+            "rejected_model": model,
+        }
     else:
         yield row
 

@@ -56,7 +56,7 @@ def _image(number: int, path: str | None = None) -> dict[str, Any]:
 
 # source: MMInstruction/VLFeedback. Ratings are strings and may be "N/A"; aspect names hold a space; ids begin with the
 # prompt's own set and are not unique.
-def _answer(model: str, response: str, ratings: tuple[str, str, str]) -> dict[str, Any]:
+def answer(model: str, response: str, ratings: tuple[str, str, str]) -> dict[str, Any]:
     aspects = ("Helpfulness", "Ethical Considerations", "Visual Faithfulness")
     annotations = {
         aspect: {"Rating": rating, "Rationale": "Because."} for aspect, rating in zip(aspects, ratings, strict=True)
@@ -67,14 +67,14 @@ def _answer(model: str, response: str, ratings: tuple[str, str, str]) -> dict[st
 def vlfeedback_rows() -> list[dict[str, Any]]:
     rows = [
         ("llava-reasoning-3730", [
-            _answer("gpt4v", GOOD, ("5", "5", "5")),
-            _answer("llava-7b", BAD, ("3", "5", "1")),
-            _answer("qwen-vl-chat", "There are a cup and a spoon.", ("5", "5", "5")),
-            _answer("minigpt4", "I cannot see it.", ("2", "N/A", "2")),
+            answer("gpt4v", GOOD, ("5", "5", "5")),
+            answer("llava-7b", BAD, ("3", "5", "1")),
+            answer("qwen-vl-chat", "There are a cup and a spoon.", ("5", "5", "5")),
+            answer("minigpt4", "I cannot see it.", ("2", "N/A", "2")),
         ]),
-        ("svit-conversation-1219", [_answer("a", "A cup.", ("4", "5", "4")), _answer("b", "A mug.", ("4", "5", "4"))]),
-        ("svit-conversation-1219", [_answer("a", "A cup.", ("4", "5", "4")), _answer("b", "A dog.", ("1", "5", "1"))]),
-        ("comvint-7", [_answer("a", "A cup.", ("4", "5", "4")), _answer("b", "A dog.", ("1", "N/A", "1"))]),
+        ("svit-conversation-1219", [answer("a", "A cup.", ("4", "5", "4")), answer("b", "A mug.", ("4", "5", "4"))]),
+        ("svit-conversation-1219", [answer("a", "A cup.", ("4", "5", "4")), answer("b", "A dog.", ("1", "5", "1"))]),
+        ("comvint-7", [answer("a", "A cup.", ("4", "5", "4")), answer("b", "A dog.", ("1", "N/A", "1"))]),
     ]  # fmt: skip
     return [
         {"id": name, "prompt": QUESTION, "models": [one["model"] for one in answers], "completions": answers}
