@@ -47,7 +47,8 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
         fitting["builder"] = {key: value for key, value in (section.get("builder") or {}).items() if key in known}
     if not builder.uses_model:
         fitting["model"] = None
-    if builder.origin is not None and (method != own or "source" not in section):
+    # The recipe's source is for its own method, where the other has a published set or keeps a source's pairs.
+    if (builder.origin or not builder.uses_model) and (method != own or "source" not in section):
         fitting |= {"source": None, "limit": None}
     return fitting
 

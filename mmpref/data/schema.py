@@ -55,7 +55,8 @@ class Unusable(Exception):
 
 Reader = Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any] | Unusable]]
 """Turns one row as it was published into rows of a shape of this module (``id``, an image column, prompt, ``chosen``,
-``rejected``, and `FACTS`). A pair that cannot be used is an `Unusable` among them; raising one ends the row."""
+``rejected``, and `FACTS`). A pair that cannot be used is an `Unusable` among them; raising one ends the row. A row
+that gives nothing is counted as ``no-pair``."""
 
 
 @dataclass(frozen=True)

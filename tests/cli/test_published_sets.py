@@ -62,6 +62,12 @@ def test_mix_needs_a_source_and_takes_several(folder: Path) -> None:
     assert manifest["recipe"]["source"] == built
 
 
+def test_mix_alone_asks_for_a_source() -> None:
+    done = build("--method", "mix")
+    assert isinstance(done.exception, MmprefError)
+    assert (done.exception.exit_code, done.exception.hint) == (2, "Give it with --source.")
+
+
 def test_options_of_another_method_are_refused(folder: Path) -> None:
     done = build("--method", "povid", "--source", str(folder / "povid"), "--rho-th", "0.5")
     assert isinstance(done.exception, MmprefError)

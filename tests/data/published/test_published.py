@@ -197,6 +197,27 @@ def test_an_older_name_of_a_repository_is_found(built: dict[str, Built]) -> None
     assert built["rlhf-v"].manifest["source"]["id"] == "HaoyeZhang/RLHF-V-Dataset"
 
 
+def test_a_set_is_published_without_a_folder_of_this_machine(published: Published, built: dict[str, Built]) -> None:
+    from mmpref.hub.publish_run import publish_run
+
+    endpoint, token = published.env["HF_ENDPOINT"], published.env["HF_TOKEN"]
+    done = publish_run(built["povid"].path, "openbmb/povid", token=token, endpoint=endpoint)
+    api = HfApi(endpoint=endpoint, token=token)
+    names = set(api.list_repo_files("openbmb/povid", repo_type="dataset"))
+    assert {"README.md", "data/train-00000-of-00001.parquet", "report.json", "run.json"} == names - {".gitattributes"}
+    content = Path(api.hf_hub_download("openbmb/povid", "run.json", repo_type="dataset", revision=done["commit"]))
+    manifest = json.loads(content.read_text())
+    assert (manifest["model"], manifest["recipe"]["image_root"]) == (None, ["/path/to/coco"])
+    assert str(built["povid"].path.parent) not in content.read_text()
+
+
+def test_a_revision_that_is_not_there(published: Published) -> None:
+    [refused] = published.run(("build", ["--method", "rlhf-v", "--source-revision", "v9", "--output", "nowhere"]))
+    assert "The published set cannot be read." in refused["error"]
+    assert "no revision 'v9'" in refused["error"]
+    assert not (ROOT / "nowhere").exists()
+
+
 def test_sft_sources_read(published: Published) -> None:
     root = {"image_root": [str(published.coco)]}
     hub = "hf://datasets/liuhaotian/LLaVA-Instruct-150K"
