@@ -17,7 +17,7 @@ from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
 from mmpref.data.inputs import open_tables, pin, pinned, source_facts, write_missing
 from mmpref.data.shards import Blocks, merge
-from mmpref.data.sources import Source
+from mmpref.data.sources import MISSING, Source
 from mmpref.data.stats import SAME, build_report
 from mmpref.errors import HubError, InputError, ModelError, RunError, UsageError, reason_of
 from mmpref.run import Run, default_path, open_run, versions, write_atomic
@@ -326,11 +326,7 @@ def _finish(run: Run, recipe: BuildRecipe, tables: Sequence[Table], count: int, 
     skips = [Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"]]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
     if rows == 0:
-        reasons = ", ".join(f"{reason}: {n}" for reason, n in _counted(skips).items())
-        first = next((skip.detail for skip in skips if skip.detail), "")
-        raise InputError(
-            f"No row of {source_facts(tables)['id']} ({recipe.split}) could be used ({reasons}). {first}".strip()
-        )
+        raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
     # Temporary files of a process that was killed while it wrote.
     for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
         stale.unlink(missing_ok=True)
@@ -355,6 +351,19 @@ def _finish(run: Run, recipe: BuildRecipe, tables: Sequence[Table], count: int, 
             run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
         )
     run.finish(facts)
+
+
+def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
+    """What to say where every row was skipped: the reasons, and what was wrong with the first that tells."""
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in _counted(skips).items())
+    told = next((skip for skip in skips if skip.detail), None)
+    message, hint = f"No row of {source} ({split}) could be used ({reasons}).", ""
+    if told and told.reason == MISSING:
+        message += f" There is no image file {told.detail!r}."
+        hint = "Name the folder that paths are relative to with --image-root."
+    elif told:
+        hint = told.detail
+    return InputError(message, hint)
 
 
 def _counted(skips: Iterable[Skip]) -> dict[str, int]:

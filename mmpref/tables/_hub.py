@@ -75,7 +75,7 @@ def _of_raw(
 ) -> Table:
     from huggingface_hub import hf_hub_download
 
-    refuse_raw_split(spec, split)
+    refuse_raw_split(spec, split, names)
 
     def fetched(name: str) -> Path:
         return Path(hf_hub_download(repo, name, repo_type="dataset", revision=info.sha))

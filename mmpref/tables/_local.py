@@ -7,7 +7,7 @@ import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
 
         return open_saved(spec, path, split)
     if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
-        refuse_raw_split(spec, split)
+        refuse_raw_split(spec, split, raw)
         archives = [path / name for name in origin.archives if (path / name).is_file()]
         table = _of_files(spec, split, [path / name for name in raw], path, _licence(path))
         return replace(table, archives=(*archives, path) if archives else ())
@@ -70,14 +70,15 @@ def raw_files(origin: Origin, names: Iterable[str]) -> list[str]:
     return []
 
 
-def refuse_raw_split(spec: str, split: str) -> None:
-    """Files that are read as they are have one split.
+def refuse_raw_split(spec: str, split: str, names: Sequence[str]) -> None:
+    """Files that are read as they are have one split: ``train``, or what the name of a single one says.
 
     Raises:
         InputError: another was asked for.
     """
-    if split != "train":
-        raise InputError(f"{spec} has no split {split!r}.", suggest(split, ["train"]))
+    known = splits_of_file(Path(names[0])) if len(names) == 1 else ["train"]
+    if split not in known:
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
 
 
 def _refuse_other_run(spec: str, path: Path) -> None:

@@ -221,13 +221,14 @@ def test_a_revision_that_is_not_there(published: Published) -> None:
 def test_sft_sources_read(published: Published) -> None:
     root = {"image_root": [str(published.coco)]}
     hub = "hf://datasets/liuhaotian/LLaVA-Instruct-150K"
-    whole, mixed, vsft, trl, refused, absent = published.run(
+    whole, mixed, vsft, trl, refused, absent, split = published.run(
         ("read", {"source": f"{hub}/llava_instruct_150k.json", **root}),
         ("read", {"source": f"{hub}@main/llava_v1_5_mix665k.json", **root}),
         ("read", {"source": "HuggingFaceH4/llava-instruct-mix-vsft"}),
         ("read", {"source": "trl-lib/llava-instruct-mix"}),
         ("read", {"source": f"{hub}/README.md"}),
         ("read", {"source": f"{hub}/llava_instruct_80k.json"}),
+        ("read", {"source": f"{hub}/llava_instruct_150k.json", "split": "test"}),
     )
     same = {"prompt": QUESTION, "answer": GOOD, "images": 1}
     assert whole["rows"] == [{"id": "000000000009", **same}, {"id": "000000000034", **same}]
@@ -236,6 +237,7 @@ def test_sft_sources_read(published: Published) -> None:
         ("text-only", "no-image"), ("vg1", "missing-image"),
     ]  # fmt: skip
     assert vsft["rows"] == trl["rows"] == [{"id": "0", **same}]
+    assert "has no split 'test'" in split["error"]
     assert "names no data file" in refused["error"]
     assert "has no file llava_instruct_80k.json" in absent["error"]
     assert "llava_instruct_150k.json" in absent["error"]
