@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -25,13 +25,25 @@ class ImageData:
 
 @dataclass(frozen=True)
 class Example:
-    """One supervised example: images, a prompt that ends in a user turn, and the reference answer."""
+    """One supervised example: images, a prompt that ends in a user turn, and the reference answer.
+
+    Args:
+        answer: the reference, or of a preference set the chosen answer.
+        source_id: table, split and row that it comes from.
+        rejected: the source's own rejected answer, where the source is a preference set.
+        rejected_policy: and its second one.
+        facts: what the source says about the row and its answers, by the names of `mmpref.data.schema.FACTS` and
+            `PROVENANCE`.
+    """
 
     id: str
     images: tuple[ImageData, ...]
     prompt: tuple[Message, ...]
     answer: str
     source_id: str
+    rejected: str | None = None
+    rejected_policy: str | None = None
+    facts: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

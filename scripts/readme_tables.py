@@ -1,7 +1,8 @@
 """The README's tables out of what commands measured: python scripts/readme_tables.py [--results RUN].
 
 * families: the table of `mmpref list families`
-* speed: scripts/bench_bdhs.json, which `python scripts/bench_bdhs.py --json > scripts/bench_bdhs.json` wrote
+* speed: scripts/bench_bdhs.json and bench_memory.json, which `python scripts/bench_bdhs.py --json` and
+  `python scripts/bench_memory.py --json` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
 """
 
@@ -56,9 +57,11 @@ def speed() -> str:
          "{:.2f} to {:.2f}".format(*found["spread"][key])) for key, text in SPEED.items()
     ]  # fmt: skip
     machine = found["machine"]
+    builds = json.loads((ROOT / "scripts/bench_memory.json").read_text(encoding="utf-8"))["builds"]
+    memory = ", ".join(f"{row['peak_mb']:.0f} MB for {row['rows']:,} rows" for row in builds)
     return table(("what", "median", "spread"), rows) + (
         f"\n\n{machine['cpu']}, {machine['threads']} thread, torch {machine['torch']}, transformers "
-        f"{machine['transformers']}."
+        f"{machine['transformers']}. Peak memory of a whole build (`python scripts/bench_memory.py`): {memory}."
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +29,40 @@ def _launched() -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section for the method that was asked for: what is meant for the recipe's own method is left out.
+
+    Args:
+        section: the recipe's settings.
+        values: the same, with the command line's on top.
+    """
+    from mmpref.data.build import BuildRecipe
+    from mmpref.data.builder import BUILDERS
+
+    methods = {field.name: field.default for field in dataclasses.fields(BuildRecipe)}
+    own, method = section.get("method", methods["method"]), values.get("method", methods["method"])
+    fitting, builder = dict(section), BUILDERS.get(method)
+    if method != own:
+        known = {field.name for field in dataclasses.fields(builder.config())}
+        fitting["builder"] = {key: value for key, value in (section.get("builder") or {}).items() if key in known}
+    if not builder.uses_model:
+        fitting["model"] = None
+    # The recipe's source is for its own method, where the other has a published set or keeps a source's pairs.
+    if (builder.origin or not builder.uses_model) and (method != own or "source" not in section):
+        fitting |= {"source": None, "limit": None}
+    return fitting
+
+
 @click.command()
 @click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
-@click.option("--source", help="SFT rows: Hub dataset, file, folder, or a table of `mmpref list datasets`."
-              " [default: the testbed's]")  # fmt: skip
+@click.option("--source", multiple=True, help="SFT or preference rows: Hub dataset or file of one (hf://datasets/...),"
+              " file, folder, or a table of `mmpref list datasets`. Repeatable."
+              " [default: the testbed's, or the published set that the method is named after]")  # fmt: skip
 @click.option("--source-revision", help="Revision of a Hub source.")
-@click.option("--image-root", multiple=True, metavar="DIR", help="Folder that image paths are relative to. Repeatable.")
+@click.option("--image-root", multiple=True, metavar="DIR|ZIP",
+              help="Folder or .zip file that image paths are relative to. Repeatable.")  # fmt: skip
 @click.option("--split", help="Split of the source. [default: train]")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
@@ -50,7 +78,7 @@ def _launched() -> tuple[int, int]:
 @common.recipe_options
 @common.output_options
 def command(
-    method: str | None, model: str | None, revision: str | None, source: str | None, source_revision: str | None,
+    method: str | None, model: str | None, revision: str | None, source: tuple[str, ...], source_revision: str | None,
     image_root: tuple[str, ...], split: str | None, limit: int | None, seed: int | None, rho_th: float | None,
     iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
     guidance: bool | None, shard: tuple[int, int] | None, workers: int | None, push: bool, hub_id: str | None,
@@ -63,20 +91,22 @@ def command(
       mmpref build-dataset
       mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/sft --limit 5000
       mmpref build-dataset --rho-th 0.98 --output runs/rho98 --push --hub-dataset-id me/bdhs-98
+      mmpref build-dataset --method povid --image-root coco/train2014
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """
     from mmpref.data.build import BuildRecipe, build_dataset, summary
     from mmpref.hub.cards import write_dataset_card
 
     options: dict[str, Any] = {
-        "method": method, "model": model, "revision": revision, "source": source, "source_revision": source_revision,
+        "method": method, "model": model, "revision": revision, "source": list(source),
+        "source_revision": source_revision,
         "image_root": image_root, "split": split, "limit": limit, "seed": seed, "builder.rho_th": rho_th,
         "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
         "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
     }  # fmt: skip
-    if source is not None and limit is None and recipe_name is None:
+    if source and limit is None and recipe_name is None:
         assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source
-    recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None)
+    recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None, fitted)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
     rank, processes = _launched()

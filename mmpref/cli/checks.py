@@ -6,7 +6,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,20 @@ from mmpref.tables import refuse_split
 _ATTEMPTS, _PAUSE, _TIMEOUT = 2, 1.0, 10.0  # the last two in seconds
 
 
-def refuse_missing(cls: type, values: Mapping[str, Any], command: str, recipe_name: str) -> None:
+def refuse_missing(
+    cls: type, values: Mapping[str, Any], command: str, recipe_name: str, dispensable: Collection[str] = ()
+) -> None:
     """Name the option of a setting that neither the recipe nor the command line has given.
+
+    Args:
+        dispensable: settings that may be None.
 
     Raises:
         UsageError: one that the command cannot do without.
     """
     for field in dataclasses.fields(cls):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and values.get(field.name) is None:
+        if required and values.get(field.name) is None and field.name not in dispensable:
             raise UsageError(f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
                              f"Give it with --{field.name.replace('_', '-')}.")  # fmt: skip
 
@@ -56,9 +61,9 @@ def refuse_absent(recipe: Any) -> None:
             remote = True
     split = getattr(recipe, "split", None)
     if split:
-        for spec in (getattr(recipe, "source", None), *getattr(recipe, "dataset", ())):
-            if spec is not None:
-                refuse_split(spec, split)
+        source = getattr(recipe, "source", None) or ()
+        for spec in (*([source] if isinstance(source, str) else source), *getattr(recipe, "dataset", ())):
+            refuse_split(spec, split)
     # The libraries read the variable when they are imported.
     if remote and "huggingface_hub" not in sys.modules and "HF_HUB_OFFLINE" not in os.environ:
         endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"

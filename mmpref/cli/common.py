@@ -59,11 +59,15 @@ def push_options(kind: str) -> Callable[[F], F]:
 
 def resolve(
     cls: type[R], command: str, recipe_name: str | None, options: Mapping[str, Any], assignments: Sequence[str],
-    has_model: bool,
+    has_model: bool, fit: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None,
 ) -> R:  # fmt: skip
     """The recipe's section for the command, then explicit options (None means not given), then ``--set``.
 
     Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``.
+
+    Args:
+        fit: adapts the recipe's section to what the command line chose; what it sets to None the command can do
+            without.
 
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
@@ -74,7 +78,7 @@ def resolve(
     name = recipe_name or (PAPER if has_model else TESTBED)
     given: dict[str, Any] = {}
     for key, value in options.items():
-        if value is None or value == ():
+        if value is None or value in ((), []):
             continue
         *parents, last = key.split(".")
         target = given
@@ -82,8 +86,10 @@ def resolve(
             target = target.setdefault(parent, {})
         target[last] = value
     section = recipes.load(name).get(command) or {}
-    values = recipes.merge(section, given, recipes.parse_set(assignments))
-    refuse_missing(cls, values, command, name)
+    overrides = recipes.merge(given, recipes.parse_set(assignments))
+    fitting = fit(section, recipes.merge(section, overrides)) if fit else section
+    values = recipes.merge(fitting, overrides)
+    refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
     recipe = recipes.build(cls, values, f"{command} recipe")
     refuse_absent(recipe)
     return recipe

@@ -123,7 +123,7 @@ def _pairs(built: Path) -> list[dict[str, Any]]:
 
     shown: list[dict[str, Any]] = []
     for file in sorted((built / "data").glob("*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=SHOWN_PAIRS):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=SHOWN_PAIRS):
             for row in batch.to_pylist():
                 if len(shown) == SHOWN_PAIRS:
                     return shown

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
-from mmpref.data.builder import BUILDERS, BlockWorker, Context
+from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
+from mmpref.data.inputs import open_tables, pin, pinned, source_facts, write_missing
 from mmpref.data.shards import Blocks, merge
-from mmpref.data.sources import Source
-from mmpref.data.stats import build_report
+from mmpref.data.sources import MISSING, Source
+from mmpref.data.stats import SAME, build_report
 from mmpref.errors import HubError, InputError, ModelError, RunError, UsageError, reason_of
 from mmpref.run import Run, default_path, open_run, versions, write_atomic
-from mmpref.tables import Table, open_table
+from mmpref.tables import Table
 from mmpref.types import Example, ModelRef, Pair, Skip
 
 if TYPE_CHECKING:
@@ -38,15 +39,18 @@ class BuildRecipe:
     """Everything that decides the bytes of a dataset.
 
     Args:
-        model: Hub id, folder, or ``pkg:<package>/<path>``.
-        source: table name, file, folder or Hub dataset with supervised rows.
+        model: Hub id, folder, or ``pkg:<package>/<path>``; None for a method that uses no model.
+        source: table name, file, folder or Hub dataset with supervised or preference rows, or several of these, one
+            after another; None for the published set that the method is named after.
         method: name of a builder.
         revision: of the model.
         source_revision: of a Hub source.
         source_config: configuration of a Hub source.
         split: of the source, and of the dataset.
-        image_root: folders that image paths in rows are relative to.
-        limit: take only the first rows of the source.
+        image_root: folders, or ``.zip`` files, that image paths in rows are relative to.
+        limit: take only the first rows of the source, of each where there are several.
+        keep_rejected: on a preference source, leave its answer in ``rejected`` and put the method's into
+            ``rejected_policy``; ``similarity`` and ``iterations`` are the method's answer's.
         seed: of every random draw.
         block_size: rows that are worked on together; part of the recipe, because sums in floating point depend on
             what is batched together.
@@ -57,8 +61,8 @@ class BuildRecipe:
         builder: settings of the method.
     """
 
-    model: str
-    source: str
+    model: str | None
+    source: tuple[str, ...] | str | None
     method: str = "bdhs"
     revision: str | None = None
     source_revision: str | None = None
@@ -66,6 +70,7 @@ class BuildRecipe:
     split: str = "train"
     image_root: tuple[str, ...] = ()
     limit: int | None = None
+    keep_rejected: bool = False
     seed: int = 0
     block_size: int = 32
     dtype: recipes.Dtype = "auto"
@@ -105,7 +110,7 @@ def build_dataset(
     """
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
-    recipe = dataclasses.replace(recipe, builder=recipes.as_plain(settings))
+    recipe = _resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
     for name in ("limit", "block_size"):
         if (value := getattr(recipe, name)) is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
@@ -116,11 +121,11 @@ def build_dataset(
         return run.manifest()
     lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
     with run.lock(lock), run.forgotten_if_it_fails(lambda: _has_pairs(run)):
-        table = _open_source(run, recipe)
-        source = Source(table, recipe.image_root, recipe.limit)
-        context = Context(
-            cache(lambda: _load_policy(run, recipe)), ModelRef(recipe.model, recipe.revision), recipe.seed, workers
-        )
+        tables = open_tables(run, recipe.source, recipe, builder.origin)
+        reader = builder.reader(settings, recipe.seed) if builder.reader else None
+        source = Source(tables, recipe.image_root, recipe.limit, reader)
+        model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
+        context = Context(cache(lambda: _load_policy(run, recipe)), model, recipe.seed, workers)
         with _kept(lambda: builder.worker(context, settings)) as worker:
             count = _work(run, recipe, source, worker, shard, on_progress)
         blocks = Blocks(run.state)
@@ -132,9 +137,32 @@ def build_dataset(
             return {"path": str(run.path), "shard": list(shard or ()), "blocks": count, "waiting": missing}
         with _merge_lock(run):
             if not run.finished:
-                _finish(run, recipe, table, count, write_card)
+                _finish(run, recipe, tables, count, write_card)
             blocks.remove()
             return run.manifest()
+
+
+def _resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
+    """The recipe in the one form that its hash is taken of.
+
+    Raises:
+        UsageError: no model or source where the method needs one, or a setting that makes no sense with it.
+    """
+    if builder.uses_model and not recipe.model:
+        raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model.")
+    if not recipe.source and builder.origin is None:
+        raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
+    if not builder.uses_model:
+        if recipe.keep_rejected:
+            raise UsageError(f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
+                             "is for methods that write theirs.")  # fmt: skip
+        if recipe.model:
+            talk.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
+        recipe = dataclasses.replace(recipe, model=None, revision=None)
+    source = recipe.source
+    if isinstance(source, tuple) and len(source) < 2:
+        source = source[0] if source else None
+    return dataclasses.replace(recipe, source=source)
 
 
 @contextlib.contextmanager
@@ -160,49 +188,27 @@ def _has_pairs(run: Run) -> bool:
     return any(blocks.describe(number)["rows"] for number in blocks.numbers())
 
 
-def _open_source(run: Run, recipe: BuildRecipe) -> Table:
-    """The source as it was when the run began: a Hub dataset at that commit, a file only if it has not changed."""
-    pinned = _pinned(run, "source")
-    revision = pinned.get("revision") or recipe.source_revision
-    table = open_table(recipe.source, recipe.split, config=recipe.source_config, revision=revision)
-    if pinned and pinned["fingerprint"] != table.fingerprint:
-        raise RunError(f"The source {recipe.source} has changed since {run.path} was begun.",
-                       "Choose another --output.")  # fmt: skip
-    _pin(run, "source", table.facts())
-    return table
-
-
 def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     """The model at the revision, and with the number of threads, that the run began with: both decide its bytes."""
     import torch
 
     from mmpref.vlm.policy import Policy
 
-    pinned = _pinned(run, "model")
-    torch.set_num_threads(pinned.get("threads") or torch.get_num_threads())
-    ref = ModelRef(recipe.model, pinned.get("revision") or recipe.revision)
+    began_with = pinned(run, "model")
+    torch.set_num_threads(began_with.get("threads") or torch.get_num_threads())
+    ref = ModelRef(recipe.model or "", began_with.get("revision") or recipe.revision)
     policy = Policy.load(
         ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
         trust_remote_code=recipe.trust_remote_code,
     )  # fmt: skip
-    began = pinned.get("versions") or versions()
+    began = began_with.get("versions") or versions()
     for name, now in versions().items():
         if began.get(name) != now:
             talk.warning("This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted "
                          "run's.", name, began.get(name), now)  # fmt: skip
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
-    _pin(run, "model", {**facts, "family": policy.family.model_type, "probe": policy.proof})
+    pin(run, "model", {**facts, "family": policy.family.model_type, "probe": policy.proof})
     return policy
-
-
-def _pinned(run: Run, what: str) -> dict[str, Any]:
-    path = run.state / f"{what}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def _pin(run: Run, what: str, facts: Mapping[str, Any]) -> None:
-    if not _pinned(run, what):
-        write_atomic(run.state / f"{what}.json", json.dumps(facts, indent=2) + "\n")
 
 
 def _missing(run: Run, blocks: Blocks, count: int) -> int:
@@ -238,12 +244,31 @@ def _work(
     count = -(-len(source) // size)
     wanted = {number for number in range(index, count, of) if not blocks.done(number)}
     rows = sum(min(size, len(source) - number * size) for number in wanted)
-    for number, block in _one_ahead(source.blocks(size, wanted.__contains__), worker):
+    read = source.blocks(size, wanted.__contains__)
+    if recipe.keep_rejected:
+        read = ((number, [_with_rejected(row) for row in block]) for number, block in read)
+    for number, block in _one_ahead(read, worker):
         outcomes = _outcomes(worker, block)
+        if recipe.keep_rejected:
+            outcomes = [_beside_the_sources(outcome) for outcome in outcomes]
         blocks.write(number, outcomes)
         if on_progress:
             on_progress(rows, outcomes)
     return count
+
+
+def _with_rejected(row: Example | Skip) -> Example | Skip:
+    """The row, if it has a rejected answer of its own to keep."""
+    if isinstance(row, Skip) or (row.rejected and row.rejected.strip() != row.answer.strip()):
+        return row
+    return Skip(row.id, SAME if row.rejected else "no-rejected")
+
+
+def _beside_the_sources(outcome: Pair | Skip) -> Pair | Skip:
+    """The source's rejected answer, and the method's beside it for averaged losses."""
+    if isinstance(outcome, Skip) or outcome.example.rejected is None:
+        return outcome
+    return dataclasses.replace(outcome, rejected=outcome.example.rejected, rejected_policy=outcome.rejected)
 
 
 def _one_ahead(
@@ -296,14 +321,12 @@ def _one_by_one(work: BlockWorker, examples: Sequence[Example], first: Exception
     return made
 
 
-def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card: WriteCard | None) -> None:
+def _finish(run: Run, recipe: BuildRecipe, tables: Sequence[Table], count: int, write_card: WriteCard | None) -> None:
     blocks = Blocks(run.state)
     skips = [Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"]]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
     if rows == 0:
-        reasons = ", ".join(f"{reason}: {n}" for reason, n in _counted(skips).items())
-        first = next((skip.detail for skip in skips if skip.detail), "")
-        raise InputError(f"No row of {recipe.source} ({recipe.split}) could be used ({reasons}). {first}".strip())
+        raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
     # Temporary files of a process that was killed while it wrote.
     for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
         stale.unlink(missing_ok=True)
@@ -311,22 +334,36 @@ def _finish(run: Run, recipe: BuildRecipe, table: Table, count: int, write_card:
     report = build_report(run.path / "data", recipe.split, skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-    model = _pinned(run, "model")
+    write_missing(run.path, skips)
+    model = pinned(run, "model")
     facts = {
-        "model": {"id": recipe.model, "revision": model.get("revision") or recipe.revision},
-        "source": table.facts(),
+        "model": {"id": recipe.model, "revision": model.get("revision") or recipe.revision} if recipe.model else None,
+        "source": source_facts(tables),
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
         "data": files,
         "seeds": {"run": recipe.seed},
         "threads": model.get("threads"),
-        "family": {"name": model.get("family"), "probe": model.get("probe")},
+        "family": {"name": model.get("family"), "probe": model.get("probe")} if recipe.model else None,
     }
     if write_card:
         write_card(
             run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
         )
     run.finish(facts)
+
+
+def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
+    """What to say where every row was skipped: the reasons, and what was wrong with the first that tells."""
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in _counted(skips).items())
+    told = next((skip for skip in skips if skip.detail), None)
+    message, hint = f"No row of {source} ({split}) could be used ({reasons}).", ""
+    if told and told.reason == MISSING:
+        message += f" There is no image file {told.detail!r}."
+        hint = "Name the folder that paths are relative to with --image-root."
+    elif told:
+        hint = told.detail
+    return InputError(message, hint)
 
 
 def _counted(skips: Iterable[Skip]) -> dict[str, int]:

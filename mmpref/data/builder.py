@@ -11,7 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mmpref.data.schema import Reader
 from mmpref.registry import Registry
+from mmpref.tables import Origin
 from mmpref.types import Example, ModelRef, Pair, Skip
 
 if TYPE_CHECKING:
@@ -37,13 +39,13 @@ class Context:
 
     Args:
         policy: loads the run's model (cached by the caller).
-        model: which model that is.
+        model: which model that is; None for a method that uses none.
         seed: the run's seed; draw from (seed, example id, ...) only.
         workers: processes that preprocess images ahead of the model; None leaves it to `preprocessors`.
     """
 
     policy: Callable[[], Policy]
-    model: ModelRef
+    model: ModelRef | None
     seed: int
     workers: int | None = None
 
@@ -63,10 +65,17 @@ class Builder:
         config: gives the frozen dataclass of the settings (the recipe's ``builder:`` block); called when it is needed,
             so that naming builders loads no torch.
         worker: makes the block worker from a context and a config instance.
+        uses_model: whether a model writes or judges anything; where not, the recipe has none and none is loaded.
+        origin: where the method's own source is published; a recipe without a source reads that.
+        reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
+            into rows of `mmpref.data.schema`; without one they must be of its shapes already.
     """
 
     config: Callable[[], type[Any]]
     worker: Callable[[Context, Any], BlockWorker]
+    uses_model: bool = True
+    origin: Origin | None = None
+    reader: Callable[[Any, int], Reader] | None = None
 
 
 BUILDERS: Registry[Builder] = Registry("dataset method", "mmpref.builders", "BUILDER")

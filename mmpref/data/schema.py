@@ -2,13 +2,15 @@
 
 A shape is the columns that hold the conversation: ``messages`` or ``conversations`` (LLaVA-Instruct) whole, or a
 prompt and an answer column, each of them text or messages (TRL's ``prompt`` + ``completion``, a preference set's
-``prompt`` + ``chosen``, ``question`` + ``answer``), or a preference set's ``chosen`` with the prompt inside.
+``prompt`` + ``chosen``, ``conversations`` + ``chosen``, ``question`` + ``answer``), or a preference set's ``chosen``
+with the prompt inside. Rows of other shapes, such as those of published preference sets, are turned into these by a
+`Reader`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,12 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
 QUESTIONS = ("prompt", "question", "instruction", "query")
 ANSWERS = ("completion", "answer", "response", "output", "chosen", "caption")
 IMAGES = ("images", "image", "image_path", "img_path")
+FACTS = ("source", "chosen_model", "rejected_model", "margin")
+"""Columns that say where a row is from, who wrote its answers, and by how much the chosen one was rated better (a
+number); all of them optional."""
+PROVENANCE = ("method", "similarity", "iterations")
+"""Columns of mmpref's own datasets that go along where their pairs are kept."""
+_NUMBERS = {"margin", "similarity", "iterations"}
 SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), or question + answer columns, "
     "with images or image"
@@ -37,6 +45,18 @@ class Unusable(Exception):
         super().__init__(reason)
         self.reason = reason
         self.detail = detail
+        self.name: Any = None
+
+    def named(self, name: Any) -> Unusable:
+        """The same, knowing the id of its row."""
+        self.name = name
+        return self
+
+
+Reader = Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any] | Unusable]]
+"""Turns one row as it was published into rows of a shape of this module (``id``, an image column, prompt, ``chosen``,
+``rejected``, and `FACTS`). A pair that cannot be used is an `Unusable` among them; raising one ends the row. A row
+that gives nothing is counted as ``no-pair``."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,8 @@ def shape_of(row: Mapping[str, Any], where: str) -> Shape:
     Raises:
         InputError: none of the known ones.
     """
+    if "conversations" in row and "chosen" in row:
+        return ("conversations", "chosen")
     for whole in ("conversations", "messages"):
         if whole in row:
             return (whole,)
@@ -90,6 +112,8 @@ def _messages(value: Any, role: str, column: str) -> list[Any]:
         value = str(value)
     if isinstance(value, str):
         return [{"role": role, "content": value}]
+    if isinstance(value, Mapping) and role == "assistant" and ("from" in value or "role" in value):
+        return [value]  # One message, as sets for LLaMA-Factory have it.
     if not isinstance(value, list):
         raise Unusable("malformed", f"{column} is a {type(value).__name__}, not text or messages")
     return value
@@ -139,6 +163,31 @@ def _text(content: Any, number: int) -> str:
         else:
             raise Unusable("malformed", f"turn {number} has a block of type {block.get('type')!r}")
     return "".join(parts)
+
+
+def rejected_of(row: Mapping[str, Any], shape: Shape, column: str = "rejected") -> str | None:
+    """The rejected answer of a preference set's row: the text of its last assistant turn. None where there is none, or
+    nothing that is text: methods that write their own do without it."""
+    if shape[-1] != "chosen":
+        return None
+    try:
+        turns = [_turn(item, n) for n, item in enumerate(_messages(row.get(column), "assistant", column), 1)]
+    except Unusable:
+        return None
+    answers = [turn.message.content for turn in turns if turn.message.role == "assistant"]
+    return answers[-1] if answers and answers[-1].strip() else None
+
+
+def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
+    """The `FACTS` and `PROVENANCE` that the row has."""
+    found: dict[str, str | float] = {}
+    for name in (*FACTS, *PROVENANCE):
+        value = row.get(name)
+        if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
+            found[name] = float(value)
+        elif name not in _NUMBERS and isinstance(value, str) and value:
+            found[name] = value
+    return found
 
 
 def image_cells(row: Mapping[str, Any]) -> list[Any]:

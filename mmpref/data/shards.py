@@ -11,11 +11,12 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.data.schema import FACTS
 from mmpref.run import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts
 
@@ -23,12 +24,20 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHARD_BYTES = 500 * 1000 * 1000
-ROW_GROUP_BYTES = 32 * 1000 * 1000
-"""Small enough that merging needs little memory beside the model, and that a reader who streams fetches little."""
+ROW_GROUP_BYTES = 8 * 1000 * 1000
+"""Some 80 photographs: merging needs little memory, and a reader who streams fetches little."""
 
 
-def schema(with_policy: bool = False) -> pa.Schema:
-    """Arrow schema of preference rows, with the `datasets` features that make images come out decoded."""
+OPTIONAL = ("rejected_policy", *FACTS)
+"""Columns that a dataset has only where a row has a value for them."""
+
+
+def schema(optional: Collection[str] = ()) -> pa.Schema:
+    """Arrow schema of preference rows, with the `datasets` features that make images come out decoded.
+
+    Args:
+        optional: which of `OPTIONAL` it has.
+    """
     import datasets
     from datasets import Image, List, Value
 
@@ -38,13 +47,14 @@ def schema(with_policy: bool = False) -> pa.Schema:
         "prompt": turns,
         "chosen": turns,
         "rejected": turns,
-        **({"rejected_policy": turns} if with_policy else {}),
+        **({"rejected_policy": turns} if "rejected_policy" in optional else {}),
         "id": Value("string"),
         "method": Value("string"),
         "similarity": Value("float64"),
         "iterations": Value("int32"),
         "seed": Value("int64"),
         "source_id": Value("string"),
+        **{name: Value("float64" if name == "margin" else "string") for name in FACTS if name in optional},
     }
     return datasets.Features(columns).arrow_schema
 
@@ -68,6 +78,10 @@ def as_row(pair: Pair) -> dict[str, Any]:
         "seed": pair.seed,
         "source_id": example.source_id,
     }
+    # Whose the source's rejected answer is, and how it was rated, says nothing of one that we have written.
+    theirs = pair.rejected == example.rejected
+    told = FACTS if theirs else ("source", "chosen_model")
+    row |= {name: example.facts[name] for name in told if name in example.facts}
     if pair.rejected_policy is not None:
         row["rejected_policy"] = turn(pair.rejected_policy)
     return row
@@ -99,16 +113,16 @@ class Blocks:
         pairs = [as_row(outcome) for outcome in outcomes if isinstance(outcome, Pair)]
         skips = [asdict(outcome) for outcome in outcomes if isinstance(outcome, Skip)]
         data, description = self._files(number)
-        with_policy = any("rejected_policy" in row for row in pairs)
+        optional = [name for name in OPTIONAL if any(name in row for row in pairs)]
         buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(pairs, schema=schema(with_policy)), buffer)
+        pq.write_table(pa.Table.from_pylist(pairs, schema=schema(optional)), buffer)
         content = buffer.getvalue()
         write_atomic(data, content)
-        facts = {"rows": len(pairs), "bytes": len(content), "with_policy": with_policy, "skips": skips}
+        facts = {"rows": len(pairs), "bytes": len(content), "optional": optional, "skips": skips}
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:
-        """Rows, bytes, skips, and whether there is a second rejected answer."""
+        """Rows, bytes, skips, and which of the optional columns there are."""
         described: dict[str, Any] = json.loads(self._files(number)[1].read_text(encoding="utf-8"))
         return described
 
@@ -138,7 +152,7 @@ def merge(blocks: Blocks, count: int, folder: Path, split: str) -> list[dict[str
     """
     import pyarrow.parquet as pq
 
-    arrow_schema = schema(any(blocks.describe(number)["with_policy"] for number in range(count)))
+    arrow_schema = schema({name for number in range(count) for name in blocks.describe(number)["optional"]})
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*folder.glob("*.parquet"), *folder.glob(".*.tmp")):
         stale.unlink()

@@ -7,77 +7,40 @@ the answer are left out. Images belong to the first user turn, before or after i
 * ``empty-prompt``, ``empty-answer``: no text where there must be some, or no such turn
 * ``turn-order``: user and assistant do not take turns
 * ``image-placement``: an image in a later turn or amid the text, or not as many placeholders as images
-* ``bad-image``: an image that is missing, outside its root, corrupt, truncated, empty or too large
+* ``missing-image``: a path that no image root has; the skip's detail is that path
+* ``bad-image``: an image that is outside its root, corrupt, truncated, empty or too large
 * ``malformed``: a cell that holds no text or messages
+
+A `Reader` of a published set has reasons of its own.
 """
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.data.schema import MARK, Shape, Turn, Unusable, image_cells, shape_of, turns_of
+from mmpref.data.roots import ImageRoots, MissingImageError
+from mmpref.data.schema import (
+    MARK,
+    Reader,
+    Shape,
+    Turn,
+    Unusable,
+    facts_of,
+    image_cells,
+    rejected_of,
+    shape_of,
+    turns_of,
+)
 from mmpref.errors import ImageError, InputError
-from mmpref.images import decode, read_under
+from mmpref.images import decode
 from mmpref.tables import Table
 from mmpref.types import Example, ImageData, Skip
 
 __all__ = ["ImageRoots", "Source", "image_cells", "read_image"]
-
-_COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
-
-
-class ImageRoots:
-    """Folders that image paths of rows are relative to. COCO names of 2014 and 2017 find each other by their id.
-
-    Raises:
-        InputError: a root that is no folder.
-    """
-
-    def __init__(self, roots: Sequence[str | Path]) -> None:
-        self._roots = [Path(root).expanduser().resolve() for root in roots]
-        for root in self._roots:
-            if not root.is_dir():
-                raise InputError(f"The image root {root} is not a folder.", "Check --image-root.")
-
-    @cached_property
-    def _coco(self) -> dict[int, tuple[Path, str]]:
-        """Where each COCO image is, by its integer id: train2017 holds most of val2014, under other names."""
-        found: dict[int, tuple[Path, str]] = {}
-        for root in self._roots:
-            for folder, inner, names in os.walk(root):
-                inner.sort()
-                for name in sorted(names):
-                    if match := _COCO.search(name):
-                        found.setdefault(int(match[1]), (root, os.path.relpath(os.path.join(folder, name), root)))
-        return found
-
-    def read(self, name: str) -> ImageData:
-        """The image of that name under the first root that has it.
-
-        Raises:
-            ImageError: no root has it, or the path leaves every root.
-        """
-        if not self._roots:
-            raise ImageError(f"image {name!r} is a path and no --image-root was given.")
-        try:
-            inside = [root for root in self._roots if (root / name).resolve().is_relative_to(root)]
-            if not inside:
-                raise ImageError(f"image path {name!r} leaves its root {self._roots[0]}.")
-            for root in inside:
-                if (root / name).is_file():
-                    return read_under(root, name)
-            if (match := _COCO.search(name)) and int(match[1]) in self._coco:
-                return read_under(*self._coco[int(match[1])])
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ImageError(f"image path {name[:200]!r} cannot be read: {error}.") from error
-        raise ImageError(f"no image file {name!r} under {', '.join(map(str, self._roots))}.",
-                         "Name the folder that paths are relative to with --image-root.")  # fmt: skip
 
 
 def read_image(cell: Any, roots: ImageRoots) -> ImageData:
@@ -98,72 +61,131 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
     raise ImageError(f"an image cell of type {type(cell).__name__} is no image.")
 
 
+MISSING = "missing-image"
+"""Reason of a skip: its detail is the path that was not found, as the row has it."""
+
+
+@dataclass
+class _Part:
+    """One table of a source. Its shape is the first row's."""
+
+    table: Table
+    roots: ImageRoots
+    shape: Shape = ()
+
+    @property
+    def where(self) -> str:
+        return f"{self.table.spec} ({self.table.split})"
+
+    def check_shape(self, number: int, row: Mapping[str, Any]) -> None:
+        shape = shape_of(row, f"{self.where}, row {number}")
+        self.shape = self.shape or shape
+        if shape != self.shape:
+            raise InputError(f"{self.where}, row {number} is of another shape ({' + '.join(shape)}) than the rows "
+                             f"before it ({' + '.join(self.shape)}).", "Give one kind of rows at a time.")  # fmt: skip
+
+
+_Item = tuple[_Part, int, Mapping[str, Any] | Unusable]
+"""Of which table, the number of its raw row, and a row of a known shape or why there is none."""
+
+
 class Source:
-    """The first rows of a table as examples. Looked through once when made, so that a file that breaks off or mixes
-    shapes is refused before any work, not in the middle of it.
+    """The first rows of one or several tables as examples. Looked through once when made, so that a file that breaks
+    off or mixes shapes is refused before any work, not in the middle of it.
 
     Args:
-        image_root: folders of the images; by default the folder of a local table.
-        limit: take only the first rows.
+        tables: one after another; each may have a shape of its own.
+        image_root: folders and archives of the images; by default a local table's own folder.
+        limit: take only the first rows of each table.
+        reader: turns rows as a publisher has them into rows of our shapes.
 
     Raises:
-        InputError: no rows, rows of no known shape, or of several.
+        InputError: no rows, rows of no known shape, or of several in one table.
     """
 
-    def __init__(self, table: Table, image_root: Sequence[str] = (), limit: int | None = None) -> None:
-        self._table, self._limit = table, limit
-        self._roots = ImageRoots(image_root or ([table.root] if table.root else []))
-        self._shape: Shape = ()
+    def __init__(
+        self,
+        tables: Table | Sequence[Table],
+        image_root: Sequence[str] = (),
+        limit: int | None = None,
+        reader: Reader | None = None,
+    ) -> None:
+        self._limit, self._reader = limit, reader
+        several = [tables] if isinstance(tables, Table) else tables
+        self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in several]
         self._names: list[str] = []
         used: set[str] = set()
-        for number, row in enumerate(self._rows()):
-            self._check_shape(number, row)
-            given = row.get("id")
-            name = (
-                str(given) if isinstance(given, str | int) and str(given).isprintable() and given != "" else str(number)
-            )
+        for index, (part, number, row) in enumerate(self._rows()):
+            given = row.name if isinstance(row, Unusable) else row.get("id")
+            if not isinstance(row, Unusable):
+                part.check_shape(number, row)
+            plain = isinstance(given, str | int) and str(given).isprintable() and given != ""
+            name = str(given) if plain else str(index)
             while name in used:
-                name = f"{name}#{number}"
+                name = f"{name}#{index}"
             used.add(name)
             self._names.append(name)
         if not self._names:
-            raise InputError(f"The source {table.spec} ({table.split}) has no rows.")
+            raise InputError(f"The source {' + '.join(part.where for part in self._parts)} has no rows.")
 
     def __len__(self) -> int:
         return len(self._names)
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
         """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only."""
-        rows = enumerate(self._rows())
+        rows = zip(self._names, self._rows(), strict=True)
         for number in range(-(-len(self) // size)):
             block = list(islice(rows, size))
             if wanted(number):
-                yield number, [self._outcome(*numbered) for numbered in block]
+                yield number, [self._outcome(name, *item) for name, item in block]
 
-    def _rows(self) -> Iterator[Mapping[str, Any]]:
-        return islice(self._table, self._limit)
+    def _rows(self) -> Iterator[_Item]:
+        for part in self._parts:
+            for number, raw in enumerate(islice(part.table, self._limit)):
+                for row in _read(self._reader, raw):
+                    yield part, number, row
 
-    def _check_shape(self, number: int, row: Mapping[str, Any]) -> None:
-        where = f"{self._table.spec} ({self._table.split}), row {number}"
-        shape = shape_of(row, where)
-        self._shape = self._shape or shape
-        if shape != self._shape:
-            raise InputError(f"{where} is of another shape ({' + '.join(shape)}) than the rows before it "
-                             f"({' + '.join(self._shape)}).", "Give one kind of rows at a time.")  # fmt: skip
-
-    def _outcome(self, number: int, row: Mapping[str, Any]) -> Example | Skip:
-        name = self._names[number]
+    def _outcome(self, name: str, part: _Part, number: int, row: Mapping[str, Any] | Unusable) -> Example | Skip:
         try:
-            prompt, answer = _conversation(turns_of(row, self._shape), cells := image_cells(row))
-            images = tuple(read_image(cell, self._roots) for cell in cells)
+            if isinstance(row, Unusable):
+                raise row
+            prompt, answer = _conversation(turns_of(row, part.shape), cells := image_cells(row))
+            images = tuple(read_image(cell, part.roots) for cell in cells)
             for image in images:
                 decode(image)
         except Unusable as unusable:
             return Skip(name, unusable.reason, unusable.detail)
+        except MissingImageError as error:
+            return Skip(name, MISSING, error.name)
         except ImageError as error:
             return Skip(name, "bad-image", str(error))
-        messages = tuple(turn.message for turn in prompt)
-        return Example(name, images, messages, answer, f"{self._table.name}/{self._table.split}/{number}")
+        return Example(
+            id=name,
+            images=images,
+            prompt=tuple(turn.message for turn in prompt),
+            answer=answer,
+            source_id=f"{part.table.name}/{part.table.split}/{number}",
+            rejected=rejected_of(row, part.shape),
+            rejected_policy=rejected_of(row, part.shape, "rejected_policy"),
+            facts=facts_of(row),
+        )
+
+
+def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:
+    """What becomes of a raw row: never nothing."""
+    if reader is None:
+        yield raw
+        return
+    nothing = True
+    try:
+        for row in reader(raw):
+            nothing = False
+            yield row.named(raw.get("id")) if isinstance(row, Unusable) else row
+    except Unusable as unusable:
+        nothing = False
+        yield unusable.named(raw.get("id"))
+    if nothing:
+        yield Unusable("no-pair").named(raw.get("id"))
 
 
 def _conversation(turns: Sequence[Turn], cells: Sequence[Any]) -> tuple[Sequence[Turn], str]:

@@ -60,7 +60,7 @@ def _rows(folder: Path, split: str, columns: list[str]) -> Iterator[dict[str, An
     import pyarrow.parquet as pq
 
     for file in sorted(folder.glob(f"{split}-*.parquet")):
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024, columns=columns):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=1024, columns=columns):
             yield from batch.to_pylist()
 
 

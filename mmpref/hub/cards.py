@@ -41,6 +41,10 @@ _COLUMNS = {
     "chosen": "the source's answer, as one assistant turn",
     "rejected": "the answer to train away from",
     "rejected_policy": "a second rejected answer, for averaged losses",
+    "source": "the set that the source's row comes from",
+    "chosen_model": "who wrote the chosen answer, as the source says",
+    "rejected_model": "who wrote the rejected answer, as the source says",
+    "margin": "by how much the source rates the chosen answer better",
     "id": "identifies the pair",
     "method": "how the rejected answer was made",
     "similarity": "cosine similarity of both answers; empty where not measured",
@@ -83,7 +87,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
     from huggingface_hub import DatasetCardData
 
     manifest = public(manifest)
-    recipe, source = manifest["recipe"], manifest["source"]
+    recipe, source, model = manifest["recipe"], manifest["source"], manifest["model"]
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     seen = preview(path / "data", recipe["split"])
     source_id, method = source["id"], str(manifest.get("method", recipe["method"]))
@@ -116,8 +120,10 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         language_note="" if seen.english else "The language of the texts was not determined.",
         method=code(method),
         summary=_summary(manifest["command"], method) + _variant(recipe.get("builder") or {}),
-        model=code(manifest["model"]["id"]),
-        model_revision=code(manifest["model"].get("revision") or "none (a local model)"),
+        sources=[_source_row(one) for one in source.get("sources", ())],
+        model=code(model["id"]) if model else "",
+        model_revision=code(model.get("revision") or "none (a local model)") if model else "",
+        beside=bool(recipe.get("keep_rejected")),
         version=__version__,
         caveat=" (put your own paths in)" if local else "",
         command=fence(command, "bash"),
@@ -284,9 +290,15 @@ def _base_licence(model: Mapping[str, Any]) -> str | None:
 
 
 def _link(source: Mapping[str, Any]) -> str | None:
-    if is_commit(source.get("revision")) and is_hub_id(source["id"]):
-        return f"https://huggingface.co/datasets/{source['id']}"
-    return None
+    file = re.match(r"hf://datasets/([^/]+/[^/@]+)", source["id"])
+    name = file.group(1) if file else source["id"]
+    return f"https://huggingface.co/datasets/{name}" if is_commit(source.get("revision")) and is_hub_id(name) else None
+
+
+def _source_row(source: Mapping[str, Any]) -> tuple[str, str, str]:
+    """One of several sources: name, revision or content, licence."""
+    content = source.get("revision") or source.get("fingerprint") or "not recorded"
+    return code(portable(source["id"])), code(content), code(source.get("licence") or "unknown")
 
 
 def _summary(command: str, method: str) -> str:

@@ -118,7 +118,7 @@ def _texts(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
 
     columns = ["prompt", "chosen", "rejected", "id", "similarity", "iterations"]
     for file in files:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=256, columns=columns):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()
 
 
@@ -132,7 +132,7 @@ def _count_images(files: Sequence[Path]) -> int:
     leaf = next((path for path in paths if path.startswith("images.") and path.endswith(".path")), None)
     total = 0
     for file in files if leaf else []:
-        for batch in pq.ParquetFile(file).iter_batches(batch_size=1024, columns=[leaf]):
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=1024, columns=[leaf]):
             total += pc.sum(pc.list_value_length(batch.column(0))).as_py() or 0
     return total
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpref import recipe as recipes
 
+from .metadata import is_hub_id
 from .private import is_commit, portable
 
 _COMMON = ("method", "model", "revision", "limit", "seed")
@@ -22,10 +23,18 @@ OPTIONS = {
 def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with the revisions that the run resolved."""
     recipe = dict(manifest["recipe"])
-    if is_commit(manifest.get("model", {}).get("revision")):
+    if is_commit((manifest.get("model") or {}).get("revision")):
         recipe["revision"] = manifest["model"]["revision"]
-    if is_commit(manifest.get("source", {}).get("revision")):
-        recipe["source_revision"] = manifest["source"]["revision"]
+    source = manifest.get("source") or {}
+    if "sources" in source:
+        recipe["source"] = [
+            f"hf://datasets/{one['id']}@{one['revision']}"
+            if is_commit(one.get("revision")) and is_hub_id(one["id"])
+            else one["id"]
+            for one in source["sources"]
+        ]
+    elif is_commit(source.get("revision")):
+        recipe |= {"source": source["id"], "source_revision": source["revision"]}
     return recipe
 
 

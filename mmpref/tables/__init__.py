@@ -18,6 +18,7 @@ TABLES: Registry[Rows] = Registry("table", "mmpref.tables", "rows")
 """Tables that installed packages make on demand: a module with ``rows(split) -> Iterable[dict]`` and ``SPLITS``, and
 where it has one a ``LICENCE``."""
 
+HUB_FILE = "hf://datasets/"
 FORMATS = (".json", ".jsonl", ".ndjson", ".parquet")
 """Suffixes of the data files that are read without the ``datasets`` library's cache."""
 
@@ -34,6 +35,7 @@ class Table:
         licence: as the Hub card or the package states it, or None.
         rows: makes an iterator of raw rows; image cells are ``{"bytes": ..., "path": ...}`` or paths.
         root: the folder that a local table lies in; image paths in its rows are relative to it unless told otherwise.
+        archives: image archives that belong to a table of the Hub, where its rows name images by path.
     """
 
     spec: str
@@ -43,6 +45,7 @@ class Table:
     licence: str | None
     rows: Callable[[], Iterator[Row]]
     root: Path | None = None
+    archives: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows()
@@ -51,6 +54,11 @@ class Table:
     def name(self) -> str:
         """The spec without the folders of this machine: what may be written into rows that are published."""
         return Path(self.spec).name or "local" if self.root else self.spec
+
+    @property
+    def images(self) -> tuple[Path, ...]:
+        """Folders and archives that image paths in the rows are relative to."""
+        return self.archives or ((self.root,) if self.root else ())
 
     def facts(self) -> dict[str, Any]:
         """For manifests and cards."""
@@ -63,13 +71,40 @@ class Table:
         }
 
 
-def open_table(spec: str, split: str | None = None, *, config: str | None = None, revision: str | None = None) -> Table:
-    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``) or Hub dataset id.
+@dataclass(frozen=True)
+class Origin:
+    """Where a data set is published, and which of its files hold the rows.
+
+    Args:
+        repos: Hub datasets; the first that exists is read.
+        files: patterns of file names; the files of the first that names any are read as they are, one after another.
+            For repositories with a loading script (which the ``datasets`` library refuses), with other files beside
+            the rows, or with files of different types.
+        archives: names of image archives in the repository, fetched where the rows have no images of their own.
+    """
+
+    repos: tuple[str, ...]
+    files: tuple[str, ...] = ()
+    archives: tuple[str, ...] = ()
+
+
+def open_table(
+    spec: str,
+    split: str | None = None,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    origin: Origin | None = None,
+) -> Table:
+    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``), Hub dataset id, or as one file of a Hub
+    dataset (``hf://datasets/OWNER/NAME[@REVISION]/PATH``).
 
     Args:
         split: by default ``train``.
         config: configuration name of a Hub dataset, or of a local folder in a Hub dataset's layout.
         revision: branch, tag or commit of a Hub dataset; it is resolved to a commit first.
+        origin: how the data set that the spec is a copy of is published: which of a folder's or repository's files
+            hold rows.
 
     Raises:
         InputError: no such table, file, dataset, configuration or split, or a file that cannot be read.
@@ -78,16 +113,20 @@ def open_table(spec: str, split: str | None = None, *, config: str | None = None
     split = split or "train"
     if spec in TABLES.names():
         return _registered(spec, split)
+    if spec.startswith(HUB_FILE):
+        from mmpref.tables._hub import open_hub_file
+
+        return open_hub_file(spec, split, revision)
     path = Path(resolve_path(spec)).expanduser()
     if path.exists():
         from mmpref.tables._local import open_local
 
-        return open_local(spec, path, split, config)
+        return open_local(spec, path, split, config, origin)
     if path.suffix in FORMATS or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(f"There is no file or folder {spec}.", "Check the path.")
     from mmpref.tables._hub import open_hub
 
-    return open_hub(spec, split, config, revision)
+    return open_hub(spec, split, config, revision, origin)
 
 
 def refuse_split(spec: str, split: str) -> None:

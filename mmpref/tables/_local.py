@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mmpref.errors import InputError, RunError
 from mmpref.registry import suggest
 from mmpref.run import MANIFEST, STATE
-from mmpref.tables import FORMATS, Table
+from mmpref.tables import FORMATS, Origin, Table
 from mmpref.tables._files import read_files
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
@@ -23,8 +25,11 @@ _NO_DATA = {MANIFEST, "report.json", "results.json", "facts.json", "dataset_info
 _MAKES_DATA = "build-dataset"
 
 
-def open_local(spec: str, path: Path, split: str, config: str | None) -> Table:
+def open_local(spec: str, path: Path, split: str, config: str | None, origin: Origin | None = None) -> Table:
     """Open a file or folder.
+
+    Args:
+        origin: whose files the folder may hold a copy of.
 
     Raises:
         InputError: no data in it, not that split or configuration, or the run of a command that makes no data.
@@ -41,6 +46,11 @@ def open_local(spec: str, path: Path, split: str, config: str | None) -> Table:
         from mmpref.tables._datasets import open_saved
 
         return open_saved(spec, path, split)
+    if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
+        refuse_raw_split(spec, split, raw)
+        archives = [path / name for name in origin.archives if (path / name).is_file()]
+        table = _of_files(spec, split, [path / name for name in raw], path, _licence(path))
+        return replace(table, archives=(*archives, path) if archives else ())
     by_split = _data_files(path)
     if config is not None or not by_split or _several_configs(path):
         from mmpref.tables._datasets import open_folder
@@ -49,6 +59,26 @@ def open_local(spec: str, path: Path, split: str, config: str | None) -> Table:
     if split not in by_split:
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
     return _of_files(spec, split, by_split[split], path, _licence(path))
+
+
+def raw_files(origin: Origin, names: Iterable[str]) -> list[str]:
+    """The files that hold the rows of a published set, among the paths of a folder or repository."""
+    known = sorted(names)
+    for pattern in origin.files:
+        if found := [name for name in known if fnmatch.fnmatchcase(name, pattern)]:
+            return found
+    return []
+
+
+def refuse_raw_split(spec: str, split: str, names: Sequence[str]) -> None:
+    """Files that are read as they are have one split: ``train``, or what the name of a single one says.
+
+    Raises:
+        InputError: another was asked for.
+    """
+    known = splits_of_file(Path(names[0])) if len(names) == 1 else ["train"]
+    if split not in known:
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
 
 
 def _refuse_other_run(spec: str, path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image
@@ -58,8 +59,12 @@ def image(scene: Scene) -> Image.Image:
     return Image.fromarray(pixels(scene))
 
 
+@lru_cache(maxsize=4096)
 def png(scene: Scene) -> bytes:
-    """Draw a scene as PNG bytes. Stored, not compressed: noise does not shrink, and no zlib build changes the bytes."""
+    """Draw a scene as PNG bytes. Stored, not compressed: noise does not shrink, and no zlib build changes the bytes.
+
+    Kept in memory (7 KB each), as a source is read twice: once to check it, once to work on it.
+    """
     buffer = io.BytesIO()
     image(scene).save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()

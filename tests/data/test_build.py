@@ -90,15 +90,15 @@ def test_what_was_built(source: Path, whole: Path) -> None:
     manifest, report = (json.loads((whole / name).read_text()) for name in ("run.json", "report.json"))
     assert manifest["counts"] == {
         "rows": 19,
-        "skipped": {"bad-image": 1, "empty-answer": 1, "no-image": 1, "same-as-chosen": 1},
+        "skipped": {"empty-answer": 1, "missing-image": 1, "no-image": 1, "same-as-chosen": 1},
     }
     assert manifest["data"] == [
         {"path": f"data/{name}", "sha256": sha, "rows": 19} for name, sha in digests(whole).items()
     ]
     assert manifest["source"]["fingerprint"].startswith("sha256:")
     assert manifest["recipe"]["builder"]["similarity_threshold"] == 0.9, "the resolved settings, defaults and all"
-    assert report["skipped"]["bad-image"]["first"][0]["id"] == "row9"
-    assert "nowhere.png" in report["skipped"]["bad-image"]["first"][0]["detail"]
+    assert report["skipped"]["missing-image"]["first"][0]["id"] == "row9"
+    assert "nowhere.png" in report["skipped"]["missing-image"]["first"][0]["detail"]
     # Answers of nine words and more were kept with a similarity that is not below the threshold: not resolved.
     assert [row["try"] for row in report["resolved"]] == [1, 2, 3]
     assert 0 < report["resolved"][-1]["share"] < 1
@@ -283,7 +283,7 @@ def test_no_usable_row_tells_why(source: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text(json.dumps([rows[7], rows[9], rows[11]]))
     values = recipe(source, source=str(tmp_path / "bad.json"), image_root=(str(source),))
     for _ in range(2):
-        with pytest.raises(InputError, match=r"\(bad-image: 1, empty-answer: 1, no-image: 1\).*nowhere.png"):
+        with pytest.raises(InputError, match=r"\(empty-answer: 1, missing-image: 1, no-image: 1\).*nowhere.png"):
             build_dataset(values, tmp_path / "run")
     assert not (tmp_path / "run/run.json").exists()
 
@@ -317,7 +317,7 @@ def test_a_build_that_fails_half_way_keeps_its_blocks(source: Path, tmp_path: Pa
 def test_rows_that_cannot_be_used_do_not_claim_the_directory(source: Path, tmp_path: Path) -> None:
     (tmp_path / "rows.json").write_text(json.dumps(json.loads((source / "rows.json").read_text())[:4]))
     values = recipe(source, source=str(tmp_path / "rows.json"))
-    with pytest.raises(InputError, match="bad-image: 4"):
+    with pytest.raises(InputError, match="missing-image: 4"):
         build_dataset(values, tmp_path / "run")
     rooted = dataclasses.replace(values, image_root=(str(source),))
     assert build_dataset(rooted, tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}

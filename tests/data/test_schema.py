@@ -18,7 +18,16 @@ from mmpref.errors import InputError
 from mmpref.tables import Table
 from mmpref.types import Example, Skip
 
-REASONS = {"no-image", "empty-prompt", "empty-answer", "turn-order", "image-placement", "bad-image", "malformed"}
+REASONS = {
+    "no-image",
+    "empty-prompt",
+    "empty-answer",
+    "turn-order",
+    "image-placement",
+    "bad-image",
+    "missing-image",
+    "malformed",
+}
 
 
 def png() -> bytes:

@@ -80,7 +80,7 @@ def test_earlier_turns_are_prompt_and_several_images_are_kept(tmp_path: Path, ro
         ({"question": USER, "answer": " ", "image": "a.png"}, "empty-answer"),
         ({"question": "", "answer": "Yes", "image": "a.png"}, "empty-prompt"),
         ({"messages": [*TURNS, *STRUCTURED], "images": ["a.png"]}, "image-placement"),
-        ({"messages": TURNS, "images": ["missing.png"]}, "bad-image"),
+        ({"messages": TURNS, "images": ["missing.png"]}, "missing-image"),
         ({"messages": TURNS, "images": ["../rows.jsonl"]}, "bad-image"),
         ({"messages": TURNS, "images": [3]}, "bad-image"),
     ],
@@ -138,7 +138,7 @@ def test_coco_names_find_each_other(tmp_path: Path, root: Path, png: bytes, name
 
 
 def test_a_root_must_exist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not a folder"):
+    with pytest.raises(InputError, match=r"is not a folder or a \.zip file"):
         read(tmp_path, [{"messages": TURNS, "images": ["a.png"]}], tmp_path / "none")
 
 

@@ -1,0 +1,43 @@
+"""RLAIF-V: a model's own answers, ranked by an open model's scoring of their claims (openbmb/RLAIF-V-Dataset).
+
+Yu et al., arXiv 2405.17220. Three published shapes are read: flat ``question``, ``chosen``, ``rejected`` (openbmb), and
+conversational ``images``, ``prompt``, ``chosen``, ``rejected`` (HuggingFaceH4/rlaif-v_formatted, trl-lib/rlaif-v). Both
+answers of a pair are by the same model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from mmpref.data.builders._published import Row, published, writer
+from mmpref.data.schema import Reader
+from mmpref.tables import Origin
+
+ORIGIN = Origin(("openbmb/RLAIF-V-Dataset", "HuggingFaceH4/rlaif-v_formatted", "trl-lib/rlaif-v"))
+
+
+def read(row: Row) -> Iterator[Row]:
+    """One pair of a raw row."""
+    if "question" in row:
+        model = writer(row)
+        yield {
+            "id": row.get("idx"),
+            "image": row.get("image"),
+            "image_path": row.get("image_path"),
+            "prompt": row.get("question"),
+            "chosen": row.get("chosen"),
+            "rejected": row.get("rejected"),
+            "source": row.get("origin_dataset"),
+            "chosen_model": model,
+            "rejected_model": model,
+        }
+    else:
+        yield row
+
+
+def _reader(_settings: Any, _seed: int) -> Reader:
+    return read
+
+
+BUILDER = published("rlaif-v", ORIGIN, _reader)

@@ -1,0 +1,176 @@
+"""Where the images are that rows name by a path: folders and ZIP archives, COCO names of 2014 and 2017."""
+
+from __future__ import annotations
+
+import os
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from mmpref.errors import ImageError, InputError, reason_of
+from mmpref.images import read_under
+from mmpref.types import ImageData
+
+MAX_MEMBER = 256_000_000
+"""A member of an archive that unpacks to more bytes than this is no image."""
+_COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
+
+
+class MissingImageError(ImageError):
+    """No root has an image of that name.
+
+    Args:
+        name: the path as the row has it.
+    """
+
+    def __init__(self, name: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.name = name
+
+
+class ImageRoots:
+    """Folders and ``.zip`` files that image paths of rows are relative to.
+
+    A path that no root has whole is tried without its first folders (``./data/coco/x.jpg``: ``coco/x.jpg``, ``x.jpg``),
+    since published sets carry the folders of their authors' machines. COCO names find each other by their id.
+
+    Raises:
+        InputError: a root that is neither.
+    """
+
+    def __init__(self, roots: Sequence[str | Path]) -> None:
+        self._roots = [_open(Path(root).expanduser()) for root in roots]
+
+    @cached_property
+    def _coco(self) -> dict[int, tuple[_Root, str]]:
+        """Where each COCO image is, by its integer id: train2017 holds most of val2014, under other names."""
+        found: dict[int, tuple[_Root, str]] = {}
+        for root in self._roots:
+            for name in root.names():
+                if match := _COCO.search(name):
+                    found.setdefault(int(match[1]), (root, name))
+        return found
+
+    def read(self, name: str) -> ImageData:
+        """The image of that name under the first root that has it.
+
+        Raises:
+            MissingImageError: no root has it.
+            ImageError: the path leaves every root, or cannot be read.
+        """
+        if not self._roots:
+            raise ImageError(f"image {name!r} is a path and no --image-root was given.")
+        try:
+            for candidate in _candidates(name):
+                for root in self._roots:
+                    if root.has(candidate):
+                        return root.read(candidate)
+            if (match := _COCO.search(name)) and int(match[1]) in self._coco:
+                root, found = self._coco[int(match[1])]
+                return root.read(found)
+            out = any(root.leads_out(name) for root in self._roots)
+        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+            raise ImageError(f"image path {name[:200]!r} cannot be read: {reason_of(error)}.") from error
+        if out:
+            raise ImageError(f"image path {name!r} leaves its root {self._roots[0]}.")
+        raise MissingImageError(name, f"no image file {name!r} under {', '.join(map(str, self._roots))}.",
+                                "Name the folder that paths are relative to with --image-root.")  # fmt: skip
+
+
+def _candidates(name: str) -> Iterator[str]:
+    """The path as it is, then without its first folders. One that climbs is taken as it is or not at all."""
+    yield name
+    parts = PurePosixPath(name).parts
+    if ".." not in parts:
+        for start in range(1, len(parts)):
+            yield "/".join(parts[start:])
+
+
+class _Root(Protocol):
+    def has(self, name: str) -> bool: ...
+    def leads_out(self, name: str) -> bool: ...
+    def read(self, name: str) -> ImageData: ...
+    def names(self) -> Iterator[str]:
+        """All files, in a fixed order."""
+        ...
+
+
+def _open(path: Path) -> _Root:
+    if path.is_dir():
+        return _Folder(path.resolve())
+    # The Hub's cache links names to files without a suffix.
+    if path.suffix.lower() == ".zip" and path.is_file():
+        return _Archive(path)
+    raise InputError(f"The image root {path} is not a folder or a .zip file.", "Check --image-root.")
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def _inside(self, name: str) -> bool:
+        return (self._path / name).resolve().is_relative_to(self._path)
+
+    def has(self, name: str) -> bool:
+        return self._inside(name) and (self._path / name).is_file()
+
+    def leads_out(self, name: str) -> bool:
+        climbs = ".." in PurePosixPath(name).parts
+        return not self._inside(name) and (climbs or (self._path / name).is_file())
+
+    def read(self, name: str) -> ImageData:
+        return read_under(self._path, name)
+
+    def names(self) -> Iterator[str]:
+        for folder, inner, names in os.walk(self._path):
+            inner.sort()
+            for name in sorted(names):
+                yield os.path.relpath(os.path.join(folder, name), self._path)
+
+
+class _Archive:
+    """Members are read into memory one at a time and never unpacked to the disk, so that no name in it can place a
+    file. Where everything lies in one folder, paths may leave that folder out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"The image root {path} cannot be read: {reason_of(error)}.", "Check the file.") from error
+        self._members = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        tops = {name.partition("/")[0] if "/" in name else "" for name in self._members}
+        self._top = f"{tops.pop()}/" if len(tops) == 1 and "" not in tops else ""
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def _member(self, name: str) -> str | None:
+        plain = name.removeprefix("./")
+        return next((path for path in (plain, self._top + plain) if path in self._members), None)
+
+    def has(self, name: str) -> bool:
+        return self._member(name) is not None
+
+    def leads_out(self, name: str) -> bool:
+        return ".." in PurePosixPath(name).parts
+
+    def read(self, name: str) -> ImageData:
+        member = self._members[self._member(name) or name]
+        if member.file_size > MAX_MEMBER:
+            raise ImageError(f"{member.filename} in {self._path.name} unpacks to {member.file_size} bytes.")
+        with self._zip.open(member) as opened:
+            content = opened.read(MAX_MEMBER + 1)
+        if len(content) > MAX_MEMBER:
+            raise ImageError(f"{member.filename} in {self._path.name} unpacks to more than it says.")
+        return ImageData(content, PurePosixPath(member.filename).name)
+
+    def names(self) -> Iterator[str]:
+        yield from sorted(self._members)

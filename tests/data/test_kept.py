@@ -1,0 +1,150 @@
+"""Pairs that a source already has: kept as they are, united, and beside answers that a method writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mmpref import registry
+from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.errors import InputError, RunError, UsageError
+from mmpref.hub.cards import write_dataset_card
+
+
+@pytest.fixture(autouse=True)
+def reverse(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._modules("mmpref.builders"), "reverse", "tests.data.reverse")
+
+
+def pairs(folder: Path, name: str, png: bytes, count: int = 5, **more: Any) -> str:
+    """A TRL-like preference set; its last row has no rejected answer, and the one before two equal ones."""
+    folder.mkdir(exist_ok=True)
+    (folder / "x.png").write_bytes(png)
+    rows = [
+        {"id": f"{name}{n}", "image": "x.png", "prompt": "What is it?", "chosen": f"It is number {n}.",
+         "rejected": f"It is a dog {n}.", "source": "vqa", "chosen_model": "a", "rejected_model": "b", "margin": n,
+         **more}
+        for n in range(count)
+    ]  # fmt: skip
+    rows[-1]["rejected"] = None
+    rows[-2]["rejected"] = rows[-2]["chosen"]
+    (folder / f"{name}.json").write_text(json.dumps(rows))
+    return str(folder / f"{name}.json")
+
+
+def build(output: Path, **recipe: Any) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    values: dict[str, Any] = {"model": None, "method": "mix", "block_size": 2, **recipe}
+    manifest = build_dataset(BuildRecipe(**values), output, write_card=write_dataset_card)
+    return manifest, pq.read_table(output / "data").to_pylist()
+
+
+def test_mix_keeps_pairs(tmp_path: Path, png: bytes) -> None:
+    manifest, rows = build(tmp_path / "run", source=pairs(tmp_path / "in", "a", png))
+    assert manifest["counts"] == {"rows": 3, "skipped": {"no-rejected": 1, "same-as-chosen": 1}}
+    row = rows[1]
+    assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("It is number 1.", "It is a dog 1.")
+    assert [row[name] for name in ("source", "chosen_model", "rejected_model", "margin")] == ["vqa", "a", "b", 1.0]
+    assert (row["method"], row["similarity"], row["source_id"]) == ("mix", None, "a.json/train/1")
+    assert manifest["model"] is None
+    assert manifest["family"] is None
+
+
+def test_mix_of_our_own_pairs_keeps_how_they_were_made(tmp_path: Path, png: bytes) -> None:
+    ours = tmp_path / "reversed"
+    before = build(ours, source=pairs(tmp_path / "in", "a", png), method="reverse", model="m", keep_rejected=True)[1]
+    after = build(tmp_path / "run", source=str(ours))[1]
+    assert {row["method"] for row in after} == {"reverse"}
+    same = ("images", "prompt", "chosen", "rejected", "rejected_policy", "id", "similarity", "iterations", "margin")
+    assert [[row[name] for name in same] for row in after] == [[row[name] for name in same] for row in before]
+
+
+def test_a_union(tmp_path: Path, png: bytes) -> None:
+    one, two = pairs(tmp_path / "one", "a", png), pairs(tmp_path / "two", "a", png, 4, margin=None, source=None)
+    manifest, rows = build(tmp_path / "run", source=(one, two))
+    assert [row["id"] for row in rows] == ["a0", "a1", "a2", "a0#5", "a1#6"]
+    assert [row["source"] for row in rows] == ["vqa"] * 3 + [None] * 2
+    assert manifest["source"]["id"] == "a.json + a.json"
+    assert [source["id"] for source in manifest["source"]["sources"]] == [one, two]
+    card = (tmp_path / "run/README.md").read_text()
+    assert str(tmp_path) not in card
+    assert card.count("--source /path/to/a.json") == 2
+    limited = build(tmp_path / "limited", source=(one, two), limit=1)[1]
+    assert [row["id"] for row in limited] == ["a0", "a0#1"]
+
+
+def test_a_union_may_mix_shapes_and_image_folders(tmp_path: Path, png: bytes) -> None:
+    one = pairs(tmp_path / "one", "a", png)
+    folder = tmp_path / "two"
+    folder.mkdir()
+    (folder / "y.png").write_bytes(png)
+    talk = [{"from": "human", "value": "<image>\nWhat?"}]
+    row = {"conversations": talk, "chosen": {"from": "gpt", "value": "A."}, "rejected": {"from": "gpt", "value": "B."}}
+    (folder / "rows.jsonl").write_text(json.dumps({**row, "images": ["y.png"]}))
+    rows = build(tmp_path / "run", source=(one, str(folder / "rows.jsonl")))[1]
+    assert [row["rejected"][0]["content"] for row in rows][-1] == "B."
+
+
+def test_a_source_of_a_union_that_changed_is_refused(tmp_path: Path, png: bytes) -> None:
+    one, two = pairs(tmp_path / "one", "a", png), pairs(tmp_path / "two", "b", png)
+    recipe = BuildRecipe(model=None, source=(one, two), method="mix", block_size=2)
+    waiting = build_dataset(recipe, tmp_path / "run", shard=(0, 2))
+    assert waiting["waiting"] == 2
+    pairs(tmp_path / "two", "b", png, 4)
+    with pytest.raises(RunError, match="has changed since"):
+        build_dataset(recipe, tmp_path / "run")
+    pairs(tmp_path / "two", "b", png)
+    assert build_dataset(recipe, tmp_path / "run")["data"] == build(tmp_path / "whole", source=(one, two))[0]["data"]
+
+
+def test_one_source_has_one_hash(tmp_path: Path, png: bytes) -> None:
+    source = pairs(tmp_path / "in", "a", png)
+    hashes = {build(tmp_path / str(n), source=given)[0]["recipe_hash"] for n, given in enumerate((source, (source,)))}
+    assert len(hashes) == 1
+
+
+def test_our_answers_beside_the_sources(tmp_path: Path, png: bytes) -> None:
+    source = pairs(tmp_path / "in", "a", png)
+    beside, rows = build(tmp_path / "beside", source=source, method="reverse", model="m", keep_rejected=True)
+    assert beside["counts"] == {"rows": 3, "skipped": {"no-rejected": 1, "same-as-chosen": 1}}
+    assert rows[1]["rejected"][0]["content"] == "It is a dog 1."
+    assert rows[1]["rejected_policy"][0]["content"] == "1. number is It"
+    assert (rows[1]["rejected_model"], rows[1]["similarity"]) == ("b", 0.4)
+    assert "those in `rejected_policy` were written by the method" in (tmp_path / "beside/README.md").read_text()
+    instead, rows = build(tmp_path / "instead", source=source, method="reverse", model="m")
+    assert instead["counts"]["rows"] == 5
+    assert rows[1]["rejected"][0]["content"] == "1. number is It"
+    assert not {"rejected_policy", "rejected_model", "margin"} & set(rows[1]), "they are not about our answer"
+    assert rows[1]["chosen_model"] == "a"
+
+
+def test_refusals(tmp_path: Path, png: bytes) -> None:
+    source = pairs(tmp_path / "in", "a", png)
+    for recipe, message in (
+        ({"source": source, "keep_rejected": True}, "keep_rejected is for methods that write theirs"),
+        ({"source": None}, "needs a source"),
+        ({"source": source, "method": "reverse"}, "needs a model"),
+        ({"source": source, "builder": {"rho_th": 0.9}}, "no setting 'rho_th'"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            build(tmp_path / "run", **recipe)
+    with pytest.raises(InputError, match="One source revision cannot hold for several"):
+        build(tmp_path / "run", source=(source, source), source_revision="main")
+
+
+def test_a_published_set_from_a_folder_of_files(tmp_path: Path) -> None:
+    """A downloaded repository, images in its archive, and nothing on the Hub."""
+    from tests.data.published import shapes
+
+    folder = tmp_path / "VLFeedback"
+    folder.mkdir()
+    shapes.vlfeedback_files(folder)
+    assert build(tmp_path / "run", source=str(folder), method="vlfeedback")[0]["counts"]["rows"] == 2
+    one = build(tmp_path / "one", source=str(folder / "vlfeedback_80k.jsonl"), method="vlfeedback",
+                image_root=(str(folder / "merged_images.zip"),))  # fmt: skip
+    assert one[0]["counts"]["rows"] == 2
+    with pytest.raises(InputError, match="has no split 'test'"):
+        build(tmp_path / "test", source=str(folder), method="vlfeedback", split="test")

@@ -1,0 +1,86 @@
+"""Image roots: archives and folders, what is found by which name, and what is never read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mmpref.data import roots
+from mmpref.data.roots import ImageRoots, MissingImageError
+from mmpref.errors import ImageError, InputError
+
+
+def archive(path: Path, members: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize(
+    "name", ["merged_images/a.jpg", "a.jpg", "./a.jpg", "/home/author/merged_images/a.jpg", "data/a.jpg"]
+)
+def test_an_image_in_an_archive(tmp_path: Path, name: str) -> None:
+    found = ImageRoots([archive(tmp_path / "x.zip", {"merged_images/a.jpg": b"a", "merged_images/b.jpg": b"b"})])
+    assert found.read(name).content == b"a"
+    assert found.read(name).name == "a.jpg"
+
+
+def test_coco_names_in_an_archive(tmp_path: Path) -> None:
+    found = ImageRoots([archive(tmp_path / "train2017.zip", {"train2017/000000000009.jpg": b"9"})])
+    assert found.read("COCO_train2014_000000000009.jpg").content == b"9"
+
+
+def test_the_first_root_wins_and_the_whole_path_before_its_end(tmp_path: Path) -> None:
+    for folder, content in (("one/a", b"short"), ("two/coco", b"long")):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "x.jpg").write_bytes(content)
+    (tmp_path / "one/x.jpg").write_bytes(b"end")
+    found = ImageRoots([tmp_path / "one", tmp_path / "two"])
+    assert found.read("coco/x.jpg").content == b"long"
+    assert found.read("nowhere/x.jpg").content == b"end"
+    assert found.read("a/x.jpg").content == b"short"
+
+
+def test_nothing_outside_of_a_root_is_read(tmp_path: Path) -> None:
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    folder = tmp_path / "root"
+    folder.mkdir()
+    (folder / "link.jpg").symlink_to(tmp_path / "secret.jpg")
+    found = ImageRoots([folder, archive(tmp_path / "x.zip", {"../secret.jpg": b"member", "a.jpg": b"a"})])
+    for name in (str(tmp_path / "secret.jpg"), "link.jpg"):
+        with pytest.raises(ImageError, match="leaves its root"):
+            found.read(name)
+    # A member whose name climbs is data like any other: it is read from the archive, never unpacked.
+    assert found.read("../secret.jpg").content == b"member"
+    assert found.read("../secret.jpg").name == "secret.jpg"
+    with pytest.raises(ImageError, match="leaves its root"):
+        found.read("../other.jpg")
+
+
+def test_a_missing_image_says_its_name(tmp_path: Path) -> None:
+    with pytest.raises(MissingImageError, match=r"no image file './coco/9.jpg'") as error:
+        ImageRoots([tmp_path]).read("./coco/9.jpg")
+    assert error.value.name == "./coco/9.jpg"
+
+
+def test_a_member_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roots, "MAX_MEMBER", 1000)
+    found = ImageRoots([archive(tmp_path / "bomb.zip", {"a.jpg": bytes(1001), "b.jpg": b"b"})])
+    with pytest.raises(ImageError, match="unpacks to 1001 bytes"):
+        found.read("a.jpg")
+    assert found.read("b.jpg").content == b"b"
+
+
+def test_damaged_archives(tmp_path: Path) -> None:
+    (tmp_path / "no.zip").write_bytes(b"PK no archive")
+    with pytest.raises(InputError, match=r"image root .*no\.zip cannot be read"):
+        ImageRoots([tmp_path / "no.zip"])
+    path = archive(tmp_path / "flipped.zip", {"a.jpg": b"abcdefgh" * 200})
+    content = bytearray(path.read_bytes())
+    content[40] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ImageError, match="cannot be read"):
+        ImageRoots([path]).read("a.jpg")
