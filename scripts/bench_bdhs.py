@@ -53,13 +53,17 @@ PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 DECODING = Decoding(max_new_tokens=NEW)
 
 
-def random_policy() -> Policy:
-    """LLaVA-NeXT with LLaVA-1.6's image grid, a language model of 8 layers x 512, seeded random weights."""
+def random_policy(vocabulary: int | None = None) -> Policy:
+    """LLaVA-NeXT with LLaVA-1.6's image grid, a language model of 8 layers x 512, seeded random weights.
+
+    Args:
+        vocabulary: size of the output head, by default that of the tokenizer's few words.
+    """
     torch.manual_seed(0)
     words = tokenizer(image_token="<image>")
     text = hf.LlamaConfig(
-        vocab_size=len(words), hidden_size=512, intermediate_size=1376, num_hidden_layers=8, num_attention_heads=8,
-        num_key_value_heads=8, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+        vocab_size=vocabulary or len(words), hidden_size=512, intermediate_size=1376, num_hidden_layers=8,
+        num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2, pad_token_id=0,
         initializer_range=0.1, tie_word_embeddings=False,
     )  # fmt: skip
     sight = hf.CLIPVisionConfig(

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
@@ -57,8 +57,8 @@ class TrainRecipe:
         lora: rank, alpha and dropout.
         train_projector: train the vision-language projector too, in full.
         projector_learning_rate: the projector's own.
-        sharing: run what both answers of a pair share once: ``prefix`` (its keys and values serve both), ``tree`` (one
-            sequence, also under gradient checkpointing), ``off`` (TRL's own forward), or ``auto`` for what fits.
+        share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
+            otherwise TRL's own forward.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
     """
@@ -76,7 +76,7 @@ class TrainRecipe:
     lora: LoraSettings = field(default_factory=LoraSettings)
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
-    sharing: Literal["auto", "prefix", "tree", "off"] = "auto"
+    share_prompt: bool = True
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
 
@@ -224,7 +224,7 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
         "lengths": lengths,
         "steps": trainer.state.global_step,
         "threads": torch.get_num_threads(),
-        "sharing": trainer.shared.form if trainer.shared else "off",
+        "prompt_shared": trainer.shared is not None,
         "trainer": used,
     }
     trained = adapter.logits(model, batch)
@@ -272,29 +272,23 @@ def _trainer(run: Run, recipe: TrainRecipe, used: Mapping[str, Any], policy: Pol
             processing_class=policy.processor,
             peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
             projector_learning_rate=recipe.projector_learning_rate,
-            shared=_shared(recipe, used, policy, pairs),
+            shared=_shared(recipe, policy, pairs),
             reference=ReferenceLogProbs(_reference(run), len(pairs.dataset)),
         )
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
 
 
-def _shared(recipe: TrainRecipe, used: Mapping[str, Any], policy: Policy, pairs: Pairs) -> SharedForward | None:
-    """The forward that runs what both answers share once, if this model allows it."""
+def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward | None:
+    """The forward that runs image and prompt once for both answers, if this model allows it."""
     from mmpref.align.collator import PreferenceCollator
     from mmpref.vlm.shared import SharedForward
 
-    if recipe.sharing == "off":
+    if not recipe.share_prompt:
         return None
-    checkpointing = bool(used.get("gradient_checkpointing"))
-    if recipe.sharing == "prefix" and checkpointing:
-        raise UsageError("sharing=prefix keeps keys and values, which gradient checkpointing does not.",
-                         "Use --set sharing=tree, or --set trainer.gradient_checkpointing=false.")  # fmt: skip
-    form = recipe.sharing if recipe.sharing != "auto" else "tree" if checkpointing else "prefix"
-    shared = SharedForward(policy, form)
-    first = PreferenceCollator(policy.processor)([pairs.dataset[0]])
-    if reason := shared.refusal(first):
-        talk.warning("Both answers of a pair go through the whole model, at two to four times the cost: %s.", reason)
+    shared = SharedForward(policy)
+    if reason := shared.refusal(PreferenceCollator(policy.processor)([pairs.dataset[0]])):
+        talk.warning("Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason)
         return None
     return shared
 

@@ -29,7 +29,7 @@ class PreferenceTrainer(DPOTrainer):
 
     Args:
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
-        shared: runs the image, the prompt and the common beginning of both answers once; None for TRL's own forward.
+        shared: runs image and prompt once for both answers; None for TRL's own forward.
         reference: keeps the reference's log-probabilities; None to ask it at every step.
     """
 
@@ -46,12 +46,17 @@ class PreferenceTrainer(DPOTrainer):
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        rows = inputs.pop(ROW, None)
-        with self.shared.installed() if self.shared else contextlib.nullcontext():
+        rows, tokens = inputs.pop(ROW, None), inputs["attention_mask"].sum()
+        with self.shared.instead(inputs) if self.shared else contextlib.nullcontext(inputs) as seen:
             if self._reference is not None:
-                known = self._reference.of(rows, lambda: self.compute_ref_log_probs(self.model, inputs))
-                inputs["ref_chosen_logps"], inputs["ref_rejected_logps"] = known
-            return super()._compute_loss(model, inputs, return_outputs)
+                known = self._reference.of(rows, lambda: self.compute_ref_log_probs(self.model, seen))
+                seen = {**seen, "ref_chosen_logps": known[0], "ref_rejected_logps": known[1]}
+            loss = super()._compute_loss(model, seen, return_outputs)
+            if self.model.training:  # TRL counts the tokens of what it was given
+                left_out = self.accelerator.gather_for_metrics(tokens - seen["attention_mask"].sum()).sum().item()
+                self._total_train_tokens += left_out
+                self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return loss
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Trainer's optimizer; the projector's parameters move into groups of their own."""

@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
@@ -41,13 +42,11 @@ class Attention:
         """Window (None: unbounded) of each kind of layer."""
         self._additive = policy.decoder.config._attn_implementation == "eager"
 
-    def prefill(
-        self, contexts: Sequence[Context], texts: Sequence[Sequence[int]], *, use_cache: bool = True
-    ) -> tuple[torch.Tensor, DynamicCache]:
+    def prefill(self, contexts: Sequence[Context], texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
         """Run contexts, each with text that follows it, padded on the right.
 
         Returns:
-            Last hidden states [G, T, H], and the keys and values of all T slots (none without ``use_cache``).
+            Last hidden states [G, T, H], and the keys and values of all T slots.
         """
         policy, device = self._policy, self._policy.device
         lengths = [len(context.embeds) + len(text) for context, text in zip(contexts, texts, strict=True)]
@@ -75,20 +74,33 @@ class Attention:
             masks: Any = torch.ones(rows, size, dtype=torch.long, device=device)
         else:
             masks = self._as_4d(self._prefill_masks(contexts, lengths, order), embeds.dtype)
-        kept = cache if use_cache else None
-        return self._call(embeds, positions, masks, kept, **_deepstack(contexts, is_image)), cache
+        return self._call(embeds, positions, masks, cache, **_deepstack(contexts, is_image)), cache
 
-    def run(
-        self, embeds: torch.Tensor, positions: torch.Tensor, masks: dict[str, torch.Tensor], cache: DynamicCache
-    ) -> torch.Tensor:
-        """Run tokens behind those of a cache; last hidden states [B, S, H].
+    def run_whole(self, contexts: Sequence[Context], queries_from: int = 0) -> torch.Tensor:
+        """Run contexts, each with a mask for every kind of layer, padded on the right, and keep nothing for later.
 
         Args:
-            embeds: [B, S, H].
-            positions: [A, B, S].
-            masks: for each kind of layer bool [B, S, K], the keys that a token sees among the cache's and its own.
+            queries_from: hand the layers masks of the tokens from here on only; their attention then has to take
+                those before for plainly causal.
+
+        Returns:
+            Last hidden states [G, T, H].
         """
-        return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache)
+        embeds = pad_sequence([context.embeds for context in contexts], batch_first=True)
+        positions = pad_sequence([context.positions.T for context in contexts], batch_first=True)
+        is_image = pad_sequence([context.is_image for context in contexts], batch_first=True)
+        size = embeds.shape[1]
+        masks = {kind: torch.zeros(len(contexts), size, size, dtype=torch.bool, device=embeds.device)
+                 for kind in self.kinds}  # fmt: skip
+        for kind, mask in masks.items():
+            mask[:, :, 0] = True  # padding must see something, or its softmax is not a number
+            for row, context in enumerate(contexts):
+                length = len(context.embeds)
+                mask[row, :length, :length] = (context.allowed or {})[kind]
+            masks[kind] = mask[:, queries_from:]
+        return self._call(
+            embeds, positions.permute(2, 0, 1), self._as_4d(masks, embeds.dtype), None, **_deepstack(contexts, is_image)
+        )
 
     def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
         """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""

@@ -1,33 +1,57 @@
-"""The backbone's forward of preference training, with what the answers of a row share run once.
+"""The backbone's forward of preference training, with image and prompt run once for all answers of a row.
 
-TRL stacks rows as [chosen; rejected]: the image, the prompt and the answers' common beginning go through the model
-twice, and twice more for the reference. `SharedForward` takes such a batch and returns the same hidden states in the
-same layout. It has two forms, equal but for the order of sums:
-
-* ``prefix``: the common part is a key/value cache, with gradients, that both answers continue
-* ``tree``: one sequence [common part | chosen | rejected] under a mask in which answers do not see each other; the form
-  for gradient checkpointing, which keeps no cache
+TRL stacks rows as [chosen; rejected]: image and prompt go through the model twice, and twice more for the reference.
+`SharedForward` runs one sequence [prompt | chosen | rejected] instead, under a mask in which answers do not see each
+other, and hands TRL the answers' hidden states only, so that the output head sees no prompt either. Attention over a
+plainly causal prompt keeps the kernel's causal fast path; gradient checkpointing works, since nothing is cached.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmpref.errors import ModelError
-from mmpref.vlm.attention import Attention
+from mmpref.vlm.attention import FULL, Attention
 from mmpref.vlm.vision import Context, at_the_door
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
-Form = Literal["prefix", "tree"]
+Batch = dict[str, Any]
+
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Share of the norm by which sums in another order may differ."""
+
+_SPLIT = "mmpref_split_sdpa"
+
+
+def _split_sdpa(
+    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attention_mask: torch.Tensor | None, **settings: Any,
+) -> tuple[torch.Tensor, None]:  # fmt: skip
+    """SDPA under a mask that may be for the last queries only; those before it are causal among themselves."""
+    begin = query.shape[2] - (query.shape[2] if attention_mask is None else attention_mask.shape[2])
+    if not begin:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    settings.pop("is_causal", None)
+    first, _ = sdpa_attention_forward(
+        module, query[:, :, :begin], key[:, :, :begin], value[:, :, :begin], None, is_causal=True, **settings
+    )
+    last, _ = sdpa_attention_forward(module, query[:, :, begin:], key, value, attention_mask, **settings)
+    return torch.cat([first, last], 1), None
+
+
+AttentionInterface.register(_SPLIT, _split_sdpa)
+AttentionMaskInterface.register(_SPLIT, sdpa_mask)
 
 
 class SharedForward:
@@ -37,10 +61,14 @@ class SharedForward:
         answers: how many answers of each prompt a batch stacks.
     """
 
-    def __init__(self, policy: Policy, form: Form, answers: int = 2) -> None:
-        self.form = form
+    def __init__(self, policy: Policy, answers: int = 2) -> None:
         self._policy, self._answers = policy, answers
         self._attention = Attention(policy)
+        self._batch: Batch = {}
+        config = policy.decoder.config
+        if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
+            # For good, not while it is called: gradient checkpointing runs layers again in the backward pass.
+            config._attn_implementation = _SPLIT
 
     @torch.no_grad()
     def refusal(self, batch: Mapping[str, Any]) -> str | None:
@@ -52,150 +80,124 @@ class SharedForward:
         if not self._policy.family.shares_prefix:
             return f"in {self._policy.family.model_type} models a prompt's hidden states depend on the answer behind it"
         device, dtype = self._policy.device, self._policy.dtype
-        inputs = {
-            name: value.to(device, dtype if value.is_floating_point() else None)
-            for name, value in batch.items()
-            if name != "completion_mask"
-        }
-        backbone, seen = self._policy.base_model.base_model, inputs["attention_mask"].bool()
-        expected = backbone(**inputs, use_cache=False).last_hidden_state[seen].float()
+        whole = {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in batch.items()}
+        inputs = {name: value for name, value in whole.items() if name != "completion_mask"}
+        backbone = self._policy.base_model.base_model
+        rows = backbone(**inputs, use_cache=False).last_hidden_state
+        begins = _begins(whole["completion_mask"])
         try:
-            with self.installed():
-                got = backbone(**inputs).last_hidden_state[seen].float()
+            with self.instead(whole) as cut:
+                got = backbone().last_hidden_state
         except ModelError as error:
             return str(error)
-        error_share = float((got - expected).norm() / expected.norm())
-        if not error_share <= _TOLERANCE[dtype]:
-            return f"shared and separate hidden states differ by {error_share:.1e} of their norm"
+        seen = cut["attention_mask"].bool()
+        expected = pad_sequence([row[begin:] for row, begin in zip(rows, begins, strict=True)], batch_first=True)
+        difference = float((got - expected[:, : got.shape[1]])[seen].norm() / expected[:, : got.shape[1]][seen].norm())
+        if not difference <= _TOLERANCE[dtype]:
+            return f"shared and separate hidden states differ by {difference:.1e} of their norm"
         return None
 
     @contextlib.contextmanager
-    def installed(self) -> Iterator[None]:
-        """Within it, calls of the backbone are answered here. Gradients stop at the vision tower, which is frozen."""
-        backbone = self._policy.base_model.base_model
-        backbone.forward = self
-        try:
-            with _frozen_tower(self._policy):
-                yield
-        finally:
-            del backbone.forward
-
-    def __call__(
-        self, *, input_ids: torch.Tensor, attention_mask: torch.Tensor, use_cache: bool = False, **inputs: Any
-    ) -> BaseModelOutputWithPast:
-        """Hidden states [answers x B, L, H] of rows padded on the right; those of padding are zero.
+    def instead(self, batch: Batch) -> Iterator[Batch]:
+        """Within it, calls of the backbone are answered here, for this batch whatever they say, and gradients stop at
+        the vision tower, which is frozen.
 
         Args:
-            input_ids: long [answers x B, L]: all first answers, then all second ones.
-            attention_mask: long, of the same shape.
-            inputs: images and what describes them, repeated in the same way.
+            batch: TRL's: ``input_ids``, ``attention_mask`` and ``completion_mask`` [answers x B, L], padded on the
+                right, all first answers before all second ones; images and what describes them, repeated in the same
+                way.
+
+        Yields:
+            What to give TRL in its place: the three, [answers x B, S], each row from the last token of its prompt on.
         """
-        rows = len(input_ids) // self._answers
-        lengths = attention_mask.sum(1).tolist()
-        groups = [range(row, len(input_ids), rows) for row in range(rows)]
-        common = [_common_beginning([input_ids[one, : lengths[one]] for one in group]) for group in groups]
-        contexts = self._contexts(input_ids, attention_mask, inputs, rows, common)
-        tails = [input_ids[one, common[one % rows] : length] for one, length in enumerate(lengths)]
-        hidden = (self._by_prefix if self.form == "prefix" else self._by_tree)(contexts, tails)
-        whole = [
-            torch.cat([hidden[0][one % rows], tail, tail.new_zeros(input_ids.shape[1] - length, tail.shape[1])])
-            for one, (tail, length) in enumerate(zip(hidden[1], lengths, strict=True))
-        ]
-        return BaseModelOutputWithPast(last_hidden_state=torch.stack(whole))
-
-    def _contexts(
-        self, ids: torch.Tensor, mask: torch.Tensor, inputs: dict[str, Any], rows: int, common: Sequence[int]
-    ) -> list[Context]:
-        """The common part of every group of answers, at the decoder's door."""
-        size = max(common)
-        first = {name: value[: len(value) // self._answers] for name, value in inputs.items()
-                 if isinstance(value, torch.Tensor)}  # fmt: skip
-        first = {name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value
-                 for name, value in first.items()}  # fmt: skip
-        del self._policy.base_model.base_model.forward  # the backbone itself, up to its decoder
+        begins = _begins(batch["completion_mask"])
+        texts = {name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
+                 for name in ("input_ids", "attention_mask", "completion_mask")}  # fmt: skip
+        size = int(texts["attention_mask"].sum(1).max())
+        backbone = self._policy.base_model.base_model
+        self._batch = batch
+        backbone.forward = self._forward
         try:
-            seen = at_the_door(
-                self._policy, {"input_ids": ids[:rows, :size], "attention_mask": mask[:rows, :size], **first}
-            )
+            with _frozen_tower(self._policy):
+                yield {name: text[:, :size] for name, text in texts.items()}
         finally:
-            self._policy.base_model.base_model.forward = self
-        return [_cut(context, length) for context, length in zip(seen, common, strict=True)]
+            self._batch = {}
+            del backbone.forward
 
-    # -- the two forms: hidden states of common parts, and of tails ---------------------------------------------------
-
-    def _by_prefix(
-        self, contexts: Sequence[Context], tails: Sequence[torch.Tensor]
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    def _forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
+        """Hidden states [answers x B, S, H] of the rows that `instead` made; zero where there is padding."""
+        ids, mask = self._batch["input_ids"], self._batch["attention_mask"]
+        begins, ends = _begins(self._batch["completion_mask"]), mask.sum(1).tolist()
+        tails = [row[begin:end] for row, begin, end in zip(ids, begins, ends, strict=True)]
+        contexts = self._contexts(begins)
         rows, size = len(contexts), max(len(context.embeds) for context in contexts)
-        hidden, cache = self._attention.prefill(contexts, [()] * rows)
-        which = torch.arange(len(tails), device=hidden.device) % rows
-        cache.batch_select_indices(which)
-        steps = torch.arange(max(map(len, tails)), device=hidden.device)
-        ids = torch.nn.utils.rnn.pad_sequence(list(tails), batch_first=True)
-        positions = torch.stack([context.positions[:, -1:] + 1 + steps for context in contexts], 1)[:, which]
-        keys = torch.arange(size, device=hidden.device)
-        order = torch.stack([torch.where(keys < len(context.embeds), keys, -1) for context in contexts])[which]
-        behind = torch.tensor([context.end for context in contexts], device=hidden.device)[which, None] + steps
-        masks = {}
-        for kind, window in self._attention.kinds.items():
-            seen = (order >= 0)[:, None, :].expand(-1, len(steps), -1)
-            own = (steps[:, None] >= steps).expand(len(which), -1, -1)
-            if window is not None:
-                seen = seen & (behind[:, :, None] - order[:, None, :] < window)
-                own = own & (steps[:, None] - steps < window)
-            masks[kind] = torch.cat([seen, own], 2)
-        behind_hidden = self._attention.run(self._policy.embed(ids), positions, masks, cache)
-        return (
-            [row[: len(context.embeds)] for row, context in zip(hidden, contexts, strict=True)],
-            [row[: len(tail)] for row, tail in zip(behind_hidden, tails, strict=True)],
+        trees = [self._tree(context, tails[row::rows], size) for row, context in enumerate(contexts)]
+        plain = self._policy.decoder.config._attn_implementation == _SPLIT and not any(
+            context.allowed for context in contexts
+        )
+        hidden = self._attention.run_whole(trees, queries_from=size if plain else 0)
+        parts: dict[int, torch.Tensor] = {}
+        for row in range(rows):
+            group = range(row, len(tails), rows)
+            sizes = [len(tails[one]) for one in group]
+            parts.update(zip(group, hidden[row, size : size + sum(sizes)].split(sizes), strict=True))
+        return BaseModelOutputWithPast(
+            last_hidden_state=pad_sequence([parts[one] for one in range(len(tails))], batch_first=True)
         )
 
-    def _by_tree(
-        self, contexts: Sequence[Context], tails: Sequence[torch.Tensor]
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        rows = len(contexts)
-        trees = [self._tree(context, tails[row::rows]) for row, context in enumerate(contexts)]
-        hidden, _ = self._attention.prefill(trees, [()] * rows, use_cache=False)
-        parts = []
-        for row, context in enumerate(contexts):
-            sizes = [len(context.embeds), *map(len, tails[row::rows])]
-            parts.append(hidden[row, : sum(sizes)].split(sizes))
-        return [part[0] for part in parts], [parts[one % rows][1 + one // rows] for one in range(len(tails))]
+    def _contexts(self, begins: Sequence[int]) -> list[Context]:
+        """Every prompt without its last token, at the decoder's door."""
+        ids, rows = self._batch["input_ids"], len(self._batch["input_ids"]) // self._answers
+        size = max(begins) + 1
+        inputs = {
+            name: value[: len(value) // self._answers]
+            for name, value in self._batch.items()
+            if isinstance(value, torch.Tensor) and name != "completion_mask"
+        }
+        inputs = {name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value
+                  for name, value in inputs.items()}  # fmt: skip
+        backbone = self._policy.base_model.base_model
+        del backbone.forward  # itself, up to its decoder
+        try:
+            seen = at_the_door(self._policy, inputs)
+        finally:
+            backbone.forward = self._forward
+        return [_cut(context, begin) for context, begin in zip(seen, begins, strict=False)]
 
-    def _tree(self, context: Context, tails: Sequence[torch.Tensor]) -> Context:
-        """A context followed by several tails, none of which sees another."""
+    def _tree(self, context: Context, tails: Sequence[torch.Tensor], size: int) -> Context:
+        """A context, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
         device, begin = context.embeds.device, len(context.embeds)
         ids = torch.cat(list(tails))
         steps = torch.cat([torch.arange(len(tail), device=device) for tail in tails])
         branch = torch.cat([torch.full((len(tail),), number, device=device) for number, tail in enumerate(tails)])
-        order = torch.cat([context.order, context.end + steps])
-        branch = torch.cat([branch.new_full((begin,), -1), branch])
-        is_tail = branch >= 0
-        plain = torch.ones(len(order), len(order), dtype=torch.bool, device=device).tril()
-        plain &= ~is_tail[None, :] | (branch[:, None] == branch[None, :])
+        branch = torch.cat([branch.new_full((begin,), -1), branch.new_full((size - begin,), -2), branch])
+        order = torch.cat([context.order, context.order.new_zeros(size - begin), context.end + steps])
+        seen = (branch == -1)[None, :] | (branch[:, None] == branch[None, :])
+        seen &= torch.ones_like(seen).tril()
         allowed = {}
         for kind, window in self._attention.kinds.items():
-            mask = plain if window is None else plain & (order[:, None] - order[None, :] < window)
+            mask = seen if window is None else seen & (order[:, None] - order[None, :] < window)
             given = (context.allowed or {}).get(kind, (context.allowed or {}).get(""))
             if given is not None:
                 mask = mask.clone()
                 mask[:begin, :begin] = given
             allowed[kind] = mask
+        padding = context.embeds.new_zeros(size - begin, context.embeds.shape[1])
+        positions = context.positions
         return Context(
-            torch.cat([context.embeds, self._policy.embed(ids)]),
-            torch.cat([context.positions, context.positions[:, -1:] + 1 + steps], 1),
-            torch.cat([context.is_image, torch.zeros_like(ids, dtype=torch.bool)]),
+            torch.cat([context.embeds, padding, self._policy.embed(ids)]),
+            torch.cat([positions, positions.new_zeros(len(positions), size - begin), positions[:, -1:] + 1 + steps], 1),
+            torch.cat([context.is_image, torch.zeros(size - begin + len(ids), dtype=torch.bool, device=device)]),
             order,
             context.deepstack,
             allowed,
         )
 
 
-def _common_beginning(rows: Sequence[torch.Tensor]) -> int:
-    """How many tokens all rows begin with; each keeps at least one of its own."""
-    longest = min(map(len, rows)) - 1
-    same = torch.stack([rows[0][:longest] == row[:longest] for row in rows]).all(0)
-    return int(same.long().cumprod(0).sum())
+def _begins(completion_mask: torch.Tensor) -> list[int]:
+    """Where the last token of each row's prompt stands: it predicts the answer's first."""
+    begins: list[int] = (completion_mask.long().argmax(1) - 1).tolist()
+    return begins
 
 
 def _cut(context: Context, length: int) -> Context:

@@ -44,37 +44,34 @@ def trained(policy: Policy) -> dict[str, torch.nn.Parameter]:
     return {name: value for name, value in policy.model.named_parameters() if value.requires_grad}
 
 
-def outcome(policy: Policy, batch: dict[str, Any]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+def outcome(policy: Policy, hidden: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Hidden states of the answers' tokens, and the gradients of an uneven sum of them."""
-    mask = batch["completion_mask"].bool()
-    inputs = {name: value for name, value in batch.items() if name != "completion_mask"}
-    hidden = policy.base_model.base_model(**inputs, use_cache=False).last_hidden_state
+    mask = mask.bool()
     # The token before the first of an answer predicts it.
     seen = hidden[mask | torch.cat([mask[:, 1:], torch.zeros_like(mask[:, :1])], 1)]
     weights = torch.randn(seen.shape, generator=torch.Generator().manual_seed(0))
     policy.model.zero_grad()
     (seen * weights).sum().backward()
-    return seen.detach(), {name: value.grad.clone() for name, value in trained_of(policy) if value.grad is not None}
-
-
-def trained_of(policy: Policy) -> list[tuple[str, torch.nn.Parameter]]:
-    return [(name, value) for name, value in policy.model.named_parameters() if value.requires_grad]
+    trained = [(name, value) for name, value in policy.model.named_parameters() if value.requires_grad]
+    return seen.detach(), {name: value.grad.clone() for name, value in trained if value.grad is not None}
 
 
 SHARING = [name for name in BUILDERS if not name.startswith("paligemma") and name != "gemma4_per_layer"]
 """PaliGemma's processor wants an image for every text, so TRL itself cannot collate its pairs."""
 
 
-@pytest.mark.parametrize("form", ["prefix", "tree"])
 @pytest.mark.parametrize("name", SHARING)
-def test_hidden_states_and_gradients_are_those_of_the_model(name: str, form: Any) -> None:
+def test_hidden_states_and_gradients_are_those_of_the_model(name: str) -> None:
     policy = tiny(name)
     assert trained(policy)
     batch = batch_of(policy)
-    assert SharedForward(policy, form).refusal(batch) is None
-    expected, gradients = outcome(policy, batch)
-    with SharedForward(policy, form).installed():
-        got, ours = outcome(policy, batch)
+    inputs = {key: value for key, value in batch.items() if key != "completion_mask"}
+    backbone = policy.base_model.base_model
+    expected, gradients = outcome(policy, backbone(**inputs).last_hidden_state, batch["completion_mask"])
+    shared = SharedForward(policy)
+    assert shared.refusal(batch) is None
+    with shared.instead(batch) as cut:
+        got, ours = outcome(policy, backbone().last_hidden_state, cut["completion_mask"])
     assert (got - expected).abs().max() <= 2e-5 * expected.abs().max()
     assert ours.keys() == gradients.keys()
     for parameter, gradient in gradients.items():
@@ -84,7 +81,7 @@ def test_hidden_states_and_gradients_are_those_of_the_model(name: str, form: Any
 
 def test_a_decoder_that_is_given_more_than_rows_is_refused() -> None:
     policy = tiny("gemma4_per_layer")
-    reason = SharedForward(policy, "prefix").refusal(batch_of(policy))
+    reason = SharedForward(policy).refusal(batch_of(policy))
     assert reason is not None
     assert "per_layer_inputs" in reason
 
@@ -92,15 +89,15 @@ def test_a_decoder_that_is_given_more_than_rows_is_refused() -> None:
 def test_a_family_that_cannot_share_is_refused() -> None:
     policy = tiny("llava")
     policy.family = dataclasses.replace(policy.family, shares_prefix=False)
-    reason = SharedForward(policy, "tree").refusal({})
+    reason = SharedForward(policy).refusal({})
     assert reason is not None
     assert "depend on the answer" in reason
 
 
 def test_wrong_sharing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = tiny("llava_next")
-    shared, batch = SharedForward(policy, "tree"), batch_of(policy)
-    monkeypatch.setattr("mmpref.vlm.shared._common_beginning", lambda rows: len(rows[0]) - 1)
-    reason = shared.refusal(batch)
+    shared = SharedForward(policy := tiny("llava_next"))
+    contexts = shared._contexts
+    monkeypatch.setattr(shared, "_contexts", lambda begins: contexts(begins)[::-1])
+    reason = shared.refusal(batch_of(policy))
     assert reason is not None
     assert "differ" in reason
