@@ -63,8 +63,8 @@ def random_policy(vocabulary: int | None = None) -> Policy:
     words = tokenizer(image_token="<image>")
     text = hf.LlamaConfig(
         vocab_size=vocabulary or len(words), hidden_size=512, intermediate_size=1376, num_hidden_layers=8,
-        num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=8192, bos_token_id=1, eos_token_id=2, pad_token_id=0,
-        initializer_range=0.1, tie_word_embeddings=False,
+        num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=8192, bos_token_id=1,
+        eos_token_id=2, pad_token_id=0, initializer_range=0.1, tie_word_embeddings=False,
     )  # fmt: skip
     sight = hf.CLIPVisionConfig(
         hidden_size=128,
