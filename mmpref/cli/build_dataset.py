@@ -48,7 +48,7 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     if not builder.uses_model:
         fitting["model"] = None
     # The recipe's source is for its own method, where the other has a published set or keeps a source's pairs.
-    if (builder.origin or not builder.uses_model) and (method != own or "source" not in section):
+    if builder.needs_pairs and (method != own or "source" not in section):
         fitting |= {"source": None, "limit": None}
     return fitting
 

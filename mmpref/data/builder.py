@@ -66,6 +66,7 @@ class Builder:
             so that naming builders loads no torch.
         worker: makes the block worker from a context and a config instance.
         uses_model: whether a model writes or judges anything; where not, the recipe has none and none is loaded.
+        needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
         origin: where the method's own source is published; a recipe without a source reads that.
         reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
             into rows of `mmpref.data.schema`; without one they must be of its shapes already.
@@ -74,6 +75,7 @@ class Builder:
     config: Callable[[], type[Any]]
     worker: Callable[[Context, Any], BlockWorker]
     uses_model: bool = True
+    needs_pairs: bool = False
     origin: Origin | None = None
     reader: Callable[[Any, int], Reader] | None = None
 

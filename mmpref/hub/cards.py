@@ -312,7 +312,7 @@ def _summary(command: str, method: str) -> str:
 
 def _variant(builder: Mapping[str, Any]) -> str:
     """What was done instead of the method's first line, where settings say so."""
-    noise = builder.get("noise_steps")
+    noise = builder.get("noise_steps") if "rho_th" in builder else None
     noisy = f" Here the image was shown under noise ({noise} of 1000 diffusion steps), and no image token was hidden."
     return (noisy if noise else "") + (" Answers were written whole." if builder.get("guidance") is False else "")
 

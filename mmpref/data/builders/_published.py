@@ -63,7 +63,9 @@ def published(
     def worker(context: Context, _settings: Any) -> Keep:
         return Keep(method, context.seed)
 
-    return Builder(config=lambda: settings, worker=worker, uses_model=False, origin=origin, reader=reader)
+    return Builder(
+        config=lambda: settings, worker=worker, uses_model=False, needs_pairs=True, origin=origin, reader=reader
+    )
 
 
 def malformed(column: str, wanted: str, value: object) -> Unusable:

@@ -13,12 +13,19 @@ if TYPE_CHECKING:
     from mmpref.sampling.bdhs import BdhsSettings, Rejected
 
 
-class _Worker:
-    def __init__(self, context: Context, settings: BdhsSettings) -> None:
+class BdhsWorker:
+    """A block worker on the BDHS sampler.
+
+    Args:
+        method: the name in the pairs' provenance.
+    """
+
+    def __init__(self, context: Context, settings: BdhsSettings, method: str = "bdhs") -> None:
         from mmpref.sampling.bdhs import BdhsSampler
         from mmpref.sampling.similarity import load_similarity
         from mmpref.vlm.prompter import Ahead
 
+        self.method = method
         policy = context.policy()
         self.ahead = Ahead(policy.prompter, context.preprocessors(policy.device.type))
         similarity = load_similarity(settings.similarity_model)
@@ -38,7 +45,7 @@ class _Worker:
             return Skip(example.id, "empty-rejected")
         if made.answer.strip() == example.answer.strip():
             return Skip(example.id, SAME)
-        return Pair(example, made.answer, "bdhs", made.similarity, made.iterations, self.sampler.seed)
+        return Pair(example, made.answer, self.method, made.similarity, made.iterations, self.sampler.seed)
 
 
 def _settings() -> type[BdhsSettings]:
@@ -47,4 +54,4 @@ def _settings() -> type[BdhsSettings]:
     return BdhsSettings
 
 
-BUILDER = Builder(config=_settings, worker=_Worker)
+BUILDER = Builder(config=_settings, worker=BdhsWorker)

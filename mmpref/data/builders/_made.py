@@ -1,0 +1,92 @@
+"""What the methods share that write rejected answers with the run's model: one answer a try, judged by similarity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from mmpref.data.builder import Context
+from mmpref.data.stats import SAME
+from mmpref.errors import UsageError
+from mmpref.types import Example, Pair, Skip
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+
+@dataclass(frozen=True)
+class MadeSettings:
+    """Settings of every such method.
+
+    Args:
+        similarity_model: a sentence-transformers model; cosine of rejected and chosen is recorded with each pair.
+    """
+
+    similarity_model: str = "sentence-transformers/all-mpnet-base-v2"
+
+
+@dataclass(frozen=True)
+class WrittenSettings(MadeSettings):
+    """Settings of methods that let the model write a whole answer.
+
+    Args:
+        max_answer_tokens: bound on its length.
+        greedy, temperature, top_p, top_k: None takes the model's generation_config, else 1 and off.
+        batch_size: branches decoded together.
+    """
+
+    max_answer_tokens: int = 512
+    greedy: bool = True
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("max_answer_tokens", "batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
+
+
+class MadeWorker:
+    """A block worker whose subclass says what the rejected answers are.
+
+    Reasons for a skip: ``empty-rejected``, ``same-as-chosen``, and ``no-partner`` where a method takes something from
+    another example of the block and none fits.
+    """
+
+    method: ClassVar[str]
+
+    def __init__(self, context: Context, settings: MadeSettings) -> None:
+        from mmpref.sampling.similarity import load_similarity
+        from mmpref.vlm.prompter import Ahead
+
+        self.policy: Policy = context.policy()
+        self.seed = context.seed
+        self.ahead = Ahead(self.policy.prompter, context.preprocessors(self.policy.device.type))
+        self.similarity = load_similarity(settings.similarity_model)
+
+    def begin(self, block: Sequence[Example]) -> None:
+        self.ahead.begin(block)
+
+    def close(self) -> None:
+        self.ahead.close()
+
+    def answers(self, block: Sequence[Example]) -> list[str | None]:
+        """The rejected answer of every example; None where it has no partner."""
+        raise NotImplementedError
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        answers = self.answers(block)
+        cosines = self.similarity([answer or "" for answer in answers], [example.answer for example in block])
+        return [self._outcome(*made) for made in zip(block, answers, cosines, strict=True)]
+
+    def _outcome(self, example: Example, answer: str | None, cosine: float) -> Pair | Skip:
+        if answer is None:
+            return Skip(example.id, "no-partner")
+        if not answer.strip():
+            return Skip(example.id, "empty-rejected")
+        if answer.strip() == example.answer.strip():
+            return Skip(example.id, SAME)
+        return Pair(example, answer, self.method, cosine, 1, self.seed)

@@ -1,0 +1,32 @@
+"""Control: the model's answer to the same prompt about another example's image, drawn within the block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmpref.data.builder import Builder
+from mmpref.data.builders._made import WrittenSettings
+from mmpref.data.builders._writing import WritingWorker
+from mmpref.rng import stream
+from mmpref.types import Example
+
+
+class _Worker(WritingWorker):
+    method = "other-image"
+
+    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+        return [self._another(example, block) for example in block]
+
+    def _another(self, example: Example, block: Sequence[Example]) -> Example | None:
+        """Only images as many as its own, and not the same ones, so that nothing but their content differs."""
+        mine = [image.content for image in example.images]
+        fitting = [other for other in block if len(other.images) == len(mine)
+                   and [image.content for image in other.images] != mine]  # fmt: skip
+        if not fitting:
+            return None
+        chosen = fitting[int(stream(self.seed, example.id, 1, "partner").integers(len(fitting)))]
+        return replace(example, images=chosen.images)
+
+
+BUILDER = Builder(config=lambda: WrittenSettings, worker=_Worker)

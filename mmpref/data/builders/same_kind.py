@@ -1,0 +1,34 @@
+"""Control: the model's answer to the same prompt about the block's nearest other image, by reference answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from mmpref.data.builder import Builder
+from mmpref.data.builders._made import WrittenSettings
+from mmpref.data.builders._writing import WritingWorker
+from mmpref.types import Example
+
+
+class _Worker(WritingWorker):
+    """An image is of the same kind where its reference answer is near: a hard negative that needs no masking."""
+
+    method = "same-kind"
+
+    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+        vectors = self.similarity.embed([example.answer for example in block])
+        near = vectors @ vectors.T
+        shown: list[Example | None] = []
+        for index, example in enumerate(block):
+            mine = [image.content for image in example.images]
+            fitting = [
+                other for other, candidate in enumerate(block)
+                if len(candidate.images) == len(mine) and [image.content for image in candidate.images] != mine
+            ]  # fmt: skip
+            best = max(fitting, key=lambda other: (near[index, other], -other), default=None)
+            shown.append(None if best is None else replace(example, images=block[best].images))
+        return shown
+
+
+BUILDER = Builder(config=lambda: WrittenSettings, worker=_Worker)

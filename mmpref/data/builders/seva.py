@@ -1,0 +1,51 @@
+"""SeVa: the model's greedy answer to the same prompt under image noise (Zhu et al., 2024, arXiv 2404.10501)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._made import MadeWorker, WrittenSettings
+from mmpref.errors import UsageError
+from mmpref.rng import stream
+from mmpref.types import Example
+
+
+@dataclass(frozen=True)
+class Settings(WrittenSettings):
+    """Settings of SeVa.
+
+    Args:
+        noise_steps: N of 1000 diffusion steps on the normalised pixel values; the authors use 500 and 800.
+    """
+
+    noise_steps: int = 500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.noise_steps <= 1000:
+            raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
+
+
+class _Worker(MadeWorker):
+    method = "seva"
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        from mmpref.vlm.decode import Decoding
+
+        super().__init__(context, settings)
+        self.settings = s = settings
+        self.decoding = Decoding(s.max_answer_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
+
+    def answers(self, block: Sequence[Example]) -> list[str | None]:
+        from mmpref.sampling.answers import write
+        from mmpref.vlm.vision import encode
+
+        noise = self.settings.noise_steps, [stream(self.seed, example.id, 1, "noise") for example in block]
+        contexts = encode(self.policy, [self.ahead(example) for example in block], noise)
+        names = [example.id for example in block]
+        return [*write(self.policy, contexts, names, self.decoding, width=self.settings.batch_size)]
+
+
+BUILDER = Builder(config=lambda: Settings, worker=_Worker)

@@ -1,0 +1,30 @@
+"""Control: the reference answer of another example, drawn within the block; nothing is written by a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._published import NoSettings
+from mmpref.rng import stream
+from mmpref.types import Example, Pair, Skip
+
+
+class _Worker:
+    """Reason for a skip: ``no-partner``, where every example of the block has the same answer."""
+
+    def __init__(self, context: Context, _settings: NoSettings) -> None:
+        self.seed = context.seed
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        return [self._outcome(example, block) for example in block]
+
+    def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:
+        others = [other.answer for other in block if other.answer.strip() != example.answer.strip()]
+        if not others:
+            return Skip(example.id, "no-partner")
+        taken = others[int(stream(self.seed, example.id, 1, "partner").integers(len(others)))]
+        return Pair(example, taken, "unrelated-text", None, 1, self.seed)
+
+
+BUILDER = Builder(config=lambda: NoSettings, worker=_Worker, uses_model=False)

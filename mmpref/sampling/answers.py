@@ -1,0 +1,26 @@
+"""Whole answers of a policy to prompts at the decoder's door, decoded in one pool."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmpref.vlm.decode import Branch, Decoding, decode
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.vision import Context
+
+
+def write(
+    policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, *, width: int = 64
+) -> list[str]:
+    """One answer for each context.
+
+    Args:
+        names: of the examples, which with the decoding's seed name their random streams.
+        width: branches decoded together, at most.
+    """
+    branches = [Branch(seen, stream=(name, 1, "answer")) for seen, name in zip(contexts, names, strict=True)]
+    tokens = decode(policy, branches, decoding, width=width)
+    return [policy.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in tokens]

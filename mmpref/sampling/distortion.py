@@ -1,0 +1,110 @@
+"""POVID-style distortion: what the model would say, token by token, of a noisy image after the chosen words.
+
+arXiv 2407.02477, section 3.3 and appendix E.1, after Zhou et al., 2024 (arXiv 2402.11411). Every token of the rejected
+answer is the most probable one given the noisy image and the *chosen* tokens before it, so that one forward writes it
+and it is as long as the chosen answer. Known weakness: nonsense inside words of several tokens.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from mmpref.images import decode
+from mmpref.rng import stream
+from mmpref.types import Example, ImageData
+from mmpref.vlm.attention import Attention
+from mmpref.vlm.decode import PREFILL_TOKENS
+from mmpref.vlm.prompter import Inputs
+from mmpref.vlm.vision import Context, diffuse, encode
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmpref.vlm.policy import Policy
+
+Space = Literal["tensor", "pixel"]
+
+
+class Distortion:
+    """Draws distorted answers from a policy; the same object serves datasets and training.
+
+    Args:
+        noise_steps: N of 1000 diffusion steps.
+        space: ``tensor`` noises the normalised pixel values (the paper's form); ``pixel`` noises pixels in [0, 1]
+            before preprocessing and lets values outside wrap around, as POVID's released code does.
+        prepare: renders and preprocesses an example, by default the policy's own way; not used for ``pixel``.
+    """
+
+    def __init__(
+        self, policy: Policy, noise_steps: int, space: Space, seed: int,
+        prepare: Callable[[Example], Inputs] | None = None,
+    ) -> None:  # fmt: skip
+        self._policy, self._noise_steps, self._space, self._seed = policy, noise_steps, space, seed
+        self._prepare = prepare or policy.prompter
+
+    def __call__(self, examples: Sequence[Example]) -> list[str]:
+        """A distorted answer for each example, as many tokens as its chosen answer has."""
+        contexts = self._see(examples)
+        answers = [self._tokens(example) for example in examples]
+        written: list[str] = []
+        start = 0
+        while start < len(examples):
+            end, longest = start, 0
+            while end < len(examples):
+                longest = max(longest, len(contexts[end].embeds) + len(answers[end]))
+                if end > start and longest * (end - start + 1) > PREFILL_TOKENS:
+                    break
+                end += 1
+            written += self._write(contexts[start:end], answers[start:end])
+            start = end
+        return written
+
+    def _see(self, examples: Sequence[Example]) -> list[Context]:
+        generators = [stream(self._seed, example.id, 1, "noise") for example in examples]
+        if self._space == "tensor":
+            return encode(
+                self._policy, [self._prepare(example) for example in examples], (self._noise_steps, generators)
+            )
+        noisy = [
+            replace(example, images=tuple(_noisy(image, self._noise_steps, generator) for image in example.images))
+            for example, generator in zip(examples, generators, strict=True)
+        ]
+        return encode(self._policy, [self._policy.prompter(example) for example in noisy])
+
+    def _tokens(self, example: Example) -> list[int]:
+        """The chosen answer's tokens, as the prompt format writes it; what the format puts behind it is left out."""
+        text = self._policy.render_answer(example.prompt, len(example.images), example.answer)
+        end = text.index(example.answer) + len(example.answer)
+        encoded = self._policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return [token for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+                if begin < end]  # fmt: skip
+
+    @torch.inference_mode()
+    def _write(self, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[str]:
+        policy = self._policy
+        hidden, _ = Attention(policy).prefill(contexts, answers)
+        written = []
+        for row, context, tokens in zip(hidden, contexts, answers, strict=True):
+            begin = len(context.embeds) - 1  # the prompt's last token predicts the answer's first
+            logits = policy.head(row[begin : begin + len(tokens)]).float()
+            logits[:, sorted({*policy.never_written, *policy.eos_ids})] = -torch.inf
+            text: str = policy.tokenizer.decode(logits.argmax(-1).tolist(), skip_special_tokens=True)
+            written.append(text.strip())
+        return written
+
+
+def _noisy(image: ImageData, steps: int, generator: np.random.Generator) -> ImageData:
+    """An image after diffusion of its pixels in [0, 1], values outside wrapped around as torch's ``byte`` does."""
+    import numpy as np
+    from PIL import Image
+
+    pixels = torch.from_numpy(np.asarray(decode(image), dtype=np.float32) / 255)
+    wrapped = (diffuse(pixels, steps, generator) * 255).to(torch.int64).remainder(256).to(torch.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(wrapped.numpy()).save(buffer, "PNG")
+    return ImageData(buffer.getvalue(), image.name)
