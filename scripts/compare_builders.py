@@ -3,7 +3,7 @@
 Every method that makes its own rejected answers builds pairs from the testbed's SFT set, whose scenes are known; the
 first N pairs are looked at. `false` is the share of named things in rejected captions that the scene does not hold, and
 `wrong claims` that of whole claims (colour, shape and place) of which anything is wrong; the chosen answers have none.
-`captions` is the share of rejected answers to caption prompts that are whole, well-formed captions, whatever they claim.
+`captions` is the share of rejected answers to caption prompts that are well-formed captions, whatever they claim.
 """
 
 from __future__ import annotations

@@ -119,8 +119,8 @@ def test_a_lone_example_has_no_partner(policy: Policy, examples: list[Example]) 
 def test_same_kind_shows_the_image_whose_answer_is_nearest(policy: Policy, examples: list[Example]) -> None:
     builder = BUILDERS.get("same-kind")
     worker: Any = builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**WRITTEN))
-    mine, near, far = (replace(example, answer=answer) for example, answer in zip(
-        examples, ("A red ring is in the top left.", "A red ring is in the top right.", "No."), strict=False))  # fmt: skip
+    answers = ("A red ring is in the top left.", "A red ring is in the top right.", "No.")
+    mine, near, far = (replace(example, answer=answer) for example, answer in zip(examples, answers, strict=False))
     shown = worker.shown([mine, far, near])
     assert shown[0].images == near.images
     assert shown[0].prompt == mine.prompt
