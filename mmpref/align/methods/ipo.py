@@ -1,0 +1,29 @@
+"""Identity preference optimisation on offline pairs (Azar et al., 2023, arXiv 2310.12036; the paper's table 12)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmpref.align.method import Method
+from mmpref.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Settings:
+    """(chosen - rejected log-ratio - 1 / (2 beta))^2; ratios are to the base model and averaged over tokens.
+
+    The average is TRL's: sums would grow with the answers' length, and IPO's authors confirmed to TRL that theirs are
+    averages.
+
+    Args:
+        beta: the regularisation, tau in IPO's paper. This paper searches 0.8 to 1.0.
+    """
+
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise UsageError(f"loss.beta is {self.beta}; it must be above 0.", "The paper searches 0.8 to 1.0.")
+
+
+METHOD = Method(Settings, lambda settings: {"loss_type": ["ipo"], "beta": settings.beta})
