@@ -65,6 +65,11 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
               help="Folder or .zip file that image paths are relative to. Repeatable.")  # fmt: skip
 @click.option("--split", help="Split of the source. [default: train]")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
+@click.option("--where", multiple=True, metavar="'FIELD OP VALUE'",
+              help="Use only rows for which it holds, such as 'margin >= 1'. Repeatable.")  # fmt: skip
+@click.option("--subsample", type=click.IntRange(min=1), help="Draw so many of the rows, by the seed.")
+@click.option("--exclude-images-of", multiple=True, metavar="TABLE[:SPLIT]",
+              help="Leave out rows with an image of this evaluation set. Repeatable. [split: test]")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
 @click.option("--rho-th", type=click.FloatRange(0, 1), help="Image tokens are hidden where u < rho_th. [default: 0.99]")
 @click.option("--iterations", type=click.IntRange(min=1), help="Tries a pair, the last one unguided. [default: 5]")
@@ -79,7 +84,8 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 @common.output_options
 def command(
     method: str | None, model: str | None, revision: str | None, source: tuple[str, ...], source_revision: str | None,
-    image_root: tuple[str, ...], split: str | None, limit: int | None, seed: int | None, rho_th: float | None,
+    image_root: tuple[str, ...], split: str | None, limit: int | None, where: tuple[str, ...],
+    subsample: int | None, exclude_images_of: tuple[str, ...], seed: int | None, rho_th: float | None,
     iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
     guidance: bool | None, shard: tuple[int, int] | None, workers: int | None, push: bool, hub_id: str | None,
     private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
@@ -100,7 +106,8 @@ def command(
     options: dict[str, Any] = {
         "method": method, "model": model, "revision": revision, "source": list(source),
         "source_revision": source_revision,
-        "image_root": image_root, "split": split, "limit": limit, "seed": seed, "builder.rho_th": rho_th,
+        "image_root": image_root, "split": split, "limit": limit, "where": where,
+        "subsample": subsample, "exclude_images_of": exclude_images_of, "seed": seed, "builder.rho_th": rho_th,
         "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
         "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
     }  # fmt: skip

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
-from mmpref.data.inputs import open_tables, pin, pinned, source_facts, write_missing
+from mmpref.data.inputs import open_excluded, open_tables, pin, pinned, source_facts, write_missing
+from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING, Source
 from mmpref.data.stats import SAME, build_report
@@ -48,6 +49,9 @@ class BuildRecipe:
         source_config: configuration of a Hub source.
         split: of the source, and of the dataset.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to.
+        where: conditions ``FIELD OP VALUE`` that a row must fulfil (`mmpref.data.select`).
+        subsample: draw so many of those rows, by the seed.
+        exclude_images_of: tables (``NAME`` or ``NAME:SPLIT``) whose images no row may have, such as a benchmark's.
         limit: take only the first rows of the source, of each where there are several.
         keep_rejected: on a preference source, leave its answer in ``rejected`` and put the method's into
             ``rejected_policy``; ``similarity`` and ``iterations`` are the method's answer's.
@@ -70,6 +74,9 @@ class BuildRecipe:
     split: str = "train"
     image_root: tuple[str, ...] = ()
     limit: int | None = None
+    where: tuple[str, ...] = ()
+    subsample: int | None = None
+    exclude_images_of: tuple[str, ...] = ()
     keep_rejected: bool = False
     seed: int = 0
     block_size: int = 32
@@ -110,8 +117,9 @@ def build_dataset(
     """
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
+    where = parsed(recipe.where)
     recipe = _resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
-    for name in ("limit", "block_size"):
+    for name in ("limit", "subsample", "block_size"):
         if (value := getattr(recipe, name)) is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
@@ -123,7 +131,9 @@ def build_dataset(
     with run.lock(lock), run.forgotten_if_it_fails(lambda: _has_pairs(run)):
         tables = open_tables(run, recipe.source, recipe, builder.origin)
         reader = builder.reader(settings, recipe.seed) if builder.reader else None
-        source = Source(tables, recipe.image_root, recipe.limit, reader)
+        selection = Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None
+        excluded = open_excluded(run, recipe.exclude_images_of)
+        source = Source(tables, recipe.image_root, recipe.limit, reader, selection, excluded)
         model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
         context = Context(cache(lambda: _load_policy(run, recipe)), model, recipe.seed, workers)
         with _kept(lambda: builder.worker(context, settings)) as worker:
@@ -137,7 +147,7 @@ def build_dataset(
             return {"path": str(run.path), "shard": list(shard or ()), "blocks": count, "waiting": missing}
         with _merge_lock(run):
             if not run.finished:
-                _finish(run, recipe, tables, count, write_card)
+                _finish(run, recipe, tables, source.left_out, count, write_card)
             blocks.remove()
             return run.manifest()
 
@@ -321,9 +331,12 @@ def _one_by_one(work: BlockWorker, examples: Sequence[Example], first: Exception
     return made
 
 
-def _finish(run: Run, recipe: BuildRecipe, tables: Sequence[Table], count: int, write_card: WriteCard | None) -> None:
+def _finish(
+    run: Run, recipe: BuildRecipe, tables: Sequence[Table], left_out: Sequence[Skip], count: int,
+    write_card: WriteCard | None,
+) -> None:  # fmt: skip
     blocks = Blocks(run.state)
-    skips = [Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"]]
+    skips = [*left_out, *(Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"])]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
     if rows == 0:
         raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
@@ -342,6 +355,7 @@ def _finish(run: Run, recipe: BuildRecipe, tables: Sequence[Table], count: int, 
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
         "data": files,
+        "excluded": pinned(run, "excluded").get("tables", []),
         "seeds": {"run": recipe.seed},
         "threads": model.get("threads"),
         "family": {"name": model.get("family"), "probe": model.get("probe")} if recipe.model else None,

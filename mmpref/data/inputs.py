@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmpref.data.sources import MISSING
-from mmpref.errors import InputError, RunError
+from mmpref.data.select import Excluded
+from mmpref.data.sources import MISSING, ImageRoots, image_cells, read_image
+from mmpref.errors import ImageError, InputError, RunError
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Origin, Table, open_table
-from mmpref.types import Skip
+from mmpref.types import ImageData, Skip
 
 MISSING_LIST = "missing-images.txt"
 
@@ -75,6 +77,43 @@ def _first_of(origin: Origin | None, recipe: _Recipe, revision: str | None) -> T
     reasons = " ".join(error.message for error in refused)
     raise InputError(f"The published set cannot be read. {reasons}",
                      "Name another copy of it, or files of your own, with --source.")  # fmt: skip
+
+
+def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
+    """The images that no example may have; None where no table is named.
+
+    Args:
+        names: ``NAME`` or ``NAME:SPLIT`` of tables; the split is ``test`` unless told otherwise.
+
+    Raises:
+        InputError: a table that cannot be read, or has no image that can.
+        RunError: a table that has changed since the run began.
+    """
+    if not names:
+        return None
+    tables = []
+    for name in names:
+        spec, colon, split = name.rpartition(":")
+        named = bool(colon) and split.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
+        tables.append(open_table(spec if named else name, split if named else "test"))
+    facts = {"tables": [table.facts() for table in tables]}
+    if (began := pinned(run, "excluded")) and began != facts:
+        raise RunError(f"The data of --exclude-images-of has changed since {run.path} was begun.",
+                       "Choose another --output.")  # fmt: skip
+    pin(run, "excluded", facts)
+    excluded = Excluded(image for table in tables for image in _images(table))
+    if not len(excluded):
+        raise InputError(f"No image of {', '.join(names)} can be read, so none can be excluded.")
+    return excluded
+
+
+def _images(table: Table) -> Iterator[ImageData]:
+    """The images of a table; cells that name a file that is not there are passed over."""
+    roots = ImageRoots(table.images)
+    for row in table:
+        for cell in image_cells(row):
+            with contextlib.suppress(ImageError):
+                yield read_image(cell, roots)
 
 
 def source_facts(tables: Sequence[Table]) -> dict[str, Any]:

@@ -20,6 +20,12 @@ MAX_MEMBER = 256_000_000
 _COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
 
+def coco_id(name: str) -> int | None:
+    """The COCO id in an image's name, the same for 2014 and 2017; None where it is no COCO name."""
+    match = _COCO.search(name)
+    return int(match[1]) if match else None
+
+
 class MissingImageError(ImageError):
     """No root has an image of that name.
 

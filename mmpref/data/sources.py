@@ -35,6 +35,7 @@ from mmpref.data.schema import (
     shape_of,
     turns_of,
 )
+from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import decode
 from mmpref.tables import Table
@@ -98,9 +99,12 @@ class Source:
         image_root: folders and archives of the images; by default a local table's own folder.
         limit: take only the first rows of each table.
         reader: turns rows as a publisher has them into rows of our shapes.
+        selection: which rows are worked on; the others are in ``left_out``, and in no block.
+        excluded: images that no example may have.
 
     Raises:
         InputError: no rows, rows of no known shape, or of several in one table.
+        UsageError: a selection by something that no row has.
     """
 
     def __init__(
@@ -109,11 +113,23 @@ class Source:
         image_root: Sequence[str] = (),
         limit: int | None = None,
         reader: Reader | None = None,
+        selection: Selection | None = None,
+        excluded: Excluded | None = None,
     ) -> None:
-        self._limit, self._reader = limit, reader
+        self._limit, self._reader, self._excluded = limit, reader, excluded
         several = [tables] if isinstance(tables, Table) else tables
         self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in several]
         self._names: list[str] = []
+        self.left_out: list[Skip] = []
+        reasons = selection(self._named()) if selection else [None for _ in self._named()]
+        self._reasons = reasons
+        self.left_out = [Skip(name, reason) for name, reason in zip(self._names, reasons, strict=True) if reason]
+        self._names = [name for name, reason in zip(self._names, reasons, strict=True) if not reason]
+        if not self._names and not self.left_out:
+            raise InputError(f"The source {' + '.join(part.where for part in self._parts)} has no rows.")
+
+    def _named(self) -> Iterator[tuple[str, Facts]]:
+        """Name and facts of every row; keeps the names, and checks the shapes."""
         used: set[str] = set()
         for index, (part, number, row) in enumerate(self._rows()):
             given = row.name if isinstance(row, Unusable) else row.get("id")
@@ -125,15 +141,15 @@ class Source:
                 name = f"{name}#{index}"
             used.add(name)
             self._names.append(name)
-        if not self._names:
-            raise InputError(f"The source {' + '.join(part.where for part in self._parts)} has no rows.")
+            yield name, _facts(row, part.shape)
 
     def __len__(self) -> int:
         return len(self._names)
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
         """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only."""
-        rows = zip(self._names, self._rows(), strict=True)
+        kept = (row for row, reason in zip(self._rows(), self._reasons, strict=True) if not reason)
+        rows = zip(self._names, kept, strict=True)
         for number in range(-(-len(self) // size)):
             block = list(islice(rows, size))
             if wanted(number):
@@ -159,7 +175,7 @@ class Source:
             return Skip(name, MISSING, error.name)
         except ImageError as error:
             return Skip(name, "bad-image", str(error))
-        return Example(
+        example = Example(
             id=name,
             images=images,
             prompt=tuple(turn.message for turn in prompt),
@@ -169,6 +185,19 @@ class Source:
             rejected_policy=rejected_of(row, part.shape, "rejected_policy"),
             facts=facts_of(row),
         )
+        return self._excluded(example) if self._excluded else example
+
+
+def _facts(row: Mapping[str, Any] | Unusable, shape: Shape) -> Facts:
+    """What is known of a row without its images; nothing of one that cannot be read."""
+    if isinstance(row, Unusable):
+        return {}
+    try:
+        turns = turns_of(row, shape)
+        answer = next((turn.message.content for turn in reversed(turns) if turn.message.role == "assistant"), None)
+        return facts_with_lengths(facts_of(row), answer, rejected_of(row, shape))
+    except Unusable:
+        return facts_of(row)
 
 
 def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:
