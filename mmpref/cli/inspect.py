@@ -27,11 +27,12 @@ THUMBNAIL = 256
               help="Folder that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write a gallery of rows with their images.")  # fmt: skip
+@click.option("--model", help="Score the answers under this model: margins, and lengths in its tokens.")
 @click.option("--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Rows in the gallery.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     dataset: str, split: str | None, revision: str | None, image_root: tuple[str, ...], html: Path | None,
-    samples: int, as_json: bool,
+    model: str | None, samples: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Check and show a preference dataset: a run, a folder, a file or a Hub id.
 
@@ -46,10 +47,26 @@ def command(
 
     refuse_split(dataset, split or "train")
     report, shown = inspect(open_table(dataset, split, revision=revision), image_root, samples if html else 0)
+    if model:
+        report = {**report, "under_model": _under(model, dataset, split, revision, image_root)}
     if html:
         write_gallery(html, report, shown)
         report = {**report, "html": str(html)}
     common.show(report, as_json, lambda: _print(report))
+
+
+def _under(
+    model: str, dataset: str, split: str | None, revision: str | None, image_root: tuple[str, ...]
+) -> dict[str, Any]:
+    from mmpref.cli.progress import Progress
+    from mmpref.data.margins import under_model
+    from mmpref.tables import open_table
+    from mmpref.types import ModelRef
+    from mmpref.vlm.policy import Policy
+
+    policy = Policy.load(ModelRef(model))
+    with Progress("rows") as progress:
+        return under_model(policy, open_table(dataset, split, revision=revision), image_root, progress.reach)
 
 
 def _print(report: Mapping[str, Any]) -> None:
@@ -63,6 +80,10 @@ def _print(report: Mapping[str, Any]) -> None:
     if found:
         click.echo()
         common.print_table("problems", ("kind", "rows in all", "row", "column", "what"), found)
+    if repeated := report["repeats"]["sentences"]:
+        click.echo()
+        common.print_table("sentences that rejected answers repeat", ("sentence", "rejected", "chosen"),
+                           [(one["text"], one["rejected"], one["chosen"]) for one in repeated[:5]])  # fmt: skip
     if "html" in report:
         click.echo(f"\nGallery: {report['html']}")
 
@@ -81,7 +102,26 @@ def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"similarity of {similarity['measured']} rows", _spread(similarity)
     yield "share of words that differ", _spread(report["differing_words"])
     yield "images a row", ", ".join(f"{count}: {rows} rows" for count, rows in report["images_per_row"].items())
+    yield "sources", ", ".join(f"{name}: {rows} rows" for name, rows in list(report["sources"].items())[:8])
+    for kind, entry in report["near_duplicates"].items():
+        first = entry["first"][0]
+        yield (
+            f"rows whose {kind} nearly equal{'s' * (kind == 'image')} an earlier row's",
+            (f"{entry['count']}, the first: row {first['row']} like {first['like']}"),
+        )
+    for name, counts in report["repeats"]["tells"].items():
+        yield name, f"{counts['rejected']} rejected, {counts['chosen']} chosen answers"
     yield "methods", ", ".join(f"{name}: {rows} rows" for name, rows in report["methods"].items())
+    if under := report.get("under_model"):
+        yield f"log-probability margin under {under['model']}", _spread(under["margin"])
+        yield "the same a token", _spread(under["margin_per_token"])
+        if under["prefers_chosen"] is not None:
+            yield (
+                "rows where it prefers chosen (by sum, by token)",
+                (f"{under['prefers_chosen']:.1%}, {under['prefers_chosen_per_token']:.1%}"),
+            )
+        yield "image tokens a row", _spread(under["image_tokens"])
+        yield f"tokens a row, of {under['context']}", _spread(under["tokens"])
 
 
 def _spread(values: Mapping[str, float | None]) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpref.data.patterns import NearDuplicates, Repeats
 from mmpref.data.sources import ImageRoots, image_cells, read_image
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, spread
 from mmpref.errors import ImageError, InputError
@@ -71,7 +72,7 @@ def inspect(table: Table, image_root: Sequence[str] = (), samples: int = 24) -> 
 
     Returns:
         The report (rows, problems by kind with row and column, words, length bias, similarity, differing share, images
-        a row, rows by method) and the samples.
+        a row, rows by method and by source, near duplicates, sentences that rejected answers repeat) and the samples.
 
     Raises:
         InputError: no rows, or rows that are no preference data at all.
@@ -103,7 +104,9 @@ class _Collected:
         self.differing: list[float] = []
         self.images: Counter[int] = Counter()
         self.methods: Counter[str] = Counter()
+        self.sources: Counter[str] = Counter()
         self.seen: dict[bytes, int] = {}
+        self.repeats, self.near = Repeats(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
         found: list[str] = []
@@ -126,12 +129,17 @@ class _Collected:
             earlier = self.seen.setdefault(_digest(texts, images), number)
             if earlier != number:
                 problem("duplicate", "row", f"same as row {earlier}")
+            self.repeats.add(chosen, rejected)
+            self.near.add(number, list(texts.values()), images)
         similarity = row.get("similarity")
         similarity = float(similarity) if isinstance(similarity, int | float) else None
         if similarity is not None:
             self.similarities.append(similarity)
         method = str(row.get("method") or "unknown")
         self.methods[method] += 1
+        self.sources[
+            str(row.get("source") or str(row.get("source_id") or "unknown").rpartition("/")[0] or "unknown")
+        ] += 1
         return Sample(number, images, texts["prompt"], chosen, rejected, method, similarity, tuple(found))
 
     def _check_columns(self, number: int, row: Mapping[str, Any], problem: Any) -> None:
@@ -181,6 +189,9 @@ class _Collected:
             "differing_words": spread(self.differing),
             "images_per_row": {str(count): rows for count, rows in sorted(self.images.items())},
             "methods": dict(sorted(self.methods.items())),
+            "sources": dict(self.sources.most_common()),
+            "near_duplicates": self.near.found,
+            "repeats": self.repeats.report(),
         }
 
 

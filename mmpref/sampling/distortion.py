@@ -16,6 +16,7 @@ import torch
 
 from mmpref.images import decode
 from mmpref.rng import stream
+from mmpref.sampling.scoring import answer_tokens
 from mmpref.types import Example, ImageData
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.decode import PREFILL_TOKENS
@@ -50,7 +51,8 @@ class Distortion:
     def __call__(self, examples: Sequence[Example]) -> list[str]:
         """A distorted answer for each example, as many tokens as its chosen answer has."""
         contexts = self._see(examples)
-        answers = [self._tokens(example) for example in examples]
+        answers = [answer_tokens(self._policy, example.prompt, len(example.images), example.answer)
+                   for example in examples]  # fmt: skip
         written: list[str] = []
         start = 0
         while start < len(examples):
@@ -75,14 +77,6 @@ class Distortion:
             for example, generator in zip(examples, generators, strict=True)
         ]
         return encode(self._policy, [self._policy.prompter(example) for example in noisy])
-
-    def _tokens(self, example: Example) -> list[int]:
-        """The chosen answer's tokens, as the prompt format writes it; what the format puts behind it is left out."""
-        text = self._policy.render_answer(example.prompt, len(example.images), example.answer)
-        end = text.index(example.answer) + len(example.answer)
-        encoded = self._policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return [token for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-                if begin < end]  # fmt: skip
 
     @torch.inference_mode()
     def _write(self, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[str]:

@@ -56,3 +56,11 @@ def test_the_gallery_escapes_text_and_needs_no_network(dataset: Path, tmp_path: 
 def test_an_unknown_split_is_an_error(dataset: Path) -> None:
     result = CliRunner().invoke(command, [str(dataset.parent), "--split", "nope"])
     assert isinstance(result.exception, InputError)
+
+
+def test_a_model_scores_the_answers(dataset: Path) -> None:
+    result = CliRunner().invoke(command, [str(dataset), "--model", "pkg:mmpref.testbed/model", "--json"])
+    assert result.exit_code == 0, result.output
+    under = json.loads(result.stdout)["under_model"]
+    assert under["rows"] == 2
+    assert under["image_tokens"]["mean"] > 0

@@ -1,0 +1,138 @@
+"""What rows of a preference dataset repeat: whole rows nearly, and phrases that stand in one kind of answer only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mmpref.data.select import NEAR, difference_hash
+from mmpref.data.stats import SHOWN_IDS
+from mmpref.errors import ImageError
+from mmpref.sampling.sentences import split
+from mmpref.types import ImageData
+
+_BLUR = (
+    r"blurr?(?:y|ed)|pixelat(?:ed|ion)|grainy|noisy|low[- ]resolution|out of focus|too dark|unclear|distorted"
+    r"|(?:static|color(?:ed|ful)?|random) (?:noise|dots)"
+)
+TELLS = {
+    "refusals": re.compile(r"\bI(?:'m| am) (?:sorry|unable|not able)\b|\bI (?:cannot|can't|could not|couldn't)\b"
+                           r"|\bas an AI\b|\bunable to (?:see|view|provide|describe)\b", re.IGNORECASE),
+    "talk of a bad image": re.compile(rf"\b(?:{_BLUR})\b", re.IGNORECASE),
+}  # fmt: skip
+"""Boilerplate that gives rejected answers away: refusals, and what the image-noise variant of BDHS is known for."""
+
+_OFTEN, _MUCH_MORE = 0.01, 3.0
+"""A sentence is repeated when it is in this share of rejected answers, and in so many times fewer chosen ones."""
+
+_BANDS, _NEAR_TEXT = 4, 3
+
+
+class Repeats:
+    """Sentences and tell-tale phrases of chosen and rejected answers, by the number of answers that have them."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+        self._sentences: dict[str, Counter[bytes]] = {"chosen": Counter(), "rejected": Counter()}
+        self._texts: dict[bytes, str] = {}
+        self._tells: dict[str, Counter[str]] = {"chosen": Counter(), "rejected": Counter()}
+
+    def add(self, chosen: str, rejected: str) -> None:
+        self._rows += 1
+        for kind, answer in (("chosen", chosen), ("rejected", rejected)):
+            for sentence in {" ".join(part.lower().split()) for part in split(answer)} - {""}:
+                # A digest, not the text: most sentences occur once, and there may be very many.
+                digest = hashlib.blake2b(sentence.encode(), digest_size=8).digest()
+                self._sentences[kind][digest] += 1
+                if kind == "rejected" and self._sentences[kind][digest] == 2:
+                    self._texts[digest] = sentence
+            for name, pattern in TELLS.items():
+                self._tells[kind][name] += bool(pattern.search(answer))
+
+    def report(self) -> dict[str, Any]:
+        """``sentences``: text and how many rejected and chosen answers have it; ``tells``: the same of `TELLS`."""
+        chosen, rejected = self._sentences["chosen"], self._sentences["rejected"]
+        least = max(3, _OFTEN * self._rows)
+        found: list[dict[str, Any]] = [
+            {"text": text, "rejected": rejected[digest], "chosen": chosen[digest]}
+            for digest, text in self._texts.items()
+            if rejected[digest] >= least and rejected[digest] >= _MUCH_MORE * chosen[digest]
+        ]
+        found.sort(key=lambda one: (-one["rejected"], one["text"]))
+        tells = {name: {kind: self._tells[kind][name] for kind in ("rejected", "chosen")} for name in TELLS}
+        return {"rows": self._rows, "sentences": found[:SHOWN_IDS], "tells": tells}
+
+
+class NearDuplicates:
+    """Rows whose texts, or whose image, nearly equal an earlier row's; equal ones too."""
+
+    def __init__(self) -> None:
+        self._texts: list[dict[int, list[tuple[int, int]]]] = [{} for _ in range(_BANDS)]
+        self._images: dict[int, int] = {}
+        self._hashes: list[int] = []
+        self.found: dict[str, dict[str, Any]] = {}
+
+    def add(self, number: int, texts: Sequence[str], images: Sequence[ImageData]) -> None:
+        earlier = self._text_like(number, _similarity_hash(" ".join(texts)))
+        if earlier is not None:
+            self._note("texts", number, earlier)
+        for image in images[:1]:
+            try:
+                mine = difference_hash(image)
+            except ImageError:
+                continue
+            if mine in self._images:
+                self._note("image", number, self._images[mine])
+            elif (near := self._image_like(mine)) is not None:
+                self._note("image", number, near)
+                self._images[mine] = near
+            else:
+                self._images[mine] = number
+                self._hashes.append(mine)
+
+    def _note(self, kind: str, row: int, earlier: int) -> None:
+        entry = self.found.setdefault(kind, {"count": 0, "first": []})
+        entry["count"] += 1
+        if len(entry["first"]) < SHOWN_IDS:
+            entry["first"].append({"row": row, "like": earlier})
+
+    def _text_like(self, number: int, mine: int) -> int | None:
+        """An earlier row within `_NEAR_TEXT` bits: such hashes are equal in one of four bands of 16 bits."""
+        keys = [mine >> (16 * band) & 0xFFFF for band in range(_BANDS)]
+        near = [row for band, key in zip(self._texts, keys, strict=True) for row, other in band.get(key, ())
+                if (mine ^ other).bit_count() <= _NEAR_TEXT]  # fmt: skip
+        if not near:
+            for band, key in zip(self._texts, keys, strict=True):
+                band.setdefault(key, []).append((number, mine))
+        return min(near, default=None)
+
+    def _image_like(self, mine: int) -> int | None:
+        import numpy as np
+
+        if not self._hashes:
+            return None
+        hashes = np.array(self._hashes, dtype=np.uint64)
+        apart = np.bitwise_count(hashes ^ np.uint64(mine))
+        best = int(apart.argmin())
+        return self._images[self._hashes[best]] if apart[best] <= NEAR else None
+
+
+def _similarity_hash(text: str) -> int:
+    """64 bits of which texts that share most of their word triples share most (Charikar's simhash)."""
+    import numpy as np
+
+    counts = np.zeros(64)
+    for triple in _triples(text.lower().split()):
+        digest = np.frombuffer(hashlib.blake2b(triple.encode(), digest_size=8).digest(), dtype=np.uint8)
+        counts += np.unpackbits(digest) * 2.0 - 1
+    return int("".join("1" if count > 0 else "0" for count in counts), 2)
+
+
+def _triples(words: Sequence[str]) -> Iterator[str]:
+    if len(words) < 3:
+        yield " ".join(words)
+    for first in range(len(words) - 2):
+        yield " ".join(words[first : first + 3])
