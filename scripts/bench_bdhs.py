@@ -11,7 +11,8 @@ CPU times within a round. Every arm must give the same tokens, or the script fai
   in one pool; the cost of one pass is an eighth of the block's. `alone_...` is a block of a single pair.
 
 The vision tower is sized to take the share of a naive pass that CLIP-L takes in LLaVA-1.6-7B (some 4 %). Memory is the
-peak of resident memory over the loaded model, each arm in a process of its own, the engine with 32 branches. The
+peak of resident memory over the loaded model, each arm in a process of its own, the engine with a block of 32 pairs
+and a branch of each. The
 testbed is the whole command `mmpref build-dataset`, against the same command with `generate` on the dropped
 sequences, vision shared: one call a sentence (`testbed_vs_portable`), one a pair, or our own portable path, which
 batches 64 branches of any pairs (`mmpref.vlm.portable`).
@@ -206,9 +207,15 @@ def memory_of(arm: str) -> float:
     if arm == "naive":
         work._generate(work.prefixes[-1:])
     else:
-        seen = work.context().drop(work.kept, "original")
-        prefixes = [work.prefixes[number % SENTENCES] for number in range(32)]
-        decode(work.policy, [Branch(seen, prefix) for prefix in prefixes], DECODING)
+        # A block of 32 pairs as a build encodes it: 16 MB of images at a time, and of each prompt only what its tries
+        # will show is kept.
+        together = 16_000_000 // sum(value.nbytes for value in work.inputs.values()) + 1
+        prompts = [{name: value.clone() for name, value in work.inputs.items()} for _ in range(together)]
+        seen: list[Context] = []
+        for _ in range(-(-32 // together)):
+            seen += encode(work.policy, prompts, keep=lambda _, whole: whole.drop(work.kept, "original"))
+        del prompts
+        decode(work.policy, [Branch(context, work.prefixes[-1]) for context in seen], DECODING)
     return (_kilobytes(status, "VmHWM") - before) / 1024
 
 

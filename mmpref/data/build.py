@@ -20,7 +20,7 @@ from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING, Source
 from mmpref.data.stats import SAME, build_report
-from mmpref.errors import HubError, InputError, ModelError, RunError, UsageError, reason_of
+from mmpref.errors import HubError, ImageError, InputError, ModelError, RunError, UsageError, reason_of
 from mmpref.run import Run, default_path, open_run, versions, write_atomic
 from mmpref.tables import Table
 from mmpref.types import Example, ModelRef, Pair, Skip
@@ -258,7 +258,7 @@ def _work(
     if recipe.keep_rejected:
         read = ((number, [_with_rejected(row) for row in block]) for number, block in read)
     for number, block in _one_ahead(read, worker):
-        outcomes = _outcomes(worker, block)
+        outcomes = _outcomes(worker, block, lambda: _has_pairs(run))
         if recipe.keep_rejected:
             outcomes = [_beside_the_sources(outcome) for outcome in outcomes]
         blocks.write(number, outcomes)
@@ -297,8 +297,14 @@ def _one_ahead(
         yield before
 
 
-def _outcomes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]) -> list[Pair | Skip]:
-    """The block's pairs and skips in the source's order; an example that fails is skipped alone."""
+def _outcomes(
+    worker: Callable[[], BlockWorker], block: Sequence[Example | Skip], proven: Callable[[], bool]
+) -> list[Pair | Skip]:
+    """The block's pairs and skips in the source's order; an example that fails is skipped alone.
+
+    Args:
+        proven: whether the method has made a pair in this run.
+    """
     examples = [row for row in block if isinstance(row, Example)]
     if not examples:
         return [row for row in block if isinstance(row, Skip)]
@@ -309,24 +315,39 @@ def _outcomes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]
     except _NOT_THE_ROWS_FAULT:
         raise
     except Exception as error:
-        made = _one_by_one(work, examples, error)
+        if _is_out_of_memory(error):
+            # Not one by one: that would succeed, with other bytes than on a machine with more memory.
+            raise RunError(f"The memory of the machine does not suffice: {reason_of(error)}",
+                           "Use a smaller builder.batch_size or block_size.") from error  # fmt: skip
+        made = _one_by_one(work, examples, error, proven)
     results = iter(made)
     return [row if isinstance(row, Skip) else next(results) for row in block]
 
 
-def _one_by_one(work: BlockWorker, examples: Sequence[Example], first: Exception) -> list[Pair | Skip]:
-    """Find the examples that a method cannot digest. If that is every one of several, the fault is not theirs."""
+def _is_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, without torch
+
+
+def _one_by_one(
+    work: BlockWorker, examples: Sequence[Example], first: Exception, proven: Callable[[], bool]
+) -> list[Pair | Skip]:
+    """Find the examples that a method cannot digest. The fault is not theirs if it is every one of several, nothing is
+    wrong with an image, and the method has not worked before either."""
     made: list[Pair | Skip] = []
     for example in examples:
         try:
             made.extend(work([example]))
         except _NOT_THE_ROWS_FAULT:
             raise
+        except ImageError as error:
+            talk.warning("Row %s is skipped: %s", example.id, error)
+            made.append(Skip(example.id, "bad-image", str(error)))
         except Exception as error:
             reason = reason_of(error)
             talk.warning("Row %s is skipped: %s", example.id, reason)
             made.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason}"))
-    if len(examples) > 1 and all(isinstance(outcome, Skip) and outcome.reason == "failed" for outcome in made):
+    failed = all(isinstance(outcome, Skip) and outcome.reason == "failed" for outcome in made)
+    if failed and len(examples) > 1 and not proven():
         raise first
     return made
 

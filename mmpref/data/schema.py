@@ -175,7 +175,7 @@ def rejected_of(row: Mapping[str, Any], shape: Shape, column: str = "rejected") 
     except Unusable:
         return None
     answers = [turn.message.content for turn in turns if turn.message.role == "assistant"]
-    return answers[-1] if answers and answers[-1].strip() else None
+    return answers[-1].strip() if answers and answers[-1].strip() else None
 
 
 def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:

@@ -237,4 +237,5 @@ def _conversation(turns: Sequence[Turn], cells: Sequence[Any]) -> tuple[Sequence
         raise Unusable("image-placement", f"{MARK} amid the text")
     if first.placeholders not in (0, len(cells)):
         raise Unusable("image-placement", f"{first.placeholders} placeholders for {len(cells)} images")
-    return prompt, answer.message.content
+    # White space around an answer is no part of it, and many chat templates trim it.
+    return prompt, answer.message.content.strip()

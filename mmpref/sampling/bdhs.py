@@ -6,11 +6,14 @@ writes a new tail. Sentences are independent of each other, because the context 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
 import torch
 
 from mmpref.errors import UsageError
@@ -23,12 +26,12 @@ from mmpref.vlm.prompter import Inputs
 from mmpref.vlm.vision import DIFFUSION_STEPS, Context, encode
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mmpref.vlm.policy import Policy
 
-_YES_NO = re.compile(r"(\s*)(Yes|yes|No|no)\b")
+_YES_NO = re.compile(r"(\s*)(Yes|yes|No|no)\b(?![-/]|\.\s*\d)")  # not "No-one", "Yes/No" or "No. 7"
 _JUDGED_TOGETHER = 8
+_PREPARED_BYTES = 16_000_000
+"""Preprocessed images that are held before they are encoded."""
 _COUNTERPART = {"Yes": "No", "No": "Yes", "yes": "no", "no": "yes"}
 
 
@@ -69,6 +72,10 @@ class BdhsSettings:
         for name, within in (("rho_th", 0 <= self.rho_th <= 1), ("top_p", self.top_p is None or 0 < self.top_p <= 1)):
             if not within:
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        if math.isnan(self.similarity_threshold):
+            raise UsageError("builder.similarity_threshold is not a number.", "The paper's is 0.97.")
+        if self.top_k is not None and self.top_k < 0:
+            raise UsageError(f"builder.top_k is {self.top_k}; it must be at least 0, which is off.")
         for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
@@ -112,9 +119,11 @@ class _Job:
     """One example on its way to a rejected answer.
 
     Args:
-        inputs: the prompt and its images, preprocessed.
-        context: the clean prompt at the decoder's door; None for the noise variant, which sees another image each try.
         written: the reference answer.
+        context: the clean prompt at the decoder's door, with the image tokens that any try shows; None for the noise
+            variant, which sees another image each try.
+        ever_shown: bool [k], which image tokens those are.
+        inputs: the prompt and its images, preprocessed; for the noise variant.
         attempt: the try in work, from 1.
         cuts: of the sentences in this try; none in an unguided one.
         tails: tokens by sentence (or of the whole answer) as they come in.
@@ -122,11 +131,12 @@ class _Job:
     """
 
     example: Example
-    inputs: Inputs
-    context: Context | None
     sentences: list[str]
     written: _Written
     reference: np.ndarray
+    context: Context | None = None
+    ever_shown: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    inputs: Inputs = field(default_factory=dict)
     attempt: int = 0
     cuts: list[_Cut] = field(default_factory=list)
     tails: list[list[int]] = field(default_factory=list)
@@ -173,14 +183,35 @@ class BdhsSampler:
         return [results[index] for index in range(len(jobs))]
 
     def _jobs(self, examples: Sequence[Example]) -> list[_Job]:
-        prompts = [self.prepare(example) for example in examples]
-        clean = self.settings.noise_steps is None
-        contexts: Sequence[Context | None] = encode(self.policy, prompts) if clean else [None] * len(prompts)
         references = self.similarity.embed([example.answer for example in examples])
-        return [
-            _Job(example, inputs, context, split(example.answer), self._write(example, example.answer), reference)
-            for example, inputs, context, reference in zip(examples, prompts, contexts, references, strict=True)
+        jobs = [
+            _Job(example, split(example.answer), self._write(example, example.answer), reference)
+            for example, reference in zip(examples, references, strict=True)
         ]
+        waiting: list[_Job] = []
+        size = 0
+        for job in jobs:
+            job.inputs = self.prepare(job.example)
+            waiting.append(job)
+            size += sum(value.nbytes for value in job.inputs.values())
+            if self.settings.noise_steps is None and (size > _PREPARED_BYTES or job is jobs[-1]):
+                encode(self.policy, [one.inputs for one in waiting], keep=partial(self._seen_ever, waiting))
+                waiting, size = [], 0
+        return jobs
+
+    def _seen_ever(self, jobs: Sequence[_Job], number: int, context: Context) -> Context:
+        """Keep of a prompt what some try will show, out of thousands of image tokens: every try's draw is known."""
+        job, tries = jobs[number], range(1, self.settings.iterations + 1)
+        job.ever_shown = np.any([self._draws(job, attempt, context.image_tokens) for attempt in tries], axis=0)
+        job.context = context.drop(torch.from_numpy(job.ever_shown), "original")
+        job.inputs = {}
+        return job.context
+
+    def _draws(self, job: _Job, attempt: int, image_tokens: int) -> np.ndarray:
+        """Which image tokens a try shows, bool [k]."""
+        draws = stream(self.seed, job.example.id, attempt, "mask").random(image_tokens)
+        shown: np.ndarray = draws >= self.settings.rho_th
+        return shown
 
     def _run(
         self, indices: Sequence[int], jobs: Sequence[_Job], tries: range, guided: bool, results: dict[int, Rejected]
@@ -253,8 +284,8 @@ class BdhsSampler:
         if job.context is None:
             noise = self.settings.noise_steps or 0, [stream(self.seed, name, attempt, "noise")]
             return encode(self.policy, [job.inputs], noise)[0]
-        draws = stream(self.seed, name, attempt, "mask").random(job.context.image_tokens)
-        return job.context.drop(torch.from_numpy(draws >= self.settings.rho_th), self.settings.positions)
+        shown = self._draws(job, attempt, len(job.ever_shown))[job.ever_shown]
+        return job.context.drop(torch.from_numpy(shown), self.settings.positions)
 
     def _decoding(self, max_new_tokens: int) -> Decoding:
         s = self.settings
@@ -281,7 +312,11 @@ class BdhsSampler:
         begin = written.begin + len(before)
         ids, spans = written.ids, written.spans
         core = begin + len(sentence.rstrip())
-        places = [i for i, span in enumerate(spans) if begin + kept <= _first_character(written.text, span) < core]
+        places = [
+            i
+            for i, span in enumerate(spans)
+            if begin + kept <= _first_character(written.text, span) < core and not (i and span[0] < spans[i - 1][1])
+        ]  # never amid the bytes of a character
         if not places:  # nothing is left behind a swapped word
             first_behind = next((i for i, (start, _) in enumerate(spans) if start >= core), len(ids))
             return _Cut(sentence.rstrip(), tuple(ids[:first_behind]), False)

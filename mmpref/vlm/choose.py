@@ -108,7 +108,7 @@ class Chooser:
         Args:
             logits: float [n, V]; changed in place.
         """
-        logits[:, self._forbidden] = -torch.inf
+        logits[:, self._forbidden.to(logits.device)] = -torch.inf
         if self._penalty != 1.0:
             for row, branch in enumerate(branches):
                 seen = torch.tensor([*branch.prefix, *branch.tokens], dtype=torch.long, device=logits.device)

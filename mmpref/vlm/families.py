@@ -80,6 +80,13 @@ FAMILIES = (
     Family("janus", "Janus", "576", "1-D", "aligner"),
 )
 
+DECODERS = frozenset({
+    "cohere2", "gemma", "gemma2", "gemma3_text", "gemma4_text", "glm4v_text", "llama", "mistral", "paddleocr_vl_text",
+    "qwen2", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3", "qwen3_vl_moe_text", "qwen3_vl_text",
+})  # fmt: skip
+"""Text model types (``config.get_text_config().model_type``) that tests run inside these families. Another one in the
+place of the language model is probed like a family that nobody has tried."""
+
 _CROSS = "its images enter through cross-attention, which dropping image tokens does not reach"
 _REFUSED = {
     "mllama": _CROSS,

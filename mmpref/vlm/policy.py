@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import MmprefError, ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.families import Family, find_family
+from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.origin import commit_of
 from mmpref.vlm.prompter import Prompter
 
@@ -119,10 +119,12 @@ class Policy:
             resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
         placed = quantization is not None or device_map is not None
         policy = cls((model if placed else model.to(device)).eval(), processor, family, resolved)
-        if not family.tested:
+        text = policy.base_model.config.get_text_config().model_type
+        if not (family.tested and text in DECODERS):
             from mmpref.vlm.probe import probe
 
-            talk.info("Nobody has tried %r models: comparing dropped with masked image tokens ...", family.model_type)
+            talk.info("Nobody has tried %r models with a %r decoder: comparing dropped with masked image tokens ...",
+                      family.model_type, text)  # fmt: skip
             policy.proof = probe(policy)
         return policy
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmpref.errors import ModelError
+from mmpref.errors import ModelError, reason_of
 from mmpref.types import Message
 from mmpref.vlm.attention import Attention, kinds_of_layers
 from mmpref.vlm.decode import Branch, Decoding, decode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from mmpref.vlm.policy import Policy
 
-TOLERANCE = 1e-3
+TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 5e-2
 """Largest difference of logits that is allowed, in units of the largest logit."""
 
 _NEW = 4
@@ -42,6 +42,16 @@ def probe(policy: Policy) -> dict[str, float]:
     """
     if reason := refusal(kinds_of_layers(policy.decoder.config)):
         raise ModelError(f"{policy.ref} cannot be used: {reason}.", "Supported: mmpref list families.")
+    try:
+        return _compared(policy)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+        raise ModelError(f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it "
+                         f"({reason_of(error)}).", "Supported: mmpref list families.") from error  # fmt: skip
+
+
+def _compared(policy: Policy) -> dict[str, float]:
+    quantized = getattr(policy.base_model, "is_quantized", False)
+    tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
     with _in_fp32(policy), torch.inference_mode():
         prompts = [
             policy.prompter.prepare([Message("user", "Describe the picture.")], [_noise(seed)]) for seed in range(2)
@@ -65,11 +75,11 @@ def probe(policy: Policy) -> dict[str, float]:
             "none": off(_logits(policy, whole.drop(none, "original")), blind),
             "leak": off(blind, _masked(policy, other, none)),
         }
-        wrong = {name: value for name, value in found.items() if not value <= TOLERANCE}
+        wrong = {name: value for name, value in found.items() if not value <= tolerance}
         if wrong:
             shown = ", ".join(f"{name} {value:.2g}" for name, value in wrong.items())
             raise ModelError(f"{policy.ref} cannot be used: dropping its image tokens is not masking them (logits "
-                             f"differ by {shown} of the largest; {TOLERANCE:g} is allowed).",
+                             f"differ by {shown} of the largest; {tolerance:g} is allowed).",
                              "Supported: mmpref list families.")  # fmt: skip
         dropped = whole.drop(half, "original")
         (tokens,) = decode(policy, [Branch(dropped)], Decoding(_NEW))
@@ -77,10 +87,10 @@ def probe(policy: Policy) -> dict[str, float]:
             logits = _masked(policy, whole, half, tokens[:length])
             logits[sorted(policy.never_written)] = -torch.inf
             # Another token counts only where it is no tie.
-            if float(logits.max() - logits[tokens[length]]) > TOLERANCE * unit:
+            if float(logits.max() - logits[tokens[length]]) > tolerance * unit:
                 raise ModelError(f"{policy.ref} cannot be used: decoding from a cache gives other tokens than decoding "
                                  "anew.", "Supported: mmpref list families.")  # fmt: skip
-    return {**found, "tolerance": TOLERANCE}
+    return {**found, "tolerance": tolerance}
 
 
 def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[int] = ()) -> torch.Tensor:
@@ -126,13 +136,20 @@ def _noise(seed: int) -> Image.Image:
 
 @contextlib.contextmanager
 def _in_fp32(policy: Policy) -> Iterator[None]:
-    """The model in fp32 for a while; from bf16 and fp16 and back nothing is lost. Quantized ones stay as they are."""
+    """The model in fp32 for a while. Every tensor comes back in the dtype it had: a model in bf16 keeps its rotary
+    frequencies in fp32, and a cast of the whole model would round them. Quantized models stay as they are."""
     dtype = policy.dtype
     if getattr(policy.base_model, "is_quantized", False) or dtype == torch.float32:
         yield
         return
-    policy.base_model.float()
+    model = policy.base_model
+    parameters = [(parameter, parameter.dtype) for parameter in model.parameters()]
+    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
+    model.float()
     try:
         yield
     finally:
-        policy.base_model.to(dtype)
+        for parameter, before in parameters:
+            parameter.data = parameter.data.to(before)
+        for module, name, buffer in buffers:
+            module._buffers[name] = buffer

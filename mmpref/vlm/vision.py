@@ -7,7 +7,7 @@ what they were and every decoder layer is softmax attention over its keys.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -102,14 +102,16 @@ def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: 
 
 
 def encode(
-    policy: Policy, prompts: Sequence[Inputs], noise: tuple[int, Sequence[np.random.Generator]] | None = None
-) -> list[Context]:
+    policy: Policy, prompts: Sequence[Inputs], noise: tuple[int, Sequence[np.random.Generator]] | None = None,
+    keep: Callable[[int, Context], Context] = lambda _, context: context,
+) -> list[Context]:  # fmt: skip
     """Encode the images and merge them into their prompts, up to the decoder's door. Prompts whose inputs have equal
     shapes go through the vision tower together.
 
     Args:
         noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed
             form, on the normalised pixel values).
+        keep: what to keep of each context, by its number, while the next ones are encoded.
 
     Raises:
         ModelError: the number of image embeddings is not what the processor announced.
@@ -128,7 +130,9 @@ def encode(
         together = max(1, ENCODED_TOKENS // prompts[indices[0]]["input_ids"].shape[1])
         for start in range(0, len(indices), together):
             group = indices[start : start + together]
-            contexts.update(zip(group, _encode_alike(policy, [prompts[index] for index in group]), strict=True))
+            made = _encode_alike(policy, [prompts[index] for index in group])
+            contexts.update((index, keep(index, context)) for index, context in zip(group, made, strict=True))
+            del made
     return [contexts[index] for index in range(len(prompts))]
 
 

@@ -25,7 +25,7 @@ from mmpref.types import Example, Pair, Skip
 
 @dataclass(frozen=True)
 class Settings:
-    """``wait``: seconds a block; ``poison``: an answer it breaks on (``every``: on all); ``second``: two rejected."""
+    """``wait``: seconds a block; ``poison``: answer or ids it breaks on (``every``: all); ``second``: two rejected."""
 
     iterations: int = 3
     similarity_threshold: float = 0.9
@@ -45,7 +45,9 @@ class Worker:
     def _pair(self, example: Example) -> Pair | Skip:
         if self.settings.poison == "no model":
             raise ModelError("The model is gone.")
-        if self.settings.poison in ("every", example.answer):
+        if self.settings.poison == "memory":
+            raise MemoryError("cannot allocate")
+        if self.settings.poison in ("every", example.answer) or example.id in self.settings.poison.split(","):
             raise ZeroDivisionError("cannot digest\nthis answer")
         words = example.answer.split()
         if len(words) < 2:

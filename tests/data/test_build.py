@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -395,3 +396,25 @@ def test_progress_tells_rows_and_outcomes(source: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     build_dataset(recipe(source), tmp_path / "run", on_progress=lambda rows, made: told.append((rows, len(made))))
     assert told == [(23, 4), (23, 4), (23, 4), (23, 4), (23, 4), (23, 3)]
+
+
+def test_bad_rows_that_fill_a_block_do_not_stop_the_rest(source: Path, tmp_path: Path) -> None:
+    bad = {"poison": "row16,row17,row18,row19"}
+    manifest = build_dataset(recipe(source, block_size=4, builder=bad), tmp_path / "run")
+    assert manifest["counts"]["skipped"]["failed"] == 4
+    assert manifest["counts"]["rows"] == ROWS - sum(manifest["counts"]["skipped"].values())
+
+
+def test_too_little_memory_is_not_the_rows_fault(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="memory") as raised:
+        build_dataset(recipe(source, builder={"poison": "memory"}), tmp_path / "run")
+    assert "batch_size" in raised.value.hint
+
+
+def test_white_space_around_answers_is_no_part_of_them(tmp_path: Path, source: Path) -> None:
+    turns = [{"role": "user", "content": "What is it?"}, {"role": "assistant", "content": "  A dog.\n"}]
+    image = str(source / "1.png")
+    (tmp_path / "rows.json").write_text(json.dumps([{"messages": turns, "image": Path(image).name}]))
+    build_dataset(recipe(source, source=str(tmp_path / "rows.json"), image_root=(str(source),)), tmp_path / "run")
+    [row] = pq.read_table(next((tmp_path / "run/data").iterdir())).to_pylist()
+    assert row["chosen"] == [{"role": "assistant", "content": "A dog."}]
