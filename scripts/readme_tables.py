@@ -3,6 +3,8 @@
 * families: the table of `mmpref list families`
 * speed: scripts/bench_bdhs.json and bench_memory.json, which `python scripts/bench_bdhs.py --json` and
   `python scripts/bench_memory.py --json` wrote
+* training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
+* builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
 """
 
@@ -26,10 +28,21 @@ SPEED = {
     "unmasked_pass_vs_naive": "one try of one pair with nothing hidden (rho 0)",
     "alone_pass_vs_naive": "one try of a single pair, nothing pooled",
     "alone_cached_pass_vs_naive": "the same with the image encoded already",
-    "memory_vs_naive": "peak memory over the model with 32 branches, against one naive `generate`",
+    "memory_vs_naive": "peak memory over the model with a block of 32 pairs, against one naive `generate`",
     "testbed_vs_portable": "whole command on the testbed, against `generate` a sentence on dropped sequences",
     "testbed_vs_portable_by_64": "the same against `generate` on batches of 64 dropped sequences",
 }
+TRAINING = {
+    "shared": "speed of a step, image and prompt once",
+    "shared_ref": "the same where the reference's log-probabilities are known (from the second epoch on)",
+    "shared_checkpointing": "speed of a step with gradient checkpointing",
+    "shared_ref_checkpointing": "the same with the reference's log-probabilities known",
+    "memory": "peak memory over the loaded trainer",
+}
+BUILDERS = {
+    "used": "rows that give a pair", "differs": "words that differ", "length": "length ratio",
+    "similarity": "similarity", "captions": "well-formed captions", "false": "false", "wrong": "wrong claims",
+}  # fmt: skip
 RESULTS = {
     ("chair", "chair_i"): "CHAIR_i (lower is better)",
     ("chair", "recall"): "object recall",
@@ -65,6 +78,21 @@ def speed() -> str:
     )
 
 
+def training() -> str:
+    found = json.loads((ROOT / "scripts/bench_dpo.json").read_text(encoding="utf-8"))
+    rows = [(text, f"{found[key]:.2f}x", "{:.2f} to {:.2f}".format(*found["spread"][key]))
+            for key, text in TRAINING.items()]  # fmt: skip
+    return table(("against TRL's DPOTrainer", "median", "spread"), rows)
+
+
+def builders() -> str:
+    found = json.loads((ROOT / "scripts/compare_builders.json").read_text(encoding="utf-8"))
+    rows = [
+        (name, *("–" if row[key] is None else f"{row[key]:.2f}" for key in BUILDERS)) for name, row in found.items()
+    ]
+    return table(("method", *BUILDERS.values()), rows)
+
+
 def results(run: Path) -> str:
     content = json.loads((run / "evaluate/results.json").read_text(encoding="utf-8"))
 
@@ -94,6 +122,8 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = replaced(readme.read_text(encoding="utf-8"), "families", families())
     text = replaced(text, "speed", speed())
+    text = replaced(text, "training", training())
+    text = replaced(text, "builders", builders())
     if options.results:
         text = replaced(text, "results", results(options.results))
     readme.write_text(text, encoding="utf-8")

@@ -29,6 +29,11 @@ def test_the_speed_table_is_what_was_recorded() -> None:
     assert tables().speed() in README
 
 
+def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
+    assert tables().training() in README
+    assert tables().builders() in README
+
+
 def test_the_results_are_those_of_the_gate() -> None:
     recorded = json.loads((ROOT / "scripts/reproduce_testbed.json").read_text(encoding="utf-8"))
     for model, column in (("base", 1), ("adapter", 2)):
