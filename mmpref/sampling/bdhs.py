@@ -49,7 +49,8 @@ class BdhsSettings:
         similarity_model: a sentence-transformers model.
         max_tail_tokens: bound on one sentence's tail.
         max_answer_tokens: bound on an unguided answer.
-        greedy, temperature, top_p, top_k: sampling; None takes the model's generation_config, else 1 and off.
+        greedy, temperature, top_p, top_k, repetition_penalty: sampling; None takes the model's generation_config, else
+            1 and off.
         batch_size: branches decoded together.
     """
 
@@ -66,6 +67,7 @@ class BdhsSettings:
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
+    repetition_penalty: float | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:
@@ -76,6 +78,8 @@ class BdhsSettings:
             raise UsageError("builder.similarity_threshold is not a number.", "The paper's is 0.97.")
         if self.top_k is not None and self.top_k < 0:
             raise UsageError(f"builder.top_k is {self.top_k}; it must be at least 0, which is off.")
+        if self.repetition_penalty is not None and not self.repetition_penalty > 0:
+            raise UsageError(f"builder.repetition_penalty is {self.repetition_penalty}; it must be above 0.")
         for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
@@ -289,7 +293,7 @@ class BdhsSampler:
 
     def _decoding(self, max_new_tokens: int) -> Decoding:
         s = self.settings
-        return Decoding(max_new_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
+        return Decoding(max_new_tokens, s.greedy, s.temperature, s.top_p, s.top_k, s.repetition_penalty, self.seed)
 
     def _write(self, example: Example, answer: str) -> _Written:
         text = self.policy.render_answer(example.prompt, len(example.images), answer)

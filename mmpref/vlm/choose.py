@@ -26,7 +26,7 @@ class Decoding:
         max_new_tokens: per branch.
         greedy: take the most probable token; otherwise sample.
         temperature, top_p, top_k: of sampling.
-        repetition_penalty: over the branch's own text tokens, greedy or not.
+        repetition_penalty: over the text tokens of prompt and answer, greedy or not.
         seed: of the random streams.
 
     Raises:
@@ -61,7 +61,7 @@ class Written:
     """What a branch has written so far.
 
     Args:
-        prefix: token ids that were given.
+        prefix: token ids that were given: of the prompt's text, and of an answer that was begun.
         stream: names of its random stream, after the seed.
         tokens: token ids that were generated.
         draws: its random stream, once it has drawn.

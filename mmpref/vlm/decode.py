@@ -119,7 +119,7 @@ class Pool:
         groups: dict[int, list[_Row]] = {}
         for number, branch in zip(numbers, branches, strict=True):
             groups.setdefault(id(branch.context), []).append(
-                _Row(number, branch, Written(branch.prefix, branch.stream), deque())
+                _Row(number, branch, Written((*branch.context.text, *branch.prefix), branch.stream), deque())
             )
         for group in groups.values():
             self._queue.extend(group[start : start + self._width] for start in range(0, len(group), self._width))

@@ -71,7 +71,7 @@ class _Choose(LogitsProcessor):
     def __init__(self, policy: Policy, branches: Sequence[Branch], decoding: Decoding) -> None:
         self._policy, self._choose = policy, Chooser(policy, decoding)
         self._stops = [branch.stop for branch in branches]
-        self.written = [Written(branch.prefix, branch.stream) for branch in branches]
+        self.written = [Written((*branch.context.text, *branch.prefix), branch.stream) for branch in branches]
         self.ended = [False] * len(branches)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:

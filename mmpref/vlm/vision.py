@@ -46,6 +46,7 @@ class Context:
         deepstack: features [k, H] that early decoder layers add to the rows of the k image tokens (Qwen3-VL).
         allowed: where attention is not plainly causal, bool [S, S] for each kind of decoder layer ("" for any): rows
             are queries, columns the keys that they see.
+        text: token ids of the prompt without its image tokens, which a repetition penalty counts.
     """
 
     embeds: torch.Tensor
@@ -54,6 +55,7 @@ class Context:
     order: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     allowed: dict[str, torch.Tensor] | None = None
+    text: tuple[int, ...] = ()
 
     @property
     def image_tokens(self) -> int:
@@ -88,6 +90,7 @@ class Context:
             self.order[keep],
             tuple(features[kept_image_tokens] for features in self.deepstack),
             {kind: seen[keep][:, keep] for kind, seen in self.allowed.items()} if self.allowed else None,
+            self.text,
         )
 
 
@@ -182,6 +185,7 @@ def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
         Context(
             embeds[row], positions[:, row], is_image[row], order, tuple(layer[row] for layer in features),
             _not_plainly_causal(seen.get("attention_mask"), row),
+            tuple(inputs["input_ids"][row][~is_image[row]].tolist()),
         )
         for row in range(rows)
     ]  # fmt: skip

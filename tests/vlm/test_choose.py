@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mmpref.errors import UsageError
-from mmpref.types import ModelRef
+from mmpref.types import Message, ModelRef
 from mmpref.vlm.choose import Chooser, Decoding
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
@@ -45,3 +45,32 @@ def test_a_model_whose_own_temperature_draws_nothing_can_be_given_one() -> None:
     Chooser(policy, Decoding(greedy=False, temperature=0.7))
     with pytest.raises(UsageError, match=r"temperature 0\.0"):
         Chooser(policy, Decoding(greedy=False))
+
+
+@pytest.mark.parametrize("name", ["llava", "qwen2_vl", "smolvlm"])
+def test_a_repetition_penalty_is_transformers_own(name: str) -> None:
+    """It counts the prompt's words too; with the model's own setting, or the caller's."""
+    from PIL import Image
+
+    from mmpref.vlm.policy import Request
+    from tests.vlm.tiny import tiny
+
+    policy = tiny(name)
+    prompt, picture = (
+        [Message("user", "describe the picture . w1 w2 w3 w4")],
+        Image.effect_noise((40, 24), 60).convert("RGB"),
+    )
+    inputs = policy.prompter.prepare(prompt, [picture])
+    whole = policy.base_model.generate(
+        **inputs,
+        max_new_tokens=10,
+        do_sample=False,
+        repetition_penalty=1.5,
+        suppress_tokens=sorted(policy.never_written),
+    )[0, inputs["input_ids"].shape[1] :]
+    expected = policy.tokenizer.decode(whole, skip_special_tokens=True).strip()
+    request = [Request(tuple(prompt), (picture,))]
+    assert policy.generate(request, Decoding(10, repetition_penalty=1.5)) == [expected]
+    policy.base_model.generation_config.repetition_penalty = 1.5
+    assert policy.generate(request, Decoding(10)) == [expected]
+    assert policy.generate(request, Decoding(10, repetition_penalty=1.0)) != [expected]
