@@ -126,7 +126,7 @@ class _Job:
         written: the reference answer.
         context: the clean prompt at the decoder's door, with the image tokens that any try shows; None for the noise
             variant, which sees another image each try.
-        ever_shown: bool [k], which image tokens those are.
+        shown: bool [tries, those], which of them each try shows.
         inputs: the prompt and its images, preprocessed; for the noise variant.
         attempt: the try in work, from 1.
         cuts: of the sentences in this try; none in an unguided one.
@@ -139,7 +139,7 @@ class _Job:
     written: _Written
     reference: np.ndarray
     context: Context | None = None
-    ever_shown: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
+    shown: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     inputs: Inputs = field(default_factory=dict)
     attempt: int = 0
     cuts: list[_Cut] = field(default_factory=list)
@@ -205,17 +205,14 @@ class BdhsSampler:
 
     def _seen_ever(self, jobs: Sequence[_Job], number: int, context: Context) -> Context:
         """Keep of a prompt what some try will show, out of thousands of image tokens: every try's draw is known."""
-        job, tries = jobs[number], range(1, self.settings.iterations + 1)
-        job.ever_shown = np.any([self._draws(job, attempt, context.image_tokens) for attempt in tries], axis=0)
-        job.context = context.drop(torch.from_numpy(job.ever_shown), "original")
-        job.inputs = {}
+        job, s = jobs[number], self.settings
+        draws = np.stack([
+            stream(self.seed, job.example.id, attempt, "mask").random(context.image_tokens) >= s.rho_th
+            for attempt in range(1, s.iterations + 1)
+        ])  # fmt: skip
+        ever = draws.any(axis=0)
+        job.context, job.shown, job.inputs = context.drop(torch.from_numpy(ever), "original"), draws[:, ever], {}
         return job.context
-
-    def _draws(self, job: _Job, attempt: int, image_tokens: int) -> np.ndarray:
-        """Which image tokens a try shows, bool [k]."""
-        draws = stream(self.seed, job.example.id, attempt, "mask").random(image_tokens)
-        shown: np.ndarray = draws >= self.settings.rho_th
-        return shown
 
     def _run(
         self, indices: Sequence[int], jobs: Sequence[_Job], tries: range, guided: bool, results: dict[int, Rejected]
@@ -288,8 +285,7 @@ class BdhsSampler:
         if job.context is None:
             noise = self.settings.noise_steps or 0, [stream(self.seed, name, attempt, "noise")]
             return encode(self.policy, [job.inputs], noise)[0]
-        shown = self._draws(job, attempt, len(job.ever_shown))[job.ever_shown]
-        return job.context.drop(torch.from_numpy(shown), self.settings.positions)
+        return job.context.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
 
     def _decoding(self, max_new_tokens: int) -> Decoding:
         s = self.settings
