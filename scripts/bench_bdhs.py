@@ -11,11 +11,10 @@ CPU times within a round. Every arm must give the same tokens, or the script fai
   in one pool; the cost of one pass is an eighth of the block's. `alone_...` is a block of a single pair.
 
 The vision tower is sized to take the share of a naive pass that CLIP-L takes in LLaVA-1.6-7B (some 4 %). Memory is the
-peak of resident memory over the loaded model, each arm in a process of its own, the engine with a block of 32 pairs
-and a branch of each. The
-testbed is the whole command `mmpref build-dataset`, against the same command with `generate` on the dropped
-sequences, vision shared: one call a sentence (`testbed_vs_portable`), one a pair, or our own portable path, which
-batches 64 branches of any pairs (`mmpref.vlm.portable`).
+peak of resident memory over the loaded model, each arm in a process of its own, the engine with a block of 32 pairs and
+32 branches at a time. The testbed is the whole command `mmpref build-dataset`, against the same command with `generate`
+on the dropped sequences, vision shared: one call a sentence (`testbed_vs_portable`), one a pair, or our own portable
+path, which batches 64 branches of any pairs (`mmpref.vlm.portable`).
 """
 
 from __future__ import annotations
@@ -215,7 +214,8 @@ def memory_of(arm: str) -> float:
         for _ in range(-(-32 // together)):
             seen += encode(work.policy, prompts, keep=lambda _, whole: whole.drop(work.kept, "original"))
         del prompts
-        decode(work.policy, [Branch(context, work.prefixes[-1]) for context in seen], DECODING)
+        branches = [Branch(context, prefix) for context in seen for prefix in work.prefixes]
+        decode(work.policy, branches, DECODING, width=32)
     return (_kilobytes(status, "VmHWM") - before) / 1024
 
 
