@@ -28,7 +28,7 @@ SPEED = {
     "unmasked_pass_vs_naive": "one try of one pair with nothing hidden (rho 0)",
     "alone_pass_vs_naive": "one try of a single pair, nothing pooled",
     "alone_cached_pass_vs_naive": "the same with the image encoded already",
-    "memory_vs_naive": "peak memory over the model, 32 branches at a time of a block of 32 pairs, against one naive `generate`",
+    "memory_vs_naive": "peak memory, 32 branches at a time of a block of 32 pairs, against one naive `generate`",
     "testbed_vs_portable": "whole command on the testbed, against `generate` a sentence on dropped sequences",
     "testbed_vs_portable_by_64": "the same against `generate` on batches of 64 dropped sequences",
 }
