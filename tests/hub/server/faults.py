@@ -20,7 +20,7 @@ from .commits import commit_by_somebody_else
 from .errors import HubFault, answer_fault
 
 Handler = Callable[[Request], Awaitable[Response]]
-ACTIONS = ("status", "lose", "drop", "hang", "move_head")
+ACTIONS = ("status", "lose", "drop", "hang", "stall", "move_head")
 
 
 class LostAnswer(Response):
@@ -38,6 +38,7 @@ class Fault:
 
     action: `status` answers `status` with `headers` and leaves the call undone; `lose` does it and loses the
     answer; `drop` leaves it undone and loses the answer; `hang` waits until `released` is set, then does it;
+    `stall` does it, and keeps the answer back until `released` is set;
     `move_head` first commits somebody else's file to the branch, so that a given parent is stale.
     """
 
@@ -83,7 +84,8 @@ class Faults:
                 return None
             if fault.times:
                 fault.times -= 1
-                fault.reached.set()
+                if fault.action != "stall":  # whose call is still to be done
+                    fault.reached.set()
                 return fault
         return None
 
@@ -107,6 +109,12 @@ async def _meet(fault: Fault, handler: Handler, request: Request) -> Response:
         with contextlib.suppress(HubFault):  # a refusal is an answer too, and is lost like one
             await handler(request)
         return LostAnswer()
+    if fault.action == "stall":
+        response = await handler(request)
+        fault.reached.set()
+        while not fault.released.is_set():
+            await asyncio.sleep(0.02)
+        return response
     if fault.action == "move_head":
         commit_by_somebody_else(request)
     while fault.action == "hang" and not fault.released.is_set():
