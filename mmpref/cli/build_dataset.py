@@ -24,6 +24,29 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     return int(index), int(of)
 
 
+def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    try:
+        paid, got = (float(part) for part in value.split("/"))
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not of the form IN/OUT, such as 2.5/10.") from None
+    return paid, got
+
+
+def _cost(annotator: Mapping[str, Any], price: tuple[float, float]) -> float:
+    """What the annotator's tokens cost, by the price of a million tokens in and out."""
+    tokens = annotator.get("prompt_tokens", 0), annotator.get("completion_tokens", 0)
+    return round(sum(count * each for count, each in zip(tokens, price, strict=True)) / 1e6, 4)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--prompt-file {path} cannot be read as UTF-8 text.") from error
+
+
 def _launched() -> tuple[int, int]:
     """This process's number and how many there are, where a launcher (accelerate, torchrun) started several."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -77,6 +100,14 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 @click.option("--similarity-model", help="sentence-transformers model. [default: all-mpnet-base-v2]")
 @click.option("--noise-steps", type=click.IntRange(0, 1000), help="Noise variant: diffusion steps instead of masking.")
 @click.option("--guidance/--no-guidance", default=None, help="Continue the reference's sentences. [default: guidance]")
+@click.option("--annotator", metavar="WHO", help="Who ranks, rewrites or checks answers, for methods that ask somebody:"
+              " URL#MODEL, a model, policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.")  # fmt: skip
+@click.option("--prompt-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Template for the annotator, in place of the method's own.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Requests to an annotator's endpoint at a time.")  # fmt: skip
+@click.option("--token-price", callback=_price, metavar="IN/OUT",
+              help="Price of a million tokens in and out, to show what the annotator cost.")  # fmt: skip
 @click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]")
 @common.push_options("dataset")
@@ -87,8 +118,10 @@ def command(
     image_root: tuple[str, ...], split: str | None, limit: int | None, where: tuple[str, ...],
     subsample: int | None, exclude_images_of: tuple[str, ...], seed: int | None, rho_th: float | None,
     iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
-    guidance: bool | None, shard: tuple[int, int] | None, workers: int | None, push: bool, hub_id: str | None,
-    private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
+    guidance: bool | None, annotator: str | None, prompt_file: Path | None, concurrency: int,
+    token_price: tuple[float, float] | None, shard: tuple[int, int] | None, workers: int | None, push: bool,
+    hub_id: str | None, private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method.
 
@@ -98,9 +131,11 @@ def command(
       mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/sft --limit 5000
       mmpref build-dataset --rho-th 0.98 --output runs/rho98 --push --hub-dataset-id me/bdhs-98
       mmpref build-dataset --method povid --image-root coco/train2014
+      mmpref build-dataset --method corrupt --annotator https://api.openai.com/v1#gpt-4o --source me/sft
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """
     from mmpref.data.build import BuildRecipe, build_dataset, summary
+    from mmpref.data.builder import BUILDERS
     from mmpref.hub.cards import write_dataset_card
 
     options: dict[str, Any] = {
@@ -110,12 +145,16 @@ def command(
         "subsample": subsample, "exclude_images_of": exclude_images_of, "seed": seed, "builder.rho_th": rho_th,
         "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
         "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
+        "annotator": annotator,
+        "builder.instruction": _text(prompt_file) if prompt_file else None,
     }  # fmt: skip
     if source and limit is None and recipe_name is None:
         assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source
     recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None, fitted)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
+    if annotator and not BUILDERS.get(recipe.method).needs_annotator:
+        raise UsageError(f"The method {recipe.method} asks no annotator.", "Leave --annotator out.")
     rank, processes = _launched()
     if processes > 1:
         if shard:
@@ -124,7 +163,8 @@ def command(
     target = common.push_target(push, hub_id, "dataset", output) if rank == 0 else None
     with Progress("pairs", watched=rank == 0) as progress:
         manifest = build_dataset(recipe, output, shard=shard, wait=processes > 1 and rank == 0, workers=workers,
-                                 write_card=write_dataset_card, on_progress=progress.block)  # fmt: skip
+                                 concurrency=concurrency, write_card=write_dataset_card,
+                                 on_progress=progress.block)  # fmt: skip
     if rank:
         return
     if "waiting" in manifest:
@@ -133,6 +173,8 @@ def command(
         return
     path = common.run_path("build-dataset", recipe.method, manifest, output)
     published = common.publish(target, path, private)
+    if token_price and "annotator" in manifest:
+        manifest["annotator"]["cost"] = _cost(manifest["annotator"], token_price)
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]
     common.show({**manifest, "path": str(path), **published}, as_json,
                 lambda: common.print_table("preference dataset", ("", ""), rows))  # fmt: skip

@@ -10,7 +10,7 @@ import click
 
 from mmpref.cli.common import print_table
 
-KINDS = ("methods", "datasets", "benchmarks", "recipes", "families")
+KINDS = ("methods", "datasets", "benchmarks", "recipes", "families", "annotators")
 
 
 _NEEDED = {"build-dataset": ("model", "source"), "train": ("model",), "evaluate": ("model",)}
@@ -21,9 +21,11 @@ def _registry(kind: str) -> Rows:
     from mmpref.align.method import METHODS
     from mmpref.bench.benchmark import BENCHMARKS
     from mmpref.data.builder import BUILDERS
+    from mmpref.judges.plugins import JUDGES
     from mmpref.registry import Registry
 
-    registries: dict[str, Registry] = {"methods": METHODS, "datasets": BUILDERS, "benchmarks": BENCHMARKS}
+    registries: dict[str, Registry] = {"methods": METHODS, "datasets": BUILDERS, "benchmarks": BENCHMARKS,
+                                       "annotators": JUDGES}  # fmt: skip
     registry = registries[kind]
     return [{"name": name, "what": registry.summary(name)} for name in registry.names()]
 

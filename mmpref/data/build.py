@@ -62,6 +62,7 @@ class BuildRecipe:
         quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
         device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
         trust_remote_code: run code that comes with the model.
+        annotator: who ranks, rewrites or checks answers, for methods that ask (`mmpref.judges.opened`).
         builder: settings of the method.
     """
 
@@ -84,6 +85,7 @@ class BuildRecipe:
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
+    annotator: str | None = None
     builder: dict[str, Any] = field(default_factory=dict)
 
 
@@ -94,6 +96,7 @@ def build_dataset(
     shard: tuple[int, int] | None = None,
     wait: bool = False,
     workers: int | None = None,
+    concurrency: int = 8,
     write_card: WriteCard | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
@@ -104,6 +107,7 @@ def build_dataset(
         shard: (I, N): work only on every N-th block, from I; whoever completes the last block merges.
         wait: with a shard, stay until the other shards have done their blocks too.
         workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
+        concurrency: requests to an annotator's endpoint in flight at a time.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
         on_progress: told how many rows this process has to do in all, and a block's outcomes.
 
@@ -135,7 +139,8 @@ def build_dataset(
         excluded = open_excluded(run, recipe.exclude_images_of)
         source = Source(tables, recipe.image_root, recipe.limit, reader, selection, excluded)
         model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
-        context = Context(cache(lambda: _load_policy(run, recipe)), model, recipe.seed, workers)
+        context = Context(cache(lambda: _load_policy(run, recipe)), model, recipe.seed, workers, recipe.annotator,
+                          concurrency)  # fmt: skip
         with _kept(lambda: builder.worker(context, settings)) as worker:
             count = _work(run, recipe, source, worker, shard, on_progress)
         blocks = Blocks(run.state)
@@ -162,8 +167,15 @@ def _resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
         raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model.")
     if not recipe.source and builder.origin is None:
         raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
+    if builder.needs_annotator and not recipe.annotator:
+        raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
+    if not builder.needs_annotator:
+        recipe = dataclasses.replace(recipe, annotator=None)
+    if builder.writes_chosen and recipe.keep_rejected:
+        raise UsageError(f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
+                         "Leave keep_rejected out.")  # fmt: skip
     if not builder.uses_model:
-        if recipe.keep_rejected:
+        if recipe.keep_rejected and not builder.needs_annotator:
             raise UsageError(f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
                              "is for methods that write theirs.")  # fmt: skip
         if recipe.model:
@@ -261,10 +273,18 @@ def _work(
         outcomes = _outcomes(worker, block, lambda: _has_pairs(run))
         if recipe.keep_rejected:
             outcomes = [_beside_the_sources(outcome) for outcome in outcomes]
-        blocks.write(number, outcomes)
+        blocks.write(number, outcomes, _notes(worker, block))
         if on_progress:
             on_progress(rows, outcomes)
     return count
+
+
+def _notes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]) -> dict[str, float]:
+    """What the worker counted in a block that it has worked on."""
+    if not any(isinstance(row, Example) for row in block):
+        return {}
+    notes: dict[str, float] = getattr(worker(), "notes", dict)()
+    return notes
 
 
 def _with_rejected(row: Example | Skip) -> Example | Skip:
@@ -359,6 +379,7 @@ def _finish(
     blocks = Blocks(run.state)
     skips = [*left_out, *(Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"])]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
+    notes = _summed(blocks.describe(number).get("notes", {}) for number in range(count))
     if rows == 0:
         raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
     # Temporary files of a process that was killed while it wrote.
@@ -375,6 +396,8 @@ def _finish(
         "source": source_facts(tables),
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
+        "written": _written(recipe),
+        **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {}),
         "data": files,
         "excluded": pinned(run, "excluded").get("tables", []),
         "seeds": {"run": recipe.seed},
@@ -386,6 +409,14 @@ def _finish(
             run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
         )
     run.finish(facts)
+
+
+def _written(recipe: BuildRecipe) -> list[str]:
+    """Which answers the method wrote, the source's being the others."""
+    builder = BUILDERS.get(recipe.method)
+    if builder.writes_chosen:
+        return ["chosen", "rejected"]
+    return ["rejected"] if builder.uses_model or builder.needs_annotator or not builder.needs_pairs else []
 
 
 def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
@@ -406,6 +437,14 @@ def _counted(skips: Iterable[Skip]) -> dict[str, int]:
     for skip in skips:
         counts[skip.reason] = counts.get(skip.reason, 0) + 1
     return dict(sorted(counts.items()))
+
+
+def _summed(notes: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for block in notes:
+        for name, value in block.items():
+            total[name] = total.get(name, 0) + value
+    return total
 
 
 def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -24,8 +24,9 @@ class BlockWorker(Protocol):
     """Turns one block of consecutive examples into pairs. A block is the unit of determinism and of restart:
     the same block gives the same result whatever was done before it in the process.
 
-    It may have two more methods: ``begin(block)``, told of the next block while the one before is in work, so that it
-    can preprocess ahead, and ``close()``, called at the end.
+    It may have three more methods: ``begin(block)``, told of the next block while the one before is in work, so that it
+    can preprocess ahead, ``notes()``, what it has counted since it was last asked (the run adds these up and
+    reports them), and ``close()``, called at the end.
     """
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
@@ -42,12 +43,16 @@ class Context:
         model: which model that is; None for a method that uses none.
         seed: the run's seed; draw from (seed, example id, ...) only.
         workers: processes that preprocess images ahead of the model; None leaves it to `preprocessors`.
+        annotator: who is asked, where the method asks somebody.
+        concurrency: requests to an endpoint in flight at a time.
     """
 
     policy: Callable[[], Policy]
     model: ModelRef | None
     seed: int
     workers: int | None = None
+    annotator: str | None = None
+    concurrency: int = 8
 
     def preprocessors(self, device: str) -> int:
         """How many processes should preprocess ahead: as asked for, else none where the model needs the cores itself,
@@ -66,6 +71,8 @@ class Builder:
             so that naming builders loads no torch.
         worker: makes the block worker from a context and a config instance.
         uses_model: whether a model writes or judges anything; where not, the recipe has none and none is loaded.
+        needs_annotator: whether somebody ranks, rewrites or checks answers (``--annotator``).
+        writes_chosen: whether the chosen answers are the method's too, not the source's.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
         origin: where the method's own source is published; a recipe without a source reads that.
         reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
@@ -75,6 +82,8 @@ class Builder:
     config: Callable[[], type[Any]]
     worker: Callable[[Context, Any], BlockWorker]
     uses_model: bool = True
+    needs_annotator: bool = False
+    writes_chosen: bool = False
     needs_pairs: bool = False
     origin: Origin | None = None
     reader: Callable[[Any, int], Reader] | None = None

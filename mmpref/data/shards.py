@@ -105,8 +105,10 @@ class Blocks:
         """The blocks that are there."""
         return sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
 
-    def write(self, number: int, outcomes: Sequence[Pair | Skip]) -> None:
-        """Keep a block. Its description is written last, so that its existence means that the block is complete."""
+    def write(self, number: int, outcomes: Sequence[Pair | Skip],
+              notes: Mapping[str, float] | None = None) -> None:  # fmt: skip
+        """Keep a block, with what its worker counted. Its description is written last, so that its existence means that
+        the block is complete."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -118,7 +120,7 @@ class Blocks:
         pq.write_table(pa.Table.from_pylist(pairs, schema=schema(optional)), buffer)
         content = buffer.getvalue()
         write_atomic(data, content)
-        facts = {"rows": len(pairs), "bytes": len(content), "optional": optional, "skips": skips}
+        facts = {"rows": len(pairs), "bytes": len(content), "optional": optional, "notes": notes or {}, "skips": skips}
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:

@@ -124,6 +124,10 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         model=code(model["id"]) if model else "",
         model_revision=code(model.get("revision") or "none (a local model)") if model else "",
         beside=bool(recipe.get("keep_rejected")),
+        written=manifest.get("written", ["rejected"] if model else []),
+        both="chosen" in manifest.get("written", []),
+        annotator=code(manifest["annotator"]["name"]) if manifest.get("annotator") else "",
+        judged=_judged(manifest.get("annotator") or {}),
         version=__version__,
         caveat=" (put your own paths in)" if local else "",
         command=fence(command, "bash"),
@@ -138,6 +142,15 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         load=fence(_load_dataset(place, recipe["split"]), "python"),
         train=fence(_train_with_trl(place, recipe["split"]), "python"),
     )
+
+
+def _judged(annotator: Mapping[str, Any]) -> str:
+    """What the annotator was asked and answered, as a table; empty where nothing was counted."""
+    counts = {name.replace("_", " "): f"{value:,.0f}" for name, value in annotator.items()
+              if isinstance(value, int | float) and name not in ("named", "named_first")}  # fmt: skip
+    if named := annotator.get("named"):
+        counts["named the response that was shown first"] = f"{annotator['named_first'] / named:.1%}"
+    return table(("asked and answered", "count"), list(counts.items())) if counts else ""
 
 
 def model_card(

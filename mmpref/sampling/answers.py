@@ -24,3 +24,20 @@ def write(
     branches = [Branch(seen, stream=(name, 1, "answer")) for seen, name in zip(contexts, names, strict=True)]
     tokens = decode(policy, branches, decoding, width=width)
     return [policy.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in tokens]
+
+
+def sample(
+    policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, samples: int, *,
+    width: int = 64,
+) -> list[list[str]]:  # fmt: skip
+    """Several answers for each context, each by its own random stream; one prefill of a context serves them all.
+
+    Args:
+        names: as for `write`.
+        width: branches decoded together, at most.
+    """
+    branches = [Branch(seen, stream=(name, number, "sample"))
+                for seen, name in zip(contexts, names, strict=True) for number in range(samples)]  # fmt: skip
+    texts = [policy.tokenizer.decode(ids, skip_special_tokens=True).strip()
+             for ids in decode(policy, branches, decoding, width=width)]  # fmt: skip
+    return [texts[start : start + samples] for start in range(0, len(texts), samples)]

@@ -1,0 +1,73 @@
+"""What the methods share that ask an annotator: how it is asked, and what that took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmpref.data.builder import Context
+from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmpref.judges.chat import ChatSettings
+
+
+@dataclass(frozen=True)
+class AskedSettings:
+    """How the annotator is asked.
+
+    Args:
+        instruction: a template of your own, in place of the method's; ``--prompt-file`` reads it from a file.
+        reply_tokens: bound on a reply; None is the method's own.
+        reply_temperature: 0 is greedy.
+    """
+
+    instruction: str | None = None
+    reply_tokens: int | None = None
+    reply_temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.reply_tokens is not None and self.reply_tokens < 1:
+            raise UsageError(f"builder.reply_tokens is {self.reply_tokens}; it must be at least 1.")
+        if not self.reply_temperature >= 0:
+            raise UsageError(f"builder.reply_temperature is {self.reply_temperature}; it must be at least 0.")
+
+
+def need(instruction: str | None, *names: str) -> None:
+    """Check a template.
+
+    Raises:
+        UsageError: it lacks a placeholder.
+    """
+    for name in names:
+        if instruction is not None and f"{{{name}}}" not in instruction:
+            raise UsageError(f"The instruction has no {{{name}}}.",
+                             f"It needs {' and '.join(f'{{{name}}}' for name in names)}.")  # fmt: skip
+
+
+def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> ChatSettings:
+    """As `mmpref.judges.chat.ChatSettings`.
+
+    Args:
+        tokens: the method's own bound on replies.
+    """
+    from mmpref.judges.chat import ChatSettings
+
+    return ChatSettings(settings.reply_temperature, settings.reply_tokens or tokens, context.concurrency)
+
+
+class Counts:
+    """Counts that are added up until they are taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+
+    def add(self, counts: Mapping[str, float]) -> None:
+        for name, value in counts.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+
+    def take(self) -> dict[str, float]:
+        """The sums since they were last taken."""
+        sums, self._sums = self._sums, {}
+        return sums

@@ -1,0 +1,124 @@
+"""Several answers of the model to the same prompt, compared by an annotator: the best is chosen, the worst rejected.
+
+An offline form of the paper's online-DPO (section 4). The source's own answer is not used. Reasons for a skip:
+``one-answer`` (all samples are the same), ``tie`` (nobody wins more comparisons than another) and ``no-verdict`` (every
+comparison is missing). ``margin`` is by how many comparisons, won less lost, the best is ahead of the worst.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings, need
+from mmpref.data.builders._made import MadeWorker, WrittenSettings
+from mmpref.errors import UsageError
+from mmpref.types import Example, Pair, Skip
+
+
+@dataclass(frozen=True)
+class SampledSettings(WrittenSettings, AskedSettings):
+    """Settings of methods that sample several answers and have them judged.
+
+    Args:
+        samples: answers to each prompt.
+        temperature: of sampling; RLAIF-V's by default.
+    """
+
+    greedy: bool = False
+    temperature: float | None = 0.7
+    samples: int = 4
+
+    def __post_init__(self) -> None:
+        WrittenSettings.__post_init__(self)
+        AskedSettings.__post_init__(self)
+        if self.samples < 2:
+            raise UsageError(f"builder.samples is {self.samples}; it must be at least 2.")
+        if self.greedy:
+            raise UsageError("builder.greedy makes all samples equal.", "Leave it out, or set builder.temperature.")
+
+
+@dataclass(frozen=True)
+class Settings(SampledSettings):
+    """As `SampledSettings`; an instruction needs ``{prompt}``, ``{first}`` and ``{second}``."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        need(self.instruction, "prompt", "first", "second")
+
+
+class SamplingWorker(MadeWorker):
+    """Samples answers; a subclass picks chosen and rejected."""
+
+    def __init__(self, context: Context, settings: SampledSettings) -> None:
+        from mmpref.vlm.decode import Decoding
+
+        super().__init__(context, settings)
+        self.settings = s = settings
+        self.model = str(context.model)
+        self.counts = Counts()
+        self.decoding = Decoding(s.max_answer_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
+
+    def notes(self) -> dict[str, float]:
+        return self.counts.take()
+
+    def samples(self, block: Sequence[Example]) -> list[list[str]]:
+        """The different answers to each prompt that say something, in the order in which they were sampled."""
+        from mmpref.sampling.answers import sample
+        from mmpref.vlm.vision import encode
+
+        contexts = encode(self.policy, [self.ahead(example) for example in block])
+        answers = sample(self.policy, contexts, [example.id for example in block], self.decoding, self.settings.samples,
+                         width=self.settings.batch_size)  # fmt: skip
+        return [[answer for answer in dict.fromkeys(each) if answer] for each in answers]
+
+    def pairs(self, picked: Sequence[tuple[Example, tuple[str, str, float] | Skip]]) -> list[Pair | Skip]:
+        """Pairs of the picked (chosen, rejected, margin), with their similarity."""
+        made = [pick for _, pick in picked if not isinstance(pick, Skip)]
+        cosines = iter(self.similarity([pick[1] for pick in made], [pick[0] for pick in made]) if made else [])
+        return [pick if isinstance(pick, Skip) else self._pair(example, *pick, next(cosines))
+                for example, pick in picked]  # fmt: skip
+
+    def _pair(self, example: Example, chosen: str, rejected: str, margin: float, cosine: float) -> Pair:
+        kept = {name: value for name, value in example.facts.items() if name == "source"}
+        facts = {**kept, "chosen_model": self.model, "rejected_model": self.model, "margin": margin}
+        return Pair(replace(example, answer=chosen, rejected=rejected, rejected_policy=None, facts=facts), rejected,
+                    self.method, cosine, 1, self.seed)  # fmt: skip
+
+
+class _Worker(SamplingWorker):
+    method = "candidates"
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        from mmpref.judges.opened import open_annotator
+
+        super().__init__(context, settings)
+        assert context.annotator is not None
+        self.annotator = open_annotator(
+            context.annotator, chat_settings(context, settings, 512), instruction=settings.instruction,
+            policy=context.policy,
+        )  # fmt: skip
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        from mmpref.judges.annotator import Ranked, rank, tally
+
+        samples = self.samples(block)
+        ranked = rank(self.annotator, [(example.images, example.prompt, answers)
+                                       for example, answers in zip(block, samples, strict=True)])  # fmt: skip
+        self.counts.add(tally(verdict for one in ranked for verdict in one.verdicts))
+
+        def pick(example: Example, one: Ranked) -> tuple[str, str, float] | Skip:
+            if not one.verdicts:
+                return Skip(example.id, "one-answer")
+            if one.best is None or one.worst is None:
+                missing = [verdict for verdict in one.verdicts if verdict.kind == "missing"]
+                if len(missing) == len(one.verdicts):
+                    return Skip(example.id, "no-verdict", missing[0].error)
+                return Skip(example.id, "tie")
+            return one.best, one.worst, float(one.margin)
+
+        return self.pairs([(example, pick(example, one)) for example, one in zip(block, ranked, strict=True)])
+
+
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, needs_annotator=True, writes_chosen=True)

@@ -1,0 +1,124 @@
+"""RLAIF-V: several answers of the model, scored by how many of their claims a VLM rejects (arXiv 2405.17220).
+
+Every answer is split into claims, and an open VLM (``--annotator``; ``policy`` is the model itself) is asked about
+each. An answer's score is minus the number of claims that are rather false than true; the best is chosen, the worst
+rejected, where at least ``min_margin`` lies between them. Of equals the first sampled counts. ``margin`` is the
+difference. The authors use 10 samples at 0.7, two Llama-3-8B for splitting and asking, and up to two pairs a prompt;
+here ``splitter`` names who splits (sentences by default, which needs nobody), and a row gives one pair. Reasons for a
+skip: ``one-answer``, ``tie`` (the difference is too small) and ``no-verdict`` (fewer than two answers could be scored:
+a claim that is missing leaves its answer out).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._asked import chat_settings, need
+from mmpref.data.builders.candidates import SampledSettings, SamplingWorker
+from mmpref.errors import UsageError
+from mmpref.types import Example, Message, Pair, Skip
+
+if TYPE_CHECKING:
+    Splitter = Callable[[Sequence[tuple[tuple[Message, ...], str]]], list[list[str] | None]]
+
+SENTENCES = "sentences"
+
+
+@dataclass(frozen=True)
+class Settings(SampledSettings):
+    """Settings of scoring by claims; an instruction needs ``{claim}`` and must be answered by yes or no.
+
+    Args:
+        splitter: ``sentences``, or who lists the facts of an answer: URL#MODEL, a local model, or ``policy``.
+        min_margin: rejected claims between chosen and rejected.
+    """
+
+    samples: int = 10
+    splitter: str = SENTENCES
+    min_margin: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        need(self.instruction, "claim")
+        if self.min_margin < 1:
+            raise UsageError(f"builder.min_margin is {self.min_margin}; it must be at least 1.")
+
+
+class _Worker(SamplingWorker):
+    method = "claims"
+
+    def __init__(self, context: Context, settings: Settings) -> None:
+        from mmpref.judges.claims import open_checker
+
+        super().__init__(context, settings)
+        assert context.annotator is not None
+        self.margin = settings.min_margin
+        self.checker = open_checker(context.annotator, chat_settings(context, settings, 16),
+                                    instruction=settings.instruction, policy=context.policy)  # fmt: skip
+        self.split = self._splitter(context, settings)
+
+    def _splitter(self, context: Context, settings: Settings) -> Splitter:
+        if settings.splitter == SENTENCES:
+            return _sentences
+        from mmpref.judges.chat import usage
+        from mmpref.judges.claims import ChatSplitter
+        from mmpref.judges.opened import open_chat
+
+        listing = ChatSplitter(open_chat(settings.splitter, chat_settings(context, settings, 1024), context.policy))
+
+        def split(asked: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
+            found = listing(asked)
+            self.counts.add(usage(reply for _, reply in found))
+            return [facts for facts, _ in found]
+
+        return split
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        samples = self.samples(block)
+        answers = [(example, answer) for example, each in zip(block, samples, strict=True) for answer in each]
+        scores = iter(self._scores(answers))
+        return self.pairs([(example, self._pick(example, [(answer, next(scores)) for answer in each]))
+                           for example, each in zip(block, samples, strict=True)])  # fmt: skip
+
+    def _scores(self, answers: Sequence[tuple[Example, str]]) -> list[int | None]:
+        """Minus the rejected claims of each answer; None where a claim, or what the claims are, is missing."""
+        from mmpref.judges.claims import Claim
+
+        claims = self.split([(example.prompt, answer) for example, answer in answers])
+        asked = [Claim(example.images, claim)
+                 for (example, _), each in zip(answers, claims, strict=True) for claim in each or ()]  # fmt: skip
+        findings = self.checker.check(asked) if asked else []
+        for finding in findings:
+            true = finding.true
+            counted = "missing" if true is None else "rejected" if true < 0.5 else "accepted"
+            self.counts.add({"claims": 1, counted: 1, **finding.usage})
+        found = iter(findings)
+        scores: list[int | None] = []
+        for each in claims:
+            truths = [next(found).true for _ in each or ()]
+            known = [true for true in truths if true is not None]
+            whole = each is not None and len(known) == len(truths)
+            scores.append(-sum(true < 0.5 for true in known) if whole else None)
+        return scores
+
+    def _pick(self, example: Example, scored: Sequence[tuple[str, int | None]]) -> tuple[str, str, float] | Skip:
+        if len(scored) < 2:
+            return Skip(example.id, "one-answer")
+        known = [(answer, score) for answer, score in scored if score is not None]
+        if len(known) < 2:
+            return Skip(example.id, "no-verdict")
+        best, worst = max(known, key=lambda one: one[1]), min(known, key=lambda one: one[1])
+        margin = best[1] - worst[1]
+        return Skip(example.id, "tie") if margin < self.margin else (best[0], worst[0], float(margin))
+
+
+def _sentences(asked: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
+    from mmpref.sampling.sentences import split
+
+    return [[sentence.strip() for sentence in split(answer)] for _, answer in asked]
+
+
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, needs_annotator=True, writes_chosen=True)

@@ -1,0 +1,73 @@
+"""A language model rewrites the chosen answer with realistic hallucinations (arXiv 2407.02477, appendix C.1, table 13).
+
+The annotator is the language model: an endpoint, a local model, or on the testbed its rule-based stand-in. As in the
+paper it sees question and answer, and the image only with ``show_images``. Reasons for a skip: ``failed-rewrite`` (the
+request failed), ``empty-rejected`` and ``same-as-chosen``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings, need
+from mmpref.data.builders._made import MadeSettings
+from mmpref.data.stats import SAME
+from mmpref.types import Example, Pair, Skip
+
+
+@dataclass(frozen=True)
+class Settings(MadeSettings, AskedSettings):
+    """Settings of corruption; an instruction needs ``{prompt}`` and ``{answer}``, and its reply is the new answer only.
+
+    Args:
+        show_images: to the annotator too.
+    """
+
+    show_images: bool = False
+
+    def __post_init__(self) -> None:
+        AskedSettings.__post_init__(self)
+        need(self.instruction, "prompt", "answer")
+
+
+class _Worker:
+    def __init__(self, context: Context, settings: Settings) -> None:
+        from mmpref.judges.rewriter import open_rewriter
+        from mmpref.sampling.similarity import load_similarity
+
+        assert context.annotator is not None
+        self.seed, self.counts = context.seed, Counts()
+        self.rewriter = open_rewriter(
+            context.annotator, chat_settings(context, settings, 1024), instruction=settings.instruction,
+            show_images=settings.show_images,
+        )  # fmt: skip
+        self.similarity = load_similarity(settings.similarity_model)
+
+    def notes(self) -> dict[str, float]:
+        return self.counts.take()
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        from mmpref.judges.chat import usage
+        from mmpref.judges.rewriter import Rewriting
+
+        replies = self.rewriter.rewrite(
+            [Rewriting(example.id, example.images, example.prompt, example.answer, self.seed) for example in block]
+        )
+        self.counts.add(usage(replies))
+        cosines = self.similarity([reply.text or "" for reply in replies], [example.answer for example in block])
+        made: list[Pair | Skip] = []
+        for example, reply, cosine in zip(block, replies, cosines, strict=True):
+            if reply.text is None:
+                made.append(Skip(example.id, "failed-rewrite", reply.error))
+            elif not reply.text.strip():
+                made.append(Skip(example.id, "empty-rejected"))
+            elif reply.text.strip() == example.answer.strip():
+                made.append(Skip(example.id, SAME))
+            else:
+                made.append(Pair(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
+        return made
+
+
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, uses_model=False, needs_annotator=True)

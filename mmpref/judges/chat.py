@@ -1,0 +1,92 @@
+"""The seam of models that are asked in words: queries in, replies out, in order. A failed reply is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from mmpref.types import ImageData, Message
+
+OnReply = Callable[[int, "Reply"], None]
+"""Told of every reply as it comes: the query's number, and the reply."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request.
+
+    Args:
+        messages: turns that end with the user's; images belong to the first user turn.
+        images: encoded.
+        repeat: asks the same again where it differs: a kept reply answers only the same repeat.
+    """
+
+    messages: tuple[Message, ...]
+    images: tuple[ImageData, ...] = ()
+    repeat: int = 0
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer.
+
+    Args:
+        text: None where the request failed; then it is missing, whatever it was asked for.
+        error: why.
+        prompt_tokens, completion_tokens: as the model's server counts them; of a kept reply, what it took at first.
+        kept: it was answered before, and cost nothing now.
+    """
+
+    text: str | None
+    error: str = ""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    kept: bool = False
+
+
+class Chat(Protocol):
+    """A model that is asked in words."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What decides a reply beside the query: at least ``model``, and how it decodes. No secrets."""
+        ...
+
+    def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
+        """A reply for each query, in order.
+
+        Raises:
+            ModelError: the model cannot be reached at all, so that nothing would come of going on.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class ChatSettings:
+    """How a model is asked.
+
+    Args:
+        temperature: 0 is greedy.
+        max_tokens: bound on the length of a reply.
+        concurrency: requests in flight at a time. It decides no reply.
+        retries: of a request that meets a rate limit, a broken server or a time-out, each after a longer wait.
+        timeout: seconds that one try may take.
+    """
+
+    temperature: float = 0.0
+    max_tokens: int = 1024
+    concurrency: int = 8
+    retries: int = 5
+    timeout: float = 120.0
+
+
+def usage(replies: Iterable[Reply]) -> dict[str, float]:
+    """Counts that add up over replies: ``requests``, ``failed``, ``prompt_tokens`` and ``completion_tokens``."""
+    replies = list(replies)
+    return {
+        "requests": len(replies),
+        "failed": sum(reply.text is None for reply in replies),
+        "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
+        "completion_tokens": sum(reply.completion_tokens for reply in replies),
+    }

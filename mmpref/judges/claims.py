@@ -1,0 +1,141 @@
+"""Checking an answer claim by claim: is each statement true of the image? (RLAIF-V, arXiv 2405.17220)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from mmpref.errors import UsageError
+from mmpref.judges.annotator import conversation, filled
+from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
+from mmpref.judges.local import LocalChat
+from mmpref.judges.opened import open_chat
+from mmpref.judges.plugins import plugin
+from mmpref.types import ImageData, Message
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+QUESTION = """\
+Is the following statement about the image true?
+
+{claim}
+
+Answer with yes or no."""
+"""Asked of every claim; ``{claim}`` is replaced."""
+
+SPLITTING = """\
+Below are a question about an image and an answer to it. List every single fact that the answer states about the \
+image, each as one short sentence that can be understood by itself (no pronouns, one fact a sentence). Leave out \
+opinions, greetings and whatever says nothing of the image. Write one fact a line, each line beginning with "- ". If \
+there is none, write: none
+
+Question: {prompt}
+Answer: {answer}
+Facts:"""
+"""Asked of whoever splits answers into claims; ``{prompt}`` and ``{answer}`` are replaced."""
+
+_LINE = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.*\S)\s*$", re.M)
+_WORD = re.compile(r"[A-Za-z]+")
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about images."""
+
+    images: tuple[ImageData, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What came of checking a claim.
+
+    Args:
+        true: the probability that it is, or 0 or 1 from somebody who says yes or no; None where it is missing.
+        usage: `mmpref.judges.chat.usage` of what was asked.
+    """
+
+    true: float | None
+    usage: dict[str, float]
+
+
+class Checker(Protocol):
+    """Somebody who checks claims."""
+
+    def check(self, claims: Sequence[Claim]) -> list[Finding]:
+        """A finding for each, in order.
+
+        Raises:
+            ModelError: it cannot be reached.
+        """
+        ...
+
+
+class ChatChecker:
+    """A vision-language model that is asked about every claim: for the probability of yes where it runs here, in words
+    behind an endpoint.
+
+    Args:
+        instruction: template with ``{claim}``.
+    """
+
+    def __init__(self, chat: Chat, instruction: str | None = None) -> None:
+        self.chat, self.instruction = chat, instruction or QUESTION
+
+    def check(self, claims: Sequence[Claim]) -> list[Finding]:
+        queries = [Query((Message("user", filled(self.instruction, claim=claim.text)),), claim.images)
+                   for claim in claims]  # fmt: skip
+        if isinstance(self.chat, LocalChat):
+            return [Finding(true, usage([Reply(None if true is None else "")])) for true in self.chat.yes(queries)]
+        return [Finding(_said(reply), usage([reply])) for reply in self.chat.ask(queries)]
+
+
+def _said(reply: Reply) -> float | None:
+    """1 for a reply that begins with yes, 0 for no; None for any other."""
+    first = _WORD.search(reply.text or "")
+    return {"yes": 1.0, "no": 0.0}.get(first[0].lower()) if first else None
+
+
+class ChatSplitter:
+    """A language model that lists the facts of an answer."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+
+    def __call__(self, asked: Sequence[tuple[tuple[Message, ...], str]]) -> list[tuple[list[str] | None, Reply]]:
+        """The facts of each answer, None where the reply is no list, and the reply.
+
+        Args:
+            asked: prompt and answer of each.
+        """
+        texts = [filled(SPLITTING, prompt=conversation(prompt), answer=answer) for prompt, answer in asked]
+        replies = self.chat.ask([Query((Message("user", text),)) for text in texts])
+        return [(_facts(reply), reply) for reply in replies]
+
+
+def _facts(reply: Reply) -> list[str] | None:
+    if reply.text is None:
+        return None
+    if found := _LINE.findall(reply.text):
+        return list(dict.fromkeys(found))
+    return [] if reply.text.strip().strip(".").lower() == "none" else None
+
+
+def open_checker(
+    spec: str, settings: ChatSettings | None = None, *, instruction: str | None = None,
+    policy: Callable[[], Policy] | None = None,
+) -> Checker:  # fmt: skip
+    """Somebody who checks claims, named as `mmpref.judges.opened.open_annotator` has it (but no function).
+
+    Raises:
+        UsageError: the word names nobody, or an instruction is given to somebody who takes none.
+    """
+    found: Checker | None = plugin(spec, "check")
+    if found is None:
+        return ChatChecker(open_chat(spec, settings or ChatSettings(max_tokens=16), policy), instruction)
+    if instruction is not None:
+        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
+    return found

@@ -1,0 +1,155 @@
+"""An OpenAI-compatible endpoint: many requests in flight but not too many, patient with what passes, and no further.
+
+vLLM, `transformers serve`, OpenAI and most providers speak this protocol. The key is ``$MMPREF_API_KEY``, else
+``$OPENAI_API_KEY``; it goes into the request's header and nowhere else.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from mmpref.errors import ImageError, ModelError
+from mmpref.images import decode
+from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
+from mmpref.types import ImageData
+
+_TAKEN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+_PATIENCE = 20
+"""Replies in a row that may fail, each after all its retries, before the endpoint counts as gone."""
+
+
+class Endpoint:
+    """A model behind a URL. Retries, back-off and the server's own wishes for it are the openai client's.
+
+    Args:
+        url: the API's root, such as ``http://127.0.0.1:8000/v1``.
+        model: as the server calls it.
+    """
+
+    def __init__(self, url: str, model: str, settings: ChatSettings | None = None) -> None:
+        import openai
+
+        self._settings = settings or ChatSettings()
+        self.url, self.model = url, model
+        key = os.environ.get("MMPREF_API_KEY") or os.environ.get("OPENAI_API_KEY") or "none"
+        self._client = openai.OpenAI(
+            base_url=url, api_key=key, timeout=self._settings.timeout, max_retries=self._settings.retries
+        )
+        self._failures = 0
+        self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        s = self._settings
+        return {"model": self.model, "url": self.url, "temperature": s.temperature, "max_tokens": s.max_tokens}
+
+    def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
+        replies: list[Reply | None] = [None] * len(queries)
+        executor = ThreadPoolExecutor(self._settings.concurrency)
+        try:
+            futures = {executor.submit(self._reply, query): number for number, query in enumerate(queries)}
+            for future in as_completed(futures):
+                number, reply = futures[future], future.result()
+                replies[number] = reply
+                if on_reply:
+                    on_reply(number, reply)
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+        return [reply for reply in replies if reply is not None]
+
+    def _reply(self, query: Query) -> Reply:
+        import openai
+
+        try:
+            completion = self._client.chat.completions.create(
+                model=self.model, messages=_messages(query), temperature=self._settings.temperature,
+                max_tokens=self._settings.max_tokens,
+            )  # fmt: skip
+            reply = _read(completion)
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ModelError(f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
+                             "Set MMPREF_API_KEY or OPENAI_API_KEY to a valid key.") from None  # fmt: skip
+        except openai.NotFoundError as error:
+            raise ModelError(f"{self.url} knows no model {self.model!r}: {_short(error)}",
+                             "An endpoint is given as URL#MODEL, its URL mostly ends in /v1.") from None  # fmt: skip
+        except openai.APITimeoutError:
+            return self._failed(f"no answer within {self._settings.timeout:g} s")
+        except openai.APIConnectionError as error:
+            raise ModelError(f"{self.url} cannot be reached: {_short(error.__cause__ or error)}.",
+                             "Start the server or check the URL; the same command goes on.") from None  # fmt: skip
+        except (openai.RateLimitError, openai.InternalServerError) as error:
+            return self._failed(f"HTTP {error.status_code}: {_short(error)}")
+        except openai.APIStatusError as error:  # this request is refused, such as by a content filter
+            return Reply(None, f"HTTP {error.status_code}: {_short(error)}")
+        except ImageError as error:
+            return Reply(None, str(error))
+        except (openai.APIError, ValueError, TypeError, AttributeError, IndexError) as error:
+            return self._failed(f"no chat completion: {_short(error)}")
+        with self._lock:
+            self._failures = 0
+        return reply
+
+    def _failed(self, why: str) -> Reply:
+        with self._lock:
+            self._failures += 1
+            if self._failures >= _PATIENCE:
+                raise ModelError(f"{self.url} has failed {self._failures} requests in a row; the last: {why}.",
+                                 "What was answered is kept: the same command goes on.")  # fmt: skip
+        return Reply(None, why)
+
+
+def _short(error: BaseException) -> str:
+    """A server's words, bounded. Clients put no keys into them."""
+    return " ".join(str(error).split())[:200]
+
+
+def _read(completion: Any) -> Reply:
+    """The first choice's text and the counts.
+
+    Raises:
+        ValueError, TypeError, AttributeError, IndexError: it is no chat completion.
+    """
+    choice, counted = completion.choices[0], completion.usage
+    text = choice.message.content
+    counts = (counted.prompt_tokens or 0, counted.completion_tokens or 0) if counted else (0, 0)
+    if not isinstance(text, str):
+        return Reply(None, f"no text (finish reason {choice.finish_reason})", *counts)
+    return Reply(text, "", *counts)
+
+
+def _messages(query: Query) -> list[Any]:
+    messages: list[Any] = []
+    left = query.images
+    for message in query.messages:
+        content: Any = message.content
+        if message.role == "user" and left:
+            parts = [{"type": "image_url", "image_url": {"url": data_url(image)}} for image in left]
+            content = [*parts, {"type": "text", "text": message.content}]
+            left = ()
+        messages.append({"role": message.role, "content": content})
+    return messages
+
+
+def data_url(image: ImageData) -> str:
+    """An image as it is, where endpoints take its format, else as PNG.
+
+    Raises:
+        ImageError: it cannot be decoded, or has too many pixels.
+    """
+    from PIL import Image
+
+    picture = decode(image)
+    with Image.open(io.BytesIO(image.content)) as opened:
+        mime = _TAKEN.get(opened.format or "")
+    content = image.content
+    if mime is None:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        content, mime = buffer.getvalue(), "image/png"
+    return f"data:{mime};base64,{base64.b64encode(content).decode()}"

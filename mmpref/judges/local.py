@@ -1,0 +1,113 @@
+"""A vision-language model in this process that is asked in words, or for the probability of a yes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ImageError
+from mmpref.images import decode
+from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy, Request
+
+_BATCH = 8
+
+
+class LocalChat:
+    """A policy as a chat model.
+
+    Args:
+        policy: loads the model, on first use.
+        name: what it is called, such as ``me/vlm@main``.
+    """
+
+    def __init__(self, policy: Callable[[], Policy], name: str, settings: ChatSettings | None = None) -> None:
+        self._policy, self._name = policy, name
+        self._settings = settings or ChatSettings()
+
+    @property
+    def policy(self) -> Policy:
+        return self._policy()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        s, policy = self._settings, self.policy
+        return {"model": self._name, "revision": policy.ref.revision, "dtype": str(policy.dtype),
+                "temperature": s.temperature, "max_tokens": s.max_tokens}  # fmt: skip
+
+    def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
+        from mmpref.vlm.decode import Decoding
+        from mmpref.vlm.policy import Request
+
+        s = self._settings
+        decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or None, seed=0)
+        replies: list[Reply] = []
+        for start in range(0, len(queries), _BATCH):
+            batch = queries[start : start + _BATCH]
+            requests: list[Request | ImageError] = [_request(query) for query in batch]
+            fine = [request for request in requests if isinstance(request, Request)]
+            answers = iter(self.policy.generate(fine, decoding, batch_size=_BATCH))
+            for request in requests:
+                reply = Reply(next(answers)) if isinstance(request, Request) else Reply(None, str(request))
+                if on_reply:
+                    on_reply(len(replies), reply)
+                replies.append(reply)
+        return replies
+
+    def yes(self, queries: Sequence[Query]) -> list[float | None]:
+        """The probability that the answer begins with yes rather than no; None where an image cannot be seen.
+
+        Over the first token's Yes and yes against No and no, as RLAIF-V scores claims (arXiv 2405.17220).
+        """
+        import torch
+
+        from mmpref.vlm.attention import Attention
+        from mmpref.vlm.vision import encode
+
+        policy, shown = self.policy, list[tuple[int, Any]]()
+        for number, query in enumerate(queries):
+            try:
+                images = tuple(decode(image) for image in query.images)
+                shown.append((number, policy.prompter.prepare(query.messages, images)))
+            except ImageError:
+                continue
+        says_yes, says_no = (_first_tokens(policy, words) for words in (("Yes", "yes"), ("No", "no")))
+        found: list[float | None] = [None] * len(queries)
+        attention = Attention(policy)
+        for start in range(0, len(shown), _BATCH):
+            batch = shown[start : start + _BATCH]
+            with torch.inference_mode():
+                contexts = encode(policy, [inputs for _, inputs in batch])
+                for (number, _), context in zip(batch, contexts, strict=True):
+                    hidden, _ = attention.prefill([context], [()])
+                    chances = policy.head(hidden[0][len(context.embeds) - 1]).float().softmax(-1)
+                    yes, no = chances[says_yes].sum().item(), chances[says_no].sum().item()
+                    found[number] = yes / (yes + no) if yes + no > 0 else None
+        return found
+
+
+def _request(query: Query) -> Request | ImageError:
+    from mmpref.vlm.policy import Request
+
+    try:
+        images = tuple(decode(image) for image in query.images)
+    except ImageError as error:
+        return error
+    # The words name the stream: what else is asked beside them changes no answer.
+    return Request(query.messages, images, (query.repeat, *(message.content for message in query.messages)))
+
+
+def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
+    """What an answer of each word begins with, in the model's own prompt format."""
+    from mmpref.types import Message
+
+    firsts = []
+    for word in words:
+        text = policy.render_answer((Message("user", "?"),), 0, word)
+        encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        begin = text.index(word)
+        firsts.append(next(token for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"],
+                                                             strict=True) if end > begin))  # fmt: skip
+    return sorted(set(firsts))

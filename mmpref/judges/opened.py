@@ -1,0 +1,104 @@
+"""Who is asked, by a word on the command line: an endpoint, a plugin, a function, the policy, or a local model."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import UsageError
+from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator
+from mmpref.judges.chat import Chat, ChatSettings
+from mmpref.judges.endpoint import Endpoint
+from mmpref.judges.kept import Kept
+from mmpref.judges.local import LocalChat
+from mmpref.judges.plugins import JUDGES, plugin
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+POLICY = "policy"
+"""The run's own model."""
+
+FORMS = "Give URL#MODEL, a model's id or folder, policy, MODULE:FUNCTION, or a name of `mmpref list annotators`."
+_ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
+_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
+
+
+def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> Chat:
+    """A model that is asked in words.
+
+    Args:
+        policy: loads the run's own model, where there is one.
+
+    Raises:
+        UsageError: the word names no such model.
+    """
+    if spec == POLICY:
+        if policy is None:
+            raise UsageError("There is no policy here that could be asked.", FORMS)
+        return LocalChat(policy, POLICY, settings)
+    if endpoint := _ENDPOINT.fullmatch(spec):
+        if "@" in endpoint[1].split("/")[2]:
+            raise UsageError("The annotator's URL has a user or password in it, which would be written into run files.",
+                             "Set MMPREF_API_KEY instead.")  # fmt: skip
+        return Kept(Endpoint(endpoint[1], endpoint[2], settings))
+    if spec.startswith(("http://", "https://")):
+        raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")
+    if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
+        raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
+    # Not kept: the files of a local folder may change under its name, and asking again gives the same.
+    return LocalChat(_loader(spec), spec, settings)
+
+
+def open_annotator(
+    spec: str, settings: ChatSettings | None = None, *, instruction: str | None = None,
+    policy: Callable[[], Policy] | None = None,
+) -> Annotator:  # fmt: skip
+    """Somebody who compares answers.
+
+    Args:
+        instruction: another template for `ChatAnnotator`.
+
+    Raises:
+        UsageError: the word names nobody, or an instruction is given to somebody who takes none.
+    """
+    found: Annotator | None = plugin(spec, "compare")
+    function = None if found else _FUNCTION.fullmatch(spec)
+    if function:
+        found = FunctionAnnotator(_imported(function[1], function[2]), spec)
+    if found is None:
+        # A verdict is short; the reasons before it are wanted, but not at any length.
+        settings = settings or ChatSettings(max_tokens=512)
+        return ChatAnnotator(open_chat(spec, settings, policy), instruction)
+    if instruction is not None:
+        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
+    return found
+
+
+def _imported(module: str, name: str) -> Callable[..., Any]:
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"There is no function {module}:{name} ({error}).",
+                         "The module must be importable: install it, or set PYTHONPATH.") from error  # fmt: skip
+    if not callable(function):
+        raise UsageError(f"{module}:{name} is no function.")
+    return function
+
+
+def _loader(spec: str) -> Callable[[], Policy]:
+    """Loads the model of ``ID`` or ``ID@REVISION`` once."""
+    model, at, revision = spec.rpartition("@")
+    ref = ModelRef(model, revision) if at else ModelRef(spec)
+
+    @cache
+    def load() -> Policy:
+        from mmpref.vlm.policy import Policy
+
+        return Policy.load(ref)
+
+    return load

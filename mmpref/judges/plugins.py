@@ -1,0 +1,26 @@
+"""The seam of annotators that are no models: one module an entry, in a package of the group ``mmpref.judges``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmpref.errors import UsageError
+from mmpref.registry import Registry
+
+JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
+"""Objects with one or more of ``compare`` (`mmpref.judges.annotator.Annotator`), ``rewrite``
+(`mmpref.judges.rewriter.Rewriter`) and ``check`` (`mmpref.judges.claims.Checker`)."""
+
+
+def plugin(name: str, role: str) -> Any | None:
+    """The plugin of that name; None where the name is none's.
+
+    Raises:
+        UsageError: it does not do what it is wanted for.
+    """
+    if name not in JUDGES.names():
+        return None
+    found = JUDGES.get(name)
+    if not hasattr(found, role):
+        raise UsageError(f"The annotator {name!r} does not {role} answers.")
+    return found

@@ -1,0 +1,129 @@
+"""Rewriting an answer so that it says false but realistic things (the paper's appendix C.1; its GPT-4 corruption)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from mmpref.errors import UsageError
+from mmpref.judges.annotator import conversation, filled
+from mmpref.judges.chat import Chat, ChatSettings, Query, Reply
+from mmpref.judges.opened import open_chat
+from mmpref.judges.plugins import plugin
+from mmpref.types import ImageData, Message
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+INSTRUCTION = """\
+Below are a question about an image and a correct answer to it. Rewrite the answer so that it contains hallucinations: \
+statements that the image does not bear out. Somebody who reads your version without seeing the image must not be able \
+to tell that anything is wrong with it.
+
+- Change things of several kinds, as they fit: objects (replace one by another that is often found in such a place, or \
+add one), numbers, colours and other attributes, positions, actions and relations.
+- Everything must stay plausible and free of contradictions. No absurd or comical changes.
+- Keep the language, style, form and roughly the length. Keep correct what you do not change.
+- A short answer (a word, a number, yes or no) becomes another short answer, one that could just as well be right.
+- No hints, tags, notes or explanations: write the new answer and nothing else.
+
+Example 1
+Question: What is happening in this picture?
+Answer: A woman in a red coat is walking her dog along a beach. Two surfers sit on their boards in the water behind her.
+Rewritten: A woman in a grey coat is walking her dog along a beach. A man is flying a kite on the sand behind her.
+
+Example 2
+Question: How many chairs stand around the table?
+Answer: Four chairs stand around the table.
+Rewritten: Six chairs stand around the table.
+
+Example 3
+Question: Describe the kitchen.
+Answer: The kitchen has white cupboards and a wooden worktop. A kettle stands on the stove, and there is a window \
+above the sink.
+Rewritten: The kitchen has white cupboards and a wooden worktop. A coffee machine stands next to the stove, and a \
+shelf with spice jars hangs above the sink.
+
+Now yours.
+Question: {prompt}
+Answer: {answer}
+Rewritten:"""
+"""The default template, in our own words; ``{prompt}`` and ``{answer}`` are replaced."""
+
+_LABEL = re.compile(r"^\W*(?:rewritten(?: answer)?|new answer|answer)\W*:\s*", re.I)
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """An answer to rewrite.
+
+    Args:
+        id: of the example; names the random streams of rewriters that draw.
+        seed: of the run.
+    """
+
+    id: str
+    images: tuple[ImageData, ...]
+    prompt: tuple[Message, ...]
+    answer: str
+    seed: int = 0
+
+
+class Rewriter(Protocol):
+    """Somebody who rewrites answers."""
+
+    def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
+        """A reply for each, in order; its text is the new answer.
+
+        Raises:
+            ModelError: it cannot be reached.
+        """
+        ...
+
+
+class ChatRewriter:
+    """A language model that is shown question and answer, and the image too where asked for.
+
+    Args:
+        instruction: template with ``{prompt}`` and ``{answer}``.
+        show_images: the paper's rewriter sees text only.
+    """
+
+    def __init__(self, chat: Chat, instruction: str | None = None, show_images: bool = False) -> None:
+        self.chat, self.instruction, self.show_images = chat, instruction or INSTRUCTION, show_images
+
+    def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
+        return [_bare(reply) for reply in self.chat.ask([self._query(one) for one in wanted])]
+
+    def _query(self, one: Rewriting) -> Query:
+        text = filled(self.instruction, prompt=conversation(one.prompt), answer=one.answer)
+        return Query((Message("user", text),), one.images if self.show_images else ())
+
+
+def _bare(reply: Reply) -> Reply:
+    """The new answer without the label that models like to repeat, and without quotes around the whole."""
+    if reply.text is None:
+        return reply
+    text = _LABEL.sub("", reply.text.strip()).strip()
+    if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
+        text = text[1:-1].strip()
+    return Reply(text, reply.error, reply.prompt_tokens, reply.completion_tokens, reply.kept)
+
+
+def open_rewriter(
+    spec: str, settings: ChatSettings | None = None, *, instruction: str | None = None, show_images: bool = False,
+    policy: Callable[[], Policy] | None = None,
+) -> Rewriter:  # fmt: skip
+    """Somebody who rewrites answers, named as `mmpref.judges.opened.open_annotator` has it (but no function).
+
+    Raises:
+        UsageError: the word names nobody, or an instruction is given to somebody who takes none.
+    """
+    found: Rewriter | None = plugin(spec, "rewrite")
+    if found is None:
+        return ChatRewriter(open_chat(spec, settings or ChatSettings(), policy), instruction, show_images)
+    if instruction is not None:
+        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
+    return found

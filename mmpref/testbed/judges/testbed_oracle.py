@@ -1,0 +1,143 @@
+"""Knows the testbed's scenes: compares answers by the truth, corrupts them by rule, and checks claims."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmpref.errors import ModelError
+from mmpref.images import decode
+from mmpref.judges.annotator import Comparison, Verdict
+from mmpref.judges.chat import Reply
+from mmpref.judges.claims import Claim, Finding
+from mmpref.judges.rewriter import Rewriting
+from mmpref.rng import stream
+from mmpref.testbed import language, oracle
+from mmpref.testbed.world import COLOURS, FAVOURITE, PARTNER, PLACES, SHAPES, Scene
+from mmpref.types import ImageData
+
+_SCENES, _SPLITS = 2400, ("train", "dev", "test")
+_KINDS = {word: kind for kind in (COLOURS, SHAPES, PLACES) for word in kind}
+_WORD = re.compile(rf"\b({'|'.join(sorted(_KINDS, key=len, reverse=True))}|yes|no)\b", re.I)
+
+
+class Oracle:
+    """Recognises a scene by the pixels of its picture."""
+
+    def compare(self, comparisons: Sequence[Comparison]) -> list[Verdict]:
+        """The answer with fewer false statements is better, then the one that says more that is true."""
+        verdicts = []
+        for pair in comparisons:
+            truth = _scene(pair.images)
+            first, second = (_worth(pair.prompt[-1].content, answer, truth) for answer in (pair.first, pair.second))
+            if first == second:
+                verdicts.append(Verdict(None, "tie"))
+            else:
+                verdicts.append(Verdict("first" if first > second else "second", "agreed"))
+        return verdicts
+
+    def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
+        """One word of at least one sentence becomes another of its kind that is false: most often the word that the
+        biased world would suggest. Yes and no change places. An answer without such a word stays as it is."""
+        return [Reply(_corrupted(one, _scene(one.images))) for one in wanted]
+
+    def check(self, claims: Sequence[Claim]) -> list[Finding]:
+        """True where the scene bears out all that a sentence claims; missing where it claims nothing of a scene."""
+        return [Finding(_holds(claim.text, _scene(claim.images)), {}) for claim in claims]
+
+
+def _scene(images: Sequence[ImageData]) -> Scene:
+    for split in _SPLITS:
+        found = oracle.find(decode(images[0]), split, _SCENES) if images else None
+        if found is not None:
+            return found
+    raise ModelError("The testbed's oracle does not know this image.", "It judges the testbed's own scenes only.")
+
+
+@functools.lru_cache(maxsize=1024)
+def _questions(truth: Scene) -> dict[str, language.Question]:
+    """Everything that can be asked about a scene, by its text."""
+    asked = [ask(thing) for ask in (language.ask_colour, language.ask_place) for thing in truth.things]
+    asked += [language.ask_exists(shape, shape in truth.shapes) for shape in SHAPES]
+    asked += [language.ask_is_colour(thing, colour) for thing in truth.things for colour in COLOURS]
+    return {question.text: question for question in asked}
+
+
+def _worth(prompt: str, answer: str, truth: Scene) -> tuple[int, int]:
+    """(minus the false statements, the true ones)."""
+    question = _questions(truth).get(prompt.removesuffix(language.SHORT))
+    if question is None:
+        judged = oracle.judge(answer, truth)
+        true = set(judged.mentioned) & set(truth.shapes)
+        return -len(judged.false_claims) - len(judged.hallucinated), len(true)
+    said = [word.lower() for word in _WORD.findall(answer)]
+    kind = _kind(question.word)
+    named = {word for word in said if _kind(word) is kind}
+    right = named == {question.word.lower()}
+    claims = [word for word in said if word in SHAPES and word not in truth.shapes and word not in prompt]
+    return -int(not right) - len(claims), int(right)
+
+
+def _kind(word: str) -> tuple[str, ...]:
+    word = word.lower()
+    return ("yes", "no") if word in ("yes", "no") else tuple(_KINDS[word])
+
+
+def _holds(text: str, truth: Scene) -> float | None:
+    claims = oracle.judge(text, truth)
+    if not claims.mentioned:
+        return None
+    return float(not claims.false_claims and not claims.hallucinated)
+
+
+def _corrupted(one: Rewriting, truth: Scene) -> str:
+    draws = stream(one.seed, one.id, 1, "corrupt")
+    sentences = re.findall(r"[^.]*\.\s*|[^.]+$", one.answer)
+    able = [number for number, sentence in enumerate(sentences) if _changeable(sentence, one.prompt[-1].content)]
+    if not able:
+        return one.answer
+    sure = able[int(draws.integers(len(able)))]
+    for number in able:
+        if number == sure or draws.random() < 0.5:
+            sentences[number] = _changed(sentences[number], one.prompt[-1].content, truth, draws)
+    return "".join(sentences)
+
+
+def _changeable(sentence: str, prompt: str) -> list[re.Match[str]]:
+    """The words that can become others: not those of the question, which the answer is about."""
+    if starts := re.match(r"\s*(yes|no)\b", sentence, re.I):
+        found = _WORD.search(sentence, starts.start(1))
+        return [found] if found else []
+    asked = {word.lower() for word in _WORD.findall(prompt)}
+    return [found for found in _WORD.finditer(sentence) if found[0].lower() not in asked]
+
+
+def _changed(sentence: str, prompt: str, truth: Scene, draws: np.random.Generator) -> str:
+    words = _changeable(sentence, prompt)
+    word = words[int(draws.integers(len(words)))]
+    old = word[0].lower()
+    new = {"yes": "no", "no": "yes"}.get(old) or _other(old, sentence, truth, draws)
+    return sentence[: word.start()] + (new.capitalize() if word[0][0].isupper() else new) + sentence[word.end() :]
+
+
+def _other(old: str, sentence: str, truth: Scene, draws: np.random.Generator) -> str:
+    """Another word of the same kind that makes the statement false, the biased world's guess where there is one."""
+    shapes = [shape for shape in SHAPES if re.search(rf"\b{shape}\b", sentence)]
+    guess = None
+    if old in SHAPES:
+        others = [shape for shape in SHAPES if shape not in truth.shapes]
+        guess = next((PARTNER[shape] for shape in truth.shapes if PARTNER[shape] in others), None)
+    elif old in COLOURS:
+        taken = {thing.colour for thing in truth.things if thing.shape in shapes} | {old}
+        others = [colour for colour in COLOURS if colour not in taken]
+        guess = next((FAVOURITE[shape] for shape in shapes if FAVOURITE[shape] in others), None)
+    else:
+        taken = {thing.place for thing in truth.things if thing.shape in shapes} | {old}
+        others = [place for place in PLACES if place not in taken]
+    return guess if guess and draws.random() < 0.7 else others[int(draws.integers(len(others)))]
+
+
+JUDGE = Oracle()
