@@ -123,7 +123,9 @@ def wrong(*_: object) -> str:
 
 def test_a_python_function_is_an_annotator(image: ImageData) -> None:
     annotator = open_annotator("tests.judges.test_annotator:by_length")
-    verdicts = annotator.compare([Comparison((image,), PROMPT, *pair) for pair in (("aa", "b"), ("a", "bb"), ("a", "b"))])
+    verdicts = annotator.compare(
+        [Comparison((image,), PROMPT, *pair) for pair in (("aa", "b"), ("a", "bb"), ("a", "b"))]
+    )
     assert [verdict.winner for verdict in verdicts] == ["first", "second", None]
     with pytest.raises(ModelError, match="must be 1, 2, or 0"):
         open_annotator("tests.judges.test_annotator:wrong").compare([Comparison((image,), PROMPT, "a", "b")])

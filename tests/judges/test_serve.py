@@ -1,0 +1,84 @@
+"""A real OpenAI-compatible server that nobody here wrote: `transformers serve` with the testbed's model."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mmpref.errors import ModelError
+from mmpref.judges.annotator import Comparison, tally
+from mmpref.judges.chat import ChatSettings, Query, usage
+from mmpref.judges.endpoint import Endpoint
+from mmpref.judges.local import LocalChat
+from mmpref.judges.opened import open_annotator
+from mmpref.registry import resolve_path
+from mmpref.testbed import language
+from mmpref.testbed.render import png
+from mmpref.testbed.world import scene
+from mmpref.types import ImageData, Message, ModelRef
+from mmpref.vlm.policy import Policy
+
+MODEL = resolve_path("pkg:mmpref.testbed/model")
+IMAGES = [ImageData(png(scene("test", index))) for index in range(4)]
+
+
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("serve") / "log"
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    command = [Path(sys.executable).with_name("transformers"), "serve", MODEL, "--port", str(port), "--device", "cpu",
+               "--host", "127.0.0.1", "--dtype", "float32"]  # fmt: skip
+    with open(log, "wb") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    try:
+        for _ in range(240):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
+                break
+            except OSError:
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+
+
+def test_the_served_model_sees_what_the_local_one_sees(url: str) -> None:
+    prompts = (language.CAPTION_PROMPTS[0], "Is there a ring in the image?")
+    queries = [Query((Message("user", text),), (image,)) for image in IMAGES for text in prompts]
+    settings = ChatSettings(max_tokens=40, concurrency=2)
+    served = Endpoint(url, MODEL, settings).ask(queries)
+    local = LocalChat(lambda: Policy.load(ModelRef(MODEL)), "testbed", settings).ask(queries)
+    assert [(reply.text or "").strip() for reply in served] == [reply.text for reply in local], served
+    assert len({reply.text for reply in served[::2]}) == len(IMAGES), "each image has its own caption"
+    counts = usage(served)
+    assert counts["failed"] == 0
+    assert counts["prompt_tokens"] > 50 * len(queries), "image tokens are counted"
+
+
+def test_an_annotator_that_does_not_understand_is_missing(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path))
+    pair = Comparison((IMAGES[0],), (Message("user", "Describe the image."),), "A red ring.", "A blue moon.")
+    counts = tally(open_annotator(f"{url}#{MODEL}", ChatSettings(max_tokens=8)).compare([pair]))
+    assert (counts["missing"], counts["failed"]) == (1, 0)
+
+
+def test_a_path_that_is_no_api_is_told(url: str) -> None:
+    with pytest.raises(ModelError, match="ends in /v1"):
+        Endpoint(url.removesuffix("/v1") + "/nothing", MODEL, ChatSettings(retries=0)).ask(
+            [Query((Message("user", "x"),))]
+        )
