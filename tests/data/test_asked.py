@@ -138,7 +138,7 @@ def test_an_annotator_that_only_likes_places_gives_no_pair(tmp_path: Path) -> No
         build_dataset(recipe("candidates", annotator=f"{server.url}#m", limit=8), tmp_path / "run")
     with (
         ChatServer(lambda *_: "Hm.") as server,
-        pytest.raises(InputError, match="no-verdict: .*names no response"),
+        pytest.raises(InputError, match=r"no-verdict: .*names no response"),
     ):
         build_dataset(recipe("candidates", annotator=f"{server.url}#m", limit=8), tmp_path / "run2")
 

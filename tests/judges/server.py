@@ -1,4 +1,4 @@
-"""A scripted OpenAI-compatible server on loopback: a real HTTP server whose answers, faults and waits a test decides."""
+"""A scripted OpenAI-compatible server on loopback: real HTTP, with answers, faults and waits as a test decides."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def text_of(body: Body) -> str:
 
 
 def fault(status: int, message: str = "no", **headers: str) -> Response:
-    return JSONResponse({"error": {"message": message}}, status, headers={key.replace("_", "-"): value
-                                                                         for key, value in headers.items()})  # fmt: skip
+    named = {key.replace("_", "-"): value for key, value in headers.items()}
+    return JSONResponse({"error": {"message": message}}, status, named)
 
 
 def raw(content: str, status: int = 200) -> Response:
