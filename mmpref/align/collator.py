@@ -11,6 +11,8 @@ from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.rows import ROW
 
+ROWS = "rows"
+
 
 @dataclass
 class PreferenceCollator(DataCollatorForVisionPreference):
@@ -23,6 +25,11 @@ class PreferenceCollator(DataCollatorForVisionPreference):
         rows = [example.pop(ROW) for example in examples if ROW in example]
         batch = super().torch_call(examples)
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
+
+
+def as_they_are(examples: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rows of a batch, for a pair source that makes of them what is then collated."""
+    return {ROWS: examples}
 
 
 class _Doubling:
