@@ -29,6 +29,26 @@ class PairwiseSettings:
             raise UsageError(f"loss.beta is {self.beta}; it must be above 0.", "The paper searches 0.02 to 1.")
 
 
+@dataclass(frozen=True)
+class AveragedSettings(PairwiseSettings):
+    """A loss against two rejected answers.
+
+    Args:
+        gamma: weight of the external one's; the policy's own has the rest. The paper's is 0.5.
+    """
+
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.gamma <= 1:
+            raise UsageError(f"loss.gamma is {self.gamma}; it must lie between 0 and 1.", "The paper's is 0.5.")
+
+    @property
+    def weights(self) -> tuple[float, float]:
+        return self.gamma, 1 - self.gamma
+
+
 def options(settings: PairwiseSettings) -> dict[str, Any]:
     """The loss as options of `trl.DPOConfig`."""
     return {"loss_type": [settings.kind], "beta": BETAS[settings.kind] if settings.beta is None else settings.beta}

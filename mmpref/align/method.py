@@ -26,12 +26,16 @@ class Method:
         trainer: makes the options of `trl.DPOConfig` that the settings stand for. They are the method's: a recipe
             cannot set them again in its ``trainer:`` block.
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
+        needs_second: rows must have a second rejected answer (``rejected_policy``).
+        weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
     """
 
     settings: type[Any]
     trainer: Callable[[Any], dict[str, Any]]
+    needs_second: bool = False
     needs_annotator: bool = False
+    weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     source: Callable[[SourceContext, Any], PairSource] | None = None
 
 

@@ -137,6 +137,10 @@ class _Way:
     def options(self) -> dict[str, Any]:
         return self.method.trainer(self.settings)
 
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return self.method.weights(self.settings)
+
 
 def _check(recipe: TrainRecipe, method: Method) -> None:
     if recipe.annotator and not method.needs_annotator:
@@ -207,6 +211,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
 
     from mmpref.align import adapter, options
     from mmpref.align.checkpoints import writing
+    from mmpref.align.collator import BESIDE
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
@@ -217,7 +222,8 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
         began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
         write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit)
+    pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit,
+                    second=way.method.needs_second)  # fmt: skip
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
     used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
@@ -230,7 +236,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path)
-    batch = dict(trainer.collate([pairs.dataset[0]]))
+    batch = {name: value for name, value in trainer.collate([pairs.dataset[0]]).items() if name != BESIDE}
     facts = {
         "modules": modules,
         "parameters": _parameters(trainer),
@@ -275,6 +281,7 @@ def _trainer(
 ) -> PreferenceTrainer:
     from mmpref.align import options
     from mmpref.align.adapter import lora_config
+    from mmpref.align.collator import PreferenceCollator
     from mmpref.align.reference import ReferenceLogProbs
     from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
@@ -284,12 +291,16 @@ def _trainer(
             model=policy.model,
             args=options.config(used, _checkpoints(run)),
             train_dataset=numbered(pairs.dataset),
+            data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
             peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
             projector_learning_rate=recipe.projector_learning_rate,
             shared=_shared(recipe, policy, pairs),
             # What a source draws is new at every step, and so is what the reference says of it.
-            reference=None if way.method.source else ReferenceLogProbs(_reference(run), len(pairs.dataset)),
+            reference=None
+            if way.method.source
+            else ReferenceLogProbs(_reference(run), len(pairs.dataset), len(way.weights)),
+            weights=way.weights,
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
@@ -319,12 +330,14 @@ def _source(recipe: TrainRecipe, way: _Way, policy: Policy, pairs: Pairs) -> Pai
 def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward | None:
     """The forward that runs image and prompt once for both answers, if this model allows it."""
     from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.rows import SECOND
     from mmpref.vlm.shared import SharedForward
 
     if not recipe.share_prompt:
         return None
     shared = SharedForward(policy)
-    if reason := shared.refusal(PreferenceCollator(policy.processor)([pairs.dataset[0]])):
+    first = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
+    if reason := shared.refusal(PreferenceCollator(policy.processor)([first])):
         talk.warning("Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason)
         return None
     return shared

@@ -1,10 +1,10 @@
-"""TRL's `DPOTrainer` with what answers share run once, a learning rate for the projector, and exact resuming."""
+"""TRL's `DPOTrainer` with what answers share run once, pairs from a source, and exact resuming."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,14 @@ from trl import DPOTrainer
 
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
 from mmpref.align.checkpoints import seal, writing
-from mmpref.align.collator import ROWS, PreferenceCollator, as_they_are
+from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
 from mmpref.align.rows import ROW
 from mmpref.errors import RunError
 from mmpref.run import write_atomic
 
 if TYPE_CHECKING:
     from mmpref.align.pairs import Drawn, PairSource
-    from mmpref.align.reference import ReferenceLogProbs
+    from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.shared import SharedForward
 
 PENDING = "pending.json"
@@ -31,30 +31,33 @@ _PATIENCE = 50
 
 
 class PreferenceTrainer(DPOTrainer):
-    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off.
+    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off. The projector
+    has a learning rate of its own.
 
     Args:
+        data_collator: makes a batch of rows that are pairs.
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
         shared: runs image and prompt once for both answers; None for TRL's own forward.
         reference: keeps the reference's log-probabilities; None to ask it at every step.
+        weights: of the losses against the rejected answer, and against the second one where rows have two.
         source: makes the pairs of a step from the rows of the data; None where they are the rows.
 
     Attributes:
-        collate: makes a batch of rows that are pairs.
         drawn: what the source has counted so far in this process.
     """
 
     def __init__(
-        self, *args: Any, projector_learning_rate: float, shared: SharedForward | None = None,
-        reference: ReferenceLogProbs | None = None, source: PairSource | None = None, **kwargs: Any,
+        self, *args: Any, data_collator: PreferenceCollator, projector_learning_rate: float,
+        shared: SharedForward | None = None, reference: ReferenceLogProbs | None = None,
+        weights: Sequence[float] = (1.0,), source: PairSource | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         self._projector_learning_rate = projector_learning_rate
-        self.collate = PreferenceCollator(kwargs["processing_class"])
-        super().__init__(*args, data_collator=as_they_are if source else self.collate, **kwargs)
+        self.collate = data_collator
+        super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self._source, self.drawn, self._barren, self._hollow = source, dict[str, float](), 0, False
-        self.shared, self._reference = shared, reference
+        self.shared, self._reference, self._weights = shared, reference, tuple(weights)
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
-        self.precompute_ref_logps = reference is not None
+        self.precompute_ref_logps = True
         in_training_precision(self.model)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
@@ -97,17 +100,50 @@ class PreferenceTrainer(DPOTrainer):
             self.model.train()
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        rows, tokens = inputs.pop(ROW, None), inputs["attention_mask"].sum()
-        with self.shared.instead(inputs) if self.shared else contextlib.nullcontext(inputs) as seen:
-            if self._reference is not None:
-                known = self._reference.of(rows, lambda: self.compute_ref_log_probs(self.model, seen))
-                seen = {**seen, "ref_chosen_logps": known[0], "ref_rejected_logps": known[1]}
-            loss = super()._compute_loss(model, seen, return_outputs)
+        """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""
+        rows, beside = inputs.pop(ROW, None), inputs.pop(BESIDE, None)
+        batches = [inputs, beside] if beside else [inputs]
+        if len(batches) != len(self._weights):
+            raise RunError(f"The loss is over {len(self._weights)} rejected answers, and rows have {len(batches)}.")
+        tokens = sum(batch["attention_mask"].sum() for batch in batches)
+        losses = []
+        with self._seen(batches) as seen:
+            known = self._reference_of(rows, seen)
+            for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
+                self._show(number)
+                losses.append(weight * super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False))
             if self.model.training:  # TRL counts the tokens of what it was given
-                left_out = self.accelerator.gather_for_metrics(tokens - seen["attention_mask"].sum()).sum().item()
-                self._total_train_tokens += left_out
+                counted = sum(batch["attention_mask"].sum() for batch in seen)
+                self._total_train_tokens += self.accelerator.gather_for_metrics(tokens - counted).sum().item()
                 self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return loss * 0 if self._hollow else loss
+        loss = torch.stack(losses).sum() * (not self._hollow)
+        return (loss, None) if return_outputs else loss
+
+    @contextlib.contextmanager
+    def _seen(self, batches: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """What TRL is given of the batches: their answers where the prompt is shared, else all."""
+        if self.shared is None:
+            yield batches
+        else:
+            with self.shared.instead(batches) as answers:
+                yield answers
+
+    def _show(self, number: int) -> None:
+        if self.shared is not None:
+            self.shared.show(number)
+
+    def _reference_of(self, rows: torch.Tensor | None, seen: list[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
+        """What the reference says of each batch; nothing where TRL is to ask it."""
+
+        def compute() -> LogProbs:
+            said = []
+            for number, batch in enumerate(seen):
+                self._show(number)
+                said.append(self.compute_ref_log_probs(self.model, batch))
+            return said
+
+        known = compute() if rows is None or self._reference is None else self._reference.of(rows, compute)
+        return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Trainer's optimizer; the projector's parameters move into groups of their own."""

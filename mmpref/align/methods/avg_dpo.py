@@ -1,0 +1,16 @@
+"""Two rejected answers a pair, an external one and the policy's own, their losses averaged (the paper's eq. 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mmpref.align.losses import AveragedSettings, options
+from mmpref.align.method import Method
+
+
+@dataclass(frozen=True)
+class Settings(AveragedSettings):
+    """gamma * loss(chosen, ``rejected``) + (1 - gamma) * loss(chosen, ``rejected_policy``)."""
+
+
+METHOD = Method(Settings, options, needs_second=True, weights=lambda settings: settings.weights)
