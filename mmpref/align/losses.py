@@ -45,8 +45,13 @@ class AveragedSettings(PairwiseSettings):
             raise UsageError(f"loss.gamma is {self.gamma}; it must lie between 0 and 1.", "The paper's is 0.5.")
 
     @property
-    def weights(self) -> tuple[float, float]:
-        return self.gamma, 1 - self.gamma
+    def averaged(self) -> bool:
+        """Whether the external rejected answers have a part in it."""
+        return self.gamma > 0
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return (self.gamma, 1 - self.gamma) if self.averaged else (1.0,)
 
 
 def options(settings: PairwiseSettings) -> dict[str, Any]:

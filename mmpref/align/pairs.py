@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmpref.align.rows import ROW
+from mmpref.align.rows import ROW, SECOND
 from mmpref.types import Example, ImageData, Message
 
 if TYPE_CHECKING:
@@ -83,3 +83,26 @@ def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
 def answer(text: str) -> list[dict[str, str]]:
     """An answer as the data has it."""
     return [{"role": "assistant", "content": text}]
+
+
+def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[str], averaged: bool) -> Drawn:
+    """Rows with the policy's answer as their second rejected one, or where nothing is averaged as their only one.
+
+    An answer that is empty or the chosen one is counted, and its row left out; where losses are averaged the row stays
+    with the chosen answer as its second one, against which the loss has no gradient.
+
+    Args:
+        examples: of the rows.
+        written: the policy's rejected answers.
+    """
+    counts = {"rows": len(rows), "empty": 0, "same": 0}
+    drawn: list[Row] = []
+    for row, example, text in zip(rows, examples, written, strict=True):
+        useless = "empty" if not text.strip() else "same" if text.strip() == example.answer.strip() else None
+        if useless is None:
+            drawn.append({**row, SECOND if averaged else "rejected": answer(text)})
+            continue
+        counts[useless] += 1
+        if averaged:
+            drawn.append({**row, SECOND: row["chosen"]})
+    return Drawn(drawn, {**counts, "used": len(drawn)})

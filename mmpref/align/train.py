@@ -426,7 +426,7 @@ def _final(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 def _drawn(counts: Mapping[str, float]) -> str:
     """What became of the rows that a pair source was given."""
-    kinds = ("unfinished", "same", "tie", "missing")
+    kinds = ("unfinished", "empty", "same", "tie", "missing")
     rest = ", ".join(f"{counts[kind]:,.0f} {kind}" for kind in kinds if counts.get(kind))
     return f"{counts.get('used', 0):,.0f} pairs of {counts.get('rows', 0):,.0f} rows" + (f"; {rest}" if rest else "")
 

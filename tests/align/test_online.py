@@ -10,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
 from mmpref.align.pairs import SourceContext
-from mmpref.align.rows import ROW
+from mmpref.align.rows import ROW, SECOND
 from mmpref.align.train import TrainRecipe, train
 from mmpref.errors import RunError, UsageError
 from mmpref.images import decode
@@ -29,11 +30,23 @@ from .conftest import MODEL
 
 LOSS: dict[str, Any] = {"temperature": 1.5, "max_answer_tokens": 48}
 RANKED = ("online-dpo", "mixed-dpo")
+BDHS: dict[str, Any] = {"similarity_model": "pkg:mmpref.testbed/embedder", "max_tail_tokens": 24}
+LOSSES: dict[str, dict[str, Any]] = {
+    "online-dpo": LOSS,
+    "mixed-dpo": LOSS,
+    "online-bdhs": {"bdhs": BDHS, "kind": "ipo"},
+    "povid": {"noise_steps": 900},
+}
+"""Each method with settings under which the testbed's model writes something else."""
+AVERAGED: dict[str, dict[str, Any]] = {
+    "online-bdhs": {"bdhs": BDHS, "gamma": 0.5},
+    "povid": {"noise_steps": 900, "gamma": 0.3},
+}
 
 
 def recipe(method: str, data: Path, **changes: Any) -> TrainRecipe:
     trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
-    settings: dict[str, Any] = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": LOSS}
+    settings: dict[str, Any] = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": LOSSES.get(method, {})}
     if method in RANKED:
         settings["annotator"] = "testbed-oracle"
     return TrainRecipe(MODEL, (str(data),), method, **{**settings, **changes})
@@ -66,12 +79,15 @@ def source_of(method: str, policy: Policy, images: list[ImageData], annotator: A
     made = METHODS.get(method)
     assert made.source is not None
     context = SourceContext(policy, 0, lambda row: (images[row],), annotator or open_annotator("testbed-oracle"))
-    return made.source(context, made.settings(**{**LOSS, **settings}))
+    return made.source(context, recipes.build(made.settings, {**LOSSES[method], **settings}))
 
 
-@pytest.mark.parametrize("method", RANKED)
-def test_a_method_trains_and_resumes_bit_for_bit(method: str, preferences: Path, tmp_path: Path) -> None:
-    whole = train(recipe(method, preferences), tmp_path / "whole")
+@pytest.mark.parametrize(("method", "loss"), [*LOSSES.items(), *AVERAGED.items()])
+def test_a_method_trains_and_resumes_bit_for_bit(
+    method: str, loss: dict[str, Any], preferences: Path, tmp_path: Path
+) -> None:
+    asked = recipe(method, preferences, loss=loss)
+    whole = train(asked, tmp_path / "whole")
 
     class Killed(Exception):
         pass
@@ -81,8 +97,8 @@ def test_a_method_trains_and_resumes_bit_for_bit(method: str, preferences: Path,
             raise Killed
 
     with pytest.raises(Killed):
-        train(recipe(method, preferences), tmp_path / "cut", on_progress=kill)
-    again = train(recipe(method, preferences), tmp_path / "cut")
+        train(asked, tmp_path / "cut", on_progress=kill)
+    again = train(asked, tmp_path / "cut")
     left = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
     assert left[0] == left[1]
     timings = ("train_runtime",)
@@ -93,14 +109,20 @@ def test_a_method_trains_and_resumes_bit_for_bit(method: str, preferences: Path,
     counts = whole["drawn"]
     assert counts["rows"] == 32
     assert counts["used"] > 4
-    offline = counts.get("offline", 0)
-    assert counts["rows"] == offline + counts["same"] + counts["unfinished"] + counts["comparisons"]
-    assert counts["used"] == offline + counts["agreed"]
+    if method in RANKED:
+        offline = counts.get("offline", 0)
+        assert counts["rows"] == offline + counts["same"] + counts["unfinished"] + counts["comparisons"]
+        assert counts["used"] == offline + counts["agreed"]
+    else:
+        left_out = 0 if method == "povid" or "gamma" in loss else counts["same"] + counts["empty"]
+        assert counts["used"] == counts["rows"] - left_out
+        assert counts["same"] + counts["empty"] < counts["rows"]
 
 
-def test_every_step_draws_anew_and_the_batch_does_not_matter(policy: Policy) -> None:
+@pytest.mark.parametrize("method", ["online-dpo", "online-bdhs", "povid"])
+def test_every_step_draws_anew_and_the_batch_does_not_matter(method: str, policy: Policy) -> None:
     rows, images = rows_and_images(6)
-    source = source_of("online-dpo", policy, images)
+    source = source_of(method, policy, images, **({"gamma": 0} if method == "povid" else {}))
     first = source(rows, 0)
     assert first.rows
     assert [row["chosen"] for row in source(rows, 0).rows] == [row["chosen"] for row in first.rows]
@@ -110,7 +132,45 @@ def test_every_step_draws_anew_and_the_batch_does_not_matter(policy: Policy) -> 
     ]
     later = source(rows, 1)
     assert {str(row["rejected"]) for row in later.rows} != {str(row["rejected"]) for row in first.rows}
-    assert first.counts["used"] == len(first.rows) == first.counts["agreed"]
+    assert first.counts["used"] == len(first.rows)
+
+
+@pytest.mark.parametrize("method", ["online-bdhs", "povid"])
+def test_averaged_rows_keep_the_datas_answers_and_get_the_policys_beside(method: str, policy: Policy) -> None:
+    rows, images = rows_and_images(8)
+    averaged = source_of(method, policy, images, gamma=0.5)(rows, 0)
+    alone = source_of(method, policy, images, gamma=0)(rows, 0)
+    assert [(row["chosen"], row["rejected"]) for row in averaged.rows] == [
+        (row["chosen"], row["rejected"]) for row in rows
+    ]
+    written = {row[ROW]: row["rejected"] for row in alone.rows}
+    assert written
+    for row in averaged.rows:
+        assert row[SECOND] == written.get(row[ROW], row["chosen"])
+    assert alone.counts["same"] + alone.counts["empty"] == len(rows) - len(alone.rows)
+
+
+def test_online_bdhs_is_the_datasets_method_on_the_current_policy(policy: Policy) -> None:
+    """The same sampler, and what it writes follows the weights."""
+    from mmpref.sampling.bdhs import BdhsSampler
+    from mmpref.sampling.bdhs_settings import BdhsSettings
+    from mmpref.sampling.similarity import load_similarity
+
+    rows, images = rows_and_images(6)
+    drawn = source_of("online-bdhs", policy, images)(rows, 3)
+    examples = [SourceContext(policy, 0, lambda row: (images[row],)).example(row, 3) for row in rows]
+    settings = BdhsSettings(**BDHS)
+    made = BdhsSampler(policy, load_similarity(settings.similarity_model), settings, 0)(examples)
+    assert [row["rejected"][0]["content"] for row in drawn.rows] == [
+        one.answer for one, row in zip(made, rows, strict=True) if one.answer != row["chosen"][0]["content"]
+    ]
+    assert drawn.counts["tries"] == sum(one.iterations for one in made)
+    other = Policy.load(ModelRef(MODEL))
+    with torch.no_grad():
+        for parameter in other.decoder.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
+    changed = source_of("online-bdhs", other, images)(rows, 3)
+    assert [row["rejected"] for row in changed.rows] != [row["rejected"] for row in drawn.rows]
 
 
 class Recording:
@@ -223,4 +283,4 @@ def test_the_annotator_belongs_to_methods_that_ask(preferences: Path, tmp_path: 
     with pytest.raises(UsageError, match="needs an annotator"):
         train(recipe("online-dpo", preferences, annotator=None), tmp_path / "run")
     with pytest.raises(UsageError, match="asks no annotator"):
-        train(recipe("dpo", preferences, annotator="testbed-oracle", loss={}), tmp_path / "run")
+        train(recipe("dpo", preferences, annotator="testbed-oracle"), tmp_path / "run")
