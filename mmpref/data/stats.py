@@ -18,7 +18,7 @@ EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
 def build_report(
-    folder: Path, split: str, skips: Sequence[Skip], iterations: int, threshold: float | None = None
+    folder: Path, splits: Sequence[str], skips: Sequence[Skip], iterations: int, threshold: float | None = None
 ) -> dict[str, Any]:
     """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths.
 
@@ -32,7 +32,7 @@ def build_report(
     # Pairs whose rejected answer came out equal were tried too, and not resolved.
     tries = [0 for skip in skips if skip.reason == SAME]
     identical = 0
-    for row in _rows(folder, split, ["chosen", "rejected", "similarity", "iterations"]):
+    for row in _rows(folder, splits, ["chosen", "rejected", "similarity", "iterations"]):
         chosen, rejected, similarity = text_of(row["chosen"]), text_of(row["rejected"]), row["similarity"]
         for column, text in (("chosen", chosen), ("rejected", rejected)):
             words[column].append(len(text.split()))
@@ -56,10 +56,10 @@ def build_report(
     }
 
 
-def _rows(folder: Path, split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, splits: Sequence[str], columns: list[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    for file in sorted(folder.glob(f"{split}-*.parquet")):
+    for file in (file for split in splits for file in sorted(folder.glob(f"{split}-*.parquet"))):
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=1024, columns=columns):
             yield from batch.to_pylist()
 

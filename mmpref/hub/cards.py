@@ -89,7 +89,8 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
     manifest = public(manifest)
     recipe, source, model = manifest["recipe"], manifest["source"], manifest["model"]
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    seen = preview(path / "data", recipe["split"])
+    splits = list(manifest.get("splits") or [recipe["split"]])
+    seen = preview(path / "data", splits)
     source_id, method = source["id"], str(manifest.get("method", recipe["method"]))
     licence = licence_fields(source.get("licence"), _link(source))
     fields: dict[str, Any] = {**licence, **({"language": ["en"]} if seen.english else {})}
@@ -113,6 +114,9 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         rows=f"{seen.rows:,}",
         images=f"{seen.images:,} images",
         split=code(recipe["split"]),
+        splits=" and ".join(f"{code(name)} ({rows:,})" for name, (rows, _) in seen.splits.items())
+        if len(splits) > 1
+        else "",
         source=code(source_id),
         source_revision=code(source.get("revision") or source.get("fingerprint") or "not recorded"),
         licence=code(licence.get("license_name", licence["license"])),

@@ -151,10 +151,10 @@ def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     _write_json(stage / "report.json", public(report, manifest))
     _write_card(path, stage, dataset_card(path, manifest, repo_id))
-    split = manifest["recipe"]["split"]
+    splits = list(manifest.get("splits") or [manifest["recipe"]["split"]])
     return {
-        "commit_message": f"{manifest['counts']['rows']} preference pairs, split {split}",
-        "delete_patterns": [f"data/{split}-*.parquet"],
+        "commit_message": f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
+        "delete_patterns": [f"data/{split}-*.parquet" for split in splits],
         "merge_card": merge_dataset_card,
     }
 
