@@ -17,6 +17,7 @@ from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
 from mmpref.data.holdout import VALIDATION, held_out
 from mmpref.data.inputs import open_excluded, open_tables, pin, pinned, source_facts, write_missing
+from mmpref.data.plot import PICTURE, plot
 from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING, Source
@@ -400,6 +401,7 @@ def _finish(
     report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
     model = pinned(run, "model")
     facts = {

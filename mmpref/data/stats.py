@@ -14,6 +14,7 @@ from mmpref.types import Skip
 SHOWN_IDS = 20
 SAME = "same-as-chosen"
 """Reason of a skip: the rejected answer came out equal to the chosen one."""
+SHARES = [round(0.05 * step, 2) for step in range(21)]
 EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
@@ -53,6 +54,10 @@ def build_report(
         "length_ratio": spread(ratios),
         "differing_words": spread(differing),
         "identical": identical,
+        "histograms": {
+            "differing_words": {"edges": SHARES, "counts": histogram(differing, SHARES)},
+            "words": _words_histogram(words),
+        },
     }
 
 
@@ -88,11 +93,19 @@ def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, An
     return curve
 
 
-def histogram(values: Sequence[float]) -> list[int]:
-    """Counts between `EDGES`; the last bin includes its upper edge."""
+def histogram(values: Sequence[float], edges: Sequence[float] = EDGES) -> list[int]:
+    """Counts between edges; the last bin includes its upper edge, and the outer ones all that lies beyond."""
     import numpy as np
 
-    return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), bins=EDGES)[0].tolist()
+    return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)[0].tolist()
+
+
+def _words_histogram(words: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Answers by their words, in some twenty bins up to the longest."""
+    longest = max((max(values, default=0) for values in words.values()), default=0)
+    step = max(1, -(-(longest + 1) // 20))
+    edges = list(range(0, longest + step + 1, step))
+    return {"edges": edges, **{column: histogram(values, edges) for column, values in words.items()}}
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
