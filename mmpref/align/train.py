@@ -245,7 +245,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
         "threads": torch.get_num_threads(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
-        **({"drawn": trainer.drawn} if way.method.source else {}),
+        **({"drawn": trainer.drawn} if trainer.drawn else {}),
         "trainer": used,
     }
     trained = adapter.logits(model, batch)
@@ -298,9 +298,10 @@ def _trainer(
             shared=_shared(recipe, policy, pairs),
             # What a source draws is new at every step, and so is what the reference says of it.
             reference=None
-            if way.method.source
+            if way.method.source and not way.method.keeps_answers
             else ReferenceLogProbs(_reference(run), len(pairs.dataset), len(way.weights)),
             weights=way.weights,
+            terms=way.method.terms(way.settings) if way.method.terms else None,
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
