@@ -16,6 +16,7 @@ from trl import DPOTrainer
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
+from mmpref.align.processes import rank
 from mmpref.align.rows import CROPPED, ROW, SECOND
 from mmpref.errors import RunError
 from mmpref.run import write_atomic
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.shared import SharedForward
 
-PENDING = "pending.json"
 _PATIENCE = 50
 """Batches in a row that may give no pair."""
 
@@ -208,12 +208,14 @@ class PreferenceTrainer(DPOTrainer):
             "drawn": self.drawn,
             "barren": self._barren,
         }
-        write_atomic(checkpoint / PENDING, json.dumps(pending))
-        seal(checkpoint)
+        write_atomic(checkpoint / _pending(), json.dumps(pending))
+        self.accelerator.wait_for_everyone()  # each process writes files of its own
+        if self.args.should_save:
+            seal(checkpoint)
 
     def restore_pending(self, checkpoint: Path) -> None:
         """Take up the sums of a checkpoint; call it when training begins, after Trainer has set them to zero."""
-        pending = json.loads((checkpoint / PENDING).read_text(encoding="utf-8"))
+        pending = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))
         self._tr_loss.fill_(pending["loss"])
         self._total_loss_scalar = pending["total_loss"]
         self._globalstep_last_logged = pending["last_logged"]
@@ -228,7 +230,7 @@ class PreferenceTrainer(DPOTrainer):
             return False
         self._load_from_checkpoint(str(checkpoint))
         self.state = state
-        self.drawn = json.loads((checkpoint / PENDING).read_text(encoding="utf-8"))["drawn"]
+        self.drawn = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))["drawn"]
         return True
 
     def policy(self) -> PeftModel:
@@ -242,6 +244,11 @@ class PreferenceTrainer(DPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing: a run sends no word of itself to anybody."""
+
+
+def _pending() -> str:
+    """The file of a process's sums in a checkpoint."""
+    return f"pending-{rank()}.json"
 
 
 def _listed(counts: Mapping[str, float]) -> str:
