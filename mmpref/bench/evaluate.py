@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref import recipe as recipes
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
+from mmpref.bench.groups import counted
 from mmpref.bench.runner import answer_all
 from mmpref.bench.stats import Clusters, difference, estimate
 from mmpref.errors import HubError, ImageError, InputError, UsageError
@@ -199,17 +200,20 @@ def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
     benchmark = BENCHMARKS.get(name)
     settings = recipes.build(benchmark.settings, recipe.benchmark[name], f"benchmark {name}")
     task = benchmark.task(settings)
-    table = _open(settings, benchmark.candidates)
+    table = _open(name, settings, benchmark.candidates)
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
     return _Plan(name, settings, task, table, samples)
 
 
-def _open(settings: Any, candidates: Sequence[str]) -> Table:
+def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
     """The data that the settings name, or the first of the published repositories that is there."""
     if settings.data is not None:
         return open_table(settings.data, settings.split, config=settings.config)
+    if not candidates:
+        raise UsageError(f"The benchmark {name} has no data on the Hub that mmpref knows.",
+                         f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).")  # fmt: skip
     for candidate in candidates[:-1]:
         with contextlib.suppress(InputError, HubError):
             return open_table(candidate, settings.split, config=settings.config)
@@ -244,9 +248,10 @@ def _score(
                      "others. First: %s", len(reasons), len(answers), plan.name, reasons[0])  # fmt: skip
     read = [None if isinstance(answer, ImageError) else answer for answer in answers]
     pairs = list(zip(plan.samples, read, strict=True))
-    scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
+    missing = frozenset(sample.id for sample, answer in pairs if answer is None)
+    scores = counted(plan.samples, [plan.task.score(sample, answer or "") for sample, answer in pairs], missing)
     _write_samples(run.path / "samples" / f"{model}-{plan.name}.parquet", plan.samples, read, scores)
-    return _Outcome(plan, scores, frozenset(sample.id for sample, answer in pairs if answer is None))
+    return _Outcome(plan, scores, missing)
 
 
 def _write_samples(

@@ -40,7 +40,8 @@ def answer_all(
             requests: dict[str, Request] = {}
             for sample in batch:
                 try:
-                    requests[sample.id] = Request(sample.messages, (decode(sample.image),))
+                    images = () if sample.image is None else (decode(sample.image),)
+                    requests[sample.id] = Request(sample.messages, images)
                 except ImageError as error:
                     answers[sample.id] = error
             if requests:
