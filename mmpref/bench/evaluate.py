@@ -300,6 +300,8 @@ def _result(
         "parse_failures": sum(score.parse_failure for score in inside),
         "missing": outcome.missing_in(metric.n),
         "higher_is_better": metric.higher_is_better,
+        "headline": metric.headline,
+        "binary": metric.binary,
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
         "data": plan.table.facts(),
     }

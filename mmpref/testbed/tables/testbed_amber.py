@@ -2,7 +2,7 @@
 
     {"id": 1, "image": <png>, "image_id": "test-00000", "query": "Please describe this image in detail.",
      "type": "generative", "truth": ["ring", "star"], "hallu": ["moon"]}
-    {"id": 121, "image": <png>, "image_id": "test-00000", "query": "Is there a ring in the image?",
+    {"id": 2, "image": <png>, "image_id": "test-00000", "query": "Is there a ring in the image?",
      "type": "discriminative-hallucination", "truth": "yes", "hallu": []}
 
 ``hallu`` has the shapes that come with those of the scene where the model learned.
@@ -24,22 +24,19 @@ _TYPES = {"exists": "discriminative-hallucination", "is_colour": "discriminative
 
 
 def rows(split: str) -> Iterator[dict]:
-    """Yield the rows of a split, captions first.
+    """Yield the rows of a split: of each scene a caption and two questions.
 
     Raises:
         KeyError: there is no such split.
     """
-    scenes = [scene(split, index) for index in range(IMAGES[split])]
-    for number, truth in enumerate(scenes, 1):
+    for index in range(IMAGES[split]):
+        truth, rng = scene(split, index), stream(split, index, 2)
+        number = index * (1 + len(_TYPES)) + 1
         partners = [PARTNER[shape] for shape in truth.shapes if PARTNER[shape] not in truth.shapes]
         yield _row(number, truth, CAPTION_PROMPTS[0], "generative", list(truth.shapes), partners)
-    number = len(scenes)
-    for truth in scenes:
-        rng = stream(split, truth.index, 2)
-        for kind, name in _TYPES.items():
-            number += 1
+        for offset, (kind, name) in enumerate(_TYPES.items(), 1):
             question = draw_question(truth, kind, rng)
-            yield _row(number, truth, question.text, name, question.word.lower(), [])
+            yield _row(number + offset, truth, question.text, name, question.word.lower(), [])
 
 
 def _row(number: int, truth: Scene, query: str, kind: str, answer: Any, imagined: list[str]) -> dict[str, Any]:
