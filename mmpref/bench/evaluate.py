@@ -17,7 +17,7 @@ from mmpref import recipe as recipes
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
 from mmpref.bench.groups import counted
-from mmpref.bench.runner import answer_all
+from mmpref.bench.runner import Blind, answer_all
 from mmpref.bench.stats import Clusters, difference, estimate
 from mmpref.errors import HubError, ImageError, InputError, UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
@@ -42,6 +42,7 @@ class EvaluateRecipe:
         split: of all benchmarks, instead of their own.
         limit: first samples of each only.
         seed: of the bootstrap.
+        blind: the image-blind control: every benchmark is asked without its images, and named so.
         dtype, trust_remote_code: of the model.
     """
 
@@ -54,15 +55,30 @@ class EvaluateRecipe:
     split: str | None = None
     limit: int | None = None
     seed: int = 0
+    blind: Blind | None = None
     dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
+
+    def label(self, benchmark: str) -> str:
+        """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""
+        return f"{benchmark}-blind-{self.blind}" if self.blind else benchmark
+
+    @property
+    def title(self) -> str:
+        """All of them, for the name of the run's folder."""
+        return "-".join(map(self.label, self.benchmarks))
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """One benchmark, ready to be asked."""
+    """One benchmark, ready to be asked.
+
+    Args:
+        label: what its results are called.
+    """
 
     name: str
+    label: str
     settings: Any
     task: Task
     table: Table
@@ -122,7 +138,7 @@ def evaluate(
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     recipe = _resolved(recipe)
-    run = open_run(output or default_path("evaluate", "-".join(recipe.benchmarks), recipe), "evaluate", recipe)
+    run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if run.finished:
             _check_finished(run, recipe)
@@ -135,12 +151,14 @@ def evaluate(
         differences: list[dict[str, Any]] = []
         missing: dict[str, int] = {}
         for plan in plans:
-            outcomes = {model: _score(run, plan, model, policy, batch_size, on_progress) for model in models}
+            outcomes = {
+                model: _score(run, plan, model, policy, batch_size, on_progress, recipe.blind) for model in models
+            }
             metrics = plan.task.metrics([score for _, score in outcomes["base"].answered])
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in models:
                 results += [_result(metric, model, clusters[model], outcomes[model], recipe) for metric in metrics]
-            missing[plan.name] = len(outcomes["base"].missing)
+            missing[plan.label] = len(outcomes["base"].missing)
             if recipe.adapter:
                 differences += [_difference(plan, metric, clusters, recipe) for metric in metrics]
         ref = policy().ref
@@ -159,7 +177,7 @@ def evaluate(
             "adapter": began["adapter"],
             "data": began["data"],
             "seeds": {"bootstrap": recipe.seed},
-            "counts": {plan.name: len(plan.samples) for plan in plans},
+            "counts": {plan.label: len(plan.samples) for plan in plans},
             "missing": missing,
         }
         return {**run.finish(facts), **content}
@@ -204,7 +222,7 @@ def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    return _Plan(name, settings, task, table, samples)
+    return _Plan(name, recipe.label(name), settings, task, table, samples)
 
 
 def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
@@ -231,13 +249,14 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 def _score(
     run: Run, plan: _Plan, model: str, policy: Callable[[], Policy], batch_size: int,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], None] | None, blind: Blind | None,
 ) -> _Outcome:  # fmt: skip
     from mmpref.vlm.decode import Decoding
 
-    kept = run.state / f"answers-{model}-{plan.name}.jsonl"
+    kept = run.state / f"answers-{model}-{plan.label}.jsonl"
+    decoding = Decoding(plan.task.max_new_tokens)
     with policy().without_adapter() if model == "base" else contextlib.nullcontext():
-        answers = answer_all(policy, plan.samples, Decoding(plan.task.max_new_tokens), kept, batch_size, progress)
+        answers = answer_all(policy, plan.samples, decoding, kept, batch_size, progress, blind)
     reasons = [answer for answer in answers if isinstance(answer, ImageError)]
     if len(reasons) == len(answers):
         raise InputError(
@@ -250,7 +269,7 @@ def _score(
     pairs = list(zip(plan.samples, read, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = counted(plan.samples, [plan.task.score(sample, answer or "") for sample, answer in pairs], missing)
-    _write_samples(run.path / "samples" / f"{model}-{plan.name}.parquet", plan.samples, read, scores)
+    _write_samples(run.path / "samples" / f"{model}-{plan.label}.parquet", plan.samples, read, scores)
     return _Outcome(plan, scores, missing)
 
 
@@ -291,7 +310,7 @@ def _result(
     prompt = json.dumps(recipe.benchmark[plan.name], sort_keys=True)
     return {
         "model": model,
-        "benchmark": plan.name,
+        "benchmark": plan.label,
         "split": metric.part,
         "metric": metric.name,
         **dataclasses.asdict(found),
@@ -302,6 +321,7 @@ def _result(
         "higher_is_better": metric.higher_is_better,
         "headline": metric.headline,
         "binary": metric.binary,
+        "blind": recipe.blind,
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
         "data": plan.table.facts(),
     }
@@ -309,7 +329,7 @@ def _result(
 
 def _difference(plan: _Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:
     return {
-        "benchmark": plan.name,
+        "benchmark": plan.label,
         "split": metric.part,
         "metric": metric.name,
         **dataclasses.asdict(difference(clusters["base"], clusters["adapter"], metric, recipe.seed)),

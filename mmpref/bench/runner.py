@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmpref.bench.benchmark import Sample
 from mmpref.errors import ImageError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mmpref.vlm.decode import Decoding
     from mmpref.vlm.policy import Policy
 
+Blind = Literal["no-image", "masked"]
+"""The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
+
 
 def answer_all(
     policy: Callable[[], Policy],
@@ -24,8 +27,13 @@ def answer_all(
     kept: Path,
     batch_size: int,
     progress: Callable[[int], None] | None,
+    blind: Blind | None = None,
 ) -> list[str | ImageError]:
     """Answers in order, or why there is none: without its image a question is not asked.
+
+    Args:
+        blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
+            the samples of the sighted one.
 
     Those already in ``kept`` (JSON lines) are not asked for again.
     """
@@ -41,11 +49,12 @@ def answer_all(
             for sample in batch:
                 try:
                     images = () if sample.image is None else (decode(sample.image),)
-                    requests[sample.id] = Request(sample.messages, images)
+                    requests[sample.id] = Request(sample.messages, () if blind == "no-image" else images)
                 except ImageError as error:
                     answers[sample.id] = error
             if requests:
-                made = policy().generate(list(requests.values()), decoding, batch_size=batch_size)
+                made = policy().generate(list(requests.values()), decoding, batch_size=batch_size,
+                                         hide_images=blind == "masked")  # fmt: skip
                 for name, answer in zip(requests, made, strict=True):
                     answers[name] = answer
                     file.write(json.dumps({"id": name, "answer": answer}) + "\n")

@@ -21,6 +21,8 @@ from mmpref.errors import UsageError
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
 @click.option("--split", help="Split of the benchmarks' data.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
+@click.option("--blind", type=click.Choice(["no-image", "masked"]),
+              help="Control: ask without the images, or with all image tokens hidden.")  # fmt: skip
 @click.option("--judge", help="Judge model or endpoint, for benchmarks that need one.")
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
@@ -29,8 +31,8 @@ from mmpref.errors import UsageError
 @common.output_options
 def command(
     model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
-    benchmarks: tuple[str, ...], split: str | None, limit: int | None, judge: str | None, seed: int | None,
-    batch_size: int, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
+    benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
+    seed: int | None, batch_size: int, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
     assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
@@ -40,12 +42,13 @@ def command(
       mmpref evaluate
       mmpref evaluate --adapter runs/train-dpo-1a2b3c4d
       mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
+      mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate
 
     options: dict[str, Any] = {
         "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
-        "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed,
+        "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed, "blind": blind,
     }  # fmt: skip
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
     if judge:
@@ -53,7 +56,7 @@ def command(
     target = common.push_target(push, hub_id, "model", output)
     with Progress("answers") as progress:
         manifest = evaluate(recipe, output, batch_size=batch_size, on_progress=progress.advance)
-    path = common.run_path("evaluate", "-".join(recipe.benchmarks), manifest, output)
+    path = common.run_path("evaluate", recipe.title, manifest, output)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
 

@@ -66,6 +66,10 @@ class Context:
         """Where the first token behind the prompt stands in the whole sequence."""
         return int(self.order[-1]) + 1
 
+    def hidden(self) -> Context:
+        """Without any image token, every other one where it was."""
+        return self.drop(torch.zeros(self.image_tokens, dtype=torch.bool), "original")
+
     def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
         """Hide image tokens from every query by removing them.
 
