@@ -70,7 +70,8 @@ class Metric:
         value: from arrays of sums [...] by name to values [...].
         n: name of the count that says over how many.
         higher_is_better: None where neither is.
-        binary: name of the count of right samples, where the metric is their share: it is tested by McNemar's test.
+        of: the two counts whose sums' quotient it is, where it is one.
+        binary: each sample counts 0 or 1 in the first and 1 in the second: it is tested by McNemar's test.
         headline: claims are made on it, so that it takes part in the correction for several benchmarks.
     """
 
@@ -79,7 +80,8 @@ class Metric:
     value: Callable[[Sums], np.ndarray]
     n: str
     higher_is_better: bool | None = True
-    binary: str | None = None
+    of: tuple[str, str] | None = None
+    binary: bool = False
     headline: bool = False
 
 
@@ -87,18 +89,14 @@ def rate(
     name: str, part: str, top: str, bottom: str, higher_is_better: bool | None = True, *, binary: bool = False,
     headline: bool = False,
 ) -> Metric:  # fmt: skip
-    """The metric ``sum of top / sum of bottom``.
-
-    Args:
-        binary: each sample counts 0 or 1 in ``top`` and 1 in ``bottom``.
-    """
+    """The metric ``sum of top / sum of bottom``."""
 
     def value(sums: Sums) -> np.ndarray:
         from mmpref.bench.stats import ratio
 
         return ratio(sums[top], sums[bottom])
 
-    return Metric(name, part, value, bottom, higher_is_better, top if binary else None, headline)
+    return Metric(name, part, value, bottom, higher_is_better, (top, bottom), binary, headline)
 
 
 class Task(Protocol):

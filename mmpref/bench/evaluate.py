@@ -18,7 +18,8 @@ from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
 from mmpref.bench.groups import counted
 from mmpref.bench.runner import Blind, answer_all
-from mmpref.bench.stats import Clusters, difference, estimate
+from mmpref.bench.significance import bootstrap_p, holm, mcnemar
+from mmpref.bench.stats import Clusters, interval, moved, replicates
 from mmpref.errors import HubError, ImageError, InputError, UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 talk = logging.getLogger("mmpref")
+
+RESAMPLES = "resamples.parquet"
+"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,7 @@ class EvaluateRecipe:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """One benchmark, ready to be asked.
 
     Args:
@@ -94,7 +98,7 @@ class _Outcome:
         missing: ids of the samples whose image cannot be seen; missing is not wrong, so they do not count.
     """
 
-    plan: _Plan
+    plan: Plan
     scores: Sequence[Score]
     missing: frozenset[str]
 
@@ -143,13 +147,14 @@ def evaluate(
         if run.finished:
             _check_finished(run, recipe)
             return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
-        plans = [_plan(recipe, name) for name in recipe.benchmarks]
+        plans = [planned(recipe, name) for name in recipe.benchmarks]
         began = _began(run, recipe, plans)
         policy = cache(lambda: _load(recipe, began))
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
         missing: dict[str, int] = {}
+        drawn: list[dict[str, Any]] = []
         for plan in plans:
             outcomes = {
                 model: _score(run, plan, model, policy, batch_size, on_progress, recipe.blind) for model in models
@@ -161,6 +166,12 @@ def evaluate(
             missing[plan.label] = len(outcomes["base"].missing)
             if recipe.adapter:
                 differences += [_difference(plan, metric, clusters, recipe) for metric in metrics]
+            drawn += [
+                {"model": model, "benchmark": plan.label, "metric": metric.name, "split": metric.part,
+                 "values": replicates(clusters[model], metric, recipe.seed)}
+                for model in models for metric in metrics
+            ]  # fmt: skip
+        _correct(differences)
         ref = policy().ref
         content = {
             "models": [
@@ -171,6 +182,7 @@ def evaluate(
             "results": results,
             "differences": differences,
         }
+        write_atomic(run.path / RESAMPLES, _parquet(drawn))
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
             "model": began["model"],
@@ -187,7 +199,7 @@ def _has_answers(run: Run) -> bool:
     return any(file.stat().st_size for file in run.state.glob("answers-*"))
 
 
-def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str, Any]:
+def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> dict[str, Any]:
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
     return as_it_began(run, ModelRef(recipe.model, recipe.revision, recipe.adapter, recipe.adapter_revision), data)
 
@@ -195,7 +207,7 @@ def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str
 def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
     """Refuse to show the results of another adapter or other data as this recipe's; with no Hub to ask, say so."""
     try:
-        _began(run, recipe, [_plan(recipe, name) for name in recipe.benchmarks])
+        _began(run, recipe, [planned(recipe, name) for name in recipe.benchmarks])
     except HubError as error:
         talk.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
@@ -214,7 +226,13 @@ def _resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
     return dataclasses.replace(recipe, benchmark=blocks)
 
 
-def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
+def planned(recipe: EvaluateRecipe, name: str) -> Plan:
+    """A benchmark with its data read.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+        InputError: data that cannot be read, or have no rows.
+    """
     benchmark = BENCHMARKS.get(name)
     settings = recipes.build(benchmark.settings, recipe.benchmark[name], f"benchmark {name}")
     task = benchmark.task(settings)
@@ -222,7 +240,7 @@ def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    return _Plan(name, recipe.label(name), settings, task, table, samples)
+    return Plan(name, recipe.label(name), settings, task, table, samples)
 
 
 def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
@@ -248,7 +266,7 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 
 def _score(
-    run: Run, plan: _Plan, model: str, policy: Callable[[], Policy], batch_size: int,
+    run: Run, plan: Plan, model: str, policy: Callable[[], Policy], batch_size: int,
     progress: Callable[[int], None] | None, blind: Blind | None,
 ) -> _Outcome:  # fmt: skip
     from mmpref.vlm.decode import Decoding
@@ -276,11 +294,6 @@ def _score(
 def _write_samples(
     path: Path, samples: Sequence[Sample], answers: Sequence[str | None], scores: Sequence[Score]
 ) -> None:
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     rows = [
         {
             "id": sample.id,
@@ -295,16 +308,25 @@ def _write_samples(
         }
         for sample, answer, score in zip(samples, answers, scores, strict=True)
     ]
+    write_atomic(path, _parquet(rows))
+
+
+def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    import io
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer)
-    write_atomic(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def _result(
     metric: Metric, model: str, clusters: Clusters, outcome: _Outcome, recipe: EvaluateRecipe
 ) -> dict[str, Any]:
     plan = outcome.plan
-    found = estimate(clusters, metric, recipe.seed)
+    found = interval(replicates(clusters, metric, recipe.seed))
     column = clusters.names.index(metric.n)
     inside = [score for _, score in outcome.answered if metric.n in score.counts]
     prompt = json.dumps(recipe.benchmark[plan.name], sort_keys=True)
@@ -320,6 +342,7 @@ def _result(
         "missing": outcome.missing_in(metric.n),
         "higher_is_better": metric.higher_is_better,
         "headline": metric.headline,
+        "of": list(metric.of) if metric.of else None,
         "binary": metric.binary,
         "blind": recipe.blind,
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
@@ -327,11 +350,30 @@ def _result(
     }
 
 
-def _difference(plan: _Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:
+def _difference(plan: Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:
+    change = moved(clusters["base"], clusters["adapter"], metric, recipe.seed)
+    if metric.binary and metric.of:
+        base, adapter = (
+            clusters[model].sums[:, clusters[model].names.index(metric.of[0])] for model in ("base", "adapter")
+        )
+        p, test = mcnemar((adapter - base).tolist()), "McNemar"
+    else:
+        p, test = bootstrap_p(change), "bootstrap"
     return {
         "benchmark": plan.label,
         "split": metric.part,
         "metric": metric.name,
-        **dataclasses.asdict(difference(clusters["base"], clusters["adapter"], metric, recipe.seed)),
+        **dataclasses.asdict(interval(change)),
         "higher_is_better": metric.higher_is_better,
+        "headline": metric.headline,
+        "p": p,
+        "test": test,
+        "p_holm": None,
     }
+
+
+def _correct(differences: Sequence[dict[str, Any]]) -> None:
+    """Write ``p_holm`` where claims are made: one family over all benchmarks of the run."""
+    claims = [row for row in differences if row["headline"]]
+    for row, p in zip(claims, holm([row["p"] for row in claims]), strict=True):
+        row["p_holm"] = p

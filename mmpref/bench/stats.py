@@ -77,9 +77,16 @@ def interval(values: np.ndarray) -> Interval:
     return Interval(float(values[0]), float(low), float(high))
 
 
+def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
+    """A metric in the data [0] and in every resample of images [1:]. Those of two models on the same images are paired:
+    the same seed draws the same resamples."""
+    values: np.ndarray = metric.value(clusters.resampled(seed))
+    return values
+
+
 def estimate(clusters: Clusters, metric: Metric, seed: int) -> Interval:
     """A metric with its interval."""
-    return interval(metric.value(clusters.resampled(seed)))
+    return interval(replicates(clusters, metric, seed))
 
 
 def difference(first: Clusters, second: Clusters, metric: Metric, seed: int) -> Interval:
@@ -88,6 +95,15 @@ def difference(first: Clusters, second: Clusters, metric: Metric, seed: int) -> 
     Raises:
         ValueError: they are not over the same images.
     """
+    return interval(moved(first, second, metric, seed))
+
+
+def moved(first: Clusters, second: Clusters, metric: Metric, seed: int) -> np.ndarray:
+    """Second minus first in the data [0] and in the resamples [1:].
+
+    Raises:
+        ValueError: they are not over the same images.
+    """
     if first.sums.shape[0] != second.sums.shape[0]:
         raise ValueError("A paired difference needs the same images.")
-    return interval(metric.value(second.resampled(seed)) - metric.value(first.resampled(seed)))
+    return replicates(second, metric, seed) - replicates(first, metric, seed)

@@ -74,13 +74,35 @@ def print_results(content: Mapping[str, Any]) -> None:
     for row in base:
         cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
         if with_adapter:
-            cells += [_interval(other[_key(row)]), _interval(change[_key(row)], signed=True)]
+            moved = change[_key(row)]
+            cells += [_interval(other[_key(row)]), _interval(moved, signed=True), p_value(moved)]
         models = [row, *([other[_key(row)]] if with_adapter else [])]
         rows.append([*cells, *(_count(models, name) for name in counts.values())])
-    columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), *counts]
+    columns = ["metric", "base", *(["adapter", "difference", "p"] if with_adapter else []), *counts]
     common.print_table("evaluation: value [95 % interval]", columns, rows)
     if with_adapter:
         click.echo("Counts that differ are written base / adapter.")
+        claims = sum(row.get("p_holm") is not None for row in content["differences"])
+        click.echo(legend(claims))
+
+
+def p_value(test: Mapping[str, Any]) -> str:
+    """A p-value as a cell: of a headline metric the corrected one, with its stars."""
+    from mmpref.bench.significance import mark
+
+    corrected = test.get("p_holm")
+    p = test.get("p") if corrected is None else corrected
+    return (
+        ""
+        if p is None
+        else f"{'<0.001' if p < 0.001 else f'{p:.3f}'}{' Holm' if corrected is not None else ''}" + mark(corrected)
+    )
+
+
+def legend(claims: int) -> str:
+    """What the p-values of a table are."""
+    return ("p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline metrics "
+            f"({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001.")  # fmt: skip
 
 
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
