@@ -1,4 +1,4 @@
-"""Answers to read: samples that one model has right and another one wrong, with their images where the data are there."""
+"""Answers to read: samples that one model has right and another wrong, with their images where these are there."""
 
 from __future__ import annotations
 

@@ -101,8 +101,8 @@ def p_value(test: Mapping[str, Any]) -> str:
 
 def legend(claims: int) -> str:
     """What the p-values of a table are."""
-    return ("p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline metrics "
-            f"({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001.")  # fmt: skip
+    return ("p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline "
+            f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001.")  # fmt: skip
 
 
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
