@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,11 +34,27 @@ class Turn:
     image: ImageData | None = None
 
 
-def turns(first: Column, second: Column, key: Key, most: int) -> tuple[list[Turn], list[Turn]]:
-    """The samples with the largest gains and losses of the second column, at most so many of each, images included."""
+@dataclass(frozen=True)
+class Turns:
+    """What a second model wins and loses against a first one.
+
+    Args:
+        wins, losses: how many samples.
+        won, lost: those with the largest gains and losses, to be read.
+    """
+
+    wins: int = 0
+    losses: int = 0
+    won: tuple[Turn, ...] = ()
+    lost: tuple[Turn, ...] = ()
+
+
+def turns(first: Column, second: Column, key: Key, most: int) -> Turns:
+    """Wins and losses in a metric that is a quotient of counts, at most so many of each with their images; none where
+    the two have not answered the same samples."""
     found = first.found[key]
     if not found.get("of") or not first.pairs_with(second, key[0]):
-        return [], []
+        return Turns()
     sign = -1.0 if found["higher_is_better"] is False else 1.0
     count = found["of"][0]
     differing: list[tuple[float, str, Turn]] = []
@@ -45,12 +62,12 @@ def turns(first: Column, second: Column, key: Key, most: int) -> tuple[list[Turn
         gain = sign * (two.counts.get(count, 0.0) - one.counts.get(count, 0.0))
         if gain and one.answer is not None and two.answer is not None:
             differing.append((gain, one.id, Turn(one.prompt, one.reference, one.answer, two.answer, gain)))
-    gains = sorted((item for item in differing if item[0] > 0), key=lambda item: -item[0])[:most]
-    losses = sorted((item for item in differing if item[0] < 0), key=lambda item: item[0])[:most]
-    images = _images(first, key[0], {name for _, name, _ in [*gains, *losses]})
-    won, lost = ([Turn(turn.prompt, turn.reference, turn.first, turn.second, turn.gain, images.get(name))
-                  for _, name, turn in some] for some in (gains, losses))  # fmt: skip
-    return won, lost
+    ordered = sorted(differing, key=lambda item: -abs(item[0]))
+    wins, losses = ([item for item in ordered if (item[0] > 0) is better] for better in (True, False))
+    images = _images(first, key[0], {name for _, name, _ in [*wins[:most], *losses[:most]]})
+    won, lost = (tuple(dataclasses.replace(turn, image=images.get(name)) for _, name, turn in some[:most])
+                 for some in (wins, losses))  # fmt: skip
+    return Turns(len(wins), len(losses), won, lost)
 
 
 def _images(column: Column, label: str, wanted: set[str]) -> dict[str, ImageData]:

@@ -44,7 +44,7 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 def _print(found: Comparison) -> None:
     common.print_table("value [95 % interval]", ["metric", *found.models], value_rows(found))
     if rows := difference_rows(found):
-        common.print_table(f"difference from {found.models[0]}, p", ["metric", *found.models[1:]], rows)
+        common.print_table(f"difference from {found.models[0]}, p", [*difference_columns(found)], rows)
         click.echo(legend(claims(found)))
 
 
@@ -58,10 +58,15 @@ def value_rows(found: Comparison) -> list[list[str]]:
     return [[metric_name(key), *("" if cell is None else _cell(cell) for cell in cells)] for key, cells in found.rows]
 
 
+def difference_columns(found: Comparison) -> list[str]:
+    """What stands above `difference_rows`."""
+    return ["metric", *(name for model in found.models[1:] for name in (model, "p"))]
+
+
 def difference_rows(found: Comparison) -> list[list[str]]:
-    """A row for each metric that was tested: its name, then each column's difference from the first with its p."""
+    """A row for each metric that was tested: its name, then each column's difference from the first, and its p."""
     return [
-        [metric_name(key), *("" if test is None else _tested(test) for test in tests[1:])]
+        [metric_name(key), *(text for test in tests[1:] for text in (("", "") if test is None else _tested(test)))]
         for (key, _), tests in zip(found.rows, found.tests, strict=True)
         if any(tests)
     ]
@@ -76,5 +81,5 @@ def _cell(cell: dict[str, Any]) -> str:
     return f"{cell['value']:.3f} [{cell['low']:.3f}, {cell['high']:.3f}]"
 
 
-def _tested(test: Tested) -> str:
-    return f"{test.value:+.3f} [{test.low:+.3f}, {test.high:+.3f}] {p_value(dataclasses.asdict(test))}"
+def _tested(test: Tested) -> tuple[str, str]:
+    return f"{test.value:+.3f} [{test.low:+.3f}, {test.high:+.3f}]", p_value(dataclasses.asdict(test))

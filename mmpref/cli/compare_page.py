@@ -10,7 +10,7 @@ from typing import Any
 from mmpref.bench.columns import Column, read_columns
 from mmpref.bench.compare import Comparison
 from mmpref.bench.examples import Turn, headlines, turns
-from mmpref.cli.compare import claims, difference_rows, metric_name, value_rows
+from mmpref.cli.compare import claims, difference_columns, difference_rows, metric_name, value_rows
 from mmpref.cli.evaluate import legend
 from mmpref.cli.report import _as_png, _data_url, _figure, _png, marked, render
 from mmpref.errors import ImageError
@@ -28,6 +28,7 @@ def page(runs: Sequence[Path], found: Comparison) -> str:
     plots = [*_planes(columns), *_bars(columns)]
     return render(
         "compare.html.j2", models=found.models, rows=value_rows(found), differences=difference_rows(found),
+        difference_columns=difference_columns(found),
         legend=legend(claims(found)), warnings=found.warnings, readings=_readings(columns),
         plots=[{"title": title, "image": _data_url(_png(figure))} for title, figure in plots],
     )  # fmt: skip
@@ -54,7 +55,7 @@ def _planes(columns: Sequence[Column]) -> list[tuple[str, Any]]:
             axes.set_xlabel(f"{across} (right is better)")
             axes.set_ylabel(f"{up} (down is better)")
             axes.grid(alpha=0.3)
-            axes.legend(fontsize=8)
+            figure.legend(fontsize=8, loc="outside upper center", ncols=2)
             figures.append((f"{benchmark}: hallucination against recall", figure))
     return figures
 
@@ -80,7 +81,7 @@ def _bars(columns: Sequence[Column]) -> list[tuple[str, Any]]:
                         ha="center" if len(parts) < 6 else "right", fontsize=8)  # fmt: skip
         axes.set_ylabel(metric)
         axes.grid(axis="y", alpha=0.3)
-        axes.legend(fontsize=8)
+        figure.legend(fontsize=8, loc="outside upper center", ncols=2)
         figures.append((f"{benchmark}: {metric} by part", figure))
     return figures
 
@@ -96,11 +97,13 @@ def _readings(columns: Sequence[Column]) -> list[dict[str, Any]]:
         for key in headlines(columns):
             if key not in column.found:
                 continue
-            won, lost = turns(columns[0], column, key, SHOWN)
-            if won or lost:
-                readings.append({"title": f"{metric_name(key)}: {column.name} against {columns[0].name}",
-                                 "groups": [("better", [_shown(turn) for turn in won]),
-                                            ("worse", [_shown(turn) for turn in lost])]})  # fmt: skip
+            found = turns(columns[0], column, key, SHOWN)
+            if found.wins or found.losses:
+                readings.append({
+                    "title": f"{metric_name(key)}: {column.name} against {columns[0].name}", "other": column.name,
+                    "groups": [("better", found.wins, [_shown(turn) for turn in found.won]),
+                               ("worse", found.losses, [_shown(turn) for turn in found.lost])],
+                })  # fmt: skip
     return readings
 
 
