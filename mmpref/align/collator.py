@@ -1,7 +1,9 @@
-"""TRL's collator, with every image preprocessed once for both answers, and the numbers of the rows."""
+"""TRL's collator, with every image preprocessed once for all answers, and the numbers of the rows."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,11 @@ import torch
 from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-from mmpref.align.rows import ROW
+from mmpref.align.rows import ROW, SECOND
+
+ROWS = "rows"
+BESIDE = "beside"
+"""Of a batch whose rows have a second rejected answer: the batch that has it in the first one's place."""
 
 
 @dataclass
@@ -20,9 +26,20 @@ class PreferenceCollator(DataCollatorForVisionPreference):
         self.processor: Any = _Doubling(self.processor)
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        rows = [example.pop(ROW) for example in examples if ROW in example]
-        batch = super().torch_call(examples)
+        rows = [example[ROW] for example in examples if ROW in example]
+        seconds = [example[SECOND] for example in examples if SECOND in example]
+        pairs = [{name: value for name, value in example.items() if name not in (ROW, SECOND)} for example in examples]
+        with self.processor.once():
+            batch = super().torch_call([dict(pair) for pair in pairs])
+            if seconds:
+                beside = [{**pair, "rejected": second} for pair, second in zip(pairs, seconds, strict=True)]
+                batch[BESIDE] = super().torch_call(beside)
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
+
+
+def as_they_are(examples: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rows of a batch, for a pair source that makes of them what is then collated."""
+    return {ROWS: examples}
 
 
 class _Doubling:
@@ -30,6 +47,15 @@ class _Doubling:
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
+        self._prompts: BatchFeature | None = None
+
+    @contextlib.contextmanager
+    def once(self) -> Iterator[None]:
+        """Within it all prompts with images are the same, and prepared once."""
+        try:
+            yield
+        finally:
+            self._prompts = None
 
     def __getattr__(self, name: str) -> Any:
         if name == "_processor":  # while it is unpickled in a worker process
@@ -39,7 +65,12 @@ class _Doubling:
     def __call__(self, images: Any = None, text: Any = None, **settings: Any) -> BatchFeature:
         if images is None:
             return self._processor(text=text, **settings)
+        if self._prompts is None:
+            self._prompts = self._prepared(images, text, settings)
+        return BatchFeature(dict(self._prompts))  # TRL writes into it
+
+    def _prepared(self, images: Any, text: Any, settings: dict[str, Any]) -> BatchFeature:
         half = len(text) // 2
         once = self._processor(images=images[:half], text=text[:half], **settings)
         return BatchFeature({name: torch.cat([value, value]) if isinstance(value, torch.Tensor) else [*value, *value]
-                             for name, value in once.items()})  # fmt: skip
+                 for name, value in once.items()})  # fmt: skip

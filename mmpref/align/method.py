@@ -1,4 +1,4 @@
-"""The seam of training methods: which loss the one trainer computes (and later: where its pairs come from).
+"""The seam of training methods: which loss the one trainer computes, and where its pairs come from.
 
 A method is one file in `mmpref/align/methods` (or in a plugin's package under the entry-point group
 ``mmpref.methods``) with a module-level ``METHOD``.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmpref.registry import Registry
+
+if TYPE_CHECKING:
+    from mmpref.align.pairs import PairSource, SourceContext
 
 
 @dataclass(frozen=True)
@@ -18,15 +21,22 @@ class Method:
     """A training method.
 
     Args:
-        settings: frozen dataclass of the loss's settings, with defaults; the recipe's ``loss:`` block.
+        settings: frozen dataclass of the loss's and the pair source's settings, with defaults; the recipe's ``loss:``
+            block.
         trainer: makes the options of `trl.DPOConfig` that the settings stand for. They are the method's: a recipe
             cannot set them again in its ``trainer:`` block.
+        source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
+        needs_second: rows must have a second rejected answer (``rejected_policy``).
+        weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
     """
 
     settings: type[Any]
     trainer: Callable[[Any], dict[str, Any]]
+    needs_second: bool = False
     needs_annotator: bool = False
+    weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
+    source: Callable[[SourceContext, Any], PairSource] | None = None
 
 
 METHODS: Registry[Method] = Registry("training method", "mmpref.methods", "METHOD")

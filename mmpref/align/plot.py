@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     marker = "o" if len(rows) < 30 else ""
     for axes, (title, lines) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
         for key, label in lines.items():
-            axes.plot(steps, [row[key] for row in rows], label=label, marker=marker, markersize=3, linewidth=1.4)
+            axes.plot(
+                steps, [row.get(key, math.nan) for row in rows], label=label, marker=marker, markersize=3, linewidth=1.4
+            )
         axes.set_title(title, fontsize=10, loc="left")
         axes.set_xlabel("step", fontsize=8)
         axes.grid(alpha=0.25)

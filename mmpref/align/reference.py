@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-LogProbs = tuple[torch.Tensor, torch.Tensor]
+LogProbs = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""Of the chosen and the rejected answers [B] of a batch, and of those of the batches beside it."""
 
 
 class ReferenceLogProbs:
-    """Summed log-probabilities of the chosen and rejected answer of every row, computed when a row is first met.
+    """Summed log-probabilities of the answers of every row, computed when a row is first met.
 
     They belong to a run: its base model, data and prompt format cannot change under it. A restart finds what was
     computed before.
 
     Args:
-        path: file of float32 [rows, 2]; NaN where a row has not been met. Made if it is not there.
+        path: file of float32 [rows, pairs, 2]; NaN where a row has not been met. Made if it is not there.
+        pairs: of every row: 2 where it has a second rejected answer.
     """
 
-    def __init__(self, path: Path, rows: int) -> None:
-        if not path.is_file() or path.stat().st_size != rows * 8:
-            np.full((rows, 2), np.nan, dtype=np.float32).tofile(path)
-        self._kept = np.memmap(path, dtype=np.float32, mode="r+", shape=(rows, 2))
+    def __init__(self, path: Path, rows: int, pairs: int = 1) -> None:
+        shape = (rows, pairs, 2)
+        if not path.is_file() or path.stat().st_size != rows * pairs * 8:
+            np.full(shape, np.nan, dtype=np.float32).tofile(path)
+        self._kept = np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
 
     def of(self, rows: torch.Tensor, compute: Callable[[], LogProbs]) -> LogProbs:
-        """Log-probabilities [B] of the chosen and of the rejected answers of a batch.
+        """Log-probabilities of a batch.
 
         Args:
             rows: long [B], the numbers of the batch's rows.
@@ -35,6 +38,7 @@ class ReferenceLogProbs:
         """
         numbers = rows.cpu().numpy()
         if np.isnan(self._kept[numbers]).any():
-            self._kept[numbers] = torch.stack(compute(), 1).float().cpu().numpy()
-        chosen, rejected = torch.from_numpy(self._kept[numbers]).to(rows.device).unbind(1)
-        return chosen, rejected
+            pairs = [torch.stack(tuple(pair), 1) for pair in compute()]
+            self._kept[numbers] = torch.stack(pairs, 1).float().cpu().numpy()
+        known = torch.from_numpy(self._kept[numbers]).to(rows.device)
+        return [(pair[:, 0], pair[:, 1]) for pair in known.unbind(1)]

@@ -3,7 +3,8 @@
 Rows are TRL's: ``prompt``, ``chosen``, ``rejected`` (messages with string or structured content, or plain strings) and
 ``images`` or ``image``. Reasons for a skip: ``no-image``, ``bad-image``, ``malformed`` (no messages of known form),
 ``empty-answer`` (no text), ``equal-answers`` (chosen is rejected), ``image-placement`` (image blocks that do not match
-the images, or stand outside the user's turns) and ``image-token`` (the text itself contains the model's image token).
+the images, or stand outside the user's turns), ``image-token`` (the text itself contains the model's image token) and,
+where a method wants two rejected answers, ``no-second``.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     import datasets
 
 TEXTS = ("prompt", "chosen", "rejected")
+SECOND = "rejected_policy"
+"""A second rejected answer, for averaged losses."""
 ROW = "row"
 DATA, FACTS = "pairs.arrow", "pairs.json"
 _BATCH = 64
@@ -45,7 +48,8 @@ class Pairs:
     """The usable pairs of a run.
 
     Args:
-        dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes.
+        dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes; and
+            ``rejected_policy``, where it was asked for.
         sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it.
         skipped: number of rows by reason.
     """
@@ -55,13 +59,16 @@ class Pairs:
     skipped: dict[str, int]
 
 
-def collect(tables: Sequence[Table], folder: Path, *, image_token: str, limit: int | None = None) -> Pairs:
+def collect(
+    tables: Sequence[Table], folder: Path, *, image_token: str, limit: int | None = None, second: bool = False
+) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
 
     Args:
         folder: holds ``pairs.arrow`` and ``pairs.json``; the latter is written last.
         image_token: the model's placeholder, which no text may contain.
         limit: take only the first rows.
+        second: rows must have a second rejected answer.
 
     Raises:
         InputError: a table without rows or columns that preference data needs, or no usable row at all.
@@ -72,7 +79,7 @@ def collect(tables: Sequence[Table], folder: Path, *, image_token: str, limit: i
         known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         _refuse_changed([source["fingerprint"] for source in known["sources"]], facts)
     else:
-        known = _write(tables, folder, image_token, limit)
+        known = _write(tables, folder, image_token, limit, (*TEXTS, SECOND) if second else TEXTS)
         write_atomic(folder / FACTS, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
     return Pairs(_open(folder / DATA), known["sources"], known["skipped"])
 
@@ -83,21 +90,23 @@ def _refuse_changed(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -
             raise RunError(f"The data set {fact['id']} has changed since this run began.", "Choose another --output.")
 
 
-def _write(tables: Sequence[Table], folder: Path, image_token: str, limit: int | None) -> dict[str, Any]:
+def _write(
+    tables: Sequence[Table], folder: Path, image_token: str, limit: int | None, texts: Sequence[str]
+) -> dict[str, Any]:
     import pyarrow as pa
 
-    schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in TEXTS)])
+    schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in texts)])
     skipped: dict[str, int] = {}
     used: dict[int, int] = dict.fromkeys(range(len(tables)), 0)
     first = ""
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
-        for number, (index, where, row, root) in enumerate(_rows(tables)):
+        for number, (index, where, row, root) in enumerate(_rows(tables, texts)):
             if limit is not None and number >= limit:
                 break
             try:
-                batch.append(_pair(row, where, root, image_token))
+                batch.append(_pair(row, where, root, image_token, texts))
                 used[index] += 1
             except Unusable as skip:
                 skipped[skip.reason] = skipped.get(skip.reason, 0) + 1
@@ -117,7 +126,7 @@ def _write(tables: Sequence[Table], folder: Path, image_token: str, limit: int |
     return {"sources": sources, "skipped": dict(sorted(skipped.items()))}
 
 
-def _rows(tables: Iterable[Table]) -> Iterator[tuple[int, str, Mapping[str, Any], Path | None]]:
+def _rows(tables: Iterable[Table], texts: Sequence[str]) -> Iterator[tuple[int, str, Mapping[str, Any], Path | None]]:
     """(table's index, where the row is, row, folder that its image paths are relative to)."""
     for index, table in enumerate(tables):
         local = Path(resolve_path(table.spec))
@@ -126,36 +135,40 @@ def _rows(tables: Iterable[Table]) -> Iterator[tuple[int, str, Mapping[str, Any]
         for number, row in enumerate(table):
             where = f"{table.spec} ({table.split}), row {number}"
             if number == 0:
-                _check_columns(row, where)
+                _check_columns(row, where, texts)
             yield index, where, row, root
         if number < 0:
             raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")
 
 
-def _check_columns(row: Mapping[str, Any], where: str) -> None:
-    missing = [name for name in TEXTS if name not in row]
+def _check_columns(row: Mapping[str, Any], where: str, texts: Sequence[str]) -> None:
+    missing = [name for name in texts if name not in row]
     if not {"images", "image"} & row.keys():
         missing.append("images (or image)")
     if missing:
         raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {', '.join(row) or 'none'}.",
-                         "Preference data has prompt, chosen, rejected and images.")  # fmt: skip
+                         "Preference data has prompt, chosen, rejected and images." if missing != [SECOND] else
+                         "build-dataset with --set keep_rejected=true writes two rejected answers.")  # fmt: skip
 
 
-def _pair(row: Mapping[str, Any], where: str, root: Path | None, image_token: str) -> dict[str, Any]:
-    prompt, chosen, rejected = (
-        _messages(row.get(name), role) for name, role in zip(TEXTS, ("user", "assistant", "assistant"), strict=True)
-    )
-    if chosen == rejected:
+def _pair(
+    row: Mapping[str, Any], where: str, root: Path | None, image_token: str, texts: Sequence[str]
+) -> dict[str, Any]:
+    if SECOND in texts and not row.get(SECOND):
+        raise Unusable("no-second")
+    prompt, *answers = (_messages(row.get(name), "user" if name == "prompt" else "assistant") for name in texts)
+    if answers[0] in answers[1:]:
         raise Unusable("equal-answers")
     cells = row.get("images") if row.get("images") is not None else row.get("image")
     cells = [cell for cell in (cells if isinstance(cells, list) else [cells]) if cell is not None]
     if not cells:
         raise Unusable("no-image")
-    _check_placement(prompt, [*chosen, *rejected], len(cells))
-    for answer in (chosen, rejected):
+    said = [turn for answer in answers for turn in answer]
+    _check_placement(prompt, said, len(cells))
+    for answer in answers:
         if not any(part["text"].strip() for part in _parts(answer) if part["type"] == "text"):
             raise Unusable("empty-answer")
-    if any(image_token in part["text"] for part in _parts([*prompt, *chosen, *rejected]) if part["type"] == "text"):
+    if any(image_token in part["text"] for part in _parts([*prompt, *said]) if part["type"] == "text"):
         raise Unusable("image-token", f"the text contains {image_token}")
     try:
         images = [_image(cell, root, where) for cell in cells]
@@ -163,8 +176,8 @@ def _pair(row: Mapping[str, Any], where: str, root: Path | None, image_token: st
             decode(image)
     except ImageError as error:
         raise Unusable("bad-image", str(error)) from error
-    texts = zip(TEXTS, (prompt, chosen, rejected), strict=True)
-    return {"images": [image.content for image in images], **{name: json.dumps(value) for name, value in texts}}
+    turns = zip(texts, (prompt, *answers), strict=True)
+    return {"images": [image.content for image in images], **{name: json.dumps(value) for name, value in turns}}
 
 
 def _messages(value: Any, role: str) -> list[dict[str, Any]]:
@@ -238,7 +251,7 @@ def _open(path: Path) -> datasets.Dataset:
 def _decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Arrow cells -> PIL images and messages, when the trainer asks for a row."""
     decoded: dict[str, list[Any]] = {
-        name: [json.loads(text) for text in batch[name]] for name in TEXTS if name in batch
+        name: [json.loads(text) for text in batch[name]] for name in (*TEXTS, SECOND) if name in batch
     }
     if ROW in batch:
         decoded[ROW] = batch[ROW]

@@ -23,6 +23,7 @@ from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
+    from mmpref.align.pairs import PairSource
     from mmpref.align.rows import Pairs
     from mmpref.align.trainer import PreferenceTrainer
     from mmpref.vlm.policy import Policy
@@ -120,9 +121,25 @@ def train(
             with warnings.catch_warnings():
                 # Deprecations between TRL, PEFT and transformers are theirs to settle, not the user's.
                 warnings.simplefilter("ignore", FutureWarning)
-                _work(run, recipe, method.trainer(settings), write_card, on_progress)
+                _work(run, recipe, _Way(method, settings), write_card, on_progress)
         _drop_restart_state(run)
         return run.manifest()
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A method with its settings."""
+
+    method: Method
+    settings: Any
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.method.trainer(self.settings)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return self.method.weights(self.settings)
 
 
 def _check(recipe: TrainRecipe, method: Method) -> None:
@@ -139,7 +156,7 @@ def _check(recipe: TrainRecipe, method: Method) -> None:
 def _work(
     run: Run,
     recipe: TrainRecipe,
-    method: Mapping[str, Any],
+    way: _Way,
     write_card: WriteCard | None,
     on_progress: OnProgress | None,
 ) -> None:
@@ -148,7 +165,7 @@ def _work(
     from mmpref.align.plot import plot
     from mmpref.vlm.origin import licence_of
 
-    fitted = _fit(run, recipe, method, on_progress)
+    fitted = _fit(run, recipe, way, on_progress)
     # The trained policy is out of memory by now: the probe loads the model a second time.
     proof = probe(run.path, fitted.ref, fitted.batch, fitted.logits, fitted.dtype, fitted.device,
                   recipe.trust_remote_code)  # fmt: skip
@@ -188,12 +205,13 @@ class _Fitted:
     device: str
 
 
-def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: OnProgress | None) -> _Fitted:
+def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | None) -> _Fitted:
     """Train to the end from the last whole checkpoint, and save the adapter."""
     import torch
 
     from mmpref.align import adapter, options
     from mmpref.align.checkpoints import writing
+    from mmpref.align.collator import BESIDE
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
@@ -204,11 +222,12 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
         began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
         write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit)
+    pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit,
+                    second=way.method.needs_second)  # fmt: skip
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
-    used = options.resolve(recipe.trainer, method, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
-    trainer = _trainer(run, recipe, used, policy, pairs)
+    used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
+    trainer = _trainer(run, recipe, way, used, policy, pairs)
     modules = adapter.adapted_modules(trainer.model, policy)
     talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
@@ -217,7 +236,7 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path)
-    batch = dict(trainer.data_collator([pairs.dataset[0]]))
+    batch = {name: value for name, value in trainer.collate([pairs.dataset[0]]).items() if name != BESIDE}
     facts = {
         "modules": modules,
         "parameters": _parameters(trainer),
@@ -225,6 +244,8 @@ def _fit(run: Run, recipe: TrainRecipe, method: Mapping[str, Any], on_progress: 
         "steps": trainer.state.global_step,
         "threads": torch.get_num_threads(),
         "prompt_shared": trainer.shared is not None,
+        **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
+        **({"drawn": trainer.drawn} if way.method.source else {}),
         "trainer": used,
     }
     trained = adapter.logits(model, batch)
@@ -255,7 +276,9 @@ def _tell(pairs: Pairs) -> None:
     talk.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
 
 
-def _trainer(run: Run, recipe: TrainRecipe, used: Mapping[str, Any], policy: Policy, pairs: Pairs) -> PreferenceTrainer:
+def _trainer(
+    run: Run, recipe: TrainRecipe, way: _Way, used: Mapping[str, Any], policy: Policy, pairs: Pairs
+) -> PreferenceTrainer:
     from mmpref.align import options
     from mmpref.align.adapter import lora_config
     from mmpref.align.collator import PreferenceCollator
@@ -273,21 +296,48 @@ def _trainer(run: Run, recipe: TrainRecipe, used: Mapping[str, Any], policy: Pol
             peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
             projector_learning_rate=recipe.projector_learning_rate,
             shared=_shared(recipe, policy, pairs),
-            reference=ReferenceLogProbs(_reference(run), len(pairs.dataset)),
+            # What a source draws is new at every step, and so is what the reference says of it.
+            reference=None
+            if way.method.source
+            else ReferenceLogProbs(_reference(run), len(pairs.dataset), len(way.weights)),
+            weights=way.weights,
+            source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
 
 
+def _source(recipe: TrainRecipe, way: _Way, policy: Policy, pairs: Pairs) -> PairSource | None:
+    """Where the method's pairs come from, if not from the data."""
+    from mmpref.align.pairs import SourceContext
+    from mmpref.judges.opened import open_annotator
+    from mmpref.types import ImageData
+
+    if way.method.source is None:
+        return None
+    encoded = pairs.dataset.with_format(None)
+
+    def images(row: int) -> tuple[ImageData, ...]:
+        return tuple(ImageData(content, f"image of row {row}") for content in encoded[row]["images"])
+
+    annotator = None
+    if recipe.annotator:
+        instruction = getattr(way.settings, "instruction", None)
+        annotator = open_annotator(recipe.annotator, instruction=instruction, policy=lambda: policy)
+    return way.method.source(SourceContext(policy, recipe.seed, images, annotator), way.settings)
+
+
 def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward | None:
     """The forward that runs image and prompt once for both answers, if this model allows it."""
     from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.rows import SECOND
     from mmpref.vlm.shared import SharedForward
 
     if not recipe.share_prompt:
         return None
     shared = SharedForward(policy)
-    if reason := shared.refusal(PreferenceCollator(policy.processor)([pairs.dataset[0]])):
+    first = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
+    if reason := shared.refusal(PreferenceCollator(policy.processor)([first])):
         talk.warning("Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason)
         return None
     return shared
@@ -342,7 +392,7 @@ def _lengths(trainer: PreferenceTrainer, policy: Policy, pairs: Pairs) -> dict[s
     sample = sorted({index * rows // min(rows, _SAMPLE) for index in range(min(rows, _SAMPLE))})
     images, whole = [], []
     for index in sample:
-        batch = trainer.data_collator([pairs.dataset[index]])
+        batch = trainer.collate([pairs.dataset[index]])
         images.append(int((batch["input_ids"][0] == policy.image_token_id).sum()))
         whole.append(int(batch["attention_mask"].sum(dim=1).max()))
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
@@ -370,7 +420,15 @@ def _final(rows: list[dict[str, Any]]) -> dict[str, float]:
     last = rows[-max(1, len(rows) // 10) :]
     names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
              "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}  # fmt: skip
-    return {name: sum(row[key] for row in last) / len(last) for name, key in names.items()}
+    known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
+
+
+def _drawn(counts: Mapping[str, float]) -> str:
+    """What became of the rows that a pair source was given."""
+    kinds = ("unfinished", "empty", "same", "tie", "missing")
+    rest = ", ".join(f"{counts[kind]:,.0f} {kind}" for kind in kinds if counts.get(kind))
+    return f"{counts.get('used', 0):,.0f} pairs of {counts.get('rows', 0):,.0f} rows" + (f"; {rest}" if rest else "")
 
 
 def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -382,9 +440,12 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("skipped rows", skipped),
         ("LoRA layers", f"{modules['language_model']} in the language model, {modules['elsewhere']} elsewhere"),
         ("projector", "trained in full" if modules["projector"] else "frozen"),
+        *([("drawn at every step", _drawn(manifest["drawn"]))] if "drawn" in manifest else []),
         ("steps", str(manifest["steps"])),
-        ("loss", f"{final['loss']:.4f}"),
-        ("accuracy", f"{final['accuracy']:.3f}"),
-        ("margin", f"{final['margin']:.4f}"),
+        *(
+            (name, f"{final[name]:.{digits}f}")
+            for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4))
+            if name in final
+        ),
         ("seconds", str(manifest["seconds"])),
     ]

@@ -1,9 +1,10 @@
-"""TRL's `DPOTrainer` with what answers share run once, a learning rate for the projector, and exact resuming."""
+"""TRL's `DPOTrainer` with what answers share run once, pairs from a source, and exact resuming."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,49 +15,135 @@ from trl import DPOTrainer
 
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
 from mmpref.align.checkpoints import seal, writing
+from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
 from mmpref.align.rows import ROW
+from mmpref.errors import RunError
 from mmpref.run import write_atomic
 
 if TYPE_CHECKING:
-    from mmpref.align.reference import ReferenceLogProbs
+    from mmpref.align.pairs import Drawn, PairSource
+    from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.shared import SharedForward
 
 PENDING = "pending.json"
+_PATIENCE = 50
+"""Batches in a row that may give no pair."""
 
 
 class PreferenceTrainer(DPOTrainer):
-    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off.
+    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off. The projector
+    has a learning rate of its own.
 
     Args:
+        data_collator: makes a batch of rows that are pairs.
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
         shared: runs image and prompt once for both answers; None for TRL's own forward.
         reference: keeps the reference's log-probabilities; None to ask it at every step.
+        weights: of the losses against the rejected answer, and against the second one where rows have two.
+        source: makes the pairs of a step from the rows of the data; None where they are the rows.
+
+    Attributes:
+        drawn: what the source has counted so far in this process.
     """
 
     def __init__(
-        self, *args: Any, projector_learning_rate: float, shared: SharedForward | None = None,
-        reference: ReferenceLogProbs | None = None, **kwargs: Any,
+        self, *args: Any, data_collator: PreferenceCollator, projector_learning_rate: float,
+        shared: SharedForward | None = None, reference: ReferenceLogProbs | None = None,
+        weights: Sequence[float] = (1.0,), source: PairSource | None = None, **kwargs: Any,
     ) -> None:  # fmt: skip
         self._projector_learning_rate = projector_learning_rate
-        super().__init__(*args, **kwargs)
-        self.shared, self._reference = shared, reference
+        self.collate = data_collator
+        super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
+        self._source, self.drawn, self._barren, self._hollow = source, dict[str, float](), 0, False
+        self.shared, self._reference, self._weights = shared, reference, tuple(weights)
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
-        self.precompute_ref_logps = reference is not None
+        self.precompute_ref_logps = True
         in_training_precision(self.model)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        """As Trainer's, on the pairs that the source makes of the rows. A batch without a pair changes nothing."""
+        if self._source is None:
+            return super().training_step(model, inputs, *args, **kwargs)
+        drawn = self._draw(self._source, inputs[ROWS])
+        if drawn.rows:
+            return super().training_step(model, self.collate([dict(row) for row in drawn.rows]), *args, **kwargs)
+        if self.accelerator.num_processes == 1:
+            return torch.zeros((), device=self.args.device)
+        # The other processes wait for this one's gradients, so it gives some that are zero.
+        self._hollow = True
+        try:
+            return super().training_step(model, self.collate([dict(inputs[ROWS][0])]), *args, **kwargs)
+        finally:
+            self._hollow = False
+
+    def _draw(self, source: PairSource, rows: list[dict[str, Any]]) -> Drawn:
+        with self._sampling():
+            drawn = source(rows, self.state.global_step)
+        for name, value in drawn.counts.items():
+            self.drawn[name] = self.drawn.get(name, 0) + value
+            self._metrics["train"][f"pairs/{name}"].append(value)
+        self._barren = 0 if drawn.rows else self._barren + 1
+        if self._barren >= _PATIENCE:
+            raise RunError(f"The last {_PATIENCE} batches gave no pair ({_listed(drawn.counts)} in the last).",
+                           "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.")  # fmt: skip
+        return drawn
+
+    @contextlib.contextmanager
+    def _sampling(self) -> Iterator[None]:
+        """The policy as a writer: no gradients, dropout or checkpointing; the precision of training's forward."""
+        self.model.eval()
+        try:
+            with torch.no_grad(), self.compute_loss_context_manager():
+                yield
+        finally:
+            self.model.train()
+
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        rows, tokens = inputs.pop(ROW, None), inputs["attention_mask"].sum()
-        with self.shared.instead(inputs) if self.shared else contextlib.nullcontext(inputs) as seen:
-            if self._reference is not None:
-                known = self._reference.of(rows, lambda: self.compute_ref_log_probs(self.model, seen))
-                seen = {**seen, "ref_chosen_logps": known[0], "ref_rejected_logps": known[1]}
-            loss = super()._compute_loss(model, seen, return_outputs)
+        """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""
+        rows, beside = inputs.pop(ROW, None), inputs.pop(BESIDE, None)
+        batches = [inputs, beside] if beside else [inputs]
+        if len(batches) != len(self._weights):
+            raise RunError(f"The loss is over {len(self._weights)} rejected answers, and rows have {len(batches)}.")
+        tokens = sum(batch["attention_mask"].sum() for batch in batches)
+        losses = []
+        with self._seen(batches) as seen:
+            known = self._reference_of(rows, seen)
+            for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
+                self._show(number)
+                losses.append(weight * super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False))
             if self.model.training:  # TRL counts the tokens of what it was given
-                left_out = self.accelerator.gather_for_metrics(tokens - seen["attention_mask"].sum()).sum().item()
-                self._total_train_tokens += left_out
+                counted = sum(batch["attention_mask"].sum() for batch in seen)
+                self._total_train_tokens += self.accelerator.gather_for_metrics(tokens - counted).sum().item()
                 self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        return loss
+        loss = torch.stack(losses).sum() * (not self._hollow)
+        return (loss, None) if return_outputs else loss
+
+    @contextlib.contextmanager
+    def _seen(self, batches: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+        """What TRL is given of the batches: their answers where the prompt is shared, else all."""
+        if self.shared is None:
+            yield batches
+        else:
+            with self.shared.instead(batches) as answers:
+                yield answers
+
+    def _show(self, number: int) -> None:
+        if self.shared is not None:
+            self.shared.show(number)
+
+    def _reference_of(self, rows: torch.Tensor | None, seen: list[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
+        """What the reference says of each batch; nothing where TRL is to ask it."""
+
+        def compute() -> LogProbs:
+            said = []
+            for number, batch in enumerate(seen):
+                self._show(number)
+                said.append(self.compute_ref_log_probs(self.model, batch))
+            return said
+
+        known = compute() if rows is None or self._reference is None else self._reference.of(rows, compute)
+        return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Trainer's optimizer; the projector's parameters move into groups of their own."""
@@ -84,6 +171,8 @@ class PreferenceTrainer(DPOTrainer):
             "last_logged": self._globalstep_last_logged,
             "tokens": self._total_train_tokens,
             "metrics": self._metrics["train"],
+            "drawn": self.drawn,
+            "barren": self._barren,
         }
         write_atomic(checkpoint / PENDING, json.dumps(pending))
         seal(checkpoint)
@@ -96,6 +185,7 @@ class PreferenceTrainer(DPOTrainer):
         self._globalstep_last_logged = pending["last_logged"]
         self._total_train_tokens = pending["tokens"]
         self._metrics["train"].update(pending["metrics"])
+        self.drawn, self._barren = pending["drawn"], pending["barren"]
 
     def restore_finished(self, checkpoint: Path) -> bool:
         """Load the weights of a checkpoint that was the last one; False, and nothing done, where steps are left."""
@@ -104,6 +194,7 @@ class PreferenceTrainer(DPOTrainer):
             return False
         self._load_from_checkpoint(str(checkpoint))
         self.state = state
+        self.drawn = json.loads((checkpoint / PENDING).read_text(encoding="utf-8"))["drawn"]
         return True
 
     def policy(self) -> PeftModel:
@@ -117,3 +208,7 @@ class PreferenceTrainer(DPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing: a run sends no word of itself to anybody."""
+
+
+def _listed(counts: Mapping[str, float]) -> str:
+    return ", ".join(f"{value:g} {name}" for name, value in counts.items() if value)

@@ -111,6 +111,7 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 @click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]")
 @common.push_options("dataset")
+@click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @common.recipe_options
 @common.output_options
 def command(
@@ -120,8 +121,8 @@ def command(
     iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
     guidance: bool | None, annotator: str | None, prompt_file: Path | None, concurrency: int,
     token_price: tuple[float, float] | None, shard: tuple[int, int] | None, workers: int | None, push: bool,
-    hub_id: str | None, private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None,
-    as_json: bool,
+    hub_id: str | None, private: bool, accept_license: bool, recipe_name: str | None,
+    assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method.
 
@@ -137,6 +138,7 @@ def command(
     from mmpref.data.build import BuildRecipe, build_dataset, summary
     from mmpref.data.builder import BUILDERS
     from mmpref.hub.cards import write_dataset_card
+    from mmpref.hub.licences import check_licences
 
     options: dict[str, Any] = {
         "method": method, "model": model, "revision": revision, "source": list(source),
@@ -161,9 +163,14 @@ def command(
             raise UsageError("--shard and a launcher of several processes both split the work.", "Use one of them.")
         shard = (rank, processes)
     target = common.push_target(push, hub_id, "dataset", output) if rank == 0 else None
+
+    def check_source(source: Mapping[str, Any]) -> None:
+        if target is not None:
+            check_licences(source, accept_license)
+
     with Progress("pairs", watched=rank == 0) as progress:
         manifest = build_dataset(recipe, output, shard=shard, wait=processes > 1 and rank == 0, workers=workers,
-                                 concurrency=concurrency, write_card=write_dataset_card,
+                                 concurrency=concurrency, check_source=check_source, write_card=write_dataset_card,
                                  on_progress=progress.block)  # fmt: skip
     if rank:
         return
@@ -172,7 +179,7 @@ def command(
         common.show(manifest, as_json, lambda: None)
         return
     path = common.run_path("build-dataset", recipe.method, manifest, output)
-    published = common.publish(target, path, private)
+    published = common.publish(target, path, private, accept_license=accept_license)
     if token_price and "annotator" in manifest:
         manifest["annotator"]["cost"] = _cost(manifest["annotator"], token_price)
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from mmpref.cli import common
-
-if TYPE_CHECKING:
-    from mmpref.data.inspect import Sample
-    from mmpref.types import ImageData
-
-THUMBNAIL = 256
 
 
 @click.command()
@@ -26,9 +18,10 @@ THUMBNAIL = 256
 @click.option("--image-root", multiple=True, metavar="DIR",
               help="Folder that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write a gallery of rows with their images.")  # fmt: skip
+              help="Write a page of rows with images, filters and marked differences.")  # fmt: skip
 @click.option("--model", help="Score the answers under this model: margins, and lengths in its tokens.")
-@click.option("--samples", type=click.IntRange(min=1), default=24, show_default=True, help="Rows in the gallery.")
+@click.option("--samples", type=click.IntRange(min=1), default=5000, show_default=True,
+              help="Rows in the gallery, at most.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     dataset: str, split: str | None, revision: str | None, image_root: tuple[str, ...], html: Path | None,
@@ -42,15 +35,18 @@ def command(
       mmpref inspect pairs.jsonl --image-root photos --html gallery.html
       mmpref inspect me/bdhs-5k --split train --json
     """
+    from mmpref.cli.gallery import Gallery
     from mmpref.data.inspect import inspect
     from mmpref.tables import open_table, refuse_split
 
     refuse_split(dataset, split or "train")
-    report, shown = inspect(open_table(dataset, split, revision=revision), image_root, samples if html else 0)
+    gallery = Gallery(samples) if html else None
+    table = open_table(dataset, split, revision=revision)
+    report = inspect(table, image_root, gallery.add if gallery else None)
     if model:
         report = {**report, "under_model": _under(model, dataset, split, revision, image_root)}
-    if html:
-        write_gallery(html, report, shown)
+    if html and gallery:
+        gallery.write(html, report, list(_lines(report)))
         report = {**report, "html": str(html)}
     common.show(report, as_json, lambda: _print(report))
 
@@ -128,31 +124,3 @@ def _spread(values: Mapping[str, float | None]) -> str:
     if values["mean"] is None:
         return "no pair to measure"
     return ", ".join(f"{values[name]:g}" for name in ("mean", "median", "min", "max"))
-
-
-def write_gallery(path: Path, report: Mapping[str, Any], samples: Sequence[Sample]) -> None:
-    """Write a page that opens without network: statistics, problems, and rows with their differing words marked."""
-    from mmpref.cli.report import marked, render
-    from mmpref.data.inspect import PROBLEMS
-
-    pairs = [
-        {
-            "row": sample,
-            "images": [_thumbnail(image) for image in sample.images],
-            "chosen": marked(sample.rejected, sample.chosen),
-            "rejected": marked(sample.chosen, sample.rejected),
-        }
-        for sample in samples
-    ]
-    text = render("inspect.html.j2", report=report, lines=list(_lines(report)), pairs=pairs, meanings=PROBLEMS)
-    common.write_page(path, text)
-
-
-def _thumbnail(image: ImageData) -> str:
-    from mmpref.images import decode
-
-    small = decode(image)
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

@@ -13,7 +13,6 @@ from mmpref.cli.common import print_table
 KINDS = ("methods", "datasets", "benchmarks", "recipes", "families", "annotators")
 
 
-_NEEDED = {"build-dataset": ("model", "source"), "train": ("model",), "evaluate": ("model",)}
 Rows = list[dict[str, Any]]
 
 
@@ -43,8 +42,18 @@ def _recipes() -> Rows:
 
 def lacking(sections: Mapping[str, Any], commands: Iterable[str]) -> list[str]:
     """What a recipe does not say for some commands, so that the command line must: ``model`` and ``source``."""
-    needed = [(command, key) for command in commands for key in _NEEDED.get(command, ())]
+    needed = [(command, key) for command in commands for key in _needed(command, sections.get(command) or {})]
     return list(dict.fromkeys(key for command, key in needed if not (sections.get(command) or {}).get(key)))
+
+
+def _needed(command: str, section: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a command must be told: a model, and a source, unless the method builds without."""
+    from mmpref.data.builder import BUILDERS
+
+    if command != "build-dataset":
+        return ("model",)
+    builder = BUILDERS.get(section.get("method", "bdhs"))
+    return ("model",) * builder.uses_model + ("source",) * (builder.origin is None)
 
 
 def _families() -> Rows:

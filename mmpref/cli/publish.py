@@ -18,10 +18,11 @@ from mmpref.errors import UsageError
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to main.")
 @click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id of a base model that is a local path here.")
 @click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
+@click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     run: Path, hub_dataset_id: str | None, hub_model_id: str | None, private: bool, create_pr: bool,
-    base_hub_id: str | None, push_samples: bool, as_json: bool,
+    base_hub_id: str | None, push_samples: bool, accept_license: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Publish a finished run directory: a dataset, an adapter, or an evaluation's results.
 
@@ -41,7 +42,8 @@ def command(
     if given[other]:
         raise UsageError(f"{run} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
     published = publish_run(
-        run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id, push_samples=push_samples
-    )
+        run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id, push_samples=push_samples,
+        accept_license=accept_license,
+    )  # fmt: skip
     rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
     common.show(published, as_json, lambda: common.print_table("published", ("", ""), rows))

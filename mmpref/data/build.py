@@ -97,6 +97,7 @@ def build_dataset(
     wait: bool = False,
     workers: int | None = None,
     concurrency: int = 8,
+    check_source: Callable[[Mapping[str, Any]], None] | None = None,
     write_card: WriteCard | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
@@ -108,6 +109,7 @@ def build_dataset(
         wait: with a shard, stay until the other shards have done their blocks too.
         workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
         concurrency: requests to an annotator's endpoint in flight at a time.
+        check_source: is told the source's facts before any work, and may refuse.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
         on_progress: told how many rows this process has to do in all, and a block's outcomes.
 
@@ -134,6 +136,8 @@ def build_dataset(
     lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
     with run.lock(lock), run.forgotten_if_it_fails(lambda: _has_pairs(run)):
         tables = open_tables(run, recipe.source, recipe, builder.origin)
+        if check_source:
+            check_source(source_facts(tables))
         reader = builder.reader(settings, recipe.seed) if builder.reader else None
         selection = Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None
         excluded = open_excluded(run, recipe.exclude_images_of)

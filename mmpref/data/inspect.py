@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,12 @@ PROBLEMS = {
 
 @dataclass(frozen=True)
 class Sample:
-    """One row to look at: its number from 0, texts, the usable images, and its problems."""
+    """One row to look at: its number from 0, texts, the usable images, and its problems.
+
+    Args:
+        source: which set the row is from, as far as it says.
+        differing: share of the words in which the answers differ.
+    """
 
     number: int
     images: tuple[ImageData, ...]
@@ -43,7 +48,9 @@ class Sample:
     chosen: str
     rejected: str
     method: str
+    source: str
     similarity: float | None
+    differing: float
     problems: tuple[str, ...]
 
 
@@ -63,29 +70,30 @@ class Problems:
         return {kind: self._found[kind] for kind in PROBLEMS if kind in self._found}
 
 
-def inspect(table: Table, image_root: Sequence[str] = (), samples: int = 24) -> tuple[dict[str, Any], list[Sample]]:
+def inspect(
+    table: Table, image_root: Sequence[str] = (), on_row: Callable[[Sample], None] | None = None
+) -> dict[str, Any]:
     """Read all rows of a preference dataset.
 
     Args:
         image_root: folders that image paths in rows are relative to; by default the dataset's own folder.
-        samples: how many of the first rows to return for looking at.
+        on_row: is given every row to look at.
 
     Returns:
         The report (rows, problems by kind with row and column, words, length bias, similarity, differing share, images
-        a row, rows by method and by source, near duplicates, sentences that rejected answers repeat) and the samples.
+        a row, rows by method and by source, near duplicates, sentences that rejected answers repeat).
 
     Raises:
         InputError: no rows, or rows that are no preference data at all.
     """
     collected = _Collected(table, ImageRoots(image_root or _own_folder(table)))
-    shown: list[Sample] = []
     for number, row in enumerate(table):
         sample = collected.add(number, row)
-        if number < samples:
-            shown.append(sample)
+        if on_row:
+            on_row(sample)
     if collected.rows == 0:
         raise InputError(f"{table.spec} ({table.split}) has no rows.")
-    return collected.report(), shown
+    return collected.report()
 
 
 def _own_folder(table: Table) -> tuple[str, ...]:
@@ -137,10 +145,10 @@ class _Collected:
             self.similarities.append(similarity)
         method = str(row.get("method") or "unknown")
         self.methods[method] += 1
-        self.sources[
-            str(row.get("source") or str(row.get("source_id") or "unknown").rpartition("/")[0] or "unknown")
-        ] += 1
-        return Sample(number, images, texts["prompt"], chosen, rejected, method, similarity, tuple(found))
+        source = str(row.get("source") or str(row.get("source_id") or "unknown").rpartition("/")[0] or "unknown")
+        self.sources[source] += 1
+        return Sample(number, images, texts["prompt"], chosen, rejected, method, source, similarity,
+                      differing_share(chosen, rejected), tuple(found))  # fmt: skip
 
     def _check_columns(self, number: int, row: Mapping[str, Any], problem: Any) -> None:
         columns = tuple(sorted(row))

@@ -29,6 +29,7 @@ from ._manifest import CARD, IGNORE
 from ._merge import split_card
 from .access import check_repo_id, usual_token
 from .cards import dataset_card, merge_model_card, merge_own_text, model_card
+from .licences import check_licences
 from .metadata import is_hub_id
 from .private import is_commit, public, without_places
 from .publish import Published, check_access, publish_folder
@@ -77,6 +78,7 @@ def publish_run(
     create_pr: bool = False,
     base_hub_id: str | None = None,
     push_samples: bool = False,
+    accept_license: bool = False,
     token: str | None = None,
     endpoint: str | None = None,
 ) -> dict[str, Any]:
@@ -89,6 +91,7 @@ def publish_run(
         private: make a new repository private.
         create_pr: open a pull request instead of committing.
         base_hub_id: the Hub id that stands for a base model that is local here.
+        accept_license: publish a dataset although the licence of a source may forbid it.
         push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
         token, endpoint: by default from the usual places.
 
@@ -98,10 +101,12 @@ def publish_run(
     Raises:
         UsageError: an id that is not one, or results of another adapter than the repository's.
         RunError: not a finished run.
-        HubError: no access, a broken card, something of this machine or a token in the files, or the Hub refuses.
+        HubError: a licence that may forbid it, no access, a broken card, something of this machine or a token in the
+            files, or the Hub refuses.
     """
     kind = kind_of(path)
     manifest = read_manifest(path)
+    accepted = check_licences(manifest["source"], accept_license) if kind == "dataset" else []
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
@@ -120,7 +125,7 @@ def publish_run(
         done = publish_folder(stage, repo_id, kind, **options)  # type: ignore[arg-type]
     tag = None if done.pull_request_url else _tag(api, done, str(manifest["recipe_hash"]))
     place = {"url": done.url, "commit": done.commit, "tag": tag, "pull_request_url": done.pull_request_url}
-    _record(path, place)
+    _record(path, {**place, **({"accepted_licences": accepted} if accepted else {})})
     return {**place, "changed": done.changed, "repo_id": done.repo_id, "repo_type": done.repo_type}
 
 

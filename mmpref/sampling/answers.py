@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.vlm.decode import Branch, Decoding, decode
@@ -10,6 +11,14 @@ from mmpref.vlm.decode import Branch, Decoding, decode
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.vision import Context
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A sampled answer, and whether it came to an end of its own before the bound on its length."""
+
+    text: str
+    ended: bool
 
 
 def write(
@@ -29,7 +38,7 @@ def write(
 def sample(
     policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, samples: int, *,
     width: int = 64,
-) -> list[list[str]]:  # fmt: skip
+) -> list[list[Answer]]:  # fmt: skip
     """Several answers for each context, each by its own random stream; one prefill of a context serves them all.
 
     Args:
@@ -38,6 +47,8 @@ def sample(
     """
     branches = [Branch(seen, stream=(name, number, "sample"))
                 for seen, name in zip(contexts, names, strict=True) for number in range(samples)]  # fmt: skip
-    texts = [policy.tokenizer.decode(ids, skip_special_tokens=True).strip()
-             for ids in decode(policy, branches, decoding, width=width)]  # fmt: skip
-    return [texts[start : start + samples] for start in range(0, len(texts), samples)]
+    answers = [
+        Answer(policy.tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids) < decoding.max_new_tokens)
+        for ids in decode(policy, branches, decoding, width=width)
+    ]
+    return [answers[start : start + samples] for start in range(0, len(answers), samples)]

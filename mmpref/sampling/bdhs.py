@@ -6,24 +6,23 @@ writes a new tail. Sentences are independent of each other, because the context 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from mmpref.errors import UsageError
 from mmpref.rng import stream
+from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.sentences import ends_sentence, may_go_on, split
 from mmpref.sampling.similarity import Similarity
 from mmpref.types import Example
 from mmpref.vlm.decode import Branch, Decoding, pool_of
 from mmpref.vlm.prompter import Inputs
-from mmpref.vlm.vision import DIFFUSION_STEPS, Context, encode
+from mmpref.vlm.vision import Context, encode
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -33,61 +32,6 @@ _JUDGED_TOGETHER = 8
 _PREPARED_BYTES = 16_000_000
 """Preprocessed images that are held before they are encoded."""
 _COUNTERPART = {"Yes": "No", "No": "Yes", "yes": "no", "no": "yes"}
-
-
-@dataclass(frozen=True)
-class BdhsSettings:
-    """Parameters of algorithm 1, with the paper's values.
-
-    Args:
-        rho_th: an image token is kept where u >= rho_th, u ~ U(0, 1), drawn anew for every try; 0 keeps all, 1 none.
-        iterations: N_BDHS, tries a pair. With more than one, the last try is unguided and always taken.
-        guidance: continue the reference's sentences; without it every try writes a whole answer.
-        noise_steps: the noise variant: show the image after so many of 1000 diffusion steps instead of masking.
-        positions: ``original`` keeps the positions of what is left (masking, exactly); ``compact`` renumbers.
-        similarity_threshold: eps_s, a try is taken where the cosine of both answers is below it.
-        similarity_model: a sentence-transformers model.
-        max_tail_tokens: bound on one sentence's tail.
-        max_answer_tokens: bound on an unguided answer.
-        greedy, temperature, top_p, top_k, repetition_penalty: sampling; None takes the model's generation_config, else
-            1 and off.
-        batch_size: branches decoded together.
-    """
-
-    rho_th: float = 0.99
-    iterations: int = 5
-    guidance: bool = True
-    noise_steps: int | None = None
-    positions: Literal["original", "compact"] = "original"
-    similarity_threshold: float = 0.97
-    similarity_model: str = "sentence-transformers/all-mpnet-base-v2"
-    max_tail_tokens: int = 96
-    max_answer_tokens: int = 512
-    greedy: bool = False
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
-    batch_size: int = 64
-
-    def __post_init__(self) -> None:
-        for name, within in (("rho_th", 0 <= self.rho_th <= 1), ("top_p", self.top_p is None or 0 < self.top_p <= 1)):
-            if not within:
-                raise UsageError(f"builder.{name} is {getattr(self, name)}; it must lie between 0 and 1.")
-        if math.isnan(self.similarity_threshold):
-            raise UsageError("builder.similarity_threshold is not a number.", "The paper's is 0.97.")
-        if self.top_k is not None and self.top_k < 0:
-            raise UsageError(f"builder.top_k is {self.top_k}; it must be at least 0, which is off.")
-        if self.repetition_penalty is not None and not self.repetition_penalty > 0:
-            raise UsageError(f"builder.repetition_penalty is {self.repetition_penalty}; it must be above 0.")
-        for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.temperature is not None and not self.temperature > 0:
-            raise UsageError(f"builder.temperature is {self.temperature}; it must be above 0.",
-                             "For the most probable token always: --set builder.greedy=true")  # fmt: skip
-        if self.noise_steps is not None and not 0 <= self.noise_steps <= DIFFUSION_STEPS:
-            raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and {DIFFUSION_STEPS}.")
 
 
 @dataclass(frozen=True)

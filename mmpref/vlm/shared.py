@@ -1,9 +1,9 @@
 """The backbone's forward of preference training, with image and prompt run once for all answers of a row.
 
 TRL stacks rows as [chosen; rejected]: image and prompt go through the model twice, and twice more for the reference.
-`SharedForward` runs one sequence [prompt | chosen | rejected] instead, under a mask in which answers do not see each
-other, and hands TRL the answers' hidden states only, so that the output head sees no prompt either. Attention over a
-plainly causal prompt keeps the kernel's causal fast path; gradient checkpointing works, since nothing is cached.
+`SharedForward` runs one sequence [prompt | chosen | rejected | ...] instead, under a mask in which answers do not see
+each other, and hands TRL the answers' hidden states only, so that the output head sees no prompt either. Attention over
+a plainly causal prompt keeps the kernel's causal fast path; gradient checkpointing works, since nothing is cached.
 """
 
 from __future__ import annotations
@@ -55,16 +55,13 @@ AttentionMaskInterface.register(_SPLIT, sdpa_mask)
 
 
 class SharedForward:
-    """Stands in for the forward of a policy's backbone (the model below its output head).
+    """Stands in for the forward of a policy's backbone (the model below its output head)."""
 
-    Args:
-        answers: how many answers of each prompt a batch stacks.
-    """
-
-    def __init__(self, policy: Policy, answers: int = 2) -> None:
-        self._policy, self._answers = policy, answers
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
         self._attention = Attention(policy)
-        self._batch: Batch = {}
+        self._batches: Sequence[Batch] = ()
+        self._shown, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
         config = policy.decoder.config
         if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
             # For good, not while it is called: gradient checkpointing runs layers again in the backward pass.
@@ -86,7 +83,7 @@ class SharedForward:
         rows = backbone(**inputs, use_cache=False).last_hidden_state
         begins = _begins(whole["completion_mask"])
         try:
-            with self.instead(whole) as cut:
+            with self.instead([whole]) as [cut]:
                 got = backbone().last_hidden_state
         except ModelError as error:
             return str(error)
@@ -98,60 +95,73 @@ class SharedForward:
         return None
 
     @contextlib.contextmanager
-    def instead(self, batch: Batch) -> Iterator[Batch]:
-        """Within it, calls of the backbone are answered here, for this batch whatever they say, and gradients stop at
-        the vision tower, which is frozen.
+    def instead(self, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+        """Within it, calls of the backbone are answered here, for the batch that `show` names whatever they say, and
+        gradients stop at the vision tower, which is frozen.
 
         Args:
-            batch: TRL's: ``input_ids``, ``attention_mask`` and ``completion_mask`` [answers x B, L], padded on the
-                right, all first answers before all second ones; images and what describes them, repeated in the same
-                way.
+            batches: TRL's, of the same prompts and chosen answers, with different rejected ones: ``input_ids``,
+                ``attention_mask`` and ``completion_mask`` [2B, L], padded on the right, all chosen before all rejected
+                answers; in the first of them images and what describes them, repeated in the same way.
 
         Yields:
-            What to give TRL in its place: the three, [answers x B, S], each row from the last token of its prompt on.
+            What to give TRL in their places: the three, [2B, S], each row from the last token of its prompt on.
         """
-        begins = _begins(batch["completion_mask"])
-        texts = {name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
-                 for name in ("input_ids", "attention_mask", "completion_mask")}  # fmt: skip
-        size = int(texts["attention_mask"].sum(1).max())
         backbone = self._policy.base_model.base_model
-        self._batch = batch
+        self._batches = batches
+        self.show(0)
         backbone.forward = self._forward
         try:
             with _frozen_tower(self._policy):
-                yield {name: text[:, :size] for name, text in texts.items()}
+                yield [_without_prompt(batch) for batch in batches]
         finally:
-            self._batch = {}
+            self._batches, self._hidden = (), {}
             del backbone.forward
 
+    def show(self, number: int) -> None:
+        """Name the batch that the backbone's next calls are for. Each call for the first one runs all answers anew;
+        those for the others take theirs from the last run."""
+        self._shown = number
+
     def _forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
-        """Hidden states [answers x B, S, H] of the rows that `instead` made; zero where there is padding."""
-        ids, mask = self._batch["input_ids"], self._batch["attention_mask"]
-        begins, ends = _begins(self._batch["completion_mask"]), mask.sum(1).tolist()
-        tails = [row[begin:end] for row, begin, end in zip(ids, begins, ends, strict=True)]
+        """Hidden states [2B, S, H] of the rows that `instead` made; zero where there is padding."""
+        if self._shown == 0:
+            self._hidden = self._run()
+        rows = len(self._batches[0]["input_ids"]) // 2
+        answers = [(answer, row) for answer in (0, self._shown + 1) for row in range(rows)]
+        return BaseModelOutputWithPast(
+            last_hidden_state=pad_sequence([self._hidden[one] for one in answers], batch_first=True)
+        )
+
+    def _run(self) -> dict[tuple[int, int], torch.Tensor]:
+        """Hidden states [T, H] of every answer of every row, from the last token of the prompt on."""
+        first, *others = self._batches
+        begins = _begins(first["completion_mask"])
         contexts = self._contexts(begins)
         rows, size = len(contexts), max(len(context.embeds) for context in contexts)
+        tails = _tails(first)
+        for other in others:
+            tails += _tails(other)[rows:]
         trees = [self._tree(context, tails[row::rows], size) for row, context in enumerate(contexts)]
         plain = self._policy.decoder.config._attn_implementation == _SPLIT and not any(
             context.allowed for context in contexts
         )
         hidden = self._attention.run_whole(trees, queries_from=size if plain else 0)
-        parts: dict[int, torch.Tensor] = {}
+        parts: dict[tuple[int, int], torch.Tensor] = {}
         for row in range(rows):
-            group = range(row, len(tails), rows)
-            sizes = [len(tails[one]) for one in group]
-            parts.update(zip(group, hidden[row, size : size + sum(sizes)].split(sizes), strict=True))
-        return BaseModelOutputWithPast(
-            last_hidden_state=pad_sequence([parts[one] for one in range(len(tails))], batch_first=True)
-        )
+            sizes = [len(tail) for tail in tails[row::rows]]
+            for answer, part in enumerate(hidden[row, size : size + sum(sizes)].split(sizes)):
+                parts[answer, row] = part
+        return parts
 
     def _contexts(self, begins: Sequence[int]) -> list[Context]:
         """Every prompt without its last token, at the decoder's door."""
-        ids, rows = self._batch["input_ids"], len(self._batch["input_ids"]) // self._answers
+        batch = self._batches[0]
+        ids, rows = batch["input_ids"], len(batch["input_ids"]) // 2
         size = max(begins) + 1
         inputs = {
-            name: value[: len(value) // self._answers]
-            for name, value in self._batch.items()
+            name: value[: len(value) // 2]
+            for name, value in batch.items()
             if isinstance(value, torch.Tensor) and name != "completion_mask"
         }
         inputs = {name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value
@@ -192,6 +202,21 @@ class SharedForward:
             context.deepstack,
             allowed,
         )
+
+
+def _without_prompt(batch: Batch) -> Batch:
+    """The texts of a batch, each row from the last token of its prompt on."""
+    begins = _begins(batch["completion_mask"])
+    texts = {name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
+             for name in ("input_ids", "attention_mask", "completion_mask")}  # fmt: skip
+    size = int(texts["attention_mask"].sum(1).max())
+    return {name: text[:, :size] for name, text in texts.items()}
+
+
+def _tails(batch: Batch) -> list[torch.Tensor]:
+    """The token ids of each row, from the last one of its prompt on."""
+    begins, ends = _begins(batch["completion_mask"]), batch["attention_mask"].sum(1).tolist()
+    return [row[begin:end] for row, begin, end in zip(batch["input_ids"], begins, ends, strict=True)]
 
 
 def _begins(completion_mask: torch.Tensor) -> list[int]:

@@ -16,7 +16,7 @@ from mmpref.align import options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.reference import ReferenceLogProbs
-from mmpref.align.rows import ROW
+from mmpref.align.rows import ROW, SECOND
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared import SharedForward
@@ -41,11 +41,17 @@ def rows() -> list[dict[str, Any]]:
     return made
 
 
-def make(kind: type[DPOTrainer], policy: Policy, folder: Path, checkpointing: bool, **ours: Any) -> DPOTrainer:
+SIGMOID: dict[str, Any] = {"loss_type": ["sigmoid"], "beta": 0.1}
+
+
+def make(
+    kind: type[DPOTrainer], policy: Policy, folder: Path, checkpointing: bool, loss: dict[str, Any] = SIGMOID,
+    **ours: Any,
+) -> DPOTrainer:  # fmt: skip
     """A trainer with LoRA on the language model and the projector in full; the same initial adapter every time."""
     used = options.resolve(
         {"per_device_train_batch_size": 3, "gradient_checkpointing": checkpointing},
-        {"loss_type": ["sigmoid"], "beta": 0.1}, seed=3, dtype="float32", dropout=False,
+        loss, seed=3, dtype="float32", dropout=False,
     )  # fmt: skip
     torch.manual_seed(1)
     trainer = kind(
@@ -92,6 +98,56 @@ def test_a_step_is_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
     assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
 
 
+SECONDS = ("w2 w4 .", "w6 w7 w8 .", "w3 .")
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_an_averaged_step_is_two_of_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
+    """One pass over prompt and three answers against two stock steps over two sequences each."""
+    gamma = 0.3
+    theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing)
+    second = [{**row, "rejected": [{"role": "assistant", "content": text}]}
+              for row, text in zip(rows(), SECONDS, strict=True)]  # fmt: skip
+    first, other = (step(theirs, theirs.data_collator(batch)) for batch in (rows(), second))
+    expected = (
+        gamma * first[0] + (1 - gamma) * other[0],
+        {key: gamma * gradient + (1 - gamma) * other[1][key] for key, gradient in first[1].items()},
+    )
+    policy = tiny(name)
+    ours = make(PreferenceTrainer, policy, tmp_path / "b", checkpointing, projector_learning_rate=1e-3,
+                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy),
+                reference=ReferenceLogProbs(tmp_path / "reference.f32", 3, 2), weights=(gamma, 1 - gamma))  # fmt: skip
+    numbered = [{**row, ROW: number, SECOND: [{"role": "assistant", "content": SECONDS[number]}]}
+                for number, row in enumerate(rows())]  # fmt: skip
+    batch = ours.data_collator(numbered)
+    assert_equal(step(ours, batch), expected)
+    assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
+    alone = make(PreferenceTrainer, tiny(name), tmp_path / "c", checkpointing, projector_learning_rate=1e-3,
+                 data_collator=PreferenceCollator(policy.processor), weights=(gamma, 1 - gamma))  # fmt: skip
+    assert_equal(step(alone, alone.data_collator(numbered)), expected)  # without sharing
+
+
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"loss_type": ["ipo"], "beta": 0.9},
+        {"loss_type": ["hinge"], "beta": 0.1},
+        {"loss_type": ["sft"]},
+        {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0], "beta": 0.1},
+    ],
+    ids=["ipo", "hinge", "sft", "mpo"],
+)
+def test_a_step_of_every_offline_loss_is_trls(name: str, loss: dict[str, Any], tmp_path: Path) -> None:
+    theirs = make(DPOTrainer, tiny(name), tmp_path / "a", False, loss)
+    expected = step(theirs, theirs.data_collator(rows()))
+    policy = tiny(name)
+    ours = make(PreferenceTrainer, policy, tmp_path / "b", False, loss, projector_learning_rate=1e-3,
+                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy))  # fmt: skip
+    assert_equal(step(ours, ours.data_collator(rows())), expected)
+
+
 def test_images_are_prepared_once_and_batches_are_trls(monkeypatch: pytest.MonkeyPatch) -> None:
     from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
@@ -122,9 +178,9 @@ def test_the_reference_is_asked_once_a_row_and_survives_a_restart(tmp_path: Path
     known = ReferenceLogProbs(tmp_path / "reference", 4)
     batch = torch.tensor([2, 0])
     for kept in (known, known, ReferenceLogProbs(tmp_path / "reference", 4)):
-        chosen, rejected = kept.of(batch, lambda: compute("first"))
+        [(chosen, rejected)] = kept.of(batch, lambda: [compute("first")])
         assert chosen.tolist() == [-1.0, -2.0]
         assert rejected.tolist() == [-3.0, -4.0]
     assert asked == ["first"]
-    known.of(torch.tensor([1, 3]), lambda: compute("second"))
+    known.of(torch.tensor([1, 3]), lambda: [compute("second")])
     assert asked == ["first", "second"]

@@ -13,6 +13,7 @@ from trl import DPOConfig, DPOTrainer
 
 from mmpref.align import adapter, options
 from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.align.collator import PreferenceCollator
 from mmpref.align.rows import Pairs, collect
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables import open_table
@@ -41,7 +42,7 @@ def make(policy: Policy, pairs: Pairs, folder: Path, *, projector: bool = True, 
     return PreferenceTrainer(
         model=policy.model, args=config(folder, **trainer), train_dataset=pairs.dataset,
         processing_class=policy.processor, peft_config=lora_config(policy, LoraSettings(4, 8), projector),
-        projector_learning_rate=5e-4,
+        data_collator=PreferenceCollator(policy.processor), projector_learning_rate=5e-4,
     )  # fmt: skip
 
 

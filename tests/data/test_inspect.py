@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mmpref.data.inspect import inspect
+from mmpref.data.inspect import Sample, inspect
 from mmpref.errors import InputError
 from mmpref.tables import open_table
 
@@ -27,7 +27,7 @@ def _row(png: bytes, **changes: Any) -> dict[str, Any]:
 
 def _report(tmp_path: Path, rows: list[dict[str, Any]]) -> dict[str, Any]:
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
-    return inspect(open_table(str(tmp_path / "train.parquet")))[0]
+    return inspect(open_table(str(tmp_path / "train.parquet")))
 
 
 def _said(text: str) -> list[dict[str, str]]:
@@ -71,7 +71,7 @@ def test_other_columns_are_a_problem(tmp_path: Path, png: bytes) -> None:
     rows: list[dict[str, Any]] = [{**_row(png), "images": ["a.png"]}, {**_row(png), "images": ["a.png"]}]
     del rows[1]["rejected"]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    problems = inspect(open_table(str(tmp_path / "train.jsonl")))[0]["problems"]
+    problems = inspect(open_table(str(tmp_path / "train.jsonl")))["problems"]
     assert problems["columns"]["first"] == [{"row": 1, "column": "rejected", "detail": "missing here"}]
     assert problems["missing"]["count"] == 1
 
@@ -83,5 +83,7 @@ def test_supervised_rows_are_refused() -> None:
 
 def test_samples_carry_usable_images(tmp_path: Path, png: bytes) -> None:
     pq.write_table(pa.Table.from_pylist([_row(png)]), tmp_path / "train.parquet")
-    [sample] = inspect(open_table(str(tmp_path)))[1]
+    rows: list[Sample] = []
+    inspect(open_table(str(tmp_path)), on_row=rows.append)
+    [sample] = rows
     assert sample.images[0].content == png

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.stats import SAME
+from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.sampling.bdhs import BdhsSettings, Rejected
+    from mmpref.sampling.bdhs import Rejected
 
 
 class BdhsWorker:
@@ -48,10 +49,4 @@ class BdhsWorker:
         return Pair(example, made.answer, self.method, made.similarity, made.iterations, self.sampler.seed)
 
 
-def _settings() -> type[BdhsSettings]:
-    from mmpref.sampling.bdhs import BdhsSettings
-
-    return BdhsSettings
-
-
-BUILDER = Builder(config=_settings, worker=BdhsWorker)
+BUILDER = Builder(config=lambda: BdhsSettings, worker=BdhsWorker)

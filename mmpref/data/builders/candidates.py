@@ -1,8 +1,9 @@
 """Several answers of the model to the same prompt, compared by an annotator: the best is chosen, the worst rejected.
 
 An offline form of the paper's online-DPO (section 4). The source's own answer is not used. Reasons for a skip:
-``one-answer`` (all samples are the same), ``tie`` (nobody wins more comparisons than another) and ``no-verdict`` (every
-comparison is missing). ``margin`` is by how many comparisons, won less lost, the best is ahead of the worst.
+``one-answer`` (all samples that came to an end are the same), ``tie`` (nobody wins more comparisons than another) and
+``no-verdict`` (every comparison is missing). ``margin`` is by how many comparisons, won less lost, the best is ahead of
+the worst.
 """
 
 from __future__ import annotations
@@ -64,14 +65,14 @@ class SamplingWorker(MadeWorker):
         return self.counts.take()
 
     def samples(self, block: Sequence[Example]) -> list[list[str]]:
-        """The different answers to each prompt that say something, in the order in which they were sampled."""
+        """The different answers to each prompt that say something and come to an end, as they were sampled."""
         from mmpref.sampling.answers import sample
         from mmpref.vlm.vision import encode
 
         contexts = encode(self.policy, [self.ahead(example) for example in block])
         answers = sample(self.policy, contexts, [example.id for example in block], self.decoding, self.settings.samples,
                          width=self.settings.batch_size)  # fmt: skip
-        return [[answer for answer in dict.fromkeys(each) if answer] for each in answers]
+        return [list(dict.fromkeys(answer.text for answer in each if answer.ended and answer.text)) for each in answers]
 
     def pairs(self, picked: Sequence[tuple[Example, tuple[str, str, float] | Skip]]) -> list[Pair | Skip]:
         """Pairs of the picked (chosen, rejected, margin), with their similarity."""

@@ -5,29 +5,19 @@ BDHS without the reference's guidance: the same masks, tries and similarity test
 
 from __future__ import annotations
 
-from functools import cache, partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from functools import partial
 
 from mmpref.data.builder import Builder
 from mmpref.data.builders.bdhs import BdhsWorker
-
-if TYPE_CHECKING:
-    from mmpref.sampling.bdhs import BdhsSettings
+from mmpref.sampling.bdhs_settings import BdhsSettings
 
 
-@cache
-def _settings() -> type[BdhsSettings]:
-    from dataclasses import dataclass
+@dataclass(frozen=True)
+class Settings(BdhsSettings):
+    """BDHS's, unguided unless told otherwise."""
 
-    from mmpref.sampling.bdhs import BdhsSettings
-
-    @dataclass(frozen=True)
-    class MaskingSettings(BdhsSettings):
-        """BDHS's, unguided unless told otherwise."""
-
-        guidance: bool = False
-
-    return MaskingSettings
+    guidance: bool = False
 
 
-BUILDER = Builder(config=_settings, worker=partial(BdhsWorker, method="masking"))
+BUILDER = Builder(config=lambda: Settings, worker=partial(BdhsWorker, method="masking"))

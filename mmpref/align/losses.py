@@ -1,0 +1,59 @@
+"""Losses over pairs, by name: what TRL calls them, and what their strength means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mmpref.errors import UsageError
+
+Kind = Literal["sigmoid", "ipo", "hinge"]
+BETAS: dict[str, float] = {"sigmoid": 0.1, "ipo": 0.9, "hinge": 0.1}
+"""Within the ranges that the paper searches (appendix A)."""
+
+
+@dataclass(frozen=True)
+class PairwiseSettings:
+    """A loss over pairs, whichever the method's pairs are.
+
+    Args:
+        kind: ``sigmoid`` (DPO), ``ipo`` or ``hinge`` (SLiC).
+        beta: how strongly the policy is held to the base model; None takes 0.1, for ipo 0.9.
+    """
+
+    kind: Kind = "sigmoid"
+    beta: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.beta is not None and not self.beta > 0:
+            raise UsageError(f"loss.beta is {self.beta}; it must be above 0.", "The paper searches 0.02 to 1.")
+
+
+@dataclass(frozen=True)
+class AveragedSettings(PairwiseSettings):
+    """A loss against two rejected answers.
+
+    Args:
+        gamma: weight of the external one's; the policy's own has the rest. The paper's is 0.5.
+    """
+
+    gamma: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.gamma <= 1:
+            raise UsageError(f"loss.gamma is {self.gamma}; it must lie between 0 and 1.", "The paper's is 0.5.")
+
+    @property
+    def averaged(self) -> bool:
+        """Whether the external rejected answers have a part in it."""
+        return self.gamma > 0
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return (self.gamma, 1 - self.gamma) if self.averaged else (1.0,)
+
+
+def options(settings: PairwiseSettings) -> dict[str, Any]:
+    """The loss as options of `trl.DPOConfig`."""
+    return {"loss_type": [settings.kind], "beta": BETAS[settings.kind] if settings.beta is None else settings.beta}

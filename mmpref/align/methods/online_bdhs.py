@@ -1,0 +1,48 @@
+"""BDHS from the current policy at every step, alone or averaged with the data's rejected answers (the paper's table 6).
+
+The chosen answers are the data's. No annotator is asked: the policy's own bias writes what it is trained away from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from mmpref.align.losses import AveragedSettings, options
+from mmpref.align.method import Method
+from mmpref.align.pairs import Drawn, Row, SourceContext, beside
+from mmpref.sampling.bdhs_settings import BdhsSettings
+
+
+@dataclass(frozen=True)
+class Settings(AveragedSettings):
+    """gamma * loss(chosen, the data's rejected) + (1 - gamma) * loss(chosen, BDHS's); gamma 0 is BDHS alone.
+
+    Args:
+        bdhs: as for building a dataset: ``--set loss.bdhs.rho_th=0.98``.
+    """
+
+    gamma: float = 0.0
+    bdhs: BdhsSettings = field(default_factory=BdhsSettings)
+
+
+class OnlineBdhs:
+    """Answers that came out empty or as the chosen one teach nothing, and are counted: ``empty`` and ``same``."""
+
+    def __init__(self, context: SourceContext, settings: Settings) -> None:
+        from mmpref.sampling.bdhs import BdhsSampler
+        from mmpref.sampling.similarity import load_similarity
+
+        self._context, self._averaged = context, settings.averaged
+        similarity = load_similarity(settings.bdhs.similarity_model)
+        self._sampler = BdhsSampler(context.policy, similarity, settings.bdhs, context.seed)
+
+    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+        examples = [self._context.example(row, step) for row in rows]
+        made = self._sampler(examples)
+        drawn = beside(rows, examples, [one.answer for one in made], self._averaged)
+        tries = sum(one.iterations for one in made)
+        return Drawn(drawn.rows, {**drawn.counts, "tries": tries})
+
+
+METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhs)

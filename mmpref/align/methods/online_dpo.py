@@ -1,0 +1,12 @@
+"""Two samples of the current policy, ranked by an annotator, at every step (the paper's online-DPO, section 4).
+
+Of the data only images and prompts are used. Rows without a verdict are left out of their step, and counted.
+"""
+
+from __future__ import annotations
+
+from mmpref.align.losses import options
+from mmpref.align.method import Method
+from mmpref.align.ranked import Ranked, SamplingSettings
+
+METHOD = Method(SamplingSettings, options, source=Ranked, needs_annotator=True)

@@ -1,0 +1,108 @@
+"""Pair sources: what a step trains on, where it is more than the rows of the data.
+
+A source is called with the rows of a batch just before they are collated, and with the number of the optimizer's step.
+It draws from the current policy, by streams that are named by seed, step and row: the same run draws the same, whatever
+it is interrupted by, and a row that comes again in another epoch is drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmpref.align.rows import ROW, SECOND
+from mmpref.types import Example, ImageData, Message
+
+if TYPE_CHECKING:
+    from mmpref.judges.annotator import Annotator
+    from mmpref.vlm.policy import Policy
+
+Row = Mapping[str, Any]
+"""A row of the data: ``images`` (decoded), ``prompt``, ``chosen``, ``rejected`` (messages) and its number."""
+
+
+@dataclass(frozen=True)
+class SourceContext:
+    """What a source may use.
+
+    Args:
+        policy: in training; what it writes depends on the step.
+        annotator: who compares answers, where the method asks somebody.
+        images: the encoded images of a row, by its number.
+    """
+
+    policy: Policy
+    seed: int
+    images: Callable[[int], tuple[ImageData, ...]]
+    annotator: Annotator | None = None
+
+    def example(self, row: Row, step: int) -> Example:
+        """A row as an example whose id names step and row."""
+        number = int(row[ROW])
+        return Example(
+            f"{step}/{number}", self.images(number), tuple(messages(row["prompt"])), text_of(row["chosen"]), ""
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a source made of a batch.
+
+    Args:
+        rows: those that there is a pair for, complete.
+        counts: of what was asked and what became of the other rows; they add up over a run.
+    """
+
+    rows: list[Row]
+    counts: Mapping[str, float] = field(default_factory=dict)
+
+
+class PairSource(Protocol):
+    """Turns rows of the data into the pairs of a step."""
+
+    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+        """The pairs for some of the rows. The model is in eval mode, and no gradients are kept."""
+        ...
+
+
+def messages(turns: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Messages of plain text; blocks that stand for images are left out (images go into the first user turn)."""
+    return [Message(turn["role"], text_of([turn])) for turn in turns]
+
+
+def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
+    """The text of messages with string content or content in parts."""
+    contents = [turn["content"] for turn in turns]
+    return "\n".join(
+        content if isinstance(content, str) else "".join(part["text"] for part in content if part["type"] == "text")
+        for content in contents
+    )
+
+
+def answer(text: str) -> list[dict[str, str]]:
+    """An answer as the data has it."""
+    return [{"role": "assistant", "content": text}]
+
+
+def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[str], averaged: bool) -> Drawn:
+    """Rows with the policy's answer as their second rejected one, or where nothing is averaged as their only one.
+
+    An answer that is empty or the chosen one is counted, and its row left out; where losses are averaged the row stays
+    with the chosen answer as its second one, against which the loss has no gradient.
+
+    Args:
+        examples: of the rows.
+        written: the policy's rejected answers.
+    """
+    counts = {"rows": len(rows), "empty": 0, "same": 0}
+    drawn: list[Row] = []
+    for row, example, text in zip(rows, examples, written, strict=True):
+        useless = "empty" if not text.strip() else "same" if text.strip() == example.answer.strip() else None
+        if useless is None:
+            drawn.append({**row, SECOND if averaged else "rejected": answer(text)})
+            continue
+        counts[useless] += 1
+        if averaged:
+            drawn.append({**row, SECOND: row["chosen"]})
+    return Drawn(drawn, {**counts, "used": len(drawn)})

@@ -1,0 +1,91 @@
+"""Online pairs: two samples of the current policy, told apart by an annotator (the paper's online-DPO, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmpref.align.losses import PairwiseSettings
+from mmpref.align.pairs import Drawn, Row, SourceContext, answer
+from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmpref.vlm.decode import Decoding
+
+
+@dataclass(frozen=True)
+class SamplingSettings(PairwiseSettings):
+    """How answers are sampled from the current policy.
+
+    Args:
+        max_answer_tokens: bound on an answer's length; one that reaches it is not used.
+        temperature, top_p, top_k: of sampling; None takes the model's generation_config, else 1 and off.
+        sampling_batch_size: answers decoded together.
+        instruction: a template of your own for the annotator, with ``{prompt}``, ``{first}`` and ``{second}``.
+    """
+
+    max_answer_tokens: int = 512
+    temperature: float | None = 1.0
+    top_p: float | None = None
+    top_k: int | None = None
+    sampling_batch_size: int = 64
+    instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("max_answer_tokens", "sampling_batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 1.")
+        if self.temperature is not None and not self.temperature > 0:
+            raise UsageError(f"loss.temperature is {self.temperature}; it must be above 0.")
+        if self.instruction is not None and not all(
+            f"{{{name}}}" in self.instruction for name in ("prompt", "first", "second")
+        ):
+            raise UsageError("loss.instruction needs {prompt}, {first} and {second}.")
+
+    def decoding(self, seed: int) -> Decoding:
+        from mmpref.vlm.decode import Decoding
+
+        return Decoding(self.max_answer_tokens, False, self.temperature, self.top_p, self.top_k, seed=seed)
+
+
+class Ranked:
+    """Two answers to each prompt; the better one is chosen, the other rejected.
+
+    A row without a verdict is not trained on in this step, and counted: ``unfinished`` (an answer that did not come to
+    an end), ``same`` (both answers are equal, or empty), ``tie`` and ``missing``.
+    """
+
+    def __init__(self, context: SourceContext, settings: SamplingSettings) -> None:
+        assert context.annotator is not None
+        self._context, self._annotator = context, context.annotator
+        self._decoding, self._width = settings.decoding(context.seed), settings.sampling_batch_size
+
+    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+        from mmpref.judges.annotator import Comparison, tally
+        from mmpref.sampling.answers import sample
+        from mmpref.vlm.vision import encode
+
+        policy = self._context.policy
+        examples = [self._context.example(row, step) for row in rows]
+        contexts = encode(policy, [policy.prompter(example) for example in examples])
+        sampled = sample(policy, contexts, [example.id for example in examples], self._decoding, 2, width=self._width)
+        counts = {"rows": len(rows), "unfinished": 0, "same": 0}
+        asked: list[tuple[Row, Comparison]] = []
+        for row, example, (first, second) in zip(rows, examples, sampled, strict=True):
+            if not (first.ended and second.ended):
+                counts["unfinished"] += 1
+            elif first.text == second.text or not (first.text and second.text):
+                counts["same"] += 1
+            else:
+                asked.append((row, Comparison(example.images, example.prompt, first.text, second.text)))
+        verdicts = self._annotator.compare([comparison for _, comparison in asked]) if asked else []
+        drawn: list[Row] = []
+        for (row, comparison), verdict in zip(asked, verdicts, strict=True):
+            if verdict.winner is not None:
+                better, worse = comparison.first, comparison.second
+                if verdict.winner == "second":
+                    better, worse = worse, better
+                drawn.append({**row, "chosen": answer(better), "rejected": answer(worse)})
+        return Drawn(drawn, {**counts, "used": len(drawn), **tally(verdicts)})

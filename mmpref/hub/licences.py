@@ -1,0 +1,50 @@
+"""What the licences of a dataset's sources say about publishing it: nothing, something to know, or better not."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mmpref.errors import HubError
+
+from .metadata import LICENCES
+
+talk = logging.getLogger("mmpref")
+
+_NO_DERIVATIVES = re.compile(r"-nd(-|$)")
+_NON_COMMERCIAL = re.compile(r"-nc(-|$)|noncommercial|non-commercial|research")
+
+
+def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
+    """Warn of what must be known, and refuse what may not be published unread.
+
+    A licence without derivatives forbids what a preference dataset is; one that the Hub has no id for says something
+    that only a reader can tell. Non-commercial licences allow publishing, under the same terms. Where nobody states a
+    licence nobody has allowed anything, but sources of one's own have none either: that is a warning.
+
+    Args:
+        source: the manifest's facts: ``id`` and ``licence``, and ``sources`` where there are several.
+        accepted: the user has read them and may publish (``--accept-license``).
+
+    Returns:
+        The sources and licences that were accepted, as ``id: licence``.
+
+    Raises:
+        HubError: a licence that forbids, or may forbid, publishing.
+    """
+    given = []
+    for one in source.get("sources") or [source]:
+        name, licence = one["id"], (one.get("licence") or "").strip().lower()
+        if licence in ("", "unknown"):
+            talk.warning("Warning: %s states no licence. Find out whether you may publish what is made of it.", name)
+        elif _NO_DERIVATIVES.search(licence) or licence not in LICENCES - {"other"}:
+            given.append(f"{name}: {licence}")
+        elif _NON_COMMERCIAL.search(licence):
+            talk.warning("Warning: %s is under %s: the dataset that is published is too, and nobody may use it "
+                         "commercially.", name, licence)  # fmt: skip
+    if given and not accepted:
+        raise HubError(f"Publishing may be forbidden by the licence of {'; '.join(given)}.",
+                       "Read it; if you may publish, say so with --accept-license.")  # fmt: skip
+    return given

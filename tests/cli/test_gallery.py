@@ -1,0 +1,109 @@
+"""The gallery in a real browser: paging, filters and order, whatever the texts hold."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from mmpref.cli.inspect import command
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+browser = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page with")
+
+HOSTILE = "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> & <b>bold</b>"
+ROWS = 130
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A page of 130 rows of two methods, one of them hostile, with large images."""
+    folder = tmp_path_factory.mktemp("gallery")
+    for number in range(3):
+        Image.effect_noise((900, 600), 60 + number).convert("RGB").save(folder / f"{number}.jpg")
+    rows = [
+        {
+            "image": f"{number % 3}.jpg",
+            "prompt": HOSTILE if number == 7 else f"Question number {number}?",
+            "chosen": "A red ring is in the top left." + " More words." * (number % 5),
+            "rejected": HOSTILE if number == 7 else f"A blue ring is in the top left. Nr{number}",
+            "method": "bdhs" if number % 2 else "seva",
+            "similarity": number / ROWS,
+        }
+        for number in range(ROWS)
+    ]
+    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = folder / "page.html"
+    done = CliRunner().invoke(command, [str(folder / "pairs.jsonl"), "--html", str(path)])
+    assert done.exit_code == 0, done.output
+    return path
+
+
+def opened(file: Path, **state: object) -> str:
+    """The document once its script has run."""
+    assert CHROMIUM is not None
+    done = subprocess.run(
+        [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000", "--dump-dom",
+         f"file://{file}#{urlencode(state)}"],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-500:]
+    return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.S)
+
+
+def shown(document: str) -> list[int]:
+    return [int(number) for number in re.findall(r"<small>row (\d+),", document)]
+
+
+def test_the_page_needs_no_network_and_holds_every_image_once(page: Path) -> None:
+    text = page.read_text()
+    assert "http://" not in text.replace("http://www.w3.org", "")
+    assert "https://" not in text
+    assert text.count("data:image/jpeg;base64,") == 3
+    assert len(text) < 250_000
+    assert text.count("</script>") == 2
+    assert "script-src 'sha256-" in text
+
+
+@browser
+def test_rows_are_shown_page_by_page(page: Path) -> None:
+    first, last = opened(page), opened(page, page=6)
+    assert shown(first) == list(range(24))
+    assert shown(last) == list(range(120, 130))
+    assert "130 of 130 rows" in first
+    assert "of 6<" in first
+    assert shown(opened(page, page=99)) == shown(last)
+    assert len(re.findall(r'<img src="data:image', first)) == 24
+    assert re.search(r"<p class=\"chosen\">.*?<mark>red</mark>", first)
+    assert re.search(r"<p class=\"rejected\">.*?<mark>blue</mark>", first)
+
+
+@browser
+def test_filters_and_order(page: Path) -> None:
+    assert shown(opened(page, method="bdhs", page=2)) == list(range(49, 97, 2))
+    assert shown(opened(page, text="nr12")) == [12, *range(120, 130)]
+    assert shown(opened(page, order="most similar first"))[:3] == [129, 128, 127]
+    long = opened(page, least=24, method="seva", order="longest first")
+    assert shown(long)[0] == 4
+    assert all(number % 5 == 4 for number in shown(long))
+    assert "0 of 130 rows" in opened(page, text="nothing like it")
+    assert "0 of 130 rows" in opened(page, problems="1")
+
+
+@browser
+def test_hostile_texts_stay_text(page: Path) -> None:
+    document = opened(page, text="onerror")
+    assert shown(document) == [7]
+    assert "<title>owned" not in document
+    assert html.escape(HOSTILE, quote=False) in document
+    assert "<b>bold</b>" not in document
