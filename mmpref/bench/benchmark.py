@@ -122,11 +122,13 @@ class Benchmark:
             recipe's ``benchmark:`` block.
         candidates: Hub ids to try in order where ``data`` is not given; where there are none, it must be.
         task: from settings to the task.
+        judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
     """
 
     settings: type[Any]
     candidates: tuple[str, ...]
     task: Callable[[Any], Task]
+    judged: bool = False
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

@@ -22,13 +22,14 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Record:
-    """One kept answer: `mmpref.bench.evaluate` writes them."""
+    """One kept answer: `mmpref.bench.records` writes them."""
 
     id: str
     image_id: str
     prompt: str
     reference: str
     answer: str | None
+    missing: bool
     counts: Mapping[str, float]
 
 
@@ -64,7 +65,7 @@ class Column:
         if not self.conditions(benchmark) or self.conditions(benchmark) != other.conditions(benchmark):
             return False
         seeds = [column.manifest.get("seeds") for column in (self, other)]
-        answered = [[(record.id, record.image_id, record.answer is None) for record in column.records(benchmark)]
+        answered = [[(record.id, record.image_id, record.missing) for record in column.records(benchmark)]
                     for column in (self, other)]  # fmt: skip
         return seeds[0] == seeds[1] and bool(answered[0]) and answered[0] == answered[1]
 
@@ -91,7 +92,7 @@ class Column:
             file = self.path / "samples" / f"{self.model}-{benchmark}.parquet"
             rows = pq.read_table(file).to_pylist() if file.is_file() else []
             self._records[benchmark] = [
-                Record(row["id"], row["image_id"], row["prompt"], row["reference"], row["answer"],
+                Record(row["id"], row["image_id"], row["prompt"], row["reference"], row["answer"], row["missing"],
                        json.loads(row["counts"]))
                 for row in rows
             ]  # fmt: skip

@@ -17,10 +17,13 @@ from mmpref import recipe as recipes
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
 from mmpref.bench.groups import counted
+from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
+from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.runner import Blind, answer_all
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
 from mmpref.bench.stats import Clusters, interval, moved, replicates
 from mmpref.errors import HubError, ImageError, InputError, UsageError
+from mmpref.judges.chat import ChatSettings
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -47,6 +50,9 @@ class EvaluateRecipe:
         limit: first samples of each only.
         seed: of the bootstrap.
         blind: the image-blind control: every benchmark is asked without its images, and named so.
+        judge: who judges the answers of benchmarks that need it (`mmpref.bench.judging`).
+        judge_prompt: template for the judge, in place of the benchmark's own.
+        judge_temperature, judge_max_tokens: of its replies.
         dtype, trust_remote_code: of the model.
     """
 
@@ -60,6 +66,10 @@ class EvaluateRecipe:
     limit: int | None = None
     seed: int = 0
     blind: Blind | None = None
+    judge: str | None = None
+    judge_prompt: str | None = None
+    judge_temperature: float = 0.0
+    judge_max_tokens: int = 1024
     dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
 
@@ -95,12 +105,19 @@ class _Outcome:
 
     Args:
         scores: of each sample, of an empty answer where it is missing.
-        missing: ids of the samples whose image cannot be seen; missing is not wrong, so they do not count.
+        missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
+            so they do not count.
+        verdicts: counts of the judge's replies, where there is one.
     """
 
     plan: Plan
     scores: Sequence[Score]
     missing: frozenset[str]
+    verdicts: Mapping[str, float] = field(default_factory=dict)
+
+    def without(self, missing: frozenset[str]) -> _Outcome:
+        """The same with more samples missing."""
+        return dataclasses.replace(self, missing=self.missing | missing)
 
     @property
     def answered(self) -> list[tuple[Sample, Score]]:
@@ -109,7 +126,8 @@ class _Outcome:
 
     @property
     def clusters(self) -> Clusters:
-        return Clusters.of([sample.image_id for sample, _ in self.answered], [score for _, score in self.answered])
+        names = {name for score in self.scores for name in score.counts}
+        return Clusters.of([s.image_id for s, _ in self.answered], [score for _, score in self.answered], names)
 
     def missing_in(self, count: str) -> int:
         """How many missing samples the count would have been over."""
@@ -122,12 +140,14 @@ def evaluate(
     output: Path | None = None,
     *,
     batch_size: int = 32,
+    concurrency: int = 8,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Score a model on benchmarks, with and without its adapter.
 
     Args:
         batch_size: samples answered together; the answers do not depend on it.
+        concurrency: requests to a judge's endpoint at a time.
         on_progress: told how many samples were answered.
 
     Returns:
@@ -136,12 +156,13 @@ def evaluate(
     Raises:
         UsageError: unknown benchmark or setting.
         InputError: benchmark data that cannot be read, or none of its images.
-        ModelError: a model or adapter that cannot be loaded.
+        ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached or understood.
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     recipe = _resolved(recipe)
+    judge = _judge(recipe, concurrency)
     run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if run.finished:
@@ -155,17 +176,25 @@ def evaluate(
         differences: list[dict[str, Any]] = []
         missing: dict[str, int] = {}
         drawn: list[dict[str, Any]] = []
+        judged: dict[str, Any] = {}
         for plan in plans:
             outcomes = {
-                model: _score(run, plan, model, policy, batch_size, on_progress, recipe.blind) for model in models
+                model: _score(run, plan, model, policy, judge, batch_size, on_progress, recipe.blind)
+                for model in models
             }
-            metrics = plan.task.metrics([score for _, score in outcomes["base"].answered])
+            metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
+            if judge and isinstance(plan.task, JudgedTask):
+                metrics = [judge.named(metric, plan.task) for metric in metrics]
+                judged[plan.label] = {model: outcome.verdicts for model, outcome in outcomes.items()}
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in models:
                 results += [_result(metric, model, clusters[model], outcomes[model], recipe) for metric in metrics]
             missing[plan.label] = len(outcomes["base"].missing)
             if recipe.adapter:
-                differences += [_difference(plan, metric, clusters, recipe) for metric in metrics]
+                # Where a judge failed on one model's answer, the pair is missing.
+                holes = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
+                paired = {model: outcome.without(holes).clusters for model, outcome in outcomes.items()}
+                differences += [_difference(plan, metric, paired, recipe) for metric in metrics]
             drawn += [
                 {"model": model, "benchmark": plan.label, "metric": metric.name, "split": metric.part,
                  "values": replicates(clusters[model], metric, recipe.seed)}
@@ -182,7 +211,7 @@ def evaluate(
             "results": results,
             "differences": differences,
         }
-        write_atomic(run.path / RESAMPLES, _parquet(drawn))
+        write_rows(run.path / RESAMPLES, drawn)
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
             "model": began["model"],
@@ -191,6 +220,7 @@ def evaluate(
             "seeds": {"bootstrap": recipe.seed},
             "counts": {plan.label: len(plan.samples) for plan in plans},
             "missing": missing,
+            **({"judge": judge.facts(judged)} if judge else {}),
         }
         return {**run.finish(facts), **content}
 
@@ -266,7 +296,7 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 
 def _score(
-    run: Run, plan: Plan, model: str, policy: Callable[[], Policy], batch_size: int,
+    run: Run, plan: Plan, model: str, policy: Callable[[], Policy], judge: Judge | None, batch_size: int,
     progress: Callable[[int], None] | None, blind: Blind | None,
 ) -> _Outcome:  # fmt: skip
     from mmpref.vlm.decode import Decoding
@@ -286,40 +316,36 @@ def _score(
     read = [None if isinstance(answer, ImageError) else answer for answer in answers]
     pairs = list(zip(plan.samples, read, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
-    scores = counted(plan.samples, [plan.task.score(sample, answer or "") for sample, answer in pairs], missing)
-    _write_samples(run.path / "samples" / f"{model}-{plan.label}.parquet", plan.samples, read, scores)
-    return _Outcome(plan, scores, missing)
+    scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
+    verdicts = None
+    if judge and isinstance(plan.task, JudgedTask):
+        kept = run.state / f"verdicts-{model}-{plan.label}.jsonl"
+        verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress)
+        missing |= {sample.id for (sample, _), score in zip(pairs, verdicts.scores, strict=True) if score is None}
+        scores = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
+    scores = counted(plan.samples, scores, missing)
+    file = run.path / "samples" / f"{model}-{plan.label}.parquet"
+    write_records(file, plan.samples, read, scores, missing, verdicts.replies if verdicts else None)
+    return _Outcome(plan, scores, missing, verdicts.counts if verdicts else {})
 
 
-def _write_samples(
-    path: Path, samples: Sequence[Sample], answers: Sequence[str | None], scores: Sequence[Score]
-) -> None:
-    rows = [
-        {
-            "id": sample.id,
-            "image_id": sample.image_id,
-            "prompt": sample.messages[-1].content,
-            "reference": json.dumps(sample.reference, ensure_ascii=False),
-            "answer": answer,
-            "missing": answer is None,
-            "parsed": None if answer is None else score.parsed,
-            "parse_failure": answer is not None and score.parse_failure,
-            "counts": json.dumps({} if answer is None else dict(score.counts), sort_keys=True),
-        }
-        for sample, answer, score in zip(samples, answers, scores, strict=True)
-    ]
-    write_atomic(path, _parquet(rows))
+def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
+    """Who judges the recipe's benchmarks.
 
-
-def _parquet(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    import io
-
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
-    return buffer.getvalue()
+    Raises:
+        UsageError: a judge is needed and not named, or named and not needed, or its prompt is for one of several.
+    """
+    judged = [name for name in recipe.benchmarks if BENCHMARKS.get(name).judged]
+    if not judged:
+        if recipe.judge:
+            raise UsageError(f"None of {', '.join(recipe.benchmarks)} is judged, so --judge has no use.")
+        return None
+    if not recipe.judge:
+        raise UsageError(f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge URL#MODEL.")
+    if recipe.judge_prompt is not None and len(judged) > 1:
+        raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
+    settings = ChatSettings(recipe.judge_temperature, recipe.judge_max_tokens, concurrency)
+    return open_judge(recipe.judge, recipe.judge_prompt, settings)
 
 
 def _result(

@@ -60,7 +60,7 @@ def turns(first: Column, second: Column, key: Key, most: int) -> Turns:
     differing: list[tuple[float, str, Turn]] = []
     for one, two in zip(first.records(key[0]), second.records(key[0]), strict=True):
         gain = sign * (two.counts.get(count, 0.0) - one.counts.get(count, 0.0))
-        if gain and one.answer is not None and two.answer is not None:
+        if gain and one.answer is not None and two.answer is not None and not one.missing:
             differing.append((gain, one.id, Turn(one.prompt, one.reference, one.answer, two.answer, gain)))
     ordered = sorted(differing, key=lambda item: -abs(item[0]))
     wins, losses = ([item for item in ordered if (item[0] > 0) is better] for better in (True, False))

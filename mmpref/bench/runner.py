@@ -39,7 +39,7 @@ def answer_all(
     """
     from mmpref.vlm.policy import Request
 
-    answers: dict[str, str | ImageError] = {**_read(kept)}
+    answers: dict[str, str | ImageError] = {row["id"]: row["answer"] for row in kept_lines(kept)}
     todo = [sample for sample in samples if sample.id not in answers]
     kept.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
@@ -64,16 +64,15 @@ def answer_all(
     return [answers[sample.id] for sample in samples]
 
 
-def _read(kept: Path) -> dict[str, str]:
-    """What an earlier run kept; a last line that was cut off is dropped from the file."""
+def kept_lines(kept: Path) -> list[dict[str, str]]:
+    """The rows that an earlier run kept; a last line that was cut off is dropped from the file."""
     if not kept.is_file():
-        return {}
-    answers, good = {}, []
+        return []
+    rows, good = [], []
     for line in kept.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.endswith("\n"):
             break
-        row = json.loads(line)
-        answers[row["id"]] = row["answer"]
+        rows.append(json.loads(line))
         good.append(line)
     kept.write_text("".join(good), encoding="utf-8")
-    return answers
+    return rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,10 +47,15 @@ class Clusters:
     sums: np.ndarray
 
     @classmethod
-    def of(cls, image_ids: Sequence[str], scores: Sequence[Score]) -> Clusters:
+    def of(cls, image_ids: Sequence[str], scores: Sequence[Score], names: Iterable[str] = ()) -> Clusters:
+        """Add up the counts of scores by image.
+
+        Args:
+            names: of counts that are there whether or not a score has them.
+        """
         import numpy as np
 
-        names = tuple(sorted({name for score in scores for name in score.counts}))
+        names = tuple(sorted({*names, *(name for score in scores for name in score.counts)}))
         column = {name: i for i, name in enumerate(names)}
         row = {image_id: i for i, image_id in enumerate(sorted(set(image_ids)))}
         sums = np.zeros((len(row), len(names)))

@@ -10,7 +10,6 @@ import click
 
 from mmpref.cli import common
 from mmpref.cli.progress import Progress
-from mmpref.errors import UsageError
 
 
 @click.command()
@@ -23,7 +22,11 @@ from mmpref.errors import UsageError
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
 @click.option("--blind", type=click.Choice(["no-image", "masked"]),
               help="Control: ask without the images, or with all image tokens hidden.")  # fmt: skip
-@click.option("--judge", help="Judge model or endpoint, for benchmarks that need one.")
+@click.option("--judge", metavar="WHO", help="Who judges answers, for benchmarks that need it: URL#MODEL or a model.")
+@click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Requests to a judge's endpoint at a time.")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
 @common.push_options("model")
@@ -32,8 +35,8 @@ from mmpref.errors import UsageError
 def command(
     model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
     benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
-    seed: int | None, batch_size: int, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
-    assignments: tuple[str, ...], output: Path | None, as_json: bool,
+    judge_prompt: Path | None, concurrency: int, seed: int | None, batch_size: int,
+    push: bool, hub_id: str | None, private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
 
@@ -49,13 +52,13 @@ def command(
     options: dict[str, Any] = {
         "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
         "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed, "blind": blind,
+        "judge": judge, "judge_prompt": common.template(judge_prompt, "--judge-prompt") if judge_prompt else None,
     }  # fmt: skip
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
-    if judge:
-        raise UsageError(f"None of {', '.join(recipe.benchmarks)} is judged, so --judge has no use.")
     target = common.push_target(push, hub_id, "model", output)
     with Progress("answers") as progress:
-        manifest = evaluate(recipe, output, batch_size=batch_size, on_progress=progress.advance)
+        manifest = evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency,
+                            on_progress=progress.advance)  # fmt: skip
     path = common.run_path("evaluate", recipe.title, manifest, output)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
