@@ -36,7 +36,8 @@ def command(
     model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
     benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
     judge_prompt: Path | None, concurrency: int, seed: int | None, batch_size: int,
-    push: bool, hub_id: str | None, private: bool, recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
+    push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
+    assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
 
@@ -95,11 +96,10 @@ def p_value(test: Mapping[str, Any]) -> str:
 
     corrected = test.get("p_holm")
     p = test.get("p") if corrected is None else corrected
-    return (
-        ""
-        if p is None
-        else f"{'<0.001' if p < 0.001 else f'{p:.3f}'}{' Holm' if corrected is not None else ''}" + mark(corrected)
-    )
+    if p is None:
+        return "–"
+    text = "<0.001" if p < 0.001 else f"{p:.3f}"
+    return text if corrected is None else f"{text} Holm{mark(corrected)}"
 
 
 def legend(claims: int) -> str:

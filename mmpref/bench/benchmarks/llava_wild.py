@@ -6,10 +6,10 @@ A row of ``lmms-lab-encoder/llava-bench-in-the-wild`` (formerly ``lmms-lab/...``
      "caption": "An aerial view of Diamond Head ...", "gpt_answer": "The famous sight ...", "category": "conv",
      "image_id": "001.jpg"}
 
-Official scorer: haotian-liu/LLaVA `llava/eval/eval_gpt_review_bench.py` (Apache-2.0). The score is 100 x the sum of the
-model's scores over the sum of GPT-4's, which is always shown first, so that a judge's love of a place is part of it. What
-cannot be read is missing; the original keeps it in the mean as -1. With gpt-4o as judge numbers are some 10 points below
-those of gpt-4-0314.
+Official scorer: haotian-liu/LLaVA `llava/eval/eval_gpt_review_bench.py` (Apache-2.0). The score is 100 x the sum of
+the model's scores over the sum of GPT-4's, which is always shown first, so that a judge's love of a place is part of
+it. What cannot be read is missing; the original keeps it in the mean as -1. With gpt-4o as judge numbers are some 10
+points below those of gpt-4-0314.
 """
 
 from __future__ import annotations
@@ -88,8 +88,11 @@ class _LlavaWild:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
-        return [Metric("relative_score", part, partial(_relative, part), f"{part}/n", of=(f"{part}/model", f"{part}/gpt"),
-                       headline=part == "all") for part in ["all", *parts]]  # fmt: skip
+        return [
+            Metric("relative_score", part, partial(_relative, part), f"{part}/n", of=(f"{part}/model", f"{part}/gpt"),
+                   headline=part == "all")
+            for part in ["all", *parts]
+        ]  # fmt: skip
 
 
 BENCHMARK = Benchmark(

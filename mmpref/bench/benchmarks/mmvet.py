@@ -6,9 +6,9 @@ A row of ``lmms-lab-encoder/MMVet`` (formerly ``lmms-lab/MMVet``; the original i
     {"question_id": "v1_0", "question": "What is x in the equation?", "answer": "-1<AND>-5", "image": <image>,
      "image_source": "...", "capability": "ocr,math"}
 
-Official scorer: yuweihao/MM-Vet `mm-vet_evaluator.py`. ``score`` is 100 x the mean, of all and of the questions that take
-an ability, among others or (``ocr+math only``) with just those. The question is asked as it is, as by LLaVA. Bars and line
-breaks of a prediction, which would break the judge's table, are replaced; the original leaves them.
+Official scorer: yuweihao/MM-Vet `mm-vet_evaluator.py`. ``score`` is 100 x the mean, of all and of the questions that
+take an ability, among others or (``math+ocr only``) with just those. The question is asked as it is, as by LLaVA. Bars
+and line breaks of a prediction, which would break the judge's table, are replaced; the original leaves them.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@ A prompt's words move its numbers. ``--judge-prompt FILE`` takes another templat
 from __future__ import annotations
 
 MMHAL = """\
-You are an impartial judge of an answer that a multimodal model (LMM) gave to a question about an image. Judge two things:
-is the answer informative, and does it hallucinate? It hallucinates where it states something that neither the image nor
-the conversation shows or implies: an object, a number, a colour, a place, an action, a text that is not there.
+You are an impartial judge of an answer that a multimodal model (LMM) gave to a question about an image. Judge two \
+things: is the answer informative, and does it hallucinate? It hallucinates where it states something that neither the \
+image nor the conversation shows or implies: an object, a number, a colour, a place, an action, a text that is not \
+there.
 
 {see} You also get a list of what the image contains, and an answer that a person wrote.
 
@@ -119,16 +120,17 @@ LLAVA_WILD = """\
 [End of Assistant 2]
 
 [System]
-Two assistants have answered a user's question about an image that you do not see; the context describes it. Rate how
-helpful, relevant, accurate and detailed each answer is. Each assistant gets one score from 1 to 10, and a higher one is
-better. Write on the first line only the two scores, of Assistant 1 and of Assistant 2, with a space between them. On the
-following lines explain the scores, without favour to either and without regard to the order of the answers.
+Two assistants have answered a user's question about an image that you do not see; the context describes it. Rate how \
+helpful, relevant, accurate and detailed each answer is. Each assistant gets one score from 1 to 10, and a higher one \
+is better. Write on the first line only the two scores, of Assistant 1 and of Assistant 2, with a space between them. \
+On the following lines explain the scores, without favour to either and without regard to the order of the answers.
 """
 
 MM_VET = """\
-Score how correct a model's prediction is, by the ground truth. Where the ground truth joins parts by <AND>, it is wholly
-right only with all of them; where it joins them by <OR>, one is enough. The score is one of 0.0 (wholly wrong), 0.1, 0.2,
-0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9 and 1.0 (wholly right). Complete the last row: reply with its score alone.
+Score how correct a model's prediction is, by the ground truth. Where the ground truth joins parts by <AND>, it is \
+wholly right only with all of them; where it joins them by <OR>, one is enough. The score is one of 0.0 (wholly \
+wrong), 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9 and 1.0 (wholly right). Complete the last row: reply with its \
+score alone.
 
 Question | Ground truth | Prediction | Correctness
 --- | --- | --- | ---
@@ -137,8 +139,8 @@ Which two fruits are in the bowl? | apple <AND> pear | an apple | 0.5
 Which two fruits are in the bowl? | apple <AND> pear | some pears | 0.5
 Which two fruits are in the bowl? | apple <AND> pear | an apple and a plum | 0.5
 Which two fruits are in the bowl? | apple <AND> pear | pears and an apple | 1.0
-Why is the sign funny? | It forbids to read it, which one can only know by having read it. | It is a sign about reading. \
-| 0.4
-Why is the sign funny? | It forbids to read it, which one can only know by having read it. | To learn that reading the \
-sign is forbidden one must read it, so that nobody can obey it. | 1.0
+Why is the sign funny? | It forbids to read it, which one can only know by having read it. | It is a sign about \
+reading. | 0.4
+Why is the sign funny? | It forbids to read it, which one can only know by having read it. | To learn that \
+reading the sign is forbidden one must read it, so that nobody can obey it. | 1.0
 {question} | {reference} | {answer} | """
