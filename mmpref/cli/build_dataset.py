@@ -93,6 +93,8 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 @click.option("--subsample", type=click.IntRange(min=1), help="Draw so many of the rows, by the seed.")
 @click.option("--exclude-images-of", multiple=True, metavar="TABLE[:SPLIT]",
               help="Leave out rows with an image of this evaluation set. Repeatable. [split: test]")  # fmt: skip
+@click.option("--validation", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
+              help="Hold out a share of the rows as a second split that shares no image with the rest.")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
 @click.option("--rho-th", type=click.FloatRange(0, 1), help="Image tokens are hidden where u < rho_th. [default: 0.99]")
 @click.option("--iterations", type=click.IntRange(min=1), help="Tries a pair, the last one unguided. [default: 5]")
@@ -117,8 +119,9 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 def command(
     method: str | None, model: str | None, revision: str | None, source: tuple[str, ...], source_revision: str | None,
     image_root: tuple[str, ...], split: str | None, limit: int | None, where: tuple[str, ...],
-    subsample: int | None, exclude_images_of: tuple[str, ...], seed: int | None, rho_th: float | None,
-    iterations: int | None, similarity_threshold: float | None, similarity_model: str | None, noise_steps: int | None,
+    subsample: int | None, exclude_images_of: tuple[str, ...], validation: float | None, seed: int | None,
+    rho_th: float | None, iterations: int | None, similarity_threshold: float | None,
+    similarity_model: str | None, noise_steps: int | None,
     guidance: bool | None, annotator: str | None, prompt_file: Path | None, concurrency: int,
     token_price: tuple[float, float] | None, shard: tuple[int, int] | None, workers: int | None, push: bool,
     hub_id: str | None, private: bool, accept_license: bool, recipe_name: str | None,
@@ -144,7 +147,8 @@ def command(
         "method": method, "model": model, "revision": revision, "source": list(source),
         "source_revision": source_revision,
         "image_root": image_root, "split": split, "limit": limit, "where": where,
-        "subsample": subsample, "exclude_images_of": exclude_images_of, "seed": seed, "builder.rho_th": rho_th,
+        "subsample": subsample, "exclude_images_of": exclude_images_of, "validation": validation, "seed": seed,
+        "builder.rho_th": rho_th,
         "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
         "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
         "annotator": annotator,

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
+from mmpref.data.holdout import VALIDATION, held_out
 from mmpref.data.inputs import open_excluded, open_tables, pin, pinned, source_facts, write_missing
+from mmpref.data.plot import PICTURE, plot
 from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING, Source
@@ -62,6 +64,7 @@ class BuildRecipe:
         quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
         device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
         trust_remote_code: run code that comes with the model.
+        validation: hold out about this share of the rows as a second split, with images that no other row has.
         annotator: who ranks, rewrites or checks answers, for methods that ask (`mmpref.judges.opened`).
         builder: settings of the method.
     """
@@ -85,6 +88,7 @@ class BuildRecipe:
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
+    validation: float | None = None
     annotator: str | None = None
     builder: dict[str, Any] = field(default_factory=dict)
 
@@ -185,6 +189,9 @@ def _resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
         if recipe.model:
             talk.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
         recipe = dataclasses.replace(recipe, model=None, revision=None)
+    if recipe.validation is not None and not (0 < recipe.validation < 1 and recipe.split != VALIDATION):
+        raise UsageError(f"validation is {recipe.validation} of the split {recipe.split!r}.",
+                         "It is a share between 0 and 1 of another split.")  # fmt: skip
     source = recipe.source
     if isinstance(source, tuple) and len(source) < 2:
         source = source[0] if source else None
@@ -266,7 +273,7 @@ def _work(
 ) -> int:
     """Do the blocks that are not done yet; how many blocks the source has."""
     index, of = shard or (0, 1)
-    blocks, size = Blocks(run.state), recipe.block_size
+    blocks, size = Blocks(run.state, recipe.validation is not None), recipe.block_size
     count = -(-len(source) // size)
     wanted = {number for number in range(index, count, of) if not blocks.done(number)}
     rows = sum(min(size, len(source) - number * size) for number in wanted)
@@ -389,10 +396,12 @@ def _finish(
     # Temporary files of a process that was killed while it wrote.
     for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
         stale.unlink(missing_ok=True)
-    files = merge(blocks, count, run.path / "data", recipe.split)
-    report = build_report(run.path / "data", recipe.split, skips, int(recipe.builder.get("iterations", 1)),
+    splits = _splits(recipe, blocks, count)
+    files = merge(blocks, count, run.path / "data", splits)
+    report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
     model = pinned(run, "model")
     facts = {
@@ -401,6 +410,7 @@ def _finish(
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
         "written": _written(recipe),
+        **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
         **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {}),
         "data": files,
         "excluded": pinned(run, "excluded").get("tables", []),
@@ -413,6 +423,27 @@ def _finish(
             run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
         )
     run.finish(facts)
+
+
+def _splits(recipe: BuildRecipe, blocks: Blocks, count: int) -> dict[str, list[bool] | None]:
+    """The dataset's splits: which of all rows each has, None for all.
+
+    Raises:
+        InputError: nothing is left for one of them.
+    """
+    if recipe.validation is None:
+        return {recipe.split: None}
+    keys = [row for number in range(count) for row in blocks.describe(number)["keys"]]
+    held = held_out(keys, recipe.validation, recipe.seed)
+    if all(held) or not any(held):
+        raise InputError(f"With validation {recipe.validation}, {sum(held)} of {len(held)} rows are held out.",
+                         "Use more rows, another share or another seed.")  # fmt: skip
+    return {recipe.split: [not one for one in held], VALIDATION: held}
+
+
+def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, int]:
+    return {split: sum(file["rows"] for file in files if Path(file["path"]).name.startswith(f"{split}-"))
+            for split in splits}  # fmt: skip
 
 
 def _written(recipe: BuildRecipe) -> list[str]:
@@ -455,4 +486,7 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
     skipped = ", ".join(f"{n} {reason}" for reason, n in counts["skipped"].items()) or "none"
-    return [("pairs", str(counts["rows"])), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]
+    pairs = str(counts["rows"])
+    if splits := manifest.get("splits"):
+        pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
+    return [("pairs", pairs), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]

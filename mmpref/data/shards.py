@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.data.holdout import keys_of
 from mmpref.data.schema import FACTS
 from mmpref.run import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts
@@ -88,10 +89,14 @@ def as_row(pair: Pair) -> dict[str, Any]:
 
 
 class Blocks:
-    """The finished blocks of a run, in its state folder."""
+    """The finished blocks of a run, in its state folder.
 
-    def __init__(self, state: Path) -> None:
-        self._folder = state / "blocks"
+    Args:
+        keys: note with every row what its images are known by.
+    """
+
+    def __init__(self, state: Path, keys: bool = False) -> None:
+        self._folder, self._keys = state / "blocks", keys
 
     def _files(self, number: int) -> tuple[Path, Path]:
         return self._folder / f"{number:06d}.parquet", self._folder / f"{number:06d}.json"
@@ -121,6 +126,8 @@ class Blocks:
         content = buffer.getvalue()
         write_atomic(data, content)
         facts = {"rows": len(pairs), "bytes": len(content), "optional": optional, "notes": notes or {}, "skips": skips}
+        if self._keys:
+            facts["keys"] = [keys_of(one.example.images) for one in outcomes if isinstance(one, Pair)]
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:
@@ -128,8 +135,12 @@ class Blocks:
         described: dict[str, Any] = json.loads(self._files(number)[1].read_text(encoding="utf-8"))
         return described
 
-    def tables(self, count: int, arrow_schema: pa.Schema) -> Iterator[pa.Table]:
-        """The rows of the first ``count`` blocks in columns of the schema; one that a block lacks is null there."""
+    def tables(self, count: int, arrow_schema: pa.Schema, wanted: Sequence[bool] | None = None) -> Iterator[pa.Table]:
+        """The rows of the first ``count`` blocks in columns of the schema; one that a block lacks is null there.
+
+        Args:
+            wanted: which of all rows; None takes them all.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -138,6 +149,9 @@ class Blocks:
             for field in arrow_schema:
                 if field.name not in table.column_names:
                     table = table.append_column(field, pa.nulls(len(table), field.type))
+            if wanted is not None:
+                mask, wanted = wanted[: len(table)], wanted[len(table) :]
+                table = table.filter(pa.array(mask, pa.bool_()))
             if len(table):
                 yield table.select(arrow_schema.names).cast(arrow_schema)
 
@@ -146,20 +160,32 @@ class Blocks:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def merge(blocks: Blocks, count: int, folder: Path, split: str) -> list[dict[str, Any]]:
+def merge(
+    blocks: Blocks, count: int, folder: Path, splits: Mapping[str, Sequence[bool] | None]
+) -> list[dict[str, Any]]:
     """Write ``<split>-00000-of-0000N.parquet`` from the blocks, one row group in memory at a time.
+
+    Args:
+        splits: which of all rows each split has; None for all of them.
 
     Returns:
         path (relative to the run), sha256 and rows of every shard.
     """
-    import pyarrow.parquet as pq
-
     arrow_schema = schema({name for number in range(count) for name in blocks.describe(number)["optional"]})
     folder.mkdir(parents=True, exist_ok=True)
     for stale in (*folder.glob("*.parquet"), *folder.glob(".*.tmp")):
         stale.unlink()
+    written = []
+    for split, wanted in splits.items():
+        written += _write_split(blocks.tables(count, arrow_schema, wanted), arrow_schema, folder, split)
+    return written
+
+
+def _write_split(tables: Iterator[pa.Table], arrow_schema: pa.Schema, folder: Path, split: str) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
     written: list[tuple[Path, int]] = []
-    for index, groups in enumerate(_shards(blocks.tables(count, arrow_schema))):
+    for index, groups in enumerate(_shards(tables)):
         temporary = folder / f".{split}-{index:05d}.tmp"
         rows = 0
         with disk_errors(temporary), open(temporary, "wb") as file:

@@ -14,11 +14,12 @@ from mmpref.types import Skip
 SHOWN_IDS = 20
 SAME = "same-as-chosen"
 """Reason of a skip: the rejected answer came out equal to the chosen one."""
+SHARES = [round(0.05 * step, 2) for step in range(21)]
 EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
 def build_report(
-    folder: Path, split: str, skips: Sequence[Skip], iterations: int, threshold: float | None = None
+    folder: Path, splits: Sequence[str], skips: Sequence[Skip], iterations: int, threshold: float | None = None
 ) -> dict[str, Any]:
     """What came out: skips by reason, pairs resolved per try (the paper's figure 10), similarities, lengths.
 
@@ -32,7 +33,7 @@ def build_report(
     # Pairs whose rejected answer came out equal were tried too, and not resolved.
     tries = [0 for skip in skips if skip.reason == SAME]
     identical = 0
-    for row in _rows(folder, split, ["chosen", "rejected", "similarity", "iterations"]):
+    for row in _rows(folder, splits, ["chosen", "rejected", "similarity", "iterations"]):
         chosen, rejected, similarity = text_of(row["chosen"]), text_of(row["rejected"]), row["similarity"]
         for column, text in (("chosen", chosen), ("rejected", rejected)):
             words[column].append(len(text.split()))
@@ -53,13 +54,17 @@ def build_report(
         "length_ratio": spread(ratios),
         "differing_words": spread(differing),
         "identical": identical,
+        "histograms": {
+            "differing_words": {"edges": SHARES, "counts": histogram(differing, SHARES)},
+            "words": _words_histogram(words),
+        },
     }
 
 
-def _rows(folder: Path, split: str, columns: list[str]) -> Iterator[dict[str, Any]]:
+def _rows(folder: Path, splits: Sequence[str], columns: list[str]) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    for file in sorted(folder.glob(f"{split}-*.parquet")):
+    for file in (file for split in splits for file in sorted(folder.glob(f"{split}-*.parquet"))):
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=1024, columns=columns):
             yield from batch.to_pylist()
 
@@ -88,11 +93,19 @@ def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, An
     return curve
 
 
-def histogram(values: Sequence[float]) -> list[int]:
-    """Counts between `EDGES`; the last bin includes its upper edge."""
+def histogram(values: Sequence[float], edges: Sequence[float] = EDGES) -> list[int]:
+    """Counts between edges; the last bin includes its upper edge, and the outer ones all that lies beyond."""
     import numpy as np
 
-    return np.histogram(np.clip(values, EDGES[0], EDGES[-1]), bins=EDGES)[0].tolist()
+    return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)[0].tolist()
+
+
+def _words_histogram(words: dict[str, list[int]]) -> dict[str, list[int]]:
+    """Answers by their words, in some twenty bins up to the longest."""
+    longest = max((max(values, default=0) for values in words.values()), default=0)
+    step = max(1, -(-(longest + 1) // 20))
+    edges = list(range(0, longest + step + 1, step))
+    return {"edges": edges, **{column: histogram(values, edges) for column, values in words.items()}}
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:

@@ -53,6 +53,9 @@ _COLUMNS = {
     "source_id": "the row of the source",
 }
 
+STATISTICS = "statistics.png"
+"""The picture of a dataset's statistics, which its card shows where the run has one."""
+
 
 def write_dataset_card(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write ``README.md`` of a dataset run.
@@ -89,7 +92,8 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
     manifest = public(manifest)
     recipe, source, model = manifest["recipe"], manifest["source"], manifest["model"]
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
-    seen = preview(path / "data", recipe["split"])
+    splits = list(manifest.get("splits") or [recipe["split"]])
+    seen = preview(path / "data", splits)
     source_id, method = source["id"], str(manifest.get("method", recipe["method"]))
     licence = licence_fields(source.get("licence"), _link(source))
     fields: dict[str, Any] = {**licence, **({"language": ["en"]} if seen.english else {})}
@@ -113,6 +117,9 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         rows=f"{seen.rows:,}",
         images=f"{seen.images:,} images",
         split=code(recipe["split"]),
+        splits=" and ".join(f"{code(name)} ({rows:,})" for name, (rows, _) in seen.splits.items())
+        if len(splits) > 1
+        else "",
         source=code(source_id),
         source_revision=code(source.get("revision") or source.get("fingerprint") or "not recorded"),
         licence=code(licence.get("license_name", licence["license"])),
@@ -133,6 +140,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         command=fence(command, "bash"),
         columns=[(code(name), _COLUMNS.get(name, "")) for name in seen.columns],
         statistics=_statistics(report),
+        picture=STATISTICS if (path / STATISTICS).is_file() else "",
         skipped=", ".join(f"{n:,} {text(reason)}" for reason, n in manifest["counts"]["skipped"].items()) or "none",
         resolved=table(
             ("try", "pairs", "resolved so far"),
@@ -144,13 +152,13 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
     )
 
 
-def _judged(annotator: Mapping[str, Any]) -> str:
-    """What the annotator was asked and answered, as a table; empty where nothing was counted."""
+def _judged(annotator: Mapping[str, Any], what: str = "asked and answered") -> str:
+    """What was asked and answered, or drawn, as a table; empty where nothing was counted."""
     counts = {name.replace("_", " "): f"{value:,.0f}" for name, value in annotator.items()
-              if isinstance(value, int | float) and name not in ("named", "named_first")}  # fmt: skip
+              if isinstance(value, int | float) and value and name not in ("named", "named_first")}  # fmt: skip
     if named := annotator.get("named"):
         counts["named the response that was shown first"] = f"{annotator['named_first'] / named:.1%}"
-    return table(("asked and answered", "count"), list(counts.items())) if counts else ""
+    return table((what, "count"), list(counts.items())) if counts else ""
 
 
 def model_card(
@@ -213,6 +221,8 @@ def model_card(
         command=fence(command_of(manifest), "bash"),
         datasets=_training_data(manifest.get("datasets", [])),
         modules=_modules(manifest),
+        drawn=_judged(manifest.get("drawn") or {}, "of all steps"),
+        annotator=code(manifest["annotator"]["name"]) if manifest.get("annotator") else "",
         settings=[(code(key), code(json.dumps(value))) for key, value in _settings(recipe).items()],
         final=_final(manifest.get("final") or {}),
         load=fence(_load_model(base or "path/to/the/base/model", revision, hub_id or "path/to/this/folder"), "python"),

@@ -39,11 +39,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Preview:
-    """Facts of one split.
+    """Facts of the splits of a folder.
 
     Args:
-        split: its name.
-        rows, images: how many.
+        splits: rows and uncompressed bytes of each, by its name.
+        rows, images: how many in all.
         columns: their names, in order.
         download_size, dataset_size: bytes of the files, and of what they hold uncompressed.
         english: whether the texts are English, judged by its commonest words.
@@ -51,7 +51,7 @@ class Preview:
         schema: of the files.
     """
 
-    split: str
+    splits: Mapping[str, tuple[int, int]]
     rows: int
     images: int
     columns: tuple[str, ...]
@@ -68,28 +68,32 @@ class Preview:
 
         info = DatasetInfo(
             features=Features.from_arrow_schema(self.schema),
-            splits=SplitDict({self.split: SplitInfo(self.split, self.dataset_size, self.rows)}),
+            splits=SplitDict({name: SplitInfo(name, size, rows) for name, (rows, size) in self.splits.items()}),
             download_size=self.download_size,
             dataset_size=self.dataset_size,
         )
         DatasetInfosDict({"default": info}).to_dataset_card_data(data)
-        files = [{"split": self.split, "path": f"data/{self.split}-*"}]
+        files = [{"split": name, "path": f"data/{name}-*"} for name in self.splits]
         data["configs"] = [{"config_name": "default", "data_files": files}]
 
 
-def preview(folder: Path, split: str) -> Preview:
+def preview(folder: Path, names: Sequence[str]) -> Preview:
     """Read the data files ``<split>-*.parquet`` of a folder, without their images.
+
+    Args:
+        names: of the splits.
 
     Raises:
         InputError: there are none, or they hold no row.
     """
     import pyarrow.parquet as pq
 
-    files = sorted(folder.glob(f"{split}-*.parquet"))
-    metadata = [pq.read_metadata(file) for file in files]
-    rows = sum(entry.num_rows for entry in metadata)
-    if rows == 0:
-        raise InputError(f"{folder} has no rows of the split {split!r}.")
+    by_split = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in names}
+    splits = {split: _size(of) for split, of in by_split.items()}
+    for split, (count, _) in splits.items():
+        if count == 0:
+            raise InputError(f"{folder} has no rows of the split {split!r}.")
+    files, rows = [file for of in by_split.values() for file in of], sum(count for count, _ in splits.values())
     schema = pq.read_schema(files[0])
     wanted = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
     samples, words, common = [], 0, 0
@@ -99,18 +103,25 @@ def preview(folder: Path, split: str) -> Preview:
         if number in wanted:
             samples.append(_sample(row))
     return Preview(
-        split=split,
+        splits=splits,
         rows=rows,
         images=_count_images(files),
         columns=tuple(schema.names),
         download_size=sum(file.stat().st_size for file in files),
-        dataset_size=sum(
-            entry.row_group(index).total_byte_size for entry in metadata for index in range(entry.num_row_groups)
-        ),
+        dataset_size=sum(size for _, size in splits.values()),
         english=common >= 0.1 * words > 0,
         samples=tuple(samples),
         schema=schema,
     )
+
+
+def _size(files: Sequence[Path]) -> tuple[int, int]:
+    """Rows of files, and bytes of what they hold uncompressed."""
+    import pyarrow.parquet as pq
+
+    metadata = [pq.read_metadata(file) for file in files]
+    groups = [entry.row_group(index) for entry in metadata for index in range(entry.num_row_groups)]
+    return sum(entry.num_rows for entry in metadata), sum(group.total_byte_size for group in groups)
 
 
 def _texts(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:

@@ -28,7 +28,7 @@ from ._calls import Calls, Retry
 from ._manifest import CARD, IGNORE
 from ._merge import split_card
 from .access import check_repo_id, usual_token
-from .cards import dataset_card, merge_model_card, merge_own_text, model_card
+from .cards import STATISTICS, dataset_card, merge_model_card, merge_own_text, model_card
 from .licences import check_licences
 from .metadata import is_hub_id
 from .private import is_commit, public, without_places
@@ -150,11 +150,13 @@ def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
     _write_json(stage / "run.json", public(manifest))
     report = json.loads((path / "report.json").read_text(encoding="utf-8"))
     _write_json(stage / "report.json", public(report, manifest))
+    if (path / STATISTICS).is_file():
+        _link(path / STATISTICS, stage / STATISTICS)
     _write_card(path, stage, dataset_card(path, manifest, repo_id))
-    split = manifest["recipe"]["split"]
+    splits = list(manifest.get("splits") or [manifest["recipe"]["split"]])
     return {
-        "commit_message": f"{manifest['counts']['rows']} preference pairs, split {split}",
-        "delete_patterns": [f"data/{split}-*.parquet"],
+        "commit_message": f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
+        "delete_patterns": [f"data/{split}-*.parquet" for split in splits],
         "merge_card": merge_dataset_card,
     }
 

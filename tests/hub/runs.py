@@ -57,7 +57,7 @@ def dataset_run(path: Path, split: str = "train", **changes: Any) -> dict[str, A
     rows = pairs()
     file = path / "data" / f"{split}-00000-of-00001.parquet"
     pq.write_table(pa.Table.from_pylist([as_row(pair) for pair in rows], schema=schema()), file)
-    report = build_report(path / "data", split, [Skip("9", "no-image")], 5)
+    report = build_report(path / "data", [split], [Skip("9", "no-image")], 5)
     (path / "report.json").write_text(json.dumps(report))
     manifest: dict[str, Any] = {
         "command": "build-dataset",

@@ -62,11 +62,11 @@ def _run(path: Path, version: str, count: int, rows: int) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shards, "SHARD_BYTES", 1)
         patch.setattr(shards, "ROW_GROUP_BYTES", 1)
-        files = shards.merge(blocks, count, path / "data", "train")
+        files = shards.merge(blocks, count, path / "data", {"train": None})
     blocks.remove()
     assert len(files) == count
     manifest |= {"data": files, "counts": {"rows": count * rows, "skipped": {}}}
-    (path / "report.json").write_text(json.dumps(build_report(path / "data", "train", [], 5)))
+    (path / "report.json").write_text(json.dumps(build_report(path / "data", ["train"], [], 5)))
     (path / "run.json").write_text(json.dumps(manifest))
     write_dataset_card(path, manifest)
     return path

@@ -1,0 +1,68 @@
+"""The picture of a dataset's statistics: similarity, how much differs, lengths, and pairs resolved per try."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmpref.run import write_atomic
+
+PICTURE = "statistics.png"
+
+
+def plot(report: Mapping[str, Any], path: Path) -> None:
+    """Write ``statistics.png`` from `mmpref.data.stats.build_report`'s report; what was not measured has no panel."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    panels = [draw for draw, shown in (
+        (_similarity, sum(report["similarity"]["counts"]) > 0),
+        (_differing, True),
+        (_words, True),
+        (_resolved, len(report["resolved"]) > 1),
+    ) if shown]  # fmt: skip
+    figure = Figure(figsize=(3.6 * len(panels), 2.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
+        draw(axes, report)
+        axes.grid(alpha=0.25)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
+    write_atomic(path, content.getvalue())
+
+
+def _bars(axes: Any, edges: list[float], counts: list[int], title: str) -> None:
+    axes.stairs(counts, edges, fill=True, alpha=0.75)
+    axes.set_title(title, fontsize=9, loc="left")
+    axes.set_ylabel("pairs", fontsize=8)
+
+
+def _similarity(axes: Any, report: Mapping[str, Any]) -> None:
+    found = report["similarity"]
+    # The first bin holds all that is not above 0; at its own width it would look like most.
+    _bars(axes, [found["edges"][1] - 0.05, *found["edges"][1:]], found["counts"], "similarity of rejected to chosen")
+
+
+def _differing(axes: Any, report: Mapping[str, Any]) -> None:
+    found = report["histograms"]["differing_words"]
+    _bars(axes, found["edges"], found["counts"], "share of words that differ")
+
+
+def _words(axes: Any, report: Mapping[str, Any]) -> None:
+    found = report["histograms"]["words"]
+    for column in ("chosen", "rejected"):
+        axes.stairs(found[column], found["edges"], label=column, linewidth=1.4)
+    axes.set_title("words of an answer", fontsize=9, loc="left")
+    axes.legend(frameon=False, fontsize=8)
+
+
+def _resolved(axes: Any, report: Mapping[str, Any]) -> None:
+    tries = [row["try"] for row in report["resolved"]]
+    axes.plot(tries, [row["share"] for row in report["resolved"]], marker="o", markersize=3)
+    axes.set_ylim(0, 1.02)
+    axes.set_xticks(tries)
+    axes.set_title("pairs resolved by try", fontsize=9, loc="left")
