@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -270,6 +271,10 @@ def planned(recipe: EvaluateRecipe, name: str) -> Plan:
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
+    repeated = next((one for one, count in Counter(sample.id for sample in samples).items() if count > 1), None)
+    if repeated is not None:
+        raise InputError(f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.",
+                         "Answers are kept by id.")  # fmt: skip
     return Plan(name, recipe.label(name), settings, task, table, samples)
 
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.rows import cell, image_of, numbered
 from mmpref.bench.scoring import gqa
-from mmpref.errors import InputError
 from mmpref.tables import Table, open_table
 from mmpref.types import ImageData, Message
 
@@ -63,8 +62,6 @@ class _Gqa:
             kind = str(kinds.get("structural") or "all") if isinstance(kinds, dict) else "all"
             samples.append(Sample(str(row.get("id") or number), image_id, image, (message,),
                                   {"answer": str(cell(row, "answer", where)), "part": kind}))  # fmt: skip
-        if len({sample.id for sample in samples}) != len(samples):
-            raise InputError(f"{table.spec} ({table.split}), column id has the same value in several rows.")
         return samples
 
     def _images(self, table: Table) -> dict[str, ImageData]:

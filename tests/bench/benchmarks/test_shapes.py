@@ -89,6 +89,12 @@ def test_gqa_joins_its_images(tmp_path: Path) -> None:
     assert records(tmp_path / "run", "gqa")[0]["prompt"] == f"Is it overcast?{SHORT}"
 
 
+def test_two_rows_of_one_id_are_refused(tmp_path: Path) -> None:
+    row = {"id": "7", "imageId": "a", "question": "Is it?", "answer": "no", "image": "a.png"}
+    with pytest.raises(InputError, match=r"several rows of the id '7'"):
+        run("gqa", {"data": str(write_rows(tmp_path / "testdev.jsonl", [row, row]))}, tmp_path / "run")
+
+
 def test_an_image_that_gqa_does_not_have_is_missing(tmp_path: Path) -> None:
     found = run("gqa", {"data": str(_gqa(tmp_path / "gqa", "n161311"))}, tmp_path / "run")
     assert values(found)["accuracy", "all"]["n"] == 2

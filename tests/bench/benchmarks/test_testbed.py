@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -46,3 +47,13 @@ def test_captions_of_amber_are_counted_by_the_scene(found: dict[str, Any]) -> No
     rows = values({"results": [row for row in found["results"] if row["benchmark"] == "amber"]})
     assert rows["chair_lexical", "caption"]["value"] < 0.4
     assert rows["cover_lexical", "caption"]["value"] > 0.6
+
+
+def test_no_answer_depends_on_the_batch_size(tmp_path: Path) -> None:
+    names = ("textvqa-ocr", "gqa", "amber", "hallusionbench")
+    settings = {name: recipes.load("testbed")["evaluate"]["benchmark"][name] for name in names}
+    for size in (1, 7):
+        recipe = EvaluateRecipe(MODEL, names, benchmark=settings, limit=9)
+        evaluate(recipe, tmp_path / str(size), batch_size=size)
+    for file in ("results.json", "resamples.parquet", *(f"samples/base-{name}.parquet" for name in names)):
+        assert (tmp_path / "1" / file).read_bytes() == (tmp_path / "7" / file).read_bytes(), file
