@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 _BEFORE = ("(", "option ", "the answer is ")
-_ALONE = re.compile(r"(?:(?:the )?(?:correct )?(?:answer|option)(?: is)?:?\s*)*\(?([a-z])(?=[).:,]|\s*$)")
+_ALONE = re.compile(r"(?:(?:the )?(?:correct )?(?:answer|option)(?: is)?:?\s*)*\(?([a-d])(?=[).:,]|\s*$)")
 
 
 def _plain(text: str) -> str:
