@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.rng import stream
@@ -45,6 +45,7 @@ class Clusters:
 
     names: tuple[str, ...]
     sums: np.ndarray
+    _drawn: dict[int, Mapping[str, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, image_ids: Sequence[str], scores: Sequence[Score], names: Iterable[str] = ()) -> Clusters:
@@ -65,13 +66,16 @@ class Clusters:
         return cls(names, sums)
 
     def resampled(self, seed: int) -> Mapping[str, np.ndarray]:
-        """Sums of each count in the data [0] and in every resample of images [1:]."""
+        """Sums of each count in the data [0] and in every resample of images [1:]; drawn once for all metrics."""
         import numpy as np
 
+        if seed in self._drawn:
+            return self._drawn[seed]
         images = len(self.sums)
         weights = stream(seed, "bootstrap", images).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         totals = np.concatenate([self.sums.sum(0, keepdims=True), weights @ self.sums])
-        return {name: totals[:, i] for i, name in enumerate(self.names)}
+        self._drawn[seed] = {name: totals[:, i] for i, name in enumerate(self.names)}
+        return self._drawn[seed]
 
 
 def interval(values: np.ndarray) -> Interval:
