@@ -312,3 +312,13 @@ def hub_lines(asked: list[tuple[str | None, ...]], env: dict[str, str]) -> list[
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_folder_with_configurations_is_read_anew_when_a_file_changes(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text(
+        "---\nconfigs:\n- config_name: a\n  data_files: a.jsonl\n- config_name: b\n  data_files: b.jsonl\n---\n"
+    )
+    for text in ("one", "two"):
+        for name in ("a", "b"):
+            (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{text} {name}"}}\n')
+        assert [row["text"] for row in open_table(str(tmp_path), config="b")] == [f"{text} b"]

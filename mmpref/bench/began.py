@@ -55,7 +55,8 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
     digest = hashlib.sha256()
     for sample in samples:
         text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
-        digest.update(hashlib.sha256(sample.image.content).digest() + hashlib.sha256(text.encode()).digest())
+        content = sample.image.content if sample.image else b""
+        digest.update(hashlib.sha256(content).digest() + hashlib.sha256(text.encode()).digest())
     named = {name: Path(resolve_path(value)) for name, value in settings.items()
              if name != "data" and isinstance(value, str)}  # fmt: skip
     files = {name: _hash([path]) for name, path in sorted(named.items()) if _is_file(path)}

@@ -8,7 +8,7 @@ resampling images (`mmpref.bench.stats`) for all of them alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.registry import Registry
@@ -28,16 +28,19 @@ class Sample:
     Args:
         id: of the sample.
         image_id: samples of one image are resampled together.
-        image: encoded.
+        image: encoded; None where the question is asked without one.
         messages: the prompt, as published.
         reference: what the scorer needs to know.
+        groups: name of a count -> key; samples of one key are right together or not (`mmpref.bench.groups`).
+            A key's samples must share their image_id.
     """
 
     id: str
     image_id: str
-    image: ImageData
+    image: ImageData | None
     messages: tuple[Message, ...]
     reference: Any
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -48,11 +51,13 @@ class Score:
         parsed: what the scorer read in the answer, as text.
         counts: sufficient statistics, added up over samples.
         parse_failure: the answer could not be read as the benchmark wants it (it is scored all the same).
+        right: for the sample's groups.
     """
 
     parsed: str
     counts: Mapping[str, float]
     parse_failure: bool = False
+    right: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,9 @@ class Metric:
         value: from arrays of sums [...] by name to values [...].
         n: name of the count that says over how many.
         higher_is_better: None where neither is.
+        of: the two counts whose sums' quotient it is, where it is one.
+        binary: each sample counts 0 or 1 in the first and 1 in the second: it is tested by McNemar's test.
+        headline: claims are made on it, so that it takes part in the correction for several benchmarks.
     """
 
     name: str
@@ -72,6 +80,23 @@ class Metric:
     value: Callable[[Sums], np.ndarray]
     n: str
     higher_is_better: bool | None = True
+    of: tuple[str, str] | None = None
+    binary: bool = False
+    headline: bool = False
+
+
+def rate(
+    name: str, part: str, top: str, bottom: str, higher_is_better: bool | None = True, *, binary: bool = False,
+    headline: bool = False,
+) -> Metric:  # fmt: skip
+    """The metric ``sum of top / sum of bottom``."""
+
+    def value(sums: Sums) -> np.ndarray:
+        from mmpref.bench.stats import ratio
+
+        return ratio(sums[top], sums[bottom])
+
+    return Metric(name, part, value, bottom, higher_is_better, (top, bottom), binary, headline)
 
 
 class Task(Protocol):
@@ -95,13 +120,15 @@ class Benchmark:
     Args:
         settings: frozen dataclass with at least ``data`` (table, path or Hub id), ``split`` and ``config``; the
             recipe's ``benchmark:`` block.
-        candidates: Hub ids to try in order where ``data`` is not given.
+        candidates: Hub ids to try in order where ``data`` is not given; where there are none, it must be.
         task: from settings to the task.
+        judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
     """
 
     settings: type[Any]
     candidates: tuple[str, ...]
     task: Callable[[Any], Task]
+    judged: bool = False
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

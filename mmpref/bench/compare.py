@@ -1,15 +1,38 @@
-"""Evaluation runs side by side: a row for each metric, a column for each model, and what must not be compared."""
+"""Evaluation runs side by side: a row for each metric, a column for each model, and what must not be compared.
+
+Every column is tested against the first one where both answered the same samples under the same settings: by McNemar's
+exact test for binary metrics, by the paired bootstrap else, and with Holm's correction over the headline metrics of all
+benchmarks and columns. Values of different benchmarks are never averaged: they have different scales.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError
-from mmpref.run import read_manifest
+from mmpref.bench.columns import Column, Key, read_columns
+from mmpref.bench.significance import bootstrap_p, holm, mcnemar
+from mmpref.bench.stats import interval
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A column against the first one, in one metric.
+
+    Args:
+        value, low, high: the difference, with its paired 95 % interval.
+        test: ``McNemar`` or ``bootstrap``.
+        p_holm: corrected, of a headline metric; else None.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    test: str
+    p_holm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -17,11 +40,13 @@ class Comparison:
     """Args:
     models: column names, base models once for each run that scored them.
     rows: (benchmark, metric, part) with one result or None for each column.
+    tests: for each row, one test or None for each column; the first column has none.
     warnings: why numbers in one row may not be comparable.
     """
 
     models: tuple[str, ...]
-    rows: tuple[tuple[tuple[str, str, str], tuple[dict[str, Any] | None, ...]], ...]
+    rows: tuple[tuple[Key, tuple[dict[str, Any] | None, ...]], ...]
+    tests: tuple[tuple[Tested | None, ...], ...]
     warnings: tuple[str, ...]
 
 
@@ -32,47 +57,54 @@ def compare(runs: Sequence[Path]) -> Comparison:
         RunError: a directory is no finished run.
         InputError: a run of another command.
     """
-    columns: list[_Column] = []
-    for path in runs:
-        manifest = read_manifest(path)
-        if manifest["command"] != "evaluate":
-            raise InputError(f"{path} is a run of `{manifest['command']}`, not an evaluation.")
-        content = json.loads((path / "results.json").read_text(encoding="utf-8"))
-        for model in content["models"]:
-            found = {
-                (row["benchmark"], row["metric"], row["split"]): row
-                for row in content["results"]
-                if row["model"] == model["name"]
-            }
-            columns.append(_Column(f"{path.name}: {model['name']}", found, manifest))
+    columns = read_columns(runs)
     keys = list(dict.fromkeys(key for column in columns for key in column.found))
     rows = tuple((key, tuple(column.found.get(key) for column in columns)) for key in keys)
-    return Comparison(tuple(column.name for column in columns), rows, tuple(_warnings(columns)))
+    tests = [(None, *(_tested(columns[0], column, key) for column in columns[1:])) for key in keys]
+    return Comparison(tuple(column.name for column in columns), rows, _corrected(keys, columns, tests),
+                      tuple(_warnings(columns)))  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Column:
-    """One model of one run: its results by (benchmark, metric, part), and the run's manifest."""
-
-    name: str
-    found: Mapping[tuple[str, str, str], dict[str, Any]]
-    manifest: Mapping[str, Any]
-
-    def conditions(self, benchmark: str) -> dict[str, Any]:
-        """What must be equal for numbers to be compared, by how a warning words it; none where it was not scored."""
-        row = next((row for key, row in self.found.items() if key[0] == benchmark), None)
-        if row is None:
-            return {}
-        return {
-            "data differ": row["data"]["fingerprint"],
-            "split of the data differs": row["data"]["split"],
-            "settings differ": row["settings_hash"],
-            "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
-            "number of missing samples differs": self.manifest.get("missing", {}).get(benchmark, 0),
-        }
+def _tested(first: Column, second: Column, key: Key) -> Tested | None:
+    """None where the two have not answered the same samples under the same conditions, or kept no resamples."""
+    if not first.pairs_with(second, key[0]):
+        return None
+    one, two = first.resamples.get(key), second.resamples.get(key)
+    if one is None or two is None or one.shape != two.shape:
+        return None
+    change = two - one
+    found = first.found[key]
+    if found.get("binary"):
+        wins = second.by_image(key[0], found["of"][0])
+        differences = [wins[image] - right for image, right in first.by_image(key[0], found["of"][0]).items()]
+        p, test = mcnemar(differences), "McNemar"
+    else:
+        p, test = bootstrap_p(change), "bootstrap"
+    moved = interval(change)
+    return Tested(moved.value, moved.low, moved.high, p, test)
 
 
-def _warnings(columns: Sequence[_Column]) -> list[str]:
+def _corrected(
+    keys: Sequence[Key], columns: Sequence[Column], tests: Sequence[tuple[Tested | None, ...]]
+) -> tuple[tuple[Tested | None, ...], ...]:
+    claims = [(row, column) for row, key in enumerate(keys) for column, test in enumerate(tests[row])
+              if test is not None and columns[0].found[key].get("headline")]  # fmt: skip
+    corrected = dict(zip(claims, holm([_p(tests[row][column]) for row, column in claims]), strict=True))
+    return tuple(
+        tuple(
+            test and Tested(test.value, test.low, test.high, test.p, test.test, corrected.get((row, column)))
+            for column, test in enumerate(line)
+        )
+        for row, line in enumerate(tests)
+    )
+
+
+def _p(test: Tested | None) -> float:
+    assert test is not None
+    return test.p
+
+
+def _warnings(columns: Sequence[Column]) -> list[str]:
     """One sentence for every benchmark whose data, settings or number of samples differ between columns."""
     warnings = []
     for benchmark in dict.fromkeys(key[0] for column in columns for key in column.found):

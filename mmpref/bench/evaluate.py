@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,9 +17,14 @@ from typing import TYPE_CHECKING, Any
 from mmpref import recipe as recipes
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
-from mmpref.bench.runner import answer_all
-from mmpref.bench.stats import Clusters, difference, estimate
+from mmpref.bench.groups import counted
+from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
+from mmpref.bench.records import write_records, write_rows
+from mmpref.bench.runner import Blind, answer_all
+from mmpref.bench.significance import bootstrap_p, holm, mcnemar
+from mmpref.bench.stats import Clusters, interval, moved, replicates
 from mmpref.errors import HubError, ImageError, InputError, UsageError
+from mmpref.judges.chat import ChatSettings
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -27,6 +33,9 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 talk = logging.getLogger("mmpref")
+
+RESAMPLES = "resamples.parquet"
+"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,10 @@ class EvaluateRecipe:
         split: of all benchmarks, instead of their own.
         limit: first samples of each only.
         seed: of the bootstrap.
+        blind: the image-blind control: every benchmark is asked without its images, and named so.
+        judge: who judges the answers of benchmarks that need it (`mmpref.bench.judging`).
+        judge_prompt: template for the judge, in place of the benchmark's own.
+        judge_temperature, judge_max_tokens: of its replies.
         dtype, trust_remote_code: of the model.
     """
 
@@ -53,15 +66,34 @@ class EvaluateRecipe:
     split: str | None = None
     limit: int | None = None
     seed: int = 0
+    blind: Blind | None = None
+    judge: str | None = None
+    judge_prompt: str | None = None
+    judge_temperature: float = 0.0
+    judge_max_tokens: int = 1024
     dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
 
+    def label(self, benchmark: str) -> str:
+        """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""
+        return f"{benchmark}-blind-{self.blind}" if self.blind else benchmark
+
+    @property
+    def title(self) -> str:
+        """All of them, for the name of the run's folder."""
+        return "-".join(map(self.label, self.benchmarks))
+
 
 @dataclass(frozen=True)
-class _Plan:
-    """One benchmark, ready to be asked."""
+class Plan:
+    """One benchmark, ready to be asked.
+
+    Args:
+        label: what its results are called.
+    """
 
     name: str
+    label: str
     settings: Any
     task: Task
     table: Table
@@ -74,12 +106,19 @@ class _Outcome:
 
     Args:
         scores: of each sample, of an empty answer where it is missing.
-        missing: ids of the samples whose image cannot be seen; missing is not wrong, so they do not count.
+        missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
+            so they do not count.
+        verdicts: counts of the judge's replies, where there is one.
     """
 
-    plan: _Plan
+    plan: Plan
     scores: Sequence[Score]
     missing: frozenset[str]
+    verdicts: Mapping[str, float] = field(default_factory=dict)
+
+    def without(self, missing: frozenset[str]) -> _Outcome:
+        """The same with more samples missing."""
+        return dataclasses.replace(self, missing=self.missing | missing)
 
     @property
     def answered(self) -> list[tuple[Sample, Score]]:
@@ -88,7 +127,8 @@ class _Outcome:
 
     @property
     def clusters(self) -> Clusters:
-        return Clusters.of([sample.image_id for sample, _ in self.answered], [score for _, score in self.answered])
+        names = {name for score in self.scores for name in score.counts}
+        return Clusters.of([s.image_id for s, _ in self.answered], [score for _, score in self.answered], names)
 
     def missing_in(self, count: str) -> int:
         """How many missing samples the count would have been over."""
@@ -101,12 +141,14 @@ def evaluate(
     output: Path | None = None,
     *,
     batch_size: int = 32,
+    concurrency: int = 8,
     on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Score a model on benchmarks, with and without its adapter.
 
     Args:
         batch_size: samples answered together; the answers do not depend on it.
+        concurrency: requests to a judge's endpoint at a time.
         on_progress: told how many samples were answered.
 
     Returns:
@@ -115,33 +157,51 @@ def evaluate(
     Raises:
         UsageError: unknown benchmark or setting.
         InputError: benchmark data that cannot be read, or none of its images.
-        ModelError: a model or adapter that cannot be loaded.
+        ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached or understood.
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     recipe = _resolved(recipe)
-    run = open_run(output or default_path("evaluate", "-".join(recipe.benchmarks), recipe), "evaluate", recipe)
+    judge = _judge(recipe, concurrency)
+    run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if run.finished:
             _check_finished(run, recipe)
             return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
-        plans = [_plan(recipe, name) for name in recipe.benchmarks]
+        plans = [planned(recipe, name) for name in recipe.benchmarks]
         began = _began(run, recipe, plans)
         policy = cache(lambda: _load(recipe, began))
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
         missing: dict[str, int] = {}
+        drawn: list[dict[str, Any]] = []
+        judged: dict[str, Any] = {}
         for plan in plans:
-            outcomes = {model: _score(run, plan, model, policy, batch_size, on_progress) for model in models}
-            metrics = plan.task.metrics([score for _, score in outcomes["base"].answered])
+            outcomes = {
+                model: _score(run, plan, model, policy, judge, batch_size, on_progress, recipe.blind)
+                for model in models
+            }
+            metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
+            if judge and isinstance(plan.task, JudgedTask):
+                metrics = [judge.named(metric, plan.task) for metric in metrics]
+                judged[plan.label] = {model: outcome.verdicts for model, outcome in outcomes.items()}
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in models:
                 results += [_result(metric, model, clusters[model], outcomes[model], recipe) for metric in metrics]
-            missing[plan.name] = len(outcomes["base"].missing)
+            missing[plan.label] = len(outcomes["base"].missing)
             if recipe.adapter:
-                differences += [_difference(plan, metric, clusters, recipe) for metric in metrics]
+                # Where a judge failed on one model's answer, the pair is missing.
+                holes = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
+                paired = {model: outcome.without(holes).clusters for model, outcome in outcomes.items()}
+                differences += [_difference(plan, metric, paired, recipe) for metric in metrics]
+            drawn += [
+                {"model": model, "benchmark": plan.label, "metric": metric.name, "split": metric.part,
+                 "values": replicates(clusters[model], metric, recipe.seed)}
+                for model in models for metric in metrics
+            ]  # fmt: skip
+        _correct(differences)
         ref = policy().ref
         content = {
             "models": [
@@ -152,14 +212,16 @@ def evaluate(
             "results": results,
             "differences": differences,
         }
+        write_rows(run.path / RESAMPLES, drawn)
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
             "model": began["model"],
             "adapter": began["adapter"],
             "data": began["data"],
             "seeds": {"bootstrap": recipe.seed},
-            "counts": {plan.name: len(plan.samples) for plan in plans},
+            "counts": {plan.label: len(plan.samples) for plan in plans},
             "missing": missing,
+            **({"judge": judge.facts(judged)} if judge else {}),
         }
         return {**run.finish(facts), **content}
 
@@ -168,7 +230,7 @@ def _has_answers(run: Run) -> bool:
     return any(file.stat().st_size for file in run.state.glob("answers-*"))
 
 
-def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str, Any]:
+def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> dict[str, Any]:
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
     return as_it_began(run, ModelRef(recipe.model, recipe.revision, recipe.adapter, recipe.adapter_revision), data)
 
@@ -176,7 +238,7 @@ def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[_Plan]) -> dict[str
 def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
     """Refuse to show the results of another adapter or other data as this recipe's; with no Hub to ask, say so."""
     try:
-        _began(run, recipe, [_plan(recipe, name) for name in recipe.benchmarks])
+        _began(run, recipe, [planned(recipe, name) for name in recipe.benchmarks])
     except HubError as error:
         talk.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
@@ -195,21 +257,34 @@ def _resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
     return dataclasses.replace(recipe, benchmark=blocks)
 
 
-def _plan(recipe: EvaluateRecipe, name: str) -> _Plan:
+def planned(recipe: EvaluateRecipe, name: str) -> Plan:
+    """A benchmark with its data read.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+        InputError: data that cannot be read, or have no rows.
+    """
     benchmark = BENCHMARKS.get(name)
     settings = recipes.build(benchmark.settings, recipe.benchmark[name], f"benchmark {name}")
     task = benchmark.task(settings)
-    table = _open(settings, benchmark.candidates)
+    table = _open(name, settings, benchmark.candidates)
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    return _Plan(name, settings, task, table, samples)
+    repeated = next((one for one, count in Counter(sample.id for sample in samples).items() if count > 1), None)
+    if repeated is not None:
+        raise InputError(f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.",
+                         "Answers are kept by id.")  # fmt: skip
+    return Plan(name, recipe.label(name), settings, task, table, samples)
 
 
-def _open(settings: Any, candidates: Sequence[str]) -> Table:
+def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
     """The data that the settings name, or the first of the published repositories that is there."""
     if settings.data is not None:
         return open_table(settings.data, settings.split, config=settings.config)
+    if not candidates:
+        raise UsageError(f"The benchmark {name} has no data on the Hub that mmpref knows.",
+                         f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).")  # fmt: skip
     for candidate in candidates[:-1]:
         with contextlib.suppress(InputError, HubError):
             return open_table(candidate, settings.split, config=settings.config)
@@ -226,14 +301,15 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 
 def _score(
-    run: Run, plan: _Plan, model: str, policy: Callable[[], Policy], batch_size: int,
-    progress: Callable[[int], None] | None,
+    run: Run, plan: Plan, model: str, policy: Callable[[], Policy], judge: Judge | None, batch_size: int,
+    progress: Callable[[int], None] | None, blind: Blind | None,
 ) -> _Outcome:  # fmt: skip
     from mmpref.vlm.decode import Decoding
 
-    kept = run.state / f"answers-{model}-{plan.name}.jsonl"
+    kept = run.state / f"answers-{model}-{plan.label}.jsonl"
+    decoding = Decoding(plan.task.max_new_tokens)
     with policy().without_adapter() if model == "base" else contextlib.nullcontext():
-        answers = answer_all(policy, plan.samples, Decoding(plan.task.max_new_tokens), kept, batch_size, progress)
+        answers = answer_all(policy, plan.samples, decoding, kept, batch_size, progress, blind)
     reasons = [answer for answer in answers if isinstance(answer, ImageError)]
     if len(reasons) == len(answers):
         raise InputError(
@@ -244,49 +320,50 @@ def _score(
                      "others. First: %s", len(reasons), len(answers), plan.name, reasons[0])  # fmt: skip
     read = [None if isinstance(answer, ImageError) else answer for answer in answers]
     pairs = list(zip(plan.samples, read, strict=True))
+    missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
-    _write_samples(run.path / "samples" / f"{model}-{plan.name}.parquet", plan.samples, read, scores)
-    return _Outcome(plan, scores, frozenset(sample.id for sample, answer in pairs if answer is None))
+    verdicts = None
+    if judge and isinstance(plan.task, JudgedTask):
+        kept = run.state / f"verdicts-{model}-{plan.label}.jsonl"
+        verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress)
+        missing |= {sample.id for (sample, _), score in zip(pairs, verdicts.scores, strict=True) if score is None}
+        scores = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
+    scores = counted(plan.samples, scores, missing)
+    file = run.path / "samples" / f"{model}-{plan.label}.parquet"
+    write_records(file, plan.samples, read, scores, missing, verdicts.replies if verdicts else None)
+    return _Outcome(plan, scores, missing, verdicts.counts if verdicts else {})
 
 
-def _write_samples(
-    path: Path, samples: Sequence[Sample], answers: Sequence[str | None], scores: Sequence[Score]
-) -> None:
-    import io
+def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
+    """Who judges the recipe's benchmarks.
 
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = [
-        {
-            "id": sample.id,
-            "image_id": sample.image_id,
-            "prompt": sample.messages[-1].content,
-            "reference": json.dumps(sample.reference, ensure_ascii=False),
-            "answer": answer,
-            "missing": answer is None,
-            "parsed": None if answer is None else score.parsed,
-            "parse_failure": answer is not None and score.parse_failure,
-            "counts": json.dumps({} if answer is None else dict(score.counts), sort_keys=True),
-        }
-        for sample, answer, score in zip(samples, answers, scores, strict=True)
-    ]
-    buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), buffer)
-    write_atomic(path, buffer.getvalue())
+    Raises:
+        UsageError: a judge is needed and not named, or named and not needed, or its prompt is for one of several.
+    """
+    judged = [name for name in recipe.benchmarks if BENCHMARKS.get(name).judged]
+    if not judged:
+        if recipe.judge:
+            raise UsageError(f"None of {', '.join(recipe.benchmarks)} is judged, so --judge has no use.")
+        return None
+    if not recipe.judge:
+        raise UsageError(f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge URL#MODEL.")
+    if recipe.judge_prompt is not None and len(judged) > 1:
+        raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
+    settings = ChatSettings(recipe.judge_temperature, recipe.judge_max_tokens, concurrency)
+    return open_judge(recipe.judge, recipe.judge_prompt, settings)
 
 
 def _result(
     metric: Metric, model: str, clusters: Clusters, outcome: _Outcome, recipe: EvaluateRecipe
 ) -> dict[str, Any]:
     plan = outcome.plan
-    found = estimate(clusters, metric, recipe.seed)
+    found = interval(replicates(clusters, metric, recipe.seed))
     column = clusters.names.index(metric.n)
     inside = [score for _, score in outcome.answered if metric.n in score.counts]
     prompt = json.dumps(recipe.benchmark[plan.name], sort_keys=True)
     return {
         "model": model,
-        "benchmark": plan.name,
+        "benchmark": plan.label,
         "split": metric.part,
         "metric": metric.name,
         **dataclasses.asdict(found),
@@ -295,16 +372,39 @@ def _result(
         "parse_failures": sum(score.parse_failure for score in inside),
         "missing": outcome.missing_in(metric.n),
         "higher_is_better": metric.higher_is_better,
+        "headline": metric.headline,
+        "of": list(metric.of) if metric.of else None,
+        "binary": metric.binary,
+        "blind": recipe.blind,
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
         "data": plan.table.facts(),
     }
 
 
-def _difference(plan: _Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:
+def _difference(plan: Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:
+    change = moved(clusters["base"], clusters["adapter"], metric, recipe.seed)
+    if metric.binary and metric.of:
+        base, adapter = (
+            clusters[model].sums[:, clusters[model].names.index(metric.of[0])] for model in ("base", "adapter")
+        )
+        p, test = mcnemar((adapter - base).tolist()), "McNemar"
+    else:
+        p, test = bootstrap_p(change), "bootstrap"
     return {
-        "benchmark": plan.name,
+        "benchmark": plan.label,
         "split": metric.part,
         "metric": metric.name,
-        **dataclasses.asdict(difference(clusters["base"], clusters["adapter"], metric, recipe.seed)),
+        **dataclasses.asdict(interval(change)),
         "higher_is_better": metric.higher_is_better,
+        "headline": metric.headline,
+        "p": p,
+        "test": test,
+        "p_holm": None,
     }
+
+
+def _correct(differences: Sequence[dict[str, Any]]) -> None:
+    """Write ``p_holm`` where claims are made: one family over all benchmarks of the run."""
+    claims = [row for row in differences if row["headline"]]
+    for row, p in zip(claims, holm([row["p"] for row in claims]), strict=True):
+        row["p_holm"] = p

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import ImageError, InputError
 from mmpref.images import read_under
+from mmpref.tables import Row, Table
 from mmpref.types import ImageData
 
 
@@ -22,14 +24,48 @@ def cell(row: Mapping[str, Any], column: str, where: str) -> Any:
     return row[column]
 
 
-def image_of(row: Mapping[str, Any], where: str, root: Path | None) -> ImageData:
-    """The encoded image of column ``image``: bytes, or a path under the folder of a local table. One that cannot be
-    read is empty, and so cannot be decoded: its sample will count as missing.
+def numbered(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:
+    """The first rows of a table, each with its number and how an error names it."""
+    for number, row in enumerate(islice(table, limit)):
+        yield number, row, f"{table.spec} ({table.split}), row {number}"
+
+
+def one_of(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
+    """A cell that holds one of some words, whatever its case.
 
     Raises:
-        InputError: there is no such column.
+        InputError: it holds another value.
     """
-    value = row["image"] if "image" in row else cell(row, "image", where)
+    value = str(cell(row, column, where)).strip().lower()
+    if value not in allowed:
+        raise InputError(f"{where}, column {column} is {value!r}, none of {', '.join(allowed)}.")
+    return value
+
+
+def list_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
+    """A cell that holds a list of strings.
+
+    Raises:
+        InputError: it holds anything else.
+    """
+    value = cell(row, column, where)
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not a list of strings.")
+    return value
+
+
+def image_of(row: Mapping[str, Any], where: str, root: Path | None, column: str = "image") -> ImageData:
+    """The encoded image of a column: bytes, or a path under the folder of a local table. One that cannot be read is
+    empty, and so cannot be decoded: its sample will count as missing.
+
+    Raises:
+        InputError: there is no such column, or it holds several images.
+    """
+    value = row[column] if column in row else cell(row, column, where)
+    if isinstance(value, list):
+        if len(value) > 1:
+            raise InputError(f"{where}, column {column} holds {len(value)} images; this benchmark asks about one.")
+        value = value[0] if value else None
     content = value.get("bytes") if isinstance(value, Mapping) else value
     if isinstance(content, bytes) and content:
         return ImageData(content, where)

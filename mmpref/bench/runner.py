@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmpref.bench.benchmark import Sample
 from mmpref.errors import ImageError
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from mmpref.vlm.decode import Decoding
     from mmpref.vlm.policy import Policy
 
+Blind = Literal["no-image", "masked"]
+"""The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
+
 
 def answer_all(
     policy: Callable[[], Policy],
@@ -24,14 +27,19 @@ def answer_all(
     kept: Path,
     batch_size: int,
     progress: Callable[[int], None] | None,
+    blind: Blind | None = None,
 ) -> list[str | ImageError]:
     """Answers in order, or why there is none: without its image a question is not asked.
+
+    Args:
+        blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
+            the samples of the sighted one.
 
     Those already in ``kept`` (JSON lines) are not asked for again.
     """
     from mmpref.vlm.policy import Request
 
-    answers: dict[str, str | ImageError] = {**_read(kept)}
+    answers: dict[str, str | ImageError] = {row["id"]: row["answer"] for row in kept_lines(kept)}
     todo = [sample for sample in samples if sample.id not in answers]
     kept.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
@@ -40,11 +48,13 @@ def answer_all(
             requests: dict[str, Request] = {}
             for sample in batch:
                 try:
-                    requests[sample.id] = Request(sample.messages, (decode(sample.image),))
+                    images = () if sample.image is None else (decode(sample.image),)
+                    requests[sample.id] = Request(sample.messages, () if blind == "no-image" else images)
                 except ImageError as error:
                     answers[sample.id] = error
             if requests:
-                made = policy().generate(list(requests.values()), decoding, batch_size=batch_size)
+                made = policy().generate(list(requests.values()), decoding, batch_size=batch_size,
+                                         hide_images=blind == "masked")  # fmt: skip
                 for name, answer in zip(requests, made, strict=True):
                     answers[name] = answer
                     file.write(json.dumps({"id": name, "answer": answer}) + "\n")
@@ -54,16 +64,15 @@ def answer_all(
     return [answers[sample.id] for sample in samples]
 
 
-def _read(kept: Path) -> dict[str, str]:
-    """What an earlier run kept; a last line that was cut off is dropped from the file."""
+def kept_lines(kept: Path) -> list[dict[str, str]]:
+    """The rows that an earlier run kept; a last line that was cut off is dropped from the file."""
     if not kept.is_file():
-        return {}
-    answers, good = {}, []
+        return []
+    rows, good = [], []
     for line in kept.read_text(encoding="utf-8").splitlines(keepends=True):
         if not line.endswith("\n"):
             break
-        row = json.loads(line)
-        answers[row["id"]] = row["answer"]
+        rows.append(json.loads(line))
         good.append(line)
     kept.write_text("".join(good), encoding="utf-8")
-    return answers
+    return rows

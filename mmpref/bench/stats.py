@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.rng import stream
@@ -45,12 +45,18 @@ class Clusters:
 
     names: tuple[str, ...]
     sums: np.ndarray
+    _drawn: dict[int, Mapping[str, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def of(cls, image_ids: Sequence[str], scores: Sequence[Score]) -> Clusters:
+    def of(cls, image_ids: Sequence[str], scores: Sequence[Score], names: Iterable[str] = ()) -> Clusters:
+        """Add up the counts of scores by image.
+
+        Args:
+            names: of counts that are there whether or not a score has them.
+        """
         import numpy as np
 
-        names = tuple(sorted({name for score in scores for name in score.counts}))
+        names = tuple(sorted({*names, *(name for score in scores for name in score.counts)}))
         column = {name: i for i, name in enumerate(names)}
         row = {image_id: i for i, image_id in enumerate(sorted(set(image_ids)))}
         sums = np.zeros((len(row), len(names)))
@@ -60,13 +66,16 @@ class Clusters:
         return cls(names, sums)
 
     def resampled(self, seed: int) -> Mapping[str, np.ndarray]:
-        """Sums of each count in the data [0] and in every resample of images [1:]."""
+        """Sums of each count in the data [0] and in every resample of images [1:]; drawn once for all metrics."""
         import numpy as np
 
+        if seed in self._drawn:
+            return self._drawn[seed]
         images = len(self.sums)
         weights = stream(seed, "bootstrap", images).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         totals = np.concatenate([self.sums.sum(0, keepdims=True), weights @ self.sums])
-        return {name: totals[:, i] for i, name in enumerate(self.names)}
+        self._drawn[seed] = {name: totals[:, i] for i, name in enumerate(self.names)}
+        return self._drawn[seed]
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -77,9 +86,16 @@ def interval(values: np.ndarray) -> Interval:
     return Interval(float(values[0]), float(low), float(high))
 
 
+def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
+    """A metric in the data [0] and in every resample of images [1:]. Those of two models on the same images are paired:
+    the same seed draws the same resamples."""
+    values: np.ndarray = metric.value(clusters.resampled(seed))
+    return values
+
+
 def estimate(clusters: Clusters, metric: Metric, seed: int) -> Interval:
     """A metric with its interval."""
-    return interval(metric.value(clusters.resampled(seed)))
+    return interval(replicates(clusters, metric, seed))
 
 
 def difference(first: Clusters, second: Clusters, metric: Metric, seed: int) -> Interval:
@@ -88,6 +104,15 @@ def difference(first: Clusters, second: Clusters, metric: Metric, seed: int) -> 
     Raises:
         ValueError: they are not over the same images.
     """
+    return interval(moved(first, second, metric, seed))
+
+
+def moved(first: Clusters, second: Clusters, metric: Metric, seed: int) -> np.ndarray:
+    """Second minus first in the data [0] and in the resamples [1:].
+
+    Raises:
+        ValueError: they are not over the same images.
+    """
     if first.sums.shape[0] != second.sums.shape[0]:
         raise ValueError("A paired difference needs the same images.")
-    return interval(metric.value(second.resampled(seed)) - metric.value(first.resampled(seed)))
+    return replicates(second, metric, seed) - replicates(first, metric, seed)

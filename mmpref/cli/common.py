@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from mmpref import recipe as recipes
-from mmpref.errors import RunError
+from mmpref.errors import RunError, UsageError
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,6 +101,18 @@ def _for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]
     rest = {key: value for key, value in section.items() if key != "methods"}
     method = values.get("method", getattr(cls, "method", None))
     return recipes.merge(rest, (section.get("methods") or {}).get(method) or {})
+
+
+def template(path: Path, option: str) -> str:
+    """The text of a file that an option names.
+
+    Raises:
+        UsageError: it is no UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"{option} {path} cannot be read as UTF-8 text.") from error
 
 
 def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:

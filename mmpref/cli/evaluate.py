@@ -10,7 +10,6 @@ import click
 
 from mmpref.cli import common
 from mmpref.cli.progress import Progress
-from mmpref.errors import UsageError
 
 
 @click.command()
@@ -21,7 +20,13 @@ from mmpref.errors import UsageError
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
 @click.option("--split", help="Split of the benchmarks' data.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
-@click.option("--judge", help="Judge model or endpoint, for benchmarks that need one.")
+@click.option("--blind", type=click.Choice(["no-image", "masked"]),
+              help="Control: ask without the images, or with all image tokens hidden.")  # fmt: skip
+@click.option("--judge", metavar="WHO", help="Who judges answers, for benchmarks that need it: URL#MODEL or a model.")
+@click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+              help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
+@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
+              help="Requests to a judge's endpoint at a time.")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
 @common.push_options("model")
@@ -29,8 +34,9 @@ from mmpref.errors import UsageError
 @common.output_options
 def command(
     model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
-    benchmarks: tuple[str, ...], split: str | None, limit: int | None, judge: str | None, seed: int | None,
-    batch_size: int, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
+    benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
+    judge_prompt: Path | None, concurrency: int, seed: int | None, batch_size: int,
+    push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
     assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
@@ -40,20 +46,21 @@ def command(
       mmpref evaluate
       mmpref evaluate --adapter runs/train-dpo-1a2b3c4d
       mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
+      mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate
 
     options: dict[str, Any] = {
         "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
-        "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed,
+        "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed, "blind": blind,
+        "judge": judge, "judge_prompt": common.template(judge_prompt, "--judge-prompt") if judge_prompt else None,
     }  # fmt: skip
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
-    if judge:
-        raise UsageError(f"None of {', '.join(recipe.benchmarks)} is judged, so --judge has no use.")
     target = common.push_target(push, hub_id, "model", output)
     with Progress("answers") as progress:
-        manifest = evaluate(recipe, output, batch_size=batch_size, on_progress=progress.advance)
-    path = common.run_path("evaluate", "-".join(recipe.benchmarks), manifest, output)
+        manifest = evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency,
+                            on_progress=progress.advance)  # fmt: skip
+    path = common.run_path("evaluate", recipe.title, manifest, output)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
 
@@ -71,13 +78,34 @@ def print_results(content: Mapping[str, Any]) -> None:
     for row in base:
         cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
         if with_adapter:
-            cells += [_interval(other[_key(row)]), _interval(change[_key(row)], signed=True)]
+            moved = change[_key(row)]
+            cells += [_interval(other[_key(row)]), _interval(moved, signed=True), p_value(moved)]
         models = [row, *([other[_key(row)]] if with_adapter else [])]
         rows.append([*cells, *(_count(models, name) for name in counts.values())])
-    columns = ["metric", "base", *(["adapter", "difference"] if with_adapter else []), *counts]
+    columns = ["metric", "base", *(["adapter", "difference", "p"] if with_adapter else []), *counts]
     common.print_table("evaluation: value [95 % interval]", columns, rows)
     if with_adapter:
         click.echo("Counts that differ are written base / adapter.")
+        claims = sum(row.get("p_holm") is not None for row in content["differences"])
+        click.echo(legend(claims))
+
+
+def p_value(test: Mapping[str, Any]) -> str:
+    """A p-value as a cell: of a headline metric the corrected one, with its stars."""
+    from mmpref.bench.significance import mark
+
+    corrected = test.get("p_holm")
+    p = test.get("p") if corrected is None else corrected
+    if p is None:
+        return "–"
+    text = "<0.001" if p < 0.001 else f"{p:.3f}"
+    return text if corrected is None else f"{text} Holm{mark(corrected)}"
+
+
+def legend(claims: int) -> str:
+    """What the p-values of a table are."""
+    return ("p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline "
+            f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001.")  # fmt: skip
 
 
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:

@@ -167,7 +167,8 @@ def model_index(name: str, evaluation: Mapping[str, Any]) -> list[dict[str, Any]
     side = "adapter" if "adapter" in sides else "base"
     results = []
     for result in evaluation["results"]:
-        if _side(result["model"]) != side or not _is_number(result["value"]):
+        # What a model says without its images is no result of it on that data.
+        if _side(result["model"]) != side or not _is_number(result["value"]) or result.get("blind"):
             continue
         data = result.get("data") or {}
         source = str(data.get("id") or result["benchmark"])

@@ -48,10 +48,13 @@ def open_folder(spec: str, path: Path, split: str, config: str | None) -> Table:
 
     if not any(path.iterdir()):
         raise InputError(f"{spec} is an empty folder.", f"Known formats: {', '.join(FORMATS)}.")
-    with load_errors(spec):
-        loaded = datasets.load_dataset(str(path), config, split=split)
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return Table(spec, split, None, content_hash(files, path), None, lambda: undecoded(loaded, [path]), path)
+    fingerprint = content_hash(files, path)
+    # A cache of its own: the library's forgets to look whether the files of a card's configurations have changed.
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / f"mmpref-{fingerprint.removeprefix('sha256:')[:16]}"
+    with load_errors(spec):
+        loaded = datasets.load_dataset(str(path), config, split=split, cache_dir=str(cache))
+    return Table(spec, split, None, fingerprint, None, lambda: undecoded(loaded, [path]), path)
 
 
 @contextlib.contextmanager

@@ -151,9 +151,10 @@ class Attention:
 
 def _deepstack(contexts: Sequence[Context], is_image: torch.Tensor) -> dict[str, Any]:
     """Qwen3-VL adds visual features to the hidden states of early layers too, at the image's rows."""
-    if not contexts[0].deepstack:
+    seen = [context.deepstack for context in contexts if context.deepstack]  # a prompt without images has none
+    if not seen:
         return {}
-    layers = zip(*(context.deepstack for context in contexts), strict=True)
+    layers = zip(*seen, strict=True)
     return {"visual_pos_masks": is_image, "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
 
 

@@ -215,8 +215,14 @@ class Policy:
         *,
         batch_size: int = 16,
         progress: Callable[[int], None] | None = None,
+        hide_images: bool = False,
     ) -> list[str]:
-        """Answer every request, order kept; answers do not depend on the batch size."""
+        """Answer every request, order kept; answers do not depend on the batch size.
+
+        Args:
+            hide_images: hide every image token from every other token, with their places in the prompt kept (BDHS with
+                rho 1).
+        """
         from mmpref.vlm.decode import Branch, decode
         from mmpref.vlm.vision import encode
 
@@ -224,6 +230,8 @@ class Policy:
         for start in range(0, len(requests), batch_size):
             batch = requests[start : start + batch_size]
             contexts = encode(self, [self.prompter.prepare(r.messages, r.images) for r in batch])
+            if hide_images:
+                contexts = [context.hidden() for context in contexts]
             branches = [Branch(context, (), request.stream) for context, request in zip(contexts, batch, strict=True)]
             for tokens in decode(self, branches, decoding, width=batch_size, progress=progress):
                 answers.append(self.tokenizer.decode(tokens, skip_special_tokens=True).strip())

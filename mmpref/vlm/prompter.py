@@ -48,10 +48,11 @@ class Prompter:
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
         """Render one prompt and preprocess its images: all of the work that needs no model."""
-        prepared = self.processor(
-            text=[self.render(messages, len(images))], images=[list(images)] if images else None,
-            return_tensors="pt", add_special_tokens=False,
-        )  # fmt: skip
+        text = [self.render(messages, len(images))]
+        # Without images the tokenizer does all that there is to do, and some processors refuse.
+        process = self.processor if images else self.processor.tokenizer
+        pictures = {"images": [list(images)]} if images else {}
+        prepared = process(text=text, **pictures, return_tensors="pt", add_special_tokens=False)
         return {name: value for name, value in prepared.items() if isinstance(value, torch.Tensor)}
 
     def __call__(self, example: Example) -> Inputs:

@@ -66,6 +66,10 @@ class Context:
         """Where the first token behind the prompt stands in the whole sequence."""
         return int(self.order[-1]) + 1
 
+    def hidden(self) -> Context:
+        """Without any image token, every other one where it was."""
+        return self.drop(torch.zeros(self.image_tokens, dtype=torch.bool), "original")
+
     def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
         """Hide image tokens from every query by removing them.
 
@@ -180,11 +184,16 @@ def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
         positions = order.expand(1, rows, -1)
     elif positions.dim() == 2:
         positions = positions.expand(rows, -1)[None]
+    own = [_not_plainly_causal(seen.get("attention_mask"), row) for row in range(rows)]
+    if getattr(policy.decoder.config, "use_bidirectional_attention", None) is True:
+        # Such a decoder (PaliGemma's) makes no mask where it is given none: prompts see themselves both ways.
+        both = {"": torch.ones(size, size, dtype=torch.bool, device=embeds.device)}
+        own = [allowed or both for allowed in own]
     features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]
     return [
         Context(
             embeds[row], positions[:, row], is_image[row], order, tuple(layer[row] for layer in features),
-            _not_plainly_causal(seen.get("attention_mask"), row),
+            own[row],
             tuple(inputs["input_ids"][row][~is_image[row]].tolist()),
         )
         for row in range(rows)

@@ -166,7 +166,7 @@ def test_recipes_and_tables_are_listed(tmp_path: Path) -> None:
     assert rows["testbed"]["commands"] == ["build-dataset", "train", "evaluate"]
     assert (rows["testbed"]["needs"], rows["paper"]["needs"]) == ([], ["--model", "--source"])
     shown = mmpref("list", "datasets", cwd=tmp_path).stdout
-    assert "Tables that --source takes: testbed, testbed-chair, testbed-pope." in shown
+    assert "Tables that --source takes: testbed, testbed-amber, testbed-chair, testbed-gqa," in shown
     assert "PAPER" not in shown
     assert isinstance(json.loads(mmpref("list", "datasets", "--json", cwd=tmp_path).stdout), list)
 

@@ -14,10 +14,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score
-from mmpref.bench.rows import cell, image_of
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, numbered
 from mmpref.bench.scoring import chair
-from mmpref.bench.stats import ratio
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.tables import Table
@@ -53,10 +52,7 @@ class _Chair:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row in enumerate(table):
-            if limit is not None and number >= limit:
-                break
-            where = f"{table.spec} ({table.split}), row {number}"
+        for number, row, where in numbered(table, limit):
             objects = cell(row, "gt_object", where)
             if not isinstance(objects, list):
                 raise InputError(f"{where}, column gt_object is a {type(objects).__name__}, not a list of objects.")
@@ -71,11 +67,11 @@ class _Chair:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            Metric("chair_i", "all", lambda sums: ratio(sums["hallucinated"], sums["mentions"]), "mentions", False),
-            Metric("chair_s", "all", lambda sums: ratio(sums["with_hallucination"], sums["n"]), "n", False),
-            Metric("recall", "all", lambda sums: ratio(sums["found"], sums["objects"]), "objects", True),
-            Metric("mentions", "all", lambda sums: ratio(sums["mentions"], sums["n"]), "n", None),
-            Metric("words", "all", lambda sums: ratio(sums["words"], sums["n"]), "n", None),
+            rate("chair_i", "all", "hallucinated", "mentions", False, headline=True),
+            rate("chair_s", "all", "with_hallucination", "n", False, binary=True),
+            rate("recall", "all", "found", "objects"),
+            rate("mentions", "all", "mentions", "n", None),
+            rate("words", "all", "words", "n", None),
         ]
 
 

@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score
-from mmpref.bench.rows import cell, image_of
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, numbered, one_of
 from mmpref.bench.scoring import pope
 from mmpref.bench.stats import ratio
-from mmpref.errors import InputError
 from mmpref.tables import Table
 from mmpref.types import Message
 
@@ -43,10 +42,6 @@ class PopeSettings:
     split: str = "test"
     suffix: str = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 128
-
-
-def _accuracy(part: str, sums: Sums) -> np.ndarray:
-    return ratio(sums[f"{part}/tp"] + sums[f"{part}/tn"], sums[f"{part}/n"])
 
 
 def _precision(part: str, sums: Sums) -> np.ndarray:
@@ -73,24 +68,21 @@ def _mean_f1(parts: Sequence[str], sums: Sums) -> np.ndarray:
 
 
 _RATES: dict[str, Callable[[str, Sums], np.ndarray]] = {
-    "accuracy": _accuracy, "precision": _precision, "recall": _recall, "f1": _f1, "yes_ratio": _yes_ratio,
+    "precision": _precision, "recall": _recall, "f1": _f1, "yes_ratio": _yes_ratio,
 }  # fmt: skip
 
 
-class _Pope:
+class PopeTask:
+    """POPE with its settings applied."""
+
     def __init__(self, settings: PopeSettings) -> None:
         self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row in enumerate(table):
-            if limit is not None and number >= limit:
-                break
-            where = f"{table.spec} ({table.split}), row {number}"
-            answer = str(cell(row, "answer", where)).strip().lower()
-            if answer not in ("yes", "no"):
-                raise InputError(f"{where}, column answer is {answer!r}; POPE's answers are yes and no.")
+        for number, row, where in numbered(table, limit):
+            answer = one_of(row, "answer", where, ("yes", "no"))
             question = str(cell(row, "question", where)) + self.settings.suffix
             image_id = str(row.get("image_source") or number)
             samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (Message("user", question),),
@@ -99,20 +91,23 @@ class _Pope:
 
     def score(self, sample: Sample, answer: str) -> Score:
         counts = pope.count(answer, sample.reference["answer"])
+        counts["right"] = counts["tp"] + counts["tn"]
         part = sample.reference["part"]
         named = {f"{name}/{key}": value for name in {part, "all"} for key, value in counts.items()}
         return Score(pope.parse(answer), named, pope.unreadable(answer))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
-        metrics = [
-            Metric(name, part, partial(rate, part), f"{part}/n", None if name == "yes_ratio" else True)
-            for part in [*parts, "all"]
-            for name, rate in _RATES.items()
-        ]
+        metrics = []
+        for part in [*parts, "all"]:
+            metrics.append(rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"))
+            metrics += [
+                Metric(name, part, partial(value, part), f"{part}/n", None if name == "yes_ratio" else True)
+                for name, value in _RATES.items()
+            ]
         if len(parts) > 1:
             metrics.append(Metric("mean_f1", "all", partial(_mean_f1, parts), "all/n"))
         return metrics
 
 
-BENCHMARK = Benchmark(PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Pope)
+BENCHMARK = Benchmark(PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask)

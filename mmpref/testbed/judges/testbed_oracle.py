@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from mmpref.errors import ModelError
 from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
-from mmpref.judges.chat import Reply
+from mmpref.judges.chat import OnReply, Query, Reply
 from mmpref.judges.claims import Claim, Finding
 from mmpref.judges.rewriter import Rewriting
 from mmpref.rng import stream
-from mmpref.testbed import language, oracle
+from mmpref.testbed import language, oracle, reading
 from mmpref.testbed.world import COLOURS, FAVOURITE, PARTNER, PLACES, SHAPES, Scene
 from mmpref.types import ImageData
 
@@ -25,7 +27,21 @@ _WORD = re.compile(rf"\b({'|'.join(sorted(_KINDS, key=len, reverse=True))}|yes|n
 
 
 class Oracle:
-    """Recognises a scene by the pixels of its picture."""
+    """Recognises a scene by the pixels of its picture, or reads the truth in a benchmark's prompt."""
+
+    identity: Mapping[str, Any] = MappingProxyType({"model": "testbed-oracle", "temperature": 0.0})
+
+    def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
+        """Replies to the prompts of judged benchmarks; others it does not understand."""
+        replies = []
+        for number, query in enumerate(queries):
+            try:
+                replies.append(Reply(reading.reply(query.messages[-1].content)))
+            except ValueError as error:
+                replies.append(Reply(None, str(error)))
+            if on_reply:
+                on_reply(number, replies[-1])
+        return replies
 
     def compare(self, comparisons: Sequence[Comparison]) -> list[Verdict]:
         """The answer with fewer false statements is better, then the one that says more that is true."""

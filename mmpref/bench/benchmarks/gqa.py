@@ -1,0 +1,95 @@
+"""GQA: compositional questions about scenes, by exact match (arXiv 1902.09506).
+
+A row of ``lmms-lab-encoder/GQA`` (formerly ``lmms-lab/GQA``), configuration ``testdev_balanced_instructions``, split
+``testdev``, 12,578 rows, and one of the 398 of ``testdev_balanced_images``, which it names::
+
+    {"id": "201307251", "imageId": "n161313", "question": "Is it overcast?", "answer": "no",
+     "fullAnswer": "No, it is clear.", "isBalanced": true, "types": {"structural": "verify", ...}}
+    {"id": "n161313", "image": <image>}
+
+Official scorer: LLaVA's `convert_gqa_for_eval.py`, then `eval.py` of the GQA download. ``accuracy_no_punctuation`` is
+lmms-eval's exact match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.scoring import gqa
+from mmpref.tables import Table, open_table
+from mmpref.types import ImageData, Message
+
+
+@dataclass(frozen=True)
+class GqaSettings:
+    """Args:
+    data, config, split: where the questions are; by default the Hub's.
+    images, images_config: table and configuration of the images, where the questions have none; the same table by
+        default.
+    suffix: appended to every question (LLaVA's wording).
+    max_new_tokens: of an answer.
+    """
+
+    data: str | None = None
+    config: str | None = "testdev_balanced_instructions"
+    split: str = "testdev"
+    images: str | None = None
+    images_config: str | None = "testdev_balanced_images"
+    suffix: str = "\nAnswer the question using a single word or phrase."
+    max_new_tokens: int = 16
+
+
+class _Gqa:
+    def __init__(self, settings: GqaSettings) -> None:
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        images: dict[str, ImageData] | None = None
+        for number, row, where in numbered(table, limit):
+            image_id = str(cell(row, "imageId", where))
+            if "image" in row:
+                image = image_of(row, where, table.root)
+            else:
+                images = self._images(table) if images is None else images
+                image = images.get(image_id) or ImageData(b"", f"{where} (no image {image_id!r})")
+            message = Message("user", str(cell(row, "question", where)) + self.settings.suffix)
+            kinds = row.get("types")
+            kind = str(kinds.get("structural") or "all") if isinstance(kinds, dict) else "all"
+            samples.append(Sample(str(row.get("id") or number), image_id, image, (message,),
+                                  {"answer": str(cell(row, "answer", where)), "part": kind}))  # fmt: skip
+        return samples
+
+    def _images(self, table: Table) -> dict[str, ImageData]:
+        """All images by id: 398 serve 12,578 questions."""
+        spec, split = self.settings.images or table.spec, self.settings.split
+        other = open_table(spec, split, config=self.settings.images_config,
+                           revision=None if self.settings.images else table.revision)  # fmt: skip
+        return {
+            str(cell(row, "id", where)): image_of(row, where, other.root) for _, row, where in numbered(other, None)
+        }
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        truth, part = sample.reference["answer"], sample.reference["part"]
+        counts = {"right": float(gqa.right(answer, truth)), "n": 1.0,
+                  "loose": float(gqa.right_without_punctuation(answer, truth))}  # fmt: skip
+        named = {f"{name}/{key}": value for name in {part, "all"} for key, value in counts.items()}
+        return Score(answer.rstrip(".").lower(), named, parse_failure=not answer.strip())
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
+        return [
+            metric
+            for part in ["all", *parts]
+            for metric in (
+                rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"),
+                rate("accuracy_no_punctuation", part, f"{part}/loose", f"{part}/n", binary=True),
+            )
+        ]
+
+
+BENCHMARK = Benchmark(GqaSettings, ("lmms-lab-encoder/GQA", "lmms-lab/GQA"), _Gqa)

@@ -1,0 +1,101 @@
+"""LLaVA-Bench (In-the-Wild): 60 open questions, judged beside GPT-4's answers from a caption (arXiv 2304.08485).
+
+A row of ``lmms-lab-encoder/llava-bench-in-the-wild`` (formerly ``lmms-lab/...``), split ``train``::
+
+    {"question_id": 0, "question": "What is the name of this famous sight in the photo?", "image": <image>,
+     "caption": "An aerial view of Diamond Head ...", "gpt_answer": "The famous sight ...", "category": "conv",
+     "image_id": "001.jpg"}
+
+Official scorer: haotian-liu/LLaVA `llava/eval/eval_gpt_review_bench.py` (Apache-2.0). The score is 100 x the sum of
+the model's scores over the sum of GPT-4's, which is always shown first, so that a judge's love of a place is part of
+it. What cannot be read is missing; the original keeps it in the mean as -1. With gpt-4o as judge numbers are some 10
+points below those of gpt-4-0314.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score
+from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.scoring import judge_prompts, ratings
+from mmpref.bench.stats import ratio
+from mmpref.judges.annotator import filled
+from mmpref.judges.chat import Query
+from mmpref.tables import Table
+from mmpref.types import Message
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmpref.bench.benchmark import Sums
+
+
+@dataclass(frozen=True)
+class LlavaWildSettings:
+    """Args:
+    data, config, split: where the rows are; by default the Hub's.
+    max_new_tokens: of an answer.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "train"
+    max_new_tokens: int = 1024
+
+
+def _relative(part: str, sums: Sums) -> np.ndarray:
+    score: np.ndarray = 100 * ratio(sums[f"{part}/model"], sums[f"{part}/gpt"])
+    return score
+
+
+class _LlavaWild:
+    order = "reference-first"
+    instruction = judge_prompts.LLAVA_WILD
+
+    def __init__(self, settings: LlavaWildSettings) -> None:
+        self.max_new_tokens = settings.max_new_tokens
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        for number, row, where in numbered(table, limit):
+            reference = {"category": str(cell(row, "category", where)), "caption": str(cell(row, "caption", where)),
+                         "answer": str(cell(row, "gpt_answer", where))}  # fmt: skip
+            message = Message("user", str(cell(row, "question", where)))
+            image_id = str(row.get("image_id") or number)
+            samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (message,), reference))
+        return samples
+
+    def query(self, sample: Sample, answer: str, instruction: str) -> Query:
+        text = filled(instruction, context=sample.reference["caption"], question=sample.messages[-1].content,
+                      reference=sample.reference["answer"], answer=answer)  # fmt: skip
+        return Query((Message("system", judge_prompts.LLAVA_WILD_SYSTEM), Message("user", text)))
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        return self._score(sample, 0.0, 0.0)
+
+    def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
+        found = ratings.two_scores(reply)
+        return None if found is None else self._score(sample, *found)
+
+    def _score(self, sample: Sample, gpt: float, model: float) -> Score:
+        named = {f"{part}/{key}": value for part in (sample.reference["category"], "all")
+                 for key, value in {"gpt": gpt, "model": model, "n": 1.0}.items()}  # fmt: skip
+        return Score(f"{gpt:g} {model:g}", named)
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
+        return [
+            Metric("relative_score", part, partial(_relative, part), f"{part}/n", of=(f"{part}/model", f"{part}/gpt"),
+                   headline=part == "all")
+            for part in ["all", *parts]
+        ]  # fmt: skip
+
+
+BENCHMARK = Benchmark(
+    LlavaWildSettings, ("lmms-lab-encoder/llava-bench-in-the-wild", "lmms-lab/llava-bench-in-the-wild"), _LlavaWild,
+    judged=True,
+)  # fmt: skip

@@ -1,0 +1,114 @@
+"""MMHal-Bench: questions that invite hallucination, rated 0 to 6 by a judge that reads text only (arXiv 2309.14525).
+
+A row of ``response_template.json`` of ``Shengcao1006/MMHal-Bench``, 96 rows::
+
+    {"question_type": "attribute", "question_topic": "food", "image_id": "...", "image_src": "https://.../4099_o.jpg",
+     "image_content": ["Fruit", "Table"], "question": "What color is ...?", "gt_answer": "...", "model_answer": ""}
+
+Images are those of ``test_data.zip`` there: unpack it and give the folder as ``--set benchmark.mmhal.images=FOLDER``.
+Official scorer: LLaVA-RLHF `Eval/eval_gpt_mmhal.py` (Apache-2.0). The scale and the reply are its own, the words ours;
+what cannot be read is missing here, where the original counts it as 0. The original judge, gpt-4-0314, is retired, and
+numbers of different judges cannot be compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlparse
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, list_of, numbered
+from mmpref.bench.scoring import judge_prompts, ratings
+from mmpref.errors import UsageError
+from mmpref.judges.annotator import filled
+from mmpref.judges.chat import Query
+from mmpref.tables import Table
+from mmpref.types import Message
+
+SEES = {False: "You do not see the image.", True: "You see the image; it decides."}
+
+
+@dataclass(frozen=True)
+class MmhalSettings:
+    """Args:
+    data, config, split: where the rows are; by default the Hub's.
+    images: folder of the images; null where the rows have a column ``image``.
+    max_new_tokens: of an answer.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "train"
+    images: str | None = None
+    max_new_tokens: int = 512
+
+
+class MmhalTask:
+    """MMHal-Bench with its settings applied.
+
+    Args:
+        sees: whether the judge is shown the image.
+    """
+
+    order = "single"
+
+    def __init__(self, settings: MmhalSettings, sees: bool = False) -> None:
+        self.settings, self._sees = settings, sees
+        self.max_new_tokens = settings.max_new_tokens
+        self.instruction = judge_prompts.MMHAL.replace("{see}", SEES[sees])
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        for number, row, where in numbered(table, limit):
+            if "image" in row:
+                image = image_of(row, where, table.root)
+            elif self.settings.images is None:
+                raise UsageError(f"{where} names its image by an address.",
+                                 "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give "
+                                 "--set benchmark.mmhal.images=FOLDER.")  # fmt: skip
+            else:
+                name = PurePosixPath(urlparse(str(cell(row, "image_src", where))).path).name
+                image = image_of({"image": name}, where, Path(self.settings.images))
+            question = str(cell(row, "question", where))
+            reference = {"type": str(cell(row, "question_type", where)), "answer": str(cell(row, "gt_answer", where)),
+                         "contents": list_of(row, "image_content", where)}  # fmt: skip
+            image_id = str(row.get("image_id") or number)
+            samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference))
+        return samples
+
+    def query(self, sample: Sample, answer: str, instruction: str) -> Query:
+        reference = sample.reference
+        text = filled(instruction, contents=", ".join(reference["contents"]), question=sample.messages[-1].content,
+                      reference=reference["answer"], answer=answer)  # fmt: skip
+        images = (sample.image,) if self._sees and sample.image else ()
+        return Query((Message("user", text),), images)
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        return self._score(sample, 0)
+
+    def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
+        found = ratings.rating(reply)
+        return None if found is None else self._score(sample, found)
+
+    def _score(self, sample: Sample, found: int) -> Score:
+        wrong = found < ratings.HALLUCINATES_BELOW
+        counts = {"score": float(found), "hallucinates": float(wrong), "n": 1.0,
+                  "informative": (found if wrong else found - 3) / 3}  # fmt: skip
+        named = {f"{part}/{key}": value for part in (sample.reference["type"], "all") for key, value in counts.items()}
+        return Score(str(found), named)
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
+        return [
+            rate("score", "all", "all/score", "all/n", headline=True),
+            rate("hallucination_rate", "all", "all/hallucinates", "all/n", False, binary=True),
+            rate("informativeness", "all", "all/informative", "all/n"),
+            *(rate("score", part, f"{part}/score", f"{part}/n") for part in parts),
+        ]
+
+
+BENCHMARK = Benchmark(
+    MmhalSettings, ("hf://datasets/Shengcao1006/MMHal-Bench/response_template.json",), MmhalTask, judged=True
+)

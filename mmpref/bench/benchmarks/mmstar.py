@@ -1,0 +1,75 @@
+"""MMStar: questions with four options that cannot be answered without the image (arXiv 2403.20330).
+
+A row of ``Lin-Chen/MMStar``, split ``val``, 1,500 rows::
+
+    {"index": 0, "question": "Which option describe the object relationship in the image correctly?\\nOptions: A: The
+     suitcase is on the book., B: ...", "image": <image>, "answer": "A", "category": "coarse perception",
+     "l2_category": "image scene and topic", "meta_info": {...}}
+
+Official scorer: MMStar-Benchmark/MMStar `eval/vlmeval/evaluate/mmstar.py`. It also takes an answer's first letter for a
+choice ("A dog"), so ``accuracy_strict`` stands beside it. The six categories have 250 rows each: the published average
+is the accuracy of all. ``--blind no-image`` gives what it is compared with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.bench.scoring import mmstar
+from mmpref.tables import Table
+from mmpref.types import Message
+
+
+@dataclass(frozen=True)
+class MmStarSettings:
+    """Args:
+    data, config, split: where the rows are; by default the Hub's.
+    suffix: appended to every question, as published.
+    max_new_tokens: of an answer.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "val"
+    suffix: str = "\nAnswer with the option's letter from the given choices directly"
+    max_new_tokens: int = 16
+
+
+class _MmStar:
+    def __init__(self, settings: MmStarSettings) -> None:
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        for number, row, where in numbered(table, limit):
+            reference = {"answer": one_of(row, "answer", where, ("a", "b", "c", "d")).upper(),
+                         "category": str(cell(row, "category", where))}  # fmt: skip
+            message = Message("user", str(cell(row, "question", where)).strip() + self.settings.suffix)
+            samples.append(Sample(str(number), str(number), image_of(row, where, table.root), (message,), reference))
+        return samples
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        truth, letter = sample.reference["answer"], mmstar.letter(answer)
+        counts = {"right": float(mmstar.right(answer, truth)), "strict": float(letter == truth), "n": 1.0}
+        named = {
+            f"{name}/{key}": value for name in (sample.reference["category"], "all") for key, value in counts.items()
+        }
+        return Score(letter, named, parse_failure=not letter)
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
+        return [
+            metric
+            for part in ["all", *parts]
+            for metric in (
+                rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"),
+                rate("accuracy_strict", part, f"{part}/strict", f"{part}/n", binary=True),
+            )
+        ]
+
+
+BENCHMARK = Benchmark(MmStarSettings, ("Lin-Chen/MMStar",), _MmStar)

@@ -1,0 +1,94 @@
+"""RePOPE: POPE's questions with the labels that its authors corrected; questions without a clear answer are left out.
+
+A line of ``annotations/coco_repope_random.json`` of https://github.com/YanNeu/RePOPE (arXiv 2504.15707)::
+
+    {"question_id": 1, "image": "COCO_val2014_000000016631.jpg", "text": "Is there a person in the image?",
+     "label": "yes"}
+
+It corrects 9.3 % of POPE's yes and 1.7 % of its no, and has 2,774, 2,727 and 2,684 rows. The images are POPE's: give
+the folder of the three files as ``--set benchmark.repope.annotations=FOLDER``. The rule is POPE's.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmpref.bench.benchmark import Benchmark, Sample
+from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask
+from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.errors import InputError, UsageError
+from mmpref.registry import resolve_path
+from mmpref.tables import Table, open_table
+from mmpref.types import Message
+
+talk = logging.getLogger("mmpref")
+
+CATEGORIES = ("random", "popular", "adversarial")
+_Key = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class RepopeSettings(PopeSettings):
+    """Args:
+    data, config, split: where POPE's rows are; by default the Hub's.
+    suffix: appended to every question (LLaVA's wording).
+    max_new_tokens: of an answer.
+    annotations: folder of the corrected labels, or a table of them that has a column ``category`` too.
+    """
+
+    annotations: str | None = None
+
+
+def _labels(spec: str, split: str) -> dict[_Key, str]:
+    """(category, image without its suffix, question) -> yes or no."""
+    folder = Path(resolve_path(spec))
+    if folder.is_dir():
+        files = {category: folder / f"coco_repope_{category}.json" for category in CATEGORIES}
+        tables = [(category, open_table(str(file))) for category, file in files.items() if file.is_file()]
+        if not tables:
+            raise InputError(f"{spec} has no coco_repope_*.json.", "Take annotations/ of the RePOPE repository.")
+    else:
+        tables = [("", open_table(spec, split))]
+    labels = {}
+    for category, table in tables:
+        for _, row, where in numbered(table, None):
+            key = _key(category or cell(row, "category", where), cell(row, "image", where), cell(row, "text", where))
+            labels[key] = one_of(row, "label", where, ("yes", "no"))
+    return labels
+
+
+def _key(category: object, image: object, question: object) -> _Key:
+    return str(category), Path(str(image)).stem, str(question).strip()
+
+
+class _Repope(PopeTask):
+    def __init__(self, settings: RepopeSettings) -> None:
+        super().__init__(settings)
+        if settings.annotations is None:
+            raise UsageError("The benchmark repope needs the corrected labels.",
+                             "Take annotations/ of https://github.com/YanNeu/RePOPE and give "
+                             "--set benchmark.repope.annotations=FOLDER.")  # fmt: skip
+        self.annotations = settings.annotations
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        labels = _labels(self.annotations, table.split)
+        samples, rows = [], 0
+        for number, row, where in numbered(table, limit):
+            rows += 1
+            category, name = str(cell(row, "category", where)), str(cell(row, "image_source", where))
+            question = str(cell(row, "question", where))
+            label = labels.get(_key(category, name, question))
+            if label is not None:
+                message = Message("user", question + self.settings.suffix)
+                samples.append(Sample(str(number), name, image_of(row, where, table.root), (message,),
+                                      {"answer": label, "part": category}))  # fmt: skip
+        if not samples:
+            raise InputError(f"None of the labels in {self.annotations} is about a row of {table.spec}.",
+                             "They are matched by category, image and question.")  # fmt: skip
+        talk.info("%d of %d questions have a clear answer.", len(samples), rows)
+        return samples
+
+
+BENCHMARK = Benchmark(RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope)

@@ -1,0 +1,77 @@
+"""TextVQA: questions about text in images, by VQA accuracy (arXiv 1904.08920).
+
+A row of ``lmms-lab-encoder/textvqa`` (formerly ``lmms-lab/textvqa``), split ``validation``, 5,000 rows::
+
+    {"image_id": "003a8ae2ef43b901", "question_id": 34602, "question": "what is the brand of this camera?",
+     "answers": ["nous les gosses", "dakota", "clos culombu", "dakota digital", "dakota", ...], "image": <image>,
+     "ocr_tokens": ["ROLEI", "DAKOTA", "DIGITAL", "SINGLE-USE"]}
+
+Official scorer: facebookresearch/mmf `pythia/tasks/processors.py`, LLaVA's `m4c_evaluator.py` is the same. Prompt as in
+lmms-eval's `textvqa_val.yaml` (MIT) and LLaVA's questions: no OCR tokens here, with them in `textvqa-ocr`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, list_of, numbered
+from mmpref.bench.scoring import vqa
+from mmpref.errors import InputError
+from mmpref.tables import Table
+from mmpref.types import Message
+
+
+@dataclass(frozen=True)
+class TextVqaSettings:
+    """Args:
+    data, config, split: where the rows are; by default the Hub's.
+    ocr: written behind the question, with ``{tokens}`` the image's OCR tokens; empty for none.
+    capitalise: as lmms-eval does, which makes all but the question's first letter small.
+    suffix: appended to every question (LLaVA's wording).
+    max_new_tokens: of an answer.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "validation"
+    ocr: str = ""
+    capitalise: bool = True
+    suffix: str = "\nAnswer the question using a single word or phrase."
+    max_new_tokens: int = 128
+
+
+class TextVqaTask:
+    """TextVQA with its settings applied."""
+
+    def __init__(self, settings: TextVqaSettings) -> None:
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        for number, row, where in numbered(table, limit):
+            question = str(cell(row, "question", where))
+            answers = list_of(row, "answers", where)
+            if len(answers) != vqa.ANSWERS:
+                raise InputError(f"{where}, column answers has {len(answers)} entries; VQA accuracy needs "
+                                 f"{vqa.ANSWERS}.", "The test split has no answers: use validation.")  # fmt: skip
+            text = question.capitalize() if self.settings.capitalise else question
+            if self.settings.ocr:
+                tokens = ", ".join(list_of(row, "ocr_tokens", where))
+                text += self.settings.ocr.replace("{tokens}", tokens)
+            message = Message("user", text + self.settings.suffix)
+            image_id = str(row.get("image_id") or number)
+            samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (message,), answers))
+        return samples
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        counts = {"accuracy": vqa.accuracy(answer, sample.reference), "n": 1.0}
+        return Score(vqa.normalise(answer), counts, parse_failure=not answer.strip())
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        return [rate("vqa_accuracy", "all", "accuracy", "n", headline=True)]
+
+
+BENCHMARK = Benchmark(TextVqaSettings, ("lmms-lab-encoder/textvqa", "lmms-lab/textvqa"), TextVqaTask)

@@ -1,0 +1,146 @@
+"""Answers that a model judges: who is asked, with which words, and what its replies are kept as.
+
+A judge's number belongs to its model, its prompt, its temperature and the order in which it sees answers, so all of
+these are in the metric's name. A reply that failed or cannot be read is missing; it is never a score.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from mmpref.bench.benchmark import Metric, Sample, Score
+from mmpref.bench.runner import kept_lines
+from mmpref.errors import ModelError, UsageError
+from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
+from mmpref.judges.opened import open_chat
+from mmpref.judges.plugins import plugin
+from mmpref.run import disk_errors
+
+talk = logging.getLogger("mmpref")
+
+ANSWER = "{answer}"
+
+
+@runtime_checkable
+class JudgedTask(Protocol):
+    """What a task that needs a judge has beside `mmpref.bench.benchmark.Task`. Its ``score`` gives the counts that a
+    sample would have, for samples that are missing.
+
+    Attributes:
+        instruction: the template that the judge is asked with.
+        order: in which order answers are shown, for the metric's name; ``single`` where it is one.
+    """
+
+    instruction: str
+    order: str
+
+    def query(self, sample: Sample, answer: str, instruction: str) -> Query: ...
+
+    def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
+        """None where the reply cannot be read."""
+        ...
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Args:
+    name: as it was given.
+    prompt: a template in place of the benchmark's own.
+    """
+
+    name: str
+    chat: Chat
+    prompt: str | None = None
+
+    def instruction(self, task: JudgedTask) -> str:
+        return self.prompt or task.instruction
+
+    def named(self, metric: Metric, task: JudgedTask) -> Metric:
+        """The metric under this judge's name: ``score@MODEL/PROMPT/tTEMPERATURE/ORDER``, the prompt as a hash."""
+        facts = self.chat.identity
+        prompt = hashlib.sha256(self.instruction(task).encode()).hexdigest()[:8]
+        tag = f"{facts['model']}/{prompt}/t{facts.get('temperature', 0):g}/{task.order}"
+        return dataclasses.replace(metric, name=f"{metric.name}@{tag}")
+
+    def facts(self, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+        """For the manifest: who judged, and what came of it by benchmark and model."""
+        return {"name": self.name, **self.chat.identity, "prompt": self.prompt, "replies": dict(counts)}
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """Args:
+    replies: for each sample, or None where there is none.
+    scores: what they say; None where there is no reply, or it cannot be read.
+    counts: `mmpref.judges.chat.usage` of what was asked in this session, ``unreadable`` and ``missing``.
+    """
+
+    replies: list[str | None]
+    scores: list[Score | None]
+    counts: dict[str, float]
+
+
+def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
+    """A judge by a word on the command line: ``URL#MODEL``, a model's id or folder, or a plugin that can be asked.
+
+    Raises:
+        UsageError: the word names nobody, or a prompt without a place for the answer.
+    """
+    if prompt is not None and ANSWER not in prompt:
+        raise UsageError(f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in the README.")
+    return Judge(name, plugin(name, "ask") or open_chat(name, settings), prompt)
+
+
+def ask_all(
+    judge: Judge, task: JudgedTask, asked: Sequence[tuple[Sample, str | None]], label: str, kept: Path,
+    progress: Callable[[int], None] | None = None,
+) -> Verdicts:  # fmt: skip
+    """A judge's reply to every answer, in order. Those already in ``kept`` (JSON lines) are not asked for again, and
+    failed ones are not kept.
+
+    Args:
+        asked: samples with their answers; one without an answer is not asked about.
+        label: of the benchmark, for messages.
+
+    Raises:
+        ModelError: the judge cannot be reached, or nothing that it says can be read.
+    """
+    known = {row["id"]: str(row["reply"]) for row in kept_lines(kept)}
+    left = [(sample, answer) for sample, answer in asked if answer is not None and sample.id not in known]
+    failed: list[Reply] = []
+    with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
+
+        def keep(number: int, reply: Reply) -> None:
+            sample = left[number][0]
+            if reply.text is None:
+                failed.append(reply)
+            else:
+                known[sample.id] = reply.text
+                file.write(json.dumps({"id": sample.id, "reply": reply.text}) + "\n")
+                file.flush()
+            if progress:
+                progress(1)
+
+        queries = [task.query(sample, answer, judge.instruction(task)) for sample, answer in left]
+        replies = judge.chat.ask(queries, keep) if queries else []
+    said = [known.get(sample.id) if answer is not None else None for sample, answer in asked]
+    scores = [None if answer is None or reply is None else task.read(sample, answer, reply)
+              for (sample, answer), reply in zip(asked, said, strict=True)]  # fmt: skip
+    unread = [reply for reply, score in zip(said, scores, strict=True) if reply is not None and score is None]
+    first = failed[0].error if failed else repr(unread[0][:200]) if unread else ""
+    answered = sum(answer is not None for _, answer in asked)
+    lost = answered - sum(score is not None for score in scores)
+    if lost == answered:
+        raise ModelError(f"The judge {judge.name} gave no readable verdict on {label}; the first: {first}",
+                         "Its replies must have the form that the prompt asks for.")  # fmt: skip
+    if lost:
+        talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. First: %s", lost, answered,
+                     label, first)  # fmt: skip
+    return Verdicts(said, scores, {**usage(replies), "unreadable": len(unread), "missing": lost})

@@ -1,0 +1,231 @@
+"""Judged benchmarks against a real server: what it is asked, how its replies count, and what is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref import recipe as recipes
+from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.errors import ModelError, UsageError
+from tests.judges.server import ChatServer, fault, text_of
+
+from .benchmarks.conftest import cell, records, write_parquet
+from .conftest import MODEL, png, write_rows
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MMPREF_CACHE", str(tmp_path / "cache"))
+
+
+def mmhal_rows(count: int = 4) -> list[dict[str, Any]]:
+    """FACTS.md B.3, MMHal-Bench: response_template.json."""
+    types = ("attribute", "adversarial", "comparison", "counting", "relation", "environment", "holistic", "other")
+    return [
+        {"question_type": types[i % 8], "question_topic": "food", "image_id": f"id{i}", "model_answer": "",
+         "image_src": f"https://farm1.staticflickr.com/7/{i}_o.jpg", "image_content": ["Ring", "Table"],
+         "question": f"Where is the ring? {i}", "gt_answer": "On the {table}."}
+        for i in range(count)
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def mmhal(tmp_path: Path) -> dict[str, Any]:
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        (tmp_path / f"images/{i}_o.jpg").write_bytes(png(("red", "blue", "green", "white")[i]))
+    (tmp_path / "response_template.json").write_text(json.dumps(mmhal_rows()))
+    return {"data": str(tmp_path / "response_template.json"), "images": str(tmp_path / "images"), "max_new_tokens": 4}
+
+
+def judged(benchmark: str, settings: dict[str, Any], judge: str, output: Path, **changes: Any) -> dict[str, Any]:
+    recipe = EvaluateRecipe(MODEL, (benchmark,), benchmark={benchmark: settings}, judge=judge, **changes)
+    return evaluate(recipe, output)
+
+
+def _value(found: dict[str, Any], name: str, part: str = "all", model: str = "base") -> dict[str, Any]:
+    return next(row for row in found["results"]
+                if row["metric"].startswith(f"{name}@") and (row["split"], row["model"]) == (part, model))  # fmt: skip
+
+
+def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    def answer(body: dict, _: int) -> str:
+        return f"Fine.\nRating: {2 if 'ring? 0' in text_of(body) else 5}"
+
+    with ChatServer(answer) as server:
+        found = judged("mmhal", mmhal, f"{server.url}#gpt-x", tmp_path / "run")
+        asked = text_of(server.requests[0])
+    assert _value(found, "score")["value"] == pytest.approx((2 + 5 * 3) / 4)
+    assert _value(found, "hallucination_rate")["value"] == 0.25
+    assert _value(found, "informativeness")["value"] == pytest.approx((2 / 3 + 3 * 2 / 3) / 4)
+    assert _value(found, "score", "attribute")["n"] == 1
+    model, prompt, temperature, order = _value(found, "score")["metric"].removeprefix("score@").split("/")
+    assert (model, len(prompt), temperature, order) == ("gpt-x", 8, "t0", "single")
+    assert "### Image Contents\nRing, Table\n" in asked
+    assert "On the {table}." in asked  # braces of data are text
+    assert found["judge"]["model"] == "gpt-x"
+    counts = found["judge"]["replies"]["mmhal"]["base"]
+    assert [counts[name] for name in ("requests", "failed", "unreadable", "missing")] == [4, 0, 0, 0]
+    assert counts["prompt_tokens"] > 0
+
+
+def test_only_mmhal_v_shows_the_image(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    shown = {}
+    for name in ("mmhal", "mmhal-v"):
+        with ChatServer(lambda body, _: "Rating: 4") as server:
+            judged(name, mmhal, f"{server.url}#j", tmp_path / name)
+            contents = [request["messages"][-1]["content"] for request in server.requests]
+        shown[name] = sum(isinstance(content, list) and content[0]["type"] == "image_url" for content in contents)
+    assert shown == {"mmhal": 0, "mmhal-v": 4}
+
+
+def test_failed_and_unreadable_replies_are_missing_with_counts(
+    mmhal: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(body: dict, _: int) -> Any:
+        text = text_of(body)
+        return fault(400, "filtered") if "ring? 1" in text else "no idea" if "ring? 2" in text else "Rating: 6"
+
+    with ChatServer(answer) as server:
+        found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
+    row = _value(found, "score")
+    assert (row["value"], row["n"], row["missing"]) == (6, 2, 2)
+    counts = found["judge"]["replies"]["mmhal"]["base"]
+    assert (counts["failed"], counts["unreadable"], counts["missing"]) == (1, 1, 2)
+    assert found["missing"] == {"mmhal": 2}
+    assert "2 of 4 answers to mmhal have no verdict" in caplog.text
+    kept = records(tmp_path / "run", "mmhal")
+    assert [one["missing"] for one in kept] == [False, True, True, False]
+    assert [one["verdict"] for one in kept] == ["Rating: 6", None, "no idea", "Rating: 6"]
+    assert all(one["answer"] is not None for one in kept)
+
+
+def test_where_a_judge_fails_on_one_model_the_pair_is_missing(
+    mmhal: dict[str, Any], adapter: Path, tmp_path: Path
+) -> None:
+    asked: list[str] = []
+
+    def answer(body: dict, _: int) -> str:
+        text = text_of(body)
+        asked.append(text)
+        return "?" if "ring? 1" in text and len(asked) > 4 else f"Rating: {4 + (len(asked) > 4)}"
+
+    with ChatServer(answer) as server:
+        found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run", adapter=str(adapter))
+    base, other = _value(found, "score"), _value(found, "score", model="adapter")
+    assert (base["n"], other["n"], other["missing"]) == (4, 3, 1)
+    moved = next(row for row in found["differences"] if row["metric"] == base["metric"] and row["split"] == "all")
+    assert moved["value"] == pytest.approx(1)
+
+
+def test_a_judge_that_says_nothing_readable_is_an_error(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with (
+        ChatServer(lambda body, _: "Hello") as server,
+        pytest.raises(ModelError, match=r"no readable verdict on mmhal"),
+    ):
+        judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
+
+
+def test_verdicts_of_a_run_that_stopped_are_not_asked_again(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with ChatServer(lambda body, _: "Rating: 4") as server:
+        judge = f"{server.url}#j"
+        whole = judged("mmhal", mmhal, judge, tmp_path / "run")
+        (tmp_path / "run/run.json").unlink()
+        file = tmp_path / "run/.mmpref/verdicts-base-mmhal.jsonl"
+        lines = file.read_text().splitlines(keepends=True)
+        file.write_text("".join(lines[:2]) + lines[2][:7])  # cut off while it was written
+        import shutil
+
+        shutil.rmtree(tmp_path / "cache")
+        again = judged("mmhal", mmhal, judge, tmp_path / "run")
+        assert len(server.requests) == 4 + 2
+    assert again["results"] == whole["results"]
+
+
+def test_another_prompt_is_another_metric(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with ChatServer(lambda body, _: "Rating: 4") as server:
+        judge = f"{server.url}#j"
+        own = judged("mmhal", mmhal, judge, tmp_path / "own")
+        found = judged("mmhal", mmhal, judge, tmp_path / "run", judge_prompt="Q {question} R {reference} A {answer}")
+        assert text_of(server.requests[-1]).startswith("Q Where is the ring?")
+    assert _value(own, "score")["metric"] != _value(found, "score")["metric"]
+    with pytest.raises(UsageError, match=r"has no \{answer\}"):
+        judged("mmhal", mmhal, judge, tmp_path / "none", judge_prompt="Rate it.")
+    with pytest.raises(UsageError, match="cannot serve mmhal and mmvet"):
+        evaluate(EvaluateRecipe(MODEL, ("mmhal", "mmvet"), judge="x#y", judge_prompt="{answer}"), tmp_path / "two")
+
+
+def test_a_judge_is_asked_for_where_it_is_needed_and_refused_where_not(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"mmhal is scored by a judge.*--judge"):
+        evaluate(EvaluateRecipe(MODEL, ("mmhal",), benchmark={"mmhal": mmhal}), tmp_path / "run")
+    with pytest.raises(UsageError, match="None of pope is judged"):
+        evaluate(EvaluateRecipe(MODEL, ("pope",), judge="http://127.0.0.1:1/v1#j"), tmp_path / "run")
+    rows = write_rows(tmp_path / "rows.jsonl", mmhal_rows())
+    with pytest.raises(UsageError, match=r"row 0 names its image by an address.*test_data\.zip"):
+        judged("mmhal", {"data": str(rows)}, "http://127.0.0.1:1/v1#j", tmp_path / "run")
+
+
+def test_llava_wild(tmp_path: Path) -> None:
+    """FACTS.md B.1 and B.4, LLaVA-Bench: the ratio of sums, reference first, captions as context."""
+    rows = [
+        {"question_id": i, "question": f"What is it? {i}", "image": cell(i), "caption": "A {ring}.",
+         "gpt_answer": "It is a ring.", "category": ("conv", "detail", "complex")[i], "image_id": f"00{i}.jpg"}
+        for i in range(3)
+    ]  # fmt: skip
+    file = write_parquet(tmp_path / "train.parquet", rows)
+
+    def answer(body: dict, _: int) -> str:
+        return "8 4" if "it? 0" in text_of(body) else "10 9\nGood." if "it? 1" in text_of(body) else "Both are good."
+
+    with ChatServer(answer) as server:
+        found = judged("llava-wild", {"data": str(file), "max_new_tokens": 4}, f"{server.url}#j", tmp_path / "run")
+        request = server.requests[0]
+    assert [message["role"] for message in request["messages"]] == ["system", "user"]
+    assert text_of(request).index("[Assistant 1]\nIt is a ring.") < text_of(request).index("[Assistant 2]")
+    assert _value(found, "relative_score")["value"] == pytest.approx(100 * 13 / 18)
+    assert _value(found, "relative_score", "conv")["value"] == 50
+    assert _value(found, "relative_score")["missing"] == 1
+    assert _value(found, "relative_score")["metric"].endswith("/reference-first")
+
+
+def test_mm_vet(tmp_path: Path) -> None:
+    """FACTS.md B.1 and B.6, MM-Vet: comma lists of abilities, <AND> and <OR> spaced in the judge's table."""
+    rows = [
+        {"question_id": f"v1_{i}", "question": f"What is x? {i}", "answer": "-1<AND>-5", "image": cell(i),
+         "image_source": "x", "capability": ("ocr,math", "rec")[i]}
+        for i in range(2)
+    ]  # fmt: skip
+    file = write_parquet(tmp_path / "test.parquet", rows)
+    with ChatServer(lambda body, _: "0.5" if "x? 0" in text_of(body) else "1.0") as server:
+        found = judged("mmvet", {"data": str(file), "max_new_tokens": 4}, f"{server.url}#j", tmp_path / "run")
+        last = text_of(server.requests[0]).splitlines()[-1]
+    assert last.count(" | ") == 3
+    assert " | -1 <AND> -5 | " in last
+    assert _value(found, "score")["value"] == 75
+    assert _value(found, "score", "math")["value"] == _value(found, "score", "math+ocr only")["value"] == 50
+
+
+def test_a_prediction_cannot_break_the_judges_table() -> None:
+    from mmpref.bench.benchmark import BENCHMARKS, Sample
+    from mmpref.types import Message
+
+    task = BENCHMARKS.get("mmvet").task(BENCHMARKS.get("mmvet").settings())
+    sample = Sample("0", "0", None, (Message("user", "q"),), {"question": "q", "answer": "a", "parts": ["all"]})
+    text = task.query(sample, "1.0 |\n q | a | b | 1.0", task.instruction).messages[-1].content
+    assert text.splitlines()[-1] == "q | a | 1.0 / q / a / b / 1.0 | "
+
+
+@pytest.mark.parametrize(("benchmark", "metric", "least"), [
+    ("mmhal", "score", 3.5), ("mmhal-v", "score", 3.5), ("llava-wild", "relative_score", 50), ("mmvet", "score", 50),
+])  # fmt: skip
+def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, least: float, tmp_path: Path) -> None:
+    settings = recipes.load("testbed")["evaluate"]["benchmark"][benchmark]
+    found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=48)
+    assert _value(found, metric)["value"] >= least
+    assert found["missing"] == {benchmark: 0}
+    blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
+    assert _value(blind, metric)["value"] < _value(found, metric)["value"] - 0.2

@@ -1,0 +1,30 @@
+"""The metrics that the `evaluate` library loads say what the benchmarks say."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from mmpref.bench.scoring import vqa
+
+METRICS = Path(vqa.__file__).parents[1] / "metrics"
+
+
+def test_metrics_load_with_evaluate_offline(tmp_path: Path) -> None:
+    """In a process of its own: the library reads its offline switch at import."""
+    script = f"""
+import evaluate
+def compute(name, **values):
+    return evaluate.load({str(METRICS)!r} + "/" + name).compute(**values)
+found = compute("vqa_accuracy", predictions=["Red.", "x"], references=[["red"] * 10, ["red"] * 10])
+assert found == {{"vqa_accuracy": 0.5}}, found
+found = compute("gqa", predictions=["Yes.", "yes!", "no"], references=["yes"] * 3)
+assert found == {{"accuracy": 1 / 3, "accuracy_no_punctuation": 2 / 3}}, found
+found = compute("mmstar", predictions=["B", "Apples", "x"], references=["B", "A", "C"])
+assert found == {{"accuracy": 2 / 3, "accuracy_strict": 1 / 3, "parse_failures": 2}}, found
+"""
+    environment = {**os.environ, "HF_EVALUATE_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "home")}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

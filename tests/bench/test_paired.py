@@ -1,0 +1,102 @@
+"""Paired comparisons: base and adapter of one run, and models of several; what does not pair is not tested."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.bench.columns import read_columns
+from mmpref.bench.compare import compare
+from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.examples import headlines, turns
+from mmpref.bench.significance import holm
+
+from .conftest import MODEL
+
+SETTINGS = {
+    "pope": {"data": "testbed-pope", "suffix": "", "max_new_tokens": 8},
+    "chair": {"data": "testbed-chair", "synonyms": "pkg:mmpref.testbed/synonyms.txt", "max_new_tokens": 32},
+}
+
+
+@pytest.fixture(scope="module")
+def runs(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("runs")
+    both = evaluate(EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(adapter), benchmark=SETTINGS, limit=40),
+                    folder / "both")  # fmt: skip
+    evaluate(EvaluateRecipe(MODEL, ("pope", "chair"), benchmark=SETTINGS, limit=40), folder / "base")
+    evaluate(EvaluateRecipe(MODEL, ("pope",), benchmark=SETTINGS, limit=30), folder / "fewer")
+    return folder, both
+
+
+def test_differences_have_p_values_and_claims_are_corrected_over_benchmarks(runs: tuple[Path, dict[str, Any]]) -> None:
+    rows = runs[1]["differences"]
+    assert all(0 < row["p"] <= 1 for row in rows)
+    tests = {(row["benchmark"], row["metric"]): row["test"] for row in rows}
+    assert tests["pope", "accuracy"] == tests["chair", "chair_s"] == "McNemar"
+    assert tests["pope", "f1"] == tests["chair", "chair_i"] == "bootstrap"
+    claimed = [row for row in rows if row["headline"]]
+    assert [(row["benchmark"], row["metric"], row["split"]) for row in claimed] == [
+        ("pope", "accuracy", "all"), ("chair", "chair_i", "all"),
+    ]  # fmt: skip
+    assert [row["p_holm"] for row in claimed] == holm([row["p"] for row in claimed])
+    assert all(row["p_holm"] is None for row in rows if not row["headline"])
+
+
+def test_comparing_the_two_models_of_a_run_gives_its_own_differences(runs: tuple[Path, dict[str, Any]]) -> None:
+    found = compare([runs[0] / "both"])
+    own = {(row["benchmark"], row["metric"], row["split"]): row for row in runs[1]["differences"]}
+    for (key, _), (none, test) in zip(found.rows, found.tests, strict=True):
+        assert none is None
+        expected = own[key]
+        for name in ("value", "low", "high", "p", "test", "p_holm"):
+            assert getattr(test, name) == expected[name], (key, name)
+
+
+def test_runs_that_answered_the_same_are_paired_and_others_are_not(runs: tuple[Path, dict[str, Any]]) -> None:
+    found = compare([runs[0] / "base", runs[0] / "both", runs[0] / "fewer"])
+    assert found.models == ("base: base", "both: base", "both: adapter", "fewer: base")
+    for (key, _), (_, same, adapter, fewer) in zip(found.rows, found.tests, strict=True):
+        assert same is not None
+        assert (same.value, same.p) == (0, 1), key
+        assert adapter is not None
+        assert fewer is None
+    assert any("number of samples differs" in warning for warning in found.warnings)
+
+
+def test_runs_of_before_the_resamples_were_kept_are_shown_untested(
+    runs: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    import shutil
+
+    shutil.copytree(runs[0] / "both", tmp_path / "old")
+    (tmp_path / "old/resamples.parquet").unlink()
+    assert not any(any(tests) for tests in compare([tmp_path / "old"]).tests)
+
+
+def test_wins_and_losses_are_those_of_the_records(runs: tuple[Path, dict[str, Any]]) -> None:
+    base, adapter = read_columns([runs[0] / "both"])
+    for key in headlines([base, adapter]):
+        found = turns(base, adapter, key, most=3)
+        moved = adapter.found[key]["value"] - base.found[key]["value"]
+        if key[0] == "pope":
+            assert (found.wins - found.losses) / 40 == pytest.approx(moved)
+        assert len(found.lost) == min(3, found.losses)
+        assert all(turn.gain < 0 and turn.image and turn.first != turn.second for turn in found.lost)
+        assert all(turn.gain > 0 and turn.image for turn in found.won)
+
+
+def test_changed_data_show_no_images(runs: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(runs[0] / "both", tmp_path / "run")
+    manifest = json.loads((tmp_path / "run/run.json").read_text())
+    manifest["data"]["pope"]["samples"] = "sha256:other"
+    (tmp_path / "run/run.json").write_text(json.dumps(manifest))
+    base, adapter = read_columns([tmp_path / "run"])
+    found = turns(base, adapter, ("pope", "accuracy", "all"), most=3)
+    assert found.lost
+    assert not any(turn.image for turn in (*found.won, *found.lost))

@@ -1,0 +1,89 @@
+"""p-values against scipy, against all ways to swap, and against the level that they promise."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from mmpref.bench.benchmark import Score, rate
+from mmpref.bench.significance import bootstrap_p, holm, mark, mcnemar
+from mmpref.bench.stats import Clusters, difference, moved
+
+
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 20))
+def test_with_one_question_an_image_it_is_mcnemars_exact_test(gained: int, lost: int, same: int) -> None:
+    ours = mcnemar([1] * gained + [-1] * lost + [0] * same)
+    expected = binomtest(gained, gained + lost).pvalue if gained + lost else 1.0
+    assert ours == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-4, 4), max_size=9))
+def test_with_several_it_counts_all_ways_to_swap_images(differences: list[int]) -> None:
+    far = abs(sum(differences))
+    ways = [sum(sign * d for sign, d in zip(signs, differences, strict=True))
+            for signs in itertools.product((1, -1), repeat=len(differences))]  # fmt: skip
+    assert mcnemar(differences) == pytest.approx(np.mean([abs(way) >= far for way in ways]))
+
+
+def test_many_images_are_quick_and_finite() -> None:
+    rng = np.random.default_rng(0)
+    assert 0 < mcnemar(rng.integers(-6, 7, size=3000).tolist()) <= 1
+    assert mcnemar([1] * 9000) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize("questions", [1, 6])
+def test_equal_models_are_told_apart_no_more_often_than_promised(questions: int) -> None:
+    """Questions of one image hang together here as much as they can."""
+    rng = np.random.default_rng(1)
+    found = [mcnemar((questions * rng.integers(-1, 2, size=60)).tolist()) < 0.05 for _ in range(400)]
+    assert sum(found) <= 30
+
+
+def _scores(values: np.ndarray) -> Clusters:
+    return Clusters.of([str(i) for i in range(len(values))], [Score("", {"x": float(v), "n": 1.0}) for v in values])
+
+
+def test_the_bootstraps_p_keeps_its_level_and_agrees_with_its_interval() -> None:
+    metric = rate("mean", "all", "x", "n")
+    rng = np.random.default_rng(2)
+    found = []
+    for seed in range(60):
+        first, second = _scores(rng.normal(size=80)), _scores(rng.normal(size=80))
+        p = bootstrap_p(moved(first, second, metric, seed))
+        interval = difference(first, second, metric, seed)
+        assert (p < 0.048) <= (interval.low > 0 or interval.high < 0) <= (p < 0.052)
+        found.append(p < 0.05)
+    assert sum(found) <= 8
+
+
+def test_no_difference_is_no_evidence() -> None:
+    assert bootstrap_p(np.zeros(2001)) == 1
+    assert mcnemar([]) == mcnemar([0, 0]) == 1
+    assert bootstrap_p(np.ones(2001)) == pytest.approx(2 / 2001)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_holm_rejects_what_the_step_down_procedure_rejects(values: list[float]) -> None:
+    corrected = holm(values)
+    for level in (0.01, 0.05, 0.3):
+        rejected = set()
+        for rank, index in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+            if values[index] * (len(values) - rank) > level:
+                break
+            rejected.add(index)
+        assert {i for i, p in enumerate(corrected) if p <= level} == rejected
+    assert all(own <= one <= 1 for own, one in zip(values, corrected, strict=True))
+
+
+def test_marks() -> None:
+    assert [mark(p) for p in (None, 0.05, 0.049, 0.009, 0.0009)] == ["", "", "*", "**", "***"]

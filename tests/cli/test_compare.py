@@ -1,0 +1,73 @@
+"""`mmpref compare` on real runs: tables with tests, and a page that needs no network."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.cli.main import program
+from tests.bench.conftest import MODEL
+from tests.bench.test_paired import SETTINGS
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Base and a second base under another name: the adapter of this run is written by PEFT with random weights."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    from mmpref.registry import resolve_path
+
+    folder = tmp_path_factory.mktemp("compare")
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL), dtype=torch.float32)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules=r"model\.language_model\..*\.(?:q|v)_proj"))
+    torch.manual_seed(0)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=1.0)
+    model.save_pretrained(str(folder / "adapter"))
+    evaluate(EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(folder / "adapter"), benchmark=SETTINGS, limit=30),
+             folder / "run")  # fmt: skip
+    return folder / "run"
+
+
+def test_tables_with_tests(run: Path) -> None:
+    done = CliRunner().invoke(program, ["compare", str(run)])
+    assert done.exit_code == 0, done.output
+    assert "difference from run: base" in done.output
+    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +(<0\.001|\d\.\d{3}) Holm", done.output)
+    assert "Headline metrics (2 here)" in done.output
+    as_json = json.loads(CliRunner().invoke(program, ["compare", str(run), "--json"]).output)
+    assert len(as_json["tests"]) == len(as_json["rows"])
+
+
+def test_the_page(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(program, ["compare", str(run), "--html", str(tmp_path / "page.html")])
+    assert done.exit_code == 0, done.output
+    page = (tmp_path / "page.html").read_text()
+    assert "chair: hallucination against recall" in page
+    assert "Losses: " in page
+    assert not re.search(r"(?:src|href)=\"(?!data:)", page)
+    assert page.count("data:image/png") > 3
+
+
+def test_text_of_models_and_data_is_escaped(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(run, tmp_path / "run")
+    file = tmp_path / "run/samples/adapter-pope.parquet"
+    rows = pq.read_table(file).to_pylist()
+    pq.write_table(pa.Table.from_pylist([{**row, "answer": "<script>alert(1)</script>"} for row in rows]), file)
+    CliRunner().invoke(program, ["compare", str(tmp_path / "run"), "--html", str(tmp_path / "page.html")])
+    page = (tmp_path / "page.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page

@@ -1,0 +1,38 @@
+"""Every family answers without an image, and with all image tokens hidden: no image then decides anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmpref.vlm.decode import Decoding
+from mmpref.vlm.policy import Request
+from tests.vlm.test_families import EVERY, MESSAGES, picture, policy_of
+
+GREEDY = Decoding(6, greedy=True)
+
+
+@EVERY
+def test_hidden_images_decide_nothing(name: str) -> None:
+    requests = [Request(MESSAGES, (picture(seed),)) for seed in (0, 1, 2)]
+    policy = policy_of(name)
+    blind = policy.generate(requests, GREEDY, hide_images=True)
+    assert len(set(blind)) == 1
+    assert blind == policy.generate(requests[::-1], GREEDY, batch_size=1, hide_images=True)
+
+
+@EVERY
+def test_a_question_needs_no_image(name: str) -> None:
+    policy = policy_of(name)
+    request = Request(MESSAGES, ())
+    alone = policy.generate([request], GREEDY)
+    mixed = policy.generate([Request(MESSAGES, (picture(),)), request, request], GREEDY)
+    assert mixed[1:] == alone * 2
+
+
+def test_nothing_is_hidden_unless_asked_for() -> None:
+    policy = policy_of("llava_next")
+    requests = [Request(MESSAGES, (picture(seed),)) for seed in range(6)]
+    seen = policy.generate(requests, GREEDY)
+    if len(set(seen)) == 1:
+        pytest.skip("this random model says the same of every image")
+    assert seen != policy.generate(requests, GREEDY, hide_images=True)
