@@ -19,6 +19,7 @@ from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS, Method
 from mmpref.align.options import PAPER
 from mmpref.align.processes import first, processes, rank
+from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mmpref.align.pairs import PairSource
     from mmpref.align.rows import Pairs
     from mmpref.align.trainer import PreferenceTrainer
+    from mmpref.align.watching import Watching
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared import SharedForward
 
@@ -62,6 +64,7 @@ class TrainRecipe:
         projector_learning_rate: the projector's own.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
+        watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
     """
@@ -80,6 +83,7 @@ class TrainRecipe:
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
     share_prompt: bool = True
+    watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
 
@@ -88,6 +92,7 @@ def train(
     recipe: TrainRecipe,
     output: Path | None = None,
     *,
+    evaluate: Evaluator | None = None,
     write_card: WriteCard | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
@@ -95,6 +100,7 @@ def train(
 
     Args:
         output: run directory; by default under ``runs/``.
+        evaluate: scores the policy on the benchmarks that the recipe wants to have watched.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
         on_progress: told how many steps are done, of how many.
 
@@ -111,7 +117,7 @@ def train(
     from mmpref.align import options
 
     method = METHODS.get(recipe.method)
-    _check(recipe, method)
+    _check(recipe, method, evaluate)
     settings = recipes.build(method.settings, recipe.loss, "loss")
     options.check(recipe.trainer, method.trainer(settings))
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
@@ -122,14 +128,14 @@ def train(
         talk.setLevel(logging.ERROR)
         if not finished:
             with _quietly():
-                _fit(run, recipe, _Way(method, settings), None)
+                _fit(run, recipe, _Way(method, settings, evaluate), None)
         return {}
-    with run.lock(), run.forgotten_if_it_fails(lambda: _has_checkpoint(run), scraps=("log.jsonl",)):
+    with run.lock(), run.forgotten_if_it_fails(lambda: _has_checkpoint(run), scraps=("log.jsonl", "evaluations.jsonl")):
         if finished:
             talk.info("%s is complete already.", run.path)
         else:
             with _quietly():
-                _work(run, recipe, _Way(method, settings), write_card, on_progress)
+                _work(run, recipe, _Way(method, settings, evaluate), write_card, on_progress)
         _drop_restart_state(run)
         return run.manifest()
 
@@ -144,10 +150,11 @@ def _quietly() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Way:
-    """A method with its settings."""
+    """A method with its settings, and who evaluates while it trains."""
 
     method: Method
     settings: Any
+    evaluate: Evaluator | None = None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -158,13 +165,15 @@ class _Way:
         return self.method.weights(self.settings)
 
 
-def _check(recipe: TrainRecipe, method: Method) -> None:
+def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> None:
     if recipe.annotator and not method.needs_annotator:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
     if method.needs_annotator and not recipe.annotator:
         raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name a model with --annotator.")
     if not recipe.dataset:
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
+    if recipe.watch.benchmarks and evaluate is None:
+        raise UsageError("Nobody was given who evaluates the benchmarks that are to be watched.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
 
@@ -250,9 +259,12 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
     talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
     lengths = _lengths(trainer, policy, pairs)
-    _run_training(run, trainer, on_progress)
+    watching = _run_training(run, recipe, trainer, way, on_progress)
     if rank():
         return None
+    if watching and (best := watching.best()):
+        trainer.take(run.state / BEST)
+        talk.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path)
@@ -262,6 +274,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
         "parameters": _parameters(trainer),
         "lengths": lengths,
         "steps": trainer.state.global_step,
+        **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),
         "threads": torch.get_num_threads(),
         "processes": processes(),
         "prompt_shared": trainer.shared is not None,
@@ -318,6 +331,7 @@ def _trainer(
             train_dataset=numbered(pairs.dataset),
             data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
+            writer=policy,
             peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
             projector_learning_rate=recipe.projector_learning_rate,
             shared=_shared(recipe, policy, pairs),
@@ -374,25 +388,34 @@ def _reference(run: Run) -> Path:
     return run.state / f"reference-{rank()}.f32"
 
 
-def _run_training(run: Run, trainer: PreferenceTrainer, on_progress: OnProgress | None) -> None:
+def _run_training(
+    run: Run, recipe: TrainRecipe, trainer: PreferenceTrainer, way: _Way, on_progress: OnProgress | None
+) -> Watching | None:
     from mmpref.align.callbacks import LogRows, Progress, Restore, Stop
     from mmpref.align.checkpoints import latest, step_of
+    from mmpref.align.watching import Watching
 
     with first():
         checkpoint = latest(_checkpoints(run))
+    resumed = step_of(checkpoint) if checkpoint else 0
     if not rank():
-        trainer.add_callback(LogRows(run.path / "log.jsonl", step_of(checkpoint) if checkpoint else 0))
+        trainer.add_callback(LogRows(run.path / "log.jsonl", resumed))
+    watching = None
+    if way.evaluate and recipe.watch.benchmarks:
+        watching = Watching(trainer, way.evaluate, recipe.watch, run.path, run.state, resumed)
+        trainer.add_callback(watching)
     if on_progress:
         trainer.add_callback(Progress(on_progress))
     if checkpoint:
         talk.info("Resuming from step %d.", step_of(checkpoint))
-        if trainer.restore_finished(checkpoint):
-            return
+        if trainer.restore_finished(checkpoint, stopped=watching is not None and watching.exhausted):
+            return watching
         trainer.add_callback(Restore(lambda: trainer.restore_pending(checkpoint)))
     stop = Stop()
     trainer.add_callback(stop)
     with stop.listening():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return watching
 
 
 def _checkpoints(run: Run) -> Path:
@@ -410,7 +433,7 @@ def _drop_restart_state(run: Run) -> None:
     from mmpref.align.rows import DATA, FACTS
 
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
-    for path in (*(run.state / name for name in (DATA, FACTS, BEGAN)), *run.state.glob("reference-*.f32")):
+    for path in (*(run.state / name for name in (DATA, FACTS, BEGAN, BEST)), *run.state.glob("reference-*.f32")):
         path.unlink(missing_ok=True)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 from trl import DPOTrainer
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mmpref.align.losses import Terms
     from mmpref.align.pairs import Drawn, PairSource
     from mmpref.align.reference import LogProbs, ReferenceLogProbs
+    from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared import SharedForward
 
 _PATIENCE = 50
@@ -36,6 +38,7 @@ class PreferenceTrainer(DPOTrainer):
     has a learning rate of its own.
 
     Args:
+        writer: the policy around the model that is trained, for whoever lets it write.
         data_collator: makes a batch of rows that are pairs.
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
         shared: runs image and prompt once for both answers; None for TRL's own forward.
@@ -49,13 +52,13 @@ class PreferenceTrainer(DPOTrainer):
     """
 
     def __init__(
-        self, *args: Any, data_collator: PreferenceCollator, projector_learning_rate: float,
-        shared: SharedForward | None = None, reference: ReferenceLogProbs | None = None,
+        self, *args: Any, writer: Policy | None = None, data_collator: PreferenceCollator,
+        projector_learning_rate: float, shared: SharedForward | None = None, reference: ReferenceLogProbs | None = None,
         weights: Sequence[float] = (1.0,), terms: Terms | None = None, source: PairSource | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         self._projector_learning_rate = projector_learning_rate
-        self.collate = data_collator
+        self.collate, self.writer = data_collator, writer
         super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self._source, self.drawn, self._barren, self._hollow = source, dict[str, float](), 0, False
         self.shared, self._reference, self._weights, self._terms = shared, reference, tuple(weights), terms
@@ -83,7 +86,7 @@ class PreferenceTrainer(DPOTrainer):
             self._hollow = False
 
     def _draw(self, source: PairSource, rows: list[dict[str, Any]]) -> Drawn:
-        with self._sampling():
+        with self.sampling():
             drawn = source(rows, self.state.global_step)
         for name, value in drawn.counts.items():
             self.drawn[name] = self.drawn.get(name, 0) + value
@@ -95,7 +98,7 @@ class PreferenceTrainer(DPOTrainer):
         return drawn
 
     @contextlib.contextmanager
-    def _sampling(self) -> Iterator[None]:
+    def sampling(self) -> Iterator[None]:
         """The policy as a writer: no gradients, dropout or checkpointing; the precision of training's forward."""
         self.model.eval()
         try:
@@ -223,15 +226,36 @@ class PreferenceTrainer(DPOTrainer):
         self._metrics["train"].update(pending["metrics"])
         self.drawn, self._barren = pending["drawn"], pending["barren"]
 
-    def restore_finished(self, checkpoint: Path) -> bool:
-        """Load the weights of a checkpoint that was the last one; False, and nothing done, where steps are left."""
+    def restore_finished(self, checkpoint: Path, stopped: bool = False) -> bool:
+        """Load the weights of a checkpoint that was the last one; False, and nothing done, where steps are left.
+
+        Args:
+            stopped: it was the last one although steps are left.
+        """
         state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-        if state.global_step < state.max_steps:
+        if state.global_step < state.max_steps and not stopped:
             return False
         self._load_from_checkpoint(str(checkpoint))
         self.state = state
         self.drawn = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))["drawn"]
         return True
+
+    def keep(self, path: Path) -> None:
+        """Write what is trained, as it is now."""
+        trained = {name: value.detach().contiguous() for name, value in self._trained()}
+        with writing(str(path)):
+            save_file(trained, path.with_name(f".{path.name}.tmp"))
+            path.with_name(f".{path.name}.tmp").replace(path)
+
+    def take(self, path: Path) -> None:
+        """Go back to what `keep` wrote."""
+        kept = load_file(path)
+        with torch.no_grad():
+            for name, value in self._trained():
+                value.copy_(kept[name].to(value.device))
+
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
 
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""

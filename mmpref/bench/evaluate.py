@@ -162,7 +162,7 @@ def evaluate(
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
-    recipe = _resolved(recipe)
+    recipe = resolved(recipe)
     judge = _judge(recipe, concurrency)
     run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
@@ -243,7 +243,7 @@ def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
         talk.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
 
-def _resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
+def resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
     """The recipe with every benchmark's settings spelled out."""
     unknown = set(recipe.benchmark) - set(BENCHMARKS.names())
     if unknown:

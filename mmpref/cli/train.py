@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,10 @@ from mmpref import recipe as recipes
 from mmpref.cli import common
 from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmpref.align.train import TrainRecipe
+    from mmpref.align.watch_settings import Evaluator
 
 
 @click.command()
@@ -22,13 +26,21 @@ from mmpref.errors import UsageError
 @click.option("--annotator", help="Model that ranks answers, for methods that ask one.")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
+@click.option("--eval-benchmark", multiple=True, help="Evaluate on it while training. Repeatable.")
+@click.option("--eval-every", type=click.IntRange(min=1), metavar="STEPS", help="How often. [default: 100]")
+@click.option("--eval-limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
+@click.option("--eval-split", help="Split of the benchmarks' data; what is chosen by it cannot be reported on it.")
+@click.option("--best", metavar="BENCHMARK/METRIC", help="Keep the adapter of the step where this is best.")
+@click.option("--patience", type=click.IntRange(min=1), help="Stop after so many evaluations without a new best.")
 @click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id that a pushed adapter names as its base.")
 @common.push_options("model")
 @common.recipe_options
 @common.output_options
 def command(
     method: str | None, model: str | None, revision: str | None, dataset: tuple[str, ...], annotator: str | None,
-    limit: int | None, seed: int | None, base_hub_id: str | None, push: bool, hub_id: str | None, private: bool,
+    limit: int | None, seed: int | None, eval_benchmark: tuple[str, ...], eval_every: int | None,
+    eval_limit: int | None, eval_split: str | None, best: str | None, patience: int | None,
+    base_hub_id: str | None, push: bool, hub_id: str | None, private: bool,
     recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Train a LoRA adapter, and the projector, on preference data.
@@ -38,6 +50,7 @@ def command(
       mmpref train
       mmpref train --model llava-hf/llava-v1.6-vicuna-7b-hf --dataset me/bdhs-5k
       accelerate launch --num_processes 8 -m mmpref train --model me/vlm --dataset me/bdhs-5k --output runs/dpo
+      mmpref train --eval-benchmark chair --eval-split dev --eval-every 20 --best chair/chair_i --patience 3
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
     from mmpref.align.processes import processes, rank
@@ -46,9 +59,11 @@ def command(
 
     options: dict[str, Any] = {
         "method": method, "model": model, "revision": revision, "dataset": dataset, "annotator": annotator,
-        "limit": limit, "seed": seed,
+        "limit": limit, "seed": seed, "watch.benchmarks": eval_benchmark, "watch.every": eval_every,
+        "watch.limit": eval_limit, "watch.split": eval_split, "watch.best": best, "watch.patience": patience,
     }  # fmt: skip
     recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
+    recipe, evaluate = _watched(recipe, recipe_name or (common.PAPER if model else common.TESTBED))
     main = rank() == 0
     target = common.push_target(push, hub_id, "model", output) if main else None
     if not recipe.dataset and processes() > 1:
@@ -57,7 +72,7 @@ def command(
         built = _build(recipe_name or (common.PAPER if model else common.TESTBED), recipe.model, recipe.revision)
         recipe = dataclasses.replace(recipe, dataset=(str(built),))
     with Progress("steps", watched=main) as progress:
-        manifest = train(recipe, output, write_card=write_model_card, on_progress=progress.reach)
+        manifest = train(recipe, output, evaluate=evaluate, write_card=write_model_card, on_progress=progress.reach)
     if not main:
         return
     path = common.run_path("train", recipe.method, manifest, output)
@@ -65,6 +80,26 @@ def command(
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]
     common.show({**manifest, "path": str(path), **published}, as_json,
                 lambda: common.print_table("adapter", ("", ""), rows))  # fmt: skip
+
+
+def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evaluator | None]:
+    """The recipe with the settings of the benchmarks that it watches, and who evaluates them.
+
+    A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
+    """
+    from mmpref.bench.evaluate import EvaluateRecipe
+    from mmpref.bench.watch import Watch
+
+    watch = recipe.watch
+    if not watch.benchmarks:
+        return recipe, None
+    known = (recipes.load(recipe_name).get("evaluate") or {}).get("benchmark") or {}
+    settings = {
+        name: recipes.merge(known.get(name) or {}, watch.benchmark.get(name) or {}) for name in watch.benchmarks
+    }
+    recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
+    return recipe, Watch(EvaluateRecipe(recipe.model, watch.benchmarks, benchmark=settings, split=watch.split,
+                                        limit=watch.limit))  # fmt: skip
 
 
 def _build(recipe_name: str, model: str, revision: str | None) -> Path:

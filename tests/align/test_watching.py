@@ -1,0 +1,128 @@
+"""Benchmarks while training: the log, the best adapter, the early stop, and all of it after a kill."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from safetensors.torch import load_file
+
+from mmpref.align.adapter import LoraSettings
+from mmpref.align.train import TrainRecipe, train
+from mmpref.align.watch_settings import WatchSettings
+from mmpref.cli.train import command
+from mmpref.errors import UsageError
+
+from .conftest import MODEL
+
+
+class Scores:
+    """Gives the values in turn, and looks whether the policy can write."""
+
+    def __init__(self, *values: float, higher: bool | None = True) -> None:
+        self.values, self.higher, self.asked = list(values), higher, 0
+        self.weights: list[float] = []
+
+    def __call__(self, policy: Any) -> dict[str, tuple[float, bool | None]]:
+        assert not policy.model.training
+        trained = [value for name, value in policy.base_model.named_parameters() if "lora_B" in name]
+        self.weights.append(float(sum(value.abs().sum() for value in trained)))
+        self.asked += 1
+        return {"bench/score": (self.values[self.asked - 1], self.higher), "bench/other": (0.0, None)}
+
+
+def recipe(data: Path, steps: int = 6, **watch: Any) -> TrainRecipe:
+    trainer = {"learning_rate": 1e-3, "max_steps": steps, "per_device_train_batch_size": 8, "save_steps": 1}
+    settings = WatchSettings(benchmarks=("bench",), **{"every": 2, "best": "bench/score", **watch})
+    return TrainRecipe(MODEL, (str(data),), lora=LoraSettings(4, 8), trainer=trainer, watch=settings)
+
+
+def lora_b(run: Path) -> float:
+    weights = load_file(run / "adapter_model.safetensors")
+    return float(sum(value.abs().sum() for name, value in weights.items() if "lora_B" in name))
+
+
+@pytest.mark.parametrize(
+    ("values", "higher", "best"),
+    [((0.1, 0.3, 0.2), True, 1), ((0.1, 0.3, 0.2), False, 0), ((0.2, 0.2, 0.2), True, 0), ((1, 2, 3), True, 2)],
+)
+def test_the_best_adapter_is_kept(
+    values: tuple[float, ...], higher: bool, best: int, preferences: Path, tmp_path: Path
+) -> None:
+    scores = Scores(*values, higher=higher)
+    manifest = train(recipe(preferences), tmp_path / "run", evaluate=scores)
+    assert [row["step"] for row in manifest["evaluations"]] == [2, 4, 6]
+    assert manifest["best"] == {"step": 2 * (best + 1), "metric": "bench/score", "value": values[best]}
+    assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[best], rel=1e-6)
+    assert not list((tmp_path / "run/.mmpref").glob("best*"))
+
+
+def test_without_a_best_the_last_is_kept_and_the_last_step_is_evaluated(preferences: Path, tmp_path: Path) -> None:
+    scores = Scores(0.9, 0.1)
+    manifest = train(recipe(preferences, 3, best=None), tmp_path / "run", evaluate=scores)
+    assert [row["step"] for row in manifest["evaluations"]] == [2, 3]
+    assert manifest["best"] is None
+    assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[-1], rel=1e-6)
+
+
+def test_training_stops_when_nothing_gets_better(preferences: Path, tmp_path: Path) -> None:
+    manifest = train(recipe(preferences, 12, patience=2), tmp_path / "run", evaluate=Scores(0.5, 0.6, 0.4, 0.5))
+    assert manifest["steps"] == 8
+    assert manifest["best"]["step"] == 4
+
+
+class Killed(Exception):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("at", [3, 5, 8])
+def test_a_killed_training_ends_the_same(at: int, preferences: Path, tmp_path: Path) -> None:
+    values = (0.5, 0.6, 0.4, 0.5)
+    asked = recipe(preferences, 12, patience=2)
+    whole = train(asked, tmp_path / "whole", evaluate=Scores(*values))
+
+    def kill(done: int, of: int) -> None:
+        if done == at:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(asked, tmp_path / "cut", evaluate=Scores(*values), on_progress=kill)
+    known = len((tmp_path / "cut/evaluations.jsonl").read_text().splitlines())
+    again = train(asked, tmp_path / "cut", evaluate=Scores(*values[min(known, (at - 1) // 2) :]))
+    files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
+    assert files[0] == files[1]
+    assert again["evaluations"] == whole["evaluations"]
+    assert again["best"] == whole["best"]
+
+
+@pytest.mark.parametrize(
+    ("watch", "message"),
+    [({"best": "bench/else"}, "has the metric"), ({"best": "bench/other"}, "Neither more nor less")],
+)
+def test_a_best_that_is_none(watch: dict[str, Any], message: str, preferences: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
+        train(recipe(preferences, **watch), tmp_path / "run", evaluate=Scores(0.5, 0.6, 0.7))
+
+
+def test_settings_that_make_no_sense(preferences: Path, tmp_path: Path) -> None:
+    for wrong in ({"every": 0}, {"best": "a/b"}, {"benchmarks": ("a",), "patience": 1}):
+        with pytest.raises(UsageError):
+            WatchSettings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="who evaluates"):
+        train(recipe(preferences), tmp_path / "run")
+
+
+def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path) -> None:
+    words = ["--dataset", preferences, "--output", tmp_path / "run", "--eval-benchmark", "chair", "--eval-benchmark",
+             "pope", "--eval-limit", 8, "--eval-split", "dev", "--eval-every", 1, "--best", "chair/recall",
+             "--set", "trainer.max_steps=2", "--json"]  # fmt: skip
+    done = CliRunner().invoke(command, [str(word) for word in words])
+    assert done.exit_code == 0, (done.output, done.exception)
+    manifest = json.loads(done.stdout)
+    first, second = manifest["evaluations"]
+    assert {"chair/chair_i", "chair/recall", "pope/accuracy"} <= first.keys()
+    assert manifest["best"]["value"] == max(first["chair/recall"], second["chair/recall"])
+    assert manifest["recipe"]["watch"]["benchmark"]["pope"]["data"] == "testbed-pope"
