@@ -38,6 +38,7 @@ ADAPTERS: dict[str, list[str]] = {
         ("ipo", "testbed-corrupt", []),
         ("slic", "testbed-corrupt", []),
         ("mpo", "testbed-corrupt", []),
+        ("mdpo", "testbed-corrupt", []),
         ("sft", "testbed-corrupt", []),
         ("avg-dpo", "testbed-two-rejected", []),
         ("online-dpo", "testbed-corrupt", []),

@@ -11,7 +11,7 @@ import torch
 from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-from mmpref.align.rows import ROW, SECOND
+from mmpref.align.rows import CROPPED, ROW, SECOND
 
 ROWS = "rows"
 BESIDE = "beside"
@@ -28,12 +28,19 @@ class PreferenceCollator(DataCollatorForVisionPreference):
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [example[ROW] for example in examples if ROW in example]
         seconds = [example[SECOND] for example in examples if SECOND in example]
-        pairs = [{name: value for name, value in example.items() if name not in (ROW, SECOND)} for example in examples]
+        cropped = [example[CROPPED] for example in examples if CROPPED in example]
+        ours = (ROW, SECOND, CROPPED)
+        pairs = [{name: value for name, value in example.items() if name not in ours} for example in examples]
         with self.processor.once():
             batch = super().torch_call([dict(pair) for pair in pairs])
             if seconds:
                 beside = [{**pair, "rejected": second} for pair, second in zip(pairs, seconds, strict=True)]
                 batch[BESIDE] = super().torch_call(beside)
+        if cropped:
+            with self.processor.once():
+                blind = [{**pair, "images": images, "rejected": pair["chosen"]}
+                         for pair, images in zip(pairs, cropped, strict=True)]  # fmt: skip
+                batch[CROPPED] = super().torch_call(blind)
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
 
 

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    Terms = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
 Kind = Literal["sigmoid", "ipo", "hinge"]
 BETAS: dict[str, float] = {"sigmoid": 0.1, "ipo": 0.9, "hinge": 0.1}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.registry import Registry
 
 if TYPE_CHECKING:
+    from mmpref.align.losses import Terms
     from mmpref.align.pairs import PairSource, SourceContext
 
 
@@ -27,6 +28,10 @@ class Method:
             cannot set them again in its ``trainer:`` block.
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
+        keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
+            asked once.
+        terms: makes more of the loss than TRL's losses over pairs, from log-ratios [B] of policy to reference of the
+            chosen answer under the images and under parts of them, to terms by name.
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
     """
@@ -35,7 +40,9 @@ class Method:
     trainer: Callable[[Any], dict[str, Any]]
     needs_second: bool = False
     needs_annotator: bool = False
+    keeps_answers: bool = False
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
+    terms: Callable[[Any], Terms] | None = None
     source: Callable[[SourceContext, Any], PairSource] | None = None
 
 

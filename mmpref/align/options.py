@@ -115,6 +115,7 @@ def resolve(
         "bf16": gpu and dtype == "bfloat16",
         "gradient_checkpointing": gpu,
         "disable_dropout": not dropout,
+        "ddp_find_unused_parameters": False,  # what is trained is used in every step
     }
     ours = {"seed": seed, "max_length": None, "remove_unused_columns": False}
     return {**defaults, **trainer, **method, **ours}

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 TEXTS = ("prompt", "chosen", "rejected")
 SECOND = "rejected_policy"
 """A second rejected answer, for averaged losses."""
+CROPPED = "cropped"
+"""Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
 ROW = "row"
 DATA, FACTS = "pairs.arrow", "pairs.json"
 _BATCH = 64

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS, Method
 from mmpref.align.options import PAPER
+from mmpref.align.processes import first, processes, rank
 from mmpref.errors import UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
@@ -97,7 +99,7 @@ def train(
         on_progress: told how many steps are done, of how many.
 
     Returns:
-        The manifest (``run.json``).
+        The manifest (``run.json``); nothing in a process of several that is not the first.
 
     Raises:
         UsageError: unknown method or setting, or settings that contradict each other.
@@ -113,17 +115,31 @@ def train(
     settings = recipes.build(method.settings, recipe.loss, "loss")
     options.check(recipe.trainer, method.trainer(settings))
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
-    run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
+    with first():
+        run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
+        finished = run.finished
+    if rank():
+        talk.setLevel(logging.ERROR)
+        if not finished:
+            with _quietly():
+                _fit(run, recipe, _Way(method, settings), None)
+        return {}
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_checkpoint(run), scraps=("log.jsonl",)):
-        if run.finished:
+        if finished:
             talk.info("%s is complete already.", run.path)
         else:
-            with warnings.catch_warnings():
-                # Deprecations between TRL, PEFT and transformers are theirs to settle, not the user's.
-                warnings.simplefilter("ignore", FutureWarning)
+            with _quietly():
                 _work(run, recipe, _Way(method, settings), write_card, on_progress)
         _drop_restart_state(run)
         return run.manifest()
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Deprecations between TRL, PEFT and transformers are theirs to settle, not the user's."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield
 
 
 @dataclass(frozen=True)
@@ -166,6 +182,7 @@ def _work(
     from mmpref.vlm.origin import licence_of
 
     fitted = _fit(run, recipe, way, on_progress)
+    assert fitted is not None
     # The trained policy is out of memory by now: the probe loads the model a second time.
     proof = probe(run.path, fitted.ref, fitted.batch, fitted.logits, fitted.dtype, fitted.device,
                   recipe.trust_remote_code)  # fmt: skip
@@ -205,8 +222,8 @@ class _Fitted:
     device: str
 
 
-def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | None) -> _Fitted:
-    """Train to the end from the last whole checkpoint, and save the adapter."""
+def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | None) -> _Fitted | None:
+    """Train to the end from the last whole checkpoint, and save the adapter; None in a process that does not write."""
     import torch
 
     from mmpref.align import adapter, options
@@ -218,12 +235,13 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
     tables, revision = _as_it_began(run, recipe)
     ref = ModelRef(recipe.model, revision)
     policy = Policy.load(ref, dtype=_dtype(recipe.dtype), trust_remote_code=recipe.trust_remote_code)
-    if not (run.state / BEGAN).is_file():
-        began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
-        write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit,
-                    second=way.method.needs_second)  # fmt: skip
+    with first():
+        if not (run.state / BEGAN).is_file():
+            began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
+            write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
+        pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit,
+                        second=way.method.needs_second)  # fmt: skip
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
     used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
@@ -233,6 +251,8 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
     lengths = _lengths(trainer, policy, pairs)
     _run_training(run, trainer, on_progress)
+    if rank():
+        return None
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path)
@@ -243,9 +263,10 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
         "lengths": lengths,
         "steps": trainer.state.global_step,
         "threads": torch.get_num_threads(),
+        "processes": processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
-        **({"drawn": trainer.drawn} if way.method.source else {}),
+        **({"drawn": trainer.drawn} if trainer.drawn else {}),
         "trainer": used,
     }
     trained = adapter.logits(model, batch)
@@ -286,6 +307,10 @@ def _trainer(
     from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
 
+    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if sharded and way.method.source and not way.method.keeps_answers:
+        raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
+                         "Launch it with the configuration ddp.")  # fmt: skip
     try:
         return PreferenceTrainer(
             model=policy.model,
@@ -298,9 +323,10 @@ def _trainer(
             shared=_shared(recipe, policy, pairs),
             # What a source draws is new at every step, and so is what the reference says of it.
             reference=None
-            if way.method.source
+            if way.method.source and not way.method.keeps_answers
             else ReferenceLogProbs(_reference(run), len(pairs.dataset), len(way.weights)),
             weights=way.weights,
+            terms=way.method.terms(way.settings) if way.method.terms else None,
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
@@ -345,15 +371,17 @@ def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward 
 
 def _reference(run: Run) -> Path:
     """The reference's log-probabilities; each process of a distributed training keeps those of its own rows."""
-    return run.state / f"reference-{os.environ.get('RANK', '0')}.f32"
+    return run.state / f"reference-{rank()}.f32"
 
 
 def _run_training(run: Run, trainer: PreferenceTrainer, on_progress: OnProgress | None) -> None:
     from mmpref.align.callbacks import LogRows, Progress, Restore, Stop
     from mmpref.align.checkpoints import latest, step_of
 
-    checkpoint = latest(_checkpoints(run))
-    trainer.add_callback(LogRows(run.path / "log.jsonl", step_of(checkpoint) if checkpoint else 0))
+    with first():
+        checkpoint = latest(_checkpoints(run))
+    if not rank():
+        trainer.add_callback(LogRows(run.path / "log.jsonl", step_of(checkpoint) if checkpoint else 0))
     if on_progress:
         trainer.add_callback(Progress(on_progress))
     if checkpoint:

@@ -16,16 +16,17 @@ from trl import DPOTrainer
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
-from mmpref.align.rows import ROW
+from mmpref.align.processes import rank
+from mmpref.align.rows import CROPPED, ROW, SECOND
 from mmpref.errors import RunError
 from mmpref.run import write_atomic
 
 if TYPE_CHECKING:
+    from mmpref.align.losses import Terms
     from mmpref.align.pairs import Drawn, PairSource
     from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.shared import SharedForward
 
-PENDING = "pending.json"
 _PATIENCE = 50
 """Batches in a row that may give no pair."""
 
@@ -40,6 +41,7 @@ class PreferenceTrainer(DPOTrainer):
         shared: runs image and prompt once for both answers; None for TRL's own forward.
         reference: keeps the reference's log-probabilities; None to ask it at every step.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
+        terms: more of the loss, of rows that have parts of their images in their place too.
         source: makes the pairs of a step from the rows of the data; None where they are the rows.
 
     Attributes:
@@ -49,13 +51,14 @@ class PreferenceTrainer(DPOTrainer):
     def __init__(
         self, *args: Any, data_collator: PreferenceCollator, projector_learning_rate: float,
         shared: SharedForward | None = None, reference: ReferenceLogProbs | None = None,
-        weights: Sequence[float] = (1.0,), source: PairSource | None = None, **kwargs: Any,
+        weights: Sequence[float] = (1.0,), terms: Terms | None = None, source: PairSource | None = None,
+        **kwargs: Any,
     ) -> None:  # fmt: skip
         self._projector_learning_rate = projector_learning_rate
         self.collate = data_collator
         super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self._source, self.drawn, self._barren, self._hollow = source, dict[str, float](), 0, False
-        self.shared, self._reference, self._weights = shared, reference, tuple(weights)
+        self.shared, self._reference, self._weights, self._terms = shared, reference, tuple(weights), terms
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
         in_training_precision(self.model)
@@ -73,7 +76,9 @@ class PreferenceTrainer(DPOTrainer):
         # The other processes wait for this one's gradients, so it gives some that are zero.
         self._hollow = True
         try:
-            return super().training_step(model, self.collate([dict(inputs[ROWS][0])]), *args, **kwargs)
+            row = dict(inputs[ROWS][0])
+            row |= {SECOND: row["chosen"]} if len(self._weights) > 1 else {}
+            return super().training_step(model, self.collate([row]), *args, **kwargs)
         finally:
             self._hollow = False
 
@@ -101,21 +106,28 @@ class PreferenceTrainer(DPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""
-        rows, beside = inputs.pop(ROW, None), inputs.pop(BESIDE, None)
+        rows, beside, cropped = inputs.pop(ROW, None), inputs.pop(BESIDE, None), inputs.pop(CROPPED, None)
         batches = [inputs, beside] if beside else [inputs]
         if len(batches) != len(self._weights):
             raise RunError(f"The loss is over {len(self._weights)} rejected answers, and rows have {len(batches)}.")
         tokens = sum(batch["attention_mask"].sum() for batch in batches)
         losses = []
-        with self._seen(batches) as seen:
+        with self._seen(batches) as seen, self._log_probs() as said:
             known = self._reference_of(rows, seen)
             for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
                 self._show(number)
+                said.clear()
                 losses.append(weight * super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False))
+                if number == 0 and cropped:
+                    chosen = said[0].chunk(2)[0] - known[0]["ref_chosen_logps"]
             if self.model.training:  # TRL counts the tokens of what it was given
                 counted = sum(batch["attention_mask"].sum() for batch in seen)
                 self._total_train_tokens += self.accelerator.gather_for_metrics(tokens - counted).sum().item()
                 self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        if self._terms and cropped:
+            for name, term in self._terms(chosen, self._ratio_of(model, cropped)).items():
+                losses.append(term)
+                self._metrics["train"][f"loss/{name}"].append(self.accelerator.gather(term.detach()).mean().item())
         loss = torch.stack(losses).sum() * (not self._hollow)
         return (loss, None) if return_outputs else loss
 
@@ -127,6 +139,28 @@ class PreferenceTrainer(DPOTrainer):
         else:
             with self.shared.instead(batches) as answers:
                 yield answers
+
+    @contextlib.contextmanager
+    def _log_probs(self) -> Iterator[list[torch.Tensor]]:
+        """Summed log-probabilities [2B] of the answers of every forward of the model within it, as they come."""
+        said: list[torch.Tensor] = []
+        model = self.accelerator.unwrap_model(self.model)
+        hook = model.register_forward_hook(lambda _module, _inputs, output: said.append(output.log_probs.sum(1)))
+        try:
+            yield said
+        finally:
+            hook.remove()
+
+    def _ratio_of(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        """Log-ratio [B] of policy to reference of a batch's chosen answers."""
+        with self._seen([batch]) as [seen], self._log_probs() as said:
+            reference = self.compute_ref_log_probs(self.model, seen)[0]
+            self._show(0)
+            said.clear()
+            labels = seen["input_ids"].masked_fill(seen["completion_mask"] == 0, -100)
+            inputs = {name: value for name, value in seen.items() if name != "completion_mask"}
+            model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
+            return said[0].chunk(2)[0] - reference
 
     def _show(self, number: int) -> None:
         if self.shared is not None:
@@ -174,12 +208,14 @@ class PreferenceTrainer(DPOTrainer):
             "drawn": self.drawn,
             "barren": self._barren,
         }
-        write_atomic(checkpoint / PENDING, json.dumps(pending))
-        seal(checkpoint)
+        write_atomic(checkpoint / _pending(), json.dumps(pending))
+        self.accelerator.wait_for_everyone()  # each process writes files of its own
+        if self.args.should_save:
+            seal(checkpoint)
 
     def restore_pending(self, checkpoint: Path) -> None:
         """Take up the sums of a checkpoint; call it when training begins, after Trainer has set them to zero."""
-        pending = json.loads((checkpoint / PENDING).read_text(encoding="utf-8"))
+        pending = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))
         self._tr_loss.fill_(pending["loss"])
         self._total_loss_scalar = pending["total_loss"]
         self._globalstep_last_logged = pending["last_logged"]
@@ -194,7 +230,7 @@ class PreferenceTrainer(DPOTrainer):
             return False
         self._load_from_checkpoint(str(checkpoint))
         self.state = state
-        self.drawn = json.loads((checkpoint / PENDING).read_text(encoding="utf-8"))["drawn"]
+        self.drawn = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))["drawn"]
         return True
 
     def policy(self) -> PeftModel:
@@ -208,6 +244,11 @@ class PreferenceTrainer(DPOTrainer):
 
     def _send_telemetry(self) -> None:
         """Nothing: a run sends no word of itself to anybody."""
+
+
+def _pending() -> str:
+    """The file of a process's sums in a checkpoint."""
+    return f"pending-{rank()}.json"
 
 
 def _listed(counts: Mapping[str, float]) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mmpref.cli.common import print_table
 
-KINDS = ("methods", "datasets", "benchmarks", "recipes", "families", "annotators")
+KINDS = ("methods", "datasets", "benchmarks", "recipes", "families", "annotators", "launchers")
 
 
 Rows = list[dict[str, Any]]
@@ -62,7 +63,18 @@ def _families() -> Rows:
     return [dict(family.describe()) for family in FAMILIES]
 
 
-_LISTS: dict[str, Callable[[], Rows]] = {"recipes": _recipes, "families": _families}
+def _launchers() -> Rows:
+    """Configurations for ``accelerate launch --config_file``."""
+    import mmpref
+
+    folder = Path(mmpref.__file__).with_name("align") / "launch"
+    return [
+        {"name": file.stem, "path": str(file), "what": file.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")}
+        for file in sorted(folder.glob("*.yaml"))
+    ]
+
+
+_LISTS: dict[str, Callable[[], Rows]] = {"recipes": _recipes, "families": _families, "launchers": _launchers}
 
 
 @click.command()

@@ -37,8 +37,10 @@ def command(
     Examples:
       mmpref train
       mmpref train --model llava-hf/llava-v1.6-vicuna-7b-hf --dataset me/bdhs-5k
+      accelerate launch --num_processes 8 -m mmpref train --model me/vlm --dataset me/bdhs-5k --output runs/dpo
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
+    from mmpref.align.processes import processes, rank
     from mmpref.align.train import TrainRecipe, summary, train
     from mmpref.hub.cards import write_model_card
 
@@ -47,12 +49,17 @@ def command(
         "limit": limit, "seed": seed,
     }  # fmt: skip
     recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
-    target = common.push_target(push, hub_id, "model", output)
+    main = rank() == 0
+    target = common.push_target(push, hub_id, "model", output) if main else None
+    if not recipe.dataset and processes() > 1:
+        raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
     if not recipe.dataset:
         built = _build(recipe_name or (common.PAPER if model else common.TESTBED), recipe.model, recipe.revision)
         recipe = dataclasses.replace(recipe, dataset=(str(built),))
-    with Progress("steps") as progress:
+    with Progress("steps", watched=main) as progress:
         manifest = train(recipe, output, write_card=write_model_card, on_progress=progress.reach)
+    if not main:
+        return
     path = common.run_path("train", recipe.method, manifest, output)
     published = common.publish(target, path, private, base_hub_id=base_hub_id)
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]

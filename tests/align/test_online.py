@@ -36,6 +36,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "mixed-dpo": LOSS,
     "online-bdhs": {"bdhs": BDHS, "kind": "ipo"},
     "povid": {"noise_steps": 900},
+    "mdpo": {},
 }
 """Each method with settings under which the testbed's model writes something else."""
 AVERAGED: dict[str, dict[str, Any]] = {
@@ -105,7 +106,10 @@ def test_a_method_trains_and_resumes_bit_for_bit(
     rows = [[{key: value for key, value in row.items() if key not in timings} for row in log_of(tmp_path / name)]
             for name in ("whole", "cut")]  # fmt: skip
     assert rows[0] == rows[1]
-    assert again["drawn"] == whole["drawn"]
+    assert again.get("drawn") == whole.get("drawn")
+    if method == "mdpo":
+        assert "drawn" not in whole
+        return
     counts = whole["drawn"]
     assert counts["rows"] == 32
     assert counts["used"] > 4

@@ -15,8 +15,10 @@ from trl import DPOTrainer
 from mmpref.align import options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
+from mmpref.align.method import METHODS
+from mmpref.align.pairs import SourceContext
 from mmpref.align.reference import ReferenceLogProbs
-from mmpref.align.rows import ROW, SECOND
+from mmpref.align.rows import CROPPED, ROW, SECOND
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared import SharedForward
@@ -126,6 +128,62 @@ def test_an_averaged_step_is_two_of_trls(name: str, checkpointing: bool, tmp_pat
     alone = make(PreferenceTrainer, tiny(name), tmp_path / "c", checkpointing, projector_learning_rate=1e-3,
                  data_collator=PreferenceCollator(policy.processor), weights=(gamma, 1 - gamma))  # fmt: skip
     assert_equal(step(alone, alone.data_collator(numbered)), expected)  # without sharing
+
+
+def naive_ratio(trainer: DPOTrainer, made: list[dict[str, Any]]) -> torch.Tensor:
+    """Log-ratio [B] of policy to reference of the chosen answers, by whole sequences and plain logits."""
+    batch = trainer.data_collator([{**row, "rejected": row["chosen"]} for row in made])
+    mask = batch.pop("completion_mask")[:, 1:].bool()
+
+    def log_probs() -> torch.Tensor:
+        logits = trainer.model(**batch).logits[:, :-1].log_softmax(-1)
+        return (logits.gather(2, batch["input_ids"][:, 1:, None])[..., 0] * mask).sum(1).chunk(2)[0]
+
+    with torch.no_grad(), trainer.model.disable_adapter():
+        reference = log_probs()
+    return log_probs() - reference
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "smolvlm", "internvl"])
+def test_an_mdpo_step_is_the_naive_one(name: str, checkpointing: bool, tmp_path: Path) -> None:
+    """DPO by TRL's stock trainer, the conditional and the anchor's term by whole sequences and plain logits."""
+    made = METHODS.get("mdpo")
+    settings = made.settings(beta=0.2, delta=0.1, conditional=0.7, anchor=0.4)
+    policy = tiny(name)
+    source = made.source(SourceContext(policy, 0, lambda _: ()), settings)  # type: ignore[misc]
+    numbered = [dict(row) for row in source([{**row, ROW: n} for n, row in enumerate(rows())], 5).rows]
+    sizes = [[image.size for image in row["images"]] for row in numbered]
+    assert sizes == [[image.size for image in row[CROPPED]] for row in numbered]
+    assert [row[CROPPED][0].tobytes() for row in numbered] != [row["images"][0].tobytes() for row in numbered]
+    again = source([{**row, ROW: n} for n, row in enumerate(rows())], 5).rows
+    assert [row[CROPPED][0].tobytes() for row in again] == [row[CROPPED][0].tobytes() for row in numbered]
+
+    theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing, made.trainer(settings))
+    theirs.model.train()
+    loss = theirs.compute_loss(theirs.model, dict(theirs.data_collator(rows())))
+    plain = rows()
+    cropped = [{**row, "images": shown[CROPPED]} for row, shown in zip(rows(), numbered, strict=True)]
+    whole, part = naive_ratio(theirs, plain), naive_ratio(theirs, cropped)
+    loss = loss - 0.7 * torch.nn.functional.logsigmoid(0.2 * (whole - part)).mean()
+    loss = loss - 0.4 * torch.nn.functional.logsigmoid(0.2 * whole - 0.1).mean()
+    theirs.model.zero_grad()
+    loss.backward()
+    gradients = {name: p.grad.clone() for name, p in theirs.model.named_parameters() if p.grad is not None}
+
+    for shared in (SharedForward(policy), None):
+        ours = make(
+            PreferenceTrainer,
+            policy if shared else tiny(name),
+            tmp_path / "b",
+            checkpointing,
+            made.trainer(settings),
+            projector_learning_rate=1e-3,
+            shared=shared,
+            data_collator=PreferenceCollator(policy.processor),
+            terms=made.terms(settings),
+        )  # type: ignore[misc]
+        assert_equal(step(ours, ours.data_collator([dict(row) for row in numbered])), (loss.item(), gradients))
 
 
 @pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl"])

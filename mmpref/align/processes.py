@@ -1,0 +1,30 @@
+"""Training in several processes: who writes, and who waits. The launcher, and what is between them, is accelerate's."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+
+def rank() -> int:
+    """This process's number where a launcher (accelerate, torchrun) started several; 0 is the one that writes."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def processes() -> int:
+    """How many there are."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+@contextlib.contextmanager
+def first() -> Iterator[None]:
+    """The writing process goes through alone, and the others after it: they find what it has written."""
+    if processes() == 1:
+        yield
+        return
+    import torch
+    from accelerate import PartialState
+
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        yield

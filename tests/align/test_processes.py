@@ -1,0 +1,96 @@
+"""Two processes against one at the same global batch: the same losses and weights, and the same after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from mmpref.cli.list import _launchers
+
+STEPS = 6
+COMMON = ["--set", f"trainer.max_steps={STEPS}", "--set", "trainer.save_steps=2", "--set", "trainer.logging_steps=1"]
+
+
+def command(data: Path, output: Path, batch: int, processes: int, method: str = "dpo") -> list[str]:
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0",
+                "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]  # fmt: skip
+    return [
+        *(launcher if processes > 1 else [sys.executable]), "-m", "mmpref", "train", "--dataset", str(data),
+        "--output", str(output), "--method", method, "--set", f"trainer.per_device_train_batch_size={batch}", *COMMON,
+    ]  # fmt: skip
+
+
+ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+
+
+def run(words: list[str]) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return load_file(path / "adapter_model.safetensors")
+
+
+@pytest.mark.parametrize("method", ["dpo", "online-bdhs", "mdpo"])
+def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(command(preferences, one, 4, 1, method))
+    done = run(command(preferences, two, 2, 2, method))
+    assert done.stdout.count("steps") == 1, "one process speaks"
+    manifests = [json.loads((path / "run.json").read_text()) for path in (one, two)]
+    assert [manifest["processes"] for manifest in manifests] == [1, 2]
+    assert [row["step"] for row in rows(two)] == list(range(1, STEPS + 1))
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
+        assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
+        assert together["num_tokens"] == alone["num_tokens"]
+    ours, theirs = weights(two), weights(one)
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert torch.allclose(ours[name], expected, atol=1e-5, rtol=1e-4), name
+
+
+def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(command(preferences, whole, 2, 2))
+    with subprocess.Popen(command(preferences, cut, 2, 2), env=ENVIRONMENT, start_new_session=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:  # fmt: skip
+        checkpoint = cut / ".mmpref/checkpoints/checkpoint-2/complete.json"
+        deadline = time.monotonic() + 120
+        while not checkpoint.is_file() and killed.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert not (cut / "run.json").is_file(), "it was too fast to be killed"
+    run(command(preferences, cut, 2, 2))
+    assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
+    assert [row["loss"] for row in rows(cut)] == [row["loss"] for row in rows(whole)]
+
+
+def test_the_shipped_configurations_are_accelerates(monkeypatch: pytest.MonkeyPatch) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = {row["name"]: Path(row["path"]) for row in _launchers()}
+    assert set(found) == {"ddp", "fsdp2", "zero3"}
+    for name, path in found.items():
+        config = load_config_from_file(str(path))
+        assert config.mixed_precision == "bf16"
+        assert yaml.safe_load(path.read_text())["distributed_type"] == {
+            "ddp": "MULTI_GPU", "fsdp2": "FSDP", "zero3": "DEEPSPEED"
+        }[name]  # fmt: skip
