@@ -134,7 +134,7 @@ def test_tall_images_stay_inside_the_gallery(pairs: Path, tmp_path: Path) -> Non
     done = mmpref("inspect", pairs, "--html", tmp_path / "g.html", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     rule = next(line for line in (tmp_path / "g.html").read_text().splitlines() if line.startswith(".pair img"))
-    assert "max-height: 160px" in rule
+    assert "max-height: 180px" in rule
     assert "object-fit: contain" in rule
 
 
