@@ -127,3 +127,15 @@ def read_columns(runs: Sequence[Path]) -> list[Column]:
             }
             columns.append(Column(f"{path.name}: {model['name']}", path, model["name"], found, manifest))
     return columns
+
+
+def reference(columns: Sequence[Column], benchmark: str) -> Column:
+    """What a benchmark's other columns are set against: the first one that has it.
+
+    Raises:
+        ValueError: none has it.
+    """
+    for column in columns:
+        if any(key[0] == benchmark for key in column.found):
+            return column
+    raise ValueError(f"No column has {benchmark}.")

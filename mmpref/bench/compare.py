@@ -1,8 +1,9 @@
 """Evaluation runs side by side: a row for each metric, a column for each model, and what must not be compared.
 
-Every column is tested against the first one where both answered the same samples under the same settings: by McNemar's
-exact test for binary metrics, by the paired bootstrap else, and with Holm's correction over the headline metrics of all
-benchmarks and columns. Values of different benchmarks are never averaged: they have different scales.
+Every column is tested against the first one that has the benchmark, where both answered the same samples under the same
+settings: by McNemar's exact test for binary metrics, by the paired bootstrap else, and with Holm's correction over the
+headline metrics of all benchmarks and columns. Values of different benchmarks are never averaged: they have different
+scales.
 """
 
 from __future__ import annotations
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.columns import Column, Key, read_columns
+from mmpref.bench.columns import Column, Key, read_columns, reference
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
 from mmpref.bench.stats import interval
 
 
 @dataclass(frozen=True)
 class Tested:
-    """A column against the first one, in one metric.
+    """A column against the first one that has the benchmark.
 
     Args:
         value, low, high: the difference, with its paired 95 % interval.
@@ -40,7 +41,7 @@ class Comparison:
     """Args:
     models: column names, base models once for each run that scored them.
     rows: (benchmark, metric, part) with one result or None for each column.
-    tests: for each row, one test or None for each column; the first column has none.
+    tests: for each row, one test or None for each column; the first one with the benchmark has none.
     warnings: why numbers in one row may not be comparable.
     """
 
@@ -60,14 +61,15 @@ def compare(runs: Sequence[Path]) -> Comparison:
     columns = read_columns(runs)
     keys = list(dict.fromkeys(key for column in columns for key in column.found))
     rows = tuple((key, tuple(column.found.get(key) for column in columns)) for key in keys)
-    tests = [(None, *(_tested(columns[0], column, key) for column in columns[1:])) for key in keys]
+    tests = [tuple(_tested(reference(columns, key[0]), column, key) for column in columns) for key in keys]
     return Comparison(tuple(column.name for column in columns), rows, _corrected(keys, columns, tests),
                       tuple(_warnings(columns)))  # fmt: skip
 
 
 def _tested(first: Column, second: Column, key: Key) -> Tested | None:
-    """None where the two have not answered the same samples under the same conditions, or kept no resamples."""
-    if not first.pairs_with(second, key[0]):
+    """None for the first itself, and where the two have not answered the same samples under the same conditions or
+    kept no resamples."""
+    if second is first or not first.pairs_with(second, key[0]):
         return None
     one, two = first.resamples.get(key), second.resamples.get(key)
     if one is None or two is None or one.shape != two.shape:
@@ -88,7 +90,7 @@ def _corrected(
     keys: Sequence[Key], columns: Sequence[Column], tests: Sequence[tuple[Tested | None, ...]]
 ) -> tuple[tuple[Tested | None, ...], ...]:
     claims = [(row, column) for row, key in enumerate(keys) for column, test in enumerate(tests[row])
-              if test is not None and columns[0].found[key].get("headline")]  # fmt: skip
+              if test is not None and columns[column].found[key].get("headline")]  # fmt: skip
     corrected = dict(zip(claims, holm([_p(tests[row][column]) for row, column in claims]), strict=True))
     return tuple(
         tuple(

@@ -89,5 +89,5 @@ def _images(column: Column, label: str, wanted: set[str]) -> dict[str, ImageData
 
 
 def headlines(columns: Sequence[Column]) -> list[Key]:
-    """The metrics of the first column that claims are made on."""
-    return [key for key, row in columns[0].found.items() if row.get("headline")]
+    """The metrics that claims are made on."""
+    return list(dict.fromkeys(key for column in columns for key, row in column.found.items() if row.get("headline")))

@@ -35,10 +35,12 @@ class JudgedTask(Protocol):
 
     Attributes:
         instruction: the template that the judge is asked with.
+        system: what its system turn says; empty for none.
         order: in which order answers are shown, for the metric's name; ``single`` where it is one.
     """
 
     instruction: str
+    system: str
     order: str
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query: ...
@@ -65,7 +67,7 @@ class Judge:
     def named(self, metric: Metric, task: JudgedTask) -> Metric:
         """The metric under this judge's name: ``score@MODEL/PROMPT/tTEMPERATURE/ORDER``, the prompt as a hash."""
         facts = self.chat.identity
-        prompt = hashlib.sha256(self.instruction(task).encode()).hexdigest()[:8]
+        prompt = hashlib.sha256(f"{task.system}{self.instruction(task)}".encode()).hexdigest()[:8]
         tag = f"{facts['model']}/{prompt}/t{facts.get('temperature', 0):g}/{task.order}"
         return dataclasses.replace(metric, name=f"{metric.name}@{tag}")
 
@@ -138,7 +140,7 @@ def ask_all(
     answered = sum(answer is not None for _, answer in asked)
     lost = answered - sum(score is not None for score in scores)
     if lost == answered:
-        raise ModelError(f"The judge {judge.name} gave no readable verdict on {label}; the first: {first}",
+        raise ModelError(f"The judge {judge.name} gave no readable verdict on {label}; the first: {first}.",
                          "Its replies must have the form that the prompt asks for.")  # fmt: skip
     if lost:
         talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. First: %s", lost, answered,

@@ -44,7 +44,8 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 def _print(found: Comparison) -> None:
     common.print_table("value [95 % interval]", ["metric", *found.models], value_rows(found))
     if rows := difference_rows(found):
-        common.print_table(f"difference from {found.models[0]}, p", [*difference_columns(found)], rows)
+        title = "difference from the first column that has the benchmark, p"
+        common.print_table(title, difference_columns(found), rows)
         click.echo(legend(claims(found)))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.columns import Column, read_columns
+from mmpref.bench.columns import Column, read_columns, reference
 from mmpref.bench.compare import Comparison
 from mmpref.bench.examples import Turn, headlines, turns
 from mmpref.cli.compare import claims, difference_columns, difference_rows, metric_name, value_rows
@@ -64,7 +64,8 @@ def _bars(columns: Sequence[Column]) -> list[tuple[str, Any]]:
     """The headline metrics of benchmarks with several parts, part by part."""
     figures = []
     for benchmark, metric, _ in headlines(columns):
-        parts = [key[2] for key in columns[0].found if key[:2] == (benchmark, metric)]
+        first = reference(columns, benchmark)
+        parts = [key[2] for key in first.found if key[:2] == (benchmark, metric)]
         if len(parts) < 2:
             continue
         figure = _figure(min(12.0, 2.4 + 0.9 * len(parts)), 3.6)
@@ -91,16 +92,18 @@ def _error(row: dict[str, Any]) -> list[list[float]]:
 
 
 def _readings(columns: Sequence[Column]) -> list[dict[str, Any]]:
-    """For each headline metric and column after the first: what it wins and loses."""
+    """For each headline metric: what each column wins and loses against the first one that has the benchmark."""
     readings = []
-    for column in columns[1:]:
-        for key in headlines(columns):
-            if key not in column.found:
+    for key in headlines(columns):
+        first = reference(columns, key[0])
+        for column in columns:
+            if column is first or key not in column.found:
                 continue
-            found = turns(columns[0], column, key, SHOWN)
+            found = turns(first, column, key, SHOWN)
             if found.wins or found.losses:
                 readings.append({
-                    "title": f"{metric_name(key)}: {column.name} against {columns[0].name}", "other": column.name,
+                    "title": f"{metric_name(key)}: {column.name} against {first.name}",
+                    "names": (first.name, column.name),
                     "groups": [("better", found.wins, [_shown(turn) for turn in found.won]),
                                ("worse", found.losses, [_shown(turn) for turn in found.lost])],
                 })  # fmt: skip

@@ -25,12 +25,21 @@ TASK = "image-text-to-text"
 _BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
+_LEVELS = ((0.001, r"\*\*\*"), (0.01, r"\*\*"), (0.05, r"\*"))
+_LEGEND = (
+    r" Headline metrics are tested, and corrected over the benchmarks of their run by Holm's method: \* below 0.05, "
+    r"\*\* below 0.01, \*\*\* below 0.001, n.s. not significant."
+)
 Interval = tuple[float, float | None, float | None]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One metric of one benchmark split: values as (value, low, high), the interval at 95 %."""
+    """One metric of one benchmark split: values as (value, low, high), the interval at 95 %.
+
+    Args:
+        p: of the difference, corrected for several benchmarks, where a claim is made on the metric.
+    """
 
     benchmark: str
     split: str
@@ -42,6 +51,7 @@ class Line:
     difference: Interval | None
     parse_failures: int
     missing: int
+    p: float | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -62,8 +72,19 @@ def lines_of(evaluation: Mapping[str, Any]) -> list[Line]:
         key = (str(difference["benchmark"]), str(difference["split"]), str(difference["metric"]))
         if key in found:
             found[key]["difference"] = _interval(difference)
+            found[key]["p"] = difference.get("p_holm")
     return [
-        Line(*key, e["higher"], int(e["n"]), e["base"], e["adapter"], e["difference"], e["failures"], e["missing"])
+        Line(
+            *key,
+            e["higher"],
+            int(e["n"]),
+            e["base"],
+            e["adapter"],
+            e["difference"],
+            e["failures"],
+            e["missing"],
+            e.get("p"),
+        )
         for key, e in found.items()
     ]
 
@@ -93,7 +114,7 @@ def results_block(lines: Sequence[Line]) -> str:
             f"{text(line.benchmark)} ({text(line.split)}), {text(line.metric)}{_ARROWS[line.higher_is_better]}",
             _cell(line.base),
             _cell(line.adapter),
-            _cell(line.difference, sign=True),
+            _cell(line.difference, sign=True) + _stars(line.p),
             f"{line.n:,}",
         ]
         for line in lines
@@ -105,16 +126,24 @@ def results_block(lines: Sequence[Line]) -> str:
         if line.parse_failures or line.missing
     ]
     # No character that could end the comment survives in it.
-    data = json.dumps([asdict(line) for line in lines])
+    data = json.dumps([_row(line) for line in lines])
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
     parts = [
         f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results",
         "In brackets: 95 % bootstrap intervals; the difference is adapter minus base, paired by sample. "
-        "↑ higher is better, ↓ lower is better.",
+        "↑ higher is better, ↓ lower is better." + (_LEGEND if any(line.p is not None for line in lines) else ""),
         table(("benchmark (split), metric", "base", "adapter", "difference", "n"), rows),
         *(["\n".join(notes)] if notes else []),
     ]
     return "\n\n".join(parts) + f"\n{END}"
+
+
+def _row(line: Line) -> dict[str, Any]:
+    return {name: value for name, value in asdict(line).items() if name != "p" or value is not None}
+
+
+def _stars(p: float | None) -> str:
+    return "" if p is None else " " + next((stars for level, stars in _LEVELS if p < level), "n.s.")
 
 
 def _cell(interval: Interval | None, sign: bool = False) -> str:
@@ -155,6 +184,7 @@ def _read_line(row: Mapping[str, Any]) -> Line:
         interval(row["difference"]),
         int(row["parse_failures"]),
         int(row["missing"]),
+        None if row.get("p") is None else float(row["p"]),
     )
 
 

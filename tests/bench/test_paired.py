@@ -100,3 +100,14 @@ def test_changed_data_show_no_images(runs: tuple[Path, dict[str, Any]], tmp_path
     found = turns(base, adapter, ("pope", "accuracy", "all"), most=3)
     assert found.lost
     assert not any(turn.image for turn in (*found.won, *found.lost))
+
+
+def test_the_first_column_that_has_a_benchmark_is_what_others_are_set_against(
+    runs: tuple[Path, dict[str, Any]],
+) -> None:
+    found = compare([runs[0] / "fewer", runs[0] / "both"])
+    for (key, _), tests in zip(found.rows, found.tests, strict=True):
+        assert tests[:2] == (None, None)
+        assert (tests[2] is not None) is (key[0] == "chair"), key  # `fewer` has another number of POPE's samples
+    claims = [test.p_holm for tests in found.tests for test in tests if test and test.p_holm is not None]
+    assert len(claims) == 1

@@ -40,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_with_tests(run: Path) -> None:
     done = CliRunner().invoke(program, ["compare", str(run)])
     assert done.exit_code == 0, done.output
-    assert "difference from run: base" in done.output
+    assert "difference from the first column that has the benchmark" in done.output
     assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +(<0\.001|\d\.\d{3}) Holm", done.output)
     assert "Headline metrics (2 here)" in done.output
     as_json = json.loads(CliRunner().invoke(program, ["compare", str(run), "--json"]).output)

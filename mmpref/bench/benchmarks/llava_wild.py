@@ -53,7 +53,7 @@ def _relative(part: str, sums: Sums) -> np.ndarray:
 
 
 class _LlavaWild:
-    order = "reference-first"
+    system, order = judge_prompts.LLAVA_WILD_SYSTEM, "reference-first"
     instruction = judge_prompts.LLAVA_WILD
 
     def __init__(self, settings: LlavaWildSettings) -> None:
@@ -72,7 +72,7 @@ class _LlavaWild:
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
         text = filled(instruction, context=sample.reference["caption"], question=sample.messages[-1].content,
                       reference=sample.reference["answer"], answer=answer)  # fmt: skip
-        return Query((Message("system", judge_prompts.LLAVA_WILD_SYSTEM), Message("user", text)))
+        return Query((Message("system", self.system), Message("user", text)))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0.0, 0.0)

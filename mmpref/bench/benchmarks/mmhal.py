@@ -52,7 +52,7 @@ class MmhalTask:
         sees: whether the judge is shown the image.
     """
 
-    order = "single"
+    system, order = "", "single"
 
     def __init__(self, settings: MmhalSettings, sees: bool = False) -> None:
         self.settings, self._sees = settings, sees

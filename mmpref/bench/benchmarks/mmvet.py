@@ -58,7 +58,7 @@ def _in_a_cell(text: str) -> str:
 
 
 class _MmVet:
-    order = "single"
+    system, order = "", "single"
     instruction = judge_prompts.MM_VET
 
     def __init__(self, settings: MmVetSettings) -> None:
