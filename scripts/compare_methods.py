@@ -1,9 +1,9 @@
 """What each training method does on the testbed: python scripts/compare_methods.py [FOLDER] [--seeds N] [--record].
 
 Every method trains on the same 1,600 BDHS pairs (with a second rejected answer, the rule-based corruption, where it
-wants two) at the settings that were chosen for DPO on BDHS pairs; controls are DPO with the answer to another
-image and with unrelated text as the rejected one. Each adapter is evaluated on the test split against the base, paired by
-image. Runs are kept in FOLDER, so that a second call goes on. With --record the table becomes
+wants two) at the settings that were chosen for DPO on BDHS pairs; controls are DPO with the answer to another image and
+with unrelated text as the rejected one. Each adapter is evaluated on the test split against the base, paired by image.
+Runs are kept in FOLDER, so that a second call goes on. With --record the table becomes
 scripts/compare_methods.json, from which scripts/readme_tables.py writes the README's.
 """
 
