@@ -52,7 +52,7 @@ def _needed(command: str, section: Mapping[str, Any]) -> tuple[str, ...]:
     from mmpref.data.builder import BUILDERS
 
     if command != "build-dataset":
-        return ("model",)
+        return ("model",) * (command in ("train", "evaluate"))
     builder = BUILDERS.get(section.get("method", "bdhs"))
     return ("model",) * builder.uses_model + ("source",) * (builder.origin is None)
 
