@@ -39,6 +39,7 @@ ADAPTERS: dict[str, list[str]] = {
         ("slic", "testbed-corrupt", []),
         ("mpo", "testbed-corrupt", []),
         ("mdpo", "testbed-corrupt", []),
+        ("reward-model", "testbed-corrupt", ["--set", "loss.held_out=[BUILT/testbed-masking]"]),
         ("sft", "testbed-corrupt", []),
         ("avg-dpo", "testbed-two-rejected", []),
         ("online-dpo", "testbed-corrupt", []),

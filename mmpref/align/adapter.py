@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
+
+HEAD = "value_head"
+"""Of a reward model (`mmpref.vlm.value`)."""
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +42,13 @@ class LoraSettings:
                              "r and alpha must be at least 1 and dropout in [0, 1).")  # fmt: skip
 
 
-def lora_config(policy: Policy, settings: LoraSettings, train_projector: bool) -> LoraConfig:
+def lora_config(
+    policy: Policy, settings: LoraSettings, train_projector: bool, in_full: Sequence[str] = ()
+) -> LoraConfig:
     """PEFT's configuration for this model.
+
+    Args:
+        in_full: names of further modules that are trained in full.
 
     The pattern of target modules starts at the language model's own path: names such as ``q_proj`` occur in the
     vision tower too. The projector and the output head are never adapted; the projector is copied and trained in
@@ -62,7 +70,7 @@ def lora_config(policy: Policy, settings: LoraSettings, train_projector: bool) -
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})",
-        modules_to_save=[projector] if train_projector else None,
+        modules_to_save=[*([projector] if train_projector else []), *in_full] or None,
         bias="none",
     )
 
@@ -88,7 +96,10 @@ def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
     return {
         "language_model": sum(module in inside for module in lora),
         "elsewhere": sum(module not in inside for module in lora),
-        "projector": sum(isinstance(module, ModulesToSaveWrapper) for module in model.modules()),
+        "projector": sum(
+            isinstance(module, ModulesToSaveWrapper) and not name.endswith(HEAD)
+            for name, module in model.named_modules()
+        ),
     }
 
 
@@ -111,7 +122,7 @@ def _projector(model: PeftModel) -> list[tuple[str, torch.nn.Parameter]]:
 
 def is_projector(parameter: str) -> bool:
     """Whether a PEFT model's parameter belongs to the projector that is trained in full."""
-    return ".modules_to_save." in parameter
+    return ".modules_to_save." in parameter and f".{HEAD}." not in parameter
 
 
 def save(model: PeftModel, processor: Any, ref: ModelRef, path: Path) -> None:

@@ -27,6 +27,7 @@ class Method:
         trainer: makes the options of `trl.DPOConfig` that the settings stand for. They are the method's: a recipe
             cannot set them again in its ``trainer:`` block.
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
+        rewards: it trains a reward model: a value head, and no policy.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
             asked once.
@@ -38,6 +39,7 @@ class Method:
 
     settings: type[Any]
     trainer: Callable[[Any], dict[str, Any]]
+    rewards: bool = False
     needs_second: bool = False
     needs_annotator: bool = False
     keeps_answers: bool = False

@@ -9,8 +9,9 @@ import logging
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.align.pairs import PairSource
+    from mmpref.align.rewards import RewardTrainer
     from mmpref.align.rows import Pairs
     from mmpref.align.trainer import PreferenceTrainer
     from mmpref.align.watching import Watching
@@ -185,7 +187,6 @@ def _work(
     write_card: WriteCard | None,
     on_progress: OnProgress | None,
 ) -> None:
-    from mmpref.align.adapter import probe
     from mmpref.align.callbacks import read_rows
     from mmpref.align.plot import plot
     from mmpref.vlm.origin import licence_of
@@ -193,8 +194,7 @@ def _work(
     fitted = _fit(run, recipe, way, on_progress)
     assert fitted is not None
     # The trained policy is out of memory by now: the probe loads the model a second time.
-    proof = probe(run.path, fitted.ref, fitted.batch, fitted.logits, fitted.dtype, fitted.device,
-                  recipe.trust_remote_code)  # fmt: skip
+    proof = fitted.prove()
     rows = read_rows(run.path / "log.jsonl")
     plot(rows, run.path / "training.png")
     facts = {
@@ -220,15 +220,12 @@ def _work(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """What is left of a training: its facts, and a batch with the trained policy's logits on it."""
+    """What is left of a training: its facts, and a proof that what was saved is what was trained."""
 
     ref: ModelRef
     pairs: Pairs
     facts: dict[str, Any]
-    batch: dict[str, Any]
-    logits: Any
-    dtype: str
-    device: str
+    prove: Callable[[], dict[str, Any]]
 
 
 def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | None) -> _Fitted | None:
@@ -238,12 +235,16 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
     from mmpref.align import adapter, options
     from mmpref.align.checkpoints import writing
     from mmpref.align.collator import BESIDE
+    from mmpref.align.rewards import RewardTrainer
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.value import attach
 
     tables, revision = _as_it_began(run, recipe)
     ref = ModelRef(recipe.model, revision)
     policy = Policy.load(ref, dtype=_dtype(recipe.dtype), trust_remote_code=recipe.trust_remote_code)
+    if way.method.rewards:
+        attach(policy.model)
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     with first():
         if not (run.state / BEGAN).is_file():
@@ -268,7 +269,6 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path)
-    batch = {name: value for name, value in trainer.collate([pairs.dataset[0]]).items() if name != BESIDE}
     facts = {
         "modules": modules,
         "parameters": _parameters(trainer),
@@ -282,8 +282,30 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
         **({"drawn": trainer.drawn} if trainer.drawn else {}),
         "trainer": used,
     }
+    if isinstance(trainer, RewardTrainer):
+        facts |= {"held_out": _held_out(run, trainer, way.settings.held_out, image_token)}
+        return _Fitted(policy.ref, pairs, facts, trainer.proof(run.path, policy, pairs.dataset[0]))
+    batch = {name: value for name, value in trainer.collate([pairs.dataset[0]]).items() if name != BESIDE}
     trained = adapter.logits(model, batch)
-    return _Fitted(policy.ref, pairs, facts, batch, trained, dtype, str(policy.device))
+    prove = partial(adapter.probe, run.path, policy.ref, batch, trained, dtype, str(policy.device),
+                    recipe.trust_remote_code)  # fmt: skip
+    return _Fitted(policy.ref, pairs, facts, prove)
+
+
+def _held_out(run: Run, trainer: RewardTrainer, specs: Sequence[str], image_token: str) -> dict[str, dict[str, float]]:
+    """The reward model's accuracy on preference sets: rows, and the share of them that it ranks as they are."""
+    from mmpref.align.rows import collect
+
+    found = {}
+    for spec in specs:
+        name, _, split = spec.rpartition(":") if ":" in spec and not Path(spec).exists() else (spec, "", "")
+        folder = run.state / "held-out"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        pairs = collect([open_table(name, split or "train")], folder, image_token=image_token)
+        found[spec] = {"rows": len(pairs.dataset), "accuracy": trainer.accuracy(pairs)}
+        shutil.rmtree(folder)
+    return found
 
 
 def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:
@@ -314,9 +336,10 @@ def _trainer(
     run: Run, recipe: TrainRecipe, way: _Way, used: Mapping[str, Any], policy: Policy, pairs: Pairs
 ) -> PreferenceTrainer:
     from mmpref.align import options
-    from mmpref.align.adapter import lora_config
+    from mmpref.align.adapter import HEAD, lora_config
     from mmpref.align.collator import PreferenceCollator
     from mmpref.align.reference import ReferenceLogProbs
+    from mmpref.align.rewards import RewardTrainer
     from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
 
@@ -325,19 +348,19 @@ def _trainer(
         raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
                          "Launch it with the configuration ddp.")  # fmt: skip
     try:
-        return PreferenceTrainer(
+        return (RewardTrainer if way.method.rewards else PreferenceTrainer)(
             model=policy.model,
             args=options.config(used, _checkpoints(run)),
             train_dataset=numbered(pairs.dataset),
             data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
             writer=policy,
-            peft_config=lora_config(policy, recipe.lora, recipe.train_projector),
+            peft_config=lora_config(policy, recipe.lora, recipe.train_projector, [HEAD] * way.method.rewards),
             projector_learning_rate=recipe.projector_learning_rate,
             shared=_shared(recipe, policy, pairs),
             # What a source draws is new at every step, and so is what the reference says of it.
             reference=None
-            if way.method.source and not way.method.keeps_answers
+            if way.method.rewards or (way.method.source and not way.method.keeps_answers)
             else ReferenceLogProbs(_reference(run), len(pairs.dataset), len(way.weights)),
             weights=way.weights,
             terms=way.method.terms(way.settings) if way.method.terms else None,
@@ -497,6 +520,10 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
             (name, f"{final[name]:.{digits}f}")
             for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4))
             if name in final
+        ),
+        *(
+            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {held['rows']} pairs")
+            for name, held in manifest.get("held_out", {}).items()
         ),
         ("seconds", str(manifest["seconds"])),
     ]

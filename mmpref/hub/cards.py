@@ -222,10 +222,22 @@ def model_card(
         datasets=_training_data(manifest.get("datasets", [])),
         modules=_modules(manifest),
         drawn=_judged(manifest.get("drawn") or {}, "of all steps"),
+        rewards="held_out" in manifest,
+        held_out=table(
+            ("pairs that it ranks as they are", "share", "pairs"),
+            [
+                (code(portable(name)), f"{one['accuracy']:.3f}", f"{one['rows']:,}")
+                for name, one in manifest.get("held_out", {}).items()
+            ],
+        )
+        if manifest.get("held_out")
+        else "",
         annotator=code(manifest["annotator"]["name"]) if manifest.get("annotator") else "",
         settings=[(code(key), code(json.dumps(value))) for key, value in _settings(recipe).items()],
         final=_final(manifest.get("final") or {}),
-        load=fence(_load_model(base or "path/to/the/base/model", revision, hub_id or "path/to/this/folder"), "python"),
+        load=fence(_load_rewards(base or "path/to/the/base/model", hub_id or "path/to/this/folder"), "python")
+        if "held_out" in manifest
+        else fence(_load_model(base or "path/to/the/base/model", revision, hub_id or "path/to/this/folder"), "python"),
         results=results_block(lines),
     )
 
@@ -362,6 +374,15 @@ def _load_dataset(place: str, split: str) -> str:
         "from datasets import load_dataset\n\n"
         f"dataset = load_dataset({json.dumps(place)}, split={json.dumps(split)})\n"
         'print(dataset[0]["prompt"], dataset[0]["chosen"], dataset[0]["rejected"])'
+    )
+
+
+def _load_rewards(base: str, place: str) -> str:
+    return (
+        "from mmpref.types import Message, ModelRef\n"
+        "from mmpref.vlm.value import RewardModel\n\n"
+        f"model = RewardModel.load(ModelRef({json.dumps(base)}, adapter={json.dumps(place)}))\n"
+        'values = model.score([image], [Message("user", "Describe the image.")], ["A cat.", "A dog."])'
     )
 
 

@@ -115,7 +115,7 @@ class Policy:
             torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
         resolved = replace(ref, revision=revision)
         if ref.adapter is not None:
-            model, commit = _load_adapter(model, resolved)
+            model, commit = load_adapter(model, resolved)
             resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
         placed = quantization is not None or device_map is not None
         policy = cls((model if placed else model.to(device)).eval(), processor, family, resolved)
@@ -308,7 +308,7 @@ def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef
     set_prompt_format(processor, _eos_ids(model, processor.tokenizer), family.vicuna_prompt, str(ref))
 
 
-def _load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
+def load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
     """Put the adapter on the model; the loaded model and the adapter's commit (None for a local folder).
 
     Raises:

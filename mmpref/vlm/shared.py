@@ -54,6 +54,14 @@ AttentionInterface.register(_SPLIT, _split_sdpa)
 AttentionMaskInterface.register(_SPLIT, sdpa_mask)
 
 
+class _Output(BaseModelOutputWithPast):
+    """Hidden states only: whatever else a family's backbone hands on (hidden states of images, say) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
 class SharedForward:
     """Stands in for the forward of a policy's backbone (the model below its output head)."""
 
@@ -129,9 +137,7 @@ class SharedForward:
             self._hidden = self._run()
         rows = len(self._batches[0]["input_ids"]) // 2
         answers = [(answer, row) for answer in (0, self._shown + 1) for row in range(rows)]
-        return BaseModelOutputWithPast(
-            last_hidden_state=pad_sequence([self._hidden[one] for one in answers], batch_first=True)
-        )
+        return _Output(last_hidden_state=pad_sequence([self._hidden[one] for one in answers], batch_first=True))
 
     def _run(self) -> dict[tuple[int, int], torch.Tensor]:
         """Hidden states [T, H] of every answer of every row, from the last token of the prompt on."""

@@ -1,0 +1,111 @@
+"""Training a reward model: Bradley-Terry on pairs, with image and prompt run once for both answers.
+
+TRL's own RewardTrainer takes no images. Batches, resuming, logs and optimizer are `PreferenceTrainer`'s.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.functional import logsigmoid
+
+from mmpref.align.collator import BESIDE
+from mmpref.align.rows import ROW, Pairs
+from mmpref.align.trainer import PreferenceTrainer
+from mmpref.errors import RunError
+from mmpref.types import ModelRef
+from mmpref.vlm.value import RewardModel, values
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+
+class RewardTrainer(PreferenceTrainer):
+    """-log sigmoid(reward of chosen - reward of rejected); the reference has no part in it."""
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
+        inputs = {name: value for name, value in inputs.items() if name not in (ROW, BESIDE)}
+        chosen, rejected = self.rewards(model, inputs).chunk(2)
+        loss = -logsigmoid(chosen - rejected).mean()
+        said = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": chosen > rejected}
+        for name, value in said.items():
+            mean = self.accelerator.gather(value.detach().float()).mean().item()
+            self._metrics["train"][f"rewards/{name}"].append(mean)
+        tokens = self.accelerator.gather(inputs["attention_mask"].sum()).sum().item()
+        self._total_train_tokens += tokens
+        self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
+        return (loss, None) if return_outputs else loss
+
+    def rewards(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+        """Rewards [2B] of a batch as TRL's collator makes it."""
+        base = self.accelerator.unwrap_model(self.model).get_base_model()
+        hidden: list[torch.Tensor] = []
+        hook = base.base_model.register_forward_hook(lambda _m, _i, output: hidden.append(output.last_hidden_state))
+        try:
+            with self._seen([batch]) as [seen]:
+                self._show(0)
+                inputs = {name: value for name, value in seen.items() if name != "completion_mask"}
+                model(**inputs, use_cache=False, logits_to_keep=1)
+        finally:
+            hook.remove()
+        ends = seen["attention_mask"].sum(1) - 1
+        return values(base, hidden[0][torch.arange(len(ends), device=ends.device), ends])
+
+    def proof(self, path: Path, policy: Policy, row: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+        """What `prove` will find, once this trainer is out of memory."""
+        with self.sampling():
+            trained = self.rewards(self.model, self._prepare_inputs(self.collate([dict(row)]))).tolist()
+        return partial(prove, path, policy.ref, row, trained, str(policy.dtype), str(policy.device))
+
+    def accuracy(self, pairs: Pairs, batch_size: int = 16) -> float:
+        """Share of pairs whose chosen answer has the higher reward."""
+        right = 0
+        with self.sampling():
+            for rows in _batches(pairs, batch_size):
+                batch = self._prepare_inputs(self.collate(rows))
+                chosen, rejected = self.rewards(self.model, batch).chunk(2)
+                right += int((chosen > rejected).sum())
+        return right / len(pairs.dataset)
+
+
+def _batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
+    for start in range(0, len(pairs.dataset), size):
+        yield [pairs.dataset[index] for index in range(start, min(start + size, len(pairs.dataset)))]
+
+
+def prove(
+    path: Path, ref: ModelRef, row: dict[str, Any], trained: Sequence[float], dtype: str, device: str
+) -> dict[str, Any]:
+    """Load the saved reward model, and compare its rewards of a row's answers with those of the trained one.
+
+    Args:
+        row: a row of the data.
+        trained: rewards of its chosen and its rejected answer.
+
+    Returns:
+        ``differs`` (largest difference) and ``tolerance``.
+
+    Raises:
+        RunError: the files do not hold what was trained, or nothing was learned.
+    """
+    from mmpref.align.pairs import messages, text_of
+
+    gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
+    dtype = dtype.removeprefix("torch.")
+    loaded = RewardModel.load(ModelRef(ref.model, ref.revision, str(path)), dtype=dtype, device=device)
+    answers = [text_of(row["chosen"]), text_of(row["rejected"])]
+    said = loaded.score(row["images"], messages(row["prompt"]), answers)
+    differs = max(abs(one - other) for one, other in zip(said, trained, strict=True))
+    tolerance = (1e-4 if dtype == "float32" else 5e-2) * max(1.0, *(abs(value) for value in trained))
+    if not differs <= tolerance:
+        raise RunError(f"The reward model saved in {path} is not the one that was trained: loaded back, its rewards "
+                       f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip
+    if said[0] == said[1]:
+        raise RunError(f"The reward model saved in {path} gives both answers the same: nothing was learned.",
+                       "Check trainer.learning_rate, trainer.max_steps and the warm-up.")  # fmt: skip
+    return {"differs": differs, "tolerance": tolerance}
