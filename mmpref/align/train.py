@@ -208,7 +208,8 @@ def _work(
         "counts": {"rows": len(fitted.pairs.dataset), "skipped": fitted.pairs.skipped},
         "seeds": {"run": recipe.seed},
         **fitted.facts,
-        "final": _final(rows),
+        "final": (final := _final(rows)),
+        "remarks": _remarks(final),
         "probe": proof,
     }
     if write_card:
@@ -493,9 +494,23 @@ def _final(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Means over the last tenth of the log rows."""
     last = rows[-max(1, len(rows) // 10) :]
     names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
+             "chosen_reward": "rewards/chosen", "rejected_reward": "rewards/rejected",
              "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}  # fmt: skip
     known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
+
+
+def _remarks(final: Mapping[str, float]) -> list[str]:
+    """What of the end of a training needs to be said in words."""
+    remarks = []
+    if "chosen_logp" in final and final["chosen_reward"] < 0:
+        remarks.append(
+            "The chosen answers became less likely than under the base model: the margin was won by pushing the rejected "
+            "ones down further. Read recall and length beside a lower hallucination rate."
+        )
+    for remark in remarks:
+        talk.warning("Note: %s", remark)
+    return remarks
 
 
 def _drawn(counts: Mapping[str, float]) -> str:

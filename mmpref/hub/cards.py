@@ -235,6 +235,7 @@ def model_card(
         annotator=code(manifest["annotator"]["name"]) if manifest.get("annotator") else "",
         settings=[(code(key), code(json.dumps(value))) for key, value in _settings(recipe).items()],
         final=_final(manifest.get("final") or {}),
+        remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(_load_rewards(base or "path/to/the/base/model", hub_id or "path/to/this/folder"), "python")
         if "held_out" in manifest
         else fence(_load_model(base or "path/to/the/base/model", revision, hub_id or "path/to/this/folder"), "python"),
