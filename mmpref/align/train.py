@@ -505,8 +505,8 @@ def _remarks(final: Mapping[str, float]) -> list[str]:
     remarks = []
     if "chosen_logp" in final and final["chosen_reward"] < 0:
         remarks.append(
-            "The chosen answers became less likely than under the base model: the margin was won by pushing the rejected "
-            "ones down further. Read recall and length beside a lower hallucination rate."
+            "The chosen answers became less likely than under the base model: the margin was won by pushing the "
+            "rejected ones down further. Read recall and length beside a lower hallucination rate."
         )
     for remark in remarks:
         talk.warning("Note: %s", remark)
