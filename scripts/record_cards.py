@@ -40,6 +40,7 @@ ADAPTERS: dict[str, list[str]] = {
         ("mpo", "testbed-corrupt", []),
         ("mdpo", "testbed-corrupt", []),
         ("reward-model", "testbed-corrupt", ["--set", "loss.held_out=[BUILT/testbed-masking]"]),
+        ("rloo", "testbed-corrupt", ["--limit", "100"]),
         ("sft", "testbed-corrupt", []),
         ("avg-dpo", "testbed-two-rejected", []),
         ("online-dpo", "testbed-corrupt", []),

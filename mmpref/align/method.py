@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.registry import Registry
@@ -15,6 +16,33 @@ from mmpref.registry import Registry
 if TYPE_CHECKING:
     from mmpref.align.losses import Terms
     from mmpref.align.pairs import PairSource, SourceContext
+    from mmpref.align.rows import Pairs
+    from mmpref.vlm.policy import Policy
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a method that has a trainer of its own makes it of.
+
+    Args:
+        settings: the method's.
+        config: TRL's configuration, of the method's class.
+        state: the run's state folder.
+    """
+
+    settings: Any
+    config: Any
+    policy: Policy
+    pairs: Pairs
+    lora: Any
+    projector_learning_rate: float
+    state: Path
+
+
+def _dpo_config() -> type[Any]:
+    from trl import DPOConfig
+
+    return DPOConfig
 
 
 @dataclass(frozen=True)
@@ -24,9 +52,11 @@ class Method:
     Args:
         settings: frozen dataclass of the loss's and the pair source's settings, with defaults; the recipe's ``loss:``
             block.
-        trainer: makes the options of `trl.DPOConfig` that the settings stand for. They are the method's: a recipe
+        trainer: makes the options of TRL's configuration that the settings stand for. They are the method's: a recipe
             cannot set them again in its ``trainer:`` block.
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
+        config: gives the class of TRL's configuration; called when it is needed.
+        build: makes a trainer (`mmpref.align.running.Running` and one of TRL's) other than the one over pairs.
         rewards: it trains a reward model: a value head, and no policy.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
@@ -39,6 +69,8 @@ class Method:
 
     settings: type[Any]
     trainer: Callable[[Any], dict[str, Any]]
+    config: Callable[[], type[Any]] = _dpo_config
+    build: Callable[[Parts], Any] | None = None
     rewards: bool = False
     needs_second: bool = False
     needs_annotator: bool = False

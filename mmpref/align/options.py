@@ -6,13 +6,10 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
-
-if TYPE_CHECKING:
-    from trl import DPOConfig
 
 PAPER: dict[str, Any] = {
     "learning_rate": 1e-6,
@@ -58,20 +55,19 @@ _KINDS: dict[Any, _Kind] = {
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
-def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
+def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]) -> None:
     """Refuse what cannot be set, before any work.
 
     Args:
         trainer: the recipe's block.
         method: the options that the method's settings made.
+        kind: TRL's class of configuration.
 
     Raises:
         UsageError: an option that TRL does not have, or one that is decided elsewhere.
     """
-    from trl import DPOConfig
-
-    known = [field.name for field in dataclasses.fields(DPOConfig) if field.init]
-    types = typing.get_type_hints(DPOConfig)
+    known = [field.name for field in dataclasses.fields(kind) if field.init]
+    types = typing.get_type_hints(kind)
     for name, value in trainer.items():
         if name in _OURS:
             raise UsageError(f"trainer.{name} cannot be set: {_OURS[name]}.")
@@ -80,10 +76,10 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any]) -> None:
                 f"trainer.{name} belongs to the method.", "Use the recipe's loss block: --set loss.KEY=VALUE."
             )
         if name not in known:
-            raise UsageError(f"TRL's DPOConfig has no option {name!r}.", suggest(name, known))
-        kind = _KINDS.get(types[name])
-        if kind and not (isinstance(value, kind.types) and isinstance(value, bool) == (bool in kind.types)):
-            raise UsageError(f"trainer.{name} is {value!r}; it must be {kind.text}.")
+            raise UsageError(f"TRL's {kind.__name__} has no option {name!r}.", suggest(name, known))
+        form = _KINDS.get(types[name])
+        if form and not (isinstance(value, form.types) and isinstance(value, bool) == (bool in form.types)):
+            raise UsageError(f"trainer.{name} is {value!r}; it must be {form.text}.")
         if name in _AT_LEAST_1 and isinstance(value, int) and value < 1:
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
     limit = trainer.get("save_total_limit", 2)
@@ -121,15 +117,21 @@ def resolve(
     return {**defaults, **trainer, **method, **ours}
 
 
-def config(options: Mapping[str, Any], output_dir: Path) -> DPOConfig:
+def config(options: Mapping[str, Any], output_dir: Path, kind: type[Any] | None = None) -> Any:
     """TRL's configuration.
+
+    Args:
+        kind: its class; by default `DPOConfig`. What it does not know of our own settings is left out.
 
     Raises:
         UsageError: TRL refuses a value or a combination.
     """
     from trl import DPOConfig
 
+    kind = kind or DPOConfig
+    known = {field.name for field in dataclasses.fields(kind)}
+    options = {name: value for name, value in options.items() if name != "max_length" or name in known}
     try:
-        return DPOConfig(output_dir=str(output_dir), disable_tqdm=True, **options)
+        return kind(output_dir=str(output_dir), disable_tqdm=True, **options)
     except (TypeError, ValueError) as error:
         raise UsageError(f"TRL refuses these trainer settings: {' '.join(str(error).split())}") from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
-from mmpref.align.method import METHODS, Method
+from mmpref.align.method import METHODS, Method, Parts
 from mmpref.align.options import PAPER
 from mmpref.align.processes import first, processes, rank
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
@@ -121,7 +121,7 @@ def train(
     method = METHODS.get(recipe.method)
     _check(recipe, method, evaluate)
     settings = recipes.build(method.settings, recipe.loss, "loss")
-    options.check(recipe.trainer, method.trainer(settings))
+    options.check(recipe.trainer, method.trainer(settings), method.config())
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
     with first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
@@ -280,7 +280,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
         "processes": processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
-        **({"drawn": trainer.drawn} if trainer.drawn else {}),
+        **trainer.facts(),
         "trainer": used,
     }
     if isinstance(trainer, RewardTrainer):
@@ -348,15 +348,21 @@ def _trainer(
     if sharded and way.method.source and not way.method.keeps_answers:
         raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
                          "Launch it with the configuration ddp.")  # fmt: skip
+    config = options.config(used, _checkpoints(run), way.method.config())
+    lora = lora_config(policy, recipe.lora, recipe.train_projector, [HEAD] * way.method.rewards)
     try:
+        if way.method.build:
+            return way.method.build(
+                Parts(way.settings, config, policy, pairs, lora, recipe.projector_learning_rate, run.state)
+            )
         return (RewardTrainer if way.method.rewards else PreferenceTrainer)(
             model=policy.model,
-            args=options.config(used, _checkpoints(run)),
+            args=config,
             train_dataset=numbered(pairs.dataset),
             data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
             writer=policy,
-            peft_config=lora_config(policy, recipe.lora, recipe.train_projector, [HEAD] * way.method.rewards),
+            peft_config=lora,
             projector_learning_rate=recipe.projector_learning_rate,
             shared=_shared(recipe, policy, pairs),
             # What a source draws is new at every step, and so is what the reference says of it.
@@ -457,7 +463,10 @@ def _drop_restart_state(run: Run) -> None:
     from mmpref.align.rows import DATA, FACTS
 
     shutil.rmtree(_checkpoints(run), ignore_errors=True)
-    for path in (*(run.state / name for name in (DATA, FACTS, BEGAN, BEST)), *run.state.glob("reference-*.f32")):
+    for path in (
+        *(run.state / name for name in (DATA, FACTS, BEGAN, BEST, "reward.json")),
+        *run.state.glob("reference-*.f32"),
+    ):
         path.unlink(missing_ok=True)
 
 
@@ -495,7 +504,8 @@ def _final(rows: list[dict[str, Any]]) -> dict[str, float]:
     last = rows[-max(1, len(rows) // 10) :]
     names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
              "chosen_reward": "rewards/chosen", "rejected_reward": "rewards/rejected",
-             "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected"}  # fmt: skip
+             "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected",
+             "reward": "reward", "kl": "kl"}  # fmt: skip
     known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 
@@ -533,7 +543,7 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("steps", str(manifest["steps"])),
         *(
             (name, f"{final[name]:.{digits}f}")
-            for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4))
+            for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4), ("reward", 3), ("kl", 4))
             if name in final
         ),
         *(

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from mmpref.errors import ModelError
 from mmpref.images import decode
@@ -19,7 +20,7 @@ from mmpref.judges.rewriter import Rewriting
 from mmpref.rng import stream
 from mmpref.testbed import language, oracle, reading
 from mmpref.testbed.world import COLOURS, FAVOURITE, PARTNER, PLACES, SHAPES, Scene
-from mmpref.types import ImageData
+from mmpref.types import ImageData, Message
 
 _SCENES, _SPLITS = 2400, ("train", "dev", "test")
 _KINDS = {word: kind for kind in (COLOURS, SHAPES, PLACES) for word in kind}
@@ -55,6 +56,14 @@ class Oracle:
                 verdicts.append(Verdict("first" if first > second else "second", "agreed"))
         return verdicts
 
+    def reward(
+        self, images: Sequence[Image.Image], prompt: Sequence[Message], answers: Sequence[str]
+    ) -> list[float]:  # fmt: skip
+        """True statements less twice the false ones."""
+        truth = _known(images[0])
+        worths = [_worth(prompt[-1].content, answer, truth) for answer in answers]
+        return [float(true + 2 * false) for false, true in worths]
+
     def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
         """One word of at least one sentence becomes another of its kind that is false: most often the word that the
         biased world would suggest. Yes and no change places. An answer without such a word stays as it is."""
@@ -66,8 +75,12 @@ class Oracle:
 
 
 def _scene(images: Sequence[ImageData]) -> Scene:
+    return _known(decode(images[0]) if images else None)
+
+
+def _known(picture: Image.Image | None) -> Scene:
     for split in _SPLITS:
-        found = oracle.find(decode(images[0]), split, _SCENES) if images else None
+        found = oracle.find(picture, split, _SCENES) if picture else None
         if found is not None:
             return found
     raise ModelError("The testbed's oracle does not know this image.", "It judges the testbed's own scenes only.")

@@ -1,0 +1,72 @@
+"""RLOO: k samples of the policy a prompt, each rewarded against the others' mean (arXiv 2402.14740; TRL's trainer).
+
+``loss.reward`` is a run of ``reward-model``, ``MODULE:FUNCTION`` (images, prompt, answers -> values) or a plugin of
+`mmpref list annotators`. Rewards are brought to zero mean and unit variance over the answers of the training data.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from mmpref.align.method import Method
+from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmpref.align.method import Parts
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The paper's values.
+
+    Args:
+        reward: who rewards.
+        samples: k, answers to each prompt; a batch's rows are answers.
+        temperature: of sampling.
+        kl: coefficient of the divergence from the base model.
+        max_answer_tokens: bound on an answer's length.
+    """
+
+    reward: str = ""
+    samples: int = 4
+    temperature: float = 1.0
+    kl: float = 0.4
+    max_answer_tokens: int = 512
+
+    def __post_init__(self) -> None:
+        if not self.reward:
+            raise UsageError("The method rloo needs to know who rewards.", "Name it: --set loss.reward=RUN")
+        if self.samples < 2:
+            raise UsageError(f"loss.samples is {self.samples}; it must be at least 2.")
+        if not self.temperature > 0 or not self.kl >= 0 or self.max_answer_tokens < 1:
+            raise UsageError(
+                "loss.temperature must be above 0, loss.kl at least 0 and loss.max_answer_tokens at least 1."
+            )
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {"num_generations": settings.samples, "temperature": settings.temperature, "beta": settings.kl,
+            "max_completion_length": settings.max_answer_tokens}  # fmt: skip
+
+
+def _config() -> type[Any]:
+    from trl import RLOOConfig
+
+    return RLOOConfig
+
+
+def _trainer(parts: Parts) -> Any:
+    from mmpref.align.rloo import Normalised, RlooTrainer, open_reward, rows_of
+
+    settings: Settings = parts.settings
+    reward = open_reward(settings.reward, parts.policy.ref, str(parts.policy.device))
+    return RlooTrainer(
+        model=parts.policy.model, args=parts.config, train_dataset=rows_of(parts.pairs),
+        reward_funcs=Normalised(reward, settings.reward, parts.pairs, parts.state / "reward.json"),
+        processing_class=parts.policy.processor, peft_config=parts.lora, writer=parts.policy,
+        projector_learning_rate=parts.projector_learning_rate,
+    )  # fmt: skip
+
+
+METHOD = Method(Settings, _options, config=_config, build=_trainer)

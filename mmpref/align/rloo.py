@@ -1,0 +1,133 @@
+"""TRL's `RLOOTrainer` on images and prompts, and where its rewards come from."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Callable, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl import RLOOTrainer
+
+from mmpref.align.collator import PreferenceCollator
+from mmpref.align.pairs import messages, text_of
+from mmpref.align.running import Running
+from mmpref.errors import ModelError, UsageError, reason_of
+from mmpref.judges.plugins import plugin
+from mmpref.run import write_atomic
+from mmpref.types import Message, ModelRef
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmpref.align.rows import Pairs
+    from mmpref.vlm.policy import Policy
+
+Reward = Callable[["Sequence[Image.Image]", Sequence[Message], Sequence[str]], Sequence[float]]
+"""From the images and the prompt to the value of each answer."""
+
+_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
+
+
+def open_reward(spec: str, model: ModelRef, device: str) -> Reward:
+    """Who rewards: a run of ``reward-model``, ``MODULE:FUNCTION``, or a plugin with ``reward``.
+
+    Args:
+        model: the base of a reward model.
+
+    Raises:
+        UsageError: the word names nobody.
+        ModelError: a run that is no reward model of this base.
+    """
+    if found := plugin(spec, "reward"):
+        reward: Reward = found.reward
+        return reward
+    if function := _FUNCTION.fullmatch(spec):
+        try:
+            reward = getattr(importlib.import_module(function[1]), function[2])
+        except (ImportError, AttributeError) as error:
+            raise UsageError(f"There is no function {spec} ({error}).", "Set PYTHONPATH, or install it.") from error
+        return reward
+    from mmpref.vlm.value import RewardModel
+
+    return RewardModel.load(ModelRef(model.model, model.revision, spec), device=device).score
+
+
+class Normalised:
+    """Rewards of zero mean and unit variance over the answers of the training data, as the paper has it (appendix A).
+
+    Args:
+        kept: file of the mean and the deviation, which are measured once a run.
+    """
+
+    __name__ = "reward"
+
+    def __init__(self, reward: Reward, name: str, pairs: Pairs, kept: Path) -> None:
+        self._reward, self.name = reward, name
+        if not kept.is_file():
+            said = torch.tensor([
+                value for row in (pairs.dataset[index] for index in range(len(pairs.dataset)))
+                for value in self._ask(row["images"], messages(row["prompt"]),
+                                       [text_of(row["chosen"]), text_of(row["rejected"])])
+            ], dtype=torch.float64)  # fmt: skip
+            if not float(said.std()) > 0:
+                raise UsageError(f"{name} gives every answer of the data the same reward.", "Name another loss.reward.")
+            write_atomic(kept, json.dumps({"mean": float(said.mean()), "deviation": float(said.std())}) + "\n")
+        self.scale: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
+
+    def __call__(
+        self, prompts: list[Any], completions: list[Any], images: list[Any], row: list[int], **_: Any
+    ) -> list[float]:
+        """As TRL asks for rewards: answers to one prompt stand side by side."""
+        rewards: list[float] = []
+        for _number, group in groupby(range(len(row)), key=row.__getitem__):
+            places = list(group)
+            answers = [text_of(completions[place]) for place in places]
+            prompt = [Message(turn["role"], text_of([_words(turn)])) for turn in prompts[places[0]]]
+            rewards += self._ask(images[places[0]], prompt, answers)
+        return [(value - self.scale["mean"]) / self.scale["deviation"] for value in rewards]
+
+    def _ask(self, images: Any, prompt: list[Message], answers: list[str]) -> list[float]:
+        try:
+            said = [float(value) for value in self._reward(images, prompt, answers)]
+        except Exception as error:
+            raise ModelError(f"The reward {self.name} fails: {type(error).__name__}: {reason_of(error)}.",
+                             "It is called with images, prompt and answers.") from error  # fmt: skip
+        if len(said) != len(answers):
+            raise ModelError(f"The reward {self.name} gives {len(said)} values for {len(answers)} answers.")
+        return said
+
+
+def _words(turn: Any) -> Any:
+    """A turn without the images that TRL puts into it."""
+    content = turn["content"]
+    if isinstance(content, str):
+        return turn
+    return {"role": turn["role"], "content": [part for part in content if part["type"] == "text"]}
+
+
+class RlooTrainer(Running, RLOOTrainer):
+    """Sampling, rewards' baseline and loss are TRL's; it suppresses image tokens in what is sampled."""
+
+    shared = None
+
+    def __init__(self, *args: Any, writer: Policy, projector_learning_rate: float, **kwargs: Any) -> None:
+        self.collate = PreferenceCollator(writer.processor)
+        super().__init__(*args, **kwargs)
+        self.set_up(writer, projector_learning_rate)
+
+    def facts(self) -> dict[str, Any]:
+        """Who rewards, and what the rewards are normalised by."""
+        reward = self.reward_funcs[0]
+        return {"reward": {"name": reward.name, **reward.scale}}
+
+
+def rows_of(pairs: Pairs) -> Any:
+    """The data as TRL's trainer wants it: images, prompt, and the row's number."""
+    from mmpref.align.rows import numbered
+
+    return numbered(pairs.dataset).remove_columns(["chosen", "rejected"])
