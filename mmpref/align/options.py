@@ -55,17 +55,20 @@ _KINDS: dict[Any, _Kind] = {
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
-def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]) -> None:
+def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any] | None = None) -> None:
     """Refuse what cannot be set, before any work.
 
     Args:
         trainer: the recipe's block.
         method: the options that the method's settings made.
-        kind: TRL's class of configuration.
+        kind: TRL's class of configuration; by default `DPOConfig`.
 
     Raises:
         UsageError: an option that TRL does not have, or one that is decided elsewhere.
     """
+    from trl import DPOConfig
+
+    kind = kind or DPOConfig
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     types = typing.get_type_hints(kind)
     for name, value in trainer.items():
