@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -17,12 +18,13 @@ from mmpref.errors import UsageError
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to main.")
 @click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id of a base model that is a local path here.")
+@click.option("--merge", is_flag=True, help="Of an adapter, publish the base with its weights merged in.")
 @click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
     run: Path, hub_dataset_id: str | None, hub_model_id: str | None, private: bool, create_pr: bool,
-    base_hub_id: str | None, push_samples: bool, accept_license: bool, as_json: bool,
+    base_hub_id: str | None, merge: bool, push_samples: bool, accept_license: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Publish a finished run directory: a dataset, an adapter, or an evaluation's results.
 
@@ -32,8 +34,10 @@ def command(
     Examples:
       mmpref publish runs/build-dataset-bdhs-1a2b3c4d --hub-dataset-id me/bdhs-5k
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --private
+      mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs-merged --merge
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
     """
+    from mmpref.hub.publish import check_access
     from mmpref.hub.publish_run import kind_of, publish_run
 
     kind = kind_of(run)
@@ -41,9 +45,17 @@ def command(
     other = "model" if kind == "dataset" else "dataset"
     if given[other]:
         raise UsageError(f"{run} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
-    published = publish_run(
-        run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id, push_samples=push_samples,
-        accept_license=accept_license,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
+        merged = None
+        if merge:
+            from mmpref.align.merge import merge as merge_into
+
+            check_access(given[kind] or run.resolve().name, "model")
+            merged = Path(folder)
+            merge_into(run, merged)
+        published = publish_run(
+            run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id,
+            push_samples=push_samples, accept_license=accept_license, merged=merged,
+        )  # fmt: skip
     rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
     common.show(published, as_json, lambda: common.print_table("published", ("", ""), rows))

@@ -167,6 +167,7 @@ def model_card(
     *,
     hub_id: str | None = None,
     base_hub_id: str | None = None,
+    merged: bool = False,
 ) -> str:
     """The text of an adapter's card.
 
@@ -174,6 +175,7 @@ def model_card(
         evaluation: as in `write_model_card`.
         hub_id: the repository that the card is for; without it the loading code has a placeholder.
         base_hub_id: where a base model that is a local path can be found on the Hub.
+        merged: what is published is the base with the adapter's weights in it.
 
     Raises:
         HubError: the metadata would be broken.
@@ -204,7 +206,8 @@ def model_card(
         fields["datasets"] = ids
     if evaluation:
         fields["model-index"] = model_index(hub_id or _plain(name), evaluation)
-    data = ModelCardData(library_name="peft", pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
+    library = "transformers" if merged else "peft"
+    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
     shown = base or portable(model["id"])
     return _render(
         "model",
@@ -223,6 +226,7 @@ def model_card(
         modules=_modules(manifest),
         drawn=_judged(manifest.get("drawn") or {}, "of all steps"),
         rewards="held_out" in manifest,
+        merged=merged,
         held_out=table(
             ("pairs that it ranks as they are", "share", "pairs"),
             [
@@ -238,6 +242,8 @@ def model_card(
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(_load_rewards(base or "path/to/the/base/model", hub_id or "path/to/this/folder"), "python")
         if "held_out" in manifest
+        else fence(_load_merged(hub_id or "path/to/this/folder"), "python")
+        if merged
         else fence(_load_model(base or "path/to/the/base/model", revision, hub_id or "path/to/this/folder"), "python"),
         results=results_block(lines),
     )
@@ -375,6 +381,14 @@ def _load_dataset(place: str, split: str) -> str:
         "from datasets import load_dataset\n\n"
         f"dataset = load_dataset({json.dumps(place)}, split={json.dumps(split)})\n"
         'print(dataset[0]["prompt"], dataset[0]["chosen"], dataset[0]["rejected"])'
+    )
+
+
+def _load_merged(place: str) -> str:
+    return (
+        "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
+        f"model = AutoModelForImageTextToText.from_pretrained({json.dumps(place)})\n"
+        f"processor = AutoProcessor.from_pretrained({json.dumps(place)})"
     )
 
 

@@ -79,6 +79,7 @@ def publish_run(
     base_hub_id: str | None = None,
     push_samples: bool = False,
     accept_license: bool = False,
+    merged: Path | None = None,
     token: str | None = None,
     endpoint: str | None = None,
 ) -> dict[str, Any]:
@@ -92,6 +93,7 @@ def publish_run(
         create_pr: open a pull request instead of committing.
         base_hub_id: the Hub id that stands for a base model that is local here.
         accept_license: publish a dataset although the licence of a source may forbid it.
+        merged: of an adapter, the folder of the model that it was merged into, which is published in its place.
         push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
         token, endpoint: by default from the usual places.
 
@@ -119,7 +121,7 @@ def publish_run(
         elif kind == "dataset":
             options = _stage_dataset(path, manifest, stage, repo_id)
         else:
-            options = _stage_adapter(path, manifest, stage, repo_id, base_hub_id)
+            options = _stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
         _refuse_secrets(stage)
         options |= {"private": private, "create_pr": create_pr, "token": token, "endpoint": endpoint}
         done = publish_folder(stage, repo_id, kind, **options)  # type: ignore[arg-type]
@@ -162,15 +164,16 @@ def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
 
 
 def _stage_adapter(
-    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None
+    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None, merged: Path | None
 ) -> dict[str, Any]:
     base = manifest["model"]["id"]
     on_hub = is_hub_id(base) and is_commit(manifest["model"].get("revision"))
     named = base_hub_id or (base if on_hub else None)
     revision = manifest["model"].get("revision") if named == base else None
     places = _places(path, base)
-    for file in sorted(path.rglob("*")):
-        name = file.relative_to(path).as_posix()
+    held = merged or path
+    for file in sorted(held.rglob("*")):
+        name = file.relative_to(held).as_posix()
         if not file.is_file() or name in (CARD, "run.json") or any(fnmatch.fnmatchcase(name, p) for p in IGNORE):
             continue
         if name == "adapter_config.json":
@@ -189,11 +192,12 @@ def _stage_adapter(
     _write_json(stage / "run.json", content)
     results = path / "results.json"
     evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
-    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id)
+    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
+    what = "Merged model" if merged else "LoRA adapter"
     return {
-        "commit_message": f"LoRA adapter, {manifest['recipe']['method']}",
-        "delete_patterns": ["adapter_model*"],
+        "commit_message": f"{what}, {manifest['recipe']['method']}",
+        "delete_patterns": ["adapter_*", "model*.safetensors", "model.safetensors.index.json"],
         "merge_card": merge_model_card,
     }
 

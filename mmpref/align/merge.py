@@ -1,0 +1,33 @@
+"""A finished adapter run as one ordinary model: the adapter's weights added into the base's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mmpref.errors import RunError
+from mmpref.registry import resolve_path
+from mmpref.run import read_manifest
+
+
+def merge(path: Path, folder: Path) -> None:
+    """Write model and processor into a folder that plain transformers loads, in the precision of the checkpoint.
+
+    Args:
+        path: a finished run of ``mmpref train``.
+
+    Raises:
+        RunError: it is no adapter of a policy.
+    """
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    manifest = read_manifest(path)
+    if manifest["command"] != "train" or "held_out" in manifest:
+        raise RunError(f"{path} holds no policy's adapter that could be merged.", "Leave --merge out.")
+    model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
+    base = AutoModelForImageTextToText.from_pretrained(
+        resolve_path(model["id"]), revision=model["revision"], dtype="auto", trust_remote_code=code
+    )
+    merged = PeftModel.from_pretrained(base, str(path)).merge_and_unload()
+    merged.save_pretrained(str(folder))
+    AutoProcessor.from_pretrained(str(path), trust_remote_code=code).save_pretrained(str(folder))
