@@ -58,6 +58,7 @@ class Method:
         config: gives the class of TRL's configuration; called when it is needed.
         build: makes a trainer (`mmpref.align.running.Running` and one of TRL's) other than the one over pairs.
         rewards: it trains a reward model: a value head, and no policy.
+        needs: answers of the data that the method reads; rows may lack the others.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
             asked once.
@@ -72,6 +73,7 @@ class Method:
     config: Callable[[], type[Any]] = _dpo_config
     build: Callable[[Parts], Any] | None = None
     rewards: bool = False
+    needs: Callable[[Any], tuple[str, ...]] = lambda _: ("chosen", "rejected")
     needs_second: bool = False
     needs_annotator: bool = False
     keeps_answers: bool = False

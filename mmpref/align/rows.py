@@ -4,7 +4,8 @@ Rows are TRL's: ``prompt``, ``chosen``, ``rejected`` (messages with string or st
 ``images`` or ``image``. Reasons for a skip: ``no-image``, ``bad-image``, ``malformed`` (no messages of known form),
 ``empty-answer`` (no text), ``equal-answers`` (chosen is rejected), ``image-placement`` (image blocks that do not match
 the images, or stand outside the user's turns), ``image-token`` (the text itself contains the model's image token) and,
-where a method wants two rejected answers, ``no-second``.
+where a method wants two rejected answers, ``no-second``. Methods that write answers themselves do without those of the
+data: supervised rows (``completion``) and bare prompts are rows too, then.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ CROPPED = "cropped"
 """Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
 ROW = "row"
 DATA, FACTS = "pairs.arrow", "pairs.json"
+STAND_IN = {"chosen": "(an answer)", "rejected": "(another answer)"}
+"""For answers that a method does not need and the data do not have."""
 _BATCH = 64
 
 
@@ -62,8 +65,9 @@ class Pairs:
 
 
 def collect(
-    tables: Sequence[Table], folder: Path, *, image_token: str, limit: int | None = None, second: bool = False
-) -> Pairs:
+    tables: Sequence[Table], folder: Path, *, image_token: str, limit: int | None = None, second: bool = False,
+    needs: Sequence[str] = ("chosen", "rejected"),
+) -> Pairs:  # fmt: skip
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
 
     Args:
@@ -71,6 +75,7 @@ def collect(
         image_token: the model's placeholder, which no text may contain.
         limit: take only the first rows.
         second: rows must have a second rejected answer.
+        needs: answers that rows must have; others may be missing.
 
     Raises:
         InputError: a table without rows or columns that preference data needs, or no usable row at all.
@@ -81,7 +86,8 @@ def collect(
         known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         _refuse_changed([source["fingerprint"] for source in known["sources"]], facts)
     else:
-        known = _write(tables, folder, image_token, limit, (*TEXTS, SECOND) if second else TEXTS)
+        texts = (*TEXTS, SECOND) if second else TEXTS
+        known = _write(tables, folder, image_token, limit, texts, [name for name in STAND_IN if name not in needs])
         write_atomic(folder / FACTS, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
     return Pairs(_open(folder / DATA), known["sources"], known["skipped"])
 
@@ -93,7 +99,12 @@ def _refuse_changed(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -
 
 
 def _write(
-    tables: Sequence[Table], folder: Path, image_token: str, limit: int | None, texts: Sequence[str]
+    tables: Sequence[Table],
+    folder: Path,
+    image_token: str,
+    limit: int | None,
+    texts: Sequence[str],
+    spared: Sequence[str],
 ) -> dict[str, Any]:
     import pyarrow as pa
 
@@ -104,11 +115,11 @@ def _write(
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
-        for number, (index, where, row, root) in enumerate(_rows(tables, texts)):
+        for number, (index, where, row, root) in enumerate(_rows(tables, texts, spared)):
             if limit is not None and number >= limit:
                 break
             try:
-                batch.append(_pair(row, where, root, image_token, texts))
+                batch.append(_pair(_filled(row, spared), where, root, image_token, texts))
                 used[index] += 1
             except Unusable as skip:
                 skipped[skip.reason] = skipped.get(skip.reason, 0) + 1
@@ -128,7 +139,20 @@ def _write(
     return {"sources": sources, "skipped": dict(sorted(skipped.items()))}
 
 
-def _rows(tables: Iterable[Table], texts: Sequence[str]) -> Iterator[tuple[int, str, Mapping[str, Any], Path | None]]:
+def _filled(row: Mapping[str, Any], spared: Sequence[str]) -> Mapping[str, Any]:
+    """The row with a supervised answer as the chosen one, and stand-ins for answers that nobody needs."""
+    filled = dict(row)
+    if filled.get("chosen") is None and filled.get("completion") is not None:
+        filled["chosen"] = filled["completion"]
+    for name in spared:
+        if filled.get(name) is None:
+            filled[name] = STAND_IN[name]
+    return filled
+
+
+def _rows(
+    tables: Iterable[Table], texts: Sequence[str], spared: Sequence[str]
+) -> Iterator[tuple[int, str, Mapping[str, Any], Path | None]]:
     """(table's index, where the row is, row, folder that its image paths are relative to)."""
     for index, table in enumerate(tables):
         local = Path(resolve_path(table.spec))
@@ -137,7 +161,7 @@ def _rows(tables: Iterable[Table], texts: Sequence[str]) -> Iterator[tuple[int, 
         for number, row in enumerate(table):
             where = f"{table.spec} ({table.split}), row {number}"
             if number == 0:
-                _check_columns(row, where, texts)
+                _check_columns(_filled(row, spared), where, texts)
             yield index, where, row, root
         if number < 0:
             raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")

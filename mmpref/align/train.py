@@ -252,7 +252,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
             began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
             write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
         pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit,
-                        second=way.method.needs_second)  # fmt: skip
+                        second=way.method.needs_second, needs=way.method.needs(way.settings))  # fmt: skip
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
     used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)

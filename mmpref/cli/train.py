@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
 @click.option("--dataset", multiple=True, help="Preference data: Hub id, file or folder. Repeatable. [default: built]")
-@click.option("--annotator", help="Model that ranks answers, for methods that ask one.")
+@click.option("--annotator", metavar="WHO", help="Who ranks answers, for methods that ask somebody: URL#MODEL, a model,"
+              " policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
 @click.option("--eval-benchmark", multiple=True, help="Evaluate on it while training. Repeatable.")

@@ -16,7 +16,7 @@ from mmpref.align.method import METHODS
 from mmpref.align.pairs import SourceContext
 from mmpref.align.rows import ROW, SECOND
 from mmpref.align.train import TrainRecipe, train
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import InputError, RunError, UsageError
 from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
 from mmpref.judges.opened import open_annotator
@@ -288,3 +288,21 @@ def test_the_annotator_belongs_to_methods_that_ask(preferences: Path, tmp_path: 
         train(recipe("online-dpo", preferences, annotator=None), tmp_path / "run")
     with pytest.raises(UsageError, match="asks no annotator"):
         train(recipe("dpo", preferences, annotator="testbed-oracle"), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("method", "columns"), [("online-dpo", ("prompt",)), ("online-bdhs", ("prompt", "completion"))]
+)
+def test_rows_need_no_answers_that_a_method_writes_itself(
+    method: str, columns: tuple[str, ...], preferences: Path, tmp_path: Path
+) -> None:
+    import pyarrow.parquet as pq
+
+    [file] = (preferences / "data").iterdir()
+    rows = pq.read_table(file)
+    rows = rows.rename_columns(["completion" if name == "chosen" else name for name in rows.column_names])
+    pq.write_table(rows.select(["images", *columns]), tmp_path / "train.parquet")
+    manifest = train(recipe(method, tmp_path / "train.parquet"), tmp_path / "run")
+    assert manifest["drawn"]["used"] > 0
+    with pytest.raises(InputError, match=r"lacks .*rejected"):
+        train(recipe("dpo", tmp_path / "train.parquet", loss={}), tmp_path / "dpo")

@@ -45,4 +45,8 @@ class OnlineBdhs:
         return Drawn(drawn.rows, {**drawn.counts, "tries": tries})
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhs)
+def _needs(settings: Settings) -> tuple[str, ...]:
+    return ("chosen", "rejected") if settings.averaged else ("chosen",)
+
+
+METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhs, needs=_needs)

@@ -9,4 +9,4 @@ from mmpref.align.losses import options
 from mmpref.align.method import Method
 from mmpref.align.ranked import Ranked, SamplingSettings
 
-METHOD = Method(SamplingSettings, options, source=Ranked, needs_annotator=True)
+METHOD = Method(SamplingSettings, options, source=Ranked, needs=lambda _: (), needs_annotator=True)

@@ -69,4 +69,4 @@ def _trainer(parts: Parts) -> Any:
     )  # fmt: skip
 
 
-METHOD = Method(Settings, _options, config=_config, build=_trainer)
+METHOD = Method(Settings, _options, config=_config, build=_trainer, needs=lambda _: ())
