@@ -138,8 +138,9 @@ def command(
       mmpref build-dataset --method corrupt --annotator https://api.openai.com/v1#gpt-4o --source me/sft
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """
-    from mmpref.data.build import BuildRecipe, build_dataset, summary
+    from mmpref.data.build import BuildRecipe, build_dataset
     from mmpref.data.builder import BUILDERS
+    from mmpref.data.finish import summary
     from mmpref.hub.cards import write_dataset_card
     from mmpref.hub.licences import check_licences
 
