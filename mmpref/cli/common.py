@@ -86,7 +86,7 @@ def resolve(
             target = target.setdefault(parent, {})
         target[last] = value
     section = recipes.load(name).get(command) or {}
-    section = _for_method(cls, section, {**section, **given, **recipes.parse_set(assignments)})
+    section = for_method(cls, section, {**section, **given, **recipes.parse_set(assignments)})
     overrides = recipes.merge(given, recipes.parse_set(assignments))
     fitting = fit(section, recipes.merge(section, overrides)) if fit else section
     values = recipes.merge(fitting, overrides)
@@ -96,7 +96,7 @@ def resolve(
     return recipe
 
 
-def _for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe's section with what it says under ``methods`` for the method that was chosen."""
     rest = {key: value for key, value in section.items() if key != "methods"}
     method = values.get("method", getattr(cls, "method", None))

@@ -54,6 +54,7 @@ def command(
       mmpref train --eval-benchmark chair --eval-split dev --eval-every 20 --best chair/chair_i --patience 3
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
+    from mmpref.align.method import METHODS
     from mmpref.align.processes import processes, rank
     from mmpref.align.train import TrainRecipe, summary, train
     from mmpref.hub.cards import write_model_card
@@ -64,6 +65,7 @@ def command(
         "watch.limit": eval_limit, "watch.split": eval_split, "watch.best": best, "watch.patience": patience,
     }  # fmt: skip
     recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
+    METHODS.get(recipe.method)  # a name that is none is told before anything is built
     recipe, evaluate = _watched(recipe, recipe_name or (common.PAPER if model else common.TESTBED))
     main = rank() == 0
     target = common.push_target(push, hub_id, "model", output) if main else None
@@ -108,7 +110,7 @@ def _build(recipe_name: str, model: str, revision: str | None) -> Path:
     from mmpref.data.build import BuildRecipe, build_dataset
     from mmpref.hub.cards import write_dataset_card
 
-    section = recipes.load(recipe_name).get("build-dataset") or {}
+    section = common.for_method(BuildRecipe, recipes.load(recipe_name).get("build-dataset") or {}, {})
     if not section.get("source"):
         raise UsageError(f"The recipe {recipe_name!r} names no source to build preference data from.",
                          "Name preference data with --dataset.")  # fmt: skip
