@@ -5,6 +5,7 @@
   `python scripts/bench_memory.py --json` wrote
 * training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
 * builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
+* methods: scripts/compare_methods.json, which `python scripts/compare_methods.py --record` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
 """
 
@@ -49,6 +50,7 @@ RESULTS = {
     ("chair", "words"): "words a caption",
     ("pope", "accuracy"): "POPE accuracy",
 }
+METHODS = {"chair_i": "CHAIR_i", "recall": "recall", "words": "words a caption", "accuracy": "POPE accuracy"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -93,6 +95,20 @@ def builders() -> str:
     return table(("method", *BUILDERS.values()), rows)
 
 
+def methods() -> str:
+    found = json.loads((ROOT / "scripts/compare_methods.json").read_text(encoding="utf-8"))
+    measured = found["difference to the base: value, low, high"]
+
+    def cell(values: list[float], digits: int) -> str:
+        return "{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*values, d=digits)
+
+    rows = [
+        (name, *(cell(seeds[0][key], 2 if key == "words" else 3) for key in METHODS))
+        for name, seeds in measured.items()
+    ]
+    return table(("method", *METHODS.values()), rows)
+
+
 def results(run: Path) -> str:
     content = json.loads((run / "evaluate/results.json").read_text(encoding="utf-8"))
 
@@ -124,6 +140,7 @@ def main() -> None:
     text = replaced(text, "speed", speed())
     text = replaced(text, "training", training())
     text = replaced(text, "builders", builders())
+    text = replaced(text, "methods", methods())
     if options.results:
         text = replaced(text, "results", results(options.results))
     readme.write_text(text, encoding="utf-8")

@@ -5,5 +5,6 @@ setup "[dev]"
 "$PY" -m ruff check .
 "$PY" -m ruff format --check .
 "$PY" -m mypy
-"$PY" -m pytest "$@"
+# Test files are spread over the cores; more than four processes would want more memory than they save time.
+"$PY" -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
 echo "Environment: $VENV"

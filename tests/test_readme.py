@@ -32,6 +32,7 @@ def test_the_speed_table_is_what_was_recorded() -> None:
 def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
     assert tables().training() in README
     assert tables().builders() in README
+    assert tables().methods() in README
 
 
 def test_the_results_are_those_of_the_gate() -> None:

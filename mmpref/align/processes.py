@@ -17,6 +17,18 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def part() -> None:
+    """The processes have nothing more to do together: each may end when it is done. One that ends while others are
+    still connected to it may abort."""
+    if processes() > 1:
+        import torch
+        from accelerate import PartialState
+
+        state = PartialState(cpu=not torch.cuda.is_available())
+        state.wait_for_everyone()
+        state.destroy_process_group()
+
+
 @contextlib.contextmanager
 def first() -> Iterator[None]:
     """The writing process goes through alone, and the others after it: they find what it has written."""

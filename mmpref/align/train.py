@@ -19,7 +19,7 @@ from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS, Method, Parts
 from mmpref.align.options import PAPER
-from mmpref.align.processes import first, processes, rank
+from mmpref.align.processes import first, part, processes, rank
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
 from mmpref.run import Run, default_path, open_run, write_atomic
@@ -262,6 +262,7 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
     lengths = _lengths(trainer, policy, pairs)
     watching = _run_training(run, recipe, trainer, way, on_progress)
+    part()
     if rank():
         return None
     if watching and (best := watching.best()):
