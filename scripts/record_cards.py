@@ -8,6 +8,7 @@ reproduction's own cards, testbed-bdhs and testbed-bdhs-dpo, are recorded by scr
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -95,8 +96,8 @@ def main() -> None:
         api.create_repo(POVID, repo_type="dataset")
         api.upload_folder(repo_id=POVID, repo_type="dataset", folder_path=povid)
         HfApi(endpoint=server.endpoint, token=token).create_repo(f"{USER}/testbed")
-        needed = {word.removeprefix("BUILT/") for name in wanted for word in ADAPTERS.get(name, DATASETS.get(name, []))
-                  if word.startswith("BUILT/")}  # fmt: skip
+        needed = {found for name in wanted for word in ADAPTERS.get(name, DATASETS.get(name, []))
+                  for found in re.findall(r"BUILT/([\w-]+)", word)}  # fmt: skip
         needed |= {"testbed-corrupt"} if "testbed-two-rejected" in needed else set()
         for name, words in DATASETS.items():
             if not wanted or name in wanted or name in needed:

@@ -246,6 +246,8 @@ def _fit(run: Run, recipe: TrainRecipe, way: _Way, on_progress: OnProgress | Non
     policy = Policy.load(ref, dtype=_dtype(recipe.dtype), trust_remote_code=recipe.trust_remote_code)
     if way.method.rewards:
         attach(policy.model)
+        for spec in way.settings.held_out:
+            _table(spec)  # what is missing is told before the work, not after it
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     with first():
         if not (run.state / BEGAN).is_file():
@@ -300,14 +302,19 @@ def _held_out(run: Run, trainer: RewardTrainer, specs: Sequence[str], image_toke
 
     found = {}
     for spec in specs:
-        name, _, split = spec.rpartition(":") if ":" in spec and not Path(spec).exists() else (spec, "", "")
         folder = run.state / "held-out"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        pairs = collect([open_table(name, split or "train")], folder, image_token=image_token)
+        pairs = collect([_table(spec)], folder, image_token=image_token)
         found[spec] = {"rows": len(pairs.dataset), "accuracy": trainer.accuracy(pairs)}
         shutil.rmtree(folder)
     return found
+
+
+def _table(spec: str) -> Table:
+    """The preference set ``NAME`` or ``NAME:SPLIT``."""
+    name, colon, split = spec.rpartition(":")
+    return open_table(name, split) if colon and not Path(spec).exists() else open_table(spec, "train")
 
 
 def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:

@@ -22,7 +22,7 @@ from .markdown import code, fence, table, text
 from .metadata import is_hub_id, licence_fields, refuse_broken, size_category
 from .preview import preview
 from .private import is_commit, portable, public
-from .rebuild import command_of
+from .rebuild import command_of, told
 from .results import find_block, lines_of, model_index, put_block, results_block
 
 if TYPE_CHECKING:
@@ -468,7 +468,7 @@ def _modules(manifest: Mapping[str, Any]) -> str:
 
 def _settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for key, value in portable(recipe).items():
+    for key, value in portable(told(recipe)).items():
         if key in ("model", "revision", "dataset", "method", "image_root"):
             continue
         for inner, item in value.items() if isinstance(value, Mapping) else [(None, value)]:

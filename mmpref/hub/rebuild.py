@@ -38,11 +38,17 @@ def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return recipe
 
 
+def told(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without what says nothing: how to watch benchmarks, where none are watched."""
+    watched = (recipe.get("watch") or {}).get("benchmarks")
+    return {key: value for key, value in recipe.items() if key != "watch" or watched}
+
+
 def command_of(manifest: Mapping[str, Any]) -> str:
     """The shell command, a setting a line, quoted. It takes no recipe's defaults and names every setting that the run's
     recipe had, so that it resolves to that recipe again."""
     command = manifest["command"]
-    recipe = portable(pinned(manifest))
+    recipe = portable(told(pinned(manifest)))
     parts = ["--recipe plain"]
     for key in (key for key in OPTIONS[command] if key in recipe):
         value = recipe[key]

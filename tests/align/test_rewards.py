@@ -15,7 +15,7 @@ from mmpref.align.adapter import HEAD, LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.rewards import RewardTrainer
 from mmpref.align.train import TrainRecipe, train
-from mmpref.errors import ModelError
+from mmpref.errors import InputError, ModelError
 from mmpref.images import decode
 from mmpref.testbed.language import CAPTION_PROMPTS, caption
 from mmpref.testbed.render import png
@@ -108,6 +108,12 @@ def test_a_reward_model_learns_resumes_and_loads(preferences: Path, tmp_path: Pa
     assert together == pytest.approx([model.score(images, prompt, [answer])[0] for answer in answers], abs=1e-5)
     other = model.score([decode(ImageData(png(scene("test", 5))))], prompt, answers[:1])
     assert abs(other[0] - together[0]) > 1e-4, "the value depends on the image"
+
+
+def test_a_held_out_set_that_is_missing_is_told_before_training(preferences: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere"):
+        train(recipe(preferences, loss={"held_out": (f"{tmp_path}/nowhere:validation",)}), tmp_path / "run")
+    assert not (tmp_path / "run/log.jsonl").exists()
 
 
 def test_a_policys_adapter_is_no_reward_model(preferences: Path, tmp_path: Path) -> None:
