@@ -1,0 +1,96 @@
+"""A model as annotator: on labelled pairs, does it name the chosen answer in both orders? (arXiv 2407.02477, table 10).
+
+The model is asked as `--annotator` would ask it (`mmpref.judges.annotator`), once with the chosen answer first and once
+with it second. Any preference set will do (``--set benchmark.annotator.data=...``); a row has::
+
+    {"images": [<image>], "prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", ...}],
+     "rejected": [{"role": "assistant", ...}], "source": "llava-reasoning"}
+
+``accuracy`` is the share of pairs that are right in both orders, by ``source`` too where rows have one; a reply that
+names no response is wrong, and counted as a parse failure. ``one_order`` is the share of replies that are right, and
+``named_first`` the share of readable replies that name the response shown first: 0.5 without position bias.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.groups import group_rate
+from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.errors import InputError
+from mmpref.judges.annotator import INSTRUCTION, conversation, filled, named
+from mmpref.tables import Table
+from mmpref.types import Message
+
+
+@dataclass(frozen=True)
+class AnnotatorSettings:
+    """Args:
+    data, config, split: the preference set.
+    instruction: a template of your own, with ``{prompt}``, ``{first}`` and ``{second}``.
+    max_new_tokens: of a reply.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "train"
+    instruction: str = INSTRUCTION
+    max_new_tokens: int = 512
+
+
+def _turns(row: Any, column: str, where: str) -> list[Message]:
+    value = cell(row, column, where)
+    if isinstance(value, str):
+        return [Message("user" if column == "prompt" else "assistant", value)]
+    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
+        raise InputError(f"{where}, column {column} holds no messages.")
+    return [Message(turn["role"], _text(turn["content"])) for turn in value]
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+
+
+class _Annotator:
+    def __init__(self, settings: AnnotatorSettings) -> None:
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = []
+        for number, row, where in numbered(table, limit):
+            image = image_of(row, where, table.root, "images" if "images" in row else "image")
+            prompt = conversation(_turns(row, "prompt", where))
+            chosen, rejected = (conversation(_turns(row, name, where)) for name in ("chosen", "rejected"))
+            part = str(row.get("source") or "all")
+            for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
+                text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)
+                groups = {name: str(number) for name in {part, "all"}}
+                samples.append(Sample(f"{number}-{place}", str(number), image, (Message("user", text),),
+                                      {"place": place, "part": part}, groups))  # fmt: skip
+        return samples
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        place = named(answer)
+        right = place == sample.reference["place"]
+        counts = {"replies": 1.0, "right": float(right), "named": float(place is not None),
+                  "named_first": float(place == 1)}  # fmt: skip
+        return Score(f"Response {place}" if place else "", counts, parse_failure=place is None, right=right)
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        parts = sorted({name.removesuffix("/right") for score in scores for name in score.counts
+                        if name.endswith("/right")} - {"all"})  # fmt: skip
+        return [
+            group_rate("accuracy", "all", "all", headline=True),
+            *(group_rate("accuracy", part, part) for part in parts),
+            rate("one_order", "all", "right", "replies"),
+            rate("named_first", "all", "named_first", "named", None),
+        ]
+
+
+BENCHMARK = Benchmark(AnnotatorSettings, (), _Annotator)
