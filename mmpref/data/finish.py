@@ -132,6 +132,17 @@ def _summed(notes: Iterable[Mapping[str, float]]) -> dict[str, float]:
     return total
 
 
+def _asked(annotator: Mapping[str, Any]) -> str:
+    """Who was asked, what came of it, and what it took."""
+    shown = [f"{value:,.0f} {name.replace('_', ' ')}" for name, value in annotator.items()
+             if isinstance(value, int | float) and value and name not in ("named", "named_first", "cost")]  # fmt: skip
+    if annotator.get("named"):
+        shown.append(f"{annotator['named_first'] / annotator['named']:.0%} name the response shown first")
+    if "cost" in annotator:
+        shown.append(f"cost {annotator['cost']:g}")
+    return f"{annotator['name']}: {', '.join(shown)}" if shown else str(annotator["name"])
+
+
 def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
@@ -139,4 +150,5 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = str(counts["rows"])
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
-    return [("pairs", pairs), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]
+    asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
+    return [*asked, ("pairs", pairs), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]

@@ -13,6 +13,7 @@ import pytest
 
 from mmpref.data.build import BuildRecipe, build_dataset
 from mmpref.data.builder import BUILDERS
+from mmpref.data.finish import summary
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.testbed import language, oracle
 from tests.judges.server import ChatServer, fault, text_of
@@ -192,3 +193,12 @@ def test_an_annotator_is_no_part_of_a_recipe_that_asks_none(tmp_path: Path) -> N
     manifest = build_dataset(replace(plain, annotator="testbed-oracle"), tmp_path / "run")
     assert "annotator" not in manifest
     assert json.loads((tmp_path / "run/run.json").read_text())["recipe"]["annotator"] is None
+
+
+def test_the_summary_says_who_was_asked_and_what_it_took() -> None:
+    counts = {"requests": 8.0, "failed": 0.0, "agreed": 3.0, "tie": 1.0, "named": 8.0, "named_first": 6.0, "cost": 0.25}
+    lines = dict(
+        summary({"annotator": {"name": "judge", **counts}, "counts": {"rows": 3, "skipped": {}}, "seconds": 1})
+    )
+    assert lines["annotator"] == "judge: 8 requests, 3 agreed, 1 tie, 75% name the response shown first, cost 0.25"
+    assert "annotator" not in dict(summary({"counts": {"rows": 3, "skipped": {}}, "seconds": 1}))
