@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmpref.align.pairs import PairSource, SourceContext
     from mmpref.align.rows import Pairs
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.shared import SharedForward
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Parts:
     Args:
         settings: the method's.
         config: TRL's configuration, of the method's class.
+        lora: makes PEFT's configuration; takes the names of further modules that are trained in full.
+        share: the forward that runs image and prompt once for both answers, if this model allows it.
         state: the run's state folder.
     """
 
@@ -34,8 +37,9 @@ class Parts:
     config: Any
     policy: Policy
     pairs: Pairs
-    lora: Any
+    lora: Callable[..., Any]
     projector_learning_rate: float
+    share: Callable[[], SharedForward | None]
     state: Path
 
 
@@ -57,7 +61,6 @@ class Method:
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
         config: gives the class of TRL's configuration; called when it is needed.
         build: makes a trainer (`mmpref.align.running.Running` and one of TRL's) other than the one over pairs.
-        rewards: it trains a reward model: a value head, and no policy.
         needs: answers of the data that the method reads; rows may lack the others.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
@@ -72,7 +75,6 @@ class Method:
     trainer: Callable[[Any], dict[str, Any]]
     config: Callable[[], type[Any]] = _dpo_config
     build: Callable[[Parts], Any] | None = None
-    rewards: bool = False
     needs: Callable[[Any], tuple[str, ...]] = lambda _: ("chosen", "rejected")
     needs_second: bool = False
     needs_annotator: bool = False
@@ -80,6 +82,22 @@ class Method:
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     terms: Callable[[Any], Terms] | None = None
     source: Callable[[SourceContext, Any], PairSource] | None = None
+
+
+@dataclass(frozen=True)
+class Way:
+    """A method with its settings."""
+
+    method: Method
+    settings: Any
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return self.method.trainer(self.settings)
+
+    @property
+    def weights(self) -> tuple[float, ...]:
+        return self.method.weights(self.settings)
 
 
 METHODS: Registry[Method] = Registry("training method", "mmpref.methods", "METHOD")

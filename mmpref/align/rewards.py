@@ -6,6 +6,7 @@ TRL's own RewardTrainer takes no images. Batches, resuming, logs and optimizer a
 from __future__ import annotations
 
 import gc
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from mmpref.align.collator import BESIDE
-from mmpref.align.rows import ROW, Pairs
+from mmpref.align.rows import ROW, Pairs, collect
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import RunError
+from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
 from mmpref.vlm.value import RewardModel, values
 
@@ -26,7 +28,28 @@ if TYPE_CHECKING:
 
 
 class RewardTrainer(PreferenceTrainer):
-    """-log sigmoid(reward of chosen - reward of rejected); the reference has no part in it."""
+    """-log sigmoid(reward of chosen - reward of rejected); the reference has no part in it.
+
+    Args:
+        held_out: preference sets, ``NAME`` or ``NAME:SPLIT``, that its accuracy is measured on in the end.
+        folder: a place for their rows.
+    """
+
+    def __init__(self, *args: Any, held_out: Sequence[str] = (), folder: Path | None = None, **kwargs: Any) -> None:
+        # What is missing is told before the work, not after it.
+        self._held_out, self._folder = {spec: _table(spec) for spec in held_out}, folder
+        super().__init__(*args, **kwargs)
+
+    def facts(self) -> dict[str, Any]:
+        """Rows of the held-out sets, and the share of them that the model ranks as they are."""
+        assert self.writer is not None
+        token = self.writer.tokenizer.convert_ids_to_tokens(self.writer.image_token_id)
+        found = {}
+        for spec, table in self._held_out.items():
+            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
+                pairs = collect([table], Path(folder), image_token=token)
+                found[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs)}
+        return {"held_out": found}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = {name: value for name, value in inputs.items() if name not in (ROW, BESIDE)}
@@ -56,11 +79,14 @@ class RewardTrainer(PreferenceTrainer):
         ends = seen["attention_mask"].sum(1) - 1
         return values(base, hidden[0][torch.arange(len(ends), device=ends.device), ends])
 
-    def proof(self, path: Path, policy: Policy, row: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    def proof(
+        self, path: Path, policy: Policy, row: dict[str, Any], trust_remote_code: bool
+    ) -> Callable[[], dict[str, Any]]:
         """What `prove` will find, once this trainer is out of memory."""
         with self.sampling():
             trained = self.rewards(self.model, self._prepare_inputs(self.collate([dict(row)]))).tolist()
-        return partial(prove, path, policy.ref, row, trained, str(policy.dtype), str(policy.device))
+        return partial(prove, path, policy.ref, row, trained, str(policy.dtype), str(policy.device),
+                       trust_remote_code)  # fmt: skip
 
     def accuracy(self, pairs: Pairs, batch_size: int = 16) -> float:
         """Share of pairs whose chosen answer has the higher reward."""
@@ -78,8 +104,20 @@ def _batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
         yield [pairs.dataset[index] for index in range(start, min(start + size, len(pairs.dataset)))]
 
 
+def _table(spec: str) -> Table:
+    """The preference set ``NAME`` or ``NAME:SPLIT``."""
+    name, colon, split = spec.rpartition(":")
+    return open_table(name, split) if colon and not Path(spec).exists() else open_table(spec, "train")
+
+
 def prove(
-    path: Path, ref: ModelRef, row: dict[str, Any], trained: Sequence[float], dtype: str, device: str
+    path: Path,
+    ref: ModelRef,
+    row: dict[str, Any],
+    trained: Sequence[float],
+    dtype: str,
+    device: str,
+    trust_remote_code: bool,
 ) -> dict[str, Any]:
     """Load the saved reward model, and compare its rewards of a row's answers with those of the trained one.
 
@@ -97,7 +135,8 @@ def prove(
 
     gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
     dtype = dtype.removeprefix("torch.")
-    loaded = RewardModel.load(ModelRef(ref.model, ref.revision, str(path)), dtype=dtype, device=device)
+    loaded = RewardModel.load(ModelRef(ref.model, ref.revision, str(path)), dtype=dtype, device=device,
+                              trust_remote_code=trust_remote_code)  # fmt: skip
     answers = [text_of(row["chosen"]), text_of(row["rejected"])]
     said = loaded.score(row["images"], messages(row["prompt"]), answers)
     differs = max(abs(one - other) for one, other in zip(said, trained, strict=True))

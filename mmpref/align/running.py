@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,9 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 
-from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector
+from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector, logits, probe
 from mmpref.align.checkpoints import seal, writing
+from mmpref.align.collator import BESIDE, PreferenceCollator
 from mmpref.align.processes import rank
 from mmpref.run import write_atomic
 
@@ -30,9 +32,12 @@ class Running(Base):
     """Stands before one of TRL's trainers in a class's bases.
 
     Attributes:
+        collate: makes a batch of rows that are pairs.
         writer: the policy around the model that is trained, for whoever lets it write.
         drawn: what was counted so far, in this process, of answers that were drawn while training.
     """
+
+    collate: PreferenceCollator
 
     def facts(self) -> dict[str, Any]:
         """What the run's manifest should say of this trainer."""
@@ -134,6 +139,15 @@ class Running(Base):
 
     def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
+
+    def proof(
+        self, path: Path, policy: Policy, row: dict[str, Any], trust_remote_code: bool
+    ) -> Callable[[], dict[str, Any]]:
+        """What will tell whether the files hold what was trained, once this trainer is out of memory."""
+        batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
+        dtype, device = str(policy.dtype).removeprefix("torch."), str(policy.device)
+        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, device,
+                       trust_remote_code)  # fmt: skip
 
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""

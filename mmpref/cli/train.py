@@ -56,7 +56,8 @@ def command(
     """
     from mmpref.align.method import METHODS
     from mmpref.align.processes import processes, rank
-    from mmpref.align.train import TrainRecipe, summary, train
+    from mmpref.align.summary import summary
+    from mmpref.align.train import TrainRecipe, train
     from mmpref.hub.cards import write_model_card
 
     options: dict[str, Any] = {

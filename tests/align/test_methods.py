@@ -11,7 +11,8 @@ import pytest
 
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
-from mmpref.align.train import TrainRecipe, _final, _remarks, train
+from mmpref.align.summary import final_of, remarks_on
+from mmpref.align.train import TrainRecipe, train
 from mmpref.cli import common
 from mmpref.errors import InputError, UsageError
 
@@ -74,11 +75,11 @@ def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
 def test_falling_chosen_answers_are_told_in_words(reward: float, told: bool) -> None:
     row = {"loss": 0.5, "rewards/accuracies": 1.0, "rewards/margins": 0.3, "rewards/chosen": reward,
            "rewards/rejected": reward - 0.3, "logps/chosen": -9.0, "logps/rejected": -12.0}  # fmt: skip
-    final = _final([row] * 3)
+    final = final_of([row] * 3)
     assert final["chosen_reward"] == pytest.approx(reward)
-    assert bool(_remarks(final)) == told
+    assert bool(remarks_on(final)) == told
     rewards = {name: value for name, value in row.items() if not name.startswith("logps")}
-    assert _remarks(_final([rewards])) == [], "a reward model's rewards are no log-ratios"
+    assert remarks_on(final_of([rewards])) == [], "a reward model's rewards are no log-ratios"
 
 
 @pytest.mark.parametrize("method", ["dpo", "ipo", "slic", "mpo"])

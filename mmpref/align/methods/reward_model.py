@@ -7,8 +7,12 @@ run says how often it is right on held-out pairs (the paper's table 7). `mmpref.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method
+
+if TYPE_CHECKING:
+    from mmpref.align.method import Parts
 
 
 @dataclass(frozen=True)
@@ -19,4 +23,20 @@ class Settings:
     held_out: tuple[str, ...] = ()
 
 
-METHOD = Method(Settings, lambda _: {}, rewards=True)
+def _trainer(parts: Parts) -> Any:
+    from mmpref.align.adapter import HEAD
+    from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.rewards import RewardTrainer
+    from mmpref.align.rows import numbered
+    from mmpref.vlm.value import attach
+
+    attach(parts.policy.model)
+    return RewardTrainer(
+        model=parts.policy.model, args=parts.config, train_dataset=numbered(parts.pairs.dataset),
+        data_collator=PreferenceCollator(parts.policy.processor), processing_class=parts.policy.processor,
+        writer=parts.policy, peft_config=parts.lora([HEAD]), projector_learning_rate=parts.projector_learning_rate,
+        shared=parts.share(), held_out=parts.settings.held_out, folder=parts.state,
+    )  # fmt: skip
+
+
+METHOD = Method(Settings, lambda _: {}, build=_trainer)

@@ -64,9 +64,9 @@ def _trainer(parts: Parts) -> Any:
     return RlooTrainer(
         model=parts.policy.model, args=parts.config, train_dataset=rows_of(parts.pairs),
         reward_funcs=Normalised(reward, settings.reward, parts.pairs, parts.state / "reward.json"),
-        processing_class=parts.policy.processor, peft_config=parts.lora, writer=parts.policy,
+        processing_class=parts.policy.processor, peft_config=parts.lora(), writer=parts.policy,
         projector_learning_rate=parts.projector_learning_rate,
     )  # fmt: skip
 
 
-METHOD = Method(Settings, _options, config=_config, build=_trainer, needs=lambda _: ())
+METHOD = Method(Settings, _options, config=_config, build=_trainer)

@@ -1,0 +1,119 @@
+"""Making a method's trainer: where its pairs come from, what is shared, what is kept of the reference."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.align.method import Parts, Way
+from mmpref.align.processes import rank
+from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmpref.align.pairs import PairSource
+    from mmpref.align.rows import Pairs
+    from mmpref.align.running import Running
+    from mmpref.align.train import TrainRecipe
+    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.shared import SharedForward
+
+talk = logging.getLogger("mmpref")
+
+
+def checkpoints_in(state: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return state / "checkpoints"
+
+
+def trainer_of(
+    recipe: TrainRecipe, way: Way, used: Mapping[str, Any], policy: Policy, pairs: Pairs, state: Path
+) -> Running:
+    """The method's trainer on these pairs.
+
+    Args:
+        used: options of TRL's configuration.
+        state: the run's state folder.
+
+    Raises:
+        UsageError: settings that TRL refuses, or a method that cannot be launched in this way.
+    """
+    from mmpref.align import options
+    from mmpref.align.adapter import lora_config
+    from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.reference import ReferenceLogProbs
+    from mmpref.align.rows import numbered
+    from mmpref.align.trainer import PreferenceTrainer
+
+    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+    if sharded and way.method.source and not way.method.keeps_answers:
+        raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
+                         "Launch it with the configuration ddp.")  # fmt: skip
+    config = options.config(used, checkpoints_in(state), way.method.config())
+    lora = partial(lora_config, policy, recipe.lora, recipe.train_projector)
+    share = partial(_shared, recipe, policy, pairs)
+    try:
+        if way.method.build:
+            parts = Parts(way.settings, config, policy, pairs, lora, recipe.projector_learning_rate, share, state)
+            made: Running = way.method.build(parts)
+            return made
+        return PreferenceTrainer(
+            model=policy.model,
+            args=config,
+            train_dataset=numbered(pairs.dataset),
+            data_collator=PreferenceCollator(policy.processor),
+            processing_class=policy.processor,
+            writer=policy,
+            peft_config=lora(),
+            projector_learning_rate=recipe.projector_learning_rate,
+            shared=share(),
+            # What a source draws is new at every step, and so is what the reference says of it.
+            reference=None
+            if way.method.source and not way.method.keeps_answers
+            # Each process of several keeps those of its own rows.
+            else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights)),
+            weights=way.weights,
+            terms=way.method.terms(way.settings) if way.method.terms else None,
+            source=_source(recipe, way, policy, pairs),
+        )
+    except (ValueError, NotImplementedError) as error:
+        raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _source(recipe: TrainRecipe, way: Way, policy: Policy, pairs: Pairs) -> PairSource | None:
+    """Where the method's pairs come from, if not from the data."""
+    from mmpref.align.pairs import SourceContext
+    from mmpref.judges.opened import open_annotator
+    from mmpref.types import ImageData
+
+    if way.method.source is None:
+        return None
+    encoded = pairs.dataset.with_format(None)
+
+    def images(row: int) -> tuple[ImageData, ...]:
+        return tuple(ImageData(content, f"image of row {row}") for content in encoded[row]["images"])
+
+    annotator = None
+    if recipe.annotator:
+        instruction = getattr(way.settings, "instruction", None)
+        annotator = open_annotator(recipe.annotator, instruction=instruction, policy=lambda: policy)
+    return way.method.source(SourceContext(policy, recipe.seed, images, annotator), way.settings)
+
+
+def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward | None:
+    """The forward that runs image and prompt once for both answers, if this model allows it."""
+    from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.rows import SECOND
+    from mmpref.vlm.shared import SharedForward
+
+    if not recipe.share_prompt:
+        return None
+    shared = SharedForward(policy)
+    first = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
+    if reason := shared.refusal(PreferenceCollator(policy.processor)([first])):
+        talk.warning("Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason)
+        return None
+    return shared

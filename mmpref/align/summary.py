@@ -1,0 +1,102 @@
+"""What a training has to say for itself: sizes before it, means and remarks after it, a table in the end."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mmpref.align.rows import Pairs
+    from mmpref.align.running import Running
+    from mmpref.vlm.policy import Policy
+
+talk = logging.getLogger("mmpref")
+
+_SAMPLE = 32
+"""Rows whose image tokens are counted before training."""
+
+
+def lengths(trainer: Running, policy: Policy, pairs: Pairs) -> dict[str, Any]:
+    """Image tokens and whole sequences of a sample, in tokens; nothing is cut, so the context must hold them."""
+    rows = len(pairs.dataset)
+    sample = sorted({index * rows // min(rows, _SAMPLE) for index in range(min(rows, _SAMPLE))})
+    images, whole = [], []
+    for index in sample:
+        batch = trainer.collate([pairs.dataset[index]])
+        images.append(int((batch["input_ids"][0] == policy.image_token_id).sum()))
+        whole.append(int(batch["attention_mask"].sum(dim=1).max()))
+    context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
+    talk.info("Image tokens a row: %d to %d; longest sequence: %d of %s (sample of %d rows; nothing is cut).",
+              min(images), max(images), max(whole), context, len(sample))  # fmt: skip
+    if context and max(whole) > context:
+        talk.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context)
+    return {"sample": len(sample), "image_tokens": [min(images), max(images)], "sequence_max": max(whole),
+            "context": context}  # fmt: skip
+
+
+def parameters(trainer: Running) -> dict[str, int]:
+    """How many parameters are trained by LoRA, how many in the projector, and how many there are."""
+    from mmpref.align.adapter import is_projector
+
+    counts = {"lora": 0, "projector": 0, "total": 0}
+    for name, parameter in trainer.model.named_parameters():
+        counts["total"] += parameter.numel()
+        if parameter.requires_grad:
+            counts["projector" if is_projector(name) else "lora"] += parameter.numel()
+    return counts
+
+
+def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the last tenth of the log rows."""
+    last = rows[-max(1, len(rows) // 10) :]
+    names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
+             "chosen_reward": "rewards/chosen", "rejected_reward": "rewards/rejected",
+             "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected",
+             "reward": "reward", "kl": "kl"}  # fmt: skip
+    known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
+    return {name: sum(values) / len(values) for name, values in known.items() if values}
+
+
+def remarks_on(final: Mapping[str, float]) -> list[str]:
+    """What of the end of a training needs to be said in words."""
+    remarks = []
+    if "chosen_logp" in final and final["chosen_reward"] < 0:
+        remarks.append(
+            "The chosen answers became less likely than under the base model: the margin was won by pushing the "
+            "rejected ones down further. Read recall and length beside a lower hallucination rate."
+        )
+    for remark in remarks:
+        talk.warning("Note: %s", remark)
+    return remarks
+
+
+def _drawn(counts: Mapping[str, float]) -> str:
+    """What became of the rows that a pair source was given."""
+    kinds = ("unfinished", "empty", "same", "tie", "missing")
+    rest = ", ".join(f"{counts[kind]:,.0f} {kind}" for kind in kinds if counts.get(kind))
+    return f"{counts.get('used', 0):,.0f} pairs of {counts.get('rows', 0):,.0f} rows" + (f"; {rest}" if rest else "")
+
+
+def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The result as lines of a table."""
+    counts, final, modules = manifest["counts"], manifest["final"], manifest["modules"]
+    skipped = ", ".join(f"{count} {reason}" for reason, count in counts["skipped"].items()) or "none"
+    return [
+        ("pairs", str(counts["rows"])),
+        ("skipped rows", skipped),
+        ("LoRA layers", f"{modules['language_model']} in the language model, {modules['elsewhere']} elsewhere"),
+        ("projector", "trained in full" if modules["projector"] else "frozen"),
+        *([("drawn at every step", _drawn(manifest["drawn"]))] if "drawn" in manifest else []),
+        ("steps", str(manifest["steps"])),
+        *(
+            (name, f"{final[name]:.{digits}f}")
+            for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4), ("reward", 3), ("kl", 4))
+            if name in final
+        ),
+        *(
+            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {held['rows']} pairs")
+            for name, held in manifest.get("held_out", {}).items()
+        ),
+        ("seconds", str(manifest["seconds"])),
+    ]
