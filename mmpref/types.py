@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -101,3 +101,18 @@ class ModelRef:
 def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Messages in the TRL conversational form: ``[{"role": ..., "content": ...}]``."""
     return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def messages(turns: Sequence[Mapping[str, Any]]) -> list[Message]:
+    """Messages of plain text; blocks that stand for images are left out (images go into the first user turn)."""
+    return [Message(turn["role"], text_of([turn])) for turn in turns]
+
+
+def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
+    """The text of messages with string content or content in parts, of which those that are no text are left out."""
+    contents = [turn["content"] for turn in turns]
+    return "\n".join(
+        content if isinstance(content, str)
+        else "".join(str(part.get("text") or "") for part in content if part["type"] == "text")
+        for content in contents
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.align.rows import ROW, SECOND
-from mmpref.types import Example, ImageData, Message
+from mmpref.types import Example, ImageData, messages, text_of
 
 if TYPE_CHECKING:
     from mmpref.judges.annotator import Annotator
@@ -64,20 +64,6 @@ class PairSource(Protocol):
     def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
         """The pairs for some of the rows. The model is in eval mode, and no gradients are kept."""
         ...
-
-
-def messages(turns: Sequence[Mapping[str, Any]]) -> list[Message]:
-    """Messages of plain text; blocks that stand for images are left out (images go into the first user turn)."""
-    return [Message(turn["role"], text_of([turn])) for turn in turns]
-
-
-def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
-    """The text of messages with string content or content in parts."""
-    contents = [turn["content"] for turn in turns]
-    return "\n".join(
-        content if isinstance(content, str) else "".join(part["text"] for part in content if part["type"] == "text")
-        for content in contents
-    )
 
 
 def answer(text: str) -> list[dict[str, str]]:

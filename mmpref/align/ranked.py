@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mmpref.align.losses import PairwiseSettings
 from mmpref.align.pairs import Drawn, Row, SourceContext, answer
 from mmpref.errors import UsageError
+from mmpref.judges.annotator import need
 
 if TYPE_CHECKING:
     from mmpref.vlm.decode import Decoding
@@ -39,10 +40,7 @@ class SamplingSettings(PairwiseSettings):
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 1.")
         if self.temperature is not None and not self.temperature > 0:
             raise UsageError(f"loss.temperature is {self.temperature}; it must be above 0.")
-        if self.instruction is not None and not all(
-            f"{{{name}}}" in self.instruction for name in ("prompt", "first", "second")
-        ):
-            raise UsageError("loss.instruction needs {prompt}, {first} and {second}.")
+        need(self.instruction, "prompt", "first", "second")
 
     def decoding(self, seed: int) -> Decoding:
         from mmpref.vlm.decode import Decoding

@@ -131,7 +131,7 @@ def prove(
     Raises:
         RunError: the files do not hold what was trained, or nothing was learned.
     """
-    from mmpref.align.pairs import messages, text_of
+    from mmpref.types import messages, text_of
 
     gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
     dtype = dtype.removeprefix("torch.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import re
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -14,12 +12,12 @@ import torch
 from trl import RLOOTrainer
 
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.pairs import messages, text_of
 from mmpref.align.running import Running
 from mmpref.errors import ModelError, UsageError, reason_of
+from mmpref.judges.opened import function_of
 from mmpref.judges.plugins import plugin
 from mmpref.run import write_atomic
-from mmpref.types import Message, ModelRef
+from mmpref.types import Message, ModelRef, messages, text_of
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,8 +27,6 @@ if TYPE_CHECKING:
 
 Reward = Callable[["Sequence[Image.Image]", Sequence[Message], Sequence[str]], Sequence[float]]
 """From the images and the prompt to the value of each answer."""
-
-_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
 
 def open_reward(spec: str, model: ModelRef, device: str) -> Reward:
@@ -46,12 +42,8 @@ def open_reward(spec: str, model: ModelRef, device: str) -> Reward:
     if found := plugin(spec, "reward"):
         reward: Reward = found.reward
         return reward
-    if function := _FUNCTION.fullmatch(spec):
-        try:
-            reward = getattr(importlib.import_module(function[1]), function[2])
-        except (ImportError, AttributeError) as error:
-            raise UsageError(f"There is no function {spec} ({error}).", "Set PYTHONPATH, or install it.") from error
-        return reward
+    if function := function_of(spec):
+        return function
     from mmpref.vlm.value import RewardModel
 
     return RewardModel.load(ModelRef(model.model, model.revision, spec), device=device).score
@@ -87,7 +79,7 @@ class Normalised:
         for _number, group in groupby(range(len(row)), key=row.__getitem__):
             places = list(group)
             answers = [text_of(completions[place]) for place in places]
-            prompt = [Message(turn["role"], text_of([_words(turn)])) for turn in prompts[places[0]]]
+            prompt = messages(prompts[places[0]])
             rewards += self._ask(images[places[0]], prompt, answers)
         return [(value - self.scale["mean"]) / self.scale["deviation"] for value in rewards]
 
@@ -100,14 +92,6 @@ class Normalised:
         if len(said) != len(answers):
             raise ModelError(f"The reward {self.name} gives {len(said)} values for {len(answers)} answers.")
         return said
-
-
-def _words(turn: Any) -> Any:
-    """A turn without the images that TRL puts into it."""
-    content = turn["content"]
-    if isinstance(content, str):
-        return turn
-    return {"role": turn["role"], "content": [part for part in content if part["type"] == "text"]}
 
 
 class RlooTrainer(Running, RLOOTrainer):

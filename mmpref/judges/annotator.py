@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal, Protocol
 
-from mmpref.errors import ModelError, reason_of
+from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.judges.chat import Chat, Query, Reply, usage
 from mmpref.types import ImageData, Message
 
@@ -112,6 +112,18 @@ class ChatAnnotator:
 def filled(template: str, **values: str) -> str:
     """The template with ``{name}`` replaced by values; other braces, and braces in values, are text."""
     return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
+
+
+def need(template: str | None, *names: str) -> None:
+    """Check a template.
+
+    Raises:
+        UsageError: it lacks a placeholder.
+    """
+    for name in names:
+        if template is not None and f"{{{name}}}" not in template:
+            raise UsageError(f"The instruction has no {{{name}}}.",
+                             f"It needs {' and '.join(f'{{{name}}}' for name in names)}.")  # fmt: skip
 
 
 def conversation(prompt: Sequence[Message]) -> str:

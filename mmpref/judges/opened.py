@@ -41,17 +41,29 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
         if policy is None:
             raise UsageError("There is no policy here that could be asked.", FORMS)
         return LocalChat(policy, POLICY, settings)
-    if endpoint := _ENDPOINT.fullmatch(spec):
-        if "@" in endpoint[1].split("/")[2]:
-            raise UsageError("The annotator's URL has a user or password in it, which would be written into run files.",
-                             "Set MMPREF_API_KEY instead.")  # fmt: skip
-        return Kept(Endpoint(endpoint[1], endpoint[2], settings))
-    if spec.startswith(("http://", "https://")):
-        raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")
+    if endpoint := endpoint_of(spec):
+        return Kept(Endpoint(*endpoint, settings))
     if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
         raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
     # Not kept: the files of a local folder may change under its name, and asking again gives the same.
     return LocalChat(_loader(spec), spec, settings)
+
+
+def endpoint_of(spec: str) -> tuple[str, str] | None:
+    """URL and model of ``URL#MODEL``; None for another form.
+
+    Raises:
+        UsageError: a URL without a model, or with a password.
+    """
+    if not spec.startswith(("http://", "https://")):
+        return None
+    named = _ENDPOINT.fullmatch(spec)
+    if not named:
+        raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")
+    if "@" in named[1].split("/")[2]:
+        raise UsageError("The URL has a user or password in it, which would be written into run files.",
+                         "Set MMPREF_API_KEY instead.")  # fmt: skip
+    return named[1], named[2]
 
 
 def open_annotator(
@@ -67,9 +79,8 @@ def open_annotator(
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
     found: Annotator | None = plugin(spec, "compare")
-    function = None if found else _FUNCTION.fullmatch(spec)
-    if function:
-        found = FunctionAnnotator(_imported(function[1], function[2]), spec)
+    if found is None and (function := function_of(spec)):
+        found = FunctionAnnotator(function, spec)
     if found is None:
         # A verdict is short; the reasons before it are wanted, but not at any length.
         settings = settings or ChatSettings(max_tokens=512)
@@ -79,14 +90,22 @@ def open_annotator(
     return found
 
 
-def _imported(module: str, name: str) -> Callable[..., Any]:
+def function_of(spec: str) -> Callable[..., Any] | None:
+    """The function that ``MODULE:FUNCTION`` names; None for another form.
+
+    Raises:
+        UsageError: there is no such function.
+    """
+    named = _FUNCTION.fullmatch(spec)
+    if not named:
+        return None
     try:
-        function: Callable[..., Any] = getattr(importlib.import_module(module), name)
+        function: Callable[..., Any] = getattr(importlib.import_module(named[1]), named[2])
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"There is no function {module}:{name} ({error}).",
+        raise UsageError(f"There is no function {spec} ({error}).",
                          "The module must be importable: install it, or set PYTHONPATH.") from error  # fmt: skip
     if not callable(function):
-        raise UsageError(f"{module}:{name} is no function.")
+        raise UsageError(f"{spec} is no function.")
     return function
 
 

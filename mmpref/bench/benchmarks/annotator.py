@@ -23,7 +23,7 @@ from mmpref.bench.rows import cell, image_of, numbered
 from mmpref.errors import InputError
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled, named
 from mmpref.tables import Table
-from mmpref.types import Message
+from mmpref.types import Message, messages
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,7 @@ def _turns(row: Any, column: str, where: str) -> list[Message]:
         return [Message("user" if column == "prompt" else "assistant", value)]
     if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
         raise InputError(f"{where}, column {column} holds no messages.")
-    return [Message(turn["role"], _text(turn["content"])) for turn in value]
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(str(part.get("text") or "") for part in content if part.get("type") == "text")
+    return messages(value)
 
 
 class _Annotator:

@@ -34,18 +34,6 @@ class AskedSettings:
             raise UsageError(f"builder.reply_temperature is {self.reply_temperature}; it must be at least 0.")
 
 
-def need(instruction: str | None, *names: str) -> None:
-    """Check a template.
-
-    Raises:
-        UsageError: it lacks a placeholder.
-    """
-    for name in names:
-        if instruction is not None and f"{{{name}}}" not in instruction:
-            raise UsageError(f"The instruction has no {{{name}}}.",
-                             f"It needs {' and '.join(f'{{{name}}}' for name in names)}.")  # fmt: skip
-
-
 def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> ChatSettings:
     """As `mmpref.judges.chat.ChatSettings`.
 

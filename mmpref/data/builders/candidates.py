@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings, need
+from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings
 from mmpref.data.builders._made import MadeWorker, WrittenSettings
 from mmpref.errors import UsageError
+from mmpref.judges.annotator import need
 from mmpref.types import Example, Pair, Skip
 
 

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._asked import chat_settings, need
+from mmpref.data.builders._asked import chat_settings
 from mmpref.data.builders.candidates import SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
+from mmpref.judges.annotator import need
 from mmpref.types import Example, Message, Pair, Skip
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings, need
+from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings
 from mmpref.data.builders._made import MadeSettings
 from mmpref.data.stats import SAME
+from mmpref.judges.annotator import need
 from mmpref.types import Example, Pair, Skip
 
 
