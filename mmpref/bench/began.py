@@ -11,6 +11,7 @@ from typing import Any
 
 from mmpref.bench.benchmark import Sample
 from mmpref.errors import ModelError, RunError
+from mmpref.judges.opened import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Table
@@ -77,6 +78,8 @@ def _is_file(path: Path) -> bool:
 def _model(ref: ModelRef) -> dict[str, Any]:
     from mmpref.vlm.origin import commit_of
 
+    if endpoint_of(ref.model):  # which says no more of itself
+        return {"id": ref.model, "revision": None, "files": None}
     with _found(ref.model):
         commit = commit_of(ref.model, ref.revision)
         folder = Path(resolve_path(ref.model))

@@ -20,11 +20,12 @@ from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.records import write_records, write_rows
-from mmpref.bench.runner import Blind, answer_all
+from mmpref.bench.runner import Answerer, Blind, answer_all, loaded, served
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
 from mmpref.bench.stats import Clusters, interval, moved, replicates
-from mmpref.errors import HubError, ImageError, InputError, UsageError
+from mmpref.errors import HubError, ImageError, InputError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings
+from mmpref.judges.opened import endpoint_of
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -43,7 +44,7 @@ class EvaluateRecipe:
     """Everything that decides the results. The batch size does not, so it is not here.
 
     Args:
-        model, revision: the base.
+        model, revision: the base; ``URL#MODEL`` for one behind an OpenAI-compatible endpoint.
         adapter, adapter_revision: scored beside the base, if given.
         benchmarks: names.
         benchmark: settings of each by name.
@@ -73,6 +74,15 @@ class EvaluateRecipe:
     judge_max_tokens: int = 1024
     dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
+
+    @property
+    def endpoint(self) -> tuple[str, str] | None:
+        """URL and name of a model behind an endpoint.
+
+        Raises:
+            UsageError: one without its name.
+        """
+        return endpoint_of(self.model)
 
     def label(self, benchmark: str) -> str:
         """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""
@@ -148,7 +158,7 @@ def evaluate(
 
     Args:
         batch_size: samples answered together; the answers do not depend on it.
-        concurrency: requests to a judge's endpoint at a time.
+        concurrency: requests to an endpoint at a time.
         on_progress: told how many samples were answered.
 
     Returns:
@@ -162,6 +172,9 @@ def evaluate(
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
+    if recipe.endpoint and (recipe.adapter or recipe.revision):
+        raise UsageError(f"{recipe.model} is a model behind an endpoint, which has no revision or adapter here.",
+                         "Let the server serve the adapter, and name it as the model.")  # fmt: skip
     recipe = resolved(recipe)
     judge = _judge(recipe, concurrency)
     run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
@@ -172,6 +185,8 @@ def evaluate(
         plans = [planned(recipe, name) for name in recipe.benchmarks]
         began = _began(run, recipe, plans)
         policy = cache(lambda: _load(recipe, began))
+        answerer = (served(*recipe.endpoint, recipe.blind, concurrency) if recipe.endpoint
+                    else loaded(policy, recipe.blind, batch_size))  # fmt: skip
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
@@ -179,10 +194,10 @@ def evaluate(
         drawn: list[dict[str, Any]] = []
         judged: dict[str, Any] = {}
         for plan in plans:
-            outcomes = {
-                model: _score(run, plan, model, policy, judge, batch_size, on_progress, recipe.blind)
-                for model in models
-            }
+            outcomes = {}
+            for model in models:
+                with policy().without_adapter() if recipe.adapter and model == "base" else contextlib.nullcontext():
+                    outcomes[model] = _score(run, plan, model, answerer, judge, batch_size, on_progress)
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if judge and isinstance(plan.task, JudgedTask):
                 metrics = [judge.named(metric, plan.task) for metric in metrics]
@@ -202,7 +217,7 @@ def evaluate(
                 for model in models for metric in metrics
             ]  # fmt: skip
         _correct(differences)
-        ref = policy().ref
+        ref = ModelRef(recipe.model) if recipe.endpoint else policy().ref
         content = {
             "models": [
                 {"name": "base", "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))},
@@ -301,24 +316,24 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 
 def _score(
-    run: Run, plan: Plan, model: str, policy: Callable[[], Policy], judge: Judge | None, batch_size: int,
-    progress: Callable[[int], None] | None, blind: Blind | None,
+    run: Run, plan: Plan, model: str, answerer: Answerer, judge: Judge | None, batch_size: int,
+    progress: Callable[[int], None] | None,
 ) -> _Outcome:  # fmt: skip
-    from mmpref.vlm.decode import Decoding
-
     kept = run.state / f"answers-{model}-{plan.label}.jsonl"
-    decoding = Decoding(plan.task.max_new_tokens)
-    with policy().without_adapter() if model == "base" else contextlib.nullcontext():
-        answers = answer_all(policy, plan.samples, decoding, kept, batch_size, progress, blind)
-    reasons = [answer for answer in answers if isinstance(answer, ImageError)]
-    if len(reasons) == len(answers):
+    answers = answer_all(answerer, plan.samples, plan.task.max_new_tokens, kept, batch_size, progress)
+    unseen = [answer for answer in answers if isinstance(answer, ImageError)]
+    failed = [answer for answer in answers if isinstance(answer, ModelError)]
+    if len(unseen) == len(answers):
         raise InputError(
-            f"No image of benchmark {plan.name} ({plan.table.spec}, split {plan.table.split}) can be read: {reasons[0]}"
+            f"No image of benchmark {plan.name} ({plan.table.spec}, split {plan.table.split}) can be read: {unseen[0]}"
         )
-    if reasons and model == "base":
-        talk.warning("Warning: %d of %d samples of %s are missing, their images cannot be read; the score is over the "
-                     "others. First: %s", len(reasons), len(answers), plan.name, reasons[0])  # fmt: skip
-    read = [None if isinstance(answer, ImageError) else answer for answer in answers]
+    if len(unseen) + len(failed) == len(answers):
+        raise failed[0]
+    for reasons, why in ((unseen, "their images cannot be read"), (failed, "the model gave no answer")):
+        if reasons and model == "base":
+            talk.warning("Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
+                         len(reasons), len(answers), plan.name, why, reasons[0])  # fmt: skip
+    read = [answer if isinstance(answer, str) else None for answer in answers]
     pairs = list(zip(plan.samples, read, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]

@@ -4,60 +4,115 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from mmpref.bench.benchmark import Sample
-from mmpref.errors import ImageError
+from mmpref.errors import ImageError, MmprefError, ModelError, UsageError
 from mmpref.images import decode
 from mmpref.run import disk_errors
 
 if TYPE_CHECKING:
-    from mmpref.vlm.decode import Decoding
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.policy import Policy, Request
 
 Blind = Literal["no-image", "masked"]
 """The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
 
 
+class Answerer(Protocol):
+    """Who is evaluated: decodes greedily, up to so many tokens."""
+
+    def __call__(self, samples: Sequence[Sample], max_new_tokens: int) -> list[str | MmprefError]:
+        """An answer to each, in order, or why there is none: without its image a question is not asked."""
+        ...
+
+
+def loaded(policy: Callable[[], Policy], blind: Blind | None, batch_size: int) -> Answerer:
+    """A model on this machine.
+
+    Args:
+        policy: loads it, once.
+        blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
+            the samples of the sighted one.
+    """
+
+    def answer(samples: Sequence[Sample], max_new_tokens: int) -> list[str | MmprefError]:
+        from mmpref.vlm.decode import Decoding
+        from mmpref.vlm.policy import Request
+
+        def request(sample: Sample) -> Request | ImageError:
+            try:
+                images = () if sample.image is None else (decode(sample.image),)
+            except ImageError as error:
+                return error
+            return Request(sample.messages, () if blind == "no-image" else images)
+
+        requests = [request(sample) for sample in samples]
+        asked = [one for one in requests if not isinstance(one, ImageError)]
+        made = iter(policy().generate(asked, Decoding(max_new_tokens), batch_size=batch_size,
+                                      hide_images=blind == "masked") if asked else [])  # fmt: skip
+        return [one if isinstance(one, ImageError) else next(made) for one in requests]
+
+    return answer
+
+
+def served(url: str, model: str, blind: Blind | None, concurrency: int) -> Answerer:
+    """A model behind an OpenAI-compatible endpoint (vLLM, `transformers serve`); a request that fails has no answer.
+
+    Raises:
+        UsageError: a control that an endpoint knows nothing of.
+    """
+    from mmpref.judges.chat import ChatSettings, Query, Reply
+    from mmpref.judges.endpoint import Endpoint
+
+    if blind == "masked":
+        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
+
+    @cache
+    def endpoint(max_new_tokens: int) -> Endpoint:
+        return Endpoint(url, model, ChatSettings(0.0, max_new_tokens, concurrency))
+
+    def answer(samples: Sequence[Sample], max_new_tokens: int) -> list[str | MmprefError]:
+        def query(sample: Sample) -> Query | ImageError:
+            images = () if sample.image is None else (sample.image,)
+            try:
+                for image in images:
+                    decode(image)
+            except ImageError as error:
+                return error
+            return Query(sample.messages, () if blind == "no-image" else images)
+
+        def read(reply: Reply) -> str | ModelError:
+            # Some servers hand on the space that templates put before an answer.
+            return ModelError(f"{model} gave no answer: {reply.error}") if reply.text is None else reply.text.strip()
+
+        queries = [query(sample) for sample in samples]
+        said = iter(endpoint(max_new_tokens).ask([one for one in queries if not isinstance(one, ImageError)]))
+        return [one if isinstance(one, ImageError) else read(next(said)) for one in queries]
+
+    return answer
+
+
 def answer_all(
-    policy: Callable[[], Policy],
+    answerer: Answerer,
     samples: Sequence[Sample],
-    decoding: Decoding,
+    max_new_tokens: int,
     kept: Path,
     batch_size: int,
     progress: Callable[[int], None] | None,
-    blind: Blind | None = None,
-) -> list[str | ImageError]:
-    """Answers in order, or why there is none: without its image a question is not asked.
-
-    Args:
-        blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
-            the samples of the sighted one.
-
-    Those already in ``kept`` (JSON lines) are not asked for again.
-    """
-    from mmpref.vlm.policy import Request
-
-    answers: dict[str, str | ImageError] = {row["id"]: row["answer"] for row in kept_lines(kept)}
+) -> list[str | MmprefError]:
+    """Answers in order, or why there is none. Those already in ``kept`` (JSON lines) are not asked for again."""
+    answers: dict[str, str | MmprefError] = {row["id"]: row["answer"] for row in kept_lines(kept)}
     todo = [sample for sample in samples if sample.id not in answers]
     kept.parent.mkdir(parents=True, exist_ok=True)
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            requests: dict[str, Request] = {}
-            for sample in batch:
-                try:
-                    images = () if sample.image is None else (decode(sample.image),)
-                    requests[sample.id] = Request(sample.messages, () if blind == "no-image" else images)
-                except ImageError as error:
-                    answers[sample.id] = error
-            if requests:
-                made = policy().generate(list(requests.values()), decoding, batch_size=batch_size,
-                                         hide_images=blind == "masked")  # fmt: skip
-                for name, answer in zip(requests, made, strict=True):
-                    answers[name] = answer
-                    file.write(json.dumps({"id": name, "answer": answer}) + "\n")
+            for sample, answer in zip(batch, answerer(batch, max_new_tokens), strict=True):
+                answers[sample.id] = answer
+                if isinstance(answer, str):
+                    file.write(json.dumps({"id": sample.id, "answer": answer}) + "\n")
             file.flush()
             if progress:
                 progress(len(batch))

@@ -48,7 +48,7 @@ def refuse_absent(recipe: Any) -> None:
     """
     builder = getattr(recipe, "builder", {})
     named = {
-        "model": getattr(recipe, "model", None),
+        "model": None if getattr(recipe, "endpoint", None) else getattr(recipe, "model", None),
         "adapter": getattr(recipe, "adapter", None),
         "similarity model": builder.get("similarity_model"),
     }

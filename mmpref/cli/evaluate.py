@@ -13,7 +13,7 @@ from mmpref.cli.progress import Progress
 
 
 @click.command()
-@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
+@click.option("--model", help="Model: Hub id, folder, or URL#MODEL of an endpoint. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
 @click.option("--adapter", help="Adapter to score beside the base: Hub id or run directory.")
 @click.option("--adapter-revision", help="Revision of the adapter.")
@@ -26,7 +26,7 @@ from mmpref.cli.progress import Progress
 @click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
 @click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Requests to a judge's endpoint at a time.")  # fmt: skip
+              help="Requests to an endpoint at a time.")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
 @common.push_options("model")
@@ -46,6 +46,7 @@ def command(
       mmpref evaluate
       mmpref evaluate --adapter runs/train-dpo-1a2b3c4d
       mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
+      mmpref evaluate --model http://127.0.0.1:8000/v1#my-model --benchmark pope
       mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate

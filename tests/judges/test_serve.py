@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,33 +20,16 @@ from mmpref.testbed.world import scene
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.policy import Policy
 
+from .serve import serving
+
 MODEL = resolve_path("pkg:mmpref.testbed/model")
 IMAGES = [ImageData(png(scene("test", index))) for index in range(4)]
 
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    log = tmp_path_factory.mktemp("serve") / "log"
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [Path(sys.executable).with_name("transformers"), "serve", MODEL, "--port", str(port), "--device", "cpu",
-               "--host", "127.0.0.1", "--dtype", "float32"]  # fmt: skip
-    with open(log, "wb") as file:
-        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
-    try:
-        for _ in range(240):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
-                break
-            except OSError:
-                assert process.poll() is None, log.read_text()
-                time.sleep(0.5)
-        yield f"http://127.0.0.1:{port}/v1"
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
+    with serving(MODEL, tmp_path_factory.mktemp("serve") / "log") as url:
+        yield url
 
 
 def test_the_served_model_sees_what_the_local_one_sees(url: str) -> None:
