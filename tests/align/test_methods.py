@@ -17,6 +17,7 @@ from mmpref.cli import common
 from mmpref.errors import InputError, UsageError
 
 from .conftest import MODEL
+from .cut import whole_and_cut
 
 FIRST = {"dpo": math.log(2), "ipo": (1 / (2 * 0.9)) ** 2, "slic": 1.0, "sft": None, "mpo": None}
 """The loss while the policy is still the reference: every log-ratio is 0. None where it depends on the model."""
@@ -69,6 +70,14 @@ def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
         train(replace(recipe, dataset=(str(preferences),)), tmp_path / "other")
     with pytest.raises(UsageError, match="nothing would be averaged"):
         train(replace(recipe, loss={"gamma": 0}), tmp_path / "none")
+
+
+@pytest.mark.parametrize("method", ["ipo", "slic", "mpo", "sft", "avg-dpo"])
+def test_a_method_resumes_bit_for_bit(method: str, doubly_rejected: Path, tmp_path: Path) -> None:
+    trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
+    recipe = TrainRecipe(MODEL, (str(doubly_rejected),), method, lora=LoraSettings(4, 8), trainer=trainer)
+    whole, again = whole_and_cut(recipe, tmp_path)
+    assert again["final"] == whole["final"]
 
 
 @pytest.mark.parametrize(("reward", "told"), [(-0.2, True), (0.2, False)])

@@ -27,6 +27,7 @@ from mmpref.types import ImageData, ModelRef
 from mmpref.vlm.policy import Policy
 
 from .conftest import MODEL
+from .cut import whole_and_cut
 
 LOSS: dict[str, Any] = {"temperature": 1.5, "max_answer_tokens": 48}
 RANKED = ("online-dpo", "mixed-dpo")
@@ -88,20 +89,7 @@ def test_a_method_trains_and_resumes_bit_for_bit(
     method: str, loss: dict[str, Any], preferences: Path, tmp_path: Path
 ) -> None:
     asked = recipe(method, preferences, loss=loss)
-    whole = train(asked, tmp_path / "whole")
-
-    class Killed(Exception):
-        pass
-
-    def kill(done: int, of: int) -> None:
-        if done == 3:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(asked, tmp_path / "cut", on_progress=kill)
-    again = train(asked, tmp_path / "cut")
-    left = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert left[0] == left[1]
+    whole, again = whole_and_cut(asked, tmp_path)
     timings = ("train_runtime",)
     rows = [[{key: value for key, value in row.items() if key not in timings} for row in log_of(tmp_path / name)]
             for name in ("whole", "cut")]  # fmt: skip

@@ -27,6 +27,7 @@ from mmpref.vlm.value import RewardModel, attach, values
 from tests.vlm.tiny import tiny
 
 from .conftest import MODEL
+from .cut import whole_and_cut
 from .test_sharing import assert_equal, rows, step
 
 
@@ -78,19 +79,7 @@ def recipe(data: Path, **changes: Any) -> TrainRecipe:
 
 
 def test_a_reward_model_learns_resumes_and_loads(preferences: Path, tmp_path: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(done: int, of: int) -> None:
-        if done == 3:
-            raise Killed
-
-    whole = train(recipe(preferences), tmp_path / "whole")
-    with pytest.raises(Killed):
-        train(recipe(preferences), tmp_path / "cut", on_progress=kill)
-    again = train(recipe(preferences), tmp_path / "cut")
-    files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert files[0] == files[1]
+    whole, again = whole_and_cut(recipe(preferences), tmp_path)
     assert again["held_out"] == whole["held_out"]
     held = whole["held_out"][str(preferences)]
     assert held["rows"] == whole["counts"]["rows"]

@@ -18,6 +18,7 @@ from mmpref.tables import open_table
 from mmpref.types import Message, ModelRef
 
 from .conftest import MODEL
+from .cut import whole_and_cut
 
 
 def recipe(data: Path, **changes: Any) -> TrainRecipe:
@@ -39,19 +40,7 @@ def pairs(preferences: Path, tmp_path: Path) -> Pairs:
 
 
 def test_it_trains_and_resumes_bit_for_bit(preferences: Path, tmp_path: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(done: int, of: int) -> None:
-        if done == 3:
-            raise Killed
-
-    whole = train(recipe(preferences), tmp_path / "whole")
-    with pytest.raises(Killed):
-        train(recipe(preferences), tmp_path / "cut", on_progress=kill)
-    again = train(recipe(preferences), tmp_path / "cut")
-    files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert files[0] == files[1]
+    whole, again = whole_and_cut(recipe(preferences), tmp_path)
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
     assert whole["reward"] == again["reward"]
     assert whole["reward"]["deviation"] > 0

@@ -17,6 +17,7 @@ from mmpref.cli.train import command
 from mmpref.errors import UsageError
 
 from .conftest import MODEL
+from .cut import Cut, adapters, cutting
 
 
 class Scores:
@@ -74,26 +75,18 @@ def test_training_stops_when_nothing_gets_better(preferences: Path, tmp_path: Pa
     assert manifest["best"]["step"] == 4
 
 
-class Killed(Exception):
-    """The process ends here."""
-
-
 @pytest.mark.parametrize("at", [3, 5, 8])
 def test_a_killed_training_ends_the_same(at: int, preferences: Path, tmp_path: Path) -> None:
     values = (0.5, 0.6, 0.4, 0.5)
     asked = recipe(preferences, 12, patience=2)
     whole = train(asked, tmp_path / "whole", evaluate=Scores(*values))
 
-    def kill(done: int, of: int) -> None:
-        if done == at:
-            raise Killed
-
-    with pytest.raises(Killed):
-        train(asked, tmp_path / "cut", evaluate=Scores(*values), on_progress=kill)
+    with pytest.raises(Cut):
+        train(asked, tmp_path / "cut", evaluate=Scores(*values), on_progress=cutting(at))
     known = len((tmp_path / "cut/evaluations.jsonl").read_text().splitlines())
     again = train(asked, tmp_path / "cut", evaluate=Scores(*values[min(known, (at - 1) // 2) :]))
-    files = [(tmp_path / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
-    assert files[0] == files[1]
+    one, other = adapters(tmp_path)
+    assert one == other
     assert again["evaluations"] == whole["evaluations"]
     assert again["best"] == whole["best"]
 
