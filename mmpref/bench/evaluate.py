@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -55,6 +56,7 @@ class EvaluateRecipe:
         judge: who judges the answers of benchmarks that need it (`mmpref.bench.judging`).
         judge_prompt: template for the judge, in place of the benchmark's own.
         judge_temperature, judge_max_tokens: of its replies.
+        judge_repeats: how often it is asked the same; the first time scores, all of them give the judge's noise.
         dtype, trust_remote_code: of the model.
     """
 
@@ -72,6 +74,7 @@ class EvaluateRecipe:
     judge_prompt: str | None = None
     judge_temperature: float = 0.0
     judge_max_tokens: int = 1024
+    judge_repeats: int = 1
     dtype: recipes.Dtype = "auto"
     trust_remote_code: bool = False
 
@@ -119,12 +122,14 @@ class _Outcome:
         missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
             so they do not count.
         verdicts: counts of the judge's replies, where there is one.
+        again: the same answers, as the judge saw them when it was asked again.
     """
 
     plan: Plan
     scores: Sequence[Score]
     missing: frozenset[str]
     verdicts: Mapping[str, float] = field(default_factory=dict)
+    again: Sequence[_Outcome] = ()
 
     def without(self, missing: frozenset[str]) -> _Outcome:
         """The same with more samples missing."""
@@ -197,7 +202,8 @@ def evaluate(
             outcomes = {}
             for model in models:
                 with policy().without_adapter() if recipe.adapter and model == "base" else contextlib.nullcontext():
-                    outcomes[model] = _score(run, plan, model, answerer, judge, batch_size, on_progress)
+                    outcomes[model] = _score(run, plan, model, answerer, judge, recipe.judge_repeats, batch_size,
+                                             on_progress)  # fmt: skip
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if judge and isinstance(plan.task, JudgedTask):
                 metrics = [judge.named(metric, plan.task) for metric in metrics]
@@ -316,7 +322,7 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 
 def _score(
-    run: Run, plan: Plan, model: str, answerer: Answerer, judge: Judge | None, batch_size: int,
+    run: Run, plan: Plan, model: str, answerer: Answerer, judge: Judge | None, repeats: int, batch_size: int,
     progress: Callable[[int], None] | None,
 ) -> _Outcome:  # fmt: skip
     kept = run.state / f"answers-{model}-{plan.label}.jsonl"
@@ -337,16 +343,22 @@ def _score(
     pairs = list(zip(plan.samples, read, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
-    verdicts = None
-    if judge and isinstance(plan.task, JudgedTask):
-        kept = run.state / f"verdicts-{model}-{plan.label}.jsonl"
-        verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress)
-        missing |= {sample.id for (sample, _), score in zip(pairs, verdicts.scores, strict=True) if score is None}
-        scores = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
-    scores = counted(plan.samples, scores, missing)
     file = run.path / "samples" / f"{model}-{plan.label}.parquet"
-    write_records(file, plan.samples, read, scores, missing, verdicts.replies if verdicts else None)
-    return _Outcome(plan, scores, missing, verdicts.counts if verdicts else {})
+    if not judge or not isinstance(plan.task, JudgedTask):
+        scores = counted(plan.samples, scores, missing)
+        write_records(file, plan.samples, read, scores, missing)
+        return _Outcome(plan, scores, missing)
+    outcomes = []
+    for repeat in range(repeats):
+        kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
+        verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress, repeat)
+        holes = missing | {one.id for one, score in zip(plan.samples, verdicts.scores, strict=True) if score is None}
+        judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
+        judged = counted(plan.samples, judged, holes)
+        outcomes.append(_Outcome(plan, judged, holes, verdicts.counts))
+        if repeat == 0:
+            write_records(file, plan.samples, read, judged, holes, verdicts.replies)
+    return dataclasses.replace(outcomes[0], again=outcomes[1:])
 
 
 def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
@@ -356,6 +368,8 @@ def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
         UsageError: a judge is needed and not named, or named and not needed, or its prompt is for one of several.
     """
     judged = [name for name in recipe.benchmarks if BENCHMARKS.get(name).judged]
+    if recipe.judge_repeats < 1:
+        raise UsageError(f"judge_repeats is {recipe.judge_repeats}; it must be at least 1.")
     if not judged:
         if recipe.judge:
             raise UsageError(f"None of {', '.join(recipe.benchmarks)} is judged, so --judge has no use.")
@@ -391,9 +405,17 @@ def _result(
         "of": list(metric.of) if metric.of else None,
         "binary": metric.binary,
         "blind": recipe.blind,
+        **({"judge_noise": _noise(metric, outcome)} if outcome.again else {}),
         "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
         "data": plan.table.facts(),
     }
+
+
+def _noise(metric: Metric, outcome: _Outcome) -> dict[str, float]:
+    """Standard deviation of a metric over the times that the judge was asked the same, and its extremes."""
+    rounds = [one.clusters for one in (outcome, *outcome.again)]
+    values = [float(replicates(clusters, metric, 0)[0]) for clusters in rounds]
+    return {"repeats": len(values), "deviation": statistics.stdev(values), "low": min(values), "high": max(values)}
 
 
 def _difference(plan: Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:

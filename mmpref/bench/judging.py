@@ -102,7 +102,7 @@ def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
 
 def ask_all(
     judge: Judge, task: JudgedTask, asked: Sequence[tuple[Sample, str | None]], label: str, kept: Path,
-    progress: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None, repeat: int = 0,
 ) -> Verdicts:  # fmt: skip
     """A judge's reply to every answer, in order. Those already in ``kept`` (JSON lines) are not asked for again, and
     failed ones are not kept.
@@ -110,6 +110,7 @@ def ask_all(
     Args:
         asked: samples with their answers; one without an answer is not asked about.
         label: of the benchmark, for messages.
+        repeat: which time the same is asked; each has a ``kept`` of its own.
 
     Raises:
         ModelError: the judge cannot be reached, or nothing that it says can be read.
@@ -130,7 +131,8 @@ def ask_all(
             if progress:
                 progress(1)
 
-        queries = [task.query(sample, answer, judge.instruction(task)) for sample, answer in left]
+        queries = [dataclasses.replace(task.query(sample, answer, judge.instruction(task)), repeat=repeat)
+                   for sample, answer in left]  # fmt: skip
         replies = judge.chat.ask(queries, keep) if queries else []
     said = [known.get(sample.id) if answer is not None else None for sample, answer in asked]
     scores = [None if answer is None or reply is None else task.read(sample, answer, reply)

@@ -25,6 +25,7 @@ from mmpref.cli.progress import Progress
 @click.option("--judge", metavar="WHO", help="Who judges answers, for benchmarks that need it: URL#MODEL or a model.")
 @click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
+@click.option("--judge-repeats", type=click.IntRange(min=1), help="Ask the judge so often, for its noise. [default: 1]")
 @click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
               help="Requests to an endpoint at a time.")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
@@ -35,7 +36,7 @@ from mmpref.cli.progress import Progress
 def command(
     model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
     benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
-    judge_prompt: Path | None, concurrency: int, seed: int | None, batch_size: int,
+    judge_prompt: Path | None, judge_repeats: int | None, concurrency: int, seed: int | None, batch_size: int,
     push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
     assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
@@ -54,7 +55,8 @@ def command(
     options: dict[str, Any] = {
         "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
         "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed, "blind": blind,
-        "judge": judge, "judge_prompt": common.template(judge_prompt, "--judge-prompt") if judge_prompt else None,
+        "judge": judge, "judge_repeats": judge_repeats,
+        "judge_prompt": common.template(judge_prompt, "--judge-prompt") if judge_prompt else None,
     }  # fmt: skip
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
     target = common.push_target(push, hub_id, "model", output)
@@ -84,7 +86,14 @@ def print_results(content: Mapping[str, Any]) -> None:
         models = [row, *([other[_key(row)]] if with_adapter else [])]
         rows.append([*cells, *(_count(models, name) for name in counts.values())])
     columns = ["metric", "base", *(["adapter", "difference", "p"] if with_adapter else []), *counts]
+    noisy = [row for row in content["results"] if "judge_noise" in row and row["headline"] and row["split"] == "all"]
     common.print_table("evaluation: value [95 % interval]", columns, rows)
+    for row in noisy:
+        noise = row["judge_noise"]
+        click.echo(
+            f"Judge noise of {row['model']} {row['benchmark']} {row['metric']}: {noise['deviation']:.3f} (SD of "
+            f"{noise['repeats']} repeats, {noise['low']:.3f} to {noise['high']:.3f}); the first repeat scores."
+        )
     if with_adapter:
         click.echo("Counts that differ are written base / adapter.")
         claims = sum(row.get("p_holm") is not None for row in content["differences"])

@@ -10,6 +10,7 @@ import pytest
 
 from mmpref import recipe as recipes
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.cli.evaluate import print_results
 from mmpref.errors import ModelError, UsageError
 from tests.judges.server import ChatServer, fault, text_of
 
@@ -71,6 +72,29 @@ def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert [counts[name] for name in ("requests", "failed", "unreadable", "missing")] == [4, 0, 0, 0]
     assert counts["prompt_tokens"] > 0
+
+
+def test_repeats_give_the_judges_noise_and_the_first_scores(
+    mmhal: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The judge says 2, then 3, then 4 to the same question."""
+    with ChatServer(lambda _, before: f"Rating: {2 + before}") as server:
+        found = judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "run", judge_repeats=3)
+        assert len(server.requests) == 12
+        judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "run", judge_repeats=3)
+        assert len(server.requests) == 12, "a finished run asks nothing"
+        alone = judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "alone")
+        assert len(server.requests) == 12, "the first time is that of a run without repeats"
+    row = _value(found, "score")
+    assert row["judge_noise"] == {"repeats": 3, "deviation": pytest.approx(1.0), "low": 2.0, "high": 4.0}
+    assert {name: value for name, value in row.items() if name != "judge_noise"} == _value(alone, "score")
+    print_results(found)
+    assert "1.000 (SD of 3 repeats, 2.000 to 4.000)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_answer_is_asked_about_at_least_once(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="judge_repeats is 0"):
+        judged("mmhal", mmhal, "http://127.0.0.1:9/v1#m", tmp_path / "run", judge_repeats=0)
 
 
 def test_only_mmhal_v_shows_the_image(mmhal: dict[str, Any], tmp_path: Path) -> None:
