@@ -121,7 +121,7 @@ class _Outcome:
         scores: of each sample, of an empty answer where it is missing.
         missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
             so they do not count.
-        verdicts: counts of the judge's replies, where there is one.
+        verdicts: counts of the judge's replies, where there is one; of all times that it was asked.
         again: the same answers, as the judge saw them when it was asked again.
     """
 
@@ -180,6 +180,8 @@ def evaluate(
     if recipe.endpoint and (recipe.adapter or recipe.revision):
         raise UsageError(f"{recipe.model} is a model behind an endpoint, which has no revision or adapter here.",
                          "Let the server serve the adapter, and name it as the model.")  # fmt: skip
+    if recipe.endpoint and recipe.blind == "masked":
+        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
     recipe = resolved(recipe)
     judge = _judge(recipe, concurrency)
     run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
@@ -190,7 +192,7 @@ def evaluate(
         plans = [planned(recipe, name) for name in recipe.benchmarks]
         began = _began(run, recipe, plans)
         policy = cache(lambda: _load(recipe, began))
-        answerer = (served(*recipe.endpoint, recipe.blind, concurrency) if recipe.endpoint
+        answerer = (served(*recipe.endpoint, concurrency, sees=not recipe.blind) if recipe.endpoint
                     else loaded(policy, recipe.blind, batch_size))  # fmt: skip
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
@@ -358,7 +360,9 @@ def _score(
         outcomes.append(_Outcome(plan, judged, holes, verdicts.counts))
         if repeat == 0:
             write_records(file, plan.samples, read, judged, holes, verdicts.replies)
-    return dataclasses.replace(outcomes[0], again=outcomes[1:])
+    asked = sum((Counter(outcome.verdicts) for outcome in outcomes), Counter[str]())
+    counts = {name: float(asked[name]) for name in outcomes[0].verdicts}
+    return dataclasses.replace(outcomes[0], verdicts=counts, again=outcomes[1:])
 
 
 def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:

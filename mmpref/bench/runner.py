@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from mmpref.bench.benchmark import Sample
-from mmpref.errors import ImageError, MmprefError, ModelError, UsageError
+from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.images import decode
 from mmpref.run import disk_errors
 
@@ -57,17 +57,14 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, batch_size: int) -
     return answer
 
 
-def served(url: str, model: str, blind: Blind | None, concurrency: int) -> Answerer:
+def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answerer:
     """A model behind an OpenAI-compatible endpoint (vLLM, `transformers serve`); a request that fails has no answer.
 
-    Raises:
-        UsageError: a control that an endpoint knows nothing of.
+    Args:
+        sees: images are sent; if not, they must be readable all the same.
     """
     from mmpref.judges.chat import ChatSettings, Query, Reply
     from mmpref.judges.endpoint import Endpoint
-
-    if blind == "masked":
-        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
 
     @cache
     def endpoint(max_new_tokens: int) -> Endpoint:
@@ -81,7 +78,7 @@ def served(url: str, model: str, blind: Blind | None, concurrency: int) -> Answe
                     decode(image)
             except ImageError as error:
                 return error
-            return Query(sample.messages, () if blind == "no-image" else images)
+            return Query(sample.messages, images if sees else ())
 
         def read(reply: Reply) -> str | ModelError:
             # Some servers hand on the space that templates put before an answer.

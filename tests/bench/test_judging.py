@@ -83,6 +83,7 @@ def test_repeats_give_the_judges_noise_and_the_first_scores(
         assert len(server.requests) == 12
         judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "run", judge_repeats=3)
         assert len(server.requests) == 12, "a finished run asks nothing"
+        assert found["judge"]["replies"]["mmhal"]["base"]["requests"] == 12, "all that was asked is counted"
         alone = judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "alone")
         assert len(server.requests) == 12, "the first time is that of a run without repeats"
     row = _value(found, "score")
