@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
 import json
 import logging
-import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref import recipe as recipes
 from mmpref.bench.began import as_it_began, data_facts
-from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score, Task
+from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.records import write_records, write_rows
+from mmpref.bench.results import Outcome, Plan, correct, difference, result
 from mmpref.bench.runner import Answerer, Blind, answer_all, loaded, served
-from mmpref.bench.significance import bootstrap_p, holm, mcnemar
-from mmpref.bench.stats import Clusters, interval, moved, replicates
+from mmpref.bench.stats import replicates
 from mmpref.errors import HubError, ImageError, InputError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.opened import endpoint_of
@@ -97,60 +95,6 @@ class EvaluateRecipe:
         return "-".join(map(self.label, self.benchmarks))
 
 
-@dataclass(frozen=True)
-class Plan:
-    """One benchmark, ready to be asked.
-
-    Args:
-        label: what its results are called.
-    """
-
-    name: str
-    label: str
-    settings: Any
-    task: Task
-    table: Table
-    samples: Sequence[Sample]
-
-
-@dataclass(frozen=True)
-class _Outcome:
-    """What one model made of a benchmark.
-
-    Args:
-        scores: of each sample, of an empty answer where it is missing.
-        missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
-            so they do not count.
-        verdicts: counts of the judge's replies, where there is one; of all times that it was asked.
-        again: the same answers, as the judge saw them when it was asked again.
-    """
-
-    plan: Plan
-    scores: Sequence[Score]
-    missing: frozenset[str]
-    verdicts: Mapping[str, float] = field(default_factory=dict)
-    again: Sequence[_Outcome] = ()
-
-    def without(self, missing: frozenset[str]) -> _Outcome:
-        """The same with more samples missing."""
-        return dataclasses.replace(self, missing=self.missing | missing)
-
-    @property
-    def answered(self) -> list[tuple[Sample, Score]]:
-        pairs = zip(self.plan.samples, self.scores, strict=True)
-        return [(sample, score) for sample, score in pairs if sample.id not in self.missing]
-
-    @property
-    def clusters(self) -> Clusters:
-        names = {name for score in self.scores for name in score.counts}
-        return Clusters.of([s.image_id for s, _ in self.answered], [score for _, score in self.answered], names)
-
-    def missing_in(self, count: str) -> int:
-        """How many missing samples the count would have been over."""
-        pairs = zip(self.plan.samples, self.scores, strict=True)
-        return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
-
-
 def evaluate(
     recipe: EvaluateRecipe,
     output: Path | None = None,
@@ -212,19 +156,22 @@ def evaluate(
                 judged[plan.label] = {model: outcome.verdicts for model, outcome in outcomes.items()}
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in models:
-                results += [_result(metric, model, clusters[model], outcomes[model], recipe) for metric in metrics]
+                results += [
+                    result(metric, model, clusters[model], outcomes[model], recipe.seed, recipe.blind)
+                    for metric in metrics
+                ]
             missing[plan.label] = len(outcomes["base"].missing)
             if recipe.adapter:
                 # Where a judge failed on one model's answer, the pair is missing.
                 holes = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
                 paired = {model: outcome.without(holes).clusters for model, outcome in outcomes.items()}
-                differences += [_difference(plan, metric, paired, recipe) for metric in metrics]
+                differences += [difference(plan, metric, paired, recipe.seed) for metric in metrics]
             drawn += [
                 {"model": model, "benchmark": plan.label, "metric": metric.name, "split": metric.part,
                  "values": replicates(clusters[model], metric, recipe.seed)}
                 for model in models for metric in metrics
             ]  # fmt: skip
-        _correct(differences)
+        correct(differences)
         ref = ModelRef(recipe.model) if recipe.endpoint else policy().ref
         content = {
             "models": [
@@ -326,7 +273,7 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 def _score(
     run: Run, plan: Plan, model: str, answerer: Answerer, judge: Judge | None, repeats: int, batch_size: int,
     progress: Callable[[int], None] | None,
-) -> _Outcome:  # fmt: skip
+) -> Outcome:  # fmt: skip
     kept = run.state / f"answers-{model}-{plan.label}.jsonl"
     answers = answer_all(answerer, plan.samples, plan.task.max_new_tokens, kept, batch_size, progress)
     unseen = [answer for answer in answers if isinstance(answer, ImageError)]
@@ -349,7 +296,7 @@ def _score(
     if not judge or not isinstance(plan.task, JudgedTask):
         scores = counted(plan.samples, scores, missing)
         write_records(file, plan.samples, read, scores, missing)
-        return _Outcome(plan, scores, missing)
+        return Outcome(plan, scores, missing)
     outcomes = []
     for repeat in range(repeats):
         kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
@@ -357,7 +304,7 @@ def _score(
         holes = missing | {one.id for one, score in zip(plan.samples, verdicts.scores, strict=True) if score is None}
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
         judged = counted(plan.samples, judged, holes)
-        outcomes.append(_Outcome(plan, judged, holes, verdicts.counts))
+        outcomes.append(Outcome(plan, judged, holes, verdicts.counts))
         if repeat == 0:
             write_records(file, plan.samples, read, judged, holes, verdicts.replies)
     asked = sum((Counter(outcome.verdicts) for outcome in outcomes), Counter[str]())
@@ -384,68 +331,3 @@ def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
         raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
     settings = ChatSettings(recipe.judge_temperature, recipe.judge_max_tokens, concurrency)
     return open_judge(recipe.judge, recipe.judge_prompt, settings)
-
-
-def _result(
-    metric: Metric, model: str, clusters: Clusters, outcome: _Outcome, recipe: EvaluateRecipe
-) -> dict[str, Any]:
-    plan = outcome.plan
-    found = interval(replicates(clusters, metric, recipe.seed))
-    column = clusters.names.index(metric.n)
-    inside = [score for _, score in outcome.answered if metric.n in score.counts]
-    prompt = json.dumps(recipe.benchmark[plan.name], sort_keys=True)
-    return {
-        "model": model,
-        "benchmark": plan.label,
-        "split": metric.part,
-        "metric": metric.name,
-        **dataclasses.asdict(found),
-        "n": int(clusters.sums[:, column].sum()),
-        "images": len(clusters.sums),
-        "parse_failures": sum(score.parse_failure for score in inside),
-        "missing": outcome.missing_in(metric.n),
-        "higher_is_better": metric.higher_is_better,
-        "headline": metric.headline,
-        "of": list(metric.of) if metric.of else None,
-        "binary": metric.binary,
-        "blind": recipe.blind,
-        **({"judge_noise": _noise(metric, outcome)} if outcome.again else {}),
-        "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
-        "data": plan.table.facts(),
-    }
-
-
-def _noise(metric: Metric, outcome: _Outcome) -> dict[str, float]:
-    """Standard deviation of a metric over the times that the judge was asked the same, and its extremes."""
-    rounds = [one.clusters for one in (outcome, *outcome.again)]
-    values = [float(replicates(clusters, metric, 0)[0]) for clusters in rounds]
-    return {"repeats": len(values), "deviation": statistics.stdev(values), "low": min(values), "high": max(values)}
-
-
-def _difference(plan: Plan, metric: Metric, clusters: dict[str, Clusters], recipe: EvaluateRecipe) -> dict[str, Any]:
-    change = moved(clusters["base"], clusters["adapter"], metric, recipe.seed)
-    if metric.binary and metric.of:
-        base, adapter = (
-            clusters[model].sums[:, clusters[model].names.index(metric.of[0])] for model in ("base", "adapter")
-        )
-        p, test = mcnemar((adapter - base).tolist()), "McNemar"
-    else:
-        p, test = bootstrap_p(change), "bootstrap"
-    return {
-        "benchmark": plan.label,
-        "split": metric.part,
-        "metric": metric.name,
-        **dataclasses.asdict(interval(change)),
-        "higher_is_better": metric.higher_is_better,
-        "headline": metric.headline,
-        "p": p,
-        "test": test,
-        "p_holm": None,
-    }
-
-
-def _correct(differences: Sequence[dict[str, Any]]) -> None:
-    """Write ``p_holm`` where claims are made: one family over all benchmarks of the run."""
-    claims = [row for row in differences if row["headline"]]
-    for row, p in zip(claims, holm([row["p"] for row in claims]), strict=True):
-        row["p_holm"] = p

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -13,7 +14,7 @@ from mmpref.align.adapter import LoraSettings
 from mmpref.align.rloo import Normalised, open_reward
 from mmpref.align.rows import Pairs, collect
 from mmpref.align.train import TrainRecipe, train
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables import open_table
 from mmpref.types import Message, ModelRef
 
@@ -45,6 +46,14 @@ def test_it_trains_and_resumes_bit_for_bit(preferences: Path, tmp_path: Path) ->
     assert whole["reward"] == again["reward"]
     assert whole["reward"]["deviation"] > 0
     assert {"reward", "kl", "loss"} <= whole["final"].keys()
+
+
+@pytest.mark.parametrize("lacks", ["chosen", "rejected"])
+def test_it_needs_the_pairs_that_its_rewards_are_normalised_over(lacks: str, preferences: Path, tmp_path: Path) -> None:
+    [file] = (preferences / "data").iterdir()
+    pq.write_table(pq.read_table(file).drop_columns(lacks), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=f"lacks .*{lacks}"):
+        train(recipe(tmp_path / "train.parquet"), tmp_path / "run")
 
 
 def by_length(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
