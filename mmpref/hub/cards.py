@@ -17,6 +17,7 @@ from mmpref.errors import UsageError
 from mmpref.registry import Registry, resolve_path
 from mmpref.run import write_atomic
 
+from . import snippets
 from ._merge import merge_cards, split_card
 from .markdown import code, fence, table, text
 from .metadata import is_hub_id, licence_fields, refuse_broken, size_category
@@ -147,8 +148,8 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
             [(str(row["try"]), f"{row['pairs']:,}", f"{row['share']:.1%}") for row in report["resolved"]],
         ),
         samples=seen.samples,
-        load=fence(_load_dataset(place, recipe["split"]), "python"),
-        train=fence(_train_with_trl(place, recipe["split"]), "python"),
+        load=fence(snippets.load_dataset(place, recipe["split"]), "python"),
+        train=fence(snippets.train_with_trl(place, recipe["split"]), "python"),
     )
 
 
@@ -209,6 +210,13 @@ def model_card(
     library = "transformers" if merged else "peft"
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
     shown = base or portable(model["id"])
+    at, place = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
+    if "held_out" in manifest:
+        load = snippets.load_rewards(at, place)
+    elif merged:
+        load = snippets.load_merged(place)
+    else:
+        load = snippets.load_adapter(at, revision, place)
     return _render(
         "model",
         data,
@@ -240,11 +248,7 @@ def model_card(
         settings=[(code(key), code(json.dumps(value))) for key, value in _settings(recipe).items()],
         final=_final(manifest.get("final") or {}),
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
-        load=fence(_load_rewards(base or "path/to/the/base/model", hub_id or "path/to/this/folder"), "python")
-        if "held_out" in manifest
-        else fence(_load_merged(hub_id or "path/to/this/folder"), "python")
-        if merged
-        else fence(_load_model(base or "path/to/the/base/model", revision, hub_id or "path/to/this/folder"), "python"),
+        load=fence(load, "python"),
         results=results_block(lines),
     )
 
@@ -374,61 +378,6 @@ def _statistics(report: Mapping[str, Any]) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.4g}"
-
-
-def _load_dataset(place: str, split: str) -> str:
-    return (
-        "from datasets import load_dataset\n\n"
-        f"dataset = load_dataset({json.dumps(place)}, split={json.dumps(split)})\n"
-        'print(dataset[0]["prompt"], dataset[0]["chosen"], dataset[0]["rejected"])'
-    )
-
-
-def _load_merged(place: str) -> str:
-    return (
-        "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
-        f"model = AutoModelForImageTextToText.from_pretrained({json.dumps(place)})\n"
-        f"processor = AutoProcessor.from_pretrained({json.dumps(place)})"
-    )
-
-
-def _load_rewards(base: str, place: str) -> str:
-    return (
-        "from mmpref.types import Message, ModelRef\n"
-        "from mmpref.vlm.value import RewardModel\n\n"
-        f"model = RewardModel.load(ModelRef({json.dumps(base)}, adapter={json.dumps(place)}))\n"
-        'values = model.score([image], [Message("user", "Describe the image.")], ["A cat.", "A dog."])'
-    )
-
-
-def _train_with_trl(place: str, split: str) -> str:
-    return (
-        "from datasets import load_dataset\n"
-        "from peft import LoraConfig\n"
-        "from transformers import AutoModelForImageTextToText, AutoProcessor\n"
-        "from trl import DPOConfig, DPOTrainer\n\n"
-        'base = "llava-hf/llava-v1.6-vicuna-7b-hf"  # any vision-language model\n'
-        "trainer = DPOTrainer(\n"
-        "    model=AutoModelForImageTextToText.from_pretrained(base),\n"
-        '    args=DPOConfig(output_dir="out", max_length=None),\n'
-        f"    train_dataset=load_dataset({json.dumps(place)}, split={json.dumps(split)}),\n"
-        "    processing_class=AutoProcessor.from_pretrained(base),\n"
-        '    peft_config=LoraConfig(target_modules="all-linear"),\n'
-        ")\n"
-        "trainer.train()"
-    )
-
-
-def _load_model(base: str, revision: str | None, adapter: str) -> str:
-    pin = f", revision={json.dumps(revision)}" if is_commit(revision) else ""
-    return (
-        "from peft import PeftModel\n"
-        "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
-        f"base = AutoModelForImageTextToText.from_pretrained({json.dumps(base)}{pin})\n"
-        f"model = PeftModel.from_pretrained(base, {json.dumps(adapter)})\n"
-        f"processor = AutoProcessor.from_pretrained({json.dumps(adapter)})\n"
-        "model = model.merge_and_unload()  # optional: one ordinary model, without the adapter's cost"
-    )
 
 
 def _base_note(base: str | None, base_hub_id: str | None, local: bool) -> str:
