@@ -3,8 +3,8 @@
     python reader.py REPO VERSIONS STOP
 
 VERSIONS is a JSON file, {"old": {"shards": n, "rows": n}, "new": ...}; every row's id begins with its version's name.
-A JSON line for each look is printed, until the file STOP exists. A look at anything but one whole version ends it with
-an error.
+A JSON line for each look is printed; the last look begins when the file STOP exists. A look at anything but one whole
+version ends it with an error.
 """
 
 from __future__ import annotations
@@ -42,5 +42,7 @@ def look(repo: str, versions: dict[str, dict[str, int]]) -> dict[str, str | int]
 if __name__ == "__main__":
     disable_progress_bars()
     expected = json.loads(Path(sys.argv[2]).read_text())
-    while not Path(sys.argv[3]).exists():
+    last = False
+    while not last:
+        last = Path(sys.argv[3]).exists()
         print(json.dumps(look(sys.argv[1], expected)), flush=True)

@@ -8,7 +8,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +120,6 @@ def test_a_reader_sees_one_version_whole_whenever_the_push_is_killed(scene: Scen
         process.kill()
         process.communicate()
     scene.done(scene.push(run))
-    time.sleep(2)
     stop.touch()
     out, err = reader.communicate(timeout=120)
     assert reader.returncode == 0, err
