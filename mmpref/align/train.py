@@ -59,6 +59,8 @@ class TrainRecipe:
         projector_learning_rate: the projector's own.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
+        feature_cache_gb: room on disk, in units of 10^9 bytes, for what the frozen vision tower makes of all images,
+            while the run lasts. Where it does not suffice, or with 0, the tower runs in every epoch.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
@@ -78,6 +80,7 @@ class TrainRecipe:
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
     share_prompt: bool = True
+    feature_cache_gb: float = 8.0
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
@@ -331,5 +334,6 @@ def _drop_restart_state(run: Run) -> None:
     for path in (
         *(run.state / name for name in (DATA, FACTS, BEGAN, BEST, "reward.json")),
         *run.state.glob("reference-*.f32"),
+        *run.state.glob("features-*"),
     ):
         path.unlink(missing_ok=True)
