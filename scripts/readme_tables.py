@@ -36,8 +36,10 @@ SPEED = {
 TRAINING = {
     "shared": "speed of a step, image and prompt once",
     "shared_ref": "the same where the reference's log-probabilities are known (from the second epoch on)",
+    "shared_ref_features": "the same where the vision tower's features are kept too",
     "shared_checkpointing": "speed of a step with gradient checkpointing",
     "shared_ref_checkpointing": "the same with the reference's log-probabilities known",
+    "shared_ref_features_checkpointing": "the same with the vision tower's features kept",
     "memory": "peak memory over the loaded trainer",
 }
 BUILDERS = {

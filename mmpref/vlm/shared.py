@@ -188,7 +188,7 @@ class SharedForward:
                 self._features = [features]
         finally:
             backbone.forward = self._forward
-        return [_cut(context, begin) for context, begin in zip(seen, begins, strict=False)]
+        return [context.until(begin) for context, begin in zip(seen, begins, strict=False)]
 
     def _placed(self, batch: Mapping[str, Any]) -> Batch:
         device, dtype = self._policy.device, self._policy.dtype
@@ -259,12 +259,3 @@ def _begins(completion_mask: torch.Tensor) -> list[int]:
     """Where the last token of each row's prompt stands: it predicts the answer's first."""
     begins: list[int] = (completion_mask.long().argmax(1) - 1).tolist()
     return begins
-
-
-def _cut(context: Context, length: int) -> Context:
-    """The first rows of a context, which hold all its images."""
-    allowed = {kind: seen[:length, :length] for kind, seen in (context.allowed or {}).items()}
-    plain = torch.ones(length, length, dtype=torch.bool, device=context.embeds.device).tril()
-    allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, plain)}
-    return Context(context.embeds[:length], context.positions[:, :length], context.is_image[:length],
-                   context.order[:length], context.deepstack, allowed or None)  # fmt: skip
