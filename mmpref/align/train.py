@@ -18,10 +18,10 @@ from mmpref.align.adapter import LoraSettings
 from mmpref.align.make import checkpoints_in, trainer_of
 from mmpref.align.method import METHODS, Method, Way
 from mmpref.align.options import PAPER
-from mmpref.align.processes import first, part, processes, rank
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
+from mmpref.processes import first, part, processes, rank
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef

@@ -51,6 +51,7 @@ def command(
       mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+    from mmpref.processes import rank
 
     options: dict[str, Any] = {
         "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
@@ -60,9 +61,12 @@ def command(
     }  # fmt: skip
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
     target = common.push_target(push, hub_id, "model", output)
-    with Progress("answers") as progress:
+    main = not rank()
+    with Progress("answers", watched=main) as progress:
         manifest = evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency,
                             on_progress=progress.advance)  # fmt: skip
+    if not main:
+        return
     path = common.run_path("evaluate", recipe.title, manifest, output)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))

@@ -75,8 +75,7 @@ class Context:
         """The part that stands before a place in the whole sequence; all images stand before it."""
         size = int((self.order < end).sum())
         allowed = {kind: seen[:size, :size] for kind, seen in (self.allowed or {}).items()}
-        causal = torch.ones(size, size, dtype=torch.bool, device=self.embeds.device).tril() if allowed else None
-        allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, causal)}
+        allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, torch.ones_like(seen).tril())}
         return Context(
             self.embeds[:size], self.positions[:, :size], self.is_image[:size], self.order[:size], self.deepstack,
             allowed or None, self.text[: len(self.text) - (len(self.embeds) - size)],
