@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref import recipe as recipes
+from mmpref.bench import rewards
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.groups import counted
@@ -128,6 +129,7 @@ def evaluate(
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
     recipe = resolved(recipe)
     judge = _judge(recipe, concurrency)
+    ranks = rewards.asked_for(recipe)
     run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if run.finished:
@@ -138,6 +140,8 @@ def evaluate(
         policy = cache(lambda: _load(recipe, began))
         answerer = (served(*recipe.endpoint, concurrency, sees=not recipe.blind) if recipe.endpoint
                     else loaded(policy, recipe.blind, batch_size))  # fmt: skip
+        if ranks:
+            answerer = rewards.answerer(policy, recipe.blind)
         models = ["base", *(["adapter"] if recipe.adapter else [])]
         results: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
@@ -267,7 +271,8 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
-    return Policy.load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    load = rewards.load if rewards.asked_for(recipe) else Policy.load
+    return load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
 
 
 def _score(
