@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
+from mmpref.bench import rewards
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
-from mmpref.bench.runner import ADAPTER, BASE, Blind, answer_all, answer_share, loaded, served
+from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served
 from mmpref.bench.stats import replicates
 from mmpref.errors import HubError, ImageError, InputError, MmprefError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings
@@ -155,6 +156,7 @@ def _check(recipe: EvaluateRecipe) -> None:
         raise UsageError(f"{recipe.model} is a model behind an endpoint: it is loaded as its server was told.")
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
+    rewards.asked_for(recipe)
 
 
 class _Work:
@@ -175,8 +177,7 @@ class _Work:
         with first():
             self._facts = _began(run, recipe, self._plans)
         self._policy = cache(lambda: _load(recipe, self._facts))
-        self._answerer = (served(*recipe.endpoint, concurrency, sees=not recipe.blind) if recipe.endpoint
-                          else loaded(self._policy, recipe.blind))  # fmt: skip
+        self._answerer = _answerer(recipe, self._policy, concurrency)
 
     def share(self) -> None:
         """Answer this process's part of the samples, where there are several, and wait for the others."""
@@ -315,14 +316,21 @@ def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
     return open_table(candidates[-1], settings.split, config=settings.config)
 
 
+def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency: int) -> Answerer:
+    if recipe.endpoint:
+        return served(*recipe.endpoint, concurrency, sees=not recipe.blind)
+    return (rewards.answerer if rewards.asked_for(recipe) else loaded)(policy, recipe.blind)
+
+
 def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
     """The model and adapter at the commits that the run is pinned to."""
     from mmpref.vlm.policy import Policy
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
-    return Policy.load(ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
-                       trust_remote_code=recipe.trust_remote_code)  # fmt: skip
+    load = rewards.load if rewards.asked_for(recipe) else Policy.load
+    return load(ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
+                trust_remote_code=recipe.trust_remote_code)  # fmt: skip
 
 
 def _score(

@@ -31,7 +31,7 @@ ANSWER = "{answer}"
 @runtime_checkable
 class JudgedTask(Protocol):
     """What a task that needs a judge has beside `mmpref.bench.benchmark.Task`. Its ``score`` gives the counts that a
-    sample would have, for samples that are missing.
+    sample would have, for samples that are missing and for answers that need no judge.
 
     Attributes:
         instruction: the template that the judge is asked with.
@@ -43,7 +43,11 @@ class JudgedTask(Protocol):
     system: str
     order: str
 
-    def query(self, sample: Sample, answer: str, instruction: str) -> Query: ...
+    def score(self, sample: Sample, answer: str) -> Score: ...
+
+    def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
+        """None where the answer needs no judge."""
+        ...
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
         """None where the reply cannot be read."""
@@ -116,7 +120,10 @@ def ask_all(
         ModelError: the judge cannot be reached, or nothing that it says can be read.
     """
     known = {row["id"]: str(row["reply"]) for row in kept_lines(kept)}
-    left = [(sample, answer) for sample, answer in asked if answer is not None and sample.id not in known]
+    queries = [None if answer is None else task.query(sample, answer, judge.instruction(task))
+               for sample, answer in asked]  # fmt: skip
+    left = [(sample, dataclasses.replace(query, repeat=repeat))
+            for (sample, _), query in zip(asked, queries, strict=True) if query and sample.id not in known]  # fmt: skip
     failed: list[Reply] = []
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
 
@@ -131,17 +138,16 @@ def ask_all(
             if progress:
                 progress(1)
 
-        queries = [dataclasses.replace(task.query(sample, answer, judge.instruction(task)), repeat=repeat)
-                   for sample, answer in left]  # fmt: skip
-        replies = judge.chat.ask(queries, keep) if queries else []
-    said = [known.get(sample.id) if answer is not None else None for sample, answer in asked]
-    scores = [None if answer is None or reply is None else task.read(sample, answer, reply)
-              for (sample, answer), reply in zip(asked, said, strict=True)]  # fmt: skip
+        replies = judge.chat.ask([query for _, query in left], keep) if left else []
+    said = [known.get(sample.id) if query else None for (sample, _), query in zip(asked, queries, strict=True)]
+    scores = [None if answer is None else task.score(sample, answer) if query is None
+              else None if reply is None else task.read(sample, answer, reply)
+              for (sample, answer), query, reply in zip(asked, queries, said, strict=True)]  # fmt: skip
     unread = [reply for reply, score in zip(said, scores, strict=True) if reply is not None and score is None]
     first = failed[0].error if failed else repr(unread[0][:200]) if unread else ""
     answered = sum(answer is not None for _, answer in asked)
     lost = answered - sum(score is not None for score in scores)
-    if lost == answered:
+    if lost and lost == sum(query is not None for query in queries):
         raise ModelError(f"The judge {judge.name} gave no readable verdict on {label}; the first: {first}.",
                          "Its replies must have the form that the prompt asks for.")  # fmt: skip
     if lost:

@@ -254,3 +254,13 @@ def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, l
     assert found["missing"] == {benchmark: 0}
     blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
     assert _value(blind, metric)["value"] < _value(found, metric)["value"] - 0.2
+
+
+def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None:
+    settings = recipes.load("testbed")["evaluate"]["benchmark"]["object-halbench"]
+    found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=48)
+    assert _value(found, "mention_hallucination")["value"] < 0.4
+    assert _value(found, "recall")["value"] > 0.6
+    assert found["missing"] == {"object-halbench": 0}
+    blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
+    assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1
