@@ -196,11 +196,14 @@ class _Work:
         missing: dict[str, int] = {}
         drawn: list[dict[str, Any]] = []
         judged: dict[str, Any] = {}
+        judgements: list[dict[str, Any]] = []
         for plan in self._plans:
             answers = answer_all(self._answerer, plan.samples, plan.task.max_new_tokens, self._kept(plan),
                                  self._batch_size, self._progress)  # fmt: skip
             outcomes = {
-                model: _score(run, plan, model, answers[model], self._judge, recipe.judge_repeats, self._progress)
+                model: _score(
+                    run, plan, model, answers[model], self._judge, recipe.judge_repeats, judgements, self._progress
+                )
                 for model in self._models
             }
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
@@ -228,6 +231,9 @@ class _Work:
         content = {"models": self._named(), "adapter": self._facts["adapter"], "results": results,
                    "differences": differences}  # fmt: skip
         write_rows(run.path / RESAMPLES, drawn)
+        if judgements:
+            lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
+            write_atomic(run.path / "judgements.jsonl", "".join(lines))
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
             "model": self._facts["model"],
@@ -335,7 +341,7 @@ def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
 def _score(
     run: Run, plan: Plan, model: str, answers: Sequence[str | MmprefError], judge: Judge | None, repeats: int,
-    progress: Callable[[int], None] | None,
+    judgements: list[dict[str, Any]], progress: Callable[[int], None] | None,
 ) -> Outcome:  # fmt: skip
     unseen = [answer for answer in answers if isinstance(answer, ImageError)]
     failed = [answer for answer in answers if isinstance(answer, ModelError)]
@@ -363,6 +369,7 @@ def _score(
         kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
         verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress, repeat)
         holes = missing | {one.id for one, score in zip(plan.samples, verdicts.scores, strict=True) if score is None}
+        judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
         judged = counted(plan.samples, judged, holes)
         outcomes.append(Outcome(plan, judged, holes, verdicts.counts))

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from mmpref.bench.benchmark import Metric, Sample, Score
 from mmpref.bench.runner import kept_lines
 from mmpref.errors import ModelError, UsageError
+from mmpref.judges import recorded
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
 from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
@@ -85,16 +86,19 @@ class Verdicts:
     """Args:
     replies: for each sample, or None where there is none.
     scores: what they say; None where there is no reply, or it cannot be read.
+    judgements: the replies with what was asked, as rows of `mmpref.judges.recorded`.
     counts: `mmpref.judges.chat.usage` of what was asked in this session, ``unreadable`` and ``missing``.
     """
 
     replies: list[str | None]
     scores: list[Score | None]
+    judgements: list[dict[str, Any]]
     counts: dict[str, float]
 
 
 def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
-    """A judge by a word on the command line: ``URL#MODEL``, a model's id or folder, or a plugin that can be asked.
+    """A judge by a word on the command line: ``URL#MODEL``, a model's id or folder, a file of judgements, or a plugin
+    that can be asked.
 
     Raises:
         UsageError: the word names nobody, or a prompt without a place for the answer.
@@ -153,4 +157,6 @@ def ask_all(
     if lost:
         talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. First: %s", lost, answered,
                      label, first)  # fmt: skip
-    return Verdicts(said, scores, {**usage(replies), "unreadable": len(unread), "missing": lost})
+    judgements = [recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
+                  for query, reply in zip(queries, said, strict=True) if query and reply is not None]  # fmt: skip
+    return Verdicts(said, scores, judgements, {**usage(replies), "unreadable": len(unread), "missing": lost})

@@ -22,7 +22,8 @@ from mmpref.cli.progress import Progress
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
 @click.option("--blind", type=click.Choice(["no-image", "masked"]),
               help="Control: ask without the images, or with all image tokens hidden.")  # fmt: skip
-@click.option("--judge", metavar="WHO", help="Who judges answers, for benchmarks that need it: URL#MODEL or a model.")
+@click.option("--judge", metavar="WHO",
+              help="Who judges, for benchmarks that need it: URL#MODEL, a model, or judgements in a file.")  # fmt: skip
 @click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
 @click.option("--judge-repeats", type=click.IntRange(min=1), help="Ask the judge so often, for its noise. [default: 1]")
