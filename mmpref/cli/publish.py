@@ -13,7 +13,9 @@ from mmpref.errors import UsageError
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
-@click.option("--hub-dataset-id", metavar="NAMESPACE/NAME", help="Where a dataset goes.")
+@click.option(
+    "--hub-dataset-id", metavar="NAMESPACE/NAME", help="Where a dataset, or an evaluation's per-sample records, go."
+)
 @click.option("--hub-model-id", metavar="NAMESPACE/NAME", help="Where an adapter, or an evaluation's results, go.")
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to main.")
@@ -36,11 +38,14 @@ def command(
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --private
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs-merged --merge
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
+      mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-dataset-id me/vlm-bdhs-answers
     """
     from mmpref.hub.publish import check_access
     from mmpref.hub.publish_run import kind_of, publish_run
+    from mmpref.run import read_manifest
 
-    kind = kind_of(run)
+    samples_only = hub_dataset_id is not None and hub_model_id is None and read_manifest(run)["command"] == "evaluate"
+    kind = "dataset" if samples_only else kind_of(run)
     given = {"dataset": hub_dataset_id, "model": hub_model_id}
     other = "model" if kind == "dataset" else "dataset"
     if given[other]:
@@ -55,7 +60,7 @@ def command(
             merge_into(run, merged)
         published = publish_run(
             run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id,
-            push_samples=push_samples, accept_license=accept_license, merged=merged,
+            push_samples=push_samples, samples_only=samples_only, accept_license=accept_license, merged=merged,
         )  # fmt: skip
     rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
     common.show(published, as_json, lambda: common.print_table("published", ("", ""), rows))

@@ -33,7 +33,8 @@ from .licences import check_licences
 from .metadata import is_hub_id
 from .private import is_commit, public, without_places
 from .publish import Published, check_access, publish_folder
-from .results import add_results
+from .results import add_results, eval_files
+from .samples import FILES, samples_card
 from .splits import merge_dataset_card
 
 talk = logging.getLogger("mmpref")
@@ -78,6 +79,7 @@ def publish_run(
     create_pr: bool = False,
     base_hub_id: str | None = None,
     push_samples: bool = False,
+    samples_only: bool = False,
     accept_license: bool = False,
     merged: Path | None = None,
     token: str | None = None,
@@ -95,6 +97,7 @@ def publish_run(
         accept_license: publish a dataset although the licence of a source may forbid it.
         merged: of an adapter, the folder of the model that it was merged into, which is published in its place.
         push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
+        samples_only: of an evaluation, publish the per-sample records as a dataset of their own.
         token, endpoint: by default from the usual places.
 
     Returns:
@@ -106,9 +109,9 @@ def publish_run(
         HubError: a licence that may forbid it, no access, a broken card, something of this machine or a token in the
             files, or the Hub refuses.
     """
-    kind = kind_of(path)
+    kind = "dataset" if samples_only else kind_of(path)
     manifest = read_manifest(path)
-    accepted = check_licences(manifest["source"], accept_license) if kind == "dataset" else []
+    accepted = check_licences(manifest["source"], accept_license) if "source" in manifest else []
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
@@ -116,7 +119,9 @@ def publish_run(
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
         options: dict[str, Any]
-        if manifest["command"] == "evaluate":
+        if samples_only:
+            options = _stage_samples(path, manifest, stage, repo_id)
+        elif manifest["command"] == "evaluate":
             options = _stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
         elif kind == "dataset":
             options = _stage_dataset(path, manifest, stage, repo_id)
@@ -192,6 +197,8 @@ def _stage_adapter(
     _write_json(stage / "run.json", content)
     results = path / "results.json"
     evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
+    for name, text in eval_files(evaluation).items() if evaluation else ():
+        _write(stage / name, text)
     card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
     what = "Merged model" if merged else "LoRA adapter"
@@ -241,6 +248,8 @@ def _stage_evaluation(
                          f"Use --hub-model-id {adapter['id']}.")  # fmt: skip
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
+    for name, content in eval_files(evaluation).items():
+        _write(stage / name, content)
     if push_samples:
         folder = f"evaluation/{manifest['recipe_hash'][:8]}"
         _write_json(stage / folder / "results.json", evaluation)
@@ -251,6 +260,19 @@ def _stage_evaluation(
         "commit_message": f"Results of {names}",
         "merge_card": lambda remote, ours: add_results(ours if remote is None else remote, evaluation),
     }
+
+
+def _stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> dict[str, Any]:
+    files = sorted((path / "samples").glob("*.parquet"))
+    if manifest["command"] != "evaluate" or not files:
+        raise RunError(f"{path} has no per-sample records.", "They are kept by `mmpref evaluate`.")
+    for file in files:
+        _link(file, stage / "samples" / file.name)
+    evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
+    _write_json(stage / "results.json", evaluation)
+    _write_json(stage / "run.json", public(manifest))
+    _write(stage / CARD, _clean_text(samples_card(files, public(manifest), evaluation, repo_id), _places(path)))
+    return {"commit_message": "Per-sample records of an evaluation", "delete_patterns": [FILES]}
 
 
 def _write_card(path: Path, stage: Path, fresh: str) -> None:

@@ -19,6 +19,7 @@ from mmpref.errors import HubError
 from ._merge import _blocks, split_card
 from .markdown import table, text
 from .metadata import is_hub_id
+from .private import is_commit
 
 BEGIN, END = "<!-- mmpref:results:begin -->", "<!-- mmpref:results:end -->"
 TASK = "image-text-to-text"
@@ -193,13 +194,8 @@ def model_index(name: str, evaluation: Mapping[str, Any]) -> list[dict[str, Any]
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    sides = {_side(result["model"]) for result in evaluation["results"]}
-    side = "adapter" if "adapter" in sides else "base"
     results = []
-    for result in evaluation["results"]:
-        # What a model says without its images is no result of it on that data.
-        if _side(result["model"]) != side or not _is_number(result["value"]) or result.get("blind"):
-            continue
+    for result in _own(evaluation):
         data = result.get("data") or {}
         source = str(data.get("id") or result["benchmark"])
         results.append(
@@ -216,6 +212,48 @@ def model_index(name: str, evaluation: Mapping[str, Any]) -> list[dict[str, Any]
         )
     index: list[dict[str, Any]] = eval_results_to_model_index(name, results)
     return index
+
+
+def eval_files(evaluation: Mapping[str, Any]) -> dict[str, str]:
+    """The results in the form of the Hub's leaderboards: a YAML file under ``.eval_results`` for each benchmark whose
+    data are a Hub dataset at a commit, by path.
+
+    The adapter's results, or the base's where there is no adapter; those over all parts, without the blind control's.
+    A task is named ``benchmark_metric``.
+    """
+    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
+
+    entries: dict[str, list[EvalResultEntry]] = {}
+    for result in _own(evaluation):
+        data = result.get("data") or {}
+        if result["split"] != "all" or not (is_hub_id(data.get("id")) and is_commit(data.get("revision"))):
+            continue
+        interval = _interval(result)
+        within = (
+            "" if interval is None or interval[1] is None else f"95 % interval {interval[1]:g} to {interval[2]:g}, "
+        )
+        entries.setdefault(str(result["benchmark"]), []).append(
+            EvalResultEntry(
+                dataset_id=data["id"],
+                task_id=f"{result['benchmark']}_{result['metric']}",
+                value=result["value"],
+                dataset_revision=data["revision"],
+                notes=f"{within}n = {result['n']}, scored by mmpref",
+            )
+        )
+    return {
+        f".eval_results/mmpref-{benchmark}.yaml": yaml.safe_dump(eval_result_entries_to_yaml(own), sort_keys=False)
+        for benchmark, own in entries.items()
+    }
+
+
+def _own(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The adapter's results, or the base's where there is no adapter. What a model says without its images is no result
+    of it on that data."""
+    sides = {_side(result["model"]) for result in evaluation["results"]}
+    side = "adapter" if "adapter" in sides else "base"
+    return [result for result in evaluation["results"]
+            if _side(result["model"]) == side and _is_number(result["value"]) and not result.get("blind")]  # fmt: skip
 
 
 def add_results(card_text: str, evaluation: Mapping[str, Any]) -> str:

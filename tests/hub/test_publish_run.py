@@ -216,6 +216,65 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= _files(hub, "model").keys()
 
 
+def test_results_on_hub_datasets_are_there_for_leaderboards_too(hub: HubAccount, tmp_path: Path) -> None:
+    from huggingface_hub import parse_eval_result_entries
+
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _push(hub, tmp_path / "adapter")
+    for benchmark in ("pope", "gqa"):
+        path = tmp_path / benchmark
+        results = evaluation_run(path, _evaluated(tmp_path / "adapter"))
+        for number, row in enumerate(results["results"]):
+            row |= {"benchmark": benchmark, "split": "random" if number == 3 else "all"}
+        if benchmark == "gqa":  # a file of this machine is no dataset of the Hub
+            results["results"][2]["data"] = {"id": "gqa.jsonl", "revision": None}
+        (path / "results.json").write_text(json.dumps(results))
+        _push(hub, path)
+        assert not _push(hub, path)["changed"]
+    found = {name: content for name, content in _files(hub, "model").items() if name.startswith(".eval_results/")}
+    assert found.keys() == {".eval_results/mmpref-pope.yaml"}
+    [entry] = parse_eval_result_entries(yaml.safe_load(found[".eval_results/mmpref-pope.yaml"]))
+    assert (entry.dataset_id, entry.dataset_revision, entry.task_id) == ("lmms-lab/POPE", COMMIT, "pope_accuracy")
+    assert entry.value == 0.891
+    assert "95 % interval 0.881 to 0.901, n = 3000" in entry.notes
+    kept = HfApi(endpoint=hub.endpoint, token=hub.token).model_info(f"{hub.name}/thing", expand=["sha"])
+    assert kept.sha
+
+
+def test_records_are_a_dataset_that_plain_datasets_load(
+    hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "evaluation"
+    evaluation_run(path, {"id": str(tmp_path / "adapter"), "revision": None, "weights": "0"})
+    for name in ("base-pope", "adapter-pope", "base-chair"):
+        rows = [{"id": str(n), "prompt": "Is it?", "answer": name, "counts": "{}"} for n in range(3)]
+        pq.write_table(pa.Table.from_pylist(rows), path / "samples" / f"{name}.parquet")
+    done = _push(hub, path, "records", samples_only=True)
+    assert done["repo_type"] == "dataset"
+    assert not _push(hub, path, "records", samples_only=True)["changed"]
+    files = _files(hub, "dataset", "records")
+    _names_nothing_of(files, tmp_path)
+    assert {"results.json", "run.json", "samples/base-chair.parquet"} <= files.keys()
+    script = (
+        "import datasets, sys\n"
+        "for config, split in (('pope', 'base'), ('pope', 'adapter'), ('chair', 'base')):\n"
+        "    rows = datasets.load_dataset(sys.argv[1], config, split=split)\n"
+        "    assert list(rows['answer']) == [f'{split}-{config}'] * 3\n"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script, f"{hub.name}/records"], env=hub_env, capture_output=True,
+                            text=True, check=False)  # fmt: skip
+    assert loaded.returncode == 0, loaded.stderr
+    (path / "samples/base-chair.parquet").unlink()
+    _push(hub, path, "records", samples_only=True)
+    assert "samples/base-chair.parquet" not in _files(hub, "dataset", "records")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    with pytest.raises(RunError, match="no per-sample records"):
+        _push(hub, tmp_path / "adapter", "records", samples_only=True)
+
+
 def _evaluated(path: Path) -> dict[str, Any]:
     """What an evaluation records of the adapter in a folder."""
     weights = hashlib.sha256((path / "adapter_model.safetensors").read_bytes()).hexdigest()
