@@ -5,6 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
 
 
 def rank() -> int:
@@ -17,16 +22,18 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def wait() -> None:
+    """Go on when all processes have come this far."""
+    if processes() > 1:
+        _state().wait_for_everyone()
+
+
 def part() -> None:
     """The processes have nothing more to do together: each may end when it is done. One that ends while others are
     still connected to it may abort."""
     if processes() > 1:
-        import torch
-        from accelerate import PartialState
-
-        state = PartialState(cpu=not torch.cuda.is_available())
-        state.wait_for_everyone()
-        state.destroy_process_group()
+        _state().wait_for_everyone()
+        _state().destroy_process_group()
 
 
 @contextlib.contextmanager
@@ -35,8 +42,13 @@ def first() -> Iterator[None]:
     if processes() == 1:
         yield
         return
+    with _state().main_process_first():
+        yield
+
+
+def _state() -> PartialState:
     import torch
     from accelerate import PartialState
 
-    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
-        yield
+    # Launchers end all processes when one dies; one that has more to do than the others is waited for.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=7))

@@ -64,22 +64,22 @@ def lora_config(
     root = next(path for path, module in model.named_modules() if module is decoder)
     linear = [name for name, module in decoder.named_modules() if isinstance(module, nn.Linear)]
     leaves = "|".join(sorted({re.escape(name.rpartition(".")[2]) for name in linear}))
-    projector = _path_of(model, policy.family.projector, str(policy.ref))
+    projector = [_path_of(model, policy.family.projector, str(policy.ref))] if train_projector else []
     return LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules=rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})",
-        modules_to_save=[*([projector] if train_projector else []), *in_full] or None,
+        modules_to_save=[*projector, *in_full] or None,
         bias="none",
     )
 
 
 def _path_of(model: torch.nn.Module, name: str, where: str) -> str:
-    found = [path for path, _ in model.named_modules() if path.rpartition(".")[2] == name]
+    found = [path for path, _ in model.named_modules() if path and path.rpartition(".")[2] == name]
     if len(found) != 1:
-        raise ModelError(f"{where} has {len(found)} modules named {name!r}; training needs to know the one.",
-                         "Its family's row in mmpref/vlm/families.py does not fit this checkpoint.")  # fmt: skip
+        raise ModelError(f"{where} has {len(found)} modules named {name!r}; training needs to know its projector.",
+                         "Use --set train_projector=false, or mend its row in mmpref/vlm/families.py.")  # fmt: skip
     return found[0]
 
 

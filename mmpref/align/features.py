@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
+import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from mmpref.run import write_atomic
 
 if TYPE_CHECKING:
     from mmpref.vlm.tower import Features
@@ -20,36 +24,51 @@ GIGABYTE = 10**9
 
 
 class KeptFeatures:
-    """Features of the images of every row, made when a row is first met, one row at a time whatever the batch is.
+    """Features of the images of rows, made when a row is first met, one row at a time whatever the batch is.
 
     They belong to a run: its base model and data cannot change under it. A restart finds what was made before.
 
     Args:
         path: file of the features, one row's behind another's. Beside it, in ``.jsonl``, stands where each one is; its
             line is written last.
+        budget: bytes that it may take.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path, self._index = path, path.with_suffix(".jsonl")
-        self._places: dict[int, dict[str, Any]] = {}
+    def __init__(self, path: Path, budget: float) -> None:
+        self._path, self._index, self._budget = path, path.with_suffix(".jsonl"), budget
         self._full = False
-        lines = self._index.read_text(encoding="utf-8").splitlines(keepends=True) if self._index.is_file() else []
-        for line in lines:
-            if line.endswith("\n"):
-                place = json.loads(line)
-                self._places[place["row"]] = place
-        self._index.write_text("".join(line for line in lines if line.endswith("\n")), encoding="utf-8")
-        self._size = max((place["begin"] + place["bytes"] for place in self._places.values()), default=0)
-        with open(path, "ab") as file:  # cut what a kill left without its line
-            file.truncate(self._size)
+        places = []
+        if self._index.is_file():
+            content = self._index.read_text(encoding="utf-8")
+            whole = content[: content.rfind("\n") + 1]
+            if whole != content:
+                write_atomic(self._index, whole)
+            places = [json.loads(line) for line in whole.splitlines()]
+        self._places: dict[int, dict[str, Any]] = {place["row"]: place for place in places}
+        self._size = max((place["begin"] + place["bytes"] for place in places), default=0)
+        with open(path, "ab") as file:
+            file.truncate(self._size)  # what a kill left without its line
+
+    @staticmethod
+    def begun(path: Path) -> bool:
+        """Whether an earlier session of the run has kept features there."""
+        return path.with_suffix(".jsonl").is_file()
 
     def of(self, rows: Sequence[int], make: Callable[[int], Features]) -> list[Features]:
-        """Features of the rows of a batch.
+        """Features of the rows of a batch; none where those of a row are not there and cannot be kept.
 
         Args:
             make: runs the tower on the images of one row; called only where a row is new.
         """
-        return [self._read(self._places[row]) if row in self._places else self._made(row, make(row)) for row in rows]
+        found = []
+        for row in rows:
+            if row in self._places:
+                found.append(self._read(self._places[row]))
+            elif self._full:
+                return []
+            else:
+                found.append(self._made(row, make(row)))
+        return found
 
     def _made(self, row: int, features: Features) -> Features:
         features = [feature.detach().to("cpu").contiguous() for feature in features]
@@ -57,20 +76,28 @@ class KeptFeatures:
         place = {"row": row, "begin": self._size, "bytes": len(content),
                  "shapes": [list(feature.shape) for feature in features],
                  "dtype": str(features[0].dtype).removeprefix("torch.")}  # fmt: skip
-        if not self._full:
-            try:
-                with open(self._path, "r+b") as file:
-                    file.seek(self._size)
-                    file.write(content)
-                with open(self._index, "a", encoding="utf-8") as index:
-                    index.write(json.dumps(place) + "\n")
-            except OSError as error:
-                talk.warning("Warning: no more image features are kept: %s (%s).", self._path, error.strerror)
-                self._full = True
-            else:
-                self._places[row] = place
-                self._size += len(content)
+        if self._size + len(content) > self._budget:
+            self._give_up("feature_cache_gb is reached")
+            return features
+        try:
+            with open(self._path, "r+b") as file:
+                file.seek(self._size)
+                file.write(content)
+            with open(self._index, "a", encoding="utf-8") as index:
+                index.write(json.dumps(place) + "\n")
+        except OSError as error:
+            self._give_up(f"{self._path}: {error.strerror}")
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, self._size)  # on a full disk others need the room
+        else:
+            self._places[row] = place
+            self._size += len(content)
         return features
+
+    def _give_up(self, reason: str) -> None:
+        talk.warning("Warning: image features of %d rows are kept, and no more (%s): the vision tower runs for batches "
+                     "with other rows.", len(self._places), reason)  # fmt: skip
+        self._full = True
 
     def _read(self, place: dict[str, Any]) -> Features:
         dtype = getattr(torch, place["dtype"])
@@ -83,19 +110,20 @@ class KeptFeatures:
 
 
 def worth_keeping(features: Features, rows: int, budget: float, folder: Path) -> bool:
-    """Whether the features of all rows fit into the budget and on the disk; says so where they do not.
+    """Whether the features of all rows would fit into the budget and on the disk, as far as one row tells; says so
+    where they do not.
 
     Args:
         features: of one row.
-        budget: gigabytes.
+        budget: bytes.
     """
     need = rows * sum(feature.numel() * feature.element_size() for feature in features)
     free = shutil.disk_usage(folder).free
-    if need <= budget * GIGABYTE and need <= free // 2:
-        talk.info("Image features are kept on disk from the first epoch on, up to %.1f GB.", need / GIGABYTE)
+    if need <= budget and need <= free // 2:
+        talk.info("Image features are kept on disk from the first epoch on, some %.1f GB.", need / GIGABYTE)
         return True
-    what = (f"feature_cache_gb is {budget:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
-            if need > budget * GIGABYTE else f"{free / GIGABYTE:.1f} GB are free")  # fmt: skip
+    what = (f"feature_cache_gb is {budget / GIGABYTE:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
+            if need > budget else f"{free / GIGABYTE:.1f} GB are free")  # fmt: skip
     talk.info("Image features of all rows would take %.1f GB, so the vision tower runs in every epoch (%s).",
               need / GIGABYTE, what)  # fmt: skip
     return False

@@ -72,7 +72,8 @@ def trainer_of(
             peft_config=lora(),
             projector_learning_rate=recipe.projector_learning_rate,
             shared=shared,
-            features=_features(recipe, config, pairs, shared, policy, state),
+            # With a sharded model all processes must run the tower alike, whatever each one knows already.
+            features=None if sharded else _features(recipe, config, pairs, shared, policy, state),
             # What a source draws is new at every step, and so is what the reference says of it.
             reference=None
             if way.method.source and not way.method.keeps_answers
@@ -123,17 +124,18 @@ def _features(
     recipe: TrainRecipe, config: Any, pairs: Pairs, shared: SharedForward | None, policy: Policy, state: Path
 ) -> KeptFeatures | None:
     """Where the vision tower's features are kept, if rows are met more than once and there is room for them."""
-    from mmpref.align.features import KeptFeatures, worth_keeping
+    from mmpref.align.features import GIGABYTE, KeptFeatures, worth_keeping
 
     rows = len(pairs.dataset)
     step = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes()
     met = config.max_steps * step if config.max_steps > 0 else config.num_train_epochs * rows
     if shared is None or not shared.has_features or not recipe.feature_cache_gb or met <= rows:
         return None
+    path, budget = state / f"features-{rank()}.bin", recipe.feature_cache_gb * GIGABYTE / processes()
     # In the course of epochs every process meets all rows.
-    if not worth_keeping(shared.features(_first(policy, pairs)), rows * processes(), recipe.feature_cache_gb, state):
+    if not KeptFeatures.begun(path) and not worth_keeping(shared.features(_first(policy, pairs)), rows, budget, state):
         return None
-    return KeptFeatures(state / f"features-{rank()}.bin")
+    return KeptFeatures(path, budget)
 
 
 def _first(policy: Policy, pairs: Pairs) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
-from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served
+from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.stats import replicates
 from mmpref.errors import HubError, ImageError, InputError, MmprefError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.opened import endpoint_of
-from mmpref.processes import first, part, processes, rank
+from mmpref.processes import first, part, processes, rank, wait
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -183,8 +183,10 @@ class _Work:
         """Answer this process's part of the samples, where there are several, and wait for the others."""
         if processes() == 1:
             return
-        for plan in self._plans:
-            answer_share(self._answerer, plan.samples, plan.task.max_new_tokens, self._kept(plan), self._batch_size,
+        shares = [share_of(plan.samples, self._kept(plan)) for plan in self._plans]
+        wait()
+        for plan, share in zip(self._plans, shares, strict=True):
+            answer_share(self._answerer, share, plan.task.max_new_tokens, self._kept(plan), self._batch_size,
                          self._progress)  # fmt: skip
         part()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmpref.bench.benchmark import Metric, Sample, Score
-from mmpref.bench.runner import kept_lines
+from mmpref.bench.runner import kept_lines, mend
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges import recorded
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
@@ -129,6 +129,7 @@ def ask_all(
     left = [(sample, dataclasses.replace(query, repeat=repeat))
             for (sample, _), query in zip(asked, queries, strict=True) if query and sample.id not in known]  # fmt: skip
     failed: list[Reply] = []
+    mend(kept)
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
 
         def keep(number: int, reply: Reply) -> None:

@@ -6,7 +6,6 @@ stands at chance, and the difference is what was learned.
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -67,22 +66,18 @@ def answerer(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
 
         return RewardModel(policy())
 
-    def values(sample: Sample) -> str | ImageError:
+    def values(sample: Sample, name: str) -> str | ImageError:
         try:
             images = () if sample.image is None else (decode(sample.image),)
         except ImageError as error:
             return error
         answers = [sample.reference[name] for name in PAIR]
-        said = model().score(() if blind else images, sample.messages, answers)
+        said = [0.0, 0.0] if name == BASE else model().score(() if blind else images, sample.messages, answers)
         return json.dumps(dict(zip(PAIR, said, strict=True)))
 
     def answer(
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
-        found: dict[str, list[str | MmprefError]] = {}
-        for name in models:
-            with policy().without_adapter() if name == BASE else contextlib.nullcontext():
-                found[name] = [values(sample) for sample in samples]
-        return found
+        return {name: [values(sample, name) for sample in samples] for name in models}
 
     return answer

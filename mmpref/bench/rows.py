@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -92,3 +93,9 @@ def image_of(row: Mapping[str, Any], where: str, root: Path | None, column: str 
         return ImageData(read_under(root, path).content, where)
     except (ImageError, OSError, ValueError) as error:
         return ImageData(b"", f"{where} ({str(error)[:300].rstrip('.')})")
+
+
+def image_key(image: ImageData | None, number: int) -> str:
+    """Names the image of a row, so that rows about one image are resampled together; where there is none, the row."""
+    content = image.content if image else b""
+    return hashlib.sha256(content).hexdigest()[:16] if content else str(number)

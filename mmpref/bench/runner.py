@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmpref.bench.benchmark import Sample
 from mmpref.errors import ImageError, MmprefError, ModelError
@@ -127,32 +128,40 @@ def answer_all(
     progress: Callable[[int], None] | None,
 ) -> dict[str, list[str | MmprefError]]:
     """The answers of each model in order, or why there is none. Those already in ``kept`` (JSON lines, a file for each
-    model, and one more for each further process) are not asked for again."""
+    model, and one more for each further process) stay; a sample that one model lacks is asked of all of them."""
     answers: dict[str, dict[str, str | MmprefError]] = {model: {**_known(path)} for model, path in kept.items()}
-    _ask(answerer, samples, max_new_tokens, kept, answers, batch_size, progress)
+    _ask(answerer, _open(samples, answers), max_new_tokens, kept, answers, batch_size, progress)
     return {model: [own[sample.id] for sample in samples] for model, own in answers.items()}
+
+
+def share_of(samples: Sequence[Sample], kept: Mapping[str, Path]) -> list[Sample]:
+    """This process's part of what is open, of several processes, by image. All of them have to look before any of them
+    writes."""
+    left = _open(samples, {model: _known(path) for model, path in kept.items()})
+    images = list(dict.fromkeys(sample.image_id for sample in left))
+    own = set(images[rank() :: processes()])
+    return [sample for sample in left if sample.image_id in own]
 
 
 def answer_share(
     answerer: Answerer,
-    samples: Sequence[Sample],
+    share: Sequence[Sample],
     max_new_tokens: int,
     kept: Mapping[str, Path],
     batch_size: int,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """One process's share of the answers, of several processes; into a file of its own beside ``kept``.
+    """Answer one process's part, into files of its own beside ``kept``.
 
     What has no answer is left to whoever calls `answer_all` when the processes are done.
     """
-    images = list(dict.fromkeys(sample.image_id for sample in samples))
-    own = set(images[rank() :: processes()])
-    share = [sample for sample in samples if sample.image_id in own]
-    answers: dict[str, dict[str, str | MmprefError]] = {model: {**_known(path)} for model, path in kept.items()}
-    mine = {model: path.with_name(f"{path.name}.{rank()}") for model, path in kept.items()}
-    for path in mine.values():
-        kept_lines(path)
-    _ask(answerer, share, max_new_tokens, mine, answers, batch_size, progress)
+    own = {model: path.with_name(f"{path.name}.{rank()}") for model, path in kept.items()}
+    _ask(answerer, share, max_new_tokens, own, {model: {} for model in kept}, batch_size, progress)
+
+
+def _open(samples: Sequence[Sample], answers: Mapping[str, Mapping[str, Any]]) -> list[Sample]:
+    """Samples that some model has not answered."""
+    return [sample for sample in samples if any(sample.id not in own for own in answers.values())]
 
 
 def _ask(
@@ -164,13 +173,14 @@ def _ask(
     batch_size: int,
     progress: Callable[[int], None] | None,
 ) -> None:
-    """Ask for the answers that some model lacks, and add them to the rest."""
-    todo = _in_order([sample for sample in samples if any(sample.id not in own for own in answers.values())])
+    """Ask about samples, and add the answers to those that there are."""
+    todo = _in_order(samples)
     with contextlib.ExitStack() as stack:
         files = {}
         for model, path in kept.items():
             path.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(disk_errors(path))
+            mend(path)
             files[model] = stack.enter_context(open(path, "a", encoding="utf-8"))
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
@@ -199,22 +209,19 @@ def _in_order(samples: Sequence[Sample]) -> list[Sample]:
 
 
 def _known(kept: Path) -> dict[str, str]:
-    """The answers that earlier runs kept, in whichever process."""
-    rows = kept_lines(kept)
-    for path in sorted(kept.parent.glob(f"{kept.name}.*")):
-        rows += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+    """The answers that earlier sessions kept, in whichever process."""
+    rows = [row for path in (kept, *sorted(kept.parent.glob(f"{kept.name}.*"))) for row in kept_lines(path)]
     return {row["id"]: row["answer"] for row in rows}
 
 
 def kept_lines(kept: Path) -> list[dict[str, str]]:
-    """The rows that an earlier run kept; a last line that was cut off is dropped from the file."""
-    if not kept.is_file():
-        return []
-    rows, good = [], []
-    for line in kept.read_text(encoding="utf-8").splitlines(keepends=True):
-        if not line.endswith("\n"):
-            break
-        rows.append(json.loads(line))
-        good.append(line)
-    kept.write_text("".join(good), encoding="utf-8")
-    return rows
+    """The rows that an earlier session kept, without a last line that was cut off."""
+    content = kept.read_text(encoding="utf-8") if kept.is_file() else ""
+    return [json.loads(line) for line in content[: content.rfind("\n") + 1].splitlines()]
+
+
+def mend(kept: Path) -> None:
+    """Cut off a last line that is not whole. Only who writes the file may do so."""
+    content = kept.read_bytes() if kept.is_file() else b""
+    if not content.endswith(b"\n") and content:
+        os.truncate(kept, content.rfind(b"\n") + 1)

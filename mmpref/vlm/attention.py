@@ -107,7 +107,7 @@ class Attention:
         return self._further(embeds, cache, 0, [1] * cache.rows)[:, -1]
 
     def extend(self, texts: Sequence[Sequence[int]], cache: RowCache, first: int) -> torch.Tensor:
-        """Run text of different lengths, none perhaps, for the rows of the cache from ``first`` on, in one go.
+        """Run text of different lengths, none perhaps, for as many rows of the cache from ``first`` on, in one go.
 
         Returns:
             Hidden states [n, T, H]; those behind a row's own text mean nothing.
@@ -176,8 +176,8 @@ class RowCache:
 
     def __init__(self, device: torch.device) -> None:
         self.rows = 0
-        self.first = 0
-        """The row that the current step begins with."""
+        self.working = slice(0, 0)
+        """The rows that the current step runs."""
         # Layers know this object weakly: a cycle would keep their buffers until some later garbage collection.
         self._new_layer = partial(_RowLayer, weakref.proxy(self))
         self.layers = Cache(layer_class_to_replicate=self._new_layer)
@@ -228,9 +228,10 @@ class RowCache:
             row_layer.enter(first, layer.keys[which, :, :longest], layer.values[which, :, :longest], self._order.shape)
 
     def advance(self, first: int, counts: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make slots for more tokens in the rows from ``first`` on.
+        """Make slots for more tokens in some rows.
 
         Args:
+            first: of these rows.
             counts: how many for each of them. What is written behind these is overwritten later and never seen.
 
         Returns:
@@ -238,16 +239,15 @@ class RowCache:
             tokens of the original sequence; negative for slots that it does not see.
         """
         steps = torch.arange(max(counts), device=self._device)
-        self.first = first
-        self.size = self.longest(self.rows) + len(steps)
+        own = self.working = slice(first, first + len(counts))
+        self.size = max(self.lengths[own]) + len(steps)
         self._reserve(self.rows, self.size)
-        own = slice(first, self.rows)
         more = torch.tensor(counts, device=self._device)
         self.slots = torch.tensor(self.lengths[own], device=self._device)[:, None] + steps
         self.lengths[own] = [length + count for length, count in zip(self.lengths[own], counts, strict=True)]
         order = self._next_order[own, None] + steps
         positions = self._next_position[:, own, None] + steps
-        self._order[torch.arange(first, self.rows, device=self._device)[:, None], self.slots] = order
+        self._order[torch.arange(own.start, own.stop, device=self._device)[:, None], self.slots] = order
         self._next_order[own] += more
         self._next_position[:, own] += more
         distance = order[:, :, None] - self._order[own, None, : self.size]
@@ -304,12 +304,12 @@ class _RowLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        first, rows, size = self._cache.first, self._cache.rows, self._cache.size
-        which = torch.arange(first, rows, device=key_states.device)[:, None]
+        own, size = self._cache.working, self._cache.size
+        which = torch.arange(own.start, own.stop, device=key_states.device)[:, None]
         slots = self._cache.slots.to(key_states.device)
         self.keys[which, :, slots] = key_states.transpose(1, 2)
         self.values[which, :, slots] = value_states.transpose(1, 2)
-        return self.keys[first:rows, :, :size], self.values[first:rows, :, :size]
+        return self.keys[own, :, :size], self.values[own, :, :size]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         raise RuntimeError("rows enter a RowCache after a prefill")

@@ -31,6 +31,9 @@ StopRule = Callable[[list[int]], "int | None"]
 ROW_SLOTS = 512
 """Tokens a row that the memory of a pool is planned for; contexts far longer than that get fewer rows."""
 
+ROWS = 32
+"""Rows that memory is planned for at least, however narrow the pool: long contexts with little text behind them."""
+
 PREFILL_TOKENS = 4096
 """Tokens, padding included, that are prefilled together."""
 
@@ -121,7 +124,9 @@ class Pool:
                 _Row(number, branch, Written((*branch.context.text, *branch.prefix), branch.stream))
             )
         for group in groups.values():
-            self._queue.extend(group[start : start + self._width] for start in range(0, len(group), self._width))
+            # Rows hold copies of what they share, so a long context is prefilled again for every so many of them.
+            size = self._affordable(max(map(_length, group)) + self._decoding.max_new_tokens)
+            self._queue.extend(group[start : start + size] for start in range(0, len(group), size))
         return numbers
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
@@ -139,8 +144,11 @@ class Pool:
     def _limit(self, group: Sequence[_Row]) -> int:
         """Rows that the pool may hold once this group is in it."""
         longest = max(_length(row) for row in group) + self._decoding.max_new_tokens
-        slots = max(longest, self._cache.longest(len(self._rows)))
-        return max(len(group), min(self._width, self._width * ROW_SLOTS // slots))
+        return max(len(group), self._affordable(max(longest, self._cache.longest(len(self._rows)))))
+
+    def _affordable(self, slots: int) -> int:
+        """Rows of so many slots, one at least."""
+        return max(1, min(self._width, max(self._width, ROWS) * ROW_SLOTS // slots))
 
     def _has_room(self) -> bool:
         """A prefill is worth its while once a quarter of the rows is free."""
@@ -176,9 +184,11 @@ class Pool:
         self._cache.enter(first, filled, sources, lengths, contexts)
         # The last token of the prefix gives the first logits; without a prefix it is the prompt's last.
         last = hidden[torch.tensor(sources), torch.tensor(lengths) - 1]
-        if any(rests):
-            own = self._attention.extend(rests, self._cache, first)
-            last = torch.stack([own[row, len(rest) - 1] if rest else last[row] for row, rest in enumerate(rests)])
+        for begin, end in _together(list(map(len, rests))):
+            own = self._attention.extend(rests[begin:end], self._cache, first + begin)
+            for place, rest in enumerate(rests[begin:end]):
+                if rest:
+                    last[begin + place] = own[place, len(rest) - 1]
         self._rows.extend(entered)
         return self._take(last, first)
 
@@ -223,6 +233,18 @@ class Pool:
             self._rows.pop()
         self._next = self._next[: len(self._rows)]
         self._cache.rows = len(self._rows)
+
+
+def _together(lengths: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Rows in order whose texts are run together, padding included no more than a prefill; where there is any text."""
+    begin = 0
+    while begin < len(lengths):
+        end, longest = begin + 1, lengths[begin]
+        while end < len(lengths) and max(longest, lengths[end]) * (end + 1 - begin) <= PREFILL_TOKENS:
+            longest, end = max(longest, lengths[end]), end + 1
+        if longest:
+            yield begin, end
+        begin = end
 
 
 def _length(row: _Row) -> int:

@@ -68,7 +68,7 @@ FAMILIES = (
         _PATCHES_32,
         "M-RoPE, DeepStack",
         "merger",
-        "deepstack_merger_list",
+        _DEEPSTACK,
     ),
     Family("glm4v", "GLM-4.1V", _PATCHES_28, "M-RoPE", "merger"),
     Family("glm46v", "GLM-4.6V-Flash", _PATCHES_28, "M-RoPE", "merger"),

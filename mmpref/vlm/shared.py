@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmpref.errors import ModelError
 from mmpref.vlm.attention import FULL, Attention
-from mmpref.vlm.tower import Features, Tower
+from mmpref.vlm.tower import Features, Tower, Unlike, forward_of
 from mmpref.vlm.vision import Context, at_the_door
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class SharedForward:
         self._tower = Tower(policy)
         self._batches: Sequence[Batch] = ()
         self._features: Sequence[Features] = ()
+        self._own: Any = None
         self._shown, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
         config = policy.decoder.config
         if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
@@ -94,7 +95,8 @@ class SharedForward:
         begins = _begins(whole["completion_mask"])
         try:
             with self.instead([whole]) as [cut]:
-                got = backbone().last_hidden_state
+                backbone()
+                got = backbone().last_hidden_state  # on what the vision tower made the first time
         except ModelError as error:
             return str(error)
         seen = cut["attention_mask"].bool()
@@ -130,14 +132,13 @@ class SharedForward:
         """
         backbone = self._policy.base_model.base_model
         self._batches, self._features = batches, features
+        self._own = backbone.__dict__.get("forward")
         self.show(0)
-        backbone.forward = self._forward
         try:
-            with self._tower.frozen():
+            with forward_of(backbone, self._forward), self._tower.frozen():
                 yield [_without_prompt(batch) for batch in batches]
         finally:
             self._batches, self._features, self._hidden = (), (), {}
-            del backbone.forward
 
     def show(self, number: int) -> None:
         """Name the batch that the backbone's next calls are for. Each call for the first one runs all answers anew;
@@ -176,19 +177,20 @@ class SharedForward:
     def _contexts(self, begins: Sequence[int]) -> list[Context]:
         """Every prompt without its last token, at the decoder's door."""
         inputs = self._prompts(self._batches[0], begins)
-        backbone = self._policy.base_model.base_model
-        del backbone.forward  # itself, up to its decoder
-        try:
-            if self._features:
-                with self._tower.replayed(self._features):
-                    seen = at_the_door(self._policy, inputs)
-            else:
-                with self._tower.recorded() as features:
-                    seen = at_the_door(self._policy, inputs)
-                self._features = [features]
-        finally:
-            backbone.forward = self._forward
+        with forward_of(self._policy.base_model.base_model, self._own):  # itself, up to its decoder
+            seen = self._seen(inputs)
         return [context.until(begin) for context, begin in zip(seen, begins, strict=False)]
+
+    def _seen(self, inputs: Batch) -> list[Context]:
+        """The prompts at the decoder's door; what the tower makes of their images is kept for the batch's next run."""
+        if self._features:
+            # Some processors pad images by the batch that they are in; features of single rows do not fit then.
+            with contextlib.suppress(Unlike), self._tower.replayed(self._features):
+                return at_the_door(self._policy, inputs)
+        with self._tower.recorded() as features:
+            seen = at_the_door(self._policy, inputs)
+        self._features = [features] if self._tower.known else ()
+        return seen
 
     def _placed(self, batch: Mapping[str, Any]) -> Batch:
         device, dtype = self._policy.device, self._policy.dtype

@@ -25,6 +25,25 @@ class _AtTheProjector(Exception):
     pass
 
 
+class Unlike(ModelError):
+    """Recorded features are not of the shape or number that a run asks for."""
+
+
+@contextlib.contextmanager
+def forward_of(module: Any, forward: Callable[..., Any] | None) -> Iterator[None]:
+    """Within it a module's forward is another, or with None its class's own; then it is again what it was before, a
+    hook of accelerate's, say."""
+    before = module.__dict__.pop("forward", None)
+    if forward is not None:
+        module.forward = forward
+    try:
+        yield
+    finally:
+        module.__dict__.pop("forward", None)
+        if before is not None:
+            module.forward = before
+
+
 class Tower:
     """A policy's vision tower; a frozen module whose last calls are those of its doors, the projector among them."""
 
@@ -34,18 +53,30 @@ class Tower:
 
     @property
     def known(self) -> bool:
-        """Whether it is told apart from the rest of the model. If not, it can only be run."""
+        """Whether it is told apart from the rest of the model, and no adapter changes it. If not, it can only be
+        run."""
         base = self._policy.base_model
-        return bool(self._projectors()) and self._module is not base and self._module is not base.base_model
+        if not self._projectors() or self._module is base or self._module is base.base_model:
+            return False
+        return not hasattr(self._policy.model, "peft_config") or not self._is_adapted()
+
+    def _is_adapted(self) -> bool:
+        from peft.tuners.tuners_utils import BaseTunerLayer
+        from peft.utils import ModulesToSaveWrapper
+
+        behind = {module for projector in self._projectors() for module in projector.modules()}
+        return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper)
+                   for module in self._module.modules() if module not in behind)  # fmt: skip
 
     # Looked up at each use: PEFT puts others into the place of modules that are trained.
 
     def _projectors(self) -> list[torch.nn.Module]:
-        return [module for path, module in self._named() if path[-1] == self._policy.family.projector]
+        name = self._policy.family.projector
+        return [module for path, module in self._named() if name and path[-1] == name]
 
     def _doors(self) -> list[torch.nn.Module]:
-        deepstack = self._policy.family.deepstack
-        return self._projectors() + [module for path, module in self._named() if path[-2:-1] == [deepstack]]
+        name = self._policy.family.deepstack
+        return self._projectors() + [module for path, module in self._named() if name and path[-2:-1] == [name]]
 
     def _named(self) -> list[tuple[list[str], torch.nn.Module]]:
         return [(name.split("."), module) for name, module in self._policy.base_model.named_modules()]
@@ -104,7 +135,7 @@ class Tower:
             rows: of each row of the batch, or of all of them together.
 
         Raises:
-            ModelError: the run asks for features of another number or shape.
+            Unlike: the run asks for features of another number or shape.
         """
         parts = list(zip(*rows, strict=True))
         calls = iter(parts)
@@ -112,15 +143,13 @@ class Tower:
         def replace(given: torch.Tensor) -> torch.Tensor:
             return _joined(next(calls, ()), given)
 
-        layers = self._layers()
-        for layer in layers:
-            layer.forward = _unchanged
-        try:
+        with contextlib.ExitStack() as stack:
+            for layer in self._layers():
+                stack.enter_context(forward_of(layer, _unchanged))
             with self._at_the_doors(replace):
                 yield
-        finally:
-            for layer in layers:
-                del layer.forward
+        if left := len(list(calls)):
+            raise Unlike(f"{left} of {len(parts)} recorded image features were not asked for.")
 
     @torch.no_grad()
     def features(self, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -182,5 +211,5 @@ def _joined(parts: Sequence[torch.Tensor], given: torch.Tensor) -> torch.Tensor:
             joined = torch.cat([part.to(given.device, given.dtype) for part in parts], dimension)
             if joined.shape == given.shape:
                 return joined
-    raise ModelError(f"Kept image features of shapes {[tuple(part.shape) for part in parts]} are not those that are "
-                     f"asked for, {tuple(given.shape)}.", "Set feature_cache_gb to 0.")  # fmt: skip
+    raise Unlike(f"Recorded image features of shapes {[tuple(part.shape) for part in parts]} are not those that are "
+                 f"asked for, {tuple(given.shape)}.")  # fmt: skip

@@ -109,3 +109,27 @@ def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyP
             if key in before:
                 value.data.copy_(before[key])
     assert asked.answers(GREEDY) == base
+
+
+def test_a_long_context_gets_as_many_rows_as_memory_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows copy what they share: questions about one image do not all come in at once."""
+    import mmpref.vlm.decode as decode_module
+
+    policy = policy_of("llava_next")
+    images = (picture(0),)
+    requests = [Request((Message("user", f"w9 w{number} ."),), images) for number in range(32)]
+    expected = policy.generate(requests, GREEDY, batch_size=32)
+    rows: list[int] = []
+    extend = Attention.extend
+
+    def counted(self: Attention, texts: Any, cache: Any, first: int) -> Any:
+        rows.append(cache.rows)
+        assert len(texts) * max(map(len, texts)) <= decode_module.PREFILL_TOKENS
+        return extend(self, texts, cache, first)
+
+    monkeypatch.setattr(Attention, "extend", counted)
+    monkeypatch.setattr(decode_module, "ROW_SLOTS", 16)
+    monkeypatch.setattr(decode_module, "PREFILL_TOKENS", 24)
+    assert policy.generate(requests, GREEDY, batch_size=32) == expected
+    assert len(rows) > 4
+    assert max(rows) <= 32 * 16 // 60

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import image_of, numbered, turns_of
+from mmpref.bench.rows import image_key, image_of, numbered, turns_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled, named
 from mmpref.tables import Table
 from mmpref.types import Message
@@ -54,7 +54,7 @@ class _Annotator:
             for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
                 text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)
                 groups = {name: str(number) for name in {part, "all"}}
-                samples.append(Sample(f"{number}-{place}", str(number), image, (Message("user", text),),
+                samples.append(Sample(f"{number}-{place}", image_key(image, number), image, (Message("user", text),),
                                       {"place": place, "part": part}, groups))  # fmt: skip
         return samples
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.rewards import PAIR
-from mmpref.bench.rows import image_of, numbered, turns_of
+from mmpref.bench.rows import image_key, image_of, numbered, turns_of
 from mmpref.errors import InputError
 from mmpref.tables import Table
 
@@ -50,7 +50,7 @@ class _RewardModel:
                 raise InputError(f"{where}, column prompt ends with the {prompt[-1].role}'s turn, not with the user's.")
             answers = {name: "\n".join(turn.content for turn in turns_of(row, name, where)) for name in PAIR}
             reference = {**answers, "part": str(row.get("source") or "all")}
-            samples.append(Sample(str(number), str(number), image, prompt, reference))
+            samples.append(Sample(str(number), image_key(image, number), image, prompt, reference))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
