@@ -53,7 +53,8 @@ def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
     names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
              "chosen_reward": "rewards/chosen", "rejected_reward": "rewards/rejected",
              "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected",
-             "reward": "reward", "kl": "kl"}  # fmt: skip
+             "reward": "reward", "kl": "kl", "chosen_kl": "kl/chosen", "rejected_kl": "kl/rejected",
+             "entropy": "entropy"}  # fmt: skip
     known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 

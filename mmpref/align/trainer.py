@@ -98,6 +98,7 @@ class PreferenceTrainer(Running, DPOTrainer):
                 self._show(number)
                 said.clear()
                 losses.append(weight * super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False))
+                self._note_answers(said[0], known[number], batch["completion_mask"])
                 if number == 0 and cropped:
                     chosen = said[0].chunk(2)[0] - known[0]["ref_chosen_logps"]
             if self.model.training:  # TRL counts the tokens of what it was given
@@ -107,9 +108,32 @@ class PreferenceTrainer(Running, DPOTrainer):
         if self._terms and cropped:
             for name, term in self._terms(chosen, self._ratio_of(model, cropped)).items():
                 losses.append(term)
-                self._metrics["train"][f"loss/{name}"].append(self.accelerator.gather(term.detach()).mean().item())
+                self._note(f"loss/{name}", term)
         loss = torch.stack(losses).sum() * (not self._hollow)
         return (loss, None) if return_outputs else loss
+
+    def _note_answers(self, said: torch.Tensor, known: dict[str, torch.Tensor], scored: torch.Tensor) -> None:
+        """Lengths of answers in tokens, their end included, and the divergence from the reference on them.
+
+        The latter is the estimator k3 (http://joschu.net/blog/kl-approx.html) of an answer's mean log-ratio a token,
+        exp(-d) - 1 + d: at most the mean of k3 over its tokens, and never negative. The expectation is over these
+        answers, which the policy wrote only where a method samples them.
+
+        Args:
+            said: summed log-probabilities [2B] under the policy, chosen before rejected.
+            known: those under the reference.
+            scored: mask [2B, L] of the answers' tokens.
+        """
+        sizes = scored.sum(1)
+        for name, length, policy in zip(("chosen", "rejected"), sizes.chunk(2), said.detach().chunk(2), strict=True):
+            self._note(f"lengths/{name}", length)
+            if self.ld_alpha is None:  # else the reference's are weighted sums
+                ratio = (policy - known[f"ref_{name}_logps"]).float() / length
+                self._note(f"kl/{name}", torch.expm1(-ratio) + ratio)
+
+    def _note(self, name: str, values: torch.Tensor) -> None:
+        """Log the mean of some values over all processes."""
+        self._metrics["train"][name].append(self.accelerator.gather(values.detach().float()).mean().item())
 
     @contextlib.contextmanager
     def _seen(self, batches: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
