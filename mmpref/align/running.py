@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +38,7 @@ class Running(Base):
     """
 
     collate: PreferenceCollator
+    _total_train_tokens: float
 
     def facts(self) -> dict[str, Any]:
         """What the run's manifest should say of this trainer."""
@@ -64,6 +65,22 @@ class Running(Base):
                 yield
         finally:
             self.model.train()
+
+    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """A step on rows of the data, forward and backward, that leaves nothing behind; or why there can be none."""
+        return "this method trains on what it samples"
+
+    @contextlib.contextmanager
+    def unlogged(self) -> Iterator[None]:
+        """Steps within it leave nothing in the log."""
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
+        tokens = self._total_train_tokens
+        try:
+            yield
+        finally:
+            self._metrics["train"].clear()
+            self._metrics["train"].update(metrics)
+            self._total_train_tokens = tokens
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Trainer's optimizer; the projector's parameters move into groups of their own."""

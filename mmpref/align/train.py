@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
@@ -59,6 +59,8 @@ class TrainRecipe:
         projector_learning_rate: the projector's own.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
+        preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
+            accelerator. It has no part in the result.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
@@ -78,6 +80,7 @@ class TrainRecipe:
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
     share_prompt: bool = True
+    preflight: Literal["auto", "always", "never"] = "auto"
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
@@ -214,6 +217,8 @@ def _fit(
 
     from mmpref.align import adapter, options
     from mmpref.align.checkpoints import writing
+    from mmpref.align.lengths import measured
+    from mmpref.align.preflight import Preflight
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
@@ -234,7 +239,8 @@ def _fit(
     modules = adapter.adapted_modules(trainer.model, policy)
     talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
-    sizes = lengths(trainer, policy, pairs)
+    sizes = measured(trainer, policy, pairs)
+    trainer.add_callback(Preflight(trainer, pairs, sizes, recipe.preflight))
     watching = _run_training(run, recipe, trainer, evaluate, on_progress)
     part()
     if rank():
@@ -248,7 +254,7 @@ def _fit(
     facts = {
         "modules": modules,
         "parameters": parameters(trainer),
-        "lengths": sizes,
+        "lengths": lengths(sizes, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),
         "threads": torch.get_num_threads(),

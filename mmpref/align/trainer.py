@@ -66,11 +66,29 @@ class PreferenceTrainer(Running, DPOTrainer):
         # The other processes wait for this one's gradients, so it gives some that are zero.
         self._hollow = True
         try:
-            row = dict(inputs[ROWS][0])
-            row |= {SECOND: row["chosen"]} if len(self._weights) > 1 else {}
-            return super().training_step(model, self.collate([row]), *args, **kwargs)
+            return super().training_step(model, self._undrawn(inputs[ROWS][:1]), *args, **kwargs)
         finally:
             self._hollow = False
+
+    def _undrawn(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of rows as the data has them; its gradients are nobody's."""
+        beside = {SECOND: "rejected"} if len(self._weights) > 1 else {}
+        beside |= {CROPPED: "images"} if self._terms else {}
+        return self.collate([{**{name: row[other] for name, other in beside.items()}, **row} for row in rows])
+
+    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """As `Running` says; the rows without their numbers, by which the reference would keep what it says of them."""
+        if self.is_deepspeed_enabled:
+            return "DeepSpeed takes a step with every backward pass"
+        model = self.model_wrapped
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.unlogged(), self.maybe_activation_offload_context:
+            model.train()
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, self._prepare_inputs(self._undrawn(rows)))
+            self.accelerator.backward(loss)
+        model.zero_grad()
+        return None
 
     def _draw(self, source: PairSource, rows: list[dict[str, Any]]) -> Drawn:
         with self.sampling():
