@@ -34,7 +34,7 @@ class Running(Base):
     Attributes:
         collate: makes a batch of rows that are pairs.
         writer: the policy around the model that is trained, for whoever lets it write.
-        drawn: what was counted so far, in this process, of answers that were drawn while training.
+        drawn: what was counted so far, in all processes, of answers that were drawn while training.
     """
 
     collate: PreferenceCollator
