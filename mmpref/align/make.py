@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Parts, Way
 from mmpref.align.processes import rank
+from mmpref.align.sharded import sharded
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,10 +48,8 @@ def trainer_of(
     from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
 
-    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    if sharded and way.method.source and not way.method.keeps_answers:
-        raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
-                         "Launch it with the configuration ddp.")  # fmt: skip
+    if sharded():
+        _refuse_what_needs_all(recipe, way)
     config = options.config(used, checkpoints_in(state), way.method.config())
     lora = partial(lora_config, policy, recipe.lora, recipe.train_projector)
     share = partial(_shared, recipe, policy, pairs)
@@ -74,13 +72,25 @@ def trainer_of(
             reference=None
             if way.method.source and not way.method.keeps_answers
             # Each process of several keeps those of its own rows.
-            else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights)),
+            else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights), sharded()),
             weights=way.weights,
             terms=way.method.terms(way.settings) if way.method.terms else None,
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _refuse_what_needs_all(recipe: TrainRecipe, way: Way) -> None:
+    if way.method.source and not way.method.keeps_answers:
+        asking = f"The method {recipe.method} writes answers with"
+    elif way.method.build:
+        asking = f"The method {recipe.method} asks"
+    elif recipe.watch.benchmarks:
+        asking = "Benchmarks while training ask"
+    else:
+        return
+    raise UsageError(f"{asking} the whole model, which is sharded here.", "Launch it with the configuration ddp.")
 
 
 def _source(recipe: TrainRecipe, way: Way, policy: Policy, pairs: Pairs) -> PairSource | None:

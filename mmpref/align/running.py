@@ -18,6 +18,7 @@ from mmpref.align.adapter import in_model_precision, in_training_precision, is_p
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, PreferenceCollator
 from mmpref.align.processes import rank
+from mmpref.align.sharded import is_spread, prepare
 from mmpref.run import write_atomic
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Running(Base):
         self.drawn: dict[str, float] = {}
         self._barren: int = 0
         in_training_precision(self.model)
+        prepare(self)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
     @contextlib.contextmanager
@@ -163,13 +165,16 @@ class Running(Base):
         """What will tell whether the files hold what was trained, once this trainer is out of memory."""
         batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
         dtype, device = str(policy.dtype).removeprefix("torch."), str(policy.device)
-        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, device,
-                       trust_remote_code)  # fmt: skip
+        # FSDP brings LoRA to the base's precision; whoever loads it keeps it in its own.
+        slack = 5.0 if is_spread(self.model) else 1.0
+        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, device, trust_remote_code,
+                       slack)  # fmt: skip
 
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        in_model_precision(model)
+        if not is_spread(model):  # FSDP casts by itself
+            in_model_precision(model)
         return model
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from mmpref.align.make import checkpoints_in, trainer_of
 from mmpref.align.method import METHODS, Method, Way
 from mmpref.align.options import PAPER
 from mmpref.align.processes import first, part, processes, rank
+from mmpref.align.sharded import gathered, is_spread
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
@@ -239,9 +241,14 @@ def _fit(
     modules = adapter.adapted_modules(trainer.model, policy)
     talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
+    counts = parameters(trainer)
     sizes = measured(trainer, policy, pairs)
     trainer.add_callback(Preflight(trainer, pairs, sizes, recipe.preflight))
     watching = _run_training(run, recipe, trainer, evaluate, on_progress)
+    prove = partial(trainer.proof, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
+    state, proof = None, None
+    if is_spread(trainer.model):  # all processes have a part in what is saved, and in a forward pass
+        state, proof = gathered(trainer.model), prove()
     part()
     if rank():
         return None
@@ -250,10 +257,10 @@ def _fit(
         talk.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
-        adapter.save(model, policy.processor, policy.ref, run.path)
+        adapter.save(model, policy.processor, policy.ref, run.path, state)
     facts = {
         "modules": modules,
-        "parameters": parameters(trainer),
+        "parameters": counts,
         "lengths": lengths(sizes, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),
@@ -264,9 +271,7 @@ def _fit(
         **trainer.facts(),
         "trainer": used,
     }
-    return _Fitted(
-        policy.ref, pairs, facts, trainer.proof(run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
-    )
+    return _Fitted(policy.ref, pairs, facts, proof or prove())
 
 
 def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:
