@@ -7,7 +7,8 @@ TRL's CPU time over the arm's within a round. Every arm must give TRL's loss wit
 
 * shared: image and prompt once for both answers
 * shared_ref: the same with the reference's log-probabilities known (every epoch but the first)
-* shared_checkpointing, shared_ref_checkpointing: with gradient checkpointing in both arms
+* shared_ref_features: the same with the vision tower's features read from disk, as they were kept
+* the same three with _checkpointing behind: with gradient checkpointing in all arms
 * memory: peak of resident memory over the loaded trainer, as a share of TRL's, each in a process of its own
 """
 
@@ -27,6 +28,7 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+import numpy as np
 import torch
 from bench_bdhs import machine, random_policy
 from datasets import Dataset
@@ -36,6 +38,7 @@ from trl import DPOTrainer
 from mmpref.align import options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
+from mmpref.align.features import KeptFeatures
 from mmpref.align.reference import ReferenceLogProbs
 from mmpref.align.rows import ROW
 from mmpref.align.trainer import PreferenceTrainer
@@ -47,7 +50,8 @@ VOCABULARY = 32064
 
 def rows() -> list[dict[str, Any]]:
     """One pair; the answers differ from their first word on."""
-    picture = Image.effect_noise((672, 672), 80).convert("RGB")
+    pixels = np.random.default_rng(0).integers(0, 256, (672, 672, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
 
     def answer(first: int) -> list[dict[str, str]]:
         return [{"role": "assistant", "content": " ".join(f"w{(first + 7 * n) % 60}" for n in range(ANSWER))}]
@@ -65,8 +69,9 @@ class Arm:
             {"per_device_train_batch_size": 1, "gradient_checkpointing": checkpointing},
             {"loss_type": ["sigmoid"], "beta": 0.1}, seed=0, dtype="float32", dropout=False,
         )  # fmt: skip
+        data = rows()
         common: dict[str, Any] = {
-            "model": policy.model, "args": options.config(used, folder), "train_dataset": Dataset.from_list(rows()),
+            "model": policy.model, "args": options.config(used, folder), "train_dataset": Dataset.from_list(data),
             "processing_class": policy.processor, "peft_config": lora_config(policy, LoraSettings(16, 32), False),
         }  # fmt: skip
         torch.manual_seed(0)
@@ -77,12 +82,16 @@ class Arm:
                 **common, data_collator=PreferenceCollator(policy.processor), projector_learning_rate=0.0,
                 shared=SharedForward(policy),
             )  # fmt: skip
-        self.batch = dict(self.trainer.data_collator([{**rows()[0], **({ROW: 0} if shared else {})}]))
+        self.batch = dict(self.trainer.data_collator([{**data[0], **({ROW: 0} if shared else {})}]))
         self.trainer.model.train()
 
     def know_reference(self, path: Path) -> None:
         self.trainer._reference = ReferenceLogProbs(path, 1)
         self.trainer.precompute_ref_logps = True
+        self.step()
+
+    def know_features(self, path: Path) -> None:
+        self.trainer._features = KeptFeatures(path)
         self.step()
 
     def step(self) -> tuple[float, float]:
@@ -98,8 +107,11 @@ def speed_ups(rounds: int, folder: Path) -> dict[str, list[float]]:
     ratios: dict[str, list[float]] = {}
     for checkpointing, suffix in ((False, ""), (True, "_checkpointing")):
         arms = {"trl": Arm(False, checkpointing, folder), "shared": Arm(True, checkpointing, folder),
-                "shared_ref": Arm(True, checkpointing, folder)}  # fmt: skip
-        arms["shared_ref"].know_reference(folder / f"reference{suffix}")
+                "shared_ref": Arm(True, checkpointing, folder),
+                "shared_ref_features": Arm(True, checkpointing, folder)}  # fmt: skip
+        for name in ("shared_ref", "shared_ref_features"):
+            arms[name].know_reference(folder / f"{name}{suffix}")
+        arms["shared_ref_features"].know_features(folder / f"features{suffix}")
         for arm in arms.values():
             arm.step()  # warms up
         for number in range(rounds):
@@ -108,7 +120,7 @@ def speed_ups(rounds: int, folder: Path) -> dict[str, list[float]]:
             if any(abs(loss - expected) > 1e-5 * abs(expected) for _, loss in spent.values()):
                 raise SystemExit(f"Error: the arms' losses differ: {spent}")
             seconds = {name: one for name, (one, _) in spent.items()}
-            for name in ("shared", "shared_ref"):
+            for name in list(arms)[1:]:
                 ratios.setdefault(name + suffix, []).append(seconds["trl"] / seconds[name])
             shown = ", ".join(f"{name} {one:.2f} s" for name, one in seconds.items())
             print(f"round {number + 1} of {rounds}{suffix.replace('_', ', ')}: {shown}", file=sys.stderr)

@@ -4,6 +4,7 @@
 * speed: scripts/bench_bdhs.json and bench_memory.json, which `python scripts/bench_bdhs.py --json` and
   `python scripts/bench_memory.py --json` wrote
 * training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
+* evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
 * methods: scripts/compare_methods.json, which `python scripts/compare_methods.py --record` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
@@ -36,9 +37,16 @@ SPEED = {
 TRAINING = {
     "shared": "speed of a step, image and prompt once",
     "shared_ref": "the same where the reference's log-probabilities are known (from the second epoch on)",
+    "shared_ref_features": "the same where the vision tower's features are kept too",
     "shared_checkpointing": "speed of a step with gradient checkpointing",
     "shared_ref_checkpointing": "the same with the reference's log-probabilities known",
+    "shared_ref_features_checkpointing": "the same with the vision tower's features kept",
     "memory": "peak memory over the loaded trainer",
+}
+EVALUATION = {
+    "base": "three questions an image, answers of 4 tokens",
+    "both": "the same of base and adapter, against one after the other",
+    "alone": "one question an image: nothing to share",
 }
 BUILDERS = {
     "used": "rows that give a pair", "differs": "words that differ", "length": "length ratio",
@@ -80,11 +88,11 @@ def speed() -> str:
     )
 
 
-def training() -> str:
-    found = json.loads((ROOT / "scripts/bench_dpo.json").read_text(encoding="utf-8"))
+def measured(file: str, against: str, what: dict[str, str]) -> str:
+    found = json.loads((ROOT / "scripts" / file).read_text(encoding="utf-8"))
     rows = [(text, f"{found[key]:.2f}x", "{:.2f} to {:.2f}".format(*found["spread"][key]))
-            for key, text in TRAINING.items()]  # fmt: skip
-    return table(("against TRL's DPOTrainer", "median", "spread"), rows)
+            for key, text in what.items()]  # fmt: skip
+    return table((f"against {against}", "median", "spread"), rows)
 
 
 def builders() -> str:
@@ -138,7 +146,8 @@ def main() -> None:
     readme = ROOT / "README.md"
     text = replaced(readme.read_text(encoding="utf-8"), "families", families())
     text = replaced(text, "speed", speed())
-    text = replaced(text, "training", training())
+    text = replaced(text, "training", measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING))
+    text = replaced(text, "evaluation", measured("bench_eval.json", "batched `generate`", EVALUATION))
     text = replaced(text, "builders", builders())
     text = replaced(text, "methods", methods())
     if options.results:

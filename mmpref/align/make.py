@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Parts, Way
-from mmpref.align.processes import rank
 from mmpref.align.sharded import sharded
 from mmpref.errors import UsageError
+from mmpref.processes import processes, rank
 
 if TYPE_CHECKING:
+    from mmpref.align.features import KeptFeatures
     from mmpref.align.pairs import PairSource
     from mmpref.align.rows import Pairs
     from mmpref.align.running import Running
@@ -58,6 +59,7 @@ def trainer_of(
             parts = Parts(way.settings, config, policy, pairs, lora, recipe.projector_learning_rate, share, state)
             made: Running = way.method.build(parts)
             return made
+        shared = share()
         return PreferenceTrainer(
             model=policy.model,
             args=config,
@@ -67,7 +69,8 @@ def trainer_of(
             writer=policy,
             peft_config=lora(),
             projector_learning_rate=recipe.projector_learning_rate,
-            shared=share(),
+            shared=shared,
+            features=_features(recipe, config, pairs, shared, policy, state),
             # What a source draws is new at every step, and so is what the reference says of it.
             reference=None
             if way.method.source and not way.method.keeps_answers
@@ -115,15 +118,40 @@ def _source(recipe: TrainRecipe, way: Way, policy: Policy, pairs: Pairs) -> Pair
 
 def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward | None:
     """The forward that runs image and prompt once for both answers, if this model allows it."""
-    from mmpref.align.collator import PreferenceCollator
-    from mmpref.align.rows import SECOND
     from mmpref.vlm.shared import SharedForward
 
     if not recipe.share_prompt:
         return None
     shared = SharedForward(policy)
-    first = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
-    if reason := shared.refusal(PreferenceCollator(policy.processor)([first])):
+    if reason := shared.refusal(_first(policy, pairs)):
         talk.warning("Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason)
         return None
     return shared
+
+
+def _features(
+    recipe: TrainRecipe, config: Any, pairs: Pairs, shared: SharedForward | None, policy: Policy, state: Path
+) -> KeptFeatures | None:
+    """Where the vision tower's features are kept, if rows are met more than once and there is room for them."""
+    from mmpref.align.features import KeptFeatures, worth_keeping
+
+    rows = len(pairs.dataset)
+    step = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes()
+    met = config.max_steps * step if config.max_steps > 0 else config.num_train_epochs * rows
+    if shared is None or not shared.has_features or not recipe.feature_cache_gb or met <= rows:
+        return None
+    if sharded():  # The tower is asked by all processes at once, and each would know other rows.
+        return None
+    # In the course of epochs every process meets all rows.
+    if not worth_keeping(shared.features(_first(policy, pairs)), rows * processes(), recipe.feature_cache_gb, state):
+        return None
+    return KeptFeatures(state / f"features-{rank()}.bin")
+
+
+def _first(policy: Policy, pairs: Pairs) -> dict[str, Any]:
+    """A batch of the first row."""
+    from mmpref.align.collator import PreferenceCollator
+    from mmpref.align.rows import SECOND
+
+    row = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
+    return PreferenceCollator(policy.processor)([row])

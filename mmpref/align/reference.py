@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmpref.align.processes import everybodys
+from mmpref.processes import everybodys
 
 LogProbs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """Of the chosen and the rejected answers [B] of a batch, and of those of the batches beside it."""

@@ -17,8 +17,8 @@ from transformers import PrinterCallback, TrainerState
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector, logits, probe
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, PreferenceCollator
-from mmpref.align.processes import rank
 from mmpref.align.sharded import is_spread, prepare
+from mmpref.processes import rank
 from mmpref.run import write_atomic
 
 if TYPE_CHECKING:

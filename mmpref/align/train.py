@@ -19,11 +19,11 @@ from mmpref.align.adapter import LoraSettings
 from mmpref.align.make import checkpoints_in, trainer_of
 from mmpref.align.method import METHODS, Method, Way
 from mmpref.align.options import PAPER
-from mmpref.align.processes import first, part, processes, rank
 from mmpref.align.sharded import gathered, is_spread
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
+from mmpref.processes import first, part, processes, rank
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -63,6 +63,8 @@ class TrainRecipe:
             otherwise TRL's own forward.
         preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
             accelerator. It has no part in the result.
+        feature_cache_gb: room on disk, in units of 10^9 bytes, for what the frozen vision tower makes of all images,
+            while the run lasts. Where it does not suffice, or with 0, the tower runs in every epoch.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
@@ -83,6 +85,7 @@ class TrainRecipe:
     projector_learning_rate: float = 2e-6
     share_prompt: bool = True
     preflight: Literal["auto", "always", "never"] = "auto"
+    feature_cache_gb: float = 8.0
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
@@ -342,5 +345,6 @@ def _drop_restart_state(run: Run) -> None:
     for path in (
         *(run.state / name for name in (DATA, FACTS, BEGAN, BEST, "reward.json")),
         *run.state.glob("reference-*.f32"),
+        *run.state.glob("features-*"),
     ):
         path.unlink(missing_ok=True)

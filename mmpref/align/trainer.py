@@ -11,17 +11,19 @@ from trl import DPOTrainer
 
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
 from mmpref.align.pairs import added
-from mmpref.align.processes import everybodys, of_sizes
 from mmpref.align.rows import CROPPED, ROW, SECOND
 from mmpref.align.running import Running
 from mmpref.errors import RunError
+from mmpref.processes import everybodys, of_sizes
 
 if TYPE_CHECKING:
+    from mmpref.align.features import KeptFeatures
     from mmpref.align.losses import Terms
     from mmpref.align.pairs import Drawn, PairSource
     from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared import SharedForward
+    from mmpref.vlm.tower import Features
 
 _PATIENCE = 50
 """Batches in a row that may give no pair."""
@@ -36,6 +38,7 @@ class PreferenceTrainer(Running, DPOTrainer):
         data_collator: makes a batch of rows that are pairs.
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
         shared: runs image and prompt once for both answers; None for TRL's own forward.
+        features: keeps what the vision tower makes of the images of rows, for `shared`; None to run it at every step.
         reference: keeps the reference's log-probabilities; None to ask it at every step.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
         terms: more of the loss, of rows that have parts of their images in their place too.
@@ -44,15 +47,17 @@ class PreferenceTrainer(Running, DPOTrainer):
 
     def __init__(
         self, *args: Any, writer: Policy | None = None, data_collator: PreferenceCollator,
-        projector_learning_rate: float, shared: SharedForward | None = None, reference: ReferenceLogProbs | None = None,
-        weights: Sequence[float] = (1.0,), terms: Terms | None = None, source: PairSource | None = None,
+        projector_learning_rate: float, shared: SharedForward | None = None, features: KeptFeatures | None = None,
+        reference: ReferenceLogProbs | None = None, weights: Sequence[float] = (1.0,), terms: Terms | None = None,
+        source: PairSource | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         self.collate = data_collator
         super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self.set_up(writer, projector_learning_rate)
         self._source, self._share = source, 1.0
-        self.shared, self._reference, self._weights, self._terms = shared, reference, tuple(weights), terms
+        self.shared, self._features, self._reference = shared, features, reference
+        self._weights, self._terms = tuple(weights), terms
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 
@@ -120,7 +125,7 @@ class PreferenceTrainer(Running, DPOTrainer):
             raise RunError(f"The loss is over {len(self._weights)} rejected answers, and rows have {len(batches)}.")
         tokens = sum(batch["attention_mask"].sum() for batch in batches)
         losses = []
-        with self._seen(batches) as seen, self._log_probs() as said:
+        with self._seen(batches, rows) as seen, self._log_probs() as said:
             known = self._reference_of(rows, seen)
             for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
                 self._show(number)
@@ -164,13 +169,24 @@ class PreferenceTrainer(Running, DPOTrainer):
         self._metrics["train"][name].append(self.accelerator.gather(values.detach().float()).mean().item())
 
     @contextlib.contextmanager
-    def _seen(self, batches: list[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-        """What TRL is given of the batches: their answers where the prompt is shared, else all."""
+    def _seen(self, batches: list[dict[str, Any]], rows: torch.Tensor | None = None) -> Iterator[list[dict[str, Any]]]:
+        """What TRL is given of the batches: their answers where the prompt is shared, else all.
+
+        Args:
+            rows: whose images they have, as they are in the data.
+        """
         if self.shared is None:
             yield batches
         else:
-            with self.shared.instead(batches) as answers:
+            known = self._features.of(rows.tolist(), self._look) if self._features and rows is not None else ()
+            with self.shared.instead(batches, known) as answers:
                 yield answers
+
+    def _look(self, row: int) -> Features:
+        """What the vision tower makes of a row's images."""
+        assert self.shared is not None
+        pair = {name: value for name, value in self.train_dataset[row].items() if name not in (ROW, SECOND)}
+        return self.shared.features(self.collate([pair]))
 
     @contextlib.contextmanager
     def _log_probs(self) -> Iterator[list[torch.Tensor]]:

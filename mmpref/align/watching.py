@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback
 
 from mmpref.align.callbacks import read_rows
-from mmpref.align.processes import rank
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
+from mmpref.processes import rank
 from mmpref.run import disk_errors, write_atomic
 
 if TYPE_CHECKING:

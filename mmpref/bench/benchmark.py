@@ -123,12 +123,14 @@ class Benchmark:
         candidates: Hub ids to try in order where ``data`` is not given; where there are none, it must be.
         task: from settings to the task.
         judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
+        rewards: it asks a reward model for the values of two answers (`mmpref.bench.rewards`).
     """
 
     settings: type[Any]
     candidates: tuple[str, ...]
     task: Callable[[Any], Task]
     judged: bool = False
+    rewards: bool = False
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.evaluate import RESAMPLES
+from mmpref.bench.runner import BASE
 from mmpref.errors import InputError
 from mmpref.run import read_manifest
 
@@ -60,6 +61,12 @@ class Column:
             "number of missing samples differs": self.manifest.get("missing", {}).get(benchmark, 0),
         }
 
+    def repeats(self, other: Column) -> bool:
+        """Whether both are the same base, scored in the same way to the same results."""
+        model = self.manifest.get("model")
+        known = model is not None and model == other.manifest.get("model")
+        return known and self.model == other.model == BASE and self.found == other.found
+
     def pairs_with(self, other: Column, benchmark: str) -> bool:
         """Whether both answered the same samples under the same conditions, and were resampled alike."""
         if not self.conditions(benchmark) or self.conditions(benchmark) != other.conditions(benchmark):
@@ -107,13 +114,13 @@ class Column:
 
 
 def read_columns(runs: Sequence[Path]) -> list[Column]:
-    """The models of finished evaluation runs.
+    """The models of finished evaluation runs; a base that several runs scored alike stands once.
 
     Raises:
         RunError: a directory is no finished run.
         InputError: a run of another command.
     """
-    columns = []
+    columns: list[Column] = []
     for path in runs:
         manifest = read_manifest(path)
         if manifest["command"] != "evaluate":
@@ -125,7 +132,12 @@ def read_columns(runs: Sequence[Path]) -> list[Column]:
                 for row in content["results"]
                 if row["model"] == model["name"]
             }
-            columns.append(Column(f"{path.name}: {model['name']}", path, model["name"], found, manifest))
+            column = Column(f"{path.name}: {model['name']}", path, model["name"], found, manifest)
+            same = next((number for number, other in enumerate(columns) if column.repeats(other)), None)
+            if same is None:
+                columns.append(column)
+            else:
+                columns[same] = replace(columns[same], name=f"{path.name}, {columns[same].name}")
     return columns
 
 

@@ -11,20 +11,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
+from mmpref.bench import rewards
 from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
-from mmpref.bench.runner import Answerer, Blind, answer_all, loaded, served
+from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served
 from mmpref.bench.stats import replicates
-from mmpref.errors import HubError, ImageError, InputError, ModelError, UsageError
+from mmpref.errors import HubError, ImageError, InputError, MmprefError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.opened import endpoint_of
+from mmpref.processes import first, part, processes, rank
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -56,6 +58,8 @@ class EvaluateRecipe:
         judge_temperature, judge_max_tokens: of its replies.
         judge_repeats: how often it is asked the same; the first time scores, all of them give the judge's noise.
         dtype, trust_remote_code: of the model.
+        quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
+        device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
     """
 
     model: str
@@ -74,6 +78,8 @@ class EvaluateRecipe:
     judge_max_tokens: int = 1024
     judge_repeats: int = 1
     dtype: recipes.Dtype = "auto"
+    quantization: Literal["4bit", "8bit"] | None = None
+    device_map: str | None = None
     trust_remote_code: bool = False
 
     @property
@@ -111,7 +117,8 @@ def evaluate(
         on_progress: told how many samples were answered.
 
     Returns:
-        The manifest (``run.json``) with the content of ``results.json`` under ``results`` and ``differences``.
+        The manifest (``run.json``) with the content of ``results.json`` under ``results`` and ``differences``; nothing
+        in a process of several that is not the first.
 
     Raises:
         UsageError: unknown benchmark or setting.
@@ -119,48 +126,97 @@ def evaluate(
         ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached or understood.
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
+    _check(recipe)
+    recipe = resolved(recipe)
+    judge = _judge(recipe, concurrency)
+    with first():
+        run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
+        finished = run.finished
+    if rank():
+        talk.setLevel(logging.ERROR)
+        if not finished:
+            _Work(run, recipe, judge, batch_size, concurrency, None).share()
+        return {}
+    with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
+        if finished:
+            _check_finished(run, recipe)
+            return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
+        work = _Work(run, recipe, judge, batch_size, concurrency, on_progress)
+        work.share()
+        return work.results()
+
+
+def _check(recipe: EvaluateRecipe) -> None:
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     if recipe.endpoint and (recipe.adapter or recipe.revision):
         raise UsageError(f"{recipe.model} is a model behind an endpoint, which has no revision or adapter here.",
                          "Let the server serve the adapter, and name it as the model.")  # fmt: skip
+    if recipe.endpoint and (recipe.quantization or recipe.device_map):
+        raise UsageError(f"{recipe.model} is a model behind an endpoint: it is loaded as its server was told.")
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
-    recipe = resolved(recipe)
-    judge = _judge(recipe, concurrency)
-    run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
-    with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
-        if run.finished:
-            _check_finished(run, recipe)
-            return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
-        plans = [planned(recipe, name) for name in recipe.benchmarks]
-        began = _began(run, recipe, plans)
-        policy = cache(lambda: _load(recipe, began))
-        answerer = (served(*recipe.endpoint, concurrency, sees=not recipe.blind) if recipe.endpoint
-                    else loaded(policy, recipe.blind, batch_size))  # fmt: skip
-        models = ["base", *(["adapter"] if recipe.adapter else [])]
+    rewards.asked_for(recipe)
+
+
+class _Work:
+    """An evaluation that is not finished: its plans, its model, and who judges.
+
+    Args:
+        run: whose directory it is; of several processes one writes there, the others only what they were answered.
+    """
+
+    def __init__(
+        self, run: Run, recipe: EvaluateRecipe, judge: Judge | None, batch_size: int, concurrency: int,
+        progress: Callable[[int], None] | None,
+    ) -> None:  # fmt: skip
+        self._run, self._recipe, self._judge = run, recipe, judge
+        self._batch_size, self._progress = batch_size, progress
+        self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
+        self._plans = [planned(recipe, name) for name in recipe.benchmarks]
+        with first():
+            self._facts = _began(run, recipe, self._plans)
+        self._policy = cache(lambda: _load(recipe, self._facts))
+        self._answerer = _answerer(recipe, self._policy, concurrency)
+
+    def share(self) -> None:
+        """Answer this process's part of the samples, where there are several, and wait for the others."""
+        if processes() == 1:
+            return
+        for plan in self._plans:
+            answer_share(self._answerer, plan.samples, plan.task.max_new_tokens, self._kept(plan), self._batch_size,
+                         self._progress)  # fmt: skip
+        part()
+
+    def results(self) -> dict[str, Any]:
+        """Answer what is left, score everything, and finish the run."""
+        recipe, run = self._recipe, self._run
         results: list[dict[str, Any]] = []
         differences: list[dict[str, Any]] = []
         missing: dict[str, int] = {}
         drawn: list[dict[str, Any]] = []
         judged: dict[str, Any] = {}
-        for plan in plans:
-            outcomes = {}
-            for model in models:
-                with policy().without_adapter() if recipe.adapter and model == "base" else contextlib.nullcontext():
-                    outcomes[model] = _score(run, plan, model, answerer, judge, recipe.judge_repeats, batch_size,
-                                             on_progress)  # fmt: skip
+        judgements: list[dict[str, Any]] = []
+        for plan in self._plans:
+            answers = answer_all(self._answerer, plan.samples, plan.task.max_new_tokens, self._kept(plan),
+                                 self._batch_size, self._progress)  # fmt: skip
+            outcomes = {
+                model: _score(
+                    run, plan, model, answers[model], self._judge, recipe.judge_repeats, judgements, self._progress
+                )
+                for model in self._models
+            }
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
-            if judge and isinstance(plan.task, JudgedTask):
-                metrics = [judge.named(metric, plan.task) for metric in metrics]
+            if self._judge and isinstance(plan.task, JudgedTask):
+                metrics = [self._judge.named(metric, plan.task) for metric in metrics]
                 judged[plan.label] = {model: outcome.verdicts for model, outcome in outcomes.items()}
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
-            for model in models:
+            for model in self._models:
                 results += [
                     result(metric, model, clusters[model], outcomes[model], recipe.seed, recipe.blind)
                     for metric in metrics
                 ]
-            missing[plan.label] = len(outcomes["base"].missing)
+            missing[plan.label] = len(outcomes[BASE].missing)
             if recipe.adapter:
                 # Where a judge failed on one model's answer, the pair is missing.
                 holes = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
@@ -169,31 +225,36 @@ def evaluate(
             drawn += [
                 {"model": model, "benchmark": plan.label, "metric": metric.name, "split": metric.part,
                  "values": replicates(clusters[model], metric, recipe.seed)}
-                for model in models for metric in metrics
+                for model in self._models for metric in metrics
             ]  # fmt: skip
         correct(differences)
-        ref = ModelRef(recipe.model) if recipe.endpoint else policy().ref
-        content = {
-            "models": [
-                {"name": "base", "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))},
-                *([{"name": "adapter", "ref": dataclasses.asdict(ref)}] if recipe.adapter else []),
-            ],
-            "adapter": began["adapter"],
-            "results": results,
-            "differences": differences,
-        }
+        content = {"models": self._named(), "adapter": self._facts["adapter"], "results": results,
+                   "differences": differences}  # fmt: skip
         write_rows(run.path / RESAMPLES, drawn)
+        if judgements:
+            lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
+            write_atomic(run.path / "judgements.jsonl", "".join(lines))
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
-            "model": began["model"],
-            "adapter": began["adapter"],
-            "data": began["data"],
+            "model": self._facts["model"],
+            "adapter": self._facts["adapter"],
+            "data": self._facts["data"],
             "seeds": {"bootstrap": recipe.seed},
-            "counts": {plan.label: len(plan.samples) for plan in plans},
+            "counts": {plan.label: len(plan.samples) for plan in self._plans},
             "missing": missing,
-            **({"judge": judge.facts(judged)} if judge else {}),
+            "processes": processes(),
+            **({"judge": self._judge.facts(judged)} if self._judge else {}),
         }
         return {**run.finish(facts), **content}
+
+    def _kept(self, plan: Plan) -> dict[str, Path]:
+        """Where the answers of each model are kept while the run lasts."""
+        return {model: self._run.state / f"answers-{model}-{plan.label}.jsonl" for model in self._models}
+
+    def _named(self) -> list[dict[str, Any]]:
+        ref = ModelRef(self._recipe.model) if self._recipe.endpoint else self._policy().ref
+        base = {"name": BASE, "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))}
+        return [base, *([{"name": ADAPTER, "ref": dataclasses.asdict(ref)}] if self._recipe.adapter else [])]
 
 
 def _has_answers(run: Run) -> bool:
@@ -261,21 +322,27 @@ def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
     return open_table(candidates[-1], settings.split, config=settings.config)
 
 
+def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency: int) -> Answerer:
+    if recipe.endpoint:
+        return served(*recipe.endpoint, concurrency, sees=not recipe.blind)
+    return (rewards.answerer if rewards.asked_for(recipe) else loaded)(policy, recipe.blind)
+
+
 def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
     """The model and adapter at the commits that the run is pinned to."""
     from mmpref.vlm.policy import Policy
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
-    return Policy.load(ref, dtype=recipe.dtype, trust_remote_code=recipe.trust_remote_code)
+    load = rewards.load if rewards.asked_for(recipe) else Policy.load
+    return load(ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
+                trust_remote_code=recipe.trust_remote_code)  # fmt: skip
 
 
 def _score(
-    run: Run, plan: Plan, model: str, answerer: Answerer, judge: Judge | None, repeats: int, batch_size: int,
-    progress: Callable[[int], None] | None,
+    run: Run, plan: Plan, model: str, answers: Sequence[str | MmprefError], judge: Judge | None, repeats: int,
+    judgements: list[dict[str, Any]], progress: Callable[[int], None] | None,
 ) -> Outcome:  # fmt: skip
-    kept = run.state / f"answers-{model}-{plan.label}.jsonl"
-    answers = answer_all(answerer, plan.samples, plan.task.max_new_tokens, kept, batch_size, progress)
     unseen = [answer for answer in answers if isinstance(answer, ImageError)]
     failed = [answer for answer in answers if isinstance(answer, ModelError)]
     if len(unseen) == len(answers):
@@ -285,7 +352,7 @@ def _score(
     if len(unseen) + len(failed) == len(answers):
         raise failed[0]
     for reasons, why in ((unseen, "their images cannot be read"), (failed, "the model gave no answer")):
-        if reasons and model == "base":
+        if reasons and model == BASE:
             talk.warning("Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
                          len(reasons), len(answers), plan.name, why, reasons[0])  # fmt: skip
     read = [answer if isinstance(answer, str) else None for answer in answers]
@@ -302,6 +369,7 @@ def _score(
         kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
         verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress, repeat)
         holes = missing | {one.id for one, score in zip(plan.samples, verdicts.scores, strict=True) if score is None}
+        judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
         judged = counted(plan.samples, judged, holes)
         outcomes.append(Outcome(plan, judged, holes, verdicts.counts))

@@ -18,6 +18,7 @@ from typing import Any, Protocol, runtime_checkable
 from mmpref.bench.benchmark import Metric, Sample, Score
 from mmpref.bench.runner import kept_lines
 from mmpref.errors import ModelError, UsageError
+from mmpref.judges import recorded
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
 from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
@@ -31,7 +32,7 @@ ANSWER = "{answer}"
 @runtime_checkable
 class JudgedTask(Protocol):
     """What a task that needs a judge has beside `mmpref.bench.benchmark.Task`. Its ``score`` gives the counts that a
-    sample would have, for samples that are missing.
+    sample would have, for samples that are missing and for answers that need no judge.
 
     Attributes:
         instruction: the template that the judge is asked with.
@@ -43,7 +44,11 @@ class JudgedTask(Protocol):
     system: str
     order: str
 
-    def query(self, sample: Sample, answer: str, instruction: str) -> Query: ...
+    def score(self, sample: Sample, answer: str) -> Score: ...
+
+    def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
+        """None where the answer needs no judge."""
+        ...
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
         """None where the reply cannot be read."""
@@ -81,16 +86,19 @@ class Verdicts:
     """Args:
     replies: for each sample, or None where there is none.
     scores: what they say; None where there is no reply, or it cannot be read.
+    judgements: the replies with what was asked, as rows of `mmpref.judges.recorded`.
     counts: `mmpref.judges.chat.usage` of what was asked in this session, ``unreadable`` and ``missing``.
     """
 
     replies: list[str | None]
     scores: list[Score | None]
+    judgements: list[dict[str, Any]]
     counts: dict[str, float]
 
 
 def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
-    """A judge by a word on the command line: ``URL#MODEL``, a model's id or folder, or a plugin that can be asked.
+    """A judge by a word on the command line: ``URL#MODEL``, a model's id or folder, a file of judgements, or a plugin
+    that can be asked.
 
     Raises:
         UsageError: the word names nobody, or a prompt without a place for the answer.
@@ -116,7 +124,10 @@ def ask_all(
         ModelError: the judge cannot be reached, or nothing that it says can be read.
     """
     known = {row["id"]: str(row["reply"]) for row in kept_lines(kept)}
-    left = [(sample, answer) for sample, answer in asked if answer is not None and sample.id not in known]
+    queries = [None if answer is None else task.query(sample, answer, judge.instruction(task))
+               for sample, answer in asked]  # fmt: skip
+    left = [(sample, dataclasses.replace(query, repeat=repeat))
+            for (sample, _), query in zip(asked, queries, strict=True) if query and sample.id not in known]  # fmt: skip
     failed: list[Reply] = []
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
 
@@ -131,20 +142,21 @@ def ask_all(
             if progress:
                 progress(1)
 
-        queries = [dataclasses.replace(task.query(sample, answer, judge.instruction(task)), repeat=repeat)
-                   for sample, answer in left]  # fmt: skip
-        replies = judge.chat.ask(queries, keep) if queries else []
-    said = [known.get(sample.id) if answer is not None else None for sample, answer in asked]
-    scores = [None if answer is None or reply is None else task.read(sample, answer, reply)
-              for (sample, answer), reply in zip(asked, said, strict=True)]  # fmt: skip
+        replies = judge.chat.ask([query for _, query in left], keep) if left else []
+    said = [known.get(sample.id) if query else None for (sample, _), query in zip(asked, queries, strict=True)]
+    scores = [None if answer is None else task.score(sample, answer) if query is None
+              else None if reply is None else task.read(sample, answer, reply)
+              for (sample, answer), query, reply in zip(asked, queries, said, strict=True)]  # fmt: skip
     unread = [reply for reply, score in zip(said, scores, strict=True) if reply is not None and score is None]
     first = failed[0].error if failed else repr(unread[0][:200]) if unread else ""
     answered = sum(answer is not None for _, answer in asked)
     lost = answered - sum(score is not None for score in scores)
-    if lost == answered:
+    if lost and lost == sum(query is not None for query in queries):
         raise ModelError(f"The judge {judge.name} gave no readable verdict on {label}; the first: {first}.",
                          "Its replies must have the form that the prompt asks for.")  # fmt: skip
     if lost:
         talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. First: %s", lost, answered,
                      label, first)  # fmt: skip
-    return Verdicts(said, scores, {**usage(replies), "unreadable": len(unread), "missing": lost})
+    judgements = [recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
+                  for query, reply in zip(queries, said, strict=True) if query and reply is not None]  # fmt: skip
+    return Verdicts(said, scores, judgements, {**usage(replies), "unreadable": len(unread), "missing": lost})

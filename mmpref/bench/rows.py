@@ -10,7 +10,7 @@ from typing import Any
 from mmpref.errors import ImageError, InputError
 from mmpref.images import read_under
 from mmpref.tables import Row, Table
-from mmpref.types import ImageData
+from mmpref.types import ImageData, Message, messages
 
 
 def cell(row: Mapping[str, Any], column: str, where: str) -> Any:
@@ -52,6 +52,20 @@ def list_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
         raise InputError(f"{where}, column {column} is a {type(value).__name__}, not a list of strings.")
     return value
+
+
+def turns_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
+    """A preference set's ``prompt``, ``chosen`` or ``rejected``: messages, or plain text.
+
+    Raises:
+        InputError: it holds anything else.
+    """
+    value = cell(row, column, where)
+    if isinstance(value, str):
+        return [Message("user" if column == "prompt" else "assistant", value)]
+    if not isinstance(value, list) or not value or not all(isinstance(turn, dict) for turn in value):
+        raise InputError(f"{where}, column {column} holds no messages.")
+    return messages(value)
 
 
 def image_of(row: Mapping[str, Any], where: str, root: Path | None, column: str = "image") -> ImageData:

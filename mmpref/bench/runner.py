@@ -1,9 +1,10 @@
-"""Answers to a benchmark's samples: batched, kept on disk as they come."""
+"""Answers to a benchmark's samples: batched, those about one image together; kept on disk as they come."""
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -11,10 +12,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from mmpref.bench.benchmark import Sample
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.images import decode
+from mmpref.processes import processes, rank
 from mmpref.run import disk_errors
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mmpref.vlm.policy import Policy, Request
+
+BASE, ADAPTER = "base", "adapter"
+"""The models of a run, in results, tables and files."""
 
 Blind = Literal["no-image", "masked"]
 """The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
@@ -23,13 +30,17 @@ Blind = Literal["no-image", "masked"]
 class Answerer(Protocol):
     """Who is evaluated: decodes greedily, up to so many tokens."""
 
-    def __call__(self, samples: Sequence[Sample], max_new_tokens: int) -> list[str | MmprefError]:
-        """An answer to each, in order, or why there is none: without its image a question is not asked."""
+    def __call__(
+        self, samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
+    ) -> Mapping[str, list[str | MmprefError]]:
+        """For each of the models (``base``, ``adapter``) an answer to each sample, in order, or why there is none:
+        without its image a question is not asked."""
         ...
 
 
-def loaded(policy: Callable[[], Policy], blind: Blind | None, batch_size: int) -> Answerer:
-    """A model on this machine.
+def loaded(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
+    """A model on this machine. Questions about one image share what they can, and so do base and adapter
+    (`mmpref.vlm.asked`).
 
     Args:
         policy: loads it, once.
@@ -37,28 +48,42 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, batch_size: int) -
             the samples of the sighted one.
     """
 
-    def answer(samples: Sequence[Sample], max_new_tokens: int) -> list[str | MmprefError]:
+    def answer(
+        samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
+    ) -> Mapping[str, list[str | MmprefError]]:
+        from mmpref.vlm.asked import Asked
         from mmpref.vlm.decode import Decoding
         from mmpref.vlm.policy import Request
 
+        decoded: dict[bytes, Image.Image] = {}
+
         def request(sample: Sample) -> Request | ImageError:
+            if sample.image is None:
+                return Request(sample.messages, ())
+            content = sample.image.content
             try:
-                images = () if sample.image is None else (decode(sample.image),)
+                image = decoded.get(content) or decoded.setdefault(content, decode(sample.image))
             except ImageError as error:
                 return error
-            return Request(sample.messages, () if blind == "no-image" else images)
+            return Request(sample.messages, () if blind == "no-image" else (image,))
 
         requests = [request(sample) for sample in samples]
-        asked = [one for one in requests if not isinstance(one, ImageError)]
-        made = iter(policy().generate(asked, Decoding(max_new_tokens), batch_size=batch_size,
-                                      hide_images=blind == "masked") if asked else [])  # fmt: skip
-        return [one if isinstance(one, ImageError) else next(made) for one in requests]
+        fine = [one for one in requests if not isinstance(one, ImageError)]
+        asked = Asked(policy(), fine, again=len(models) > 1)
+        found: dict[str, list[str | MmprefError]] = {}
+        for model in models:
+            with policy().without_adapter() if model == BASE else contextlib.nullcontext():
+                made = iter(asked.answers(Decoding(max_new_tokens), hide_images=blind == "masked",
+                                          width=max(1, len(fine))))  # fmt: skip
+            found[model] = [one if isinstance(one, ImageError) else next(made) for one in requests]
+        return found
 
     return answer
 
 
 def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answerer:
-    """A model behind an OpenAI-compatible endpoint (vLLM, `transformers serve`); a request that fails has no answer.
+    """A model behind an OpenAI-compatible endpoint (vLLM, `transformers serve`), the base; a request that fails has no
+    answer.
 
     Args:
         sees: images are sent; if not, they must be readable all the same.
@@ -70,7 +95,9 @@ def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answere
     def endpoint(max_new_tokens: int) -> Endpoint:
         return Endpoint(url, model, ChatSettings(0.0, max_new_tokens, concurrency))
 
-    def answer(samples: Sequence[Sample], max_new_tokens: int) -> list[str | MmprefError]:
+    def answer(
+        samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
+    ) -> Mapping[str, list[str | MmprefError]]:
         def query(sample: Sample) -> Query | ImageError:
             images = () if sample.image is None else (sample.image,)
             try:
@@ -86,7 +113,7 @@ def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answere
 
         queries = [query(sample) for sample in samples]
         said = iter(endpoint(max_new_tokens).ask([one for one in queries if not isinstance(one, ImageError)]))
-        return [one if isinstance(one, ImageError) else read(next(said)) for one in queries]
+        return {BASE: [one if isinstance(one, ImageError) else read(next(said)) for one in queries]}
 
     return answer
 
@@ -95,25 +122,88 @@ def answer_all(
     answerer: Answerer,
     samples: Sequence[Sample],
     max_new_tokens: int,
-    kept: Path,
+    kept: Mapping[str, Path],
     batch_size: int,
     progress: Callable[[int], None] | None,
-) -> list[str | MmprefError]:
-    """Answers in order, or why there is none. Those already in ``kept`` (JSON lines) are not asked for again."""
-    answers: dict[str, str | MmprefError] = {row["id"]: row["answer"] for row in kept_lines(kept)}
-    todo = [sample for sample in samples if sample.id not in answers]
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
+) -> dict[str, list[str | MmprefError]]:
+    """The answers of each model in order, or why there is none. Those already in ``kept`` (JSON lines, a file for each
+    model, and one more for each further process) are not asked for again."""
+    answers: dict[str, dict[str, str | MmprefError]] = {model: {**_known(path)} for model, path in kept.items()}
+    _ask(answerer, samples, max_new_tokens, kept, answers, batch_size, progress)
+    return {model: [own[sample.id] for sample in samples] for model, own in answers.items()}
+
+
+def answer_share(
+    answerer: Answerer,
+    samples: Sequence[Sample],
+    max_new_tokens: int,
+    kept: Mapping[str, Path],
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """One process's share of the answers, of several processes; into a file of its own beside ``kept``.
+
+    What has no answer is left to whoever calls `answer_all` when the processes are done.
+    """
+    images = list(dict.fromkeys(sample.image_id for sample in samples))
+    own = set(images[rank() :: processes()])
+    share = [sample for sample in samples if sample.image_id in own]
+    answers: dict[str, dict[str, str | MmprefError]] = {model: {**_known(path)} for model, path in kept.items()}
+    mine = {model: path.with_name(f"{path.name}.{rank()}") for model, path in kept.items()}
+    for path in mine.values():
+        kept_lines(path)
+    _ask(answerer, share, max_new_tokens, mine, answers, batch_size, progress)
+
+
+def _ask(
+    answerer: Answerer,
+    samples: Sequence[Sample],
+    max_new_tokens: int,
+    kept: Mapping[str, Path],
+    answers: Mapping[str, dict[str, str | MmprefError]],
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> None:
+    """Ask for the answers that some model lacks, and add them to the rest."""
+    todo = _in_order([sample for sample in samples if any(sample.id not in own for own in answers.values())])
+    with contextlib.ExitStack() as stack:
+        files = {}
+        for model, path in kept.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(disk_errors(path))
+            files[model] = stack.enter_context(open(path, "a", encoding="utf-8"))
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
-            for sample, answer in zip(batch, answerer(batch, max_new_tokens), strict=True):
-                answers[sample.id] = answer
-                if isinstance(answer, str):
-                    file.write(json.dumps({"id": sample.id, "answer": answer}) + "\n")
-            file.flush()
+            for model, said in answerer(batch, max_new_tokens, list(kept)).items():
+                for sample, answer in zip(batch, said, strict=True):
+                    if sample.id in answers[model]:
+                        continue
+                    answers[model][sample.id] = answer
+                    if isinstance(answer, str):
+                        files[model].write(json.dumps({"id": sample.id, "answer": answer}) + "\n")
+                files[model].flush()
             if progress:
-                progress(len(batch))
-    return [answers[sample.id] for sample in samples]
+                progress(len(batch) * len(kept))
+
+
+def _in_order(samples: Sequence[Sample]) -> list[Sample]:
+    """Samples of one image together; the longest prompts first, so that too little memory shows at once."""
+    images: dict[str, list[Sample]] = {}
+    for sample in samples:
+        images.setdefault(sample.image_id, []).append(sample)
+
+    def length(group: Sequence[Sample]) -> int:
+        return max(sum(len(message.content) for message in sample.messages) for sample in group)
+
+    return [sample for group in sorted(images.values(), key=length, reverse=True) for sample in group]
+
+
+def _known(kept: Path) -> dict[str, str]:
+    """The answers that earlier runs kept, in whichever process."""
+    rows = kept_lines(kept)
+    for path in sorted(kept.parent.glob(f"{kept.name}.*")):
+        rows += [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines(True) if line.endswith("\n")]
+    return {row["id"]: row["answer"] for row in rows}
 
 
 def kept_lines(kept: Path) -> list[dict[str, str]]:

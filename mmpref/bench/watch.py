@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.evaluate import EvaluateRecipe, planned, resolved
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import JudgedTask
@@ -29,7 +30,7 @@ class Watch:
         recipe: of the evaluation; its model and adapter play no part.
 
     Raises:
-        UsageError: unknown benchmark or setting, or one that a judge scores.
+        UsageError: unknown benchmark or setting, or one that a judge scores or a reward model answers.
         InputError: data that cannot be read.
     """
 
@@ -40,6 +41,9 @@ class Watch:
             if isinstance(plan.task, JudgedTask):
                 raise UsageError(f"The benchmark {plan.name} is scored by a judge: not while training.",
                                  "Evaluate the adapter when it is done.")  # fmt: skip
+            if BENCHMARKS.get(plan.name).rewards:
+                raise UsageError(f"The benchmark {plan.name} asks a reward model: not while training.",
+                                 "--set loss.held_out measures one at the end.")  # fmt: skip
 
     def __call__(self, policy: Policy) -> dict[str, Watched]:
         """Every metric over all parts, by ``benchmark/metric``. Samples whose image cannot be read are left out."""

@@ -22,7 +22,8 @@ from mmpref.cli.progress import Progress
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
 @click.option("--blind", type=click.Choice(["no-image", "masked"]),
               help="Control: ask without the images, or with all image tokens hidden.")  # fmt: skip
-@click.option("--judge", metavar="WHO", help="Who judges answers, for benchmarks that need it: URL#MODEL or a model.")
+@click.option("--judge", metavar="WHO",
+              help="Who judges, for benchmarks that need it: URL#MODEL, a model, or judgements in a file.")  # fmt: skip
 @click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
               help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
 @click.option("--judge-repeats", type=click.IntRange(min=1), help="Ask the judge so often, for its noise. [default: 1]")
@@ -51,6 +52,7 @@ def command(
       mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+    from mmpref.processes import rank
 
     options: dict[str, Any] = {
         "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
@@ -60,9 +62,12 @@ def command(
     }  # fmt: skip
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
     target = common.push_target(push, hub_id, "model", output)
-    with Progress("answers") as progress:
+    main = not rank()
+    with Progress("answers", watched=main) as progress:
         manifest = evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency,
                             on_progress=progress.advance)  # fmt: skip
+    if not main:
+        return
     path = common.run_path("evaluate", recipe.title, manifest, output)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))

@@ -55,10 +55,10 @@ def command(
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
     from mmpref.align.method import METHODS
-    from mmpref.align.processes import processes, rank
     from mmpref.align.summary import summary
     from mmpref.align.train import TrainRecipe, train
     from mmpref.hub.cards import write_model_card
+    from mmpref.processes import processes, rank
 
     options: dict[str, Any] = {
         "method": method, "model": model, "revision": revision, "dataset": dataset, "annotator": annotator,

@@ -1,4 +1,4 @@
-"""Who is asked, by a word on the command line: an endpoint, a plugin, a function, the policy, or a local model."""
+"""Who is asked, by a word on the command line: an endpoint, a plugin, a function, the policy, a local model, a file."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 import re
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import UsageError
@@ -15,6 +16,7 @@ from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.kept import Kept
 from mmpref.judges.local import LocalChat
 from mmpref.judges.plugins import JUDGES, plugin
+from mmpref.judges.recorded import Recorded
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 POLICY = "policy"
 """The run's own model."""
 
-FORMS = "Give URL#MODEL, a model's id or folder, policy, MODULE:FUNCTION, or a name of `mmpref list annotators`."
+FORMS = ("Give URL#MODEL, a model's id or folder, policy, MODULE:FUNCTION, a file of judgements (.jsonl), or a name of "
+         "`mmpref list annotators`.")  # fmt: skip
 _ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
@@ -36,6 +39,7 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
 
     Raises:
         UsageError: the word names no such model.
+        InputError: a file of judgements that cannot be read.
     """
     if spec == POLICY:
         if policy is None:
@@ -43,6 +47,8 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
         return LocalChat(policy, POLICY, settings)
     if endpoint := endpoint_of(spec):
         return Kept(Endpoint(*endpoint, settings))
+    if spec.endswith(".jsonl"):
+        return Recorded(Path(spec))
     if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
         raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
     # Not kept: the files of a local folder may change under its name, and asking again gives the same.

@@ -1,10 +1,12 @@
-"""What the testbed's oracle replies where a benchmark's prompt asks for a rating: it reads the truth in the prompt.
+"""What the testbed's oracle replies where a benchmark's prompt asks for a rating or a list: it reads the prompt.
 
-It understands the prompts of `mmhal`, `llava-wild` and `mmvet`: by their sections, their scale and their form of reply.
+It understands the prompts of `mmhal`, `llava-wild`, `mmvet` and `object-halbench`: by their sections, their scale and
+their form of reply.
 """
 
 from __future__ import annotations
 
+import json
 import re
 
 from mmpref.testbed import oracle
@@ -32,6 +34,9 @@ def reply(prompt: str) -> str:
             false, true, all_ = _judged(question, one, answer)
             scores.append(max(1, round(1 + 9 * true / max(all_, 1)) - 4 * false))
         return f"{scores[0]} {scores[1]}\nBy the truth."
+    if "[End of Examiner's Answer]" in prompt:
+        mentioned = oracle.judge(_between(prompt, "Start of Examiner's Answer"), Scene("", 0, (), 0.0)).mentioned
+        return f"```json\n{json.dumps(mentioned)}\n```"
     if prompt.count(" | ") >= 3:
         _, reference, answer = prompt.splitlines()[-1].removesuffix(" | ").split(" | ")[:3]
         parts = [part.strip().lower() for part in reference.split("<AND>")]

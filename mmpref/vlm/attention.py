@@ -104,10 +104,23 @@ class Attention:
 
     def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
         """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""
-        positions, distance = cache.advance()
+        return self._further(embeds, cache, 0, [1] * cache.rows)[:, -1]
+
+    def extend(self, texts: Sequence[Sequence[int]], cache: RowCache, first: int) -> torch.Tensor:
+        """Run text of different lengths, none perhaps, for the rows of the cache from ``first`` on, in one go.
+
+        Returns:
+            Hidden states [n, T, H]; those behind a row's own text mean nothing.
+        """
+        ids = pad_sequence([torch.tensor(text, dtype=torch.long) for text in texts], batch_first=True)
+        embeds = self._policy.embed(ids.to(self._policy.device))
+        return self._further(embeds, cache, first, [len(text) for text in texts])
+
+    def _further(self, embeds: torch.Tensor, cache: RowCache, first: int, counts: Sequence[int]) -> torch.Tensor:
+        positions, distance = cache.advance(first, counts)
         masks = {kind: distance >= 0 if window is None else (distance >= 0) & (distance < window)
                  for kind, window in self.kinds.items()}  # fmt: skip
-        return self._call(embeds, positions[:, :, None], self._as_4d(masks, embeds.dtype), cache.layers)[:, -1]
+        return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
     def _prefill_masks(
         self, contexts: Sequence[Context], lengths: Sequence[int], order: torch.Tensor
@@ -163,12 +176,14 @@ class RowCache:
 
     def __init__(self, device: torch.device) -> None:
         self.rows = 0
+        self.first = 0
+        """The row that the current step begins with."""
         # Layers know this object weakly: a cycle would keep their buffers until some later garbage collection.
         self._new_layer = partial(_RowLayer, weakref.proxy(self))
         self.layers = Cache(layer_class_to_replicate=self._new_layer)
         self.lengths: list[int] = []
-        self.slots = torch.zeros(0, dtype=torch.long, device=device)
-        """The slot that the current step writes, of every row in work."""
+        self.slots = torch.zeros(0, 1, dtype=torch.long, device=device)
+        """The slots [n, T] that the current step writes, of its rows."""
         self.size = 0
         """Slots that the current step reads."""
         self._device = device
@@ -212,24 +227,32 @@ class RowCache:
             row_layer = self.layers.layers[number]
             row_layer.enter(first, layer.keys[which, :, :longest], layer.values[which, :, :longest], self._order.shape)
 
-    def advance(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Make a slot for one more token in every row.
+    def advance(self, first: int, counts: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Make slots for more tokens in the rows from ``first`` on.
+
+        Args:
+            counts: how many for each of them. What is written behind these is overwritten later and never seen.
 
         Returns:
-            Positions [A, n] of the new tokens, and how far each slot lies before its row's new token, [n, 1, size] in
-            tokens of the original sequence; negative for slots that are not the row's.
+            Positions [A, n, T] of the new tokens, and how far each slot lies before each new token, [n, T, size] in
+            tokens of the original sequence; negative for slots that it does not see.
         """
-        self.size = self.longest(self.rows) + 1
+        steps = torch.arange(max(counts), device=self._device)
+        self.first = first
+        self.size = self.longest(self.rows) + len(steps)
         self._reserve(self.rows, self.size)
-        self.slots = torch.tensor(self.lengths[: self.rows], device=self._device)
-        self.lengths[: self.rows] = [length + 1 for length in self.lengths[: self.rows]]
-        order, positions = self._next_order[: self.rows].clone(), self._next_position[:, : self.rows].clone()
-        self._order[torch.arange(self.rows, device=self._device), self.slots] = order
-        self._next_order[: self.rows] += 1
-        self._next_position[:, : self.rows] += 1
-        distance = order[:, None] - self._order[: self.rows, : self.size]
-        distance.masked_fill_(torch.arange(self.size, device=self._device) > self.slots[:, None], -1)
-        return positions, distance[:, None, :]
+        own = slice(first, self.rows)
+        more = torch.tensor(counts, device=self._device)
+        self.slots = torch.tensor(self.lengths[own], device=self._device)[:, None] + steps
+        self.lengths[own] = [length + count for length, count in zip(self.lengths[own], counts, strict=True)]
+        order = self._next_order[own, None] + steps
+        positions = self._next_position[:, own, None] + steps
+        self._order[torch.arange(first, self.rows, device=self._device)[:, None], self.slots] = order
+        self._next_order[own] += more
+        self._next_position[:, own] += more
+        distance = order[:, :, None] - self._order[own, None, : self.size]
+        distance.masked_fill_(torch.arange(self.size, device=self._device) > self.slots[:, :, None], -1)
+        return positions, distance
 
     def move(self, source: int, target: int) -> None:
         """Copy a row to where another has left."""
@@ -281,18 +304,18 @@ class _RowLayer(CacheLayerMixin):
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        rows, size = self._cache.rows, self._cache.size
-        which = torch.arange(rows, device=key_states.device)
+        first, rows, size = self._cache.first, self._cache.rows, self._cache.size
+        which = torch.arange(first, rows, device=key_states.device)[:, None]
         slots = self._cache.slots.to(key_states.device)
-        self.keys[which, :, slots] = key_states[:, :, 0]
-        self.values[which, :, slots] = value_states[:, :, 0]
-        return self.keys[:rows, :, :size], self.values[:rows, :, :size]
+        self.keys[which, :, slots] = key_states.transpose(1, 2)
+        self.values[which, :, slots] = value_states.transpose(1, 2)
+        return self.keys[first:rows, :, :size], self.values[first:rows, :, :size]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         raise RuntimeError("rows enter a RowCache after a prefill")
 
     def get_seq_length(self) -> int:
-        return self._cache.size - 1
+        return self._cache.size - self._cache.slots.shape[1]
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self._cache.size, 0

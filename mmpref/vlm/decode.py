@@ -77,12 +77,11 @@ def pool_of(policy: Policy, decoding: Decoding, width: int = 64) -> Pool | Porta
 
 @dataclass
 class _Row:
-    """A branch in work: what it has written, and the tokens of its prefix that the shared prefill did not cover."""
+    """A branch in work, and what it has written."""
 
     number: int
     branch: Branch
     written: Written
-    forced: deque[int]
 
 
 class Pool:
@@ -119,7 +118,7 @@ class Pool:
         groups: dict[int, list[_Row]] = {}
         for number, branch in zip(numbers, branches, strict=True):
             groups.setdefault(id(branch.context), []).append(
-                _Row(number, branch, Written((*branch.context.text, *branch.prefix), branch.stream), deque())
+                _Row(number, branch, Written((*branch.context.text, *branch.prefix), branch.stream))
             )
         for group in groups.values():
             self._queue.extend(group[start : start + self._width] for start in range(0, len(group), self._width))
@@ -165,18 +164,21 @@ class Pool:
         texts = [max((row.branch.prefix for row in group), key=len) for group in groups]
         hidden, filled = self._attention.prefill([group[0].branch.context for group in groups], texts)
         entered = [row for group in groups for row in group]
-        sources, lengths = [], []
+        sources, lengths, rests = [], [], []
         for number, (group, text) in enumerate(zip(groups, texts, strict=True)):
             for row in group:
                 shared = _common(row.branch.prefix, text)
-                # The last token that is shared gives the first logits; without a prefix it is the prompt's last.
-                row.forced.extend(row.branch.prefix[shared:])
                 sources.append(number)
                 lengths.append(len(row.branch.context.embeds) + shared)
+                rests.append(row.branch.prefix[shared:])
         contexts = [row.branch.context for row in entered]
         first = len(self._rows)
         self._cache.enter(first, filled, sources, lengths, contexts)
+        # The last token of the prefix gives the first logits; without a prefix it is the prompt's last.
         last = hidden[torch.tensor(sources), torch.tensor(lengths) - 1]
+        if any(rests):
+            own = self._attention.extend(rests, self._cache, first)
+            last = torch.stack([own[row, len(rest) - 1] if rest else last[row] for row, rest in enumerate(rests)])
         self._rows.extend(entered)
         return self._take(last, first)
 
@@ -191,18 +193,9 @@ class Pool:
     def _take(self, hidden: torch.Tensor, first: int) -> list[_Row]:
         """Choose the next token of the rows from ``first`` on, given their last hidden states [n, H]."""
         rows = self._rows[first:]
-        free = [index for index, row in enumerate(rows) if not row.forced]
-        chosen: dict[int, int] = {}
-        if free:
-            picked = hidden if len(free) == len(rows) else hidden[torch.tensor(free)]
-            tokens = self._choose(self._policy.head(picked).float(), [rows[index].written for index in free])
-            chosen = dict(zip(free, tokens, strict=True))
-        following, ended = [], []
-        for index, row in enumerate(rows):
-            token = chosen[index] if index in chosen else row.forced.popleft()
-            if index in chosen and not self._grow(row, token):
-                ended.append(index)
-            following.append(token)
+        following = self._choose(self._policy.head(hidden).float(), [row.written for row in rows])
+        ended = [index for index, (row, token) in enumerate(zip(rows, following, strict=True))
+                 if not self._grow(row, token)]  # fmt: skip
         self._next = torch.cat([self._next[:first], torch.tensor(following, dtype=torch.long)])
         gone = [rows[index] for index in ended]
         self._leave([first + index for index in ended])

@@ -18,6 +18,7 @@ class Family:
         image_tokens: tokens an image takes, for `mmpref list families`.
         positions: position scheme of the decoder.
         projector: module name of the vision-language projector.
+        deepstack: name of the list of modules that make features for early decoder layers out of the tower's.
         shares_prefix: a prefill of prompt and answer serves every continuation of it (`mmpref.vlm.decode`); otherwise
             each is prefilled anew (`mmpref.vlm.portable`).
         vicuna_prompt: replace the shipped chat template by the true Vicuna format where the shipped one lacks BOS,
@@ -30,6 +31,7 @@ class Family:
     image_tokens: str
     positions: str
     projector: str = "multi_modal_projector"
+    deepstack: str = ""
     shares_prefix: bool = True
     vicuna_prompt: bool = False
     tested: bool = True
@@ -48,6 +50,7 @@ class Family:
 
 _TILE_ROWS = "up to 2928, row newlines included"
 _PATCHES_28, _PATCHES_32 = "1 a square of 28 pixels", "1 a square of 32 pixels"
+_DEEPSTACK = "deepstack_merger_list"
 _BOTH_WAYS = "images see themselves both ways"
 
 FAMILIES = (
@@ -58,8 +61,15 @@ FAMILIES = (
     Family("vipllava", "ViP-LLaVA", "576", "1-D"),
     Family("qwen2_vl", "Qwen2-VL", _PATCHES_28, "M-RoPE", "merger"),
     Family("qwen2_5_vl", "Qwen2.5-VL", _PATCHES_28, "M-RoPE", "merger"),
-    Family("qwen3_vl", "Qwen3-VL", _PATCHES_32, "M-RoPE, DeepStack", "merger"),
-    Family("qwen3_vl_moe", "Qwen3-VL, mixture of experts", _PATCHES_32, "M-RoPE, DeepStack", "merger"),
+    Family("qwen3_vl", "Qwen3-VL", _PATCHES_32, "M-RoPE, DeepStack", "merger", _DEEPSTACK),
+    Family(
+        "qwen3_vl_moe",
+        "Qwen3-VL, mixture of experts",
+        _PATCHES_32,
+        "M-RoPE, DeepStack",
+        "merger",
+        "deepstack_merger_list",
+    ),
     Family("glm4v", "GLM-4.1V", _PATCHES_28, "M-RoPE", "merger"),
     Family("glm46v", "GLM-4.6V-Flash", _PATCHES_28, "M-RoPE", "merger"),
     Family("paddleocr_vl", "PaddleOCR-VL", _PATCHES_28, "M-RoPE", "projector"),

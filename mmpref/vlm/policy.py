@@ -143,6 +143,11 @@ class Policy:
         """The language model that the image embeddings enter."""
         return self.base_model.get_decoder()
 
+    @property
+    def causal_prompts(self) -> bool:
+        """Whether a prompt's text sees only what stands before it (PaliGemma's sees the whole prompt)."""
+        return getattr(self.decoder.config, "use_bidirectional_attention", None) is not True
+
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         """Text embeddings [..., H] of token ids [...]."""
         embedded: torch.Tensor = self.base_model.get_input_embeddings()(ids)
@@ -217,24 +222,13 @@ class Policy:
         progress: Callable[[int], None] | None = None,
         hide_images: bool = False,
     ) -> list[str]:
-        """Answer every request, order kept; answers do not depend on the batch size.
-
-        Args:
-            hide_images: hide every image token from every other token, with their places in the prompt kept (BDHS with
-                rho 1).
-        """
-        from mmpref.vlm.decode import Branch, decode
-        from mmpref.vlm.vision import encode
+        """Answer every request, order kept; answers do not depend on the batch size. See `mmpref.vlm.asked.Asked`."""
+        from mmpref.vlm.asked import Asked
 
         answers: list[str] = []
         for start in range(0, len(requests), batch_size):
-            batch = requests[start : start + batch_size]
-            contexts = encode(self, [self.prompter.prepare(r.messages, r.images) for r in batch])
-            if hide_images:
-                contexts = [context.hidden() for context in contexts]
-            branches = [Branch(context, (), request.stream) for context, request in zip(contexts, batch, strict=True)]
-            for tokens in decode(self, branches, decoding, width=batch_size, progress=progress):
-                answers.append(self.tokenizer.decode(tokens, skip_special_tokens=True).strip())
+            asked = Asked(self, requests[start : start + batch_size])
+            answers += asked.answers(decoding, hide_images=hide_images, width=batch_size, progress=progress)
         return answers
 
     @contextlib.contextmanager

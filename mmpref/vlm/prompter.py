@@ -55,6 +55,17 @@ class Prompter:
         prepared = process(text=text, **pictures, return_tensors="pt", add_special_tokens=False)
         return {name: value for name, value in prepared.items() if isinstance(value, torch.Tensor)}
 
+    def prepare_all(self, prompts: Sequence[Sequence[Message]], images: Sequence[Image.Image]) -> list[Inputs]:
+        """`prepare` several prompts about the same images, which are preprocessed once."""
+        if len(prompts) == 1 or not images:
+            return [self.prepare(messages, images) for messages in prompts]
+        own = self.processor.image_processor
+        self.processor.image_processor = _Once(own)
+        try:
+            return [self.prepare(messages, images) for messages in prompts]
+        finally:
+            self.processor.image_processor = own
+
     def __call__(self, example: Example) -> Inputs:
         """`prepare` the prompt and the encoded images of an example.
 
@@ -62,6 +73,22 @@ class Prompter:
             ImageError: an image that cannot be decoded.
         """
         return self.prepare(example.prompt, [decode_image(image) for image in example.images])
+
+
+class _Once:
+    """An image processor that works the first time, and then gives the same again."""
+
+    def __init__(self, processor: Any) -> None:
+        self._processor = processor
+        self._made: Any = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._processor, name)
+
+    def __call__(self, *args: Any, **settings: Any) -> Any:
+        if self._made is None:
+            self._made = self._processor(*args, **settings)
+        return type(self._made)(dict(self._made))  # processors take parts out of it
 
 
 class Ahead:

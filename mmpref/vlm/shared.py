@@ -21,6 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmpref.errors import ModelError
 from mmpref.vlm.attention import FULL, Attention
+from mmpref.vlm.tower import Features, Tower
 from mmpref.vlm.vision import Context, at_the_door
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class SharedForward:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._attention = Attention(policy)
+        self._tower = Tower(policy)
         self._batches: Sequence[Batch] = ()
+        self._features: Sequence[Features] = ()
         self._shown, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
         config = policy.decoder.config
         if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
@@ -84,8 +87,7 @@ class SharedForward:
         """
         if not self._policy.family.shares_prefix:
             return f"in {self._policy.family.model_type} models a prompt's hidden states depend on the answer behind it"
-        device, dtype = self._policy.device, self._policy.dtype
-        whole = {name: value.to(device, dtype if value.is_floating_point() else None) for name, value in batch.items()}
+        whole = self._placed(batch)
         inputs = {name: value for name, value in whole.items() if name != "completion_mask"}
         backbone = self._policy.base_model.base_model
         rows = backbone(**inputs, use_cache=False).last_hidden_state
@@ -98,32 +100,43 @@ class SharedForward:
         seen = cut["attention_mask"].bool()
         expected = pad_sequence([row[begin:] for row, begin in zip(rows, begins, strict=True)], batch_first=True)
         difference = float((got - expected[:, : got.shape[1]])[seen].norm() / expected[:, : got.shape[1]][seen].norm())
-        if not difference <= _TOLERANCE[dtype]:
+        if not difference <= _TOLERANCE[self._policy.dtype]:
             return f"shared and separate hidden states differ by {difference:.1e} of their norm"
         return None
 
+    @property
+    def has_features(self) -> bool:
+        """Whether `features` can be had: it is known which part of the model is the vision tower."""
+        return self._tower.known
+
+    def features(self, batch: Mapping[str, Any]) -> list[torch.Tensor]:
+        """What the vision tower makes of the images of a batch, as TRL's collator makes it."""
+        whole = self._placed(batch)
+        return self._tower.features(self._prompts(whole, _begins(whole["completion_mask"])))
+
     @contextlib.contextmanager
-    def instead(self, batches: Sequence[Batch]) -> Iterator[list[Batch]]:
+    def instead(self, batches: Sequence[Batch], features: Sequence[Features] = ()) -> Iterator[list[Batch]]:
         """Within it, calls of the backbone are answered here, for the batch that `show` names whatever they say, and
-        gradients stop at the vision tower, which is frozen.
+        gradients stop at the vision tower, which is frozen and runs once.
 
         Args:
             batches: TRL's, of the same prompts and chosen answers, with different rejected ones: ``input_ids``,
                 ``attention_mask`` and ``completion_mask`` [2B, L], padded on the right, all chosen before all rejected
                 answers; in the first of them images and what describes them, repeated in the same way.
+            features: of the images of each row, where they are known: the tower does not run then.
 
         Yields:
             What to give TRL in their places: the three, [2B, S], each row from the last token of its prompt on.
         """
         backbone = self._policy.base_model.base_model
-        self._batches = batches
+        self._batches, self._features = batches, features
         self.show(0)
         backbone.forward = self._forward
         try:
-            with _frozen_tower(self._policy):
+            with self._tower.frozen():
                 yield [_without_prompt(batch) for batch in batches]
         finally:
-            self._batches, self._hidden = (), {}
+            self._batches, self._features, self._hidden = (), (), {}
             del backbone.forward
 
     def show(self, number: int) -> None:
@@ -162,7 +175,31 @@ class SharedForward:
 
     def _contexts(self, begins: Sequence[int]) -> list[Context]:
         """Every prompt without its last token, at the decoder's door."""
-        batch = self._batches[0]
+        inputs = self._prompts(self._batches[0], begins)
+        backbone = self._policy.base_model.base_model
+        del backbone.forward  # itself, up to its decoder
+        try:
+            if self._features:
+                with self._tower.replayed(self._features):
+                    seen = at_the_door(self._policy, inputs)
+            else:
+                with self._tower.recorded() as features:
+                    seen = at_the_door(self._policy, inputs)
+                self._features = [features]
+        finally:
+            backbone.forward = self._forward
+        return [context.until(begin) for context, begin in zip(seen, begins, strict=False)]
+
+    def _placed(self, batch: Mapping[str, Any]) -> Batch:
+        device, dtype = self._policy.device, self._policy.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in batch.items() if isinstance(value, torch.Tensor)
+        }  # fmt: skip
+
+    @staticmethod
+    def _prompts(batch: Batch, begins: Sequence[int]) -> Batch:
+        """The prompts of a batch, once each."""
         ids, rows = batch["input_ids"], len(batch["input_ids"]) // 2
         size = max(begins) + 1
         inputs = {
@@ -170,15 +207,8 @@ class SharedForward:
             for name, value in batch.items()
             if isinstance(value, torch.Tensor) and name != "completion_mask"
         }
-        inputs = {name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value
-                  for name, value in inputs.items()}  # fmt: skip
-        backbone = self._policy.base_model.base_model
-        del backbone.forward  # itself, up to its decoder
-        try:
-            seen = at_the_door(self._policy, inputs)
-        finally:
-            backbone.forward = self._forward
-        return [_cut(context, begin) for context, begin in zip(seen, begins, strict=False)]
+        return {name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value
+                for name, value in inputs.items()}  # fmt: skip
 
     def _tree(self, context: Context, tails: Sequence[torch.Tensor], size: int) -> Context:
         """A context, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
@@ -229,51 +259,3 @@ def _begins(completion_mask: torch.Tensor) -> list[int]:
     """Where the last token of each row's prompt stands: it predicts the answer's first."""
     begins: list[int] = (completion_mask.long().argmax(1) - 1).tolist()
     return begins
-
-
-def _cut(context: Context, length: int) -> Context:
-    """The first rows of a context, which hold all its images."""
-    allowed = {kind: seen[:length, :length] for kind, seen in (context.allowed or {}).items()}
-    plain = torch.ones(length, length, dtype=torch.bool, device=context.embeds.device).tril()
-    allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, plain)}
-    return Context(context.embeds[:length], context.positions[:, :length], context.is_image[:length],
-                   context.order[:length], context.deepstack, allowed or None)  # fmt: skip
-
-
-@contextlib.contextmanager
-def _frozen_tower(policy: Policy) -> Iterator[None]:
-    """No graph through the vision tower. Gradient checkpointing asks every embedding for gradients, frozen ones too.
-
-    The projector, which may be trained, lies behind the tower or at its end.
-    """
-    tower = policy.base_model.get_encoder(modality="image")
-    projectors = [module for name, module in policy.base_model.named_modules()
-                  if name.rpartition(".")[2] == policy.family.projector]  # fmt: skip
-    if tower is policy.base_model or tower is policy.base_model.base_model or not projectors:
-        yield
-        return
-    wanted: list[bool] = []
-    before = torch.is_grad_enabled()
-
-    def enter(*_: Any) -> None:
-        wanted.append(torch.is_grad_enabled())
-        torch.set_grad_enabled(False)
-
-    def project(*_: Any) -> None:
-        if wanted:
-            torch.set_grad_enabled(wanted[-1])
-
-    def leave(*_: Any) -> None:
-        torch.set_grad_enabled(wanted.pop())
-
-    hooks = [
-        tower.register_forward_pre_hook(enter),
-        tower.register_forward_hook(leave),
-        *(projector.register_forward_pre_hook(project) for projector in projectors),
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-        torch.set_grad_enabled(before)

@@ -8,6 +8,7 @@ what they were and every decoder layer is softmax attention over its keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
@@ -70,6 +71,16 @@ class Context:
         """Without any image token, every other one where it was."""
         return self.drop(torch.zeros(self.image_tokens, dtype=torch.bool), "original")
 
+    def until(self, end: int) -> Context:
+        """The part that stands before a place in the whole sequence; all images stand before it."""
+        size = int((self.order < end).sum())
+        allowed = {kind: seen[:size, :size] for kind, seen in (self.allowed or {}).items()}
+        allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, torch.ones_like(seen).tril())}
+        return Context(
+            self.embeds[:size], self.positions[:, :size], self.is_image[:size], self.order[:size], self.deepstack,
+            allowed or None, self.text[: len(self.text) - (len(self.embeds) - size)],
+        )  # fmt: skip
+
     def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
         """Hide image tokens from every query by removing them.
 
@@ -111,6 +122,7 @@ def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: 
 def encode(
     policy: Policy, prompts: Sequence[Inputs], noise: tuple[int, Sequence[np.random.Generator]] | None = None,
     keep: Callable[[int, Context], Context] = lambda _, context: context,
+    look: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> list[Context]:  # fmt: skip
     """Encode the images and merge them into their prompts, up to the decoder's door. Prompts whose inputs have equal
     shapes go through the vision tower together.
@@ -119,6 +131,7 @@ def encode(
         noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed
             form, on the normalised pixel values).
         keep: what to keep of each context, by its number, while the next ones are encoded.
+        look: what to enter around each run of the vision tower.
 
     Raises:
         ModelError: the number of image embeddings is not what the processor announced.
@@ -137,7 +150,8 @@ def encode(
         together = max(1, ENCODED_TOKENS // prompts[indices[0]]["input_ids"].shape[1])
         for start in range(0, len(indices), together):
             group = indices[start : start + together]
-            made = _encode_alike(policy, [prompts[index] for index in group])
+            with look():
+                made = _encode_alike(policy, [prompts[index] for index in group])
             contexts.update((index, keep(index, context)) for index, context in zip(group, made, strict=True))
             del made
     return [contexts[index] for index in range(len(prompts))]
@@ -185,8 +199,7 @@ def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
     elif positions.dim() == 2:
         positions = positions.expand(rows, -1)[None]
     own = [_not_plainly_causal(seen.get("attention_mask"), row) for row in range(rows)]
-    if getattr(policy.decoder.config, "use_bidirectional_attention", None) is True:
-        # Such a decoder (PaliGemma's) makes no mask where it is given none: prompts see themselves both ways.
+    if not policy.causal_prompts:  # such a decoder makes no mask where it is given none
         both = {"": torch.ones(size, size, dtype=torch.bool, device=embeds.device)}
         own = [allowed or both for allowed in own]
     features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]

@@ -15,6 +15,7 @@ from trl import DPOTrainer
 from mmpref.align import options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
+from mmpref.align.features import KeptFeatures
 from mmpref.align.method import METHODS
 from mmpref.align.pairs import SourceContext
 from mmpref.align.reference import ReferenceLogProbs
@@ -22,6 +23,7 @@ from mmpref.align.rows import CROPPED, ROW, SECOND
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared import SharedForward
+from mmpref.vlm.tower import Tower
 from tests.vlm.tiny import tiny
 
 FAMILIES = ["llava_next", "qwen2_5_vl", "smolvlm", "internvl", "qwen3_vl", "gemma3"]
@@ -98,6 +100,42 @@ def test_a_step_is_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
     batch = ours.data_collator(numbered)
     assert_equal(step(ours, batch), expected)
     assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("name", [*FAMILIES, "idefics3", "llava_pixtral"])
+def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bool, tmp_path: Path) -> None:
+    """Policy and reference project the same features, each by its own projector; the tower does not run again."""
+    numbered = [{**row, ROW: number} for number, row in enumerate(rows())]
+
+    def made(folder: str, features: KeptFeatures | None) -> tuple[DPOTrainer, Policy]:
+        policy = tiny(name)
+        trainer = make(PreferenceTrainer, policy, tmp_path / folder, checkpointing, projector_learning_rate=1e-3,
+                       data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy),
+                       features=features)  # fmt: skip
+        generator = torch.Generator().manual_seed(4)
+        for key, parameter in trainer.model.named_parameters():
+            if "modules_to_save" in key:  # or policy and reference would have equal projectors
+                parameter.data.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+        return trainer, policy
+
+    plain, _ = made("a", None)
+    expected = step(plain, plain.data_collator(numbered))
+    kept = KeptFeatures(tmp_path / "features.bin")
+    trainer, policy = made("b", kept)
+    assert_equal(step(trainer, trainer.data_collator(numbered)), expected)
+    again, policy = made("c", KeptFeatures(tmp_path / "features.bin"))
+    ran = []
+    for layer in Tower(policy)._layers():
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                module.register_forward_hook(lambda *_: ran.append(1))
+    blank = again.data_collator(numbered)
+    blank["pixel_values"] = torch.zeros_like(blank["pixel_values"])
+    assert_equal(step(again, blank), expected)
+    assert not ran
+    some = [numbered[2], numbered[0]]  # rows in other company
+    assert_equal(step(again, again.data_collator(some)), step(plain, plain.data_collator(some)))
 
 
 SECONDS = ("w2 w4 .", "w6 w7 w8 .", "w3 .")

@@ -27,6 +27,16 @@ def test_the_same_data_stand_in_one_row(tmp_path: Path) -> None:
     assert found.warnings == ()
 
 
+def test_a_base_that_several_runs_scored_alike_stands_once(tmp_path: Path) -> None:
+    runs = [_run(tmp_path / name) for name in ("one", "two", "three", "four")]
+    for run, revision in zip(runs, ("a", "a", "b", "a"), strict=True):
+        model = {"id": "me/vlm", "revision": revision}
+        (run / "run.json").write_text(json.dumps({"command": "evaluate", "recipe": {}, "model": model}))
+    content = (runs[3] / "results.json").read_text()
+    (runs[3] / "results.json").write_text(content.replace("0.2", "0.21"))
+    assert compare(runs).models == ("two, one: base", "three: base", "four: base")
+
+
 def test_other_data_are_warned_of(tmp_path: Path) -> None:
     found = compare([_run(tmp_path / "one"), _run(tmp_path / "two", "b")])
     assert "the data differ between one: base and two: base" in found.warnings[0]

@@ -93,6 +93,22 @@ def test_repeats_give_the_judges_noise_and_the_first_scores(
     assert "1.000 (SD of 3 repeats, 2.000 to 4.000)" in " ".join(capsys.readouterr().out.split())
 
 
+def test_what_a_judge_said_judges_again_without_it(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with ChatServer(lambda body, before: f"Rating: {min(6, 2 + before + text_of(body).count('ring? 3'))}") as server:
+        first = judged("mmhal-v", mmhal, f"{server.url}#gpt-x", tmp_path / "run", judge_repeats=2)
+    file = tmp_path / "run/judgements.jsonl"
+    assert len(file.read_text().splitlines()) == 8
+    again = judged("mmhal-v", mmhal, str(file), tmp_path / "again", judge_repeats=2)
+    assert again["results"] == first["results"], "under the same name: it is the same judge"
+    assert again["judge"]["recorded"].startswith("sha256:")
+    assert (tmp_path / "again/judgements.jsonl").read_bytes() == file.read_bytes()
+    rows = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(row for row in rows if "ring? 2" not in row))
+    fewer = judged("mmhal-v", mmhal, str(file), tmp_path / "fewer", judge_repeats=2)
+    assert fewer["judge"]["replies"]["mmhal-v"]["base"]["missing"] == 2, "of each repeat"
+    assert _value(fewer, "score")["n"] == 3
+
+
 def test_an_answer_is_asked_about_at_least_once(mmhal: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="judge_repeats is 0"):
         judged("mmhal", mmhal, "http://127.0.0.1:9/v1#m", tmp_path / "run", judge_repeats=0)
@@ -254,3 +270,13 @@ def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, l
     assert found["missing"] == {benchmark: 0}
     blind = judged(benchmark, settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
     assert _value(blind, metric)["value"] < _value(found, metric)["value"] - 0.2
+
+
+def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None:
+    settings = recipes.load("testbed")["evaluate"]["benchmark"]["object-halbench"]
+    found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=48)
+    assert _value(found, "mention_hallucination")["value"] < 0.4
+    assert _value(found, "recall")["value"] > 0.6
+    assert found["missing"] == {"object-halbench": 0}
+    blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
+    assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1

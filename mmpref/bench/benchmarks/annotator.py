@@ -15,15 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import cell, image_of, numbered
-from mmpref.errors import InputError
+from mmpref.bench.rows import image_of, numbered, turns_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled, named
 from mmpref.tables import Table
-from mmpref.types import Message, messages
+from mmpref.types import Message
 
 
 @dataclass(frozen=True)
@@ -41,15 +39,6 @@ class AnnotatorSettings:
     max_new_tokens: int = 512
 
 
-def _turns(row: Any, column: str, where: str) -> list[Message]:
-    value = cell(row, column, where)
-    if isinstance(value, str):
-        return [Message("user" if column == "prompt" else "assistant", value)]
-    if not isinstance(value, list) or not all(isinstance(turn, dict) for turn in value):
-        raise InputError(f"{where}, column {column} holds no messages.")
-    return messages(value)
-
-
 class _Annotator:
     def __init__(self, settings: AnnotatorSettings) -> None:
         self.settings = settings
@@ -59,8 +48,8 @@ class _Annotator:
         samples = []
         for number, row, where in numbered(table, limit):
             image = image_of(row, where, table.root, "images" if "images" in row else "image")
-            prompt = conversation(_turns(row, "prompt", where))
-            chosen, rejected = (conversation(_turns(row, name, where)) for name in ("chosen", "rejected"))
+            prompt = conversation(turns_of(row, "prompt", where))
+            chosen, rejected = (conversation(turns_of(row, name, where)) for name in ("chosen", "rejected"))
             part = str(row.get("source") or "all")
             for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
                 text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)

@@ -15,8 +15,8 @@ an object, its name first, synonyms behind it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,8 @@ _APART = re.compile(
 _CLITIC = re.compile(r"(?<=[^'\s])(n't|'(?:s|m|d|ll|re|ve)?)(?=\s|$)")
 
 
-def _double_words() -> dict[str, str]:
-    words = {word: word for word in _DOUBLE}
+def _double_words(pairs: Iterable[str] = _DOUBLE) -> dict[str, str]:
+    words = {word: word for word in pairs}
     words |= {f"{age} {animal}": animal for animal in _ANIMALS for age in ("baby", "adult")}
     words |= {f"passenger {vehicle}": vehicle for vehicle in ("jet", "train")}
     return words | {"bow tie": "tie", "toilet seat": "toilet", "wine glas": "wine glass"}
@@ -54,13 +54,19 @@ class Synonyms:
 
     Args:
         node: word -> object.
+        double: two words that are one -> what they count as.
     """
 
     node: Mapping[str, str]
+    double: Mapping[str, str] = field(default_factory=lambda: DOUBLE_WORDS)
 
     @classmethod
-    def read(cls, path: str) -> Synonyms:
-        """Read a file of the original's format (entries as they are, leading spaces included, for comparability).
+    def read(cls, path: str, refined: bool = False) -> Synonyms:
+        """Read a file of the original's format.
+
+        Args:
+            refined: as Object HalBench reads its table: entries lose the spaces around them, and those of several
+                words are the double words. CHAIR leaves them as they are, leading spaces included.
 
         Raises:
             InputError: no such file, or no object in it.
@@ -72,15 +78,21 @@ class Synonyms:
         node = {word: words[0] for words in lines if words[0] for word in words}
         if not node:
             raise InputError(f"{path} names no object.")
-        return cls(node)
+        if not refined:
+            return cls(node)
+        node = {word.strip(): name.strip() for word, name in node.items()}
+        return cls(node, _double_words([*(word for word in node if " " in word), "home plate", "train track"]))
+
+    def words(self, text: str) -> list[str]:
+        """The words of a text, in lower case and singular."""
+        return [self._singular(word) for word in _words(text)]
 
     def objects(self, caption: str) -> list[str]:
         """The objects that a caption mentions, one entry a mention, in order."""
-        words = [self._singular(word) for word in _words(caption)]
-        merged, i = [], 0
+        words, merged, i = self.words(caption), [], 0
         while i < len(words):
             pair = " ".join(words[i : i + 2])
-            known = DOUBLE_WORDS.get(pair)
+            known = self.double.get(pair)
             merged.append(known or words[i])
             i += 2 if known else 1
         if "toilet" in merged and "seat" in merged:

@@ -144,3 +144,29 @@ reading. | 0.4
 Why is the sign funny? | It forbids to read it, which one can only know by having read it. | To learn that \
 reading the sign is forbidden one must read it, so that nobody can obey it. | 1.0
 {question} | {reference} | {answer} | """
+
+OBJECT_HALBENCH = """\
+You find the objects of an image in an answer about it. An examiner was asked a question about a picture.
+
+[Start of Question]
+
+<image> {question}
+
+[End of Question]
+
+[Start of Examiner's Answer]
+
+{answer}
+
+[End of Examiner's Answer]
+
+Take the answer as correct, and name every object that can be seen in the picture according to it:
+
+1. Name only objects that the answer mentions in so many words.
+2. Give an object's name alone, without attributes.
+3. Its properties, such as colour and material, are no part of its name.
+4. Be exact. The result is a JSON list: ["object_1", ..., "object_n"].
+5. Where the answer names no object that can be seen, the list is empty.
+
+End with the list on a line of its own.
+"""

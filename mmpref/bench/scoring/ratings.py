@@ -1,4 +1,4 @@
-"""Reading what judges write: MMHal-Bench's rating, LLaVA-Bench's two scores, MM-Vet's correctness.
+"""Reading what judges write: MMHal-Bench's rating, LLaVA-Bench's two scores, MM-Vet's correctness, lists of objects.
 
 Each is the published rule but for two things: marks of Markdown do not hinder it, and what cannot be read is None (the
 original scripts count it as 0, or as -1 in the mean).
@@ -6,8 +6,10 @@ original scripts count it as 0, or as -1 in the mean).
 
 from __future__ import annotations
 
+import json
 import re
 
+_FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.S)
 _MARKDOWN = re.compile(r"[*_`#]")
 RATINGS = range(7)
 HALLUCINATES_BELOW = 3
@@ -40,3 +42,20 @@ def correctness(reply: str) -> float | None:
     except (ValueError, IndexError):
         return None
     return value if 0 <= value <= 1 else None
+
+
+def objects(reply: str) -> list[str] | None:
+    """The JSON list of names that a reply gives in its first fence, on its last line, or as a whole (RLAIF-V
+    `eval/eval_gpt_obj_halbench.py`, which knows the first two, and stops at an empty list without a fence)."""
+    fenced = _FENCED.search(reply)
+    lines = reply.strip().splitlines() or [""]
+    for text in ([fenced[1]] if fenced else []) + [lines[-1], reply]:
+        if text.strip() == "()":
+            return []
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(found, list) and all(isinstance(name, str) for name in found):
+            return found
+    return None

@@ -1,4 +1,4 @@
-"""Training in several processes: who writes, and who waits. The launcher, and what is between them, is accelerate's."""
+"""Work in several processes: who writes, and who waits. The launcher, and what is between them, is accelerate's."""
 
 from __future__ import annotations
 

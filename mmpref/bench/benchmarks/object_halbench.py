@@ -1,0 +1,122 @@
+"""Object HalBench: objects that a description names and its image does not show, read by a judge (arXiv 2312.00849).
+
+A row of ``eval/data/obj_halbench_300_with_image.jsonl`` of https://github.com/RLHF-V/RLAIF-V, 300 rows::
+
+    {"org_idx": 0, "image_id": 276731, "question": "...", "image": "<base64 of a JPEG>"}
+
+The truth comes from COCO's annotations of 2014 (``annotations``, a folder), or from a column ``gt_object``; the words
+for objects are those of ``synonyms_refine.txt`` there. Official scorer: `eval/eval_gpt_obj_halbench.py`. Its structure
+and parsing are kept; our words ask, in a user turn where the original has one system turn; names are read without its
+tagger (`mmpref.bench.scoring.halbench`), and a list that cannot be read is missing, where the original asks again. The
+published numbers are of 3 beams and gpt-3.5-turbo-0613, which is retired; answers here are greedy, one beam: numbers
+are not comparable with published ones.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.scoring import halbench, judge_prompts, ratings
+from mmpref.bench.scoring.chair import Synonyms
+from mmpref.bench.stats import ratio
+from mmpref.errors import UsageError
+from mmpref.judges.annotator import filled
+from mmpref.judges.chat import Query
+from mmpref.registry import resolve_path
+from mmpref.tables import Row, Table
+from mmpref.types import ImageData, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmpref.bench.benchmark import Sums
+
+
+@dataclass(frozen=True)
+class ObjectHalbenchSettings:
+    """Args:
+    data, config, split: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
+    annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
+    synonyms: path of ``synonyms_refine.txt``.
+    max_new_tokens: of an answer.
+    """
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "train"
+    annotations: str | None = None
+    synonyms: str | None = None
+    max_new_tokens: int = 1024
+
+
+def _image(row: Row, where: str, table: Table) -> ImageData:
+    if not isinstance(row.get("image"), str):
+        return image_of(row, where, table.root)
+    try:
+        return ImageData(base64.b64decode(row["image"]), where)
+    except ValueError as error:
+        return ImageData(b"", f"{where} (column image is no base64: {error})")
+
+
+def _f1(sums: Sums) -> np.ndarray:
+    recall = ratio(sums["found"], sums["objects"])
+    right = ratio(sums["mentions"] - sums["hallucinated"], sums["mentions"])
+    return ratio(2 * recall * right, recall + right)
+
+
+class _ObjectHalbench:
+    instruction, system, order = judge_prompts.OBJECT_HALBENCH, "", "single"
+
+    def __init__(self, settings: ObjectHalbenchSettings) -> None:
+        if settings.synonyms is None:
+            raise UsageError("The benchmark object-halbench needs a table of synonyms.",
+                             "Take eval/data/synonyms_refine.txt of https://github.com/RLHF-V/RLHF-V and give "
+                             "--set benchmark.object-halbench.synonyms=PATH.")  # fmt: skip
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+        self.synonyms = Synonyms.read(resolve_path(settings.synonyms), refined=True)
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        rows = list(numbered(table, limit))
+        truths = halbench.truths([(row, where) for _, row, where in rows], self.settings.annotations, self.synonyms)
+        return [
+            Sample(str(number), str(cell(row, "image_id", where)), _image(row, where, table),
+                   (Message("user", str(cell(row, "question", where))),), truth)
+            for (number, row, where), truth in zip(rows, truths, strict=True)
+        ]  # fmt: skip
+
+    def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
+        if halbench.is_short(answer):
+            return None
+        text = filled(instruction, question=sample.messages[-1].content, answer=answer)
+        return Query((Message("user", text),))
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        return self._score(sample, answer, [])
+
+    def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
+        names = ratings.objects(reply)
+        return None if names is None else self._score(sample, answer, names)
+
+    def _score(self, sample: Sample, answer: str, names: Sequence[str]) -> Score:
+        words = halbench.mentions(names, self.synonyms)
+        return Score(", ".join(words), halbench.count(words, answer, sample.reference, self.synonyms),
+                     parse_failure=not answer.strip())  # fmt: skip
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        return [
+            rate("response_hallucination", "all", "with_hallucination", "with_mention", False, headline=True),
+            rate("mention_hallucination", "all", "hallucinated", "mentions", False),
+            rate("recall", "all", "found", "objects"),
+            Metric("f1", "all", _f1, "objects"),
+            rate("mentions", "all", "mentions", "n", None),
+            rate("words", "all", "words", "n", None),
+        ]
+
+
+BENCHMARK = Benchmark(ObjectHalbenchSettings, (), _ObjectHalbench, judged=True)

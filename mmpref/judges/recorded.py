@@ -1,0 +1,82 @@
+"""Replies out of a file: what a judge or annotator said once, for whoever asks exactly the same again.
+
+One JSON object a line, as evaluations with a judge leave them in ``judgements.jsonl``::
+
+    {"judge": {"model": "gpt-4o", "temperature": 0.0}, "messages": [{"role": "user", "content": "..."}],
+     "images": ["<sha256 of the encoded image>"], "repeat": 0, "reply": "Rating: 4"}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import InputError
+from mmpref.judges.chat import OnReply, Query, Reply
+from mmpref.types import as_dicts
+
+RECORDED = "recorded"
+"""In the identity of a file of replies: its hash."""
+
+
+def row(judge: Mapping[str, Any], query: Query, reply: str) -> dict[str, Any]:
+    """A judgement as a row of such a file.
+
+    Args:
+        judge: the identity of who replied.
+    """
+    said_by = {name: value for name, value in judge.items() if name != RECORDED}
+    return {"judge": said_by, **_asked(query), "reply": reply}
+
+
+class Recorded:
+    """A file of replies as a chat model. What is not in it has no reply.
+
+    Raises:
+        InputError: the file cannot be read, or mixes the replies of several judges.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._replies: dict[str, str] = {}
+        judges = []
+        try:
+            content = file.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise InputError(f"Cannot read the judgements in {file}: {error}.") from error
+        for number, line in enumerate(content.splitlines()):
+            try:
+                found = json.loads(line)
+                judge, asked = found["judge"], {name: found[name] for name in ("messages", "images", "repeat")}
+                self._replies[_key(asked)] = str(found["reply"])
+                judges.append({**judge, "model": str(judge["model"])})
+            except (ValueError, KeyError, TypeError) as error:
+                raise InputError(f"{file}, row {number}, is no judgement: {error!r}.",
+                                 "Rows have judge, messages, images, repeat and reply.") from error  # fmt: skip
+            if judges[-1] != judges[0]:
+                raise InputError(f"{file}, row {number}, is of another judge than row 0.", "Split it by judge.")
+        if not judges:
+            raise InputError(f"{file} holds no judgements.")
+        digest = hashlib.sha256(content.encode()).hexdigest()
+        self.identity: Mapping[str, Any] = {**judges[0], RECORDED: f"sha256:{digest}"}
+
+    def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
+        replies = []
+        for number, query in enumerate(queries):
+            text = self._replies.get(_key(_asked(query)))
+            replies.append(Reply(text, "" if text is not None else f"{self._file} has no judgement of it", kept=True))
+            if on_reply:
+                on_reply(number, replies[-1])
+        return replies
+
+
+def _asked(query: Query) -> dict[str, Any]:
+    images = [hashlib.sha256(image.content).hexdigest() for image in query.images]
+    return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat}
+
+
+def _key(asked: Mapping[str, Any]) -> str:
+    return json.dumps(asked, sort_keys=True, ensure_ascii=False)

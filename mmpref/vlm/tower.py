@@ -1,0 +1,186 @@
+"""The part of a policy that sees images and is never trained: everything before its projector's door.
+
+What it makes of an image can be recorded there and replayed later, so that the tower runs once for policy and
+reference, for base and adapter, or for all epochs, while each of them applies a projector of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmpref.errors import ModelError
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+Features = Sequence[torch.Tensor]
+"""What the doors behind the tower are given, in the order of their calls."""
+
+
+class _AtTheProjector(Exception):
+    pass
+
+
+class Tower:
+    """A policy's vision tower; a frozen module whose last calls are those of its doors, the projector among them."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._module: torch.nn.Module = policy.base_model.get_encoder(modality="image")
+
+    @property
+    def known(self) -> bool:
+        """Whether it is told apart from the rest of the model. If not, it can only be run."""
+        base = self._policy.base_model
+        return bool(self._projectors()) and self._module is not base and self._module is not base.base_model
+
+    # Looked up at each use: PEFT puts others into the place of modules that are trained.
+
+    def _projectors(self) -> list[torch.nn.Module]:
+        return [module for path, module in self._named() if path[-1] == self._policy.family.projector]
+
+    def _doors(self) -> list[torch.nn.Module]:
+        deepstack = self._policy.family.deepstack
+        return self._projectors() + [module for path, module in self._named() if path[-2:-1] == [deepstack]]
+
+    def _named(self) -> list[tuple[list[str], torch.nn.Module]]:
+        return [(name.split("."), module) for name, module in self._policy.base_model.named_modules()]
+
+    def _layers(self) -> list[torch.nn.Module]:
+        """The tower's body: the largest of its lists."""
+        doors = set(self._doors())
+        lists = [layers for layers in self._module.modules()
+                 if isinstance(layers, torch.nn.ModuleList) and not doors & set(layers.modules())]  # fmt: skip
+        return max(map(list, lists), key=_size, default=[])
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """No graph through the tower. Gradient checkpointing asks every embedding for gradients, frozen ones too."""
+        if not self.known:
+            yield
+            return
+        wanted: list[bool] = []
+        before = torch.is_grad_enabled()
+
+        def enter(*_: Any) -> None:
+            wanted.append(torch.is_grad_enabled())
+            torch.set_grad_enabled(False)
+
+        def project(*_: Any) -> None:
+            if wanted:
+                torch.set_grad_enabled(wanted[-1])
+
+        def leave(*_: Any) -> None:
+            torch.set_grad_enabled(wanted.pop())
+
+        hooks = [
+            self._module.register_forward_pre_hook(enter),
+            self._module.register_forward_hook(leave),
+            *(projector.register_forward_pre_hook(project) for projector in self._projectors()),
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+            torch.set_grad_enabled(before)
+
+    @contextlib.contextmanager
+    def recorded(self) -> Iterator[list[torch.Tensor]]:
+        """The features of the images that the model is run on within it, as they come."""
+        seen: list[torch.Tensor] = []
+        with self._at_the_doors(lambda given: seen.append(given.detach())):
+            yield seen
+
+    @contextlib.contextmanager
+    def replayed(self, rows: Sequence[Features]) -> Iterator[None]:
+        """Within it the model's next run sees these features, whatever its pixels are; the tower's layers do not run.
+
+        Args:
+            rows: of each row of the batch, or of all of them together.
+
+        Raises:
+            ModelError: the run asks for features of another number or shape.
+        """
+        parts = list(zip(*rows, strict=True))
+        calls = iter(parts)
+
+        def replace(given: torch.Tensor) -> torch.Tensor:
+            return _joined(next(calls, ()), given)
+
+        layers = self._layers()
+        for layer in layers:
+            layer.forward = _unchanged
+        try:
+            with self._at_the_doors(replace):
+                yield
+        finally:
+            for layer in layers:
+                del layer.forward
+
+    @torch.no_grad()
+    def features(self, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+        """What the tower makes of the images of a batch; the model does not run further.
+
+        Args:
+            inputs: as the model takes them.
+        """
+
+        def stop(*_: Any) -> None:
+            raise _AtTheProjector
+
+        # The projector is the last door.
+        with self.recorded() as seen, contextlib.suppress(_AtTheProjector):
+            hook = self._projectors()[-1].register_forward_pre_hook(stop)
+            try:
+                self._policy.base_model(**inputs, use_cache=False)
+            finally:
+                hook.remove()
+        return seen
+
+    @contextlib.contextmanager
+    def _at_the_doors(self, see: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
+        def open_door(_module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+            values = [*args, *named.values()]
+            floats = [n for n, value in enumerate(values)
+                      if isinstance(value, torch.Tensor) and value.is_floating_point()]  # fmt: skip
+            if not floats:  # Ovis2's projector is also asked for marks around images, by their numbers
+                return None
+            place = floats[0]
+            replaced = see(values[place])
+            if replaced is None:
+                return None
+            values[place] = replaced
+            return tuple(values[: len(args)]), dict(zip(named, values[len(args) :], strict=True))
+
+        hooks = [door.register_forward_pre_hook(open_door, with_kwargs=True) for door in self._doors()]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _size(modules: list[torch.nn.Module]) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+
+def _unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """A layer that was left out."""
+    return hidden_states
+
+
+def _joined(parts: Sequence[torch.Tensor], given: torch.Tensor) -> torch.Tensor:
+    """The features of several rows as the door is given them: along the first dimension, or packed along the next."""
+    for dimension in range(given.dim() - 1 if parts else 0):
+        rest = [(*part.shape[:dimension], *part.shape[dimension + 1 :]) for part in parts]
+        if set(rest) == {(*given.shape[:dimension], *given.shape[dimension + 1 :])}:
+            joined = torch.cat([part.to(given.device, given.dtype) for part in parts], dimension)
+            if joined.shape == given.shape:
+                return joined
+    raise ModelError(f"Kept image features of shapes {[tuple(part.shape) for part in parts]} are not those that are "
+                     f"asked for, {tuple(given.shape)}.", "Set feature_cache_gb to 0.")  # fmt: skip

@@ -1,0 +1,54 @@
+"""Commands of mmpref as a launcher starts them: several processes on this machine's CPU."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
+
+
+def command(words: Sequence[str], processes: int) -> list[str]:
+    """``mmpref WORDS...`` in so many processes."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0",
+                "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]  # fmt: skip
+    return [*(launcher if processes > 1 else [sys.executable]), "-m", "mmpref", *words]
+
+
+def run(words: Sequence[str], processes: int = 1) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        command(words, processes), env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def kill_once(words: Sequence[str], processes: int, folder: Path, ready: Callable[[], bool]) -> None:
+    """Start a command that works in a folder, and kill its launcher and all its processes once it is ready for that."""
+    with subprocess.Popen(command(words, processes), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.DEVNULL) as launched:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not ready() and launched.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        while own := _at_work_in(folder):
+            for process in own:  # workers lead sessions of their own
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(0.05)
+            launched.poll()
+    assert not (folder / "run.json").is_file(), "it was too fast to be killed"
+
+
+def _at_work_in(folder: Path) -> list[int]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if entry.name.isdigit() and os.fsencode(folder) in (entry / "cmdline").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+    return found
