@@ -11,6 +11,12 @@ def reason_of(error: Exception) -> str:
     return " ".join(text.split()) or type(error).__name__
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether it says that memory does not suffice; torch says it in one way for accelerators, in others for CPUs."""
+    said = isinstance(error, RuntimeError) and re.search("not enough memory|can't allocate memory", str(error))
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(said)
+
+
 class MmprefError(Exception):
     """An error that a user can act on; the command line prints it as one ``Error:`` line and exits 1.
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from accelerate import PartialState
+    import torch
+    from accelerate import Accelerator, PartialState
+
+Thing = TypeVar("Thing")
 
 
 def rank() -> int:
@@ -34,6 +37,44 @@ def part() -> None:
     if processes() > 1:
         _state().wait_for_everyone()
         _state().destroy_process_group()
+
+
+def everybodys(thing: Thing) -> list[Thing]:
+    """What each process has of something, in their order; all of them must ask."""
+    if processes() == 1:
+        return [thing]
+    from accelerate.utils import gather_object
+
+    gathered: list[Thing] = gather_object([thing])
+    return gathered
+
+
+@contextlib.contextmanager
+def of_sizes(accelerator: Accelerator, sizes: Sequence[int]) -> Iterator[None]:
+    """Within it `Accelerator.gather` takes tensors of different lengths.
+
+    Args:
+        sizes: how many elements of each process count. Where it is 0 one stands in, and numbers (sums) do not count.
+    """
+    if len(set(sizes)) == 1:
+        yield
+        return
+    gather, own, most = accelerator.gather, sizes[rank()], max(sizes)
+
+    import torch
+
+    def uneven(values: torch.Tensor) -> torch.Tensor:
+        if not values.dim():
+            return gather(values * (own > 0))
+        padded = torch.cat([values[:own], values.new_zeros(most - own, *values.shape[1:])])
+        parts = gather(padded).split(most)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
+
+    accelerator.gather = uneven
+    try:
+        yield
+    finally:
+        del accelerator.gather
 
 
 @contextlib.contextmanager

@@ -30,7 +30,8 @@ def test_the_speed_table_is_what_was_recorded() -> None:
 
 
 def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
-    assert tables().training() in README
+    assert tables().measured("bench_dpo.json", "TRL's DPOTrainer", tables().TRAINING) in README
+    assert tables().measured("bench_eval.json", "batched `generate`", tables().EVALUATION) in README
     assert tables().builders() in README
     assert tables().methods() in README
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Parts, Way
+from mmpref.align.sharded import sharded
 from mmpref.errors import UsageError
 from mmpref.processes import processes, rank
 
@@ -49,10 +49,8 @@ def trainer_of(
     from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
 
-    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    if sharded and way.method.source and not way.method.keeps_answers:
-        raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
-                         "Launch it with the configuration ddp.")  # fmt: skip
+    if sharded():
+        _refuse_what_needs_all(recipe, way)
     config = options.config(used, checkpoints_in(state), way.method.config())
     lora = partial(lora_config, policy, recipe.lora, recipe.train_projector)
     share = partial(_shared, recipe, policy, pairs)
@@ -72,19 +70,30 @@ def trainer_of(
             peft_config=lora(),
             projector_learning_rate=recipe.projector_learning_rate,
             shared=shared,
-            # With a sharded model all processes must run the tower alike, whatever each one knows already.
-            features=None if sharded else _features(recipe, config, pairs, shared, policy, state),
+            features=_features(recipe, config, pairs, shared, policy, state),
             # What a source draws is new at every step, and so is what the reference says of it.
             reference=None
             if way.method.source and not way.method.keeps_answers
             # Each process of several keeps those of its own rows.
-            else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights)),
+            else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights), sharded()),
             weights=way.weights,
             terms=way.method.terms(way.settings) if way.method.terms else None,
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _refuse_what_needs_all(recipe: TrainRecipe, way: Way) -> None:
+    if way.method.source and not way.method.keeps_answers:
+        asking = f"The method {recipe.method} writes answers with"
+    elif way.method.build:
+        asking = f"The method {recipe.method} asks"
+    elif recipe.watch.benchmarks:
+        asking = "Benchmarks while training ask"
+    else:
+        return
+    raise UsageError(f"{asking} the whole model, which is sharded here.", "Launch it with the configuration ddp.")
 
 
 def _source(recipe: TrainRecipe, way: Way, policy: Policy, pairs: Pairs) -> PairSource | None:
@@ -130,6 +139,8 @@ def _features(
     step = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes()
     met = config.max_steps * step if config.max_steps > 0 else config.num_train_epochs * rows
     if shared is None or not shared.has_features or not recipe.feature_cache_gb or met <= rows:
+        return None
+    if sharded():  # The tower is asked by all processes at once, and each would know other rows.
         return None
     path, budget = state / f"features-{rank()}.bin", recipe.feature_cache_gb * GIGABYTE / processes()
     # In the course of epochs every process meets all rows.

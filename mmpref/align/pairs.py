@@ -7,7 +7,7 @@ it is interrupted by, and a row that comes again in another epoch is drawn anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +56,15 @@ class Drawn:
 
     rows: list[Row]
     counts: Mapping[str, float] = field(default_factory=dict)
+
+
+def added(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by name."""
+    total: dict[str, float] = {}
+    for one in counts:
+        for name, value in one.items():
+            total[name] = total.get(name, 0) + value
+    return total
 
 
 class PairSource(Protocol):

@@ -1,4 +1,4 @@
-"""The plot of a training run: loss, margins, accuracies, and what happened to both answers' log-probabilities."""
+"""The plot of a training run: loss, margins, accuracies, log-probabilities, and how far the policy has gone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ _PANELS = (
     ("reward margin", {"rewards/margins": "chosen - rejected"}),
     ("accuracy (chosen above rejected)", {"rewards/accuracies": "accuracy"}),
     ("log-probability of the answers", {"logps/chosen": "chosen", "logps/rejected": "rejected"}),
+    ("KL from the base, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
+    ("entropy of the next token", {"entropy": "entropy"}),
 )
 
 
@@ -23,11 +25,12 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    figure = Figure(figsize=(13, 6.5), layout="constrained")
     FigureCanvasAgg(figure)
     steps = [row["step"] for row in rows]
     marker = "o" if len(rows) < 30 else ""
-    for axes, (title, lines) in zip(figure.subplots(2, 2).flat, _PANELS, strict=True):
+    for axes, (title, known) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+        lines = {key: label for key, label in known.items() if any(key in row for row in rows)}
         for key, label in lines.items():
             axes.plot(
                 steps, [row.get(key, math.nan) for row in rows], label=label, marker=marker, markersize=3, linewidth=1.4

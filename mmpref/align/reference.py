@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from mmpref.processes import everybodys
+
 LogProbs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """Of the chosen and the rejected answers [B] of a batch, and of those of the batches beside it."""
 
@@ -21,9 +23,11 @@ class ReferenceLogProbs:
     Args:
         path: file of float32 [rows, pairs, 2]; NaN where a row has not been met. Made if it is not there.
         pairs: of every row: 2 where it has a second rejected answer.
+        together: the reference can only be asked by all processes at once, since its parameters are spread over them.
     """
 
-    def __init__(self, path: Path, rows: int, pairs: int = 1) -> None:
+    def __init__(self, path: Path, rows: int, pairs: int = 1, together: bool = False) -> None:
+        self._together = together
         shape = (rows, pairs, 2)
         if not path.is_file() or path.stat().st_size != rows * pairs * 8:
             np.full(shape, np.nan, dtype=np.float32).tofile(path)
@@ -37,7 +41,8 @@ class ReferenceLogProbs:
             compute: asks the reference about the whole batch; called only where a row is new.
         """
         numbers = rows.cpu().numpy()
-        if np.isnan(self._kept[numbers]).any():
+        new = bool(np.isnan(self._kept[numbers]).any())
+        if any(everybodys(new)) if self._together else new:
             pairs = [torch.stack(tuple(pair), 1) for pair in compute()]
             self._kept[numbers] = torch.stack(pairs, 1).float().cpu().numpy()
         known = torch.from_numpy(self._kept[numbers]).to(rows.device)

@@ -57,8 +57,9 @@ class RewardTrainer(PreferenceTrainer):
         loss = -logsigmoid(chosen - rejected).mean()
         said = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": chosen > rejected}
         for name, value in said.items():
-            mean = self.accelerator.gather(value.detach().float()).mean().item()
-            self._metrics["train"][f"rewards/{name}"].append(mean)
+            self._note(f"rewards/{name}", value)
+        for name, length in zip(("chosen", "rejected"), inputs["completion_mask"].sum(1).chunk(2), strict=True):
+            self._note(f"lengths/{name}", length)
         tokens = self.accelerator.gather(inputs["attention_mask"].sum()).sum().item()
         self._total_train_tokens += tokens
         self._metrics["train"]["num_tokens"] = [self._total_train_tokens]

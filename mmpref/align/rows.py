@@ -32,7 +32,7 @@ SECOND = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 CROPPED = "cropped"
 """Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
-ROW = "row"
+ROW, WHERE = "row", "where"
 DATA, FACTS = "pairs.arrow", "pairs.json"
 STAND_IN = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
@@ -55,6 +55,7 @@ class Pairs:
     Args:
         dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes; and
             ``rejected_policy``, where it was asked for.
+            It is in Arrow beside ``where``, the row's place in its table.
         sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it.
         skipped: number of rows by reason.
     """
@@ -62,6 +63,11 @@ class Pairs:
     dataset: datasets.Dataset
     sources: list[dict[str, Any]]
     skipped: dict[str, int]
+
+    def where(self, row: int) -> str:
+        """The place of a row in its table, for errors."""
+        where: str = self.dataset.data.column(WHERE)[row].as_py()
+        return where
 
 
 def collect(
@@ -108,7 +114,7 @@ def _write(
 ) -> dict[str, Any]:
     import pyarrow as pa
 
-    schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in texts)])
+    schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in (*texts, WHERE))])
     skipped: dict[str, int] = {}
     used: dict[int, int] = dict.fromkeys(range(len(tables)), 0)
     first = ""
@@ -203,7 +209,8 @@ def _pair(
     except ImageError as error:
         raise Unusable("bad-image", str(error)) from error
     turns = zip(texts, (prompt, *answers), strict=True)
-    return {"images": [image.content for image in images], **{name: json.dumps(value) for name, value in turns}}
+    return {"images": [image.content for image in images], **{name: json.dumps(value) for name, value in turns},
+            WHERE: where}  # fmt: skip
 
 
 def _messages(value: Any, role: str) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from transformers import PrinterCallback, TrainerState
 from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector, logits, probe
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, PreferenceCollator
+from mmpref.align.sharded import is_spread, prepare
 from mmpref.processes import rank
 from mmpref.run import write_atomic
 
@@ -34,10 +35,11 @@ class Running(Base):
     Attributes:
         collate: makes a batch of rows that are pairs.
         writer: the policy around the model that is trained, for whoever lets it write.
-        drawn: what was counted so far, in this process, of answers that were drawn while training.
+        drawn: what was counted so far, in all processes, of answers that were drawn while training.
     """
 
     collate: PreferenceCollator
+    _total_train_tokens: float
 
     def facts(self) -> dict[str, Any]:
         """What the run's manifest should say of this trainer."""
@@ -53,6 +55,7 @@ class Running(Base):
         self.drawn: dict[str, float] = {}
         self._barren: int = 0
         in_training_precision(self.model)
+        prepare(self)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
     @contextlib.contextmanager
@@ -64,6 +67,22 @@ class Running(Base):
                 yield
         finally:
             self.model.train()
+
+    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """A step on rows of the data, forward and backward, that leaves nothing behind; or why there can be none."""
+        return "this method trains on what it samples"
+
+    @contextlib.contextmanager
+    def unlogged(self) -> Iterator[None]:
+        """Steps within it leave nothing in the log."""
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
+        tokens = self._total_train_tokens
+        try:
+            yield
+        finally:
+            self._metrics["train"].clear()
+            self._metrics["train"].update(metrics)
+            self._total_train_tokens = tokens
 
     def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
         """Trainer's optimizer; the projector's parameters move into groups of their own."""
@@ -146,13 +165,16 @@ class Running(Base):
         """What will tell whether the files hold what was trained, once this trainer is out of memory."""
         batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
         dtype, device = str(policy.dtype).removeprefix("torch."), str(policy.device)
-        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, device,
-                       trust_remote_code)  # fmt: skip
+        # FSDP brings LoRA to the base's precision; whoever loads it keeps it in its own.
+        slack = 5.0 if is_spread(self.model) else 1.0
+        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, device, trust_remote_code,
+                       slack)  # fmt: skip
 
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        in_model_precision(model)
+        if not is_spread(model):  # FSDP casts by itself
+            in_model_precision(model)
         return model
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mmpref.align.rows import Pairs
+    from mmpref.align.lengths import Length
     from mmpref.align.running import Running
     from mmpref.vlm.policy import Policy
 
 talk = logging.getLogger("mmpref")
 
-_SAMPLE = 32
-"""Rows whose image tokens are counted before training."""
 
-
-def lengths(trainer: Running, policy: Policy, pairs: Pairs) -> dict[str, Any]:
-    """Image tokens and whole sequences of a sample, in tokens; nothing is cut, so the context must hold them."""
-    rows = len(pairs.dataset)
-    sample = sorted({index * rows // min(rows, _SAMPLE) for index in range(min(rows, _SAMPLE))})
-    images, whole = [], []
-    for index in sample:
-        batch = trainer.collate([pairs.dataset[index]])
-        images.append(int((batch["input_ids"][0] == policy.image_token_id).sum()))
-        whole.append(int(batch["attention_mask"].sum(dim=1).max()))
+def lengths(measured: Sequence[Length], policy: Policy) -> dict[str, Any]:
+    """Image tokens and whole sequences of some rows, in tokens; nothing is cut, so the context must hold them."""
+    images, whole = [length.image for length in measured], [length.whole for length in measured]
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
-    talk.info("Image tokens a row: %d to %d; longest sequence: %d of %s (sample of %d rows; nothing is cut).",
-              min(images), max(images), max(whole), context, len(sample))  # fmt: skip
+    talk.info("Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
+              min(images), max(images), max(whole), context, len(measured))  # fmt: skip
     if context and max(whole) > context:
         talk.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context)
-    return {"sample": len(sample), "image_tokens": [min(images), max(images)], "sequence_max": max(whole),
+    return {"sample": len(measured), "image_tokens": [min(images), max(images)], "sequence_max": max(whole),
             "context": context}  # fmt: skip
 
 
@@ -53,7 +44,8 @@ def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
     names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
              "chosen_reward": "rewards/chosen", "rejected_reward": "rewards/rejected",
              "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected",
-             "reward": "reward", "kl": "kl"}  # fmt: skip
+             "reward": "reward", "kl": "kl", "chosen_kl": "kl/chosen", "rejected_kl": "kl/rejected",
+             "entropy": "entropy"}  # fmt: skip
     known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 

@@ -10,14 +10,16 @@ import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.make import checkpoints_in, trainer_of
 from mmpref.align.method import METHODS, Method, Way
 from mmpref.align.options import PAPER
+from mmpref.align.sharded import gathered, is_spread
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
@@ -59,6 +61,8 @@ class TrainRecipe:
         projector_learning_rate: the projector's own.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
+        preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
+            accelerator. It has no part in the result.
         feature_cache_gb: room on disk, in units of 10^9 bytes, for what the frozen vision tower makes of all images,
             while the run lasts. Where it does not suffice, or with 0, the tower runs in every epoch.
         watch: benchmarks while training: how often, which is best, when to stop.
@@ -80,6 +84,7 @@ class TrainRecipe:
     train_projector: bool = True
     projector_learning_rate: float = 2e-6
     share_prompt: bool = True
+    preflight: Literal["auto", "always", "never"] = "auto"
     feature_cache_gb: float = 8.0
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
@@ -217,6 +222,8 @@ def _fit(
 
     from mmpref.align import adapter, options
     from mmpref.align.checkpoints import writing
+    from mmpref.align.lengths import measured
+    from mmpref.align.preflight import Preflight
     from mmpref.align.rows import collect
     from mmpref.vlm.policy import Policy
 
@@ -237,8 +244,14 @@ def _fit(
     modules = adapter.adapted_modules(trainer.model, policy)
     talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
               modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
-    sizes = lengths(trainer, policy, pairs)
+    counts = parameters(trainer)
+    sizes = measured(trainer, policy, pairs)
+    trainer.add_callback(Preflight(trainer, pairs, sizes, recipe.preflight))
     watching = _run_training(run, recipe, trainer, evaluate, on_progress)
+    prove = partial(trainer.proof, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
+    state, proof = None, None
+    if is_spread(trainer.model):  # all processes have a part in what is saved, and in a forward pass
+        state, proof = gathered(trainer.model), prove()
     part()
     if rank():
         return None
@@ -247,11 +260,11 @@ def _fit(
         talk.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
-        adapter.save(model, policy.processor, policy.ref, run.path)
+        adapter.save(model, policy.processor, policy.ref, run.path, state)
     facts = {
         "modules": modules,
-        "parameters": parameters(trainer),
-        "lengths": sizes,
+        "parameters": counts,
+        "lengths": lengths(sizes, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),
         "threads": torch.get_num_threads(),
@@ -261,9 +274,7 @@ def _fit(
         **trainer.facts(),
         "trainer": used,
     }
-    return _Fitted(
-        policy.ref, pairs, facts, trainer.proof(run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
-    )
+    return _Fitted(policy.ref, pairs, facts, proof or prove())
 
 
 def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:

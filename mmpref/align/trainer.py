@@ -10,9 +10,11 @@ import torch
 from trl import DPOTrainer
 
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
+from mmpref.align.pairs import added
 from mmpref.align.rows import CROPPED, ROW, SECOND
 from mmpref.align.running import Running
 from mmpref.errors import RunError
+from mmpref.processes import everybodys, of_sizes
 
 if TYPE_CHECKING:
     from mmpref.align.features import KeptFeatures
@@ -53,41 +55,67 @@ class PreferenceTrainer(Running, DPOTrainer):
         self.collate = data_collator
         super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self.set_up(writer, projector_learning_rate)
-        self._source, self._hollow = source, False
+        self._source, self._share = source, 1.0
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms = tuple(weights), terms
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As Trainer's, on the pairs that the source makes of the rows. A batch without a pair changes nothing."""
+        """As Trainer's, on the pairs that the source makes of the rows: the mean over those of all processes. A batch
+        without a pair changes nothing."""
         if self._source is None:
             return super().training_step(model, inputs, *args, **kwargs)
-        drawn = self._draw(self._source, inputs[ROWS])
-        if drawn.rows:
-            return super().training_step(model, self.collate([dict(row) for row in drawn.rows]), *args, **kwargs)
-        if self.accelerator.num_processes == 1:
+        drawn, sizes = self._draw(self._source, inputs[ROWS])
+        waiting = len(sizes) > 1 and self.accelerator.sync_gradients and self._has_gradients()
+        if not any(sizes) and not waiting:
             return torch.zeros((), device=self.args.device)
-        # The other processes wait for this one's gradients, so it gives some that are zero.
-        self._hollow = True
+        # A process without a pair gives gradients that are zero, since the others wait for them.
+        batch = self.collate([dict(row) for row in drawn.rows]) if drawn.rows else self._undrawn(inputs[ROWS][:1])
+        self._share = len(drawn.rows) * len(sizes) / max(1, sum(sizes))
         try:
-            row = dict(inputs[ROWS][0])
-            row |= {SECOND: row["chosen"]} if len(self._weights) > 1 else {}
-            return super().training_step(model, self.collate([row]), *args, **kwargs)
+            with of_sizes(self.accelerator, sizes), contextlib.nullcontext() if any(sizes) else self.unlogged():
+                return super().training_step(model, batch, *args, **kwargs)
         finally:
-            self._hollow = False
+            self._share = 1.0
 
-    def _draw(self, source: PairSource, rows: list[dict[str, Any]]) -> Drawn:
+    def _has_gradients(self) -> bool:
+        return any(parameter.grad is not None for parameter in self.model.parameters())
+
+    def _undrawn(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of rows as the data has them; its gradients are nobody's."""
+        beside = {SECOND: "rejected"} if len(self._weights) > 1 else {}
+        beside |= {CROPPED: "images"} if self._terms else {}
+        return self.collate([{**{name: row[other] for name, other in beside.items()}, **row} for row in rows])
+
+    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """As `Running` says; the rows without their numbers, by which the reference would keep what it says of them."""
+        if self.is_deepspeed_enabled:
+            return "DeepSpeed takes a step with every backward pass"
+        model = self.model_wrapped
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), self.unlogged(), self.maybe_activation_offload_context:
+            model.train()
+            with self.compute_loss_context_manager():
+                loss = self.compute_loss(model, self._prepare_inputs(self._undrawn(rows)))
+            self.accelerator.backward(loss)
+        model.zero_grad()
+        return None
+
+    def _draw(self, source: PairSource, rows: list[dict[str, Any]]) -> tuple[Drawn, list[int]]:
+        """This process's pairs, and how many each has."""
         with self.sampling():
             drawn = source(rows, self.state.global_step)
-        for name, value in drawn.counts.items():
-            self.drawn[name] = self.drawn.get(name, 0) + value
+        everything = everybodys((len(drawn.rows), drawn.counts))
+        sizes, counts = [size for size, _ in everything], added(counts for _, counts in everything)
+        self.drawn = added([self.drawn, counts])
+        for name, value in counts.items():
             self._metrics["train"][f"pairs/{name}"].append(value)
-        self._barren = 0 if drawn.rows else self._barren + 1
+        self._barren = 0 if any(sizes) else self._barren + 1
         if self._barren >= _PATIENCE:
-            raise RunError(f"The last {_PATIENCE} batches gave no pair ({_listed(drawn.counts)} in the last).",
+            raise RunError(f"The last {_PATIENCE} batches gave no pair ({_listed(counts)} in the last).",
                            "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.")  # fmt: skip
-        return drawn
+        return drawn, sizes
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""
@@ -103,6 +131,7 @@ class PreferenceTrainer(Running, DPOTrainer):
                 self._show(number)
                 said.clear()
                 losses.append(weight * super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False))
+                self._note_answers(said[0], known[number], batch["completion_mask"])
                 if number == 0 and cropped:
                     chosen = said[0].chunk(2)[0] - known[0]["ref_chosen_logps"]
             if self.model.training:  # TRL counts the tokens of what it was given
@@ -112,9 +141,32 @@ class PreferenceTrainer(Running, DPOTrainer):
         if self._terms and cropped:
             for name, term in self._terms(chosen, self._ratio_of(model, cropped)).items():
                 losses.append(term)
-                self._metrics["train"][f"loss/{name}"].append(self.accelerator.gather(term.detach()).mean().item())
-        loss = torch.stack(losses).sum() * (not self._hollow)
+                self._note(f"loss/{name}", term)
+        loss = torch.stack(losses).sum() * self._share
         return (loss, None) if return_outputs else loss
+
+    def _note_answers(self, said: torch.Tensor, known: dict[str, torch.Tensor], scored: torch.Tensor) -> None:
+        """Lengths of answers in tokens, their end included, and the divergence from the reference on them.
+
+        The latter is the estimator k3 (http://joschu.net/blog/kl-approx.html) of an answer's mean log-ratio a token,
+        exp(-d) - 1 + d: at most the mean of k3 over its tokens, and never negative. The expectation is over these
+        answers, which the policy wrote only where a method samples them.
+
+        Args:
+            said: summed log-probabilities [2B] under the policy, chosen before rejected.
+            known: those under the reference.
+            scored: mask [2B, L] of the answers' tokens.
+        """
+        sizes = scored.sum(1)
+        for name, length, policy in zip(("chosen", "rejected"), sizes.chunk(2), said.detach().chunk(2), strict=True):
+            self._note(f"lengths/{name}", length)
+            if self.ld_alpha is None:  # else the reference's are weighted sums
+                ratio = (policy - known[f"ref_{name}_logps"]).float() / length
+                self._note(f"kl/{name}", torch.expm1(-ratio) + ratio)
+
+    def _note(self, name: str, values: torch.Tensor) -> None:
+        """Log the mean of some values over all processes."""
+        self._metrics["train"][name].append(self.accelerator.gather(values.detach().float()).mean().item())
 
     @contextlib.contextmanager
     def _seen(self, batches: list[dict[str, Any]], rows: torch.Tensor | None = None) -> Iterator[list[dict[str, Any]]]:

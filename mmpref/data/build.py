@@ -21,7 +21,7 @@ from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.data.stats import SAME
-from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, reason_of
+from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
 from mmpref.run import Run, default_path, open_run, versions
 from mmpref.types import Example, ModelRef, Pair, Skip
 
@@ -344,17 +344,13 @@ def _outcomes(
     except _NOT_THE_ROWS_FAULT:
         raise
     except Exception as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             # Not one by one: that would succeed, with other bytes than on a machine with more memory.
             raise RunError(f"The memory of the machine does not suffice: {reason_of(error)}",
                            "Use a smaller builder.batch_size or block_size.") from error  # fmt: skip
         made = _one_by_one(work, examples, error, proven)
     results = iter(made)
     return [row if isinstance(row, Skip) else next(results) for row in block]
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # torch's, without torch
 
 
 def _one_by_one(

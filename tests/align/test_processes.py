@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file
 
 from mmpref.cli.list import _launchers
@@ -22,12 +24,13 @@ STEPS = 6
 COMMON = ["--set", f"trainer.max_steps={STEPS}", "--set", "trainer.save_steps=2", "--set", "trainer.logging_steps=1"]
 
 
-def command(data: Path, output: Path, batch: int, processes: int, method: str = "dpo") -> list[str]:
+def command(data: Path, output: Path, batch: int, processes: int, method: str = "dpo", *more: str) -> list[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0",
                 "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]  # fmt: skip
     return [
         *(launcher if processes > 1 else [sys.executable]), "-m", "mmpref", "train", "--dataset", str(data),
-        "--output", str(output), "--method", method, "--set", f"trainer.per_device_train_batch_size={batch}", *COMMON,
+        "--output", str(output), "--method", method, "--set", f"trainer.per_device_train_batch_size={batch}",
+        *COMMON, *more,
     ]  # fmt: skip
 
 
@@ -61,10 +64,41 @@ def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_p
         assert together["loss"] == pytest.approx(alone["loss"], rel=1e-5)
         assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
         assert together["num_tokens"] == alone["num_tokens"]
-    ours, theirs = weights(two), weights(one)
+    assert_equal_weights(two, one)
+
+
+def assert_equal_weights(run: Path, other: Path) -> None:
+    ours, theirs = weights(run), weights(other)
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         assert torch.allclose(ours[name], expected, atol=1e-5, rtol=1e-4), name
+
+
+def decides_on_half(images: list[Image.Image], prompt: str, first: str, second: str) -> int:
+    """An annotator: half of all images have no better answer, and so leave their batches."""
+    return 0 if hashlib.sha256(images[0].tobytes()).digest()[0] % 2 else 1 if first < second else 2
+
+
+@pytest.mark.parametrize(("batch", "accumulated"), [(1, 1), (2, 1), (1, 3)])
+def test_pairs_weigh_the_same_wherever_they_fall(
+    batch: int, accumulated: int, preferences: Path, tmp_path: Path
+) -> None:
+    """Two processes of which one has fewer pairs than the other, or none, against one process with all of them."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = ["--annotator", "tests.align.test_processes:decides_on_half", "--set", "loss.temperature=1.5",
+            "--set", "loss.max_answer_tokens=48", "--set", f"trainer.gradient_accumulation_steps={accumulated}",
+            "--set", "trainer.learning_rate=1e-3"]  # fmt: skip
+    run(command(preferences, one, 2 * batch, 1, "online-dpo", *more))
+    run(command(preferences, two, batch, 2, "online-dpo", *more))
+    used = {row["pairs/used"] for row in rows(one)}
+    assert used & {1, 3, 1 / 3, 2 / 3}, "one process always had as many pairs as the other"
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        assert together.keys() == alone.keys()
+        for name, value in alone.items():
+            assert together[name] == pytest.approx(value, rel=1e-3, abs=1e-5), (name, alone["step"])
+    drawn = [json.loads((path / "run.json").read_text())["drawn"] for path in (one, two)]
+    assert drawn[0] == drawn[1]
+    assert_equal_weights(two, one)
 
 
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:

@@ -1,0 +1,66 @@
+"""Parameters spread over processes (FSDP2, DeepSpeed ZeRO-3): what has to be different then."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    from mmpref.align.running import Running
+
+
+def sharded() -> bool:
+    """Whether the launcher asks for it."""
+    return os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
+
+
+def prepare(trainer: Running) -> None:
+    """Make a model ready for FSDP, if that is asked for.
+
+    transformers lists the layers of a family, and accelerate refuses a list with layers that are not there, such as
+    those of CLIP's text model in LLaVA. And PEFT marks what it trains as frozen while the adapter is switched off, for
+    nothing, as the reference is asked without gradients: FSDP would take its parts for frozen for good.
+    """
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import ModulesToSaveWrapper
+
+    plugin = getattr(trainer.accelerator.state, "fsdp_plugin", None)
+    if plugin is None:
+        return
+    if plugin.transformer_cls_names_to_wrap is None:
+        there = {type(module).__name__ for module in trainer.model.modules()}
+        listed = trainer.model.get_base_model()._no_split_modules or ()
+        plugin.transformer_cls_names_to_wrap = sorted(there.intersection(listed))
+    for module in trainer.model.modules():
+        if isinstance(module, BaseTunerLayer | ModulesToSaveWrapper):
+            module.enable_adapters = partial(_switch, module)
+
+
+def _switch(module: BaseTunerLayer | ModulesToSaveWrapper, enabled: bool) -> None:
+    module._disable_adapters = not enabled
+
+
+def is_spread(model: torch.nn.Module) -> bool:
+    """Whether FSDP has divided its parameters among processes."""
+    from torch.distributed.tensor import DTensor
+
+    return any(isinstance(parameter, DTensor) for parameter in model.parameters())
+
+
+def gathered(model: PeftModel) -> dict[str, torch.Tensor]:
+    """What is trained of a model that is spread, whole and in the base's precision. All processes must ask."""
+    from mmpref.align.adapter import is_projector
+
+    dtype = model.get_base_model().dtype
+    found = {}
+    for name, value in model.named_parameters():
+        if value.requires_grad:
+            whole: torch.Tensor = value.full_tensor().cpu()
+            found[name] = whole.to(dtype) if is_projector(name) else whole
+    return found

@@ -1,0 +1,64 @@
+"""What a step says of itself beside TRL's own metrics, against the same from plain logits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmpref.align import adapter
+from mmpref.align.plot import plot
+from mmpref.align.rows import Pairs
+from mmpref.align.train import train
+from mmpref.align.trainer import PreferenceTrainer
+
+from .test_online import AVERAGED, recipe
+from .test_trainer import load, make, pairs
+
+__all__ = ["pairs"]
+
+
+def summed(trainer: PreferenceTrainer, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Log-probabilities [2B] of the answers, from logits."""
+    said = adapter.logits(trainer.model, batch)[:, :-1].log_softmax(-1)
+    said = said.gather(2, batch["input_ids"][:, 1:, None])[..., 0]
+    return (said * batch["completion_mask"][:, 1:]).sum(1)
+
+
+def test_the_divergence_from_the_base_and_the_lengths_of_answers(pairs: Pairs, tmp_path: Path) -> None:
+    trainer = make(load(), pairs, tmp_path)
+    batch = trainer.data_collator([pairs.dataset[index] for index in range(4)])
+    trainer.model.train()
+    trainer.compute_loss(trainer.model, dict(batch))
+    assert trainer._metrics["train"]["kl/chosen"] == trainer._metrics["train"]["kl/rejected"] == [0.0]
+    with torch.no_grad():
+        for name, value in trainer.model.named_parameters():
+            if "lora_B" in name:
+                value.normal_(std=0.05)
+    trainer._metrics["train"].clear()
+    trainer.compute_loss(trainer.model, dict(batch))
+    policy = summed(trainer, batch)
+    with trainer.model.disable_adapter():
+        base = summed(trainer, batch)
+    lengths = batch["completion_mask"].sum(1)
+    ratio = (policy - base) / lengths
+    divergence = (-ratio).exp() - 1 + ratio
+    assert divergence.min() > 0
+    for number, name in enumerate(("chosen", "rejected")):
+        logged = {key: trainer._metrics["train"][f"{key}/{name}"][0] for key in ("kl", "lengths")}
+        assert logged["kl"] == pytest.approx(float(divergence.chunk(2)[number].mean()), rel=1e-3)
+        assert logged["lengths"] == pytest.approx(float(lengths.chunk(2)[number].float().mean()))
+
+
+def test_a_run_logs_them_beside_trls_entropy(preferences: Path, tmp_path: Path) -> None:
+    manifest = train(recipe("povid", preferences, loss=AVERAGED["povid"]), tmp_path / "run")
+    rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert row["entropy"] > 0
+        assert min(row["lengths/chosen"], row["lengths/rejected"]) > 1
+    assert rows[0]["kl/rejected"] < 1e-7 < rows[-1]["kl/rejected"]
+    assert manifest["final"]["rejected_kl"] == rows[-1]["kl/rejected"]
+    plot([{"step": row["step"]} for row in rows], tmp_path / "empty.png")
+    assert (tmp_path / "run" / "training.png").read_bytes() != (tmp_path / "empty.png").read_bytes()

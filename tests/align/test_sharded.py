@@ -1,0 +1,93 @@
+"""The shipped FSDP2 configuration, on two CPU processes: it trains what one process does, and resumes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from mmpref.align.train import TrainRecipe, train
+from mmpref.align.watch_settings import WatchSettings
+from mmpref.cli.list import _launchers
+from mmpref.errors import UsageError
+
+from .conftest import MODEL
+from .test_processes import ENVIRONMENT, assert_equal_weights, command, rows, run
+
+STEPS = 8
+MORE = ["--set", f"trainer.max_steps={STEPS}"]
+"""More than one epoch, so that what the reference says is known of some rows, and in one process of others."""
+
+
+def sharded(data: Path, output: Path, folder: Path, method: str = "dpo", *more: str, **changes: Any) -> list[str]:
+    """The command for two processes of half a batch each."""
+    [shipped] = [Path(row["path"]) for row in _launchers() if row["name"] == "fsdp2"]
+    config = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", **changes}
+    (folder / "fsdp2.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = command(data, output, 2, 1, method, *MORE, *more)
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "fsdp2.yaml"),
+            "--main_process_port", "0", "-m", "tests.align.sharded", *words[words.index("train"):]]  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["dpo", "mdpo"])
+def test_two_processes_of_half_a_model_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
+    one, two = tmp_path / "one", tmp_path / "two"
+    run(command(preferences, one, 4, 1, method, *MORE))
+    run(sharded(preferences, two, tmp_path, method))
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        assert together.keys() == alone.keys()
+        assert together["loss"] == pytest.approx(alone["loss"], abs=1e-4)
+        assert together["grad_norm"] == pytest.approx(alone["grad_norm"], rel=1e-3)
+    assert_equal_weights(two, one)
+    manifests = [json.loads((path / "run.json").read_text()) for path in (one, two)]
+    assert manifests[0]["parameters"] == manifests[1]["parameters"]
+    assert manifests[1]["probe"]["differs"] <= 1e-4 < manifests[1]["probe"]["changes"]
+
+
+def test_in_mixed_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_path: Path) -> None:
+    half = ["--set", "trainer.bf16=true", "--set", "dtype=bfloat16", "--set", "preflight=always",
+            "--set", "trainer.learning_rate=1e-3", "--set", "projector_learning_rate=1e-3"]  # fmt: skip
+    run(sharded(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
+    probe = json.loads((tmp_path / "run" / "run.json").read_text())["probe"]
+    assert probe["differs"] <= probe["tolerance"] < probe["changes"]
+
+
+def test_after_a_kill_it_goes_on_where_it_was(preferences: Path, tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run(sharded(preferences, whole, tmp_path))
+    with subprocess.Popen(sharded(preferences, cut, tmp_path), env=ENVIRONMENT, start_new_session=True,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:  # fmt: skip
+        deadline = time.monotonic() + 120
+        while not (cut / ".mmpref/checkpoints/checkpoint-4/complete.json").is_file() and killed.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        os.killpg(killed.pid, signal.SIGKILL)
+    assert not (cut / "run.json").is_file(), "it was too fast to be killed"
+    run(sharded(preferences, cut, tmp_path))
+    assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
+    assert rows(cut) == rows(whole)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"method": "online-bdhs"}, "writes answers with the whole model"),
+        ({"method": "reward-model"}, "asks the whole model"),
+        ({"watch": WatchSettings(("pope",))}, "Benchmarks while training ask the whole model"),
+    ],
+)
+def test_what_needs_the_whole_model_is_refused(
+    changes: dict[str, Any], message: str, preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(UsageError, match=message):
+        train(TrainRecipe(MODEL, (str(preferences),), **changes), tmp_path / "run", evaluate=lambda _: {})
