@@ -61,7 +61,7 @@ class RewardModel:
             raise ModelError(f"{ref.adapter} is no reward model: it has no value head.",
                              "Train one with `mmpref train --method reward-model`.")  # fmt: skip
         resolved = replace(ref, revision=base.ref.revision, adapter_revision=commit or ref.adapter_revision)
-        return cls(Policy(model.to(base.device).eval(), base.processor, base.family, resolved))
+        return cls(Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement))
 
     @torch.inference_mode()
     def score(
