@@ -17,6 +17,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def sharded() -> bool:
+    """Whether the launcher's configuration divides one model among them (FSDP, DeepSpeed)."""
+    return "true" in (os.environ.get("ACCELERATE_USE_FSDP"), os.environ.get("ACCELERATE_USE_DEEPSPEED"))
+
+
 def part() -> None:
     """The processes have nothing more to do together: each may end when it is done. One that ends while others are
     still connected to it may abort."""

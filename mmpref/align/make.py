@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Parts, Way
 from mmpref.errors import UsageError
-from mmpref.processes import processes, rank
+from mmpref.processes import processes, rank, sharded
 
 if TYPE_CHECKING:
     from mmpref.align.features import KeptFeatures
@@ -49,8 +48,7 @@ def trainer_of(
     from mmpref.align.rows import numbered
     from mmpref.align.trainer import PreferenceTrainer
 
-    sharded = os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
-    if sharded and way.method.source and not way.method.keeps_answers:
+    if sharded() and way.method.source and not way.method.keeps_answers:
         raise UsageError(f"The method {recipe.method} writes answers with the whole model, which is sharded here.",
                          "Launch it with the configuration ddp.")  # fmt: skip
     config = options.config(used, checkpoints_in(state), way.method.config())

@@ -90,6 +90,20 @@ class Placement:
         )
 
 
+def arguments_of(model: Any) -> dict[str, Any]:
+    """The arguments of transformers' ``BitsAndBytesConfig`` that quantize a base as this one is."""
+    config = model.config.quantization_config
+    if config.load_in_8bit:
+        return {"load_in_8bit": True, "llm_int8_skip_modules": config.llm_int8_skip_modules}
+    return {
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": config.bnb_4bit_quant_type,
+        "bnb_4bit_use_double_quant": config.bnb_4bit_use_double_quant,
+        "bnb_4bit_compute_dtype": str(config.bnb_4bit_compute_dtype).removeprefix("torch."),
+        "llm_int8_skip_modules": config.llm_int8_skip_modules,
+    }
+
+
 def kept_in_full(model: Any, projector: str) -> list[str]:
     """Paths of the modules that are not quantized: all beside the language model, the output head and the projector."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
