@@ -25,6 +25,11 @@ def processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def sharded() -> bool:
+    """Whether the launcher's configuration divides one model among them (FSDP, DeepSpeed)."""
+    return "true" in (os.environ.get("ACCELERATE_USE_FSDP"), os.environ.get("ACCELERATE_USE_DEEPSPEED"))
+
+
 def wait() -> None:
     """Go on when all processes have come this far."""
     if processes() > 1:

@@ -28,7 +28,7 @@ MANIFEST = "run.json"
 STATE = ".mmpref"
 _BEAT = 1.0  # seconds
 _PACKAGES = ("mmpref", "torch", "transformers", "trl", "peft", "datasets", "huggingface-hub", "evaluate",
-             "accelerate", "sentence-transformers")  # fmt: skip
+             "accelerate", "sentence-transformers", "bitsandbytes")  # fmt: skip
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
 
+    from mmpref.vlm.placement import Placement
     from mmpref.vlm.policy import Policy
 
 
@@ -104,9 +105,27 @@ def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
 
 
 def in_training_precision(model: PeftModel) -> None:
-    """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing."""
+    """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing.
+
+    Over a quantized base TRL has cast LoRA and projector to bf16, as QLoRA's authors do at steps of 1e-4. Both go back:
+    LoRA's first weights are random, rounded or not; what was copied is copied anew, since a policy begins as its
+    reference.
+    """
     for _, parameter in _projector(model):
         parameter.data = parameter.data.float()
+    if getattr(model, "is_quantized", False):
+        _undo_rounding(model)
+
+
+def _undo_rounding(model: PeftModel) -> None:
+    from peft.utils import ModulesToSaveWrapper
+
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    for module in model.modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            module.modules_to_save["default"].load_state_dict(module.original_module.state_dict())
 
 
 def in_model_precision(model: PeftModel) -> None:
@@ -159,14 +178,15 @@ def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     return answered
 
 
-def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Tensor, dtype: str, device: str,
-          trust_remote_code: bool = False, slack: float = 1.0) -> dict[str, Any]:  # fmt: skip
+def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Tensor, dtype: str,
+          placement: Placement, trust_remote_code: bool = False, slack: float = 1.0) -> dict[str, Any]:  # fmt: skip
     """Load the saved adapter with plain transformers and PEFT, and compare logits with the policy that was trained.
 
     Args:
         batch: one collated batch, as `logits` takes it.
         trained: the trained policy's logits on it.
         dtype: of the base model, such as ``float32``.
+        placement: how the base was brought into memory, and is again.
         slack: times what is allowed for the order of sums, where the trained policy computes in another precision.
 
     Returns:
@@ -180,19 +200,18 @@ def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Te
 
     import torch
     from peft import PeftModel
-    from transformers import AutoModelForImageTextToText
 
     gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
     torch.cuda.empty_cache()
-    base = AutoModelForImageTextToText.from_pretrained(
-        resolve_path(ref.model), revision=ref.revision, dtype=dtype, trust_remote_code=trust_remote_code
-    ).to(device)
+    base = placement.move(placement.load(ref, dtype, trust_remote_code))
     before = logits(base, batch)
-    loaded = logits(PeftModel.from_pretrained(base, str(path)).to(device), batch)
+    loaded = logits(placement.move(PeftModel.from_pretrained(base, str(path))), batch)
     changes = (loaded - before).abs().max().item()
     differs = (loaded - trained).abs().max().item()
-    # Same weights, same operations: equal up to the order of sums, which a GPU does not fix.
-    tolerance = slack * (1e-5 if dtype == "float32" else 1e-2) * trained.abs().max().item()
+    # Same weights, same operations: equal up to the order of sums, which a GPU does not fix. In 8 bits activations are
+    # rounded too, and a last bit can decide to which side.
+    exact = dtype == "float32" and placement.quantization != "8bit"
+    tolerance = slack * (1e-5 if exact else 1e-2) * trained.abs().max().item()
     if not differs <= tolerance:
         raise RunError(f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits "
                        f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Parts, Way
-from mmpref.align.sharded import sharded
 from mmpref.errors import UsageError
-from mmpref.processes import processes, rank
+from mmpref.processes import processes, rank, sharded
 
 if TYPE_CHECKING:
     from mmpref.align.features import KeptFeatures

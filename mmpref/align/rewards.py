@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from mmpref.types import ModelRef
 from mmpref.vlm.value import RewardModel, values
 
 if TYPE_CHECKING:
+    from mmpref.vlm.placement import Placement
     from mmpref.vlm.policy import Policy
 
 
@@ -86,8 +88,8 @@ class RewardTrainer(PreferenceTrainer):
         """What `prove` will find, once this trainer is out of memory."""
         with self.sampling():
             trained = self.rewards(self.model, self._prepare_inputs(self.collate([dict(row)]))).tolist()
-        return partial(prove, path, policy.ref, row, trained, str(policy.dtype), str(policy.device),
-                       trust_remote_code)  # fmt: skip
+        placement = replace(policy.placement, device=str(policy.device))
+        return partial(prove, path, policy.ref, row, trained, str(policy.dtype), placement, trust_remote_code)
 
     def accuracy(self, pairs: Pairs, batch_size: int = 16) -> float:
         """Share of pairs whose chosen answer has the higher reward."""
@@ -117,7 +119,7 @@ def prove(
     row: dict[str, Any],
     trained: Sequence[float],
     dtype: str,
-    device: str,
+    placement: Placement,
     trust_remote_code: bool,
 ) -> dict[str, Any]:
     """Load the saved reward model, and compare its rewards of a row's answers with those of the trained one.
@@ -125,6 +127,7 @@ def prove(
     Args:
         row: a row of the data.
         trained: rewards of its chosen and its rejected answer.
+        placement: how the base was brought into memory, and is again.
 
     Returns:
         ``differs`` (largest difference) and ``tolerance``.
@@ -136,12 +139,13 @@ def prove(
 
     gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
     dtype = dtype.removeprefix("torch.")
-    loaded = RewardModel.load(ModelRef(ref.model, ref.revision, str(path)), dtype=dtype, device=device,
-                              trust_remote_code=trust_remote_code)  # fmt: skip
+    loaded = RewardModel.load(ModelRef(ref.model, ref.revision, str(path)), dtype=dtype,
+                              trust_remote_code=trust_remote_code, **asdict(placement))  # fmt: skip
     answers = [text_of(row["chosen"]), text_of(row["rejected"])]
     said = loaded.score(row["images"], messages(row["prompt"]), answers)
     differs = max(abs(one - other) for one, other in zip(said, trained, strict=True))
-    tolerance = (1e-4 if dtype == "float32" else 5e-2) * max(1.0, *(abs(value) for value in trained))
+    exact = dtype == "float32" and placement.quantization is None
+    tolerance = (1e-4 if exact else 5e-2) * max(1.0, *(abs(value) for value in trained))
     if not differs <= tolerance:
         raise RunError(f"The reward model saved in {path} is not the one that was trained: loaded back, its rewards "
                        f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,17 +24,19 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mmpref.align.rows import Pairs
+    from mmpref.vlm.placement import Placement
     from mmpref.vlm.policy import Policy
 
 Reward = Callable[["Sequence[Image.Image]", Sequence[Message], Sequence[str]], Sequence[float]]
 """From the images and the prompt to the value of each answer."""
 
 
-def open_reward(spec: str, model: ModelRef, device: str) -> Reward:
+def open_reward(spec: str, model: ModelRef, placement: Placement) -> Reward:
     """Who rewards: a run of ``reward-model``, ``MODULE:FUNCTION``, or a plugin with ``reward``.
 
     Args:
         model: the base of a reward model.
+        placement: how that is brought into memory.
 
     Raises:
         UsageError: the word names nobody.
@@ -46,7 +49,7 @@ def open_reward(spec: str, model: ModelRef, device: str) -> Reward:
         return function
     from mmpref.vlm.value import RewardModel
 
-    return RewardModel.load(ModelRef(model.model, model.revision, spec), device=device).score
+    return RewardModel.load(ModelRef(model.model, model.revision, spec), **asdict(placement)).score
 
 
 class Normalised:

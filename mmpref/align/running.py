@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,11 +165,12 @@ class Running(Base):
     ) -> Callable[[], dict[str, Any]]:
         """What will tell whether the files hold what was trained, once this trainer is out of memory."""
         batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
-        dtype, device = str(policy.dtype).removeprefix("torch."), str(policy.device)
+        dtype = str(policy.dtype).removeprefix("torch.")
+        placement = replace(policy.placement, device=str(policy.device))
         # FSDP brings LoRA to the base's precision; whoever loads it keeps it in its own.
         slack = 5.0 if is_spread(self.model) else 1.0
-        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, device, trust_remote_code,
-                       slack)  # fmt: skip
+        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, placement,
+                       trust_remote_code, slack)  # fmt: skip
 
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,11 +12,6 @@ if TYPE_CHECKING:
     from peft.utils import ModulesToSaveWrapper
 
     from mmpref.align.running import Running
-
-
-def sharded() -> bool:
-    """Whether the launcher asks for it."""
-    return os.environ.get("ACCELERATE_USE_FSDP") == "true" or os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
 
 
 def prepare(trainer: Running) -> None:

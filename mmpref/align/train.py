@@ -23,7 +23,7 @@ from mmpref.align.sharded import gathered, is_spread
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
-from mmpref.processes import first, part, processes, rank
+from mmpref.processes import first, part, processes, rank, sharded
 from mmpref.run import Run, default_path, open_run, write_atomic
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
@@ -54,6 +54,9 @@ class TrainRecipe:
         limit: take only the first rows.
         seed: of the adapter's initial weights and of the order of rows.
         dtype: of the base model; ``auto`` is fp32 on a CPU and bf16 on an accelerator that has it.
+        quantization: ``4bit`` or ``8bit``: QLoRA, on a base whose language model is quantized by bitsandbytes; adapter
+            and projector are trained in full.
+        device_map: of the base, such as ``auto`` to spread it over devices; by default it goes to one.
         trust_remote_code: run code that comes with the model.
         annotator: who ranks answers, for methods that ask.
         lora: rank, alpha and dropout.
@@ -78,6 +81,8 @@ class TrainRecipe:
     limit: int | None = None
     seed: int = 0
     dtype: recipes.Dtype = "auto"
+    quantization: Literal["4bit", "8bit"] | None = None
+    device_map: str | None = None
     trust_remote_code: bool = False
     annotator: str | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
@@ -162,6 +167,11 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         raise UsageError("Nobody was given who evaluates the benchmarks that are to be watched.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
+    if recipe.quantization and sharded():
+        raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
+    if recipe.device_map and processes() > 1:
+        raise UsageError(f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
+                         "Leave it out, or start one process.")  # fmt: skip
 
 
 def _work(
@@ -225,11 +235,13 @@ def _fit(
     from mmpref.align.lengths import measured
     from mmpref.align.preflight import Preflight
     from mmpref.align.rows import collect
+    from mmpref.vlm.placement import arguments_of
     from mmpref.vlm.policy import Policy
 
     tables, revision = _as_it_began(run, recipe)
     ref = ModelRef(recipe.model, revision)
-    policy = Policy.load(ref, dtype=_dtype(recipe.dtype), trust_remote_code=recipe.trust_remote_code)
+    policy = Policy.load(ref, dtype=_dtype(recipe.dtype), quantization=recipe.quantization,
+                         device_map=recipe.device_map, trust_remote_code=recipe.trust_remote_code)  # fmt: skip
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     with first():
         if not (run.state / BEGAN).is_file():
@@ -264,6 +276,7 @@ def _fit(
     facts = {
         "modules": modules,
         "parameters": counts,
+        **({"quantization": arguments_of(policy.base_model)} if recipe.quantization else {}),
         "lengths": lengths(sizes, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),

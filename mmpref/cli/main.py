@@ -109,7 +109,7 @@ def _quiet_libraries() -> None:
         os.environ.setdefault("HF_HUB_VERBOSITY", "critical")
         os.environ.setdefault("DATASETS_VERBOSITY", "critical")
         # Retries and deprecations of libraries are nothing that a user can act on; what fails is said in one line.
-        for name in ("huggingface_hub", "transformers", "sentence_transformers", "httpx", "datasets"):
+        for name in ("huggingface_hub", "transformers", "sentence_transformers", "httpx", "datasets", "bitsandbytes"):
             logging.getLogger(name).setLevel(logging.CRITICAL)
         warnings.simplefilter("ignore", FutureWarning)
     if not sys.stderr.isatty():

@@ -212,11 +212,11 @@ def model_card(
     shown = base or portable(model["id"])
     at, place = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if "held_out" in manifest:
-        load = snippets.load_rewards(at, place)
+        load = snippets.load_rewards(at, place, recipe.get("quantization"))
     elif merged:
         load = snippets.load_merged(place)
     else:
-        load = snippets.load_adapter(at, revision, place)
+        load = snippets.load_adapter(at, revision, place, manifest.get("quantization"))
     return _render(
         "model",
         data,
@@ -235,6 +235,7 @@ def model_card(
         drawn=_judged(manifest.get("drawn") or {}, "of all steps"),
         rewards="held_out" in manifest,
         merged=merged,
+        quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
         held_out=table(
             ("pairs that it ranks as they are", "share", "pairs"),
             [

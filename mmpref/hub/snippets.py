@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from .private import is_commit
 
@@ -25,12 +27,13 @@ def load_merged(place: str) -> str:
     )
 
 
-def load_rewards(base: str, place: str) -> str:
+def load_rewards(base: str, place: str, quantization: str | None = None) -> str:
     """A reward model, with mmpref, since its head is no part of transformers."""
+    how = f", quantization={json.dumps(quantization)}" if quantization else ""
     return (
         "from mmpref.types import Message, ModelRef\n"
         "from mmpref.vlm.value import RewardModel\n\n"
-        f"model = RewardModel.load(ModelRef({json.dumps(base)}, adapter={json.dumps(place)}))\n"
+        f"model = RewardModel.load(ModelRef({json.dumps(base)}, adapter={json.dumps(place)}){how})\n"
         'values = model.score([image], [Message("user", "Describe the image.")], ["A cat.", "A dog."])'
     )
 
@@ -54,14 +57,25 @@ def train_with_trl(place: str, split: str) -> str:
     )
 
 
-def load_adapter(base: str, revision: str | None, adapter: str) -> str:
-    """An adapter on its base, with plain PEFT."""
+def load_adapter(base: str, revision: str | None, adapter: str, quantization: Mapping[str, Any] | None = None) -> str:
+    """An adapter on its base, with plain PEFT.
+
+    Args:
+        quantization: the arguments of ``BitsAndBytesConfig`` that the base was loaded with for training.
+    """
     pin = f", revision={json.dumps(revision)}" if is_commit(revision) else ""
+    needs, config, how = "", "", ""
+    after = "\nmodel = model.merge_and_unload()  # optional: one ordinary model, without the adapter's cost"
+    if quantization:
+        lines = "".join(f"    {name}={value!r},\n" for name, value in quantization.items())
+        needs, after = ", BitsAndBytesConfig", ""
+        config, how = f"config = BitsAndBytesConfig(\n{lines})\n", ", quantization_config=config"
     return (
         "from peft import PeftModel\n"
-        "from transformers import AutoModelForImageTextToText, AutoProcessor\n\n"
-        f"base = AutoModelForImageTextToText.from_pretrained({json.dumps(base)}{pin})\n"
+        f"from transformers import AutoModelForImageTextToText, AutoProcessor{needs}\n\n"
+        f"{config}"
+        f"base = AutoModelForImageTextToText.from_pretrained({json.dumps(base)}{pin}{how})\n"
         f"model = PeftModel.from_pretrained(base, {json.dumps(adapter)})\n"
-        f"processor = AutoProcessor.from_pretrained({json.dumps(adapter)})\n"
-        "model = model.merge_and_unload()  # optional: one ordinary model, without the adapter's cost"
+        f"processor = AutoProcessor.from_pretrained({json.dumps(adapter)})"
+        f"{after}"
     )

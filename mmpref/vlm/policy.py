@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.origin import commit_of
+from mmpref.vlm.placement import Placement
 from mmpref.vlm.prompter import Prompter
 
 if TYPE_CHECKING:
@@ -55,10 +55,13 @@ class Policy:
         prompter: renders and preprocesses prompts; it can go to other processes.
         processor: its chat template writes the family's true format (`mmpref.vlm.prompts`).
         ref: what was loaded, revisions resolved to commits where they come from the Hub.
+        placement: how it was brought into memory.
         proof: what the probe of a family that nobody has tried found (`mmpref.vlm.probe`), else None.
     """
 
-    def __init__(self, model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
+    def __init__(
+        self, model: Any, processor: Any, family: Family, ref: ModelRef, placement: Placement | None = None
+    ) -> None:
         self.model = model
         self.base_model: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self.processor = processor
@@ -73,6 +76,7 @@ class Policy:
         suppressed = self.base_model.generation_config.suppress_tokens or []
         marks = [getattr(config, f"{kind}_token_id", None) for kind in ("video", "audio")]
         self.never_written = {self.image_token_id, *suppressed, *(mark for mark in marks if mark is not None)}
+        self.placement = placement or Placement(str(self.device))
         self.proof: dict[str, float] | None = None
         self._stops: dict[int, bool] = {}
 
@@ -87,38 +91,35 @@ class Policy:
             dtype: ``auto`` is fp32 on a CPU and the checkpoint's own elsewhere; or ``float32``, ``bfloat16``...
             device: such as ``cuda:0``; by default the accelerator, if there is one: this process's own, where several
                 were launched together.
-            quantization: ``4bit`` or ``8bit`` weights, by bitsandbytes.
-            device_map: such as ``auto``, to spread the model over devices; then ``device`` is not used.
+            quantization, device_map: see `mmpref.vlm.placement.Placement`.
 
         Raises:
             ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that was
-                trained on another revision of the base, or one that changes nothing in this model. (An adapter of
-                another base is only warned of: ids change, and local folders have none.)
+                trained on another revision of the base, one that changes nothing in this model, or a quantization that
+                bitsandbytes cannot do here. (An adapter of another base is only warned of: ids change, and local
+                folders have none.)
         """
         import torch
-        from transformers import AutoModelForImageTextToText, AutoProcessor
+        from transformers import AutoProcessor
 
         family, revision = identify(ref, trust_remote_code)
-        location = resolve_path(ref.model)
         own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         device = device or (own if torch.cuda.is_available() else "cpu")
         if dtype == "auto" and device == "cpu":
             dtype = "float32"
+        placement, resolved = Placement(device, quantization, device_map), replace(ref, revision=revision)
         with _load_errors(str(ref)):
-            processor = AutoProcessor.from_pretrained(location, revision=revision, trust_remote_code=trust_remote_code)
-            model = AutoModelForImageTextToText.from_pretrained(
-                location, revision=revision, dtype=dtype, trust_remote_code=trust_remote_code,
-                **_placement(device, quantization, device_map),
-            )  # fmt: skip
+            processor = AutoProcessor.from_pretrained(
+                resolve_path(ref.model), revision=revision, trust_remote_code=trust_remote_code
+            )
+            model = placement.load(resolved, dtype, trust_remote_code)
         _set_prompt_format(model, processor, family, ref)
         if device == "cpu" and model.num_parameters() < _SMALL:
             torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
-        resolved = replace(ref, revision=revision)
         if ref.adapter is not None:
             model, commit = load_adapter(model, resolved)
             resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
-        placed = quantization is not None or device_map is not None
-        policy = cls((model if placed else model.to(device)).eval(), processor, family, resolved)
+        policy = cls(placement.move(model).eval(), processor, family, resolved, placement)
         text = policy.base_model.config.get_text_config().model_type
         if not (family.tested and text in DECODERS):
             from mmpref.vlm.probe import probe
@@ -258,22 +259,6 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
         raise ModelError(f"{ref} is a {config.model_type!r} model: it takes no images.",
                          "mmpref needs a vision-language model (image-text-to-text).")  # fmt: skip
     return find_family(config.model_type, str(ref)), commit or ref.revision
-
-
-def _placement(device: str, quantization: str | None, device_map: str | None) -> dict[str, Any]:
-    """What `from_pretrained` is told of where the weights go and how they are stored.
-
-    Raises:
-        ModelError: bitsandbytes is not installed.
-    """
-    if quantization is None:
-        return {} if device_map is None else {"device_map": device_map}
-    if importlib.util.find_spec("bitsandbytes") is None:
-        raise ModelError(f"{quantization} loading needs bitsandbytes.", "pip install 'mmpref[quantization]'")
-    from transformers import BitsAndBytesConfig
-
-    config = BitsAndBytesConfig(load_in_4bit=quantization == "4bit", load_in_8bit=quantization == "8bit")
-    return {"device_map": device_map or {"": device}, "quantization_config": config}
 
 
 @contextlib.contextmanager

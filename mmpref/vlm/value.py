@@ -61,9 +61,7 @@ class RewardModel:
             raise ModelError(f"{ref.adapter} is no reward model: it has no value head.",
                              "Train one with `mmpref train --method reward-model`.")  # fmt: skip
         resolved = replace(ref, revision=base.ref.revision, adapter_revision=commit or ref.adapter_revision)
-        placed = options.get("quantization") or options.get("device_map")
-        model = model if placed else model.to(base.device)
-        return cls(Policy(model.eval(), base.processor, base.family, resolved))
+        return cls(Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement))
 
     @torch.inference_mode()
     def score(

@@ -17,6 +17,7 @@ from mmpref.align.train import TrainRecipe, train
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables import open_table
 from mmpref.types import Message, ModelRef
+from mmpref.vlm.placement import Placement
 
 from .conftest import MODEL
 from .cut import whole_and_cut
@@ -72,7 +73,7 @@ def too_few(images: list[Image.Image], prompt: list[Message], answers: list[str]
 
 
 def test_rewards_are_normalised_over_the_datas_answers(pairs: Pairs, tmp_path: Path) -> None:
-    reward = open_reward("tests.align.test_rloo:by_length", ModelRef(MODEL), "cpu")
+    reward = open_reward("tests.align.test_rloo:by_length", ModelRef(MODEL), Placement("cpu"))
     scale = Normalised(reward, "length", pairs, tmp_path / "scale.json")
     lengths = [len(row[name][0]["content"]) for row in (pairs.dataset[n] for n in range(len(pairs.dataset)))
                for name in ("chosen", "rejected")]  # fmt: skip

@@ -171,6 +171,7 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     from mmpref.align.rows import collect
     from mmpref.tables import open_table
     from mmpref.types import ModelRef
+    from mmpref.vlm.placement import Placement
     from mmpref.vlm.policy import Policy
 
     from .test_trainer import make
@@ -179,14 +180,14 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     policy = Policy.load(ModelRef(MODEL, adapter=str(finished)))
     batch = dict(make(Policy.load(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
     trained = logits(policy.model, batch)
-    probe(finished, ModelRef(MODEL), batch, trained, "float32", "cpu")
+    probe(finished, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
     broken = tmp_path / "broken"
     shutil.copytree(finished, broken)
     weights = load_file(broken / "adapter_model.safetensors")
     save_file({name: value * 1.01 if "projector" in name else value for name, value in weights.items()},
               broken / "adapter_model.safetensors")  # fmt: skip
     with pytest.raises(RunError, match="is not the policy that was trained"):
-        probe(broken, ModelRef(MODEL), batch, trained, "float32", "cpu")
+        probe(broken, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
 
 
 def test_a_loss_that_is_not_finite_is_an_error(preferences: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def _trainer(parts: Parts) -> Any:
     from mmpref.align.rloo import Normalised, RlooTrainer, open_reward, rows_of
 
     settings: Settings = parts.settings
-    reward = open_reward(settings.reward, parts.policy.ref, str(parts.policy.device))
+    reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)
     return RlooTrainer(
         model=parts.policy.model, args=parts.config, train_dataset=rows_of(parts.pairs),
         reward_funcs=Normalised(reward, settings.reward, parts.pairs, parts.state / "reward.json"),

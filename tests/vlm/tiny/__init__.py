@@ -6,6 +6,7 @@ A key is a model type, or a model type with another decoder or tower: ``llava_pi
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
@@ -15,7 +16,7 @@ from mmpref.vlm.policy import Policy
 from tests.vlm.tiny import gemma, idefics, janus, llava, pixtral, qwen, refused, tiles
 from tests.vlm.tiny.parts import Parts, template, tokenizer
 
-__all__ = ["BUILDERS", "REFUSED", "parts", "template", "tiny", "tokenizer"]
+__all__ = ["BUILDERS", "REFUSED", "in_blocks", "parts", "template", "tiny", "tokenizer"]
 
 BUILDERS: dict[str, Callable[[], Parts]] = {
     **llava.BUILDERS, **pixtral.BUILDERS, **qwen.BUILDERS, **idefics.BUILDERS, **gemma.BUILDERS, **tiles.BUILDERS,
@@ -39,3 +40,12 @@ def tiny(name: str) -> Policy:
     """
     model, processor = parts(name)
     return Policy(model, processor, find_family(model.config.model_type, "tiny"), ModelRef("tiny"))
+
+
+def in_blocks(folder: Path) -> str:
+    """A folder with a LLaVA-NeXT whose linear layers bitsandbytes can hold in 4 bits on a CPU: sizes of 64 and 128."""
+    torch.manual_seed(0)
+    model, processor = llava.llava_next(hidden_size=64, intermediate_size=128)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return str(folder)

@@ -57,10 +57,10 @@ def vipllava() -> Parts:
     return hf.VipLlavaForConditionalGeneration(config), _square_processor(words)
 
 
-def llava_next() -> Parts:
+def llava_next(**more: Any) -> Parts:
     words = tokenizer(image_token="<image>")
     config = hf.LlavaNextConfig(
-        vision_config=hf.CLIPVisionConfig(**SIGHT), text_config=hf.LlamaConfig(**text(words)),
+        vision_config=hf.CLIPVisionConfig(**SIGHT), text_config=hf.LlamaConfig(**text(words, **more)),
         image_token_index=words.image_token_id, image_grid_pinpoints=PINPOINTS, vision_feature_layer=-1,
     )  # fmt: skip
     processor = hf.LlavaNextProcessor(
