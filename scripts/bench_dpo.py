@@ -91,7 +91,7 @@ class Arm:
         self.step()
 
     def know_features(self, path: Path) -> None:
-        self.trainer._features = KeptFeatures(path)
+        self.trainer._features = KeptFeatures(path, 1e9)
         self.step()
 
     def step(self) -> tuple[float, float]:
