@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared import SharedForward
     from mmpref.vlm.tower import Features
+
+talk = logging.getLogger("mmpref")
 
 _PATIENCE = 50
 """Batches in a row that may give no pair."""
@@ -58,6 +61,10 @@ class PreferenceTrainer(Running, DPOTrainer):
         self._source, self._share = source, 1.0
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms = tuple(weights), terms
+        if shared and self.aux_loss_enabled:
+            talk.warning("Image and prompt go through the model once for each answer: experts are balanced over all "
+                         "tokens of a step (trainer.router_aux_loss_coef: 0 turns that off).")  # fmt: skip
+            self.shared = None
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 

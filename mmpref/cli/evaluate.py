@@ -31,6 +31,8 @@ from mmpref.cli.progress import Progress
               help="Requests to an endpoint at a time.")  # fmt: skip
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
+@click.option("--save", "saved", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
+              help="Also write the results there with evaluate.save.")  # fmt: skip
 @common.push_options("model")
 @common.recipe_options
 @common.output_options
@@ -38,7 +40,7 @@ def command(
     model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
     benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
     judge_prompt: Path | None, judge_repeats: int | None, concurrency: int, seed: int | None, batch_size: int,
-    push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
+    saved: Path | None, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
     assignments: tuple[str, ...], output: Path | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
@@ -52,6 +54,7 @@ def command(
       mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+    from mmpref.bench.saved import save
     from mmpref.processes import rank
 
     options: dict[str, Any] = {
@@ -69,6 +72,8 @@ def command(
     if not main:
         return
     path = common.run_path("evaluate", recipe.title, manifest, output)
+    if saved:
+        save(manifest, saved)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
 

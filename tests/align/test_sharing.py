@@ -102,6 +102,17 @@ def test_a_step_is_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
     assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
 
 
+def test_a_mixture_of_experts_is_trained_as_trl_does(tmp_path: Path) -> None:
+    """Its router's loss counts every token, so nothing is shared."""
+    theirs = make(DPOTrainer, tiny("qwen3_vl_moe"), tmp_path / "a", False)
+    expected = step(theirs, theirs.data_collator(rows()))
+    policy = tiny("qwen3_vl_moe")
+    ours = make(PreferenceTrainer, policy, tmp_path / "b", False, projector_learning_rate=1e-3,
+                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy))  # fmt: skip
+    assert ours.shared is None
+    assert_equal(step(ours, ours.data_collator(rows())), expected)
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 @pytest.mark.parametrize("name", [*FAMILIES, "idefics2", "idefics3", "llava_pixtral"])
 def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bool, tmp_path: Path) -> None:

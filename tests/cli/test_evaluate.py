@@ -63,3 +63,19 @@ def test_compare_warns_on_stderr_of_other_limits(tmp_path: Path) -> None:
     told = CliRunner().invoke(program, ["compare", *runs, "--json"])
     assert "Warning: chair: the number of samples differs" in told.stderr
     assert json.loads(told.stdout)["warnings"]
+
+
+def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
+    arguments = ["evaluate", "--benchmark", "pope", "--limit", "6", "--output", str(tmp_path / "run"), "--save",
+                 str(tmp_path / "saved")]  # fmt: skip
+    done = CliRunner().invoke(program, arguments)
+    assert done.exit_code == 0, done.output
+    [file] = (tmp_path / "saved").iterdir()
+    found = json.loads(file.read_text())
+    results = json.loads((tmp_path / "run/results.json").read_text())["results"]
+    for row in results:
+        name = row["metric"] if row["split"] == "all" else f"{row['metric']}/{row['split']}"
+        assert found[name] == row["value"]
+    assert file.name == "base-pope.json"
+    assert {"_timestamp", "_evaluate_version", "_git_commit_hash", "_python_version"} <= found.keys()
+    assert found["model"] == "pkg:mmpref.testbed/model"
