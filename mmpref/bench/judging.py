@@ -27,6 +27,8 @@ from mmpref.run import disk_errors
 talk = logging.getLogger("mmpref")
 
 ANSWER = "{answer}"
+_LETTERS_A_TOKEN = 4
+"""Of English text, for what is said before anything is asked."""
 
 
 @runtime_checkable
@@ -143,7 +145,9 @@ def ask_all(
             if progress:
                 progress(1)
 
+        _tell_before(judge, label, [query for _, query in left])
         replies = judge.chat.ask([query for _, query in left], keep) if left else []
+        _tell_after(judge, replies)
     said = [known.get(sample.id) if query else None for (sample, _), query in zip(asked, queries, strict=True)]
     scores = [None if answer is None else task.score(sample, answer) if query is None
               else None if reply is None else task.read(sample, answer, reply)
@@ -161,3 +165,23 @@ def ask_all(
     judgements = [recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
                   for query, reply in zip(queries, said, strict=True) if query and reply is not None]  # fmt: skip
     return Verdicts(said, scores, judgements, {**usage(replies), "unreadable": len(unread), "missing": lost})
+
+
+def _tell_before(judge: Judge, label: str, queries: Sequence[Query]) -> None:
+    if not queries:
+        return
+    letters = sum(len(message.content) for query in queries for message in query.messages)
+    images, bound = sum(len(query.images) for query in queries), judge.chat.identity.get("max_tokens")
+    seen = f" with {images} images" if images else ""
+    said = f" of up to {bound} tokens each" if bound else ""
+    talk.info("Asking %s about %d answers to %s: some %d tokens of text%s, and replies%s.",
+              judge.name, len(queries), label, letters // _LETTERS_A_TOKEN, seen, said)  # fmt: skip
+
+
+def _tell_after(judge: Judge, replies: Sequence[Reply]) -> None:
+    if not replies:
+        return
+    new = [reply for reply in replies if not reply.kept]
+    spent, kept = usage(new), len(replies) - len(new)
+    talk.info("%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
+              judge.name, len(new), spent["prompt_tokens"], spent["completion_tokens"], kept)  # fmt: skip

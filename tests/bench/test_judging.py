@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +108,19 @@ def test_what_a_judge_said_judges_again_without_it(mmhal: dict[str, Any], tmp_pa
     fewer = judged("mmhal-v", mmhal, str(file), tmp_path / "fewer", judge_repeats=2)
     assert fewer["judge"]["replies"]["mmhal-v"]["base"]["missing"] == 2, "of each repeat"
     assert _value(fewer, "score")["n"] == 3
+
+
+def test_what_it_costs_is_told_before_and_after(
+    mmhal: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "mmpref"), ChatServer(lambda *_: "Rating: 4") as server:
+        for name in ("one", "two"):
+            judged("mmhal-v", mmhal, f"{server.url}#m", tmp_path / name)
+        texts = [sum(map(len, map(text_of, server.requests))) // 4]
+    told = [record.message for record in caplog.records if "mmhal-v" in record.message or "replied" in record.message]
+    assert f"about 4 answers to mmhal-v: some {texts[0]} tokens of text with 4 images, and replies of up to" in told[0]
+    assert re.search(r"4 new replies for [1-9]\d* and [1-9]\d* tokens", told[1])
+    assert "0 new replies for 0 and 0 tokens of prompts and replies, 4 kept from before" in told[3]
 
 
 def test_an_answer_is_asked_about_at_least_once(mmhal: dict[str, Any], tmp_path: Path) -> None:
