@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The reproduction gate: the testbed's loop from nothing, its main numbers against the recorded ones, then everything
-# published to a Hub-protocol server on loopback and loaded back where mmpref is not installed.
+# published to a Hub-protocol server on loopback and loaded back where mmpref is not installed; then the longest tests.
 source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 setup "[dev]"
 OUT="${1:-$(mktemp -d)/testbed}"
@@ -14,3 +14,6 @@ PLAIN="$(mktemp -d)/plain"
 "$PY" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
   > "$("$PLAIN/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/libraries.pth"
 "$PY" scripts/check_published.py "$OUT" "$PLAIN/bin/python"
+
+# Tests that take minutes.
+"$PY" -m pytest -n auto --maxprocesses 4 -m long

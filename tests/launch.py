@@ -14,25 +14,23 @@ from pathlib import Path
 ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
 
 
-def command(words: Sequence[str], processes: int) -> list[str]:
+def command(words: Sequence[str], processes: int = 1) -> list[str]:
     """``mmpref WORDS...`` in so many processes."""
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0",
                 "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]  # fmt: skip
     return [*(launcher if processes > 1 else [sys.executable]), "-m", "mmpref", *words]
 
 
-def run(words: Sequence[str], processes: int = 1) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        command(words, processes), env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False
-    )
+def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a whole command to its good end."""
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
 
-def kill_once(words: Sequence[str], processes: int, folder: Path, ready: Callable[[], bool]) -> None:
-    """Start a command that works in a folder, and kill its launcher and all its processes once it is ready for that."""
-    with subprocess.Popen(command(words, processes), env=ENVIRONMENT, stdout=subprocess.DEVNULL,
-                          stderr=subprocess.DEVNULL) as launched:  # fmt: skip
+def kill_once(words: Sequence[str], folder: Path, ready: Callable[[], bool]) -> None:
+    """Start a whole command that works in a folder, and kill its launcher and all its processes when it is ready."""
+    with subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launched:
         deadline = time.monotonic() + 120
         while not ready() and launched.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +14,17 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mmpref.cli.list import _launchers
+from tests import launch
+from tests.launch import run
 
 STEPS = 6
 COMMON = ["--set", f"trainer.max_steps={STEPS}", "--set", "trainer.save_steps=2", "--set", "trainer.logging_steps=1"]
 
 
 def command(data: Path, output: Path, batch: int, processes: int, method: str = "dpo", *more: str) -> list[str]:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(processes), "--master_port", "0",
-                "--rdzv_backend", "c10d", "--rdzv_endpoint", "127.0.0.1:0"]  # fmt: skip
-    return [
-        *(launcher if processes > 1 else [sys.executable]), "-m", "mmpref", "train", "--dataset", str(data),
-        "--output", str(output), "--method", method, "--set", f"trainer.per_device_train_batch_size={batch}",
-        *COMMON, *more,
-    ]  # fmt: skip
-
-
-ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-
-
-def run(words: list[str]) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done
+    words = ["train", "--dataset", str(data), "--output", str(output), "--method", method,
+             "--set", f"trainer.per_device_train_batch_size={batch}", *COMMON, *more]  # fmt: skip
+    return launch.command(words, processes)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -51,7 +35,10 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
     return load_file(path / "adapter_model.safetensors")
 
 
-@pytest.mark.parametrize("method", ["dpo", "online-bdhs", "mdpo"])
+LONG = pytest.mark.long
+
+
+@pytest.mark.parametrize("method", ["dpo", pytest.param("online-bdhs", marks=LONG), pytest.param("mdpo", marks=LONG)])
 def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(command(preferences, one, 4, 1, method))
@@ -79,7 +66,9 @@ def decides_on_half(images: list[Image.Image], prompt: str, first: str, second: 
     return 0 if hashlib.sha256(images[0].tobytes()).digest()[0] % 2 else 1 if first < second else 2
 
 
-@pytest.mark.parametrize(("batch", "accumulated"), [(1, 1), (2, 1), (1, 3)])
+@pytest.mark.parametrize(("batch", "accumulated"), [
+    pytest.param(1, 1, marks=LONG), (2, 1), pytest.param(1, 3, marks=LONG),
+])  # fmt: skip
 def test_pairs_weigh_the_same_wherever_they_fall(
     batch: int, accumulated: int, preferences: Path, tmp_path: Path
 ) -> None:
@@ -104,14 +93,8 @@ def test_pairs_weigh_the_same_wherever_they_fall(
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(command(preferences, whole, 2, 2))
-    with subprocess.Popen(command(preferences, cut, 2, 2), env=ENVIRONMENT, start_new_session=True,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:  # fmt: skip
-        checkpoint = cut / ".mmpref/checkpoints/checkpoint-2/complete.json"
-        deadline = time.monotonic() + 120
-        while not checkpoint.is_file() and killed.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
-        os.killpg(killed.pid, signal.SIGKILL)
-    assert not (cut / "run.json").is_file(), "it was too fast to be killed"
+    checkpoint = cut / ".mmpref/checkpoints/checkpoint-2/complete.json"
+    launch.kill_once(command(preferences, cut, 2, 2), cut, checkpoint.is_file)
     run(command(preferences, cut, 2, 2))
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
     assert [row["loss"] for row in rows(cut)] == [row["loss"] for row in rows(whole)]

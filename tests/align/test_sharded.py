@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +14,12 @@ from mmpref.align.train import TrainRecipe, train
 from mmpref.align.watch_settings import WatchSettings
 from mmpref.cli.list import _launchers
 from mmpref.errors import UsageError
+from tests.launch import kill_once, run
 
 from .conftest import MODEL
-from .test_processes import ENVIRONMENT, assert_equal_weights, command, rows, run
+from .test_processes import assert_equal_weights, command, rows
 
+pytestmark = pytest.mark.long
 STEPS = 8
 MORE = ["--set", f"trainer.max_steps={STEPS}"]
 """More than one epoch, so that what the reference says is known of some rows, and in one process of others."""
@@ -64,14 +62,8 @@ def test_in_mixed_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp
 def test_after_a_kill_it_goes_on_where_it_was(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(sharded(preferences, whole, tmp_path))
-    with subprocess.Popen(sharded(preferences, cut, tmp_path), env=ENVIRONMENT, start_new_session=True,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:  # fmt: skip
-        deadline = time.monotonic() + 120
-        while not (cut / ".mmpref/checkpoints/checkpoint-4/complete.json").is_file() and killed.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        os.killpg(killed.pid, signal.SIGKILL)
-    assert not (cut / "run.json").is_file(), "it was too fast to be killed"
+    checkpoint = cut / ".mmpref/checkpoints/checkpoint-4/complete.json"
+    kill_once(sharded(preferences, cut, tmp_path), cut, checkpoint.is_file)
     run(sharded(preferences, cut, tmp_path))
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
     assert rows(cut) == rows(whole)

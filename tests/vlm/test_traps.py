@@ -133,10 +133,11 @@ def test_a_pool_takes_more_while_it_works(policy: Policy, whole: Context) -> Non
 
 
 def test_long_contexts_get_fewer_rows(policy: Policy, whole: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pool's memory is planned by tokens: 512 a row."""
+    """The pool's memory is planned by tokens, 512 a row: also that of branches of one context, which are copies."""
     from mmpref.vlm import decode as module
 
-    monkeypatch.setattr(module, "ROW_SLOTS", 2 * len(whole.embeds) // 8)
+    monkeypatch.setattr(module, "ROWS", 8)
+    monkeypatch.setattr(module, "ROW_SLOTS", (4 * len(whole.embeds) + 20) // 8)
     rows = []
     hook = policy.decoder.register_forward_pre_hook(
         lambda _module, _args, given: rows.append(given["inputs_embeds"].shape), with_kwargs=True
@@ -148,5 +149,5 @@ def test_long_contexts_get_fewer_rows(policy: Policy, whole: Context, monkeypatc
         decode(policy, [Branch(context) for context in (whole, other) * 4], Decoding(3), width=8)
     finally:
         hook.remove()
-    assert max(shape[0] for shape in rows if shape[1] == 1) == 8  # branches of one context stay together
-    assert len([shape for shape in rows if shape[1] > 1]) > 2
+    assert max(shape[0] for shape in rows if shape[1] == 1) == 4
+    assert len([shape for shape in rows if shape[1] > 1]) >= 4
