@@ -120,10 +120,15 @@ def worth_keeping(features: Features, rows: int, budget: float, folder: Path) ->
     need = rows * sum(feature.numel() * feature.element_size() for feature in features)
     free = shutil.disk_usage(folder).free
     if need <= budget and need <= free // 2:
-        talk.info("Image features are kept on disk from the first epoch on, some %.1f GB.", need / GIGABYTE)
+        talk.info("Image features are kept on disk from the first epoch on, some %s.", _size(need))
         return True
     what = (f"feature_cache_gb is {budget / GIGABYTE:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
-            if need > budget else f"{free / GIGABYTE:.1f} GB are free")  # fmt: skip
-    talk.info("Image features of all rows would take %.1f GB, so the vision tower runs in every epoch (%s).",
-              need / GIGABYTE, what)  # fmt: skip
+            if need > budget else f"{_size(free)} are free")  # fmt: skip
+    talk.info(
+        "Image features of all rows would take %s, so the vision tower runs in every epoch (%s).", _size(need), what
+    )
     return False
+
+
+def _size(count: float) -> str:
+    return f"{count / GIGABYTE:.1f} GB" if count >= GIGABYTE else f"{count / 10**6:.1f} MB"

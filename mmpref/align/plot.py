@@ -1,4 +1,5 @@
-"""The plot of a training run: loss, margins, accuracies, log-probabilities, and how far the policy has gone."""
+"""The plot of a training run: loss, margins or rewards, accuracies, log-probabilities, lengths, and how far the policy
+has gone. What a method does not log has no panel."""
 
 from __future__ import annotations
 
@@ -12,12 +13,16 @@ from mmpref.run import write_atomic
 
 _PANELS = (
     ("loss", {"loss": "loss"}),
+    ("reward", {"reward": "of samples"}),
     ("reward margin", {"rewards/margins": "chosen - rejected"}),
     ("accuracy (chosen above rejected)", {"rewards/accuracies": "accuracy"}),
     ("log-probability of the answers", {"logps/chosen": "chosen", "logps/rejected": "rejected"}),
     ("KL from the base, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
     ("entropy of the next token", {"entropy": "entropy"}),
-)
+    ("tokens of the answers", {"lengths/chosen": "chosen", "lengths/rejected": "rejected",
+                               "completions/mean_length": "samples"}),
+)  # fmt: skip
+_COLUMNS = 3
 
 
 def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -25,11 +30,16 @@ def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(13, 6.5), layout="constrained")
+    panels = [(title, known) for title, known in _PANELS if any(key in row for key in known for row in rows)]
+    height = max(1, math.ceil(len(panels) / _COLUMNS))
+    figure = Figure(figsize=(13, 3.25 * height), layout="constrained")
     FigureCanvasAgg(figure)
     steps = [row["step"] for row in rows]
     marker = "o" if len(rows) < 30 else ""
-    for axes, (title, known) in zip(figure.subplots(2, 3).flat, _PANELS, strict=True):
+    places = list(figure.subplots(height, _COLUMNS, squeeze=False).flat)
+    for axes in places[len(panels) :]:
+        axes.remove()
+    for axes, (title, known) in zip(places, panels, strict=False):
         lines = {key: label for key, label in known.items() if any(key in row for row in rows)}
         for key, label in lines.items():
             axes.plot(

@@ -49,6 +49,8 @@ class Preflight(TrainerCallback):
         elif device.type == "cuda":
             peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
             talk.info("The longest batch fits: %.1f of %.1f GiB.", peak / 2**30, whole / 2**30)
+        else:
+            talk.info("The longest batch fits.")
 
     def _refusal(self, device: torch.device, error: Exception) -> RunError:
         first, rows = self._longest[0], len(self._longest)

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 talk = logging.getLogger("mmpref")
 
+_NOTHING = 1e-3
+"""Of a reward (beta times a log-ratio): as good as none."""
+
 
 def lengths(measured: Sequence[Length], policy: Policy) -> dict[str, Any]:
     """Image tokens and whole sequences of some rows, in tokens; nothing is cut, so the context must hold them."""
@@ -53,10 +56,12 @@ def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
 def remarks_on(final: Mapping[str, float]) -> list[str]:
     """What of the end of a training needs to be said in words."""
     remarks = []
-    if "chosen_logp" in final and final["chosen_reward"] < 0:
+    if "chosen_logp" in final and final["chosen_reward"] < -_NOTHING:
+        won = final["margin"] > _NOTHING
         remarks.append(
-            "The chosen answers became less likely than under the base model: the margin was won by pushing the "
-            "rejected ones down further. Read recall and length beside a lower hallucination rate."
+            "The chosen answers became less likely than under the base model"
+            + (": the margin was won by pushing the rejected ones down further." if won else ", and no margin was won.")
+            + " Read recall and length beside a lower hallucination rate."
         )
     for remark in remarks:
         talk.warning("Note: %s", remark)

@@ -8,7 +8,7 @@ import json
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -165,6 +165,8 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
     if recipe.watch.benchmarks and evaluate is None:
         raise UsageError("Nobody was given who evaluates the benchmarks that are to be watched.")
+    if recipe.feature_cache_gb < 0:
+        raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
     if recipe.quantization and sharded():
@@ -203,7 +205,7 @@ def _work(
         "counts": {"rows": len(fitted.pairs.dataset), "skipped": fitted.pairs.skipped},
         "seeds": {"run": recipe.seed},
         **fitted.facts,
-        "final": (final := final_of(rows)),
+        "final": (final := final_of(_until(rows, fitted.facts.get("best")))),
         "remarks": remarks_on(final),
         "probe": proof,
     }
@@ -212,6 +214,11 @@ def _work(
             run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
         )
     run.finish(facts)
+
+
+def _until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The log up to the step whose adapter is kept."""
+    return [row for row in rows if not best or row["step"] <= best["step"]] or rows[:1]
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,7 @@ def evaluate(
             _check_finished(run, recipe)
             return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
         work = _Work(run, recipe, judge, batch_size, concurrency, on_progress)
+        work.check_judge()
         work.share()
         return work.results()
 
@@ -178,6 +179,16 @@ class _Work:
             self._facts = _began(run, recipe, self._plans)
         self._policy = cache(lambda: _load(recipe, self._facts))
         self._answerer = _answerer(recipe, self._policy, concurrency)
+
+    def check_judge(self) -> None:
+        """Where answers are still to be judged that are not even written, see that the judge is there.
+
+        Raises:
+            ModelError: it is not.
+        """
+        judged = [plan for plan in self._plans if isinstance(plan.task, JudgedTask)]
+        if self._judge and any(share_of(plan.samples, self._kept(plan)) for plan in judged):
+            self._judge.ready()
 
     def share(self) -> None:
         """Answer this process's part of the samples, where there are several, and wait for the others."""
@@ -278,6 +289,7 @@ def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
 
 def resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
     """The recipe with every benchmark's settings spelled out."""
+    recipe = dataclasses.replace(recipe, benchmarks=tuple(dict.fromkeys(recipe.benchmarks)))
     unknown = set(recipe.benchmark) - set(BENCHMARKS.names())
     if unknown:
         BENCHMARKS.get(sorted(unknown)[0])
@@ -369,7 +381,7 @@ def _score(
     outcomes = []
     for repeat in range(repeats):
         kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
-        verdicts = ask_all(judge, plan.task, pairs, plan.label, kept, progress, repeat)
+        verdicts = ask_all(judge, plan.task, pairs, f"{plan.label} ({model})", kept, progress, repeat)
         holes = missing | {one.id for one, score in zip(plan.samples, verdicts.scores, strict=True) if score is None}
         judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]

@@ -27,6 +27,8 @@ from mmpref.run import disk_errors
 talk = logging.getLogger("mmpref")
 
 ANSWER = "{answer}"
+_TOO_MANY = 0.75
+"""Share of answers without a verdict from which on the others are no score: which they are is no accident."""
 _LETTERS_A_TOKEN = 4
 """Of English text, for what is said before anything is asked."""
 
@@ -67,6 +69,15 @@ class Judge:
     name: str
     chat: Chat
     prompt: str | None = None
+
+    def ready(self) -> None:
+        """Before any work that is done for the judge.
+
+        Raises:
+            ModelError: there is none.
+        """
+        if ready := getattr(self.chat, "ready", None):
+            ready()
 
     def instruction(self, task: JudgedTask) -> str:
         return self.prompt or task.instruction
@@ -123,7 +134,7 @@ def ask_all(
         repeat: which time the same is asked; each has a ``kept`` of its own.
 
     Raises:
-        ModelError: the judge cannot be reached, or nothing that it says can be read.
+        ModelError: the judge cannot be reached, or leaves most answers without a verdict.
     """
     known = {row["id"]: str(row["reply"]) for row in kept_lines(kept)}
     queries = [None if answer is None else task.query(sample, answer, judge.instruction(task))
@@ -156,9 +167,11 @@ def ask_all(
     first = failed[0].error if failed else repr(unread[0][:200]) if unread else ""
     answered = sum(answer is not None for _, answer in asked)
     lost = answered - sum(score is not None for score in scores)
-    if lost and lost == sum(query is not None for query in queries):
-        raise ModelError(f"The judge {judge.name} gave no readable verdict on {label}; the first: {first}.",
-                         "Its replies must have the form that the prompt asks for.")  # fmt: skip
+    if lost and lost >= _TOO_MANY * answered:
+        some = f"a verdict on {answered - lost} of {answered} answers" if lost < answered else "no readable verdict"
+        raise ModelError(f"The judge {judge.name} gave {some} to {label}: too few. The first without: {first}.",
+                         "Its replies must have the form that the prompt asks for; those in a file are to these very "
+                         "answers only.")  # fmt: skip
     if lost:
         talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. First: %s", lost, answered,
                      label, first)  # fmt: skip

@@ -40,8 +40,8 @@ def mcnemar(differences: Sequence[float]) -> float:
 
 def bootstrap_p(moved: np.ndarray) -> float:
     """From the paired difference in the data [0] and in the resamples [1:]: twice the share of resamples on the other
-    side of zero, which is never less than one in all of them."""
-    drawn = moved[1:]
+    side of zero, which is never less than one in all of them. Those in which it is undefined are left out."""
+    drawn = moved[1:][moved[1:] == moved[1:]]
     if not drawn.any():
         return 1.0
     beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))

@@ -79,18 +79,22 @@ class Clusters:
 
 
 def interval(values: np.ndarray) -> Interval:
-    """From the value in the data [0] and in the resamples [1:]."""
+    """From the value in the data [0] and in the resamples [1:]; those in which it is undefined are left out."""
     import numpy as np
 
-    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    drawn = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(drawn if len(drawn) else values[:1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values[0]), float(low), float(high))
 
 
 def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
-    """A metric in the data [0] and in every resample of images [1:]. Those of two models on the same images are paired:
-    the same seed draws the same resamples."""
-    values: np.ndarray = metric.value(clusters.resampled(seed))
-    return values
+    """A metric in the data [0] and in every resample of images [1:]; NaN where a resample has nothing that it is over,
+    none of a small part, say. Those of two models on the same images are paired: the same seed draws the same."""
+    import numpy as np
+
+    sums = clusters.resampled(seed)
+    values = np.asarray(metric.value(sums), float)
+    return np.concatenate([values[:1], np.where(sums[metric.n][1:] > 0, values[1:], np.nan)])
 
 
 def estimate(clusters: Clusters, metric: Metric, seed: int) -> Interval:

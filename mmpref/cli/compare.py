@@ -38,6 +38,7 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
         from mmpref.cli.compare_page import page
 
         common.write_page(html, page(runs, found))
+        click.echo(f"Page: {html}", err=True)
     common.show(dataclasses.asdict(found), as_json, lambda: _print(found))
 
 

@@ -46,7 +46,8 @@ class Reply:
 
 
 class Chat(Protocol):
-    """A model that is asked in words."""
+    """A model that is asked in words. One that may not be there can have a method ``ready``, which raises ModelError
+    before anything was done for it."""
 
     @property
     def identity(self) -> Mapping[str, Any]:

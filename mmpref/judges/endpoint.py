@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import io
 import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
+from urllib.parse import urlsplit
 
 from mmpref.errors import ImageError, ModelError
 from mmpref.images import decode
@@ -48,6 +50,20 @@ class Endpoint:
     def identity(self) -> Mapping[str, Any]:
         s = self._settings
         return {"model": self.model, "url": self.url, "temperature": s.temperature, "max_tokens": s.max_tokens}
+
+    def ready(self) -> None:
+        """Whether anybody listens there.
+
+        Raises:
+            ModelError: nobody does.
+        """
+        address = urlsplit(self.url)
+        port = address.port or (443 if address.scheme == "https" else 80)
+        try:
+            socket.create_connection((address.hostname or "", port), timeout=10).close()
+        except OSError as error:
+            raise ModelError(f"Nobody answers at {self.url} ({error.strerror or error}).",
+                             "Start the server, or check the URL.") from error  # fmt: skip
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         replies: list[Reply | None] = [None] * len(queries)

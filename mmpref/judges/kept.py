@@ -35,6 +35,11 @@ class Kept:
     def identity(self) -> Mapping[str, Any]:
         return self._chat.identity
 
+    def ready(self) -> None:
+        """As the chat model's own."""
+        if ready := getattr(self._chat, "ready", None):
+            ready()
+
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         files = [self._file(query) for query in queries]
         replies = {number: reply for number, file in enumerate(files) if (reply := _read(file))}

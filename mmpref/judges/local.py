@@ -21,10 +21,14 @@ class LocalChat:
     Args:
         policy: loads the model, on first use.
         name: what it is called, such as ``me/vlm@main``.
+        ready: raises ModelError where there is no such model, without loading it.
     """
 
-    def __init__(self, policy: Callable[[], Policy], name: str, settings: ChatSettings | None = None) -> None:
-        self._policy, self._name = policy, name
+    def __init__(
+        self, policy: Callable[[], Policy], name: str, settings: ChatSettings | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        self._policy, self._name, self.ready = policy, name, ready
         self._settings = settings or ChatSettings()
 
     @property

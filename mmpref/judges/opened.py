@@ -5,11 +5,11 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import UsageError
+from mmpref.errors import ModelError, UsageError
 from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator
 from mmpref.judges.chat import Chat, ChatSettings
 from mmpref.judges.endpoint import Endpoint
@@ -17,6 +17,7 @@ from mmpref.judges.kept import Kept
 from mmpref.judges.local import LocalChat
 from mmpref.judges.plugins import JUDGES, plugin
 from mmpref.judges.recorded import Recorded
+from mmpref.registry import suggest
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
     if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
         raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
     # Not kept: the files of a local folder may change under its name, and asking again gives the same.
-    return LocalChat(_loader(spec), spec, settings)
+    return LocalChat(_loader(spec), spec, settings, partial(_identify, spec))
 
 
 def endpoint_of(spec: str) -> tuple[str, str] | None:
@@ -115,10 +116,25 @@ def function_of(spec: str) -> Callable[..., Any] | None:
     return function
 
 
-def _loader(spec: str) -> Callable[[], Policy]:
-    """Loads the model of ``ID`` or ``ID@REVISION`` once."""
+def _ref(spec: str) -> ModelRef:
+    """Of ``ID`` or ``ID@REVISION``."""
     model, at, revision = spec.rpartition("@")
-    ref = ModelRef(model, revision) if at else ModelRef(spec)
+    return ModelRef(model, revision) if at else ModelRef(spec)
+
+
+def _identify(spec: str) -> None:
+    from mmpref.vlm.policy import identify
+
+    try:
+        identify(_ref(spec))
+    except ModelError as error:
+        raise ModelError(f"{spec!r} is no judge or annotator of mmpref, and no model that can be loaded: {error}",
+                         suggest(spec, JUDGES.names())) from error  # fmt: skip
+
+
+def _loader(spec: str) -> Callable[[], Policy]:
+    """Loads a model once."""
+    ref = _ref(spec)
 
     @cache
     def load() -> Policy:

@@ -46,7 +46,8 @@ class Recorded:
         try:
             content = file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
-            raise InputError(f"Cannot read the judgements in {file}: {error}.") from error
+            reason = getattr(error, "strerror", None) or "it is no text"
+            raise InputError(f"Cannot read the judgements in {file}: {reason}.") from error
         for number, line in enumerate(content.splitlines()):
             try:
                 found = json.loads(line)
@@ -54,7 +55,7 @@ class Recorded:
                 self._replies[_key(asked)] = str(found["reply"])
                 judges.append({**judge, "model": str(judge["model"])})
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{file}, row {number}, is no judgement: {error!r}.",
+                raise InputError(f"{file}, row {number}, is no judgement.",
                                  "Rows have judge, messages, images, repeat and reply.") from error  # fmt: skip
             if judges[-1] != judges[0]:
                 raise InputError(f"{file}, row {number}, is of another judge than row 0.", "Split it by judge.")

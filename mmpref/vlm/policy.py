@@ -297,6 +297,8 @@ def load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
+    from mmpref.vlm.value import HEAD
+
     assert ref.adapter is not None
     with _load_errors(f"adapter {ref.adapter}"):
         if Path(ref.adapter).is_dir():
@@ -305,6 +307,9 @@ def load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
             config_path = Path(hf_hub_download(ref.adapter, "adapter_config.json", revision=ref.adapter_revision))
             commit = config_path.parent.name
         config = json.loads(config_path.read_text(encoding="utf-8"))
+    if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
+        raise ModelError(f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
+                         "Evaluate it with --benchmark reward-model.")  # fmt: skip
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     same = base in (ref.model, resolve_path(ref.model))
     if base and not same:

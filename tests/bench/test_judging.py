@@ -118,7 +118,10 @@ def test_what_it_costs_is_told_before_and_after(
             judged("mmhal-v", mmhal, f"{server.url}#m", tmp_path / name)
         texts = [sum(map(len, map(text_of, server.requests))) // 4]
     told = [record.message for record in caplog.records if "mmhal-v" in record.message or "replied" in record.message]
-    assert f"about 4 answers to mmhal-v: some {texts[0]} tokens of text with 4 images, and replies of up to" in told[0]
+    assert (
+        f"about 4 answers to mmhal-v (base): some {texts[0]} tokens of text with 4 images, and replies of up to"
+        in told[0]
+    )
     assert re.search(r"4 new replies for [1-9]\d* and [1-9]\d* tokens", told[1])
     assert "0 new replies for 0 and 0 tokens of prompts and replies, 4 kept from before" in told[3]
 
@@ -152,7 +155,7 @@ def test_failed_and_unreadable_replies_are_missing_with_counts(
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert (counts["failed"], counts["unreadable"], counts["missing"]) == (1, 1, 2)
     assert found["missing"] == {"mmhal": 2}
-    assert "2 of 4 answers to mmhal have no verdict" in caplog.text
+    assert "2 of 4 answers to mmhal (base) have no verdict" in caplog.text
     kept = records(tmp_path / "run", "mmhal")
     assert [one["missing"] for one in kept] == [False, True, True, False]
     assert [one["verdict"] for one in kept] == ["Rating: 6", None, "no idea", "Rating: 6"]
@@ -180,7 +183,7 @@ def test_where_a_judge_fails_on_one_model_the_pair_is_missing(
 def test_a_judge_that_says_nothing_readable_is_an_error(mmhal: dict[str, Any], tmp_path: Path) -> None:
     with (
         ChatServer(lambda body, _: "Hello") as server,
-        pytest.raises(ModelError, match=r"no readable verdict on mmhal"),
+        pytest.raises(ModelError, match=r"no readable verdict to mmhal"),
     ):
         judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
 
@@ -294,3 +297,21 @@ def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None
     assert found["missing"] == {"object-halbench": 0}
     blind = judged("object-halbench", settings, "testbed-oracle", tmp_path / "blind", limit=48, blind="no-image")
     assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1
+
+
+def test_a_judge_that_is_not_there_is_told_before_any_answer(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    for judge, reason in (("http://127.0.0.1:9/v1#m", "Nobody answers at http://127.0.0.1:9/v1"),
+                          ("testbed-orcale", "Did you mean 'testbed-oracle'?")):  # fmt: skip
+        with pytest.raises(ModelError) as raised:
+            judged("mmhal", mmhal, judge, tmp_path / "run")
+        assert reason in f"{raised.value} {raised.value.hint}"
+        assert not (tmp_path / "run").exists(), "nothing is left"
+
+
+def test_a_score_is_not_made_of_few_verdicts(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with ChatServer(lambda *_: "Rating: 4") as server:
+        judged("mmhal", mmhal, f"{server.url}#m", tmp_path / "run")
+    file = tmp_path / "run/judgements.jsonl"
+    file.write_text(file.read_text().splitlines(keepends=True)[0])
+    with pytest.raises(ModelError, match=r"a verdict on 1 of 4 answers to mmhal \(base\): too few"):
+        judged("mmhal", mmhal, str(file), tmp_path / "few")

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from mmpref.bench.benchmark import Metric, Score
-from mmpref.bench.stats import Clusters, difference, estimate, ratio
+from mmpref.bench.benchmark import Metric, Score, rate
+from mmpref.bench.significance import bootstrap_p
+from mmpref.bench.stats import Clusters, Interval, difference, estimate, moved, ratio, replicates
 
 MEAN = Metric("mean", "all", lambda sums: ratio(sums["x"], sums["n"]), "n")
 
@@ -56,3 +57,16 @@ def test_a_ratio_without_a_denominator_is_zero() -> None:
 def test_the_same_seed_gives_the_same_interval() -> None:
     clusters = Clusters.of(["a", "b", "c"], _scores(np.array([1.0, 2.0, 4.0])))
     assert estimate(clusters, MEAN, 5) == estimate(clusters, MEAN, 5)
+
+
+def test_resamples_without_any_sample_of_a_part_say_nothing_of_it() -> None:
+    """Two of twelve images are of a part, and all that is asked about them is right."""
+    scores = [Score("", {"right": 1.0, "n": 1.0, **({"part/right": 1.0, "part/n": 1.0} if number < 2 else {})})
+              for number in range(12)]  # fmt: skip
+    clusters = Clusters.of([str(number) for number in range(12)], scores)
+    metric = rate("accuracy", "part", "part/right", "part/n")
+    values = replicates(clusters, metric, 0)
+    assert 100 < np.isnan(values).sum() < 400, "some (10/12)^12 of 2000"
+    assert estimate(clusters, metric, 0) == Interval(1.0, 1.0, 1.0)
+    assert difference(clusters, clusters, metric, 0) == Interval(0.0, 0.0, 0.0)
+    assert bootstrap_p(moved(clusters, clusters, metric, 0)) == 1.0
