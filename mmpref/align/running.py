@@ -167,7 +167,7 @@ class Running(Base):
         batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
         dtype = str(policy.dtype).removeprefix("torch.")
         placement = replace(policy.placement, device=str(policy.device))
-        # FSDP brings LoRA to the base's precision; whoever loads it keeps it in its own.
+        # FSDP and DeepSpeed bring LoRA to the base's precision; whoever loads it keeps it in fp32.
         slack = 5.0 if is_spread(self.model) else 1.0
         return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, placement,
                        trust_remote_code, slack)  # fmt: skip
@@ -175,7 +175,7 @@ class Running(Base):
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        if not is_spread(model):  # FSDP casts by itself
+        if not is_spread(model):  # FSDP and DeepSpeed cast by themselves
             in_model_precision(model)
         return model
 

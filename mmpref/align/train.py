@@ -19,7 +19,7 @@ from mmpref.align.adapter import LoraSettings
 from mmpref.align.make import checkpoints_in, trainer_of
 from mmpref.align.method import METHODS, Method, Way
 from mmpref.align.options import PAPER
-from mmpref.align.sharded import gathered, is_spread
+from mmpref.align.sharded import gathered, is_spread, load_whole
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
 from mmpref.errors import UsageError
@@ -274,6 +274,8 @@ def _fit(
     part()
     if rank():
         return None
+    if sharded():
+        load_whole()
     if watching and (best := watching.best()):
         trainer.take(run.state / BEST)
         talk.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
