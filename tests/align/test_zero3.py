@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +12,11 @@ import pytest
 import yaml
 
 from mmpref.cli.list import _launchers
+from tests.launch import ENVIRONMENT, kill_once, run
 
-from .test_processes import ENVIRONMENT, assert_equal_weights, command, rows, run
+from .test_processes import assert_equal_weights, command, rows
 
+pytestmark = pytest.mark.long
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install deepspeed ninja, with a C++ compiler")
 
 STEPS = 8
@@ -78,15 +77,8 @@ def test_in_half_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_
 def test_after_a_kill_it_goes_on_where_it_was(step: int, preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(divided(preferences, whole, tmp_path))
-    with subprocess.Popen(divided(preferences, cut, tmp_path), env=ENVIRONMENT, start_new_session=True,
-                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as killed:  # fmt: skip
-        checkpoint = cut / f".mmpref/checkpoints/checkpoint-{step}/complete.json"
-        deadline = time.monotonic() + 120
-        while not checkpoint.is_file() and killed.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        os.killpg(killed.pid, signal.SIGKILL)
-    assert not (cut / "run.json").is_file(), "it was too fast to be killed"
+    checkpoint = cut / f".mmpref/checkpoints/checkpoint-{step}/complete.json"
+    kill_once(divided(preferences, cut, tmp_path), cut, checkpoint.is_file)
     parts = [path.name[: len("zero_pp_rank_0")] for path in checkpoint.parent.glob("global_step*/*model_states.pt")]
     assert sorted(parts) == ["zero_pp_rank_0", "zero_pp_rank_1"], "each has its part of the model"
     run(divided(preferences, cut, tmp_path))
