@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     Terms = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
+    Pairwise = Callable[[torch.Tensor], torch.Tensor]
 
 Kind = Literal["sigmoid", "ipo", "hinge"]
 BETAS: dict[str, float] = {"sigmoid": 0.1, "ipo": 0.9, "hinge": 0.1}

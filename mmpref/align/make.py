@@ -77,6 +77,7 @@ def trainer_of(
             else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights), sharded()),
             weights=way.weights,
             terms=way.method.terms(way.settings) if way.method.terms else None,
+            pairwise=way.method.pairwise(way.settings),
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:

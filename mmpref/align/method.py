@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.registry import Registry
 
 if TYPE_CHECKING:
-    from mmpref.align.losses import Terms
+    from mmpref.align.losses import Pairwise, Terms
     from mmpref.align.pairs import PairSource, SourceContext
     from mmpref.align.rows import Pairs
     from mmpref.vlm.policy import Policy
@@ -67,6 +67,8 @@ class Method:
             asked once.
         terms: makes more of the loss than TRL's losses over pairs, from log-ratios [B] of policy to reference of the
             chosen answer under the images and under parts of them, to terms by name.
+        pairwise: makes a loss [B] of the differences [B] of summed log-ratios, chosen minus rejected, in the place of
+            TRL's; None where TRL's is wanted.
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
     """
@@ -81,6 +83,7 @@ class Method:
     keeps_answers: bool = False
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     terms: Callable[[Any], Terms] | None = None
+    pairwise: Callable[[Any], Pairwise | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
 
 

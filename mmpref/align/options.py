@@ -111,6 +111,7 @@ def resolve(
     defaults = {
         **_KEPT,
         "use_cpu": not gpu,
+        "dataloader_num_workers": 2 if gpu else 0,  # images are preprocessed beside the training thread
         "bf16": gpu and dtype == "bfloat16",
         "gradient_checkpointing": gpu,
         "disable_dropout": not dropout,

@@ -68,6 +68,8 @@ class TrainRecipe:
             accelerator. It has no part in the result.
         feature_cache_gb: room on disk, in units of 10^9 bytes, for what the frozen vision tower makes of all images,
             while the run lasts. Where it does not suffice, or with 0, the tower runs in every epoch.
+        keep_checkpoints: keep the adapters of checkpoints in the run, under ``checkpoints/``, and publish them with it;
+            how many there are say ``trainer.save_steps`` and ``trainer.save_total_limit``.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
         trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
@@ -91,6 +93,7 @@ class TrainRecipe:
     share_prompt: bool = True
     preflight: Literal["auto", "always", "never"] = "auto"
     feature_cache_gb: float = 8.0
+    keep_checkpoints: bool = False
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
@@ -282,6 +285,8 @@ def _fit(
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path, state)
+        if recipe.keep_checkpoints:
+            _keep_checkpoints(run)
     facts = {
         "modules": modules,
         "parameters": counts,
@@ -357,6 +362,19 @@ def _has_checkpoint(run: Run) -> bool:
     from mmpref.align.checkpoints import is_whole
 
     return any(is_whole(checkpoint) for checkpoint in checkpoints_in(run.state).glob("checkpoint-*"))
+
+
+def _keep_checkpoints(run: Run) -> None:
+    """Each as an adapter of its own; what names the base is the final one's."""
+    from mmpref.align.checkpoints import is_whole
+
+    for checkpoint in checkpoints_in(run.state).glob("checkpoint-*"):
+        weights = checkpoint / "adapter_model.safetensors"
+        if is_whole(checkpoint) and weights.is_file():
+            kept = run.path / "checkpoints" / checkpoint.name
+            kept.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(weights, kept / weights.name)
+            shutil.copyfile(run.path / "adapter_config.json", kept / "adapter_config.json")
 
 
 def _drop_restart_state(run: Run) -> None:

@@ -19,7 +19,7 @@ from mmpref.processes import everybodys, of_sizes
 
 if TYPE_CHECKING:
     from mmpref.align.features import KeptFeatures
-    from mmpref.align.losses import Terms
+    from mmpref.align.losses import Pairwise, Terms
     from mmpref.align.pairs import Drawn, PairSource
     from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.policy import Policy
@@ -45,6 +45,7 @@ class PreferenceTrainer(Running, DPOTrainer):
         reference: keeps the reference's log-probabilities; None to ask it at every step.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
         terms: more of the loss, of rows that have parts of their images in their place too.
+        pairwise: the loss of differences of summed log-ratios, where it is not TRL's.
         source: makes the pairs of a step from the rows of the data; None where they are the rows.
     """
 
@@ -52,7 +53,7 @@ class PreferenceTrainer(Running, DPOTrainer):
         self, *args: Any, writer: Policy | None = None, data_collator: PreferenceCollator,
         projector_learning_rate: float, shared: SharedForward | None = None, features: KeptFeatures | None = None,
         reference: ReferenceLogProbs | None = None, weights: Sequence[float] = (1.0,), terms: Terms | None = None,
-        source: PairSource | None = None,
+        pairwise: Pairwise | None = None, source: PairSource | None = None,
         **kwargs: Any,
     ) -> None:  # fmt: skip
         self.collate = data_collator
@@ -60,7 +61,7 @@ class PreferenceTrainer(Running, DPOTrainer):
         self.set_up(writer, projector_learning_rate)
         self._source, self._share = source, 1.0
         self.shared, self._features, self._reference = shared, features, reference
-        self._weights, self._terms = tuple(weights), terms
+        self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
         if shared and self.aux_loss_enabled:
             talk.warning("Image and prompt go through the model once for each answer: experts are balanced over all "
                          "tokens of a step (trainer.router_aux_loss_coef: 0 turns that off).")  # fmt: skip
@@ -137,7 +138,11 @@ class PreferenceTrainer(Running, DPOTrainer):
             for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
                 self._show(number)
                 said.clear()
-                losses.append(weight * super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False))
+                loss = super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False)
+                if self._pairwise:
+                    chosen, rejected = (said[0] - torch.cat(tuple(known[number].values()))).chunk(2)
+                    loss = self._pairwise(chosen - rejected).mean()
+                losses.append(weight * loss)
                 self._note_answers(said[0], known[number], batch["completion_mask"])
                 if number == 0 and cropped:
                     chosen = said[0].chunk(2)[0] - known[0]["ref_chosen_logps"]

@@ -181,7 +181,7 @@ def _stage_adapter(
         name = file.relative_to(held).as_posix()
         if not file.is_file() or name in (CARD, "run.json") or any(fnmatch.fnmatchcase(name, p) for p in IGNORE):
             continue
-        if name == "adapter_config.json":
+        if file.name == "adapter_config.json":  # of checkpoints too
             config = json.loads(file.read_text(encoding="utf-8"))
             config |= {"base_model_name_or_path": named, "revision": revision}
             _write_json(stage / name, without_places(config, places))
@@ -204,7 +204,7 @@ def _stage_adapter(
     what = "Merged model" if merged else "LoRA adapter"
     return {
         "commit_message": f"{what}, {manifest['recipe']['method']}",
-        "delete_patterns": ["adapter_*", "model*.safetensors", "model.safetensors.index.json"],
+        "delete_patterns": ["adapter_*", "checkpoints/*", "model*.safetensors", "model.safetensors.index.json"],
         "merge_card": merge_model_card,
     }
 

@@ -102,6 +102,28 @@ def test_a_step_is_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
     assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
 
 
+@pytest.mark.parametrize("share", [False, True])
+def test_summed_ipo_is_the_naive_one(share: bool, tmp_path: Path) -> None:
+    """Whole sequences and plain logits, ratios summed over tokens as IPO's paper writes them."""
+    settings = METHODS.get("ipo").settings(summed=True)
+    ipo = {"loss_type": ["ipo"], "beta": settings.beta}
+    theirs = make(DPOTrainer, tiny("llava_next"), tmp_path / "a", False, ipo)
+    theirs.model.train()
+    theirs.model.zero_grad()
+    swapped = [{**row, "chosen": row["rejected"]} for row in rows()]
+    difference = naive_ratio(theirs, rows()) - naive_ratio(theirs, swapped)
+    loss = ((difference - 1 / (2 * settings.beta)) ** 2).mean()
+    loss.backward()
+    gradients = {name: p.grad.clone() for name, p in theirs.model.named_parameters() if p.grad is not None}
+    policy = tiny("llava_next")
+    ours = make(PreferenceTrainer, policy, tmp_path / "b", False, ipo, projector_learning_rate=1e-3,
+                data_collator=PreferenceCollator(policy.processor), pairwise=METHODS.get("ipo").pairwise(settings),
+                shared=SharedForward(policy) if share else None)  # fmt: skip
+    assert_equal(step(ours, ours.data_collator(rows())), (loss.item(), gradients))
+    averaged = make(DPOTrainer, tiny("llava_next"), tmp_path / "c", False, ipo)
+    assert step(averaged, averaged.data_collator(rows()))[0] != pytest.approx(loss.item(), rel=1e-3)
+
+
 def test_a_mixture_of_experts_is_trained_as_trl_does(tmp_path: Path) -> None:
     """Its router's loss counts every token, so nothing is shared."""
     theirs = make(DPOTrainer, tiny("qwen3_vl_moe"), tmp_path / "a", False)

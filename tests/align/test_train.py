@@ -140,6 +140,31 @@ def test_a_killed_run_ends_as_if_it_had_not_been(finished: Path, preferences: Pa
     assert rows(path) == rows(finished)
 
 
+def test_preprocessing_beside_the_training_thread_changes_nothing(
+    finished: Path, preferences: Path, tmp_path: Path
+) -> None:
+    train(recipe(MODEL, str(preferences), trainer={**TRAINER, "dataloader_num_workers": 2}), tmp_path / "beside")
+    one, other = ((run / "adapter_model.safetensors").read_bytes() for run in (finished, tmp_path / "beside"))
+    assert one == other
+
+
+def test_checkpoints_are_kept_if_asked_for(finished: Path, preferences: Path, tmp_path: Path) -> None:
+    from peft import PeftModel
+    from transformers import AutoModelForImageTextToText
+
+    from mmpref.registry import resolve_path
+
+    often = {**TRAINER, "save_steps": 3, "save_total_limit": None}
+    train(recipe(MODEL, str(preferences), keep_checkpoints=True, trainer=often), tmp_path / "run")
+    kept = sorted((tmp_path / "run/checkpoints").iterdir())
+    assert len(kept) > 2
+    assert not (finished / "checkpoints").exists()
+    last = [(run / "adapter_model.safetensors").read_bytes() for run in (kept[-1], tmp_path / "run")]
+    assert (kept[0] / "adapter_model.safetensors").read_bytes() != last[0]
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL))
+    assert PeftModel.from_pretrained(base, str(kept[0]))
+
+
 def test_a_run_killed_after_its_last_step_only_saves(preferences: Path, finished: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
 

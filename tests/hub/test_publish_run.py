@@ -216,6 +216,25 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= _files(hub, "model").keys()
 
 
+def test_kept_checkpoints_are_adapters_of_the_same_base(hub: HubAccount, tmp_path: Path) -> None:
+    path = tmp_path / "adapter"
+    adapter_run(path, str(tmp_path / "base"), None)
+    for step in (2, 4):
+        kept = path / f"checkpoints/checkpoint-{step}"
+        kept.mkdir(parents=True)
+        for name in ("adapter_config.json", "adapter_model.safetensors"):
+            (kept / name).write_bytes((path / name).read_bytes())
+    _push(hub, path, base_hub_id=BASE)
+    files = _files(hub, "model")
+    _names_nothing_of(files, tmp_path)
+    configs = [json.loads(content) for name, content in files.items() if name.endswith("adapter_config.json")]
+    assert [config["base_model_name_or_path"] for config in configs] == [BASE] * 3
+    (path / "checkpoints/checkpoint-2/adapter_model.safetensors").unlink()
+    (path / "checkpoints/checkpoint-2/adapter_config.json").unlink()
+    _push(hub, path, base_hub_id=BASE)
+    assert not [name for name in _files(hub, "model") if "checkpoint-2" in name]
+
+
 def test_results_on_hub_datasets_are_there_for_leaderboards_too(hub: HubAccount, tmp_path: Path) -> None:
     from huggingface_hub import parse_eval_result_entries
 

@@ -3,27 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mmpref.align.method import Method
 from mmpref.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmpref.align.losses import Pairwise
 
 
 @dataclass(frozen=True)
 class Settings:
     """(chosen - rejected log-ratio - 1 / (2 beta))^2; ratios are to the base model and averaged over tokens.
 
-    The average is TRL's: sums would grow with the answers' length, and IPO's authors confirmed to TRL that theirs are
-    averages.
+    The average is TRL's: sums grow with the answers' length, and IPO's authors confirmed to TRL that theirs are
+    averages. IPO's paper writes sums.
 
     Args:
         beta: the regularisation, tau in IPO's paper. This paper searches 0.8 to 1.0.
+        summed: ratios as the paper writes them, summed over tokens.
     """
 
     beta: float = 0.9
+    summed: bool = False
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
             raise UsageError(f"loss.beta is {self.beta}; it must be above 0.", "The paper searches 0.8 to 1.0.")
 
 
-METHOD = Method(Settings, lambda settings: {"loss_type": ["ipo"], "beta": settings.beta})
+def _pairwise(settings: Settings) -> Pairwise | None:
+    return (lambda difference: (difference - 1 / (2 * settings.beta)) ** 2) if settings.summed else None
+
+
+METHOD = Method(Settings, lambda settings: {"loss_type": ["ipo"], "beta": settings.beta}, pairwise=_pairwise)
