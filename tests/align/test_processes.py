@@ -67,7 +67,7 @@ def decides_on_half(images: list[Image.Image], prompt: str, first: str, second: 
 
 
 @pytest.mark.parametrize(("batch", "accumulated"), [
-    pytest.param(1, 1, marks=LONG), (2, 1), pytest.param(1, 3, marks=LONG),
+    pytest.param(1, 1, marks=LONG), pytest.param(2, 1, marks=LONG), pytest.param(1, 3, marks=LONG),
 ])  # fmt: skip
 def test_pairs_weigh_the_same_wherever_they_fall(
     batch: int, accumulated: int, preferences: Path, tmp_path: Path
@@ -90,6 +90,7 @@ def test_pairs_weigh_the_same_wherever_they_fall(
     assert_equal_weights(two, one)
 
 
+@LONG
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(command(preferences, whole, 2, 2))

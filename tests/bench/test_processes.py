@@ -48,6 +48,7 @@ def test_two_processes_find_what_one_does(alone: Path, adapter: Path, tmp_path: 
     assert again.stdout == done.stdout
 
 
+@pytest.mark.long
 def test_two_killed_processes_are_finished_by_one(alone: Path, adapter: Path, tmp_path: Path) -> None:
     kept = [tmp_path / f"cut/.mmpref/answers-base-chair.jsonl.{rank}" for rank in (0, 1)]
     kill_once(evaluation(tmp_path / "cut", adapter, 2), tmp_path / "cut",

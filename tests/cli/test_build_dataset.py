@@ -42,6 +42,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return output
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_often_gives_the_same_bytes(built: Path, tmp_path: Path) -> None:
     draws = random.Random(0)
     output = tmp_path / "run"
@@ -61,6 +62,7 @@ def test_a_run_that_was_killed_often_gives_the_same_bytes(built: Path, tmp_path:
     assert _digests(output) == _digests(built)
 
 
+@pytest.mark.long
 def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
     for shard in ("2/3", "0/3", "1/3"):
         result = _run(tmp_path / "run", "--shard", shard)

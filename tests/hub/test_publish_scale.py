@@ -108,6 +108,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
         yield scene
 
 
+@pytest.mark.long
 def test_a_reader_sees_one_version_whole_whenever_the_push_is_killed(scene: Scene) -> None:
     run, stop = _run(scene.folder / "new", "new", *NEW), scene.folder / "stop"
     faults, repo = scene.hub.faults, scene.hub.repo("dataset", scene.repo)
