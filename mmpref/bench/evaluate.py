@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -19,6 +18,7 @@ from mmpref.bench.began import as_it_began, data_facts
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
+from mmpref.bench.planning import planned, resolved
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
 from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served, share_of
@@ -28,7 +28,6 @@ from mmpref.judges.chat import ChatSettings
 from mmpref.judges.opened import endpoint_of
 from mmpref.processes import first, part, processes, rank, wait
 from mmpref.run import Run, default_path, open_run, write_atomic
-from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -285,55 +284,6 @@ def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
         _began(run, recipe, [planned(recipe, name) for name in recipe.benchmarks])
     except HubError as error:
         talk.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
-
-
-def resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
-    """The recipe with every benchmark's settings spelled out."""
-    recipe = dataclasses.replace(recipe, benchmarks=tuple(dict.fromkeys(recipe.benchmarks)))
-    unknown = set(recipe.benchmark) - set(BENCHMARKS.names())
-    if unknown:
-        BENCHMARKS.get(sorted(unknown)[0])
-    blocks = {}
-    for name in recipe.benchmarks:
-        values = dict(recipe.benchmark.get(name) or {})
-        if recipe.split:
-            values["split"] = recipe.split
-        blocks[name] = recipes.as_plain(recipes.build(BENCHMARKS.get(name).settings, values, f"benchmark {name}"))
-    return dataclasses.replace(recipe, benchmark=blocks)
-
-
-def planned(recipe: EvaluateRecipe, name: str) -> Plan:
-    """A benchmark with its data read.
-
-    Raises:
-        UsageError: unknown benchmark or setting.
-        InputError: data that cannot be read, or have no rows.
-    """
-    benchmark = BENCHMARKS.get(name)
-    settings = recipes.build(benchmark.settings, recipe.benchmark[name], f"benchmark {name}")
-    task = benchmark.task(settings)
-    table = _open(name, settings, benchmark.candidates)
-    samples = task.samples(table, recipe.limit)
-    if not samples:
-        raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    repeated = next((one for one, count in Counter(sample.id for sample in samples).items() if count > 1), None)
-    if repeated is not None:
-        raise InputError(f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.",
-                         "Answers are kept by id.")  # fmt: skip
-    return Plan(name, recipe.label(name), settings, task, table, samples)
-
-
-def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
-    """The data that the settings name, or the first of the published repositories that is there."""
-    if settings.data is not None:
-        return open_table(settings.data, settings.split, config=settings.config)
-    if not candidates:
-        raise UsageError(f"The benchmark {name} has no data on the Hub that mmpref knows.",
-                         f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).")  # fmt: skip
-    for candidate in candidates[:-1]:
-        with contextlib.suppress(InputError, HubError):
-            return open_table(candidate, settings.split, config=settings.config)
-    return open_table(candidates[-1], settings.split, config=settings.config)
 
 
 def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency: int) -> Answerer:

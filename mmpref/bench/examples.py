@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from mmpref import recipe as recipes
 from mmpref.bench.began import data_facts
 from mmpref.bench.columns import Column, Key
-from mmpref.bench.evaluate import EvaluateRecipe, planned
+from mmpref.bench.evaluate import EvaluateRecipe
+from mmpref.bench.planning import planned
 from mmpref.errors import MmprefError
 from mmpref.types import ImageData
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmpref.bench.benchmark import BENCHMARKS
-from mmpref.bench.evaluate import EvaluateRecipe, planned, resolved
+from mmpref.bench.evaluate import EvaluateRecipe
 from mmpref.bench.groups import counted
 from mmpref.bench.judging import JudgedTask
+from mmpref.bench.planning import planned, resolved
 from mmpref.bench.stats import Clusters, replicates
 from mmpref.errors import ImageError, UsageError
 from mmpref.images import decode

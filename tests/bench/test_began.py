@@ -121,7 +121,7 @@ def test_a_finished_run_is_shown_where_the_hub_cannot_be_asked(
     def down(*_: Any, **__: Any) -> None:
         raise HubError("The Hub is away.")
 
-    monkeypatch.setattr("mmpref.bench.evaluate.open_table", down)
+    monkeypatch.setattr("mmpref.bench.planning.open_table", down)
     again = evaluate(_recipe(world), world / "run")
     assert again["results"] == first["results"]
     assert "could not be checked" in caplog.text
