@@ -1,4 +1,4 @@
-"""``python -m tests.align.sharded ARGUMENTS``: mmpref in a launched process, with FSDP on a CPU.
+"""``python -m tests.align.fsdp2 ARGUMENTS``: mmpref in a launched process, with FSDP on a CPU.
 
 accelerate takes a launcher's FSDP settings, and on CPUs trains data parallel all the same (`AcceleratorState`, 1.15.0);
 torch's `fully_shard` needs no accelerator. So the state is told what it was asked for; everything else is real.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,20 @@ def command(data: Path, output: Path, batch: int, processes: int, method: str = 
     words = ["train", "--dataset", str(data), "--output", str(output), "--method", method,
              "--set", f"trainer.per_device_train_batch_size={batch}", *COMMON, *more]  # fmt: skip
     return launch.command(words, processes)
+
+
+def divided(
+    name: str, data: Path, output: Path, folder: Path, method: str = "dpo", *more: str, **changes: Any
+) -> list[str]:
+    """The command for two processes of half a batch each, under a shipped configuration; its module in `tests.align`
+    lets it run on a CPU."""
+    [shipped] = [Path(row["path"]) for row in _launchers() if row["name"] == name]
+    config = yaml.safe_load(shipped.read_text(encoding="utf-8"))
+    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", **changes}
+    (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    words = command(data, output, 2, 1, method, *more)
+    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / f"{name}.yaml"),
+            "--main_process_port", "0", "-m", f"tests.align.{name}", *words[words.index("train"):]]  # fmt: skip
 
 
 def rows(path: Path) -> list[dict[str, Any]]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from mmpref.align.train import TrainRecipe, train
 from mmpref.align.watch_settings import WatchSettings
-from mmpref.cli.list import _launchers
 from mmpref.errors import UsageError
 from tests.launch import kill_once, run
 
 from .conftest import MODEL
-from .test_processes import assert_equal_weights, command, rows
+from .test_processes import assert_equal_weights, command, divided, rows
 
 pytestmark = pytest.mark.long
 STEPS = 8
@@ -25,22 +22,15 @@ MORE = ["--set", f"trainer.max_steps={STEPS}"]
 """More than one epoch, so that what the reference says is known of some rows, and in one process of others."""
 
 
-def sharded(data: Path, output: Path, folder: Path, method: str = "dpo", *more: str, **changes: Any) -> list[str]:
-    """The command for two processes of half a batch each."""
-    [shipped] = [Path(row["path"]) for row in _launchers() if row["name"] == "fsdp2"]
-    config = yaml.safe_load(shipped.read_text(encoding="utf-8"))
-    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", **changes}
-    (folder / "fsdp2.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    words = command(data, output, 2, 1, method, *MORE, *more)
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "fsdp2.yaml"),
-            "--main_process_port", "0", "-m", "tests.align.sharded", *words[words.index("train"):]]  # fmt: skip
+def launched(data: Path, output: Path, folder: Path, method: str = "dpo", *more: str, **changes: Any) -> list[str]:
+    return divided("fsdp2", data, output, folder, method, *MORE, *more, **changes)
 
 
 @pytest.mark.parametrize("method", ["dpo", "mdpo"])
 def test_two_processes_of_half_a_model_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(command(preferences, one, 4, 1, method, *MORE))
-    run(sharded(preferences, two, tmp_path, method))
+    run(launched(preferences, two, tmp_path, method))
     for alone, together in zip(rows(one), rows(two), strict=True):
         assert together.keys() == alone.keys()
         assert together["loss"] == pytest.approx(alone["loss"], abs=1e-4)
@@ -54,17 +44,17 @@ def test_two_processes_of_half_a_model_train_what_one_does(method: str, preferen
 def test_in_mixed_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_path: Path) -> None:
     half = ["--set", "trainer.bf16=true", "--set", "dtype=bfloat16", "--set", "preflight=always",
             "--set", "trainer.learning_rate=1e-3", "--set", "projector_learning_rate=1e-3"]  # fmt: skip
-    run(sharded(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
+    run(launched(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
     probe = json.loads((tmp_path / "run" / "run.json").read_text())["probe"]
     assert probe["differs"] <= probe["tolerance"] < probe["changes"]
 
 
 def test_after_a_kill_it_goes_on_where_it_was(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(sharded(preferences, whole, tmp_path))
+    run(launched(preferences, whole, tmp_path))
     checkpoint = cut / ".mmpref/checkpoints/checkpoint-4/complete.json"
-    kill_once(sharded(preferences, cut, tmp_path), cut, checkpoint.is_file)
-    run(sharded(preferences, cut, tmp_path))
+    kill_once(launched(preferences, cut, tmp_path), cut, checkpoint.is_file)
+    run(launched(preferences, cut, tmp_path))
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
     assert rows(cut) == rows(whole)
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from mmpref.cli.list import _launchers
 from tests.launch import ENVIRONMENT, kill_once, run
 
-from .test_processes import assert_equal_weights, command, rows
+from .test_processes import assert_equal_weights, command, divided, rows
 
 pytestmark = pytest.mark.long
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install deepspeed ninja, with a C++ compiler")
@@ -23,15 +20,8 @@ STEPS = 8
 MORE = ["--set", f"trainer.max_steps={STEPS}"]
 
 
-def divided(data: Path, output: Path, folder: Path, method: str = "dpo", *more: str, **changes: Any) -> list[str]:
-    """The command for two processes of half a batch each."""
-    [shipped] = [Path(row["path"]) for row in _launchers() if row["name"] == "zero3"]
-    config = yaml.safe_load(shipped.read_text(encoding="utf-8"))
-    config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", **changes}
-    (folder / "zero3.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    words = command(data, output, 2, 1, method, *MORE, *more)
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / "zero3.yaml"),
-            "--main_process_port", "0", "-m", "tests.align.zero3", *words[words.index("train"):]]  # fmt: skip
+def launched(data: Path, output: Path, folder: Path, method: str = "dpo", *more: str, **changes: Any) -> list[str]:
+    return divided("zero3", data, output, folder, method, *MORE, *more, **changes)
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +44,7 @@ def test_two_processes_of_half_a_model_train_what_one_does(
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
     run(command(preferences, one, 4, 1, method, *MORE, *more))
-    run(divided(preferences, two, tmp_path, method, *more))
+    run(launched(preferences, two, tmp_path, method, *more))
     for alone, together in zip(rows(one), rows(two), strict=True):
         assert together.keys() == alone.keys()
         assert together["loss"] == pytest.approx(alone["loss"], abs=1e-4)
@@ -68,7 +58,7 @@ def test_two_processes_of_half_a_model_train_what_one_does(
 def test_in_half_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_path: Path) -> None:
     half = ["--set", "trainer.bf16=true", "--set", "dtype=bfloat16", "--set", "trainer.learning_rate=1e-3",
             "--set", "projector_learning_rate=1e-3"]  # fmt: skip
-    run(divided(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
+    run(launched(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
     probe = json.loads((tmp_path / "run" / "run.json").read_text())["probe"]
     assert probe["differs"] <= probe["tolerance"] < probe["changes"]
 
@@ -76,18 +66,18 @@ def test_in_half_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_
 @pytest.mark.parametrize("step", [4, STEPS])
 def test_after_a_kill_it_goes_on_where_it_was(step: int, preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(divided(preferences, whole, tmp_path))
+    run(launched(preferences, whole, tmp_path))
     checkpoint = cut / f".mmpref/checkpoints/checkpoint-{step}/complete.json"
-    kill_once(divided(preferences, cut, tmp_path), cut, checkpoint.is_file)
+    kill_once(launched(preferences, cut, tmp_path), cut, checkpoint.is_file)
     parts = [path.name[: len("zero_pp_rank_0")] for path in checkpoint.parent.glob("global_step*/*model_states.pt")]
     assert sorted(parts) == ["zero_pp_rank_0", "zero_pp_rank_1"], "each has its part of the model"
-    run(divided(preferences, cut, tmp_path))
+    run(launched(preferences, cut, tmp_path))
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
     assert rows(cut) == rows(whole)
 
 
 def test_on_a_cpu_accelerate_would_leave_it_out(preferences: Path, tmp_path: Path) -> None:
-    words = divided(preferences, tmp_path / "run", tmp_path)
+    words = launched(preferences, tmp_path / "run", tmp_path)
     words[words.index("tests.align.zero3")] = "mmpref"
     done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode != 0
