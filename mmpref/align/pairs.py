@@ -7,6 +7,7 @@ it is interrupted by, and a row that comes again in another epoch is drawn anew.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -60,11 +61,10 @@ class Drawn:
 
 def added(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Sums by name."""
-    total: dict[str, float] = {}
+    total: Counter[str] = Counter()
     for one in counts:
-        for name, value in one.items():
-            total[name] = total.get(name, 0) + value
-    return total
+        total.update(one)  # floats add up as well
+    return dict(total)
 
 
 class PairSource(Protocol):
