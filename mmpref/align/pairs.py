@@ -80,23 +80,26 @@ def answer(text: str) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": text}]
 
 
-def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[str], averaged: bool) -> Drawn:
+def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[str | None], averaged: bool) -> Drawn:
     """Rows with the policy's answer as their second rejected one, or where nothing is averaged as their only one.
 
-    An answer that is empty or the chosen one is counted, and its row left out; where losses are averaged the row stays
-    with the chosen answer as its second one, against which the loss has no gradient.
+    An answer that is cut off, empty or the chosen one is counted, and its row left out; where losses are averaged the
+    row stays with the chosen answer as its second one, against which the loss has no gradient.
 
     Args:
         examples: of the rows.
-        written: the policy's rejected answers.
+        written: the policy's rejected answers; None for one that a bound on its length cut off.
     """
-    counts = {"rows": len(rows), "empty": 0, "same": 0}
+    counts = {"rows": len(rows), "cut_off": 0, "empty": 0, "same": 0}
     drawn: list[Row] = []
     for row, example, text in zip(rows, examples, written, strict=True):
-        useless = "empty" if not text.strip() else "same" if text.strip() == example.answer.strip() else None
-        if useless is None:
+        if text is None:
+            useless = "cut_off"
+        elif text.strip() and text.strip() != example.answer.strip():
             drawn.append({**row, SECOND if averaged else "rejected": answer(text)})
             continue
+        else:
+            useless = "same" if text.strip() else "empty"
         counts[useless] += 1
         if averaged:
             drawn.append({**row, SECOND: row["chosen"]})

@@ -61,7 +61,7 @@ def finish(
         "counts": {"rows": rows, "skipped": _counted(skips)},
         "written": _written(recipe),
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
-        **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {}),
+        **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {"notes": notes}),
         "data": files,
         "excluded": pinned(run, "excluded").get("tables", []),
         "seeds": {"run": recipe.seed},
@@ -151,4 +151,5 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
     asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
-    return [*asked, ("pairs", pairs), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]
+    noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
+    return [*asked, ("pairs", pairs), ("skipped rows", skipped), *noted, ("seconds", str(manifest["seconds"]))]

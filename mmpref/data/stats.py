@@ -14,6 +14,8 @@ from mmpref.types import Skip
 SHOWN_IDS = 20
 SAME = "same-as-chosen"
 """Reason of a skip: the rejected answer came out equal to the chosen one."""
+CUT_OFF = "cut-off"
+"""Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
 SHARES = [round(0.05 * step, 2) for step in range(21)]
 EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 

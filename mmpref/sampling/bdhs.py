@@ -17,8 +17,9 @@ import torch
 
 from mmpref.rng import stream
 from mmpref.sampling.bdhs_settings import BdhsSettings
-from mmpref.sampling.sentences import ends_sentence, may_go_on, split
+from mmpref.sampling.sentences import Sentence, sentences
 from mmpref.sampling.similarity import Similarity
+from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_off, joined
 from mmpref.types import Example
 from mmpref.vlm.decode import Branch, Decoding, pool_of
 from mmpref.vlm.prompter import Inputs
@@ -36,30 +37,20 @@ _COUNTERPART = {"Yes": "No", "No": "Yes", "yes": "no", "no": "yes"}
 
 @dataclass(frozen=True)
 class Rejected:
-    """What BDHS made of one example: the answer, its cosine with the reference, and the tries it took (from 1)."""
+    """What BDHS made of one example.
+
+    Args:
+        similarity: its cosine with the reference.
+        iterations: the tries that it took, from 1.
+        cut_off: whether a bound on length cut it off: of a tail, or of an unguided answer.
+        cut_tries: how many of the tries were.
+    """
 
     answer: str
     similarity: float
     iterations: int
-
-
-@dataclass(frozen=True)
-class _Cut:
-    """One sentence to continue: what it keeps, and the tokens before the tail."""
-
-    head: str
-    prefix: tuple[int, ...]
-    fresh: bool  # the tail begins the sentence, so the white space before it belongs to the sentence before
-
-
-@dataclass(frozen=True)
-class _Written:
-    """An answer as the prompt format writes it: its text, where the answer begins in it, tokens and their spans."""
-
-    text: str
-    begin: int
-    ids: list[int]
-    spans: list[tuple[int, int]]
+    cut_off: bool = False
+    cut_tries: int = 0
 
 
 @dataclass
@@ -76,19 +67,21 @@ class _Job:
         cuts: of the sentences in this try; none in an unguided one.
         tails: tokens by sentence (or of the whole answer) as they come in.
         missing: branches that have not ended.
+        cut_tries: tries so far that a bound on length cut off.
     """
 
     example: Example
-    sentences: list[str]
-    written: _Written
+    sentences: list[Sentence]
+    written: Written
     reference: np.ndarray
     context: Context | None = None
     shown: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     inputs: Inputs = field(default_factory=dict)
     attempt: int = 0
-    cuts: list[_Cut] = field(default_factory=list)
+    cuts: list[Cut] = field(default_factory=list)
     tails: list[list[int]] = field(default_factory=list)
     missing: int = 0
+    cut_tries: int = 0
 
 
 class BdhsSampler:
@@ -114,6 +107,7 @@ class BdhsSampler:
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
+        self._decode_tail = TailDecoder(policy.tokenizer)
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
         """One rejected answer for each example, whose answers must not be empty. A rejected answer is empty only where
@@ -133,7 +127,7 @@ class BdhsSampler:
     def _jobs(self, examples: Sequence[Example]) -> list[_Job]:
         references = self.similarity.embed([example.answer for example in examples])
         jobs = [
-            _Job(example, split(example.answer), self._write(example, example.answer), reference)
+            _Job(example, sentences(example.answer), self._write(example, example.answer), reference)
             for example, reference in zip(examples, references, strict=True)
         ]
         waiting: list[_Job] = []
@@ -185,12 +179,15 @@ class BdhsSampler:
                 complete.append(index)
             if not complete or not (pool.idle or (pool.hungry and len(complete) >= _JUDGED_TOGETHER)):
                 continue
-            answers = [self._answer(jobs[index]) for index in complete]
-            for index, answer, vector in zip(complete, answers, self.similarity.embed(answers), strict=True):
+            written = [self._answer(jobs[index]) for index in complete]
+            vectors = self.similarity.embed([answer for answer, _ in written])
+            for index, (answer, cut_off), vector in zip(complete, written, vectors, strict=True):
                 job = jobs[index]
+                job.cut_tries += cut_off
                 cosine = float(vector @ job.reference)
-                if (answer and cosine < s.similarity_threshold) or job.attempt == s.iterations:
-                    results[index] = Rejected(answer, cosine, job.attempt)
+                taken = answer and cosine < s.similarity_threshold and (s.keep_cut_off or not cut_off)
+                if taken or job.attempt == s.iterations:
+                    results[index] = Rejected(answer, cosine, job.attempt, cut_off, job.cut_tries)
                 elif job.attempt < tries[-1]:
                     begin(index, job.attempt + 1)
                 else:
@@ -204,24 +201,26 @@ class BdhsSampler:
         job.attempt = attempt
         job.cuts = [self._cut(job, number) for number in range(len(job.sentences))] if guided else []
         branches = [
-            Branch(seen, cut.prefix, (name, attempt, number), _Tail(self.policy, cut))
+            Branch(seen, cut.prefix, (name, attempt, number), TailStop(self._decode_tail, cut))
             for number, cut in enumerate(job.cuts)
         ] or [Branch(seen, (), (name, attempt, "answer"))]
         job.missing = len(branches)
         job.tails = [[] for _ in branches]
         return branches
 
-    def _answer(self, job: _Job) -> str:
-        """The answer that a try has written."""
+    def _answer(self, job: _Job) -> tuple[str, bool]:
+        """The answer that a try has written, and whether a bound on length cut it off."""
+        s = self.settings
         if not job.cuts:
             text: str = self.policy.tokenizer.decode(job.tails[0], skip_special_tokens=True)
-            return text.strip()
-        answer = "".join(
-            _join(sentence, cut, tail_text(self.policy, cut.prefix, tail))
-            for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True)
-        )
+            return text.strip(), len(job.tails[0]) >= s.max_answer_tokens
+        answer, cut_off = "", False
+        for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True):
+            written = self._decode_tail(cut, tail)
+            cut_off |= is_cut_off(written, len(tail), s.max_tail_tokens)
+            answer += joined(written, cut, sentence)
         # Where the model ends the answer at a cut before a sentence, that sentence is gone, and the space before it.
-        return answer if job.sentences[-1][-1:].isspace() else answer.rstrip()
+        return answer if job.example.answer[-1:].isspace() else answer.rstrip(), cut_off
 
     def _see(self, job: _Job, attempt: int) -> Context:
         """What the model gets to see of the image in this try: few of its tokens, or all of a noisy one."""
@@ -235,90 +234,32 @@ class BdhsSampler:
         s = self.settings
         return Decoding(max_new_tokens, s.greedy, s.temperature, s.top_p, s.top_k, s.repetition_penalty, self.seed)
 
-    def _write(self, example: Example, answer: str) -> _Written:
+    def _write(self, example: Example, answer: str) -> Written:
         text = self.policy.render_answer(example.prompt, len(example.images), answer)
-        encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return _Written(text, text.index(answer), encoded["input_ids"], encoded["offset_mapping"])
+        return self._tokenize(text, text.index(answer))
 
-    def _cut(self, job: _Job, number: int) -> _Cut:
+    def _tokenize(self, text: str, begin: int) -> Written:
+        encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return Written(text, begin, encoded["input_ids"], encoded["offset_mapping"])
+
+    def _cut(self, job: _Job, number: int) -> Cut:
         """Swap a leading yes or no with probability 1/2, then cut at a uniformly random token of the sentence.
 
         A swapped word is never cut off again: the cut then falls behind it.
         """
         draws = stream(self.seed, job.example.id, job.attempt, number, "cut")
-        before, sentence = "".join(job.sentences[:number]), job.sentences[number]
-        written, kept = job.written, 0
+        before = "".join(one.body + one.trailing for one in job.sentences[:number])
+        body, written, kept = job.sentences[number].body, job.written, 0
         swap = draws.random() >= 0.5
-        if (match := _YES_NO.match(sentence)) and swap:
-            sentence = match[1] + _COUNTERPART[match[2]] + sentence[match.end() :]
-            kept = match.end(1) + len(_COUNTERPART[match[2]])
-            written = self._write(job.example, before + sentence + "".join(job.sentences[number + 1 :]))
+        if (match := _YES_NO.match(body)) and swap:
+            word = match[1] + _COUNTERPART[match[2]]
+            behind = job.example.answer[len(before) + match.end() :]
+            body, kept = word + body[match.end() :], len(word)
+            written = self._write(job.example, before + word + behind)
         begin = written.begin + len(before)
-        ids, spans = written.ids, written.spans
-        core = begin + len(sentence.rstrip())
-        places = [
-            i
-            for i, span in enumerate(spans)
-            if begin + kept <= _first_character(written.text, span) < core and not (i and span[0] < spans[i - 1][1])
-        ]  # never amid the bytes of a character
-        if not places:  # nothing is left behind a swapped word
-            first_behind = next((i for i, (start, _) in enumerate(spans) if start >= core), len(ids))
-            return _Cut(sentence.rstrip(), tuple(ids[:first_behind]), False)
-        place = places[int(draws.integers(len(places)))]
-        head_end = spans[place - 1][1] if place else begin
-        fresh = head_end <= begin
-        head = "" if fresh else written.text[begin:head_end]
-        return _Cut(head, tuple(ids[:place]), fresh)
-
-
-def _first_character(text: str, span: tuple[int, int]) -> int:
-    """Where a token's own text begins: most tokenizers put the space before a word into the word's token."""
-    start, end = span
-    return start + len(text[start:end]) - len(text[start:end].lstrip())
-
-
-class _Tail:
-    """Stop rule: a tail ends once the sentence ends in a full stop that closes it (PAPER 2, step 4c)."""
-
-    def __init__(self, policy: Policy, cut: _Cut) -> None:
-        self.policy = policy
-        self.cut = cut
-        self.undecided = False
-
-    def __call__(self, tokens: list[int]) -> int | None:
-        if not self.undecided and not self.policy.may_stop(tokens[-1]):
-            return None
-        text = self._text(tokens)
-        if self.undecided:
-            self.undecided = False
-            before = self._text(tokens[:-1])
-            if text[len(before) : len(before) + 1].isspace() and ends_sentence(before):
-                return len(tokens) - 1
-        if may_go_on(text):
-            self.undecided = True
-            return None
-        return len(tokens) if ends_sentence(text) else None
-
-    def _text(self, tokens: list[int]) -> str:
-        return self.cut.head + tail_text(self.policy, self.cut.prefix, tokens)
-
-
-def tail_text(policy: Policy, prefix: Sequence[int], tail: Sequence[int]) -> str:
-    """The text that tokens add to a prefix; decoded together, as tokenizers keep spaces at the seam only then."""
-    # A few tokens of context are enough for the seam, and keep this linear in the tail.
-    near = list(prefix[-8:])
-    whole: str = policy.tokenizer.decode([*near, *tail], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    known: str = policy.tokenizer.decode(near, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return whole[len(known) :]
-
-
-def _join(sentence: str, cut: _Cut, tail: str) -> str:
-    """Head and tail as a sentence, with the white space that the original had around it."""
-    trailing = sentence[len(sentence.rstrip()) :]
-    body = cut.head + tail.rstrip()
-    if cut.fresh:
-        leading = sentence[: len(sentence) - len(sentence.lstrip())]
-        if not body.strip():
-            return ""
-        body = leading + body.lstrip()
-    return body + trailing
+        places = written.places(begin + kept, begin + len(body))
+        if places:
+            return written.cut(places[int(draws.integers(len(places)))], begin)
+        # A swapped word that shares its token with all that follows it in the sentence is written without that.
+        short = self._tokenize(written.text[: begin + kept], written.begin)
+        return short.cut(len(short.ids), begin)

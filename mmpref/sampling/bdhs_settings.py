@@ -23,6 +23,7 @@ class BdhsSettings:
         similarity_model: a sentence-transformers model.
         max_tail_tokens: bound on one sentence's tail.
         max_answer_tokens: bound on an unguided answer.
+        keep_cut_off: take answers that one of these bounds cut off; else their rows are skipped, and counted.
         greedy, temperature, top_p, top_k, repetition_penalty: sampling; None takes the model's generation_config, else
             1 and off.
         batch_size: branches decoded together.
@@ -37,6 +38,7 @@ class BdhsSettings:
     similarity_model: str = "sentence-transformers/all-mpnet-base-v2"
     max_tail_tokens: int = 96
     max_answer_tokens: int = 512
+    keep_cut_off: bool = False
     greedy: bool = False
     temperature: float | None = None
     top_p: float | None = None

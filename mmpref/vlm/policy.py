@@ -78,7 +78,6 @@ class Policy:
         self.never_written = {self.image_token_id, *suppressed, *(mark for mark in marks if mark is not None)}
         self.placement = placement or Placement(str(self.device))
         self.proof: dict[str, float] | None = None
-        self._stops: dict[int, bool] = {}
 
     @classmethod
     def load(
@@ -189,13 +188,6 @@ class Policy:
             raise ModelError(f"{self.ref} changes its logits behind its output layer in an unknown way.",
                              "Supported model types: mmpref list families.")  # fmt: skip
         return ways[best]
-
-    def may_stop(self, token: int) -> bool:
-        """Whether a token can bring a full stop: its text has one, or is a part of a character."""
-        if token not in self._stops:
-            text = self.tokenizer.decode([token], clean_up_tokenization_spaces=False)
-            self._stops[token] = any(mark in text for mark in (".", "。", "\ufffd"))
-        return self._stops[token]
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
         """As `mmpref.vlm.prompter.Prompter.render`."""

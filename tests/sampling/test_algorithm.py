@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from types import SimpleNamespace
 from typing import Any
@@ -14,12 +16,14 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from mmpref.errors import UsageError
-from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings, _Cut, _Tail, _Written
-from mmpref.sampling.sentences import split
+from mmpref.sampling import bdhs
+from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings
+from mmpref.sampling.sentences import Sentence, sentences, split
 from mmpref.sampling.similarity import load_similarity
+from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, joined
 from mmpref.tables import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
-from mmpref.vlm.decode import Pool
+from mmpref.vlm.decode import Branch, Pool
 from mmpref.vlm.policy import Policy
 
 SETTINGS = BdhsSettings(similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40)
@@ -61,7 +65,7 @@ def test_every_try_draws_a_mask_that_keeps_its_share(policy: Policy, example: Ex
 def test_every_try_cuts_anew_at_any_token_of_the_sentence(policy: Policy, example: Example) -> None:
     sampler = sampler_of(policy)
     (job,) = sampler._jobs([example])
-    for number, sentence in enumerate(job.sentences):
+    for number, (sentence, _) in enumerate(job.sentences):
         heads = Counter()
         for job.attempt in range(1, 401):
             heads[sampler._cut(job, number).head] += 1
@@ -77,13 +81,13 @@ def test_a_tail_follows_the_reference_whole_up_to_the_cut(policy: Policy, exampl
     for attempt in range(1, 20):
         sampler._branches(job, attempt, guided=True)
         for number, cut in enumerate(job.cuts):
-            before = "".join(job.sentences[:number]) + cut.head
+            before = "".join(map("".join, job.sentences[:number])) + cut.head
             written = policy.tokenizer.decode(cut.prefix, skip_special_tokens=True)
             assert (
                 written.split() == before.replace(".", " .").replace(",", " ,").split()
                 or written.strip() == before.strip()
             )
-            assert job.sentences[number].startswith(cut.head)
+            assert job.sentences[number].body.startswith(cut.head)
 
 
 @pytest.mark.parametrize("word", ["red", "Yes", "no"])
@@ -109,16 +113,14 @@ def letters() -> PreTrainedTokenizerFast:
 def stopped_at(head: str, pieces: list[str]) -> str | None:
     """What a tail keeps when the model writes these pieces, or None where it goes on to the end."""
     tokenizer = letters()
-    marks: dict[int, bool] = {}
-    policy: Any = SimpleNamespace(tokenizer=tokenizer, _stops=marks)
-    policy.may_stop = lambda token: Policy.may_stop(policy, token)
     prefix = tuple(tokenizer.convert_tokens_to_ids(list(head)))
-    stop = _Tail(policy, _Cut(head, prefix, False))
+    decoder, cut = TailDecoder(tokenizer), Cut(head, prefix, prefix[-8:], False)
+    stop = TailStop(decoder, cut)
     tokens: list[int] = []
     for piece in pieces:
         tokens.append(tokenizer.convert_tokens_to_ids(piece))
-        if (kept := stop(tokens)) is not None:
-            return "".join(tokenizer.convert_ids_to_tokens(tokens[:kept]))
+        if stop(tokens) is not None:
+            return joined(decoder(cut, tokens), cut, Sentence(head, ""))[len(head) :]
     return None
 
 
@@ -132,6 +134,8 @@ def stopped_at(head: str, pieces: list[str]) -> str | None:
         ("Fruit", ", e.g. apples, is there. It is red.", ", e.g. apples, is there."),
         ("图", "图。图图。", "图。"),
         ("A cat", " sits", None),
+        ("A cat", " sits.", None),
+        ("A cat", " sits!\nIt", " sits!"),
     ],
 )
 def test_a_tail_ends_at_the_full_stop_that_closes_its_sentence(head: str, written: str, kept: str | None) -> None:
@@ -140,7 +144,7 @@ def test_a_tail_ends_at_the_full_stop_that_closes_its_sentence(head: str, writte
 
 @pytest.mark.parametrize(("head", "mark"), [('He said "', '."'), ("It is red (or ", ".)"), ("He said ", ".\n\n")])
 def test_a_full_stop_may_share_its_token_with_what_follows(head: str, mark: str) -> None:
-    assert stopped_at(head, [*"stop", mark, *" Then he left."]) == f"stop{mark}"
+    assert stopped_at(head, [*"stop", mark, *" Then he left."]) == f"stop{mark}".rstrip()
 
 
 def test_a_cut_may_fall_before_a_word_whose_token_begins_with_the_space(policy: Policy) -> None:
@@ -148,8 +152,9 @@ def test_a_cut_may_fall_before_a_word_whose_token_begins_with_the_space(policy: 
     sampler = sampler_of(policy)
     text = "It is red. It is old."
     spans = [(0, 2), (2, 5), (5, 9), (9, 10), (10, 13), (13, 16), (16, 20), (20, 21)]
-    written = _Written(text, 0, list(range(8)), spans)
-    job: Any = SimpleNamespace(example=SimpleNamespace(id="x"), sentences=split(text), written=written, attempt=0)
+    written = Written(text, 0, list(range(8)), spans)
+    example = SimpleNamespace(id="x", answer=text)
+    job: Any = SimpleNamespace(example=example, sentences=sentences(text), written=written, attempt=0)
     found = Counter()
     for job.attempt in range(400):
         cut = sampler._cut(job, 1)
@@ -225,3 +230,70 @@ def test_unguided_answers_are_decoded_apart(policy: Policy, example: Example, mo
     assert [limit for limit, _ in pools] == [SETTINGS.max_tail_tokens, SETTINGS.max_answer_tokens]
     assert pools[0][1]._added == 2 * len(split(example.answer))
     assert pools[1][1]._added == 1
+
+
+class ReferencePool:
+    """Stands in for a model that continues the reference word for word, or never comes to an end."""
+
+    def __init__(self, references: list[list[int]], eos: int, endless: int | None = None, limit: int = 0) -> None:
+        self.references, self.eos, self.endless, self.limit = references, eos, endless, limit
+        self.branches: list[tuple[int, Branch]] = []
+        self.added = 0
+        self.hungry = True
+
+    @property
+    def idle(self) -> bool:
+        return not self.branches
+
+    def add(self, branches: list[Branch]) -> range:
+        numbers = range(self.added, self.added + len(branches))
+        self.branches += zip(numbers, branches, strict=True)
+        self.added += len(branches)
+        return numbers
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        while self.branches:
+            number, branch = self.branches.pop(0)
+            yield number, self.written(branch)
+
+    def written(self, branch: Branch) -> list[int]:
+        if self.endless is not None:
+            return [self.endless] * self.limit
+        (reference,) = (ids for ids in self.references if tuple(ids[: len(branch.prefix)]) == branch.prefix)
+        tail: list[int] = []
+        for token in reference[len(branch.prefix) :]:
+            if token == self.eos:
+                break
+            tail.append(token)
+            assert branch.stop is not None
+            if branch.stop(tail) is not None:
+                break
+        return tail
+
+
+def test_a_model_that_continues_the_reference_gives_it_back(
+    policy: Policy, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = sampler_of(policy, iterations=1)
+    (job,) = sampler._jobs([example])
+    (eos,) = policy.eos_ids
+    monkeypatch.setattr(bdhs, "pool_of", lambda *_: ReferencePool([list(job.written.ids)], eos))
+    for seed in range(20):
+        sampler.seed = seed
+        (made,) = sampler([example])
+        assert made.answer == example.answer
+        assert made.similarity == pytest.approx(1)
+        assert not made.cut_off
+
+
+def test_tails_that_a_bound_cuts_off_are_told(
+    policy: Policy, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (word,) = policy.tokenizer(" yellow", add_special_tokens=False)["input_ids"]
+    pool = partial(ReferencePool, [], 0, word)
+    monkeypatch.setattr(bdhs, "pool_of", lambda _policy, decoding, _width: pool(decoding.max_new_tokens))
+    (made,) = sampler_of(policy, iterations=3)([example])
+    assert made.cut_off
+    assert made.cut_tries == 3  # two of tails, and an unguided answer
+    (made,) = sampler_of(policy, iterations=3, keep_cut_off=True)([example])
+    assert made.iterations == made.cut_tries == 1

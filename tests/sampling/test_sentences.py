@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mmpref.sampling.sentences import ends_sentence, may_go_on, split
+from mmpref.sampling.sentences import Sentence, first_end, sentences, split
 
 
 @pytest.mark.parametrize(
@@ -44,17 +44,102 @@ def test_sentences_join_to_the_text(text: str) -> None:
     assert "".join(split(text)) == text
 
 
-@pytest.mark.parametrize("text", ["A ball.", 'He said "stop."', "一只猫。", "It is 3.5 metres.", "There are 3."])
-def test_a_full_stop_ends_a_sentence(text: str) -> None:
-    assert ends_sentence(text)
+def read_on(text: str) -> tuple[int | None, str]:
+    """Where the first sentence is found to end while the text is written letter by letter, and what stands then."""
+    for size in range(len(text) + 1):
+        end, open_end = first_end(text[:size])
+        if end is not None:
+            assert not open_end
+            assert all(first_end(text[:more])[0] == end for more in range(size, len(text) + 1))
+            return end, text[:size]
+    return None, text
 
 
-@pytest.mark.parametrize("text", ["A ball", "A ball,", "Here is Dr.", "There is fruit, e.g.", ""])
-def test_what_does_not_end_a_sentence(text: str) -> None:
-    assert not ends_sentence(text)
+PIECES = [
+    "a",
+    "B",
+    "The",
+    "p.m.",
+    "Dr.",
+    ". ",
+    ".",
+    " ",
+    "\n",
+    '"',
+    "'",
+    "。",
+    "!",
+    "?",
+    "1",
+    "…",
+    "é",
+    "中",
+    "،",
+    "\xa0",
+    "\u3000",
+    "No",
+    "*",
+    "(",
+    ")",
+    "-",
+    "😀",
+    "ไทย",
+    "...",
+    "www.",
+    "://",
+]
 
 
-def test_only_digits_and_letters_may_go_on() -> None:
-    assert may_go_on("It is 3.")
-    assert may_go_on("such as e.")
-    assert not may_go_on("A ball.")
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.sampled_from(PIECES), max_size=14).map("".join))
+def test_a_text_that_is_being_written_ends_its_sentences_where_the_whole_does(text: str) -> None:
+    begin = 0
+    for sentence in sentences(text):
+        end, so_far = read_on(text[begin:])
+        assert end in (None, len(sentence.body))
+        assert sentences(so_far)[0].body == sentence.body
+        begin += len(sentence.body) + len(sentence.trailing)
+    assert begin == len(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("A ball. It", "A ball."),
+        ('He said "stop." Then', 'He said "stop."'),
+        ('"Stop!" he said. Then', '"Stop!" he said.'),
+        ("(a book.) Then", "(a book.)"),
+        ("**Bold.** Then", "**Bold.**"),
+        ("一只猫。它", "一只猫。"),
+        ("「猫。」他", "「猫。」"),
+        ("What? A", "What?"),
+        ("كلب؟ نعم", "كلب؟"),
+        ("It is 3.5 metres. It", "It is 3.5 metres."),
+        ("There are 3. They", "There are 3."),
+        ("No. Dogs", "No."),
+        ("No. 7 is red. It", "No. 7 is red."),
+        ("Here is Dr. Smith. He", "Here is Dr. Smith."),
+        ("It is 5 p.m. in town. It", "It is 5 p.m. in town."),
+        ("It is 5 p.m. The town", "It is 5 p.m."),
+        ("A dog... and a cat. It", "A dog... and a cat."),
+        ("See https://a.b/c. Then", "See https://a.b/c."),
+        ("A heading\n\nIt", "A heading"),
+        ("- a dog\n- a cat", "- a dog"),
+        ("1. A dog\n2. A cat", "1. A dog"),
+        ("a line\nthat goes on. It", "a line\nthat goes on."),
+    ],
+)
+def test_where_the_first_sentence_ends(text: str, first: str) -> None:
+    assert sentences(text)[0].body == first
+    assert read_on(text)[0] == len(first)
+
+
+@pytest.mark.parametrize(
+    "text", ["A ball", "A ball,", "Here is Dr. Smith", "There is fruit, e.g. apples", "", "1. ", "A."]
+)
+def test_what_has_not_ended(text: str) -> None:
+    assert read_on(text)[0] is None
+
+
+def test_an_emoji_at_the_end_trails_the_last_sentence() -> None:
+    assert sentences("A dog. Fun! 🎉\n") == [Sentence("A dog.", " "), Sentence("Fun!", " 🎉\n")]

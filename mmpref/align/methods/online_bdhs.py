@@ -27,20 +27,22 @@ class Settings(AveragedSettings):
 
 
 class OnlineBdhs:
-    """Answers that came out empty or as the chosen one teach nothing, and are counted: ``empty`` and ``same``."""
+    """Answers that came out empty or as the chosen one teach nothing, and those that a bound on their length cut off
+    teach to stop anywhere: they are counted as ``empty``, ``same`` and ``cut_off``."""
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
         from mmpref.sampling.bdhs import BdhsSampler
         from mmpref.sampling.similarity import load_similarity
 
-        self._context, self._averaged = context, settings.averaged
+        self._context, self._averaged, self._keep_cut_off = context, settings.averaged, settings.bdhs.keep_cut_off
         similarity = load_similarity(settings.bdhs.similarity_model)
         self._sampler = BdhsSampler(context.policy, similarity, settings.bdhs, context.seed)
 
     def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
         examples = [self._context.example(row, step) for row in rows]
         made = self._sampler(examples)
-        drawn = beside(rows, examples, [one.answer for one in made], self._averaged)
+        written = [None if one.cut_off and not self._keep_cut_off else one.answer for one in made]
+        drawn = beside(rows, examples, written, self._averaged)
         tries = sum(one.iterations for one in made)
         return Drawn(drawn.rows, {**drawn.counts, "tries": tries})
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.stats import SAME
+from mmpref.data.stats import CUT_OFF, SAME
 from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.types import Example, Pair, Skip
 
@@ -31,6 +31,7 @@ class BdhsWorker:
         self.ahead = Ahead(policy.prompter, context.preprocessors(policy.device.type))
         similarity = load_similarity(settings.similarity_model)
         self.sampler = BdhsSampler(policy, similarity, settings, context.seed, self.ahead)
+        self._tries = {"tries": 0, "cut_off": 0}
 
     def begin(self, block: Sequence[Example]) -> None:
         self.ahead.begin(block)
@@ -41,7 +42,16 @@ class BdhsWorker:
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         return [self._outcome(example, made) for example, made in zip(block, self.sampler(block), strict=True)]
 
+    def notes(self) -> dict[str, float]:
+        """Tries since last asked, and those of them that a bound on length cut off."""
+        tries, self._tries = self._tries, {"tries": 0, "cut_off": 0}
+        return {**tries}
+
     def _outcome(self, example: Example, made: Rejected) -> Pair | Skip:
+        self._tries["tries"] += made.iterations
+        self._tries["cut_off"] += made.cut_tries
+        if made.cut_off and not self.sampler.settings.keep_cut_off:
+            return Skip(example.id, CUT_OFF)
         if not made.answer.strip():
             return Skip(example.id, "empty-rejected")
         if made.answer.strip() == example.answer.strip():
