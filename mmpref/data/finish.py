@@ -50,6 +50,7 @@ def finish(
     files = merge(blocks, count, run.path / "data", splits)
     report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
+    report |= {"notes": notes} if notes else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     plot(report, run.path / PICTURE)
     write_missing(run.path, skips)

@@ -31,7 +31,7 @@ class BdhsWorker:
         self.ahead = Ahead(policy.prompter, context.preprocessors(policy.device.type))
         similarity = load_similarity(settings.similarity_model)
         self.sampler = BdhsSampler(policy, similarity, settings, context.seed, self.ahead)
-        self._tries = {"tries": 0, "cut_off": 0}
+        self._tries = {"tries": 0, "tries_cut_off": 0}
 
     def begin(self, block: Sequence[Example]) -> None:
         self.ahead.begin(block)
@@ -44,12 +44,12 @@ class BdhsWorker:
 
     def notes(self) -> dict[str, float]:
         """Tries since last asked, and those of them that a bound on length cut off."""
-        tries, self._tries = self._tries, {"tries": 0, "cut_off": 0}
+        tries, self._tries = self._tries, {"tries": 0, "tries_cut_off": 0}
         return {**tries}
 
     def _outcome(self, example: Example, made: Rejected) -> Pair | Skip:
         self._tries["tries"] += made.iterations
-        self._tries["cut_off"] += made.cut_tries
+        self._tries["tries_cut_off"] += made.cut_tries
         if made.cut_off and not self.sampler.settings.keep_cut_off:
             return Skip(example.id, CUT_OFF)
         if not made.answer.strip():
