@@ -22,7 +22,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mmpref.data.roots import ImageRoots, MissingImageError
 from mmpref.data.schema import (
     MARK,
     Reader,
@@ -39,6 +38,7 @@ from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import decode
 from mmpref.tables import Table
+from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.types import Example, ImageData, Skip
 
 __all__ = ["ImageRoots", "Source", "image_cells", "read_image"]
