@@ -211,7 +211,7 @@ def _work(
         "counts": {
             "rows": len(fitted.pairs.dataset),
             "skipped": fitted.pairs.skipped,
-            "changed": fitted.pairs.changed,
+            **({"changed": fitted.pairs.changed} if fitted.pairs.changed else {}),
         },
         "seeds": {"run": recipe.seed},
         **fitted.facts,

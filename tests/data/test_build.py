@@ -293,7 +293,11 @@ def test_a_mistyped_source_does_not_claim_the_directory(source: Path, tmp_path: 
     with pytest.raises(InputError, match="no file or folder"):
         build_dataset(recipe(source, source="./typo.json"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {
+        "rows": 4,
+        "skipped": {},
+        "changed": {"images_moved_first": 2},
+    }
 
 
 def test_an_unexpected_error_does_not_claim_the_directory_either(source: Path, tmp_path: Path) -> None:
@@ -321,7 +325,11 @@ def test_rows_that_cannot_be_used_do_not_claim_the_directory(source: Path, tmp_p
     with pytest.raises(InputError, match="missing-image: 4"):
         build_dataset(values, tmp_path / "run")
     rooted = dataclasses.replace(values, image_root=(str(source),))
-    assert build_dataset(rooted, tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+    assert build_dataset(rooted, tmp_path / "run")["counts"] == {
+        "rows": 4,
+        "skipped": {},
+        "changed": {"images_moved_first": 2},
+    }
 
 
 def test_reasons_are_the_same_in_equal_builds(source: Path, tmp_path: Path) -> None:
