@@ -5,6 +5,7 @@ The shapes and their reading are `mmpref.tables.conversations`'s.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -33,8 +34,19 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
         value = row.get(name)
         if says_nothing(value):
             continue
-        if name in _NUMBERS and isinstance(value, int | float) and not isinstance(value, bool):
-            found[name] = float(value)
+        if name in _NUMBERS and (number := _number(value)) is not None:
+            found[name] = number
         elif name not in _NUMBERS and isinstance(value, str):
             found[name] = value
     return found
+
+
+def _number(value: Any) -> float | None:
+    """A number, or text of one, as CSV files have it."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
