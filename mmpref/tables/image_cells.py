@@ -29,7 +29,7 @@ MAX_ENCODED = 100_000_000
 """Characters of base64 that are decoded."""
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _IMAGE_IN_BASE64 = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk[0-3]|SUkq|TU0AK")
-_SHORTEST, _NO_PATH = 64, 1024
+_SHORTEST, _NO_PATH = 40, 1024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
 
 

@@ -92,7 +92,9 @@ def test_what_was_built(source: Path, whole: Path) -> None:
     assert manifest["counts"] == {
         "rows": 19,
         "skipped": {"empty-answer": 1, "missing-image": 1, "no-image": 1, "same-as-chosen": 1},
+        "changed": {"images_moved_first": 11},
     }
+    assert report["changed"] == manifest["counts"]["changed"]
     assert manifest["data"] == [
         {"path": f"data/{name}", "sha256": sha, "rows": 19} for name, sha in digests(whole).items()
     ]
