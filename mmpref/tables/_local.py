@@ -118,7 +118,7 @@ def content_hash(files: Iterable[Path], root: Path) -> str:
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:
     """Data files by split, in the folder, in ``data`` and in folders named like a split. Files whose name says no
-    split are ``train``. A folder of images with a file about them is left to the ``datasets`` library (an empty result),
+    split are ``train``. A folder of images with a file about them is left to the ``datasets`` library (empty result),
     and so is one with several formats whose card says which files hold the data.
 
     Raises:
