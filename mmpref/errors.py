@@ -5,10 +5,16 @@ from __future__ import annotations
 import re
 
 
+def brief(text: str, limit: int = 200) -> str:
+    """The text, cut where it is longer than ``limit``: a cell of an untrusted row may hold megabytes, which belong into
+    no message and no report."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+
+
 def reason_of(error: Exception) -> str:
-    """What another library's error says, on one line and without memory addresses: equal in equal runs."""
-    text = re.sub(r" ?<[^<>]* at 0x[0-9a-fA-F]+>|0x[0-9a-fA-F]{8,}", "", str(error))
-    return " ".join(text.split()) or type(error).__name__
+    """What another library's error says, on one line, bounded, and without memory addresses: equal in equal runs."""
+    text = re.sub(r" ?<[^<>]* at 0x[0-9a-fA-F]+>|0x[0-9a-fA-F]{8,}", "", str(error)[:4000])
+    return brief(" ".join(text.split()), 600) or type(error).__name__
 
 
 def is_out_of_memory(error: Exception) -> bool:

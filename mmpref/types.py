@@ -34,6 +34,7 @@ class Example:
         rejected_policy: and its second one.
         facts: what the source says about the row and its answers, by the names of `mmpref.data.schema.FACTS` and
             `PROVENANCE`.
+        notes: what was changed when it was read, such as ``images_moved_first``; counted.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Example:
     rejected: str | None = None
     rejected_policy: str | None = None
     facts: Mapping[str, str | float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

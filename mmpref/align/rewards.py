@@ -22,6 +22,7 @@ from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import RunError
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
+from mmpref.vlm.special_tokens import special_tokens_of
 from mmpref.vlm.value import RewardModel, values
 
 if TYPE_CHECKING:
@@ -46,10 +47,11 @@ class RewardTrainer(PreferenceTrainer):
         """Rows of the held-out sets, and the share of them that the model ranks as they are."""
         assert self.writer is not None
         token = self.writer.tokenizer.convert_ids_to_tokens(self.writer.image_token_id)
+        special = special_tokens_of(self.writer.tokenizer)
         found = {}
         for spec, table in self._held_out.items():
             with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                pairs = collect([table], Path(folder), image_token=token)
+                pairs = collect([table], Path(folder), image_token=token, special_tokens=special)
                 found[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs)}
         return {"held_out": found}
 

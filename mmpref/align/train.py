@@ -51,6 +51,8 @@ class TrainRecipe:
         method: name of a training method.
         revision: of the model.
         split: of every data set.
+        image_root: folders, or ``.zip`` files, that image paths in rows are relative to; by default a data set's own
+            folder.
         limit: take only the first rows.
         seed: of the adapter's initial weights and of the order of rows.
         dtype: of the base model; ``auto`` is fp32 on a CPU and bf16 on an accelerator that has it.
@@ -80,6 +82,7 @@ class TrainRecipe:
     method: str = "dpo"
     revision: str | None = None
     split: str = "train"
+    image_root: tuple[str, ...] = ()
     limit: int | None = None
     seed: int = 0
     dtype: recipes.Dtype = "auto"
@@ -205,7 +208,11 @@ def _work(
         },
         "method": recipe.method,
         "datasets": fitted.pairs.sources,
-        "counts": {"rows": len(fitted.pairs.dataset), "skipped": fitted.pairs.skipped},
+        "counts": {
+            "rows": len(fitted.pairs.dataset),
+            "skipped": fitted.pairs.skipped,
+            **({"changed": fitted.pairs.changed} if fitted.pairs.changed else {}),
+        },
         "seeds": {"run": recipe.seed},
         **fitted.facts,
         "final": (final := final_of(_until(rows, fitted.facts.get("best")))),
@@ -247,6 +254,7 @@ def _fit(
     from mmpref.align.rows import collect
     from mmpref.vlm.placement import arguments_of
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.special_tokens import special_tokens_of
 
     tables, revision = _as_it_began(run, recipe)
     ref = ModelRef(recipe.model, revision)
@@ -257,8 +265,11 @@ def _fit(
         if not (run.state / BEGAN).is_file():
             began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
             write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
-        pairs = collect(tables, run.state, image_token=image_token, limit=recipe.limit,
-                        second=way.method.needs_second, needs=way.method.needs(way.settings))  # fmt: skip
+        pairs = collect(
+            tables, run.state, image_token=image_token, special_tokens=special_tokens_of(policy.tokenizer),
+            image_root=recipe.image_root, accepts=policy.prompter.prepare, limit=recipe.limit,
+            second=way.method.needs_second, needs=way.method.needs(way.settings),
+        )  # fmt: skip
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
     used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
@@ -326,6 +337,8 @@ def _dtype(asked: str) -> str:
 def _tell(pairs: Pairs) -> None:
     skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
     talk.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
+    for what, count in pairs.changed.items():
+        talk.info("%d rows: %s.", count, what.replace("_", " "))
 
 
 def _run_training(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmpref.cli import common
+
+if TYPE_CHECKING:
+    from mmpref.tables import Table
+    from mmpref.vlm.policy import Policy
 
 
 @click.command()
@@ -38,31 +42,35 @@ def command(
     from mmpref.cli.gallery import Gallery
     from mmpref.data.inspect import inspect
     from mmpref.tables import open_table, refuse_split
+    from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
     refuse_split(dataset, split or "train")
     gallery = Gallery(samples) if html else None
     table = open_table(dataset, split, revision=revision)
-    report = inspect(table, image_root, gallery.add if gallery else None)
-    if model:
-        report = {**report, "under_model": _under(model, dataset, split, revision, image_root)}
+    policy = _policy(model) if model else None
+    special = special_token_in(special_tokens_of(policy.tokenizer)) if policy else None
+    report = inspect(table, image_root, gallery.add if gallery else None, special)
+    if policy:
+        report = {**report, "under_model": _under(policy, table, image_root)}
     if html and gallery:
         gallery.write(html, report, list(_lines(report)))
         report = {**report, "html": str(html)}
     common.show(report, as_json, lambda: _print(report))
 
 
-def _under(
-    model: str, dataset: str, split: str | None, revision: str | None, image_root: tuple[str, ...]
-) -> dict[str, Any]:
-    from mmpref.cli.progress import Progress
-    from mmpref.data.margins import under_model
-    from mmpref.tables import open_table
+def _policy(model: str) -> Policy:
     from mmpref.types import ModelRef
     from mmpref.vlm.policy import Policy
 
-    policy = Policy.load(ModelRef(model))
+    return Policy.load(ModelRef(model))
+
+
+def _under(policy: Policy, table: Table, image_root: tuple[str, ...]) -> dict[str, Any]:
+    from mmpref.cli.progress import Progress
+    from mmpref.data.margins import under_model
+
     with Progress("rows") as progress:
-        return under_model(policy, open_table(dataset, split, revision=revision), image_root, progress.reach)
+        return under_model(policy, table, image_root, progress.reach)
 
 
 def _print(report: Mapping[str, Any]) -> None:
@@ -96,6 +104,11 @@ def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "rows whose chosen answer is longer", f"{bias['chosen_longer']:.1%}"
     if similarity["measured"]:
         yield f"similarity of {similarity['measured']} rows", _spread(similarity)
+    if report["changed"]:
+        yield (
+            "rows changed as training changes them",
+            ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report["changed"].items()),
+        )
     yield "share of words that differ", _spread(report["differing_words"])
     yield "images a row", ", ".join(f"{count}: {rows} rows" for count, rows in report["images_per_row"].items())
     yield "sources", ", ".join(f"{name}: {rows} rows" for name, rows in list(report["sources"].items())[:8])

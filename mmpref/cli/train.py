@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
 @click.option("--dataset", multiple=True, help="Preference data: Hub id, file or folder. Repeatable. [default: built]")
+@click.option("--image-root", multiple=True, metavar="DIR|ZIP",
+              help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
 @click.option("--annotator", metavar="WHO", help="Who ranks answers, for methods that ask somebody: URL#MODEL, a model,"
               " policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.")  # fmt: skip
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
@@ -38,7 +40,8 @@ if TYPE_CHECKING:
 @common.recipe_options
 @common.output_options
 def command(
-    method: str | None, model: str | None, revision: str | None, dataset: tuple[str, ...], annotator: str | None,
+    method: str | None, model: str | None, revision: str | None, dataset: tuple[str, ...],
+    image_root: tuple[str, ...], annotator: str | None,
     limit: int | None, seed: int | None, eval_benchmark: tuple[str, ...], eval_every: int | None,
     eval_limit: int | None, eval_split: str | None, best: str | None, patience: int | None,
     base_hub_id: str | None, push: bool, hub_id: str | None, private: bool,
@@ -61,7 +64,8 @@ def command(
     from mmpref.processes import processes, rank
 
     options: dict[str, Any] = {
-        "method": method, "model": model, "revision": revision, "dataset": dataset, "annotator": annotator,
+        "method": method, "model": model, "revision": revision, "dataset": dataset,
+        "image_root": image_root, "annotator": annotator,
         "limit": limit, "seed": seed, "watch.benchmarks": eval_benchmark, "watch.every": eval_every,
         "watch.limit": eval_limit, "watch.split": eval_split, "watch.best": best, "watch.patience": patience,
     }  # fmt: skip

@@ -23,6 +23,7 @@ from mmpref.data.sources import Source
 from mmpref.data.stats import SAME
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
 from mmpref.run import Run, default_path, open_run, versions
+from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, ModelRef, Pair, Skip
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
 OnProgress = Callable[[int, Sequence[Pair | Skip]], None]
 
+SPECIAL = "special-token"
+"""Reason of a skip: a text has one of the model's special tokens in it."""
 _NOT_THE_ROWS_FAULT = (ModelError, HubError, RunError, UsageError)
 
 
@@ -143,12 +146,14 @@ def build_dataset(
         reader = builder.reader(settings, recipe.seed) if builder.reader else None
         selection = Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None
         excluded = open_excluded(run, recipe.exclude_images_of)
-        source = Source(tables, recipe.image_root, recipe.limit, reader, selection, excluded)
+        pairs = builder.needs_pairs or recipe.keep_rejected
+        source = Source(tables, recipe.image_root, recipe.limit, reader, selection, excluded, pairs)
+        policy = cache(lambda: _load_policy(run, recipe))
         model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
-        context = Context(cache(lambda: _load_policy(run, recipe)), model, recipe.seed, workers, recipe.annotator,
-                          concurrency)  # fmt: skip
+        context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
+        as_text = _AsText(lambda: policy() if policy.cache_info().currsize else None)
         with _kept(lambda: builder.worker(context, settings)) as worker:
-            count = _work(run, recipe, source, worker, shard, on_progress)
+            count = _work(run, recipe, source, worker, as_text, shard, on_progress)
         blocks = Blocks(run.state)
         missing = _missing(run, blocks, count)
         while missing and wait:
@@ -266,6 +271,7 @@ def _work(
     recipe: BuildRecipe,
     source: Source,
     worker: Callable[[], BlockWorker],
+    as_text: _AsText,
     shard: tuple[int, int] | None,
     on_progress: OnProgress | None,
 ) -> int:
@@ -282,6 +288,7 @@ def _work(
         outcomes = _outcomes(worker, block, lambda: _has_pairs(run))
         if recipe.keep_rejected:
             outcomes = [_beside_the_sources(outcome) for outcome in outcomes]
+        outcomes = [as_text(outcome) for outcome in outcomes]
         blocks.write(number, outcomes, _notes(worker, block))
         if on_progress:
             on_progress(rows, outcomes)
@@ -298,9 +305,40 @@ def _notes(worker: Callable[[], BlockWorker], block: Sequence[Example | Skip]) -
 
 def _with_rejected(row: Example | Skip) -> Example | Skip:
     """The row, if it has a rejected answer of its own to keep."""
-    if isinstance(row, Skip) or (row.rejected and row.rejected.strip() != row.answer.strip()):
+    if isinstance(row, Skip) or (row.rejected and not same_answer(row.rejected, row.answer)):
         return row
     return Skip(row.id, SAME if row.rejected else "no-rejected")
+
+
+class _AsText:
+    """Leaves out pairs with a text that the model's tokenizer does not take for text: the source's answers and those
+    that the model has written.
+
+    Args:
+        policy: the model, where one has been loaded.
+    """
+
+    def __init__(self, policy: Callable[[], Policy | None]) -> None:
+        self._policy = policy
+        self._special: Callable[[str], str | None] | None = None
+
+    def __call__(self, outcome: Pair | Skip) -> Pair | Skip:
+        if isinstance(outcome, Skip) or (policy := self._policy()) is None:
+            return outcome
+        if self._special is None:
+            from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+
+            self._special = special_token_in(special_tokens_of(policy.tokenizer))
+        texts = {
+            "prompt": "\n".join(turn.content for turn in outcome.example.prompt),
+            "chosen": outcome.chosen,
+            "rejected": outcome.rejected,
+            "rejected_policy": outcome.rejected_policy or "",
+        }
+        for name, text in texts.items():
+            if token := self._special(text):
+                return Skip(outcome.example.id, SPECIAL, f"{name} contains {token}")
+        return outcome
 
 
 def _beside_the_sources(outcome: Pair | Skip) -> Pair | Skip:

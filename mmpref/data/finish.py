@@ -14,7 +14,7 @@ from mmpref.data.plot import PICTURE, plot
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
-from mmpref.errors import InputError
+from mmpref.errors import InputError, brief
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Table
 from mmpref.types import Skip
@@ -41,6 +41,10 @@ def finish(
     skips = [*left_out, *(Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"])]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
     notes = _summed(blocks.describe(number).get("notes", {}) for number in range(count))
+    changed = {
+        name: int(rows)
+        for name, rows in sorted(_summed(blocks.describe(number).get("changed", {}) for number in range(count)).items())
+    }
     if rows == 0:
         raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
     # Temporary files of a process that was killed while it wrote.
@@ -51,6 +55,7 @@ def finish(
     report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
     report |= {"notes": notes} if notes else {}
+    report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
@@ -59,7 +64,7 @@ def finish(
         "model": {"id": recipe.model, "revision": model.get("revision") or recipe.revision} if recipe.model else None,
         "source": source_facts(tables),
         "method": recipe.method,
-        "counts": {"rows": rows, "skipped": _counted(skips)},
+        "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
         "written": _written(recipe),
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
         **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {"notes": notes}),
@@ -108,13 +113,14 @@ def _written(recipe: BuildRecipe) -> list[str]:
 def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
     """What to say where every row was skipped: the reasons, and what was wrong with the first that tells."""
     reasons = ", ".join(f"{reason}: {count}" for reason, count in _counted(skips).items())
-    told = next((skip for skip in skips if skip.detail), None)
+    missing = next((skip for skip in skips if skip.reason == MISSING), None)
+    told = missing or next((skip for skip in skips if skip.detail), None)
     message, hint = f"No row of {source} ({split}) could be used ({reasons}).", ""
     if told and told.reason == MISSING:
-        message += f" There is no image file {told.detail!r}."
+        message += f" There is no image file {brief(told.detail)!r}."
         hint = "Name the folder that paths are relative to with --image-root."
     elif told:
-        hint = told.detail
+        hint = told.detail.rstrip(".") + "."
     return InputError(message, hint)
 
 
@@ -152,5 +158,13 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
     asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
+    changed = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.get("changed", {}).items())
     noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
-    return [*asked, ("pairs", pairs), ("skipped rows", skipped), *noted, ("seconds", str(manifest["seconds"]))]
+    return [
+        *asked,
+        ("pairs", pairs),
+        ("skipped rows", skipped),
+        *([("rows changed", changed)] if changed else []),
+        *noted,
+        ("seconds", str(manifest["seconds"])),
+    ]

@@ -10,8 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from mmpref.data.roots import coco_id
 from mmpref.rng import stream
+from mmpref.tables.image_roots import coco_id
 from mmpref.types import ImageData
 
 VALIDATION = "validation"

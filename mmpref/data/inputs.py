@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmpref.data.select import Excluded
-from mmpref.data.sources import MISSING, ImageRoots, image_cells, read_image
+from mmpref.data.sources import MISSING
 from mmpref.errors import ImageError, InputError, RunError
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Origin, Table, open_table
+from mmpref.tables.conversations import read_row
+from mmpref.tables.image_cells import image_cells, read_image
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.types import ImageData, Skip
 
 MISSING_LIST = "missing-images.txt"
@@ -111,9 +114,18 @@ def _images(table: Table) -> Iterator[ImageData]:
     """The images of a table; cells that name a file that is not there are passed over."""
     roots = ImageRoots(table.images)
     for row in table:
-        for cell in image_cells(row):
+        for cell in _cells(row):
             with contextlib.suppress(ImageError):
                 yield read_image(cell, roots)
+
+
+def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
+    """The image cells of a row of any shape: of its image column, or of its messages."""
+    if cells := image_cells(row):
+        return cells
+    with contextlib.suppress(InputError):
+        return read_row(row, "a row", bare=True).images
+    return []
 
 
 def source_facts(tables: Sequence[Table]) -> dict[str, Any]:

@@ -7,30 +7,37 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mmpref.data.patterns import NearDuplicates, Repeats
-from mmpref.data.sources import ImageRoots, image_cells, read_image
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, spread
 from mmpref.errors import ImageError, InputError
-from mmpref.images import decode
-from mmpref.registry import resolve_path
 from mmpref.tables import Table
-from mmpref.types import ImageData
+from mmpref.tables.conversations import SHORTENED, Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
+from mmpref.tables.image_cells import IMAGES, read_images
+from mmpref.tables.image_roots import ImageRoots
+from mmpref.tables.shapes import REJECTED, columns_of, rejected_column, unfolded
+from mmpref.types import ImageData, Message
 
-TEXTS = ("prompt", "chosen", "rejected")
 PROBLEMS = {
     "columns": "columns are not those of the first row",
     "missing": "a column that preference data needs is missing",
     "malformed": "a column holds no text or messages",
+    "not-read": "a part of the row is not read",
     "empty": "a text is empty",
-    "equal-answers": "chosen and rejected are the same",
+    "turn-order": "user and assistant do not take turns",
+    "prompts-differ": "the rejected answer is to another prompt",
+    "equal-answers": "chosen and rejected are the same, but for white space",
+    "special-token": "a text contains a special token of the model",
     "duplicate": "images, prompt and answers are those of an earlier row",
     "no-image": "no image",
+    "image-placement": "an image in a later turn or amid the text, or not as many placeholders as images",
     "bad-image": "an image cannot be used",
 }
-"""Kinds of problems, in the order they are shown, and what they mean."""
+"""Kinds of problems, in the order they are shown, and what they mean. A row without any can be trained on, unless the
+model's processor refuses its images."""
+_KINDS = {"empty-prompt": "empty", "empty-answer": "empty", "no-rejected": "empty", "missing-image": "bad-image",
+          "image-url": "bad-image"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,13 +78,17 @@ class Problems:
 
 
 def inspect(
-    table: Table, image_root: Sequence[str] = (), on_row: Callable[[Sample], None] | None = None
+    table: Table,
+    image_root: Sequence[str] = (),
+    on_row: Callable[[Sample], None] | None = None,
+    special: Callable[[str], str | None] | None = None,
 ) -> dict[str, Any]:
     """Read all rows of a preference dataset.
 
     Args:
         image_root: folders that image paths in rows are relative to; by default the dataset's own folder.
         on_row: is given every row to look at.
+        special: gives a special token of a model that a text contains, where a model is known.
 
     Returns:
         The report (rows, problems by kind with row and column, words, length bias, similarity, differing share, images
@@ -86,7 +97,7 @@ def inspect(
     Raises:
         InputError: no rows, or rows that are no preference data at all.
     """
-    collected = _Collected(table, ImageRoots(image_root or _own_folder(table)))
+    collected = _Collected(table, ImageRoots(image_root or table.images), special)
     for number, row in enumerate(table):
         sample = collected.add(number, row)
         if on_row:
@@ -96,14 +107,9 @@ def inspect(
     return collected.report()
 
 
-def _own_folder(table: Table) -> tuple[str, ...]:
-    path = Path(resolve_path(table.spec))
-    return (str(path if path.is_dir() else path.parent),) if path.exists() else ()
-
-
 class _Collected:
-    def __init__(self, table: Table, roots: ImageRoots) -> None:
-        self.table, self.roots = table, roots
+    def __init__(self, table: Table, roots: ImageRoots, special: Callable[[str], str | None] | None) -> None:
+        self.table, self.roots, self.special = table, roots, special
         self.rows = 0
         self.problems = Problems()
         self.columns: tuple[str, ...] = ()
@@ -113,6 +119,7 @@ class _Collected:
         self.images: Counter[int] = Counter()
         self.methods: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
         self.seen: dict[bytes, int] = {}
         self.repeats, self.near = Repeats(), NearDuplicates()
 
@@ -125,11 +132,19 @@ class _Collected:
 
         self._check_columns(number, row, problem)
         self.rows += 1
-        texts = {name: _text(row, name, problem) for name in TEXTS}
-        images = self._read_images(row, problem)
-        chosen, rejected = texts["chosen"], texts["rejected"]
-        if chosen.strip() and rejected.strip():
-            if chosen.strip() == rejected.strip():
+        read = self._read(number, row)
+        images = self._read_images(read, problem)
+        for fault in read.faults:
+            if fault.part in ("prompt", "images", "chosen", "rejected") and not self._is_missing(fault, row):
+                kind = _KINDS.get(fault.reason, fault.reason)
+                problem(kind, fault.column, fault.detail or PROBLEMS[kind])
+        texts = {"prompt": _joined(read.prompt), "chosen": read.chosen, "rejected": read.rejected}
+        for name, text in texts.items():
+            if self.special and (token := self.special(text)):
+                problem("special-token", name, f"contains {token}")
+        chosen, rejected = read.chosen, read.rejected
+        if chosen and rejected:
+            if same_answer(chosen, rejected):
                 problem("equal-answers", "rejected", "the text of chosen")
             self.words["chosen"].append(len(chosen.split()))
             self.words["rejected"].append(len(rejected.split()))
@@ -139,6 +154,8 @@ class _Collected:
                 problem("duplicate", "row", f"same as row {earlier}")
             self.repeats.add(chosen, rejected)
             self.near.add(number, list(texts.values()), images)
+        if not read.fault("chosen", "rejected"):
+            self.changed.update(read.notes)
         similarity = row.get("similarity")
         similarity = float(similarity) if isinstance(similarity, int | float) else None
         if similarity is not None:
@@ -154,27 +171,45 @@ class _Collected:
         columns = tuple(sorted(row))
         if number == 0:
             self.columns = columns
-            if "chosen" not in row and "rejected" not in row:
+            inner = unfolded(row)
+            if rejected_column(inner) is None and "chosen" not in inner:
                 raise InputError(
                     f"{self.table.spec} ({self.table.split}) is no preference data: it has the columns "
-                    f"{', '.join(columns) or 'none'}.", "It needs prompt, chosen, rejected and images.",
+                    f"{columns_of(row)}.", "It needs prompt, chosen, rejected and images.",
                 )  # fmt: skip
         for name in sorted({*columns} ^ {*self.columns}):
             problem("columns", name, "not in the first row" if name in row else "missing here")
+        for name in self.columns if number else ():
+            if name in ("prompt", "chosen", *REJECTED) and name not in row:
+                problem("missing", name, "no such column")
 
-    def _read_images(self, row: Mapping[str, Any], problem: Any) -> tuple[ImageData, ...]:
-        column = "images" if "images" in row else "image"
-        cells, usable = image_cells(row), []
-        self.images[len(cells)] += 1
-        if not cells:
-            problem("no-image", column, "no image in this row")
-        for cell in cells:
+    def _read(self, number: int, row: Mapping[str, Any]) -> PreferenceRow:
+        try:
+            return read_row(row, f"{self.table.spec} ({self.table.split}), row {number}", bare=True)
+        except InputError as error:
+            if number == 0:
+                raise
+            return unknown_row(error)
+
+    def _is_missing(self, fault: Fault, row: Mapping[str, Any]) -> bool:
+        """Whether this has been told as a missing column."""
+        return fault.column not in unfolded(row) and fault.column in self.columns
+
+    def _read_images(self, read: PreferenceRow, problem: Any) -> tuple[ImageData, ...]:
+        self.images[len(read.images)] += 1
+        usable: list[ImageData] = []
+        shortened = False
+        for cell in read.images:
             try:
-                image = read_image(cell, self.roots)
-                decode(image)
+                [image], short = read_images([cell], self.roots)
                 usable.append(image)
+                shortened |= short
             except ImageError as error:
-                problem("bad-image", column, str(error))
+                fault = image_fault(error)
+                column = next((name for name in IMAGES if name in self.columns), "images")
+                problem(_KINDS.get(fault.reason, fault.reason), column, fault.detail)
+        if shortened:
+            self.changed[SHORTENED] += 1
         return tuple(usable)
 
     def report(self) -> dict[str, Any]:
@@ -195,6 +230,7 @@ class _Collected:
                 **spread(self.similarities),
             },
             "differing_words": spread(self.differing),
+            "changed": dict(sorted(self.changed.items())),
             "images_per_row": {str(count): rows for count, rows in sorted(self.images.items())},
             "methods": dict(sorted(self.methods.items())),
             "sources": dict(self.sources.most_common()),
@@ -203,31 +239,8 @@ class _Collected:
         }
 
 
-def _text(row: Mapping[str, Any], name: str, problem: Any) -> str:
-    """The text of a column in any of TRL's forms; the placeholders of images are not text."""
-    if name not in row:
-        problem("missing", name, "no such column")
-        return ""
-    value = row[name]
-    turns = [value] if isinstance(value, str) else value
-    if not isinstance(turns, list):
-        problem("malformed", name, f"{type(value).__name__} instead of messages")
-        return ""
-    parts: list[str] = []
-    for turn in turns:
-        content = turn.get("content") if isinstance(turn, Mapping) else turn
-        blocks = content if isinstance(content, list) else [content]
-        for block in blocks:
-            text = block.get("text") if isinstance(block, Mapping) else block
-            if isinstance(text, str):
-                parts.append(text)
-            elif not (isinstance(block, Mapping) and block.get("type") == "image"):
-                problem("malformed", name, f"a message content of type {type(content).__name__}")
-                return ""
-    joined = "\n".join(parts)
-    if not joined.strip():
-        problem("empty", name, "no text")
-    return joined
+def _joined(prompt: Sequence[Message]) -> str:
+    return "\n".join(message.content for message in prompt)
 
 
 def _digest(texts: Mapping[str, str], images: Sequence[ImageData]) -> bytes:

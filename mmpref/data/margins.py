@@ -10,6 +10,7 @@ from mmpref.data.stats import spread
 from mmpref.sampling.scoring import answer_tokens, log_probs
 from mmpref.tables import Table
 from mmpref.types import Example
+from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 from mmpref.vlm.vision import encode
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _BLOCK = 16
 def under_model(
     policy: Policy, table: Table, image_root: Sequence[str] = (), on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """Score every usable pair.
+    """Score every usable pair whose texts have no special token of the model in them.
 
     Args:
         on_progress: told how many rows are done, of how many.
@@ -36,9 +37,11 @@ def under_model(
         InputError: rows of no known shape.
     """
     source = Source([table], image_root)
+    special = special_token_in(special_tokens_of(policy.tokenizer))
     margins, means, images, lengths, done = [], [], [], [], 0
     for _, block in source.blocks(_BLOCK, lambda _: True):
-        examples = [one for one in block if isinstance(one, Example) and one.rejected]
+        pairs = [one for one in block if isinstance(one, Example) and one.rejected]
+        examples = [one for one in pairs if not any(map(special, _texts(one)))]
         contexts = encode(policy, [policy.prompter(example) for example in examples]) if examples else []
         chosen, rejected = (
             log_probs(
@@ -65,6 +68,10 @@ def under_model(
         "tokens": spread(lengths),
         "context": getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None),
     }
+
+
+def _texts(example: Example) -> list[str]:
+    return [*(turn.content for turn in example.prompt), example.answer, example.rejected or ""]
 
 
 def _share(margins: Sequence[float]) -> float | None:

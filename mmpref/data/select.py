@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpref.data.roots import coco_id
 from mmpref.errors import ImageError, UsageError
 from mmpref.images import decode
 from mmpref.registry import suggest
+from mmpref.tables.image_roots import coco_id
 from mmpref.types import Example, ImageData, Skip
 
 if TYPE_CHECKING:

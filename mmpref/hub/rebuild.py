@@ -15,7 +15,7 @@ from .private import is_commit, portable
 _COMMON = ("method", "model", "revision", "limit", "seed")
 OPTIONS = {
     "build-dataset": (*_COMMON, "source", "source_revision", "image_root", "split"),
-    "train": (*_COMMON, "dataset", "annotator"),
+    "train": (*_COMMON, "dataset", "image_root", "annotator"),
 }
 """Recipe keys that are options of the command; the others are given by ``--set``."""
 

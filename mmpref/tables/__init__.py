@@ -19,7 +19,8 @@ TABLES: Registry[Rows] = Registry("table", "mmpref.tables", "rows")
 where it has one a ``LICENCE``."""
 
 HUB_FILE = "hf://datasets/"
-FORMATS = (".json", ".jsonl", ".ndjson", ".parquet")
+_TEXT_FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+FORMATS = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
 """Suffixes of the data files that are read without the ``datasets`` library's cache."""
 
 
@@ -122,7 +123,7 @@ def open_table(
         from mmpref.tables._local import open_local
 
         return open_local(spec, path, split, config, origin)
-    if path.suffix in FORMATS or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+    if path.name.endswith(FORMATS) or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(f"There is no file or folder {spec}.", "Check the path.")
     from mmpref.tables._hub import open_hub
 

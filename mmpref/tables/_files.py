@@ -1,16 +1,23 @@
-"""Rows of JSON and Parquet files, streamed; an error names the file and the line or row."""
+"""Rows of JSON, CSV and Parquet files, streamed; an error names the file and the line or row."""
 
 from __future__ import annotations
 
+import csv
+import gzip
 import json
 import re
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, reason_of
 
 _FORMS = "A file holds one JSON array of rows, or one JSON object a line."
+_LONGEST_CELL = 200_000_000
+"""Characters of a CSV cell, which may be an image in base64."""
+_LONGEST_LINE = 500_000_000
+"""Characters of a line of JSON: a packed file may unpack to more than any memory holds."""
 _GAP = re.compile(r"\s*")
 _BUFFER = 1 << 20
 """Bytes of a Parquet column that are read at a time. Arrow's own way, reading ahead, keeps much of a file in memory."""
@@ -24,11 +31,49 @@ def read_files(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
     """
     for file in files:
         try:
-            yield from _read_parquet(file) if file.suffix == ".parquet" else _read_json(file)
+            yield from _reader_of(file)(file)
         except UnicodeDecodeError as error:
-            raise InputError(f"{file} is not UTF-8 text: {error}.") from error
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
+            raise InputError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+        except (OSError, EOFError, zlib.error) as error:
+            raise InputError(f"{file} cannot be read: {getattr(error, 'strerror', None) or _line(error)}.") from error
+
+
+def _reader_of(file: Path) -> Callable[[Path], Iterator[dict[str, Any]]]:
+    name = file.name.removesuffix(".gz")
+    if name.endswith(".parquet"):
+        return _read_parquet
+    return _read_csv if name.endswith((".csv", ".tsv")) else _read_json
+
+
+def _opened(file: Path) -> TextIO:
+    """The text of a file, unpacked if need be; line ends as they are."""
+    if file.suffix == ".gz":
+        return cast(TextIO, gzip.open(file, "rt", encoding="utf-8-sig", newline=""))
+    return open(file, encoding="utf-8-sig", newline="")
+
+
+def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
+    """Rows under a header; an empty cell is None. A column without a name is pandas' index, and left out."""
+    csv.field_size_limit(_LONGEST_CELL)
+    with _opened(file) as opened:
+        header = opened.readline()
+        opened.seek(0)
+        tabs = file.name.removesuffix(".gz").endswith(".tsv")
+        delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","
+        lines = csv.reader(opened, delimiter=delimiter, strict=True)
+        try:
+            names = next(lines, [])
+            if twice := [name for name in names if name and names.count(name) > 1]:
+                raise InputError(f"{file} has two columns {twice[0][:60]!r}.")
+            for cells in lines:
+                if not cells:
+                    continue
+                if len(cells) != len(names):
+                    raise InputError(f"{file}, line {lines.line_num} has {len(cells)} cells; the header has "
+                                     f"{len(names)}.", "Text with commas or line ends stands in quotes.")  # fmt: skip
+                yield {name: cell or None for name, cell in zip(names, cells, strict=True) if name}
+        except csv.Error as error:
+            raise InputError(f"{file}, line {lines.line_num} is not CSV: {_line(error)}.") from error
 
 
 def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
@@ -45,7 +90,7 @@ def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
 
 def _read_json(file: Path) -> Iterator[dict[str, Any]]:
     """One JSON array of rows, or one row a line."""
-    with open(file, encoding="utf-8-sig") as opened:
+    with _opened(file) as opened:
         first = opened.read(1)
         while first.isspace():
             first = opened.read(1)
@@ -55,7 +100,9 @@ def _read_json(file: Path) -> Iterator[dict[str, Any]]:
         if first == "[":
             yield from _array(file, opened.read())
         else:
-            for number, line in enumerate(opened, 1):
+            for number, line in enumerate(iter(lambda: opened.readline(_LONGEST_LINE), ""), 1):
+                if len(line) == _LONGEST_LINE:
+                    raise InputError(f"{file}, line {number} has more than {_LONGEST_LINE:,} characters.")
                 if line.strip():
                     yield _parsed_line(file, number, line)
 
@@ -72,7 +119,8 @@ def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 def _is_object(file: Path) -> bool:
     try:
-        return isinstance(json.loads(file.read_text(encoding="utf-8-sig")), dict)
+        with _opened(file) as opened:
+            return isinstance(json.loads(opened.read()), dict)
     except (ValueError, RecursionError):
         return False
 
@@ -115,5 +163,5 @@ def _row(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split()).rstrip(".")
+def _line(error: Exception) -> str:
+    return reason_of(error).rstrip(".")

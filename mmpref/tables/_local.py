@@ -36,8 +36,10 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         RunError: the folder of a run that is not finished.
     """
     if path.is_file():
-        if path.suffix not in FORMATS:
-            raise InputError(f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.")
+        if not path.name.endswith(FORMATS):
+            shards = " Of a webdataset (.tar), name the folder." if path.suffix == ".tar" else ""
+            raise InputError(f"{spec} is no data file that mmpref reads.",
+                             f"Known formats: {', '.join(FORMATS)}.{shards}")  # fmt: skip
         return _of_files(spec, split, [path], path.parent, None)
     _refuse_other_run(spec, path)
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
@@ -116,26 +118,46 @@ def content_hash(files: Iterable[Path], root: Path) -> str:
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:
     """Data files by split, in the folder, in ``data`` and in folders named like a split. Files whose name says no
-    split are ``train``. A folder with several formats is left to the ``datasets`` library (an empty result)."""
+    split are ``train``. A folder of images with a file about them is left to the ``datasets`` library (empty result),
+    and so is one with several formats whose card says which files hold the data.
+
+    Raises:
+        InputError: files of several formats: the library would read one of them, and not say which.
+    """
     places = [folder, *(inner for inner in folder.iterdir() if inner.is_dir() and inner.name in ("data", *_NAMES))]
     found = sorted(
         file
         for place in places
         for file in place.iterdir()
-        if file.suffix in FORMATS and file.is_file() and file.name not in _NO_DATA and not file.name.startswith(".")
+        if file.name.endswith(FORMATS) and file.is_file()
+        if file.name not in _NO_DATA and not file.name.startswith(".")
     )
-    if len({file.suffix == ".parquet" for file in found}) != 1 or any(file.stem == "metadata" for file in found):
+    if not found or any(_stem(file) == "metadata" for file in found):
         return {}
+    if len(of_format := {_kind(file): file for file in reversed(found)}) > 1:
+        if _card(folder).get("configs"):
+            return {}
+        names = ", ".join(str(file.relative_to(folder)) for file in sorted(of_format.values()))
+        raise InputError(f"{folder} holds data files of several formats, such as {names}.", "Name one file.")
     by_split: dict[str, list[Path]] = {}
     for file in found:
         by_split.setdefault(_split_of(file.relative_to(folder)), []).append(file)
     return by_split
 
 
+def _stem(file: Path) -> str:
+    return file.name.removesuffix(".gz").rpartition(".")[0]
+
+
+def _kind(file: Path) -> str:
+    suffix = file.name.removesuffix(".gz").rpartition(".")[2]
+    return "json" if "json" in suffix else suffix
+
+
 def _split_of(file: Path) -> str:
-    if shard := _SHARD.match(file.stem):
+    if shard := _SHARD.match(_stem(file)):
         return shard[1]
-    words = [word for part in (file.stem, *reversed(file.parent.parts)) for word in re.split(r"[-_. ]", part.lower())]
+    words = [word for part in (_stem(file), *reversed(file.parent.parts)) for word in re.split(r"[-_. ]", part.lower())]
     return next((_NAMES[word] for word in words if word in _NAMES), "train")
 
 
@@ -143,7 +165,7 @@ def splits_of_file(file: Path) -> list[str]:
     """The splits under which a single file may be asked for: ``train``, and what its name or its folder's says."""
     folder = file.resolve().parent.name
     said = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
-    words = re.split(r"[-_. ]", file.stem.lower())
+    words = re.split(r"[-_. ]", _stem(file).lower())
     return sorted({"train", *said, *(word for word in words if _NAMES.get(word) in said)})
 
 

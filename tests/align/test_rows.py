@@ -54,7 +54,10 @@ def used(tmp_path: Path, *rows: dict[str, Any]) -> tuple[int, dict[str, int]]:
         row(images=[{"bytes": png(), "path": None}, {"bytes": png("blue"), "path": None}]),
         row(prompt="What is it?", chosen="A ring.", rejected="A star."),
         row(prompt=structured(None, "What is it?")),
-        row(prompt=structured("What is", None, "this?")),
+        row(prompt=structured("What is it?", None)),
+        row(prompt=structured("no part for the image")),
+        row(prompt=[{"role": "user", "content": "<image> What?"}]),
+        row(prompt="<image>\nWhat?"),
         row(prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is it?"}]),
         {**{key: value for key, value in row().items() if key != "images"}, "image": {"bytes": png(), "path": None}},
     ],
@@ -74,15 +77,19 @@ def test_trl_shapes_are_used(tmp_path: Path, good: dict[str, Any]) -> None:
         (row(images=[{"bytes": b"", "path": None}]), "bad-image"),
         (row(images=[{"bytes": png()[:40], "path": None}]), "bad-image"),
         (row(images=[{"bytes": None, "path": "../secret.png"}]), "bad-image"),
-        (row(prompt=structured("no placeholder")), "image-placement"),
+        (row(rejected=" A  ring.\n"), "equal-answers"),
+        (row(prompt=structured("What is", None, "this?")), "image-placement"),
         (row(prompt=structured(None, None, "two for one")), "image-placement"),
         (row(chosen=[{"role": "assistant", "content": [{"type": "image"}]}]), "image-placement"),
-        (row(prompt=[{"role": "user", "content": "<image> What?"}]), "image-token"),
-        (row(prompt=None), "malformed"),
-        (row(prompt=[]), "malformed"),
-        (row(prompt=[{"role": "assistant", "content": "I begin."}]), "malformed"),
-        (row(prompt=[{"role": "robot", "content": "What?"}]), "malformed"),
-        (row(chosen=[{"role": "assistant", "content": None}]), "malformed"),
+        (row(prompt=[{"role": "user", "content": "What is <image> here?"}]), "image-placement"),
+        (row(prompt=None), "empty-prompt"),
+        (row(prompt=[]), "empty-prompt"),
+        (row(prompt=3.5j), "malformed"),
+        (row(prompt=[{"role": "assistant", "content": "I begin."}]), "empty-prompt"),
+        (row(prompt=[{"role": "robot", "content": "What?"}]), "not-read"),
+        (row(chosen=[{"role": "assistant", "content": None}]), "empty-answer"),
+        (row(rejected=None), "no-rejected"),
+        (row(rejected=[{"role": "user", "content": "Why?"}, *row()["rejected"]]), "prompts-differ"),
     ],
 )
 def test_unusable_rows_are_counted(tmp_path: Path, bad: dict[str, Any], reason: str) -> None:
@@ -94,7 +101,7 @@ def test_rows_come_back_decoded(tmp_path: Path) -> None:
     first = pairs.dataset[0]
     assert first["images"][0].size == (6, 4)
     assert first["images"][0].getpixel((0, 0)) == (255, 0, 0)
-    assert first["prompt"] == [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "What?"}]}]
+    assert first["prompt"] == [{"role": "user", "content": "What?"}], "TRL puts the images before plain text"
     assert first["chosen"] == row()["chosen"]
 
 
@@ -114,7 +121,7 @@ def test_paths_in_a_local_file_are_relative_to_it(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps(one) + "\n" for one in rows))
     (tmp_path / "run").mkdir()
     pairs = collect([open_table(str(file))], tmp_path / "run", image_token="<image>")
-    assert (len(pairs.dataset), pairs.skipped) == (1, {"bad-image": 2})
+    assert (len(pairs.dataset), pairs.skipped) == (1, {"bad-image": 1, "missing-image": 1})
 
 
 def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path) -> None:
@@ -133,7 +140,7 @@ def test_data_that_changed_under_the_run_is_refused(tmp_path: Path) -> None:
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"row 0 lacks chosen, images \(or image\); its columns are prompt, rejected"):
+    with pytest.raises(InputError, match=r"row 0 lacks chosen; its columns are prompt, rejected"):
         collect([table({"prompt": "a", "rejected": "b"})], tmp_path, image_token="<image>")
 
 

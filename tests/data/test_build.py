@@ -92,7 +92,9 @@ def test_what_was_built(source: Path, whole: Path) -> None:
     assert manifest["counts"] == {
         "rows": 19,
         "skipped": {"empty-answer": 1, "missing-image": 1, "no-image": 1, "same-as-chosen": 1},
+        "changed": {"images_moved_first": 11},
     }
+    assert report["changed"] == manifest["counts"]["changed"]
     assert manifest["data"] == [
         {"path": f"data/{name}", "sha256": sha, "rows": 19} for name, sha in digests(whole).items()
     ]
@@ -293,7 +295,11 @@ def test_a_mistyped_source_does_not_claim_the_directory(source: Path, tmp_path: 
     with pytest.raises(InputError, match="no file or folder"):
         build_dataset(recipe(source, source="./typo.json"), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+    assert build_dataset(recipe(source, limit=4), tmp_path / "run")["counts"] == {
+        "rows": 4,
+        "skipped": {},
+        "changed": {"images_moved_first": 2},
+    }
 
 
 def test_an_unexpected_error_does_not_claim_the_directory_either(source: Path, tmp_path: Path) -> None:
@@ -321,7 +327,11 @@ def test_rows_that_cannot_be_used_do_not_claim_the_directory(source: Path, tmp_p
     with pytest.raises(InputError, match="missing-image: 4"):
         build_dataset(values, tmp_path / "run")
     rooted = dataclasses.replace(values, image_root=(str(source),))
-    assert build_dataset(rooted, tmp_path / "run")["counts"] == {"rows": 4, "skipped": {}}
+    assert build_dataset(rooted, tmp_path / "run")["counts"] == {
+        "rows": 4,
+        "skipped": {},
+        "changed": {"images_moved_first": 2},
+    }
 
 
 def test_reasons_are_the_same_in_equal_builds(source: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmpref.data.schema import MARK, shape_of, turns_of
 from mmpref.data.sources import Source
 from mmpref.errors import InputError
 from mmpref.tables import Table
+from mmpref.tables.conversations import MARK, read_row
+from mmpref.tables.shapes import shape_of
 from mmpref.types import Example, Skip
 
 REASONS = {
@@ -27,6 +28,8 @@ REASONS = {
     "bad-image",
     "missing-image",
     "malformed",
+    "not-read",
+    "image-url",
 }
 
 
@@ -77,9 +80,10 @@ def blocks(*parts: str | None) -> list[dict[str, Any]]:
         ([*text("What?")[:1], *text("What?")], 1, Skip("0", "turn-order", "user, user, assistant")),
         (text("\ud800"), 1, Skip("0", "malformed", "turn 1 is not Unicode text (surrogates not allowed)")),
         ([*text("What?")[:1], {"role": "tool", "content": "x"}], 1, "role 'tool'"),
-        (["What?"], 1, "turn 1 is a str"),
+        (["What?"], 1, Skip("0", "empty-answer")),
+        (["What?", 1], 1, "turn 1 is a str"),
         ("What?", 1, Skip("0", "empty-answer")),
-        ({"role": "user"}, 1, "messages is a dict"),
+        ({"user": 1}, 1, "messages is a dict"),
         (None, 1, Skip("0", "empty-prompt", "no messages")),
     ],
 )  # fmt: skip
@@ -88,7 +92,7 @@ def test_conversations(messages: Any, images: int, outcome: str | Skip) -> None:
     if isinstance(outcome, Skip):
         assert made == outcome
     elif isinstance(made, Skip):
-        assert made.reason == "malformed"
+        assert made.reason in ("malformed", "not-read")
         assert outcome in made.detail
     else:
         assert [turn.content for turn in made.prompt if turn.role == "user"] == [outcome]
@@ -187,7 +191,5 @@ def test_any_damage_to_an_image_is_a_skip(start: int, junk: bytes) -> None:
 
 def test_shapes_are_found_by_columns_alone() -> None:
     assert shape_of({"prompt": None, "chosen": [], "rejected": 1}, "row 0") == ("prompt", "chosen")
-    assert [turn.message.content for turn in turns_of({"prompt": "Q", "chosen": "A"}, ("prompt", "chosen"))] == [
-        "Q",
-        "A",
-    ]
+    row = read_row({"prompt": "Q", "chosen": "A"}, "row 0")
+    assert ([turn.content for turn in row.prompt], row.chosen) == (["Q"], "A")

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.schema import ROLES, Reader, Unusable
+from mmpref.data.schema import Reader, Unusable
 from mmpref.data.stats import SAME
 from mmpref.tables import Origin
+from mmpref.tables.conversations import same_answer
+from mmpref.tables.turns import ROLES
 from mmpref.types import Example, Pair, Skip
 
 Row = Mapping[str, Any]
@@ -35,7 +37,7 @@ class Keep:
     def _outcome(self, example: Example) -> Pair | Skip:
         if example.rejected is None:
             return Skip(example.id, "no-rejected")
-        if example.rejected.strip() == example.answer.strip():
+        if same_answer(example.rejected, example.answer):
             return Skip(example.id, SAME)
         # Pairs that mmpref has made before keep what is known of their making.
         method, similarity = example.facts.get("method", self.method), example.facts.get("similarity")

@@ -16,9 +16,10 @@ from itertools import combinations
 from typing import Literal
 
 from mmpref.data.builders._published import Row, malformed, mapping, number, published, text
-from mmpref.data.schema import IMAGES, Reader, Unusable
+from mmpref.data.schema import Reader, Unusable
 from mmpref.rng import stream
 from mmpref.tables import Origin
+from mmpref.tables.image_cells import IMAGES
 
 ORIGIN = Origin(
     ("MMInstruction/VLFeedback",),

@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 
 from mmpref.data.builder import BUILDERS
 from mmpref.data.builders.vlfeedback import VLFeedbackSettings, completions_of
-from mmpref.data.schema import Unusable, shape_of, turns_of
+from mmpref.data.schema import Unusable
 from mmpref.data.sources import Source
 from mmpref.recipe import build
 from mmpref.tables import Table
+from mmpref.tables.conversations import read_row
 from mmpref.types import Example, Skip
 
 from . import shapes
@@ -165,5 +166,6 @@ def test_the_conversational_shape_reads_without_a_reader() -> None:
         "chosen": {"from": "gpt", "value": "So."},
         "rejected": {"from": "gpt", "value": "No."},
     }
-    assert shape_of(row, "here") == ("conversations", "chosen")
-    assert [turn.message.content for turn in turns_of(row, ("conversations", "chosen"))] == ["Why?", "So."]
+    read = read_row(row, "here")
+    assert read.shape == ("conversations", "chosen")
+    assert [*(turn.content for turn in read.prompt), read.chosen] == ["Why?", "So."]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.data import roots
-from mmpref.data.roots import ImageRoots, MissingImageError
 from mmpref.errors import ImageError, InputError
+from mmpref.tables import image_roots as roots
+from mmpref.tables.image_roots import ImageRoots, MissingImageError
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
-from mmpref.errors import ImageError, InputError, reason_of
+from mmpref.errors import ImageError, InputError, brief, reason_of
 from mmpref.images import read_under
 from mmpref.types import ImageData
 
 MAX_MEMBER = 256_000_000
 """A member of an archive that unpacks to more bytes than this is no image."""
+MAX_PATH = 4096
+_UNREADABLE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
 
@@ -32,6 +35,8 @@ class MissingImageError(ImageError):
     Args:
         name: the path as the row has it.
     """
+
+    reason = "missing-image"
 
     def __init__(self, name: str, message: str, hint: str = "") -> None:
         super().__init__(message, hint)
@@ -69,31 +74,66 @@ class ImageRoots:
             ImageError: the path leaves every root, or cannot be read.
         """
         if not self._roots:
-            raise ImageError(f"image {name!r} is a path and no --image-root was given.")
+            raise ImageError(f"image {brief(name)!r} is a path and no --image-root was given.")
+        if len(name) > MAX_PATH:
+            raise ImageError(f"image path {brief(name)!r} is longer than any path.")
         try:
             for candidate in _candidates(name):
                 for root in self._roots:
                     if root.has(candidate):
                         return root.read(candidate)
-            if (match := _COCO.search(name)) and int(match[1]) in self._coco:
-                root, found = self._coco[int(match[1])]
-                return root.read(found)
+            if found := self.of_coco(name):
+                return found
             out = any(root.leads_out(name) for root in self._roots)
-        except (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-            raise ImageError(f"image path {name[:200]!r} cannot be read: {reason_of(error)}.") from error
+        except _UNREADABLE as error:
+            raise ImageError(f"image path {brief(name)!r} cannot be read: {_reason(error)}.") from error
         if out:
-            raise ImageError(f"image path {name!r} leaves its root {self._roots[0]}.")
-        raise MissingImageError(name, f"no image file {name!r} under {', '.join(map(str, self._roots))}.",
+            raise ImageError(f"image path {brief(name)!r} leaves its root {self._roots[0]}.")
+        roots = ", ".join(map(str, self._roots))
+        raise MissingImageError(name, f"no image file {brief(name)!r} under {brief(roots, 600)}.",
                                 "Name the folder that paths are relative to with --image-root.")  # fmt: skip
+
+    def has(self, name: str) -> bool:
+        """Whether a root has an image of that very name: no folder left out, no other COCO split."""
+        try:
+            return any(root.has(form) for form in _forms(name) for root in self._roots)
+        except _UNREADABLE:
+            return False
+
+    def of_coco(self, name: str) -> ImageData | None:
+        """The COCO image of the id in that name, whichever split's name it has here; None where there is none.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if not (match := _COCO.search(name)) or not (place := self._coco.get(int(match[1]))):
+            return None
+        root, found = place
+        return root.read(found)
+
+
+def _reason(error: Exception) -> str:
+    # Python repeats the whole path in the text of these.
+    return (isinstance(error, OSError) and error.strerror) or reason_of(error)
+
+
+def _forms(name: str) -> list[str]:
+    """A path as it is, as Windows writes it, and with letters composed or taken apart (macOS)."""
+    plain = PureWindowsPath(name).as_posix() if "\\" in name else name
+    drive = PureWindowsPath(name).drive if "\\" in name else ""
+    plain = plain[len(drive) :]
+    return list(dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]))
 
 
 def _candidates(name: str) -> Iterator[str]:
     """The path as it is, then without its first folders. One that climbs is taken as it is or not at all."""
-    yield name
-    parts = PurePosixPath(name).parts
-    if ".." not in parts:
-        for start in range(1, len(parts)):
-            yield "/".join(parts[start:])
+    forms = _forms(name)
+    yield from forms
+    for form in forms[1:] if "\\" in name else forms:
+        parts = PurePosixPath(form).parts
+        if ".." not in parts:
+            for start in range(1, len(parts)):
+                yield "/".join(parts[start:])
 
 
 class _Root(Protocol):
@@ -128,7 +168,7 @@ class _Folder:
         return self._inside(name) and (self._path / name).is_file()
 
     def leads_out(self, name: str) -> bool:
-        climbs = ".." in PurePosixPath(name).parts
+        climbs = ".." in PurePosixPath(name.replace("\\", "/")).parts
         return not self._inside(name) and (climbs or (self._path / name).is_file())
 
     def read(self, name: str) -> ImageData:

@@ -1,0 +1,319 @@
+"""The one reader of rows: whatever a row of a known shape holds, it is a prompt, answers and image cells, or a reason.
+
+The last assistant turn is the answer and everything before it the prompt, which must end in a user turn; turns after
+the answer are left out, and so are turns of the assistant before the first of the user (as in LLaVA's own training).
+Images belong to the first user turn and come before its text, as in LLaVA's own training and TRL's plain messages.
+Reasons why a row cannot be used:
+
+* ``empty-prompt``, ``empty-answer``: no text where there must be some, or no such turn
+* ``no-rejected``: no rejected answer, where one is needed
+* ``prompts-differ``: the rejected answer is to another prompt
+* ``turn-order``: user and assistant do not take turns
+* ``no-image``: text only
+* ``image-placement``: an image in a later turn or amid the text, or not as many placeholders as images
+* ``not-read``: something that the model would have to see or say, and that is not read: video, sound, tools
+* ``malformed``: a cell that holds no text or messages
+
+and of its images, which are read apart (`mmpref.tables.image_cells.read_images`):
+
+* ``missing-image``: a path that no image root has
+* ``image-url``: the address of another machine
+* ``bad-image``: an image that is outside its root, corrupt, truncated, empty or too large
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmpref.errors import ImageError, InputError, brief
+from mmpref.tables.cells import is_missing, unpacked
+from mmpref.tables.image_cells import image_cells, unread_images
+from mmpref.tables.shapes import (
+    REJECTED,
+    Shape,
+    columns_of,
+    rejected_column,
+    shape_of,
+    unfolded,
+    unread_answers,
+    unread_media,
+)
+from mmpref.tables.turns import MARK, Picture, Turn, Unusable, turns_of
+from mmpref.types import Message
+
+SECOND = "rejected_policy"
+"""A second rejected answer, for averaged losses."""
+MOVED, OPENING, SHORTENED = "images_moved_first", "opening_turns_dropped", "image_paths_shortened"
+"""What may have been changed in a row that is used; counted in what is made of it."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a row cannot be used.
+
+    Args:
+        reason: short and fixed, so that it can be counted.
+        detail: what it is in this row; bounded in length.
+        part: what it is that is not there: ``prompt``, ``images``, ``chosen``, ``rejected`` or ``rejected_policy``.
+        column: where it would be.
+    """
+
+    reason: str
+    detail: str
+    part: str
+    column: str
+
+
+@dataclass(frozen=True)
+class PreferenceRow:
+    """A row as far as it can be read.
+
+    Args:
+        prompt: messages of plain text, which end in a user's; images stand before the first user turn's text.
+        chosen: the answer without white space around it; empty where there is none. So are the others.
+        images: its image cells.
+        shape: the columns that hold prompt and answer.
+        notes: what was changed (`MOVED`, `OPENING`).
+        unread: columns that look like rejected answers and are not read.
+        faults: everything that is wrong.
+    """
+
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    rejected_policy: str
+    images: tuple[Any, ...]
+    shape: Shape
+    notes: tuple[str, ...]
+    unread: tuple[str, ...]
+    faults: tuple[Fault, ...]
+
+    def fault(self, *answers: str) -> Fault | None:
+        """The first thing that is wrong for somebody who needs these answers; None where the row is of use."""
+        wanted = {"prompt", "images", *answers}
+        return next((fault for fault in self.faults if fault.part in wanted), None)
+
+
+def same_answer(one: str, other: str) -> bool:
+    """Whether two answers differ in white space at most: nothing can be learned from such a pair."""
+    return one.split() == other.split()
+
+
+def image_fault(error: ImageError, column: str = "images") -> Fault:
+    """Why an image cannot be used."""
+    return Fault(getattr(error, "reason", "bad-image"), brief(str(error), 600), "images", column)
+
+
+def read_row(row: Mapping[str, Any], where: str, bare: bool = False) -> PreferenceRow:
+    """Read a row of any known shape.
+
+    Args:
+        where: what to call it in errors.
+        bare: a row with a prompt and no answer is of a known shape too.
+
+    Raises:
+        InputError: its columns are of no known shape.
+    """
+    row = unfolded(row)
+    return _Reading(row, shape_of(row, where, bare)).result()
+
+
+def unknown_row(error: InputError) -> PreferenceRow:
+    """A row of no known shape, in a table that has others."""
+    fault = Fault("malformed", brief(error.message, 600), "prompt", "row")
+    return PreferenceRow((), "", "", "", (), (), (), (), (fault,))
+
+
+class _Reading:
+    """One row in the course of being read."""
+
+    def __init__(self, row: Mapping[str, Any], shape: Shape) -> None:
+        self.row, self.shape = row, shape
+        self.faults: list[Fault] = []
+        self.notes: list[str] = []
+        self.extra: list[Turn] = []
+        """Turns of the answer column that stand before its answer."""
+
+    def result(self) -> PreferenceRow:
+        read, answer = self._conversation()
+        self._check_answer(answer)
+        prompt = self._checked_prompt(read)
+        images = self._images(prompt, answer)
+        if unread := unread_media(self.row):
+            self._add("not-read", f"the row has {', '.join(unread)}, which mmpref does not read", "prompt", unread[0])
+        rejected = self._beside("rejected", rejected_column(self.row), prompt)
+        second = self._beside(SECOND, SECOND if SECOND in self.row else None, prompt)
+        chosen = answer.message.content.strip() if answer else ""
+        messages = tuple(turn.message for turn in prompt)
+        return PreferenceRow(messages, chosen, rejected, second, tuple(images), self.shape, tuple(self.notes),
+                             tuple(unread_answers(self.row)), tuple(self.faults))  # fmt: skip
+
+    def _add(self, reason: str, detail: str, part: str, column: str) -> None:
+        self.faults.append(Fault(reason, brief(detail, 300), part, column))
+
+    def _turns(self, column: str, role: str, part: str) -> list[Turn] | None:
+        try:
+            return turns_of(self.row.get(column), role, column)
+        except Unusable as unusable:
+            self._add(unusable.reason, unusable.detail, part, column)
+            return None
+
+    def _conversation(self) -> tuple[list[Turn] | None, Turn | None]:
+        """The prompt's turns, None where they cannot be read, and the answer."""
+        first, last = self.shape[0], self.shape[-1]
+        if len(self.shape) == 1:
+            turns = self._turns(first, "user", "prompt")
+            if turns is None:
+                return None, None
+            end = next((i for i in reversed(range(len(turns))) if turns[i].message.role == "assistant"), None)
+            prompt, answer = (turns, None) if end is None else (turns[:end], turns[end])
+            self.extra = prompt
+        else:
+            before = self._before(first)
+            after = self._turns(last, "assistant", "chosen") if last else []
+            if after is None or before is None:
+                return before, None
+            # Some preference sets repeat the prompt in the answer column.
+            if len(after) > len(before) and _same(after[: len(before)], before):
+                after = after[len(before) :]
+            end = next((i for i in reversed(range(len(after))) if after[i].message.role == "assistant"), None)
+            self.extra = after[:end] if end is not None else []
+            prompt, answer = [*before, *self.extra], None if end is None else after[end]
+        if any(turn.message.role == "system" for turn in prompt[:1]) or is_missing(self.row.get("system")):
+            return prompt, answer
+        system = self._turns("system", "system", "prompt")
+        return None if system is None else [*(one for one in system if one.message.content), *prompt], answer
+
+    def _before(self, column: str) -> list[Turn] | None:
+        """The turns of a prompt column, with an instruction's ``input`` and earlier rounds (Alpaca's columns)."""
+        if is_missing(self.row.get(column)) and self.row.get("chosen"):
+            return []  # The prompt may be in the answer column; if not, it is empty.
+        turns = self._turns(column, "user", "prompt")
+        more = self.row.get("input")
+        if turns and column == "instruction" and isinstance(more, str) and more.strip():
+            first = turns[-1]
+            text = f"{first.message.content}\n{more}"
+            turns[-1] = Turn(Message(first.message.role, text), first.pictures, first.behind, first.amid)
+        rounds = unpacked(self.row.get("history"))
+        if turns is None or is_missing(rounds) or rounds == []:
+            return turns
+        try:
+            for one in reversed(rounds if isinstance(rounds, list) else [rounds]):
+                if not isinstance(one, list) or len(one) != 2:
+                    raise Unusable("malformed", "history is no list of questions and answers")
+                turns = [*turns_of(one[0], "user", "history"), *turns_of(one[1], "assistant", "history"), *turns]
+        except Unusable as unusable:
+            self._add(unusable.reason, unusable.detail, "prompt", "history")
+            return None
+        return turns
+
+    def _check_answer(self, answer: Turn | None) -> None:
+        column = self.shape[-1] or "chosen"
+        if any(fault.part in ("chosen", "prompt") for fault in self.faults):
+            return
+        if answer is None or not (answer.message.content.strip() or answer.pictures):
+            self._add("empty-answer", "", "chosen", column)
+        elif self.row.get("kto_tag") is False or (self.shape[-1] == "completion" and self.row.get("label") is False):
+            self._add("not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen",
+                      column)  # fmt: skip
+
+    def _checked_prompt(self, prompt: list[Turn] | None) -> list[Turn]:
+        """The prompt without an opening of the assistant's."""
+        if prompt is None:
+            return []
+        column = self.shape[0]
+        system, talk = (prompt[:1], prompt[1:]) if prompt and prompt[0].message.role == "system" else ([], prompt)
+        start = next((i for i, turn in enumerate(talk) if turn.message.role != "assistant"), len(talk))
+        if start and not any(turn.pictures for turn in talk[:start]):
+            self.notes.append(OPENING)
+            talk = talk[start:]
+        roles = [turn.message.role for turn in talk]
+        if not talk or not all(turn.message.content.strip() for turn in talk if turn.message.role == "user"):
+            if not any(fault.part == "prompt" for fault in self.faults):
+                self._add("empty-prompt", "", "prompt", column)
+        elif roles != ["user", "assistant"] * (len(talk) // 2) + ["user"]:
+            every = [*roles, "assistant"] if self.shape[-1] else roles
+            self._add("turn-order", ", ".join(every), "prompt", column)
+        return [*system, *talk]
+
+    def _images(self, prompt: Sequence[Turn], answer: Turn | None) -> list[Any]:
+        """The row's image cells, from its messages and columns."""
+        first = next((turn for turn in prompt if turn.message.role == "user"), None)
+        given = [picture.cell for picture in first.pictures] if first else []
+        listed = image_cells(self.row)
+        own, bare = [cell for cell in given if cell is not None], given.count(None)
+        others = [turn for turn in (*prompt, *([answer] if answer else [])) if turn is not first and turn.pictures]
+        if not listed and not own and not any(_own(turn) for turn in others):
+            columns = unread_images(self.row)
+            told = f"{', '.join(columns[:6])} is not read as an image" if columns else ""
+            if bare:
+                told = told or f"{MARK}, and no image in the columns {columns_of(self.row)}"
+            self._add("no-image", told, "images", columns[0] if columns else "images")
+        elif others:
+            self._add("image-placement", f"{MARK} outside the first user turn", "images", self.shape[0])
+        elif first and first.amid:
+            self._add("image-placement", f"{MARK} amid the text", "images", self.shape[0])
+        elif own:
+            left = iter(listed)
+            placed = [cell if cell is not None else next(left, None) for cell in given]
+            if bare == len(listed) or (not bare and listed == own):
+                listed = placed
+            else:
+                self._add("image-placement", f"{len(own)} images in the messages beside {len(listed)} in columns",
+                          "images", self.shape[0])  # fmt: skip
+        elif bare not in (0, len(listed)):
+            self._add("image-placement", f"{bare} placeholders for {len(listed)} images", "images", self.shape[0])
+        if first and first.behind:
+            self.notes.append(MOVED)
+        return listed
+
+    def _beside(self, part: str, column: str | None, prompt: Sequence[Turn]) -> str:
+        """The rejected answer of a column: the text of its last assistant turn, which must be to the same prompt."""
+        if column is None or is_missing(self.row.get(column)):
+            columns = unread_answers(self.row)
+            read = ", ".join(REJECTED) if part == "rejected" else part
+            told = f"{', '.join(columns[:6])} is not read; {read} are" if columns else ""
+            self._add("no-rejected" if part == "rejected" else "no-second", told, part, column or part)
+            return ""
+        turns = self._turns(column, "assistant", part)
+        if turns is None:
+            return ""
+        end = next((i for i in reversed(range(len(turns))) if turns[i].message.role == "assistant"), None)
+        if end is None or not (text := turns[end].message.content.strip()):
+            self._add("empty-answer", f"no text in {column}", part, column)
+            return ""
+        if turns[end].pictures:
+            self._add("image-placement", f"{MARK} in {column}", part, column)
+        before, extra = _talk(turns[:end]), _talk(self.extra)
+        # Text alone, or one message, takes the place of the last answer of a conversation.
+        alone = not before and (len(self.shape) == 1 or not extra)
+        if not (alone or _same(before, _talk(prompt)) or _same(before, extra)):
+            self._add("prompts-differ", f"{column} answers another prompt than {self.shape[-1]}", part, column)
+            return ""
+        return text
+
+
+def _own(turn: Turn) -> bool:
+    return any(picture.cell is not None for picture in turn.pictures)
+
+
+def _talk(turns: Sequence[Turn]) -> list[Turn]:
+    """The turns from the first of the user's, without what the system says."""
+    talk = [turn for turn in turns if turn.message.role != "system"]
+    return talk[next((i for i, turn in enumerate(talk) if turn.message.role == "user"), len(talk)) :]
+
+
+def _same(some: Sequence[Turn], others: Sequence[Turn]) -> bool:
+    """Whether these are the same turns, however their images are written."""
+    return [(turn.message.role, turn.message.content.strip()) for turn in some] == [
+        (turn.message.role, turn.message.content.strip()) for turn in others
+    ]
+
+
+__all__ = [
+    "MARK", "MOVED", "OPENING", "SECOND", "SHORTENED", "Fault", "Picture", "PreferenceRow", "Turn", "Unusable",
+    "image_fault", "read_row", "same_answer",
+    "unknown_row",
+]  # fmt: skip

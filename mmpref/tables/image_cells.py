@@ -1,0 +1,160 @@
+"""Image cells of rows: bytes, base64 and data URIs, paths and file URIs under image roots. Nothing is fetched."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from mmpref.errors import ImageError, brief
+from mmpref.images import decode
+from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.tables.image_roots import ImageRoots
+from mmpref.types import ImageData
+
+IMAGES = (
+    "images", "image", "image_path", "img_path", "image_paths", "img", "image_bytes", "image_base64", "image_b64",
+    "image_file", "image_name", "file_name", "image_url", "image_urls", "jpg", "jpeg", "png", "webp",
+)  # fmt: skip
+"""Columns that may hold a row's images; the first that holds something does."""
+_LOOKS_LIKE_IMAGE = re.compile(r"(image|img|photo|picture|pixel)s?(_|$)|.*_(image|img)s?(_|\d|$)", re.IGNORECASE)
+_ABOUT_IMAGES = re.compile(r".*_(ids?|width|height|size|count|num|caption|source|license|sha256|md5|token)s?$")
+_CONTENT, _PLACE = ("bytes", "base64", "b64", "data"), ("path", "url", "image_url", "image", "file_name", "source")
+
+MAX_ENCODED = 100_000_000
+"""Characters of base64 that are decoded."""
+_BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
+_IMAGE_IN_BASE64 = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk[0-3]|SUkq|TU0AK")
+_SHORTEST, _NO_PATH = 40, 1024
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+
+
+class RemoteImageError(ImageError):
+    """An image is named by the address of another machine."""
+
+    reason = "image-url"
+
+
+def image_cells(row: Mapping[str, Any]) -> list[Any]:
+    """The image cells of a row, of whichever image column holds something; cells that say nothing are left out."""
+    for name in IMAGES:
+        value = records(unpacked(row.get(name)))
+        cells = [cell for cell in (value if isinstance(value, list) else [value]) if not is_no_image(cell)]
+        if cells:
+            return cells
+    return []
+
+
+def unread_images(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they held images and are not read."""
+    return [
+        name for name, value in row.items()
+        if name not in IMAGES and _LOOKS_LIKE_IMAGE.match(name) and not _ABOUT_IMAGES.match(name)
+        and isinstance(value, str | bytes | list | Mapping) and not is_no_image(value)
+    ]  # fmt: skip
+
+
+def is_no_image(cell: Any) -> bool:
+    """Whether a cell that would hold an image holds nothing: None, no text, an empty list, a mapping of these."""
+    if isinstance(cell, Mapping):
+        return not any(isinstance(cell.get(name), bytes) for name in _CONTENT) and all(map(is_no_image, cell.values()))
+    return says_nothing(cell) or (isinstance(cell, list) and all(map(is_no_image, cell)))
+
+
+def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], bool]:
+    """The images of a row, each of which can be decoded; and whether one was found by the end of its path only, the
+    first folders being another machine's.
+
+    Raises:
+        ImageError: a cell that is no image, cannot be read or decoded; its ``reason``, where it has one, says why.
+    """
+    images = tuple(read_image(cell, roots) for cell in cells)
+    for image in images:
+        decode(image)
+    paths = [path for cell in cells if (path := _path_of(cell)) is not None]
+    return images, any(not roots.has(path) for path in paths)
+
+
+def read_image(cell: Any, roots: ImageRoots) -> ImageData:
+    """The encoded image of a cell: bytes, base64, a data URI, a path or file URI under the roots, or a mapping with one
+    of these (``{"bytes", "path"}``, OpenAI's ``{"url"}``, Anthropic's ``{"type": "base64", "data"}``).
+
+    Raises:
+        ImageError: it is none of these, or the path cannot be read.
+    """
+    if isinstance(cell, Mapping):
+        content = next((cell[name] for name in _CONTENT if not is_missing(cell.get(name))), None)
+        if isinstance(content, str | bytes):
+            return ImageData(content if isinstance(content, bytes) else _embedded(content), _basename(cell.get("path")))
+        place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
+        if isinstance(place, Mapping) and not any(isinstance(value, Mapping) for value in place.values()):
+            return read_image(place, roots)
+        cell = place
+    if isinstance(cell, bytes):
+        return ImageData(cell)
+    if not isinstance(cell, str):
+        raise ImageError(f"an image cell of type {type(cell).__name__} is no image.")
+    if cell[:5].lower() == "data:" or _is_base64(cell):
+        return ImageData(_embedded(cell))
+    path = _path_of(cell)
+    if path is not None:
+        return roots.read(path)
+    if found := roots.of_coco(cell):  # a COCO id is one image, wherever it lies
+        return found
+    raise RemoteImageError(f"the image {brief(cell)!r} is on another machine, and images are not fetched.",
+                           "Download them, and name their folder with --image-root.")  # fmt: skip
+
+
+def _path_of(cell: Any) -> str | None:
+    """The path that a cell names; None where it holds the image itself, or the address of another machine."""
+    if isinstance(cell, Mapping):
+        if any(not is_missing(cell.get(name)) for name in _CONTENT):
+            return None
+        place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
+        return _path_of(place)
+    if not isinstance(cell, str) or cell[:5].lower() == "data:" or _is_base64(cell):
+        return None
+    if not _SCHEME.match(cell):
+        return cell
+    try:
+        parts = urlsplit(cell)
+    except ValueError:
+        return None
+    return unquote(parts.path) if parts.scheme.lower() == "file" and parts.netloc in ("", "localhost") else None
+
+
+def _basename(path: Any) -> str:
+    """The last part of a path: no folder of the machine that made a set goes into what is made of it."""
+    if not isinstance(path, str):
+        return ""
+    return PurePosixPath(PureWindowsPath(path).name if "\\" in path else path).name[:255]
+
+
+def _is_base64(text: str) -> bool:
+    if len(text) < _SHORTEST or not (_IMAGE_IN_BASE64.match(text) or len(text) > _NO_PATH):
+        return False
+    return bool(_BASE64.fullmatch(text))
+
+
+def _embedded(text: str) -> bytes:
+    """The bytes of base64, with or without a data URI's head.
+
+    Raises:
+        ImageError: it is none, or too long.
+    """
+    if len(text) > MAX_ENCODED:
+        raise ImageError(f"an image of {len(text):,} characters of base64; at most {MAX_ENCODED:,} are decoded.")
+    if text[:5].lower() == "data:":
+        head, comma, text = text.partition(",")
+        if not comma or not head.lower().endswith("base64"):
+            raise ImageError(f"a data URI that is not base64 ({brief(head, 40)!r}).")
+        text = unquote(text) if "%" in text else text
+    plain = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise ImageError(f"{len(text):,} characters that are no base64 ({brief(text, 20)!r}): {error}.") from error

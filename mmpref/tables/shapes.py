@@ -1,0 +1,105 @@
+"""Which columns of a row hold its conversation, its answers, and what is not read.
+
+A shape is the columns that hold the conversation up to the (chosen) answer: ``messages``, ``conversations``
+(LLaVA-Instruct) or ``texts`` (the Cauldron, FineVision) whole, or a prompt and an answer column, each of them text or
+messages, or a preference set's ``chosen`` with the prompt inside.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from mmpref.errors import InputError, brief
+from mmpref.tables.cells import is_missing, unpacked
+
+Shape = tuple[str, ...]
+
+WHOLE = ("conversations", "messages", "conversation", "texts")
+QUESTIONS = ("prompt", "question", "instruction", "query")
+CHOSEN = ("chosen", "chosen_response", "chosen_answer")
+ANSWERS = ("completion", "answer", "response", "output", "caption", "answers")
+REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
+MEDIA = ("video", "videos", "video_path", "audio", "audios", "audio_path", "rejected_images")
+"""What the model would have to see or hear beside images."""
+SHAPES = (
+    "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
+    "question + answer columns, with images or image; of preferences, also chosen + rejected, or rejected_response or "
+    "rejected_messages (ms-swift). Published sets of other shapes are built by the method of their name, such as "
+    "build-dataset --method vlfeedback"
+)
+_LOOKS_REJECTED = re.compile(r"reject|dispreferred|(^|_)(loser|losing|worse|negative|y_l)(_|$)", re.IGNORECASE)
+_ABOUT_ANSWERS = re.compile(
+    r".*_(model|models|score|scores|rating|ratings|reward|margin|source|id|ids|length|tokens|logps?|policy|type|reason)$",
+    re.IGNORECASE,
+)
+_SHARDS = ("jpg", "jpeg", "png", "webp")
+
+
+def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
+    """The columns that hold the row's conversation.
+
+    Args:
+        bare: a prompt without any answer will do.
+
+    Raises:
+        InputError: none of the known ones.
+    """
+    whole, question, chosen, answer = (_first(names, row) for names in (WHOLE, QUESTIONS, CHOSEN, ANSWERS))
+    if chosen:
+        before = question or whole
+        return (before, chosen) if before else (chosen,)
+    if whole:
+        return (whole,)
+    if question and (answer or bare):
+        return (question, answer) if answer else (question, "")
+    raise InputError(f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.",
+                     f"Known shapes: {SHAPES}.")  # fmt: skip
+
+
+def columns_of(row: Mapping[str, Any]) -> str:
+    """The row's columns, for messages."""
+    return brief(", ".join(brief(str(name), 60) for name in list(row)[:60]), 600) or "none"
+
+
+def rejected_column(row: Mapping[str, Any]) -> str | None:
+    """The column of the rejected answer; where there are several, the first that has one."""
+    held = [name for name in REJECTED if not is_missing(row.get(name))]
+    return held[0] if held else _first(REJECTED, row)
+
+
+def unread_answers(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they held a rejected answer, hold something, and are not read."""
+    read = {rejected_column(row), "rejected_policy"}
+    return [
+        name for name, value in row.items()
+        if name not in read and name not in MEDIA and isinstance(value, str | list | Mapping) and value
+        and _LOOKS_REJECTED.search(name) and not _ABOUT_ANSWERS.match(name)
+    ]  # fmt: skip
+
+
+def unread_media(row: Mapping[str, Any]) -> list[str]:
+    """Columns of video, sound, or images of the rejected answer only, that hold something."""
+    return [name for name in MEDIA if isinstance(value := row.get(name), str | bytes | list | Mapping) and value]
+
+
+def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row of a webdataset, or one whose ``text`` is a JSON object (RLHF-V), with the columns inside of it in its own
+    place; any other row as it is."""
+    if "__key__" in row:
+        inner = row.get("json")
+        inner = inner if isinstance(inner, Mapping) else {}
+        found = [row[name] for name in _SHARDS if row.get(name) is not None]
+        image = {"images": found} if found else {}
+        text = {"caption": row["txt"]} if isinstance(row.get("txt"), str) else {}
+        return {"id": row["__key__"], **text, **inner, **image}
+    if not any(name in row for name in (*WHOLE, *QUESTIONS, *CHOSEN)) and isinstance(row.get("text"), str):
+        inner = unpacked(row["text"])
+        if isinstance(inner, Mapping):
+            return {**{name: value for name, value in row.items() if name != "text"}, **inner}
+    return row
+
+
+def _first(names: Iterable[str], row: Mapping[str, Any]) -> str | None:
+    return next((name for name in names if name in row), None)

@@ -1,0 +1,198 @@
+"""Messages of every form that people write, read as turns: text, and where in it the images are.
+
+LLaVA's ``from``/``value``, TRL's and OpenAI's ``role``/``content`` with text or parts, Qwen's parts with the image
+inside, the Cauldron's ``user``/``assistant``, lists taken apart into columns, JSON text. Nothing in a message is
+dropped: what is not read is an `Unusable` that says so.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmpref.errors import brief
+from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.tables.image_cells import is_no_image
+from mmpref.types import Message
+
+ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
+         "bot": "assistant", "system": "system", "developer": "system"}  # fmt: skip
+MARK = "<image>"
+_MARKS = re.compile(
+    r"<image>|<ImageHere>|<image_placeholder>|<image[_ ]\d{1,3}>|<\|image(?:_\d{1,3})?\|>"
+    r"|(?:<\|vision_start\|>)?<\|image_pad\|>(?:<\|vision_end\|>)?"
+)
+"""Placeholders that sets have in a user's turn, each for one image."""
+_IMAGE_PARTS = ("image", "image_url", "input_image", "image_path", "image_base64")
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_IN_PART = ("image", "image_url", "url", "path", "base64", "bytes", "data", "source", "image_path", "image_base64")
+_NOT_READ = ("tool_calls", "function_call", "audio", "audios", "video", "videos")
+
+
+class Unusable(Exception):
+    """This row has a defined outcome: it is skipped and counted under ``reason``."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.detail = brief(detail, 300)
+        self.name: Any = None
+
+    def named(self, name: Any) -> Unusable:
+        """The same, knowing the id of its row."""
+        self.name = name
+        return self
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image in a message: its cell, or None for a placeholder of an image that a column has."""
+
+    cell: Any = None
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A message as text, its images, whether one stands behind the text, and whether one stands amid it."""
+
+    message: Message
+    pictures: tuple[Picture, ...] = ()
+    behind: bool = False
+    amid: bool = False
+
+
+def turns_of(value: Any, role: str, column: str) -> list[Turn]:
+    """The turns of a cell that holds text or messages.
+
+    Args:
+        role: whose text it is, where it is text.
+
+    Raises:
+        Unusable: it holds neither, or something that is not read.
+    """
+    if is_missing(value) or value == []:
+        raise Unusable("empty-answer" if role == "assistant" else "empty-prompt", f"no {column}")
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        value = str(value)
+    given, value = value, records(_conversation(value))
+    if isinstance(value, str):
+        return [_turn({"role": role, "content": value}, 1)]
+    if isinstance(value, Mapping) and ("from" in value or "role" in value):
+        value = [value]  # One message, as sets for LLaMA-Factory have it.
+    if not isinstance(value, list):
+        raise Unusable("malformed", f"{column} is a {type(given).__name__}, not text or messages")
+    if all(isinstance(item, str) for item in value):
+        if len(set(value)) > 1:
+            raise Unusable("malformed", f"{column} is a list of {len(value)} texts; one is read a row")
+        return [_turn({"role": role, "content": value[0]}, 1)]
+    return [_turn(item, number) for number, item in enumerate(_exchanges(value), 1)]
+
+
+def _conversation(value: Any) -> Any:
+    """Messages in JSON text; other JSON is text like any other."""
+    found = records(unpacked(value)) if isinstance(value, str) else value
+    if isinstance(found, list) and found and all(isinstance(item, Mapping) for item in found):
+        if all({"from", "role"} & item.keys() or {"user", "assistant"} <= item.keys() for item in found):
+            return found
+    elif isinstance(found, Mapping) and {"from", "role"} & found.keys() and {"value", "content"} & found.keys():
+        return found
+    return value
+
+
+def _exchanges(items: Sequence[Any]) -> Iterator[Any]:
+    """The Cauldron's pairs of turns as two messages each."""
+    for item in items:
+        if isinstance(item, Mapping) and {"user", "assistant"} <= item.keys() and not {"from", "role"} & item.keys():
+            if not is_missing(item.get("system")):
+                yield {"role": "system", "content": item["system"]}
+            yield {"role": "user", "content": item["user"]}
+            yield {"role": "assistant", "content": item["assistant"]}
+        else:
+            yield item
+
+
+def _turn(item: Any, number: int) -> Turn:
+    if not isinstance(item, Mapping):
+        raise Unusable("malformed", f"turn {number} is a {type(item).__name__}, not a message")
+    given = item.get("role") or item.get("from")
+    role = ROLES.get(given.strip().lower()) if isinstance(given, str) else None
+    if role is None:
+        known = ", ".join(ROLES)
+        raise Unusable("not-read" if isinstance(given, str) else "malformed",
+                       f"turn {number} has the role {brief(repr(given), 60)}; known are {known}")  # fmt: skip
+    if unread := [name for name in _NOT_READ if not says_nothing(item.get(name)) and item[name]]:
+        raise Unusable("not-read", f"turn {number} has {', '.join(unread)}, which mmpref does not read")
+    content = next((item[name] for name in ("content", "value", "text") if not is_missing(item.get(name))), None)
+    items = [*_own_images(item), *_items(records(content), number, role)]
+    texts = [one for one in items if isinstance(one, str)]
+    text = "".join(texts)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Unusable("malformed", f"turn {number} is not Unicode text ({error.reason})") from error
+    pictures = tuple(one for one in items if isinstance(one, Picture))
+    if not pictures:
+        return Turn(Message(role, text))  # type: ignore[arg-type]
+    said = [place for place, one in enumerate(items) if isinstance(one, str) and one.strip()]
+    seen = [place for place, one in enumerate(items) if isinstance(one, Picture)]
+    behind = bool(said) and any(place > said[-1] for place in seen)
+    amid = bool(said) and any(said[0] < place < said[-1] for place in seen)
+    return Turn(Message(role, text.strip()), pictures, behind, amid)  # type: ignore[arg-type]
+
+
+def _own_images(item: Mapping[str, Any]) -> list[Picture]:
+    """Images beside a message's text (Ollama's form)."""
+    value = next((item[name] for name in ("images", "image") if not says_nothing(item.get(name))), None)
+    return [Picture(cell) for cell in (value if isinstance(value, list) else [value]) if not says_nothing(cell)]
+
+
+def _items(content: Any, number: int, role: str) -> Iterator[str | Picture]:
+    """Texts and images of a message's content, in order."""
+    if is_missing(content):
+        return
+    if isinstance(content, str):
+        yield from _marked(content, role)
+        return
+    if isinstance(content, Mapping) and "type" in content:
+        content = [content]
+    if not isinstance(content, list):
+        raise Unusable("malformed", f"turn {number} holds a {type(content).__name__}, not text")
+    for part in content:
+        if isinstance(part, str):
+            yield from _marked(part, role)
+        elif not isinstance(part, Mapping):
+            raise Unusable("malformed", f"turn {number} holds a {type(part).__name__}, not a part of content")
+        else:
+            yield from _part(part, number, role)
+
+
+def _part(part: Mapping[str, Any], number: int, role: str) -> Iterator[str | Picture]:
+    kind, text = part.get("type"), part.get("text")
+    name = next((name for name in _IN_PART if not is_no_image(part.get(name))), "")
+    held = part.get(name)
+    if kind in _IMAGE_PARTS or (kind is None and held is not None):
+        if isinstance(text, str) and text.strip():
+            raise Unusable("not-read", f"turn {number} has a part with an image and a text")
+        yield Picture({"bytes": held} if name in ("base64", "bytes", "data") else held)
+    elif (kind is None or kind in _TEXT_PARTS) and isinstance(text, str):
+        if held is not None:
+            raise Unusable("not-read", f"turn {number} has a part of text that holds an image too")
+        yield from _marked(text, role)
+    else:
+        told = f"a part of type {brief(repr(kind), 60)}"
+        raise Unusable("malformed" if kind in _TEXT_PARTS else "not-read",
+                       f"turn {number} has {told}, which mmpref does not read")  # fmt: skip
+
+
+def _marked(text: str, role: str) -> Iterator[str | Picture]:
+    """Text around its placeholders; in other turns than the user's only the plain one stands for an image."""
+    position = 0
+    for match in _MARKS.finditer(text):
+        if role == "user" or match[0] == MARK:
+            yield text[position : match.start()]
+            yield Picture()
+            position = match.end()
+    yield text[position:]

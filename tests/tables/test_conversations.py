@@ -1,0 +1,368 @@
+"""Rows as people of this trade have them: build, train and inspect read each alike, or leave it for the same reason."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mmpref.align.rows import Pairs, collect
+from mmpref.data.inspect import inspect
+from mmpref.data.sources import Source
+from mmpref.errors import ImageError, InputError
+from mmpref.tables import Table, open_table
+from mmpref.tables.conversations import read_row
+from mmpref.types import Example, Skip
+
+CASES = Path(__file__).parents[1] / "cases" / "rows"
+Q, GOOD, BAD = "What is it?", "A red ring.", "A blue star."
+
+
+def png(size: tuple[int, int] = (6, 4), color: str = "red") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", size, color).save(content, "PNG")
+    return content.getvalue()
+
+
+PNG = png()
+CELL = {"bytes": PNG, "path": "a.png"}
+BASE64 = base64.b64encode(PNG).decode()
+URI = f"data:image/png;base64,{BASE64}"
+USER, ASSISTANT = {"role": "user", "content": Q}, {"role": "assistant", "content": GOOD}
+
+
+def user(*parts: Any, **more: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": list(parts), **more}, ASSISTANT]
+
+
+def text(value: str = Q, kind: str = "text") -> dict[str, str]:
+    return {"type": kind, "text": value}
+
+
+def table(*rows: dict[str, Any], root: Path | None = None) -> Table:
+    return Table("me/rows", "train", None, "1", None, lambda: iter(rows), root)
+
+
+def built(source: Table, pairs: bool = False) -> list[Example | Skip]:
+    return [one for _, block in Source(source, pairs=pairs).blocks(8, lambda _: True) for one in block]
+
+
+def trained(source: Table, folder: Path, **settings: Any) -> Pairs:
+    folder.mkdir(exist_ok=True)
+    return collect([source], folder, image_token="<image>", **settings)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    (folder / "coco/train2017").mkdir(parents=True)
+    for name in ("a.png", "coco/train2017/000000000009.jpg", "caf\u00e9.png"):
+        (folder / name).write_bytes(PNG)
+    return folder
+
+
+SUPERVISED = {
+    "Qwen": {"messages": user({"type": "image", "image": "a.png"}, text())},
+    "Qwen, the first": {"messages": user({"image": URI}, {"text": Q})},
+    "OpenAI": {"messages": user({"type": "image_url", "image_url": {"url": URI, "detail": "high"}}, text())},
+    "OpenAI, a plain address": {"messages": user({"type": "image_url", "image_url": "a.png"}, text())},
+    "OpenAI, responses": {"messages": user({"type": "input_image", "image_url": URI}, text(kind="input_text"))},
+    "Anthropic": {
+        "messages": user(
+            {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": BASE64}}, text()
+        )
+    },
+    "Ollama": {"messages": [{**USER, "images": [BASE64]}, ASSISTANT]},
+    "transformers, path": {"messages": user({"type": "image", "path": "a.png"}, text())},
+    "transformers, base64": {"messages": user({"type": "image", "base64": BASE64}, text())},
+    "Arrow's nulls": {
+        "messages": user(
+            {"type": "image", "text": None, "image": None, "image_url": {"url": URI}},
+            {"type": "text", "text": Q, "image": None, "image_url": {"url": None}},
+        )
+    },
+    "the same image twice told": {"messages": user({"type": "image", "image": "a.png"}, text()), "images": ["a.png"]},
+    "parts and a column": {"messages": user({"type": "image"}, text()), "images": [CELL]},
+    "image behind the text": {"messages": user(text(), {"type": "image"}), "images": [CELL]},
+    "the Cauldron": {"images": [CELL], "texts": [{"user": Q, "assistant": GOOD, "source": "x"}]},
+    "Docmatix": {"images": [CELL], "texts": {"user": [Q], "assistant": [GOOD], "source": ["PDF"]}},
+    "LLaVA-Instruct": {"image": "a.png", "conversations": [
+        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}]},
+    "ShareGPT4V": {"image": "coco/train2017/000000000009.jpg", "conversations": [
+        {"from": "human", "value": f"{Q}\n<image>"}, {"from": "gpt", "value": GOOD}]},
+    "begins with the assistant": {"image": CELL, "conversations": [
+        {"from": "gpt", "value": "Hello."}, {"from": "human", "value": Q}, {"from": "gpt", "value": GOOD}]},
+    "a list taken apart": {"image": CELL, "conversations": {"from": ["human", "gpt"], "value": [Q, GOOD]}},
+    "JSON text": {"image": CELL, "conversations": json.dumps([
+        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}])},
+    "pandas' text": {"image": CELL, "messages": str([USER, ASSISTANT])},
+    "a developer's words": {
+        "image": CELL, "messages": [{"role": "developer", "content": "Be brief."}, USER, ASSISTANT]
+    },
+    "ms-swift": {"query": Q, "response": GOOD, "system": "Be brief.", "history": [], "images": ["a.png"]},
+    "Alpaca": {"instruction": Q, "input": "", "output": GOOD, "images": ["a.png"]},
+    "one answer in a list": {"question": Q, "answer": [GOOD, GOOD], "image": CELL},
+    "a webdataset": {"__key__": "0", "png": {"bytes": PNG, "path": None}, "json": {"question": Q, "answer": GOOD}},
+    "a path only": {"question": Q, "answer": GOOD, "image": {"bytes": None, "path": "a.png"}},
+    "bytes": {"question": Q, "answer": GOOD, "image": PNG},
+    "base64 in a mapping": {"question": Q, "answer": GOOD, "image": {"bytes": BASE64, "path": None}},
+    "a column of base64": {"question": Q, "answer": GOOD, "image_base64": BASE64},
+    "base64 with line ends": {"question": Q, "answer": GOOD, "image": base64.encodebytes(PNG).decode()},
+    "a data URI": {"question": Q, "answer": GOOD, "image": URI},
+    "images taken apart": {"question": Q, "answer": GOOD, "images": {"bytes": [PNG], "path": [None]}},
+    "images in JSON text": {"question": Q, "answer": GOOD, "images": '["a.png"]'},
+    "Windows": {"question": Q, "answer": GOOD, "image": "D:\\data\\a.png"},
+    "another machine": {"question": Q, "answer": GOOD, "image": "/data/elsewhere/a.png"},
+    "a file URI": {"question": Q, "answer": GOOD, "image": "file:///data/elsewhere/a.png"},
+    "letters taken apart": {"question": Q, "answer": GOOD, "image": "cafe\u0301.png"},
+    "COCO's address": {
+        "question": Q, "answer": GOOD, "image": "http://images.cocodataset.org/train2017/000000000009.jpg"
+    },
+    "an empty image column first": {"question": Q, "answer": GOOD, "images": [], "image": CELL},
+    "InternLM's placeholder": {"question": f"<ImageHere>{Q}", "answer": GOOD, "image": CELL},
+    "a numbered placeholder": {"question": f"<image_1>\n{Q}", "answer": GOOD, "image": CELL},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_supervised_rows_of_every_form_give_the_same_example(tmp_path: Path, root: Path, name: str) -> None:
+    rows = table(SUPERVISED[name], root=root)
+    [example] = built(rows)
+    assert isinstance(example, Example), example
+    assert [turn.content for turn in example.prompt if turn.role != "system"] == [Q]
+    assert (example.answer, [image.content for image in example.images]) == (GOOD, [PNG])
+    pairs = trained(rows, tmp_path / "run", needs=("chosen",))
+    assert pairs.dataset[0]["prompt"] == [{"role": turn.role, "content": turn.content} for turn in example.prompt]
+    assert pairs.dataset[0]["chosen"] == [ASSISTANT]
+
+
+PREFERENCES = {
+    "TRL": {"images": [CELL], "prompt": [USER], "chosen": [ASSISTANT], "rejected": [{**ASSISTANT, "content": BAD}]},
+    "plain text": {"image": CELL, "prompt": Q, "chosen": GOOD, "rejected": BAD},
+    "the prompt inside": {
+        "image": CELL, "chosen": [USER, ASSISTANT], "rejected": [USER, {**ASSISTANT, "content": BAD}]
+    },
+    "the prompt twice": {"image": CELL, "prompt": Q, "chosen": [USER, ASSISTANT], "rejected": [
+        USER, {**ASSISTANT, "content": BAD}]},
+    "parts": {"images": [CELL], "prompt": user({"type": "image"}, text())[:1], "chosen": [
+        {"role": "assistant", "content": [text(GOOD)]}], "rejected": [{"role": "assistant", "content": [text(BAD)]}]},
+    "LLaMA-Factory": {"images": ["a.png"], "conversations": [{"from": "human", "value": f"<image>{Q}"}],
+                      "chosen": {"from": "gpt", "value": GOOD}, "rejected": {"from": "gpt", "value": BAD}},
+    "Alpaca's": {"images": ["a.png"], "instruction": Q, "input": "", "chosen": GOOD, "rejected": BAD},
+    "ms-swift": {"images": ["a.png"], "messages": [USER, ASSISTANT], "rejected_response": BAD},
+    "ms-swift, messages": {"images": ["a.png"], "messages": [{**USER, "content": f"<image>{Q}"}, ASSISTANT],
+                           "rejected_messages": [USER, {**ASSISTANT, "content": BAD}]},
+    "POVID": {"image": "a.png", "conversations": [
+        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}], "rejected_conversations": [
+        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": BAD}]},
+    "RLHF-V": {"image": CELL, "text": json.dumps({"question": Q, "chosen": GOOD, "rejected": BAD}), "idx": 3},
+    "UltraFeedback's": {"image": CELL, "prompt": Q, "messages": [USER, ASSISTANT], "chosen": [USER, ASSISTANT],
+                        "rejected": [USER, {**ASSISTANT, "content": BAD}], "score_rejected": 1.5},
+    "a placeholder in the prompt": {"image": CELL, "prompt": f"<image>\n{Q}", "chosen": GOOD, "rejected": BAD},
+    "another machine's paths": {"images": ["/data/elsewhere/a.png"], "prompt": Q, "chosen": GOOD, "rejected": BAD},
+    "image behind the text": {"images": [CELL], "prompt": user(text(), {"type": "image"})[:1], "chosen": GOOD,
+                              "rejected": BAD},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PREFERENCES)
+def test_pairs_of_every_form_are_one_pair_to_every_command(tmp_path: Path, root: Path, name: str) -> None:
+    rows = table(PREFERENCES[name], root=root)
+    [example] = built(rows, pairs=True)
+    assert isinstance(example, Example), example
+    assert ([turn.content for turn in example.prompt], example.answer, example.rejected) == ([Q], GOOD, BAD)
+    [row] = trained(rows, tmp_path / "run").dataset
+    assert [row[name][-1]["content"] for name in ("prompt", "chosen", "rejected")] == [Q, GOOD, BAD]
+    assert row["images"][0].size == (6, 4)
+    assert inspect(rows)["problems"] == {}
+
+
+GOOD_ROW = PREFERENCES["plain text"]
+UNUSABLE = {
+    "no-image": [
+        {"image": ""}, {"image": None}, {"image": "nan"}, {"image": float("nan")}, {"image": []},
+        {"image": {"bytes": None, "path": None}},
+    ],
+    "image-placement": [
+        {"prompt": user(text("What is"), {"type": "image"}, text("this?"))[:1]},
+        {"prompt": "What is <image> this?"},
+        {"prompt": f"<image><image>{Q}"},
+        {"prompt": [USER, {"role": "assistant", "content": "A ring."}, {"role": "user", "content": "<image> And?"}]},
+        {"chosen": "See <image>."},
+        {"rejected": "See <image>."},
+        {"prompt": user({"type": "image", "image": URI}, text())[:1], "image": [CELL, CELL]},
+    ],
+    "empty-answer": [{"chosen": None}, {"chosen": float("nan")}, {"chosen": " "}, {"chosen": []}, {"rejected": " "}],
+    "no-rejected": [{"rejected": None}, {"rejected": float("nan")}],
+    "empty-prompt": [{"prompt": None}, {"prompt": float("nan")}, {"prompt": "<image>"}, {"prompt": ""}],
+    "prompts-differ": [
+        {"rejected": [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": BAD}]},
+        {"chosen": [ASSISTANT, USER, ASSISTANT], "rejected": BAD},
+    ],
+    "turn-order": [{"prompt": [USER, USER]}],
+    "not-read": [
+        {"prompt": [USER, {"role": "tool", "content": "42"}, USER]},
+        {"prompt": user({"type": "video", "video": "a.mp4"}, text())[:1]},
+        {"prompt": user({"type": "audio", "audio_url": "a.wav"}, text())[:1]},
+        {"prompt": user({"type": "text", "text": Q, "image": URI})[:1]},
+        {"prompt": [{**USER, "tool_calls": [{"name": "f"}]}]},
+        {"videos": ["a.mp4"]},
+        {"rejected_images": ["b.png"]},
+    ],
+    "malformed": [{"prompt": True}, {"chosen": ["one", "two"]}, {"chosen": float("inf")}, {"prompt": [3]}],
+    "missing-image": [{"image": "nowhere.png"}],
+    "image-url": [{"image": "https://example.org/a.png"}, {"image": "s3://bucket/a.png"},
+                  {"prompt": user({"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}, text())[:1],
+                   "image": None}],
+    "bad-image": [{"image": "../secret.png"}, {"image": b""}, {"image": 3}, {"image": "data:image/png,x"},
+                  {"image": "x" * 5000}, {"image": BASE64[:40] + BASE64[80:]}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "change"), [(reason, row) for reason, rows in UNUSABLE.items() for row in rows])
+def test_a_row_that_cannot_be_used_is_left_by_all_for_one_reason(
+    tmp_path: Path, root: Path, reason: str, change: dict[str, Any]
+) -> None:
+    rows = table(GOOD_ROW, {**GOOD_ROW, **change}, root=root)
+    example, skip = built(rows, pairs=True)
+    assert isinstance(example, Example)
+    assert isinstance(skip, Skip), skip
+    assert skip.reason == reason
+    assert len(skip.detail) < 700
+    assert trained(rows, tmp_path / "run").skipped == {reason: 1}
+    kinds = {kind for kind, entry in inspect(rows)["problems"].items() if kind != "columns"}
+    assert kinds, "inspect finds it too"
+    assert kinds != {"duplicate"}
+
+
+def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:
+    names = ("image behind the text", "another machine's paths", "TRL")
+    rows = [PREFERENCES[name] for name in names]
+    expected = {"images_moved_first": 1, "image_paths_shortened": 1}
+    assert trained(table(*rows, root=root), tmp_path / "run").changed == expected
+    assert inspect(table(*rows, root=root))["changed"] == expected
+
+
+def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"image": CELL, "messages": [USER, ASSISTANT], "dispreferred": BAD}
+    [example] = built(table(row))
+    assert isinstance(example, Example)
+    assert "has the column dispreferred, which looks like a rejected answer and is not read" in caplog.text
+    [skip] = built(table(row), pairs=True)
+    assert isinstance(skip, Skip)
+    assert (skip.reason, skip.detail.partition(";")[0]) == ("no-rejected", "dispreferred is not read")
+    with pytest.raises(InputError, match=r"lacks rejected; .* dispreferred is not read"):
+        trained(table(row), tmp_path / "run")
+
+
+def test_columns_that_look_like_images_are_named() -> None:
+    [skip] = built(table({"question": Q, "answer": GOOD, "image_1": CELL}))
+    assert skip == Skip("0", "no-image", "image_1 is not read as an image")
+
+
+@pytest.mark.parametrize(("label", "shape"), [
+    ({"label": False}, {"prompt": Q, "completion": BAD}), ({"kto_tag": False}, {"messages": [USER, ASSISTANT]}),
+])  # fmt: skip
+def test_a_bad_answer_without_a_good_one_is_no_supervised_row(label: dict[str, bool], shape: dict[str, Any]) -> None:
+    [skip] = built(table({**shape, **label, "image": CELL}))
+    assert isinstance(skip, Skip)
+    assert skip.reason == "not-read"
+    [kept] = built(table({**shape, **dict.fromkeys(label, True), "image": CELL}))
+    assert isinstance(kept, Example)
+
+
+def test_earlier_rounds_and_an_instructions_input_are_part_of_the_prompt() -> None:
+    row = {"instruction": "Say it.", "input": Q, "output": GOOD, "history": [["Hi", "Hello."]], "system": "S"}
+    read = read_row(row, "row 0")
+    assert [turn.content for turn in read.prompt] == ["S", "Hi", "Hello.", f"Say it.\n{Q}"]
+
+
+def test_text_that_looks_like_json_or_like_nothing_stays_text() -> None:
+    for said in ("[1, 2]", '{"answer": 3}', "None", "nan", "null", "[{}]"):
+        read = read_row({"question": said, "answer": said}, "row 0")
+        assert (read.prompt[-1].content, read.chosen) == (said, said)
+
+
+@pytest.mark.parametrize("cell", [
+    base64.b64encode(png((300, 300))[:-9]).decode() * 9, "data:image/png;base64," + "A" * 400_000, "/" + "x" * 300_000,
+    "https://example.org/" + "x" * 300_000, {"path": "y" * 300_000}, "C:\\" + "z" * 300_000,
+])  # fmt: skip
+def test_no_cell_makes_a_long_message(tmp_path: Path, cell: Any) -> None:
+    rows = table({**GOOD_ROW, "image": cell}, root=tmp_path)
+    [skip] = built(rows)
+    assert isinstance(skip, Skip)
+    assert len(skip.detail) < 700
+    with pytest.raises(InputError) as error:
+        trained(rows, tmp_path / "run")
+    assert len(str(error.value)) < 1500
+    assert len(json.dumps(inspect(rows)["problems"])) < 1500
+
+
+def test_other_long_cells_make_no_long_message(tmp_path: Path) -> None:
+    long = "x" * 300_000
+    for change in ({"prompt": [{"role": long, "content": Q}]}, {"prompt": user({"type": long})[:1]}, {long: 1}):
+        row = {**GOOD_ROW, **change}
+        [made] = built(table(row))
+        assert isinstance(made, Example) or len(made.detail) < 700
+    with pytest.raises(InputError) as error:
+        built(table({long: 1, **{f"{long}{n}": n for n in range(9)}}))
+    assert len(str(error.value)) < 2000
+
+
+def test_a_table_with_a_row_of_no_shape_goes_on_with_the_others(tmp_path: Path) -> None:
+    rows = table(GOOD_ROW, {"a": 1})
+    assert trained(rows, tmp_path / "run").skipped == {"malformed": 1}
+    assert inspect(rows)["problems"]["malformed"]["first"][0]["row"] == 1
+
+
+def test_special_tokens_are_no_text(tmp_path: Path) -> None:
+    """An end of sequence in the middle of an answer would teach a stop, and then to go on."""
+    changes: tuple[dict[str, Any], ...] = (
+        {"chosen": "A ring.</s> And a star."}, {"rejected": "A </s>."}, {"prompt": "No.</s> What?"}
+    )  # fmt: skip
+    rows = table(GOOD_ROW, *({**GOOD_ROW, **change} for change in changes))
+    pairs = trained(rows, tmp_path / "run", special_tokens=("</s>", "<user>"))
+    assert (len(pairs.dataset), pairs.skipped) == (1, {"special-token": 3})
+
+
+def test_a_row_that_the_processor_refuses_is_one_counted_skip(tmp_path: Path) -> None:
+    """Real processors refuse by the shape of an image; what they say is the row's fault, and names the row."""
+    seen: list[tuple[int, int]] = []
+
+    def accepts(_prompt: Any, images: Any) -> None:
+        seen.append(images[0].size)
+        if images[0].width > 200 * images[0].height:
+            raise ImageError("an image of 400 x 1 pixels is none for this model")
+
+    odd = {**GOOD_ROW, "image": png((400, 1))}
+    ordinary = [{**GOOD_ROW, "image": png((100 + n % 3, 100))} for n in range(20)]
+    rows = table(*ordinary, odd, odd)
+    pairs = trained(rows, tmp_path / "run", accepts=accepts)
+    assert (len(pairs.dataset), pairs.skipped) == (20, {"bad-image": 2})
+    assert len(seen) <= 3, "asked once for every size, not for every row"
+    with pytest.raises(InputError, match=r"First: me/rows \(train\), row 0: an image of 400 x 1 pixels"):
+        trained(table(odd), tmp_path / "other", accepts=accepts)
+
+
+FILES = {
+    "c01_openai_parts.jsonl": 1, "c01_qwen_parts.jsonl": 1, "c02_base64.jsonl": 1, "c02_datauri.jsonl": 1,
+    "c02_fileuri.jsonl": 1, "c02_url.jsonl": 0, "c03_swift.jsonl": 1, "c03_swift_messages.jsonl": 1,
+    "c04_cauldron.jsonl": 1, "c05_lf_dpo.jsonl": 1, "c06_backslash.jsonl": 1, "c07_implicit.jsonl": 4,
+    "c15/answer_list.parquet": 1, "c15/csv/data.csv": 2, "c15/csv/rows.jsonl.gz": 2, "c15/struct_of_lists.parquet": 2,
+    "c15/web": 2, "c15/folder_csv": 2, "c15/saved": 2, "c16/absolute_pairs.jsonl": 4, "c16/gpt_first.jsonl": 2,
+    "c16/nan.jsonl": 2, "c16/prompt_with_placeholder.jsonl": 4, "c16/sys_tool.jsonl": 2, "c16/parts_null.jsonl": 4,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files(name: str) -> None:
+    made = built(open_table(str(CASES / name)))
+    assert sum(isinstance(one, Example) for one in made) == FILES[name]
+    assert not any(isinstance(one, Example) and "nan" in (one.answer, one.prompt[-1].content) for one in made)
