@@ -16,6 +16,7 @@ from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
 from mmpref.errors import InputError
 from mmpref.run import Run, write_atomic
+from mmpref.sampling.settings import sampling_facts
 from mmpref.tables import Table
 from mmpref.types import Skip
 
@@ -60,6 +61,7 @@ def finish(
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
         "written": _written(recipe),
+        **(sampling_facts(recipe.builder, model.get("generation")) if recipe.model else {}),
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
         **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {}),
         "data": files,

@@ -20,7 +20,7 @@ from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.sentences import ends_sentence, may_go_on, split
 from mmpref.sampling.similarity import Similarity
 from mmpref.types import Example
-from mmpref.vlm.decode import Branch, Decoding, pool_of
+from mmpref.vlm.decode import Branch, pool_of
 from mmpref.vlm.prompter import Inputs
 from mmpref.vlm.vision import Context, encode
 
@@ -165,7 +165,9 @@ class BdhsSampler:
         if not tries:
             return list(indices)
         s = self.settings
-        pool = pool_of(self.policy, self._decoding(s.max_tail_tokens if guided else s.max_answer_tokens), s.batch_size)
+        pool = pool_of(
+            self.policy, s.decoding(s.max_tail_tokens if guided else s.max_answer_tokens, self.seed), s.batch_size
+        )
         owners: dict[int, tuple[int, int]] = {}
 
         def begin(index: int, attempt: int) -> None:
@@ -230,10 +232,6 @@ class BdhsSampler:
             noise = self.settings.noise_steps or 0, [stream(self.seed, name, attempt, "noise")]
             return encode(self.policy, [job.inputs], noise)[0]
         return job.context.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
-
-    def _decoding(self, max_new_tokens: int) -> Decoding:
-        s = self.settings
-        return Decoding(max_new_tokens, s.greedy, s.temperature, s.top_p, s.top_k, s.repetition_penalty, self.seed)
 
     def _write(self, example: Example, answer: str) -> _Written:
         text = self.policy.render_answer(example.prompt, len(example.images), answer)
