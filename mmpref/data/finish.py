@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from mmpref.types import Skip
 
 if TYPE_CHECKING:
     from mmpref.data.build import BuildRecipe
+
+talk = logging.getLogger("mmpref")
 
 
 def finish(
@@ -52,6 +55,8 @@ def finish(
     report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    for warning in report["warnings"]:
+        talk.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
     model = pinned(run, "model")
@@ -60,6 +65,7 @@ def finish(
         "source": source_facts(tables),
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
+        "length_ratio": report["length_bias"]["ratio"],
         "written": _written(recipe),
         **(sampling_facts(recipe.builder, model.get("generation")) if recipe.model else {}),
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
@@ -153,4 +159,6 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
     asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
-    return [*asked, ("pairs", pairs), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]
+    ratio = manifest.get("length_ratio")
+    lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
+    return [*asked, ("pairs", pairs), ("skipped rows", skipped), *lengths, ("seconds", str(manifest["seconds"]))]

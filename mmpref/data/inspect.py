@@ -12,12 +12,13 @@ from typing import Any
 
 from mmpref.data.patterns import NearDuplicates, Repeats
 from mmpref.data.sources import ImageRoots, image_cells, read_image
-from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, spread
+from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError
 from mmpref.images import decode
 from mmpref.registry import resolve_path
 from mmpref.tables import Table
 from mmpref.types import ImageData
+from mmpref.words import words
 
 TEXTS = ("prompt", "chosen", "rejected")
 PROBLEMS = {
@@ -80,8 +81,9 @@ def inspect(
         on_row: is given every row to look at.
 
     Returns:
-        The report (rows, problems by kind with row and column, words, length bias, similarity, differing share, images
-        a row, rows by method and by source, near duplicates, sentences that rejected answers repeat).
+        The report (rows, problems by kind with row and column, words, length bias and warnings of it, similarity,
+        differing share, images a row, rows by method and by source, near duplicates, sentences that rejected answers
+        repeat).
 
     Raises:
         InputError: no rows, or rows that are no preference data at all.
@@ -131,8 +133,8 @@ class _Collected:
         if chosen.strip() and rejected.strip():
             if chosen.strip() == rejected.strip():
                 problem("equal-answers", "rejected", "the text of chosen")
-            self.words["chosen"].append(len(chosen.split()))
-            self.words["rejected"].append(len(rejected.split()))
+            self.words["chosen"].append(len(words(chosen)))
+            self.words["rejected"].append(len(words(rejected)))
             self.differing.append(differing_share(chosen, rejected))
             earlier = self.seen.setdefault(_digest(texts, images), number)
             if earlier != number:
@@ -179,15 +181,15 @@ class _Collected:
 
     def report(self) -> dict[str, Any]:
         chosen, rejected = self.words["chosen"], self.words["rejected"]
-        pairs = list(zip(chosen, rejected, strict=True))
-        share = round(sum(c > r for c, r in pairs) / len(pairs), 4) if pairs else None
+        bias = length_bias(chosen, rejected)
         return {
             "dataset": self.table.facts(),
             "rows": self.rows,
             "columns": list(self.columns),
             "problems": self.problems.as_plain(),
             "words": {"chosen": spread(chosen), "rejected": spread(rejected)},
-            "length_bias": {**spread([c - r for c, r in pairs]), "chosen_longer": share},
+            "length_bias": bias,
+            "warnings": length_warnings(bias),
             "similarity": {
                 "measured": len(self.similarities),
                 "edges": EDGES,
