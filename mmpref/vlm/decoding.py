@@ -62,7 +62,7 @@ class Decoding:
         Raises:
             UsageError: the model's own value cannot be used.
         """
-        wanted = {name: own.get(name, off) for name, off in OFF.items() if getattr(self, name) == MODEL}
+        wanted: dict[str, Any] = {name: own.get(name, off) for name, off in OFF.items() if getattr(self, name) == MODEL}
         if self.greedy:  # What only samples is not looked at.
             wanted = {name: value if name == "repetition_penalty" else OFF[name] for name, value in wanted.items()}
         for name, value in wanted.items():

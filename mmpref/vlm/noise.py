@@ -35,8 +35,9 @@ def noisy(pixels: torch.Tensor, steps: int, generator: np.random.Generator, proc
     if frames == 1 or steps == 0:
         return diffuse(pixels, steps, generator)
     size = getattr(images, "patch_size", None)
-    whole = pixels.dim() == 2 and isinstance(size, int) and pixels.shape[1] % (frames * size * size) == 0
-    patches = pixels.reshape(len(pixels), -1, frames, size, size) if whole else None
+    patches = None
+    if isinstance(size, int) and pixels.dim() == 2 and pixels.shape[1] % (frames * size * size) == 0:
+        patches = pixels.reshape(len(pixels), -1, frames, size, size)
     if patches is None or not torch.equal(patches, patches[:, :, :1].expand_as(patches)):
         raise ModelError(
             f"{type(images).__name__} makes images of {frames} frames each, in an order that mmpref does not know: it "

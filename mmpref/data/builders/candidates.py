@@ -31,12 +31,12 @@ class SampledSettings(WrittenSettings, AskedSettings):
     samples: int = 4
 
     def __post_init__(self) -> None:
+        if self.greedy:
+            raise UsageError("builder.greedy makes all samples equal.", "Leave it out.")
         WrittenSettings.__post_init__(self)
         AskedSettings.__post_init__(self)
         if self.samples < 2:
             raise UsageError(f"builder.samples is {self.samples}; it must be at least 2.")
-        if self.greedy:
-            raise UsageError("builder.greedy makes all samples equal.", "Leave it out.")
 
 
 @dataclass(frozen=True)
