@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -120,6 +121,9 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
     return cls(**{key: _coerce(value, hints[key], f"{where}.{key}") for key, value in values.items()})
 
 
+_NAMES = {int: "a whole number", float: "a number"}
+
+
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
@@ -128,12 +132,14 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         if value is None and type(None) in arguments:
             return None
         inner = [argument for argument in arguments if argument is not type(None)]
-        for argument in inner:
-            try:
+        for argument in inner[:-1]:
+            with contextlib.suppress(UsageError):
                 return _coerce(value, argument, where)
-            except UsageError:
-                if argument is inner[-1]:
-                    raise
+        word = typing.get_args(inner[-1])  # of a number or a word, what else the number could be is said too
+        if len(inner) == 1 or typing.get_origin(inner[-1]) is not typing.Literal or value in word:
+            return _coerce(value, inner[-1], where)
+        allowed = [*(_NAMES.get(one, str(one)) for one in inner[:-1]), *map(repr, word)]
+        raise UsageError(f"{where} is {value!r}; it must be {' or '.join(allowed)}.")
     if origin is typing.Literal:
         if value in arguments:
             return value

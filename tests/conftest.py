@@ -2,4 +2,24 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
+import pytest
+
 pytest_plugins = ["tests.hub_fixtures"]
+
+
+@pytest.fixture(scope="session")
+def greedy_by_its_config(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The testbed's model with the kind of ``generation_config`` that Qwen2-VL ships, which makes sampling greedy, and
+    with more that `generate` would go by."""
+    from mmpref.registry import resolve_path
+
+    folder = tmp_path_factory.mktemp("models") / "greedy"
+    shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), folder)
+    path = folder / "generation_config.json"
+    own = {"do_sample": True, "temperature": 0.01, "top_p": 0.001, "top_k": 1, "repetition_penalty": 1.3, "min_p": 0.9,
+           "no_repeat_ngram_size": 2}  # fmt: skip
+    path.write_text(json.dumps({**json.loads(path.read_text()), **own}))
+    return str(folder)

@@ -4,48 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from mmpref.align.losses import PairwiseSettings
 from mmpref.align.pairs import Drawn, Row, SourceContext, answer
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import need
-
-if TYPE_CHECKING:
-    from mmpref.vlm.decode import Decoding
+from mmpref.sampling.settings import SamplingSettings
 
 
 @dataclass(frozen=True)
-class SamplingSettings(PairwiseSettings):
+class RankedSettings(SamplingSettings, PairwiseSettings):
     """How answers are sampled from the current policy.
 
     Args:
         max_answer_tokens: bound on an answer's length; one that reaches it is not used.
-        temperature, top_p, top_k: of sampling; None takes the model's generation_config, else 1 and off.
         sampling_batch_size: answers decoded together.
         instruction: a template of your own for the annotator, with ``{prompt}``, ``{first}`` and ``{second}``.
     """
 
     max_answer_tokens: int = 512
-    temperature: float | None = 1.0
-    top_p: float | None = None
-    top_k: int | None = None
     sampling_batch_size: int = 64
     instruction: str | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        SamplingSettings.__post_init__(self)
+        PairwiseSettings.__post_init__(self)
         for name in ("max_answer_tokens", "sampling_batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.temperature is not None and not self.temperature > 0:
-            raise UsageError(f"loss.temperature is {self.temperature}; it must be above 0.")
         need(self.instruction, "prompt", "first", "second")
-
-    def decoding(self, seed: int) -> Decoding:
-        from mmpref.vlm.decode import Decoding
-
-        return Decoding(self.max_answer_tokens, False, self.temperature, self.top_p, self.top_k, seed=seed)
 
 
 class Ranked:
@@ -55,10 +42,11 @@ class Ranked:
     an end), ``same`` (both answers are equal, or empty), ``tie`` and ``missing``.
     """
 
-    def __init__(self, context: SourceContext, settings: SamplingSettings) -> None:
+    def __init__(self, context: SourceContext, settings: RankedSettings) -> None:
         assert context.annotator is not None
         self._context, self._annotator = context, context.annotator
-        self._decoding, self._width = settings.decoding(context.seed), settings.sampling_batch_size
+        self._decoding = settings.decoding(settings.max_answer_tokens, context.seed)
+        self._width = settings.sampling_batch_size
 
     def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
         from mmpref.judges.annotator import Comparison, tally

@@ -19,6 +19,7 @@ from mmpref.judges.opened import function_of
 from mmpref.judges.plugins import plugin
 from mmpref.run import write_atomic
 from mmpref.types import Message, ModelRef, messages, text_of
+from mmpref.vlm.portable import only_tokens
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -105,6 +106,9 @@ class RlooTrainer(Running, RLOOTrainer):
     def __init__(self, *args: Any, writer: Policy, projector_learning_rate: float, **kwargs: Any) -> None:
         self.collate = PreferenceCollator(writer.processor)
         super().__init__(*args, **kwargs)
+        # TRL names temperature, top_p and top_k; `generate` would take all else from the model's own settings.
+        writer.base_model.generation_config = only_tokens(writer.base_model.generation_config)
+        self.generation_config.suppress_tokens = sorted(writer.never_written)
         self.set_up(writer, projector_learning_rate)
 
     def facts(self) -> dict[str, Any]:

@@ -252,6 +252,8 @@ def _fit(
     from mmpref.align.lengths import measured
     from mmpref.align.preflight import Preflight
     from mmpref.align.rows import collect
+    from mmpref.sampling.settings import sampling_facts
+    from mmpref.vlm.decoding import own_values
     from mmpref.vlm.placement import arguments_of
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.special_tokens import special_tokens_of
@@ -309,6 +311,7 @@ def _fit(
         "processes": processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
+        **sampling_facts(recipe.loss, own_values(policy.base_model.generation_config)),
         **trainer.facts(),
         "trainer": used,
     }

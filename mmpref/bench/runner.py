@@ -53,7 +53,7 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
         from mmpref.vlm.asked import Asked
-        from mmpref.vlm.decode import Decoding
+        from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.policy import Request
 
         decoded: dict[bytes, Image.Image] = {}
@@ -74,8 +74,8 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
         found: dict[str, list[str | MmprefError]] = {}
         for model in models:
             with policy().without_adapter() if model == BASE else contextlib.nullcontext():
-                made = iter(asked.answers(Decoding(max_new_tokens), hide_images=blind == "masked",
-                                          width=max(1, len(fine))))  # fmt: skip
+                decoding = Decoding(max_new_tokens, repetition_penalty=MODEL)
+                made = iter(asked.answers(decoding, hide_images=blind == "masked", width=max(1, len(fine))))
             found[model] = [one if isinstance(one, ImageError) else next(made) for one in requests]
         return found
 

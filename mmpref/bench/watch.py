@@ -48,7 +48,7 @@ class Watch:
 
     def __call__(self, policy: Policy) -> dict[str, Watched]:
         """Every metric over all parts, by ``benchmark/metric``. Samples whose image cannot be read are left out."""
-        from mmpref.vlm.decode import Decoding
+        from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.policy import Request
 
         found: dict[str, Watched] = {}
@@ -61,7 +61,9 @@ class Watch:
                     continue
                 asked.append(sample)
                 requests.append(Request(sample.messages, images))
-            answers = policy.generate(requests, Decoding(plan.task.max_new_tokens), batch_size=self._batch_size)
+            answers = policy.generate(
+                requests, Decoding(plan.task.max_new_tokens, repetition_penalty=MODEL), batch_size=self._batch_size
+            )
             scores = [plan.task.score(sample, answer) for sample, answer in zip(asked, answers, strict=True)]
             scores = counted(asked, scores, frozenset())
             names = {name for score in scores for name in score.counts}

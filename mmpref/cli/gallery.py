@@ -15,6 +15,7 @@ from mmpref.cli.report import marked, render
 from mmpref.data.inspect import PROBLEMS, Sample
 from mmpref.images import decode
 from mmpref.types import ImageData
+from mmpref.words import words
 
 THUMBNAIL = 224
 """Pixels of the longer side."""
@@ -45,6 +46,7 @@ class Gallery:
             "p": sample.prompt,
             "c": marked(sample.rejected, sample.chosen),
             "r": marked(sample.chosen, sample.rejected),
+            "w": len(words(sample.chosen)) + len(words(sample.rejected)),
             "m": sample.method,
             "f": sample.source,
             "s": sample.similarity,

@@ -102,6 +102,10 @@ def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "chosen minus rejected words", _spread(bias)
     if bias["chosen_longer"] is not None:
         yield "rows whose chosen answer is longer", f"{bias['chosen_longer']:.1%}"
+    if bias["ratio"] is not None:
+        yield "length of rejected answers over chosen ones", f"{bias['ratio']:.3f}"
+    for warning in report["warnings"]:
+        yield "WARNING", warning
     if similarity["measured"]:
         yield f"similarity of {similarity['measured']} rows", _spread(similarity)
     if report["changed"]:

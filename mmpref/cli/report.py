@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.run import read_manifest, write_atomic
+from mmpref.words import spaced
 
 SHOWN_PAIRS = 12
 
@@ -151,10 +152,12 @@ def _as_png(content: bytes) -> bytes:
 
 
 def marked(other: str, text: str) -> list[tuple[str, bool]]:
-    """The text in pieces, each with whether it differs from the other text, by words."""
-    before, words = other.split(" "), text.split(" ")
+    """The text in pieces, each with whether it differs from the other text, by words; joined they are the text."""
+    before, after = spaced(other), spaced(text)
+    alike = difflib.SequenceMatcher(None, [*map(str.rstrip, before)], [*map(str.rstrip, after)], autojunk=False)
     pieces = []
-    for tag, _, _, start, end in difflib.SequenceMatcher(None, before, words, autojunk=False).get_opcodes():
-        if start < end:
-            pieces.append((" ".join(words[start:end]), tag != "equal"))
+    for tag, _, _, start, end in alike.get_opcodes():
+        run = "".join(after[start:end])
+        core = run if tag == "equal" else run.rstrip()  # the space behind a word is not marked
+        pieces += [(piece, differs) for piece, differs in ((core, tag != "equal"), (run[len(core) :], False)) if piece]
     return pieces

@@ -228,6 +228,7 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     """The model at the revision, and with the number of threads, that the run began with: both decide its bytes."""
     import torch
 
+    from mmpref.vlm.decoding import own_values
     from mmpref.vlm.policy import Policy
 
     began_with = pinned(run, "model")
@@ -243,7 +244,8 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
             talk.warning("This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted "
                          "run's.", name, began.get(name), now)  # fmt: skip
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
-    pin(run, "model", {**facts, "family": policy.family.model_type, "probe": policy.proof})
+    own = own_values(policy.base_model.generation_config)
+    pin(run, "model", {**facts, "family": policy.family.model_type, "probe": policy.proof, "generation": own})
     return policy
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,14 @@ from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
 from mmpref.errors import InputError, brief
 from mmpref.run import Run, write_atomic
+from mmpref.sampling.settings import sampling_facts
 from mmpref.tables import Table
 from mmpref.types import Skip
 
 if TYPE_CHECKING:
     from mmpref.data.build import BuildRecipe
+
+talk = logging.getLogger("mmpref")
 
 
 def finish(
@@ -57,6 +61,8 @@ def finish(
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    for warning in report["warnings"]:
+        talk.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
     model = pinned(run, "model")
@@ -65,7 +71,9 @@ def finish(
         "source": source_facts(tables),
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
+        "length_ratio": report["length_bias"]["ratio"],
         "written": _written(recipe),
+        **(sampling_facts(recipe.builder, model.get("generation")) if recipe.model else {}),
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
         **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {"notes": notes}),
         "data": files,
@@ -160,11 +168,14 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
     changed = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.get("changed", {}).items())
     noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
+    ratio = manifest.get("length_ratio")
+    lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
     return [
         *asked,
         ("pairs", pairs),
         ("skipped rows", skipped),
         *([("rows changed", changed)] if changed else []),
         *noted,
+        *lengths,
         ("seconds", str(manifest["seconds"])),
     ]

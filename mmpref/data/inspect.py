@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.data.patterns import NearDuplicates, Repeats
-from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, spread
+from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError
 from mmpref.tables import Table
 from mmpref.tables.conversations import SHORTENED, Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
@@ -18,6 +18,7 @@ from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.shapes import REJECTED, columns_of, rejected_column, unfolded
 from mmpref.types import ImageData, Message
+from mmpref.words import words
 
 PROBLEMS = {
     "columns": "columns are not those of the first row",
@@ -91,8 +92,9 @@ def inspect(
         special: gives a special token of a model that a text contains, where a model is known.
 
     Returns:
-        The report (rows, problems by kind with row and column, words, length bias, similarity, differing share, images
-        a row, rows by method and by source, near duplicates, sentences that rejected answers repeat).
+        The report (rows, problems by kind with row and column, words, length bias and warnings of it, similarity,
+        differing share, images a row, rows by method and by source, near duplicates, sentences that rejected answers
+        repeat).
 
     Raises:
         InputError: no rows, or rows that are no preference data at all.
@@ -146,8 +148,8 @@ class _Collected:
         if chosen and rejected:
             if same_answer(chosen, rejected):
                 problem("equal-answers", "rejected", "the text of chosen")
-            self.words["chosen"].append(len(chosen.split()))
-            self.words["rejected"].append(len(rejected.split()))
+            self.words["chosen"].append(len(words(chosen)))
+            self.words["rejected"].append(len(words(rejected)))
             self.differing.append(differing_share(chosen, rejected))
             earlier = self.seen.setdefault(_digest(texts, images), number)
             if earlier != number:
@@ -214,15 +216,15 @@ class _Collected:
 
     def report(self) -> dict[str, Any]:
         chosen, rejected = self.words["chosen"], self.words["rejected"]
-        pairs = list(zip(chosen, rejected, strict=True))
-        share = round(sum(c > r for c, r in pairs) / len(pairs), 4) if pairs else None
+        bias = length_bias(chosen, rejected)
         return {
             "dataset": self.table.facts(),
             "rows": self.rows,
             "columns": list(self.columns),
             "problems": self.problems.as_plain(),
             "words": {"chosen": spread(chosen), "rejected": spread(rejected)},
-            "length_bias": {**spread([c - r for c, r in pairs]), "chosen_longer": share},
+            "length_bias": bias,
+            "warnings": length_warnings(bias),
             "similarity": {
                 "measured": len(self.similarities),
                 "edges": EDGES,

@@ -13,6 +13,7 @@ from mmpref.data.stats import SHOWN_IDS
 from mmpref.errors import ImageError
 from mmpref.sampling.sentences import split
 from mmpref.types import ImageData
+from mmpref.words import words
 
 _BLUR = (
     r"blurr?(?:y|ed)|pixelat(?:ed|ion)|grainy|noisy|low[- ]resolution|out of focus|too dark|unclear|distorted"
@@ -125,14 +126,14 @@ def _similarity_hash(text: str) -> int:
     import numpy as np
 
     counts = np.zeros(64)
-    for triple in _triples(text.lower().split()):
+    for triple in _triples(words(text.lower())):
         digest = np.frombuffer(hashlib.blake2b(triple.encode(), digest_size=8).digest(), dtype=np.uint8)
         counts += np.unpackbits(digest) * 2.0 - 1
     return int("".join("1" if count > 0 else "0" for count in counts), 2)
 
 
-def _triples(words: Sequence[str]) -> Iterator[str]:
-    if len(words) < 3:
-        yield " ".join(words)
-    for first in range(len(words) - 2):
-        yield " ".join(words[first : first + 3])
+def _triples(found: Sequence[str]) -> Iterator[str]:
+    if len(found) < 3:
+        yield " ".join(found)
+    for first in range(len(found) - 2):
+        yield " ".join(found[first : first + 3])

@@ -18,6 +18,7 @@ from mmpref.images import decode
 from mmpref.registry import suggest
 from mmpref.tables.image_roots import coco_id
 from mmpref.types import Example, ImageData, Skip
+from mmpref.words import words
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,7 +182,7 @@ def difference_hash(image: ImageData) -> int:
 def facts_with_lengths(facts: Facts, answer: str | None, rejected: str | None) -> dict[str, str | float]:
     """A row's facts, and the lengths of its answers in words."""
     texts = zip(LENGTHS, (answer, rejected), strict=True)
-    return {**facts, **{name: float(len(text.split())) for name, text in texts if text is not None}}
+    return {**facts, **{name: float(len(words(text))) for name, text in texts if text is not None}}
 
 
 def parsed(conditions: Sequence[str]) -> tuple[Condition, ...]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.data.shards import text_of
 from mmpref.types import Skip
+from mmpref.words import words
 
 SHOWN_IDS = 20
 SAME = "same-as-chosen"
@@ -17,6 +18,8 @@ SAME = "same-as-chosen"
 CUT_OFF = "cut-off"
 """Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
 SHARES = [round(0.05 * step, 2) for step in range(21)]
+UNEVEN = 0.03
+"""Rejected answers that are longer or shorter than chosen ones by more than this share are warned of."""
 EDGES = [-1.0, 0.0, *[round(0.05 * step, 2) for step in range(1, 21)]]
 
 
@@ -29,36 +32,43 @@ def build_report(
         iterations: tries that the method allows.
         threshold: a pair whose similarity is not below it was kept unresolved when the tries ran out.
     """
-    words: dict[str, list[int]] = {"chosen": [], "rejected": []}
+    lengths: dict[str, list[int]] = {"chosen": [], "rejected": []}
+    second: list[tuple[int, int]] = []
     characters: dict[str, list[int]] = {"chosen": [], "rejected": []}
     ratios, differing, measured = [], [], []
     # Pairs whose rejected answer came out equal were tried too, and not resolved.
     tries = [0 for skip in skips if skip.reason == SAME]
     identical = 0
-    for row in _rows(folder, splits, ["chosen", "rejected", "similarity", "iterations"]):
+    for row in _rows(folder, splits, ["chosen", "rejected", "rejected_policy", "similarity", "iterations"]):
         chosen, rejected, similarity = text_of(row["chosen"]), text_of(row["rejected"]), row["similarity"]
         for column, text in (("chosen", chosen), ("rejected", rejected)):
-            words[column].append(len(text.split()))
+            lengths[column].append(len(words(text)))
             characters[column].append(len(text))
+        if row.get("rejected_policy"):
+            second.append((lengths["chosen"][-1], len(words(text_of(row["rejected_policy"])))))
         ratios += [len(rejected) / len(chosen)] if chosen else []
         differing.append(differing_share(chosen, rejected))
         identical += chosen == rejected
         late = threshold is not None and similarity is not None and similarity >= threshold
         tries.append(0 if late else row["iterations"])
         measured += [] if similarity is None else [similarity]
+    bias = length_bias(lengths["chosen"], lengths["rejected"])
+    biases = {"rejected": bias, **({"rejected_policy": length_bias(*zip(*second, strict=True))} if second else {})}
     return {
         "rows": len(differing),
         "skipped": _skipped(skips),
         "resolved": resolved_per_try(tries, max(iterations, *tries, 1)),
         "similarity": {"edges": EDGES, "counts": histogram(measured), **spread(measured)},
-        "words": {column: spread(values) for column, values in words.items()},
+        "words": {column: spread(values) for column, values in lengths.items()},
         "characters": {column: spread(values) for column, values in characters.items()},
         "length_ratio": spread(ratios),
+        "length_bias": bias,
+        "warnings": [warning for column, found in biases.items() for warning in length_warnings(found, column)],
         "differing_words": spread(differing),
         "identical": identical,
         "histograms": {
             "differing_words": {"edges": SHARES, "counts": histogram(differing, SHARES)},
-            "words": _words_histogram(words),
+            "words": _words_histogram(lengths),
         },
     }
 
@@ -102,12 +112,47 @@ def histogram(values: Sequence[float], edges: Sequence[float] = EDGES) -> list[i
     return np.histogram(np.clip(values, edges[0], edges[-1]), bins=edges)[0].tolist()
 
 
-def _words_histogram(words: dict[str, list[int]]) -> dict[str, list[int]]:
+def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> dict[str, Any]:
+    """How lengths of answers differ: chosen minus rejected words, the share of pairs whose chosen answer is longer, and
+    ``ratio``, the mean length of rejected answers over that of chosen ones.
+
+    The ratio is one of means. A mean of ratios is above 1 wherever lengths vary at all, whichever answers are longer.
+
+    Args:
+        chosen, rejected: words of the answers, pair by pair.
+    """
+    pairs = list(zip(chosen, rejected, strict=True))
+    return {
+        **spread([c - r for c, r in pairs]),
+        "chosen_longer": round(sum(c > r for c, r in pairs) / len(pairs), 4) if pairs else None,
+        "ratio": round(sum(rejected) / sum(chosen), 4) if sum(chosen) else None,
+    }
+
+
+def length_warnings(bias: Mapping[str, Any], column: str = "rejected") -> list[str]:
+    """What to say where rejected answers are longer or shorter than chosen ones by more than `UNEVEN`.
+
+    Args:
+        bias: as `length_bias` finds it.
+        column: the rejected answers'.
+    """
+    ratio = bias["ratio"]
+    if ratio is None or abs(round(ratio - 1, 4)) <= UNEVEN:
+        return []
+    whose = "Rejected answers" if column == "rejected" else f"Answers in {column}"
+    than, taught = ("longer", "shorter") if ratio > 1 else ("shorter", "longer")
+    return [
+        f"{whose} are {abs(ratio - 1):.1%} {than} than chosen ones, in words: "
+        f"DPO then also teaches the policy to write {taught} answers."
+    ]
+
+
+def _words_histogram(lengths: dict[str, list[int]]) -> dict[str, list[int]]:
     """Answers by their words, in some twenty bins up to the longest."""
-    longest = max((max(values, default=0) for values in words.values()), default=0)
+    longest = max((max(values, default=0) for values in lengths.values()), default=0)
     step = max(1, -(-(longest + 1) // 20))
     edges = list(range(0, longest + step + 1, step))
-    return {"edges": edges, **{column: histogram(values, edges) for column, values in words.items()}}
+    return {"edges": edges, **{column: histogram(values, edges) for column, values in lengths.items()}}
 
 
 def spread(values: Sequence[float]) -> dict[str, float | None]:
@@ -124,4 +169,4 @@ def spread(values: Sequence[float]) -> dict[str, float | None]:
 
 def differing_share(chosen: str, rejected: str) -> float:
     """Share of words that are not in a common run of both answers, 0 (equal) to 1 (nothing in common)."""
-    return 1 - difflib.SequenceMatcher(None, chosen.split(), rejected.split(), autojunk=False).ratio()
+    return 1 - difflib.SequenceMatcher(None, words(chosen), words(rejected), autojunk=False).ratio()

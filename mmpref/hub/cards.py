@@ -141,6 +141,8 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         command=fence(command, "bash"),
         columns=[(code(name), _COLUMNS.get(name, "")) for name in seen.columns],
         statistics=_statistics(report),
+        warnings=[text(warning) for warning in report.get("warnings", ())],
+        sampling=_sampling(manifest.get("sampling")),
         picture=STATISTICS if (path / STATISTICS).is_file() else "",
         skipped=", ".join(f"{n:,} {text(reason)}" for reason, n in manifest["counts"]["skipped"].items()) or "none",
         resolved=table(
@@ -233,6 +235,7 @@ def model_card(
         datasets=_training_data(manifest.get("datasets", [])),
         modules=_modules(manifest),
         drawn=_judged(manifest.get("drawn") or {}, "of all steps"),
+        sampling=_sampling(manifest.get("sampling")),
         rewards="held_out" in manifest,
         merged=merged,
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
@@ -375,6 +378,14 @@ def _statistics(report: Mapping[str, Any]) -> str:
     parts = ("mean", "median", "min", "max")
     rows = [(name, *(_number(spread[part]) for part in parts)) for name, spread in spreads.items()]
     return table(("", *parts), rows)
+
+
+def _sampling(found: Mapping[str, Any] | None) -> str:
+    """How tokens were drawn, in words; nothing where none were, or it was not recorded."""
+    if not found:
+        return ""
+    numbers = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in found.items() if name != "greedy"]
+    return text(", ".join(["greedy" if found["greedy"] else "sampled", *numbers]))
 
 
 def _number(value: float | None) -> str:

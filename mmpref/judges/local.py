@@ -42,11 +42,11 @@ class LocalChat:
                 "temperature": s.temperature, "max_tokens": s.max_tokens}  # fmt: skip
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
-        from mmpref.vlm.decode import Decoding
+        from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.policy import Request
 
         s = self._settings
-        decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or None, seed=0)
+        decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
         replies: list[Reply] = []
         for start in range(0, len(queries), _BATCH):
             batch = queries[start : start + _BATCH]

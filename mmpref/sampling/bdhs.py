@@ -21,7 +21,7 @@ from mmpref.sampling.sentences import Sentence, sentences
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_off, joined
 from mmpref.types import Example
-from mmpref.vlm.decode import Branch, Decoding, pool_of
+from mmpref.vlm.decode import Branch, pool_of
 from mmpref.vlm.prompter import Inputs
 from mmpref.vlm.vision import Context, encode
 
@@ -159,7 +159,9 @@ class BdhsSampler:
         if not tries:
             return list(indices)
         s = self.settings
-        pool = pool_of(self.policy, self._decoding(s.max_tail_tokens if guided else s.max_answer_tokens), s.batch_size)
+        pool = pool_of(
+            self.policy, s.decoding(s.max_tail_tokens if guided else s.max_answer_tokens, self.seed), s.batch_size
+        )
         owners: dict[int, tuple[int, int]] = {}
 
         def begin(index: int, attempt: int) -> None:
@@ -229,10 +231,6 @@ class BdhsSampler:
             noise = self.settings.noise_steps or 0, [stream(self.seed, name, attempt, "noise")]
             return encode(self.policy, [job.inputs], noise)[0]
         return job.context.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
-
-    def _decoding(self, max_new_tokens: int) -> Decoding:
-        s = self.settings
-        return Decoding(max_new_tokens, s.greedy, s.temperature, s.top_p, s.top_k, s.repetition_penalty, self.seed)
 
     def _write(self, example: Example, answer: str) -> Written:
         text = self.policy.render_answer(example.prompt, len(example.images), answer)

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmpref.errors import UsageError
+from mmpref.sampling.settings import SamplingSettings
 
 
 @dataclass(frozen=True)
-class BdhsSettings:
+class BdhsSettings(SamplingSettings):
     """Parameters of algorithm 1, with the paper's values.
 
     Args:
@@ -24,8 +25,7 @@ class BdhsSettings:
         max_tail_tokens: bound on one sentence's tail.
         max_answer_tokens: bound on an unguided answer.
         keep_cut_off: take answers that one of these bounds cut off; else their rows are skipped, and counted.
-        greedy, temperature, top_p, top_k, repetition_penalty: sampling; None takes the model's generation_config, else
-            1 and off.
+        greedy: take the most probable token always, where the paper samples.
         batch_size: branches decoded together.
     """
 
@@ -40,27 +40,16 @@ class BdhsSettings:
     max_answer_tokens: int = 512
     keep_cut_off: bool = False
     greedy: bool = False
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
-    repetition_penalty: float | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        for name, within in (("rho_th", 0 <= self.rho_th <= 1), ("top_p", self.top_p is None or 0 < self.top_p <= 1)):
-            if not within:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1.")
+        super().__post_init__()
+        if not 0 <= self.rho_th <= 1:
+            raise UsageError(f"rho_th is {self.rho_th}; it must lie between 0 and 1.")
         if math.isnan(self.similarity_threshold):
             raise UsageError("similarity_threshold is not a number.", "The paper's is 0.97.")
-        if self.top_k is not None and self.top_k < 0:
-            raise UsageError(f"top_k is {self.top_k}; it must be at least 0, which is off.")
-        if self.repetition_penalty is not None and not self.repetition_penalty > 0:
-            raise UsageError(f"repetition_penalty is {self.repetition_penalty}; it must be above 0.")
         for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.temperature is not None and not self.temperature > 0:
-            raise UsageError(f"temperature is {self.temperature}; it must be above 0.",
-                             "For the most probable token always: greedy: true")  # fmt: skip
         if self.noise_steps is not None and not 0 <= self.noise_steps <= 1000:
             raise UsageError(f"noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")

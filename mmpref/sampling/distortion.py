@@ -20,8 +20,9 @@ from mmpref.sampling.scoring import answer_tokens
 from mmpref.types import Example, ImageData
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.decode import PREFILL_TOKENS
+from mmpref.vlm.noise import diffuse
 from mmpref.vlm.prompter import Inputs
-from mmpref.vlm.vision import Context, diffuse, encode
+from mmpref.vlm.vision import Context, encode
 
 if TYPE_CHECKING:
     import numpy as np

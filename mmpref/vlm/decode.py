@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmpref.vlm.attention import Attention, RowCache
-from mmpref.vlm.choose import Chooser, Decoding, Written
+from mmpref.vlm.choose import Chooser, Written
+from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.portable import PortablePool
 from mmpref.vlm.vision import Context
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import MmprefError, ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
+from mmpref.vlm.decoding import unheeded
 from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.origin import commit_of
 from mmpref.vlm.placement import Placement
@@ -73,7 +74,7 @@ class Policy:
         image_token = getattr(config, "image_token_id", None)
         self.image_token_id: int = config.image_token_index if image_token is None else image_token
         self.eos_ids = _eos_ids(self.base_model, self.tokenizer)
-        suppressed = self.base_model.generation_config.suppress_tokens or []
+        suppressed = _never_written(self.base_model.generation_config, self.eos_ids)
         marks = [getattr(config, f"{kind}_token_id", None) for kind in ("video", "audio")]
         self.never_written = {self.image_token_id, *suppressed, *(mark for mark in marks if mark is not None)}
         self.placement = placement or Placement(str(self.device))
@@ -119,6 +120,9 @@ class Policy:
             model, commit = load_adapter(model, resolved)
             resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
         policy = cls(placement.move(model).eval(), processor, family, resolved, placement)
+        if ignored := unheeded(policy.base_model.generation_config):
+            talk.warning("Warning: the generation_config of %s sets %s, which mmpref does not go by.", ref.model,
+                         ", ".join(ignored))  # fmt: skip
         text = policy.base_model.config.get_text_config().model_type
         if not (family.tested and text in DECODERS):
             from mmpref.vlm.probe import probe
@@ -269,6 +273,12 @@ def _eos_ids(model: Any, tokenizer: Any) -> set[int]:
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return {token for token in (*ids, tokenizer.eos_token_id) if token is not None}
+
+
+def _never_written(own: Any, eos_ids: set[int]) -> set[int]:
+    """Tokens that the model's ``generation_config`` rules out, as `generate` heeds it: a bad word never is an EOS."""
+    bad = {ids[0] for ids in own.bad_words_ids or [] if len(ids) == 1}
+    return {*(own.suppress_tokens or []), *(bad - eos_ids)}
 
 
 def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:

@@ -5,14 +5,22 @@ Every branch is prefilled on its own, from embeddings and positions, with paddin
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 
-from mmpref.vlm.choose import Chooser, Decoding, Written
+from mmpref.vlm.choose import Chooser, Written
+from mmpref.vlm.decoding import Decoding
 
 if TYPE_CHECKING:
     from mmpref.vlm.decode import Branch
@@ -52,17 +60,33 @@ class PortablePool:
 def _generate(policy: Policy, branches: Sequence[Branch], decoding: Decoding) -> list[list[int]]:
     embeds, mask, positions = _left_padded(policy, branches)
     choose = _Choose(policy, branches, decoding)
-    policy.base_model.generate(
-        inputs_embeds=embeds,
-        attention_mask=mask,
-        position_ids=positions if len(positions) > 1 else positions[0],
-        max_new_tokens=decoding.max_new_tokens,
-        do_sample=False,
-        repetition_penalty=1.0,
-        logits_processor=LogitsProcessorList([choose]),
-        stopping_criteria=StoppingCriteriaList([_Ended(choose)]),
-    )
+    with _undisturbed(policy.base_model):
+        policy.base_model.generate(
+            inputs_embeds=embeds,
+            attention_mask=mask,
+            position_ids=positions if len(positions) > 1 else positions[0],
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            logits_processor=LogitsProcessorList([choose]),
+            stopping_criteria=StoppingCriteriaList([_Ended(choose)]),
+        )
     return [written.tokens for written in choose.written]
+
+
+def only_tokens(own: GenerationConfig) -> GenerationConfig:
+    """Of a model's ``generation_config`` the ids of its special tokens alone: `generate` would take whatever else
+    stands there (beams, forbidden repetitions, other warpers), even beside settings of the caller's."""
+    return GenerationConfig(**{name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")})
+
+
+@contextlib.contextmanager
+def _undisturbed(model: Any) -> Iterator[None]:
+    own = model.generation_config
+    model.generation_config = only_tokens(own)
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 class _Choose(LogitsProcessor):

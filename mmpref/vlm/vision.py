@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from mmpref.errors import ModelError, UsageError
 from mmpref.types import Message
+from mmpref.vlm.noise import noisy
 from mmpref.vlm.prompter import Inputs
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from mmpref.vlm.policy import Policy
 
-DIFFUSION_STEPS = 1000
 ENCODED_TOKENS = 4096
 """Prompt tokens, image tokens among them, that go through the vision tower together."""
 
@@ -139,7 +138,7 @@ def encode(
     if noise is not None:
         steps, generators = noise
         prompts = [
-            {**inputs, "pixel_values": diffuse(inputs["pixel_values"], steps, generator)}
+            {**inputs, "pixel_values": noisy(inputs["pixel_values"], steps, generator, policy.processor)}
             for inputs, generator in zip(prompts, generators, strict=True)
         ]
     alike: dict[Any, list[int]] = {}
@@ -229,32 +228,3 @@ def _not_plainly_causal(mask: Any, row: int) -> dict[str, torch.Tensor] | None:
             if not torch.equal(own, torch.ones_like(own).tril()):
                 allowed[kind] = own
     return allowed or None
-
-
-@cache
-def _signal_shares() -> np.ndarray:
-    import numpy as np
-
-    k = np.arange(1, DIFFUSION_STEPS + 1)
-    beta = (0.5e-2 - 1e-5) / (1 + np.exp(-(-6 + 12 * k / DIFFUSION_STEPS))) + 1e-5
-    shares: np.ndarray = np.cumprod(1 - beta)
-    return shares
-
-
-def diffuse(pixels: torch.Tensor, steps: int, generator: np.random.Generator) -> torch.Tensor:
-    """Forward diffusion of normalised pixel values in closed form: sqrt(a) x + sqrt(1 - a) eps (PAPER 3.3, eq. 9).
-
-    Args:
-        pixels: float tensor of any shape.
-        steps: N of T = 1000; 0 leaves the image as it is.
-
-    Raises:
-        UsageError: N outside 0..1000.
-    """
-    if not 0 <= steps <= DIFFUSION_STEPS:
-        raise UsageError(f"noise_steps is {steps}; it must lie between 0 and {DIFFUSION_STEPS}.")
-    if steps == 0:
-        return pixels
-    share = float(_signal_shares()[steps - 1])
-    noise = torch.from_numpy(generator.standard_normal(tuple(pixels.shape), dtype="float32"))
-    return share**0.5 * pixels + (1 - share) ** 0.5 * noise.to(pixels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +295,24 @@ def test_rows_need_no_answers_that_a_method_writes_itself(
     assert manifest["drawn"]["used"] > 0
     with pytest.raises(InputError, match=r"lacks .*rejected"):
         train(recipe("dpo", tmp_path / "train.parquet", loss={}), tmp_path / "dpo")
+
+
+def test_two_answers_are_two_samples_whatever_the_models_config_says(
+    greedy_by_its_config: str, preferences: Path, tmp_path: Path
+) -> None:
+    """Qwen2-VL's would give the same answer twice."""
+    asked = recipe("online-dpo", preferences)
+    plain = train(asked, tmp_path / "plain")
+    qwen = train(replace(asked, model=greedy_by_its_config), tmp_path / "qwen")
+    assert plain["drawn"] == qwen["drawn"]
+    assert plain["drawn"]["same"] < plain["drawn"]["rows"]
+    assert plain["sampling"] == {
+        "greedy": False,
+        "temperature": 1.5,
+        "top_p": 1.0,
+        "top_k": 0,
+        "repetition_penalty": 1.0,
+    }
+    policy, (rows, images) = Policy.load(ModelRef(greedy_by_its_config)), rows_and_images(4)
+    counts = source_of("online-dpo", policy, images, top_k="model")(rows, 0).counts
+    assert counts["same"] + counts["unfinished"] == 4

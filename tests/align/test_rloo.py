@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,13 @@ def test_a_reward_model_rewards(preferences: Path, tmp_path: Path) -> None:
 def test_settings_that_make_no_sense(loss: dict[str, Any], preferences: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         train(recipe(preferences, loss=loss), tmp_path / "run")
+
+
+def test_samples_are_the_policys_whatever_its_config_says(
+    greedy_by_its_config: str, preferences: Path, tmp_path: Path
+) -> None:
+    asked = recipe(preferences)
+    asked = replace(asked, trainer={**asked.trainer, "max_steps": 2})
+    train(asked, tmp_path / "plain")
+    train(replace(asked, model=greedy_by_its_config), tmp_path / "qwen")
+    assert log_of(tmp_path / "plain") == log_of(tmp_path / "qwen")

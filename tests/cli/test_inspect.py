@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,33 @@ def test_a_model_scores_the_answers(dataset: Path) -> None:
     under = json.loads(result.stdout)["under_model"]
     assert under["rows"] == 2
     assert under["image_tokens"]["mean"] > 0
+
+
+@pytest.mark.parametrize(("extra", "warned"), [(0, False), (1, True)])
+def test_rejected_answers_that_are_longer_are_warned_of(
+    extra: int, warned: bool, dataset: Path, tmp_path: Path
+) -> None:
+    row = json.loads(dataset.read_text().splitlines()[0])
+    rows = [{**row, "chosen": f"w{number} " * 20, "rejected": f"x{number} " * (20 + extra)} for number in range(3)]
+    dataset.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    page = tmp_path / "page.html"
+    shown = CliRunner().invoke(command, [str(dataset), "--html", str(page)]).stdout
+    report = json.loads(CliRunner().invoke(command, [str(dataset), "--json"]).stdout)
+    assert report["length_bias"]["ratio"] == (20 + extra) / 20
+    for text in (" ".join(shown.split()), page.read_text(), " ".join(report["warnings"])):
+        assert ("Rejected answers are 5.0% longer" in text) is warned
+
+
+def test_a_chinese_answer_has_as_many_words_as_characters(dataset: Path, tmp_path: Path) -> None:
+    row = json.loads(dataset.read_text().splitlines()[0])
+    dataset.write_text(
+        json.dumps({**row, "chosen": "桌子上有一只猫。它在睡觉。", "rejected": "桌子上有一只狗。它在睡觉。"})
+    )
+    report = json.loads(CliRunner().invoke(command, [str(dataset), "--json"]).stdout)
+    assert report["words"]["chosen"]["min"] == report["words"]["rejected"]["max"] == 11
+    assert report["differing_words"]["max"] == pytest.approx(1 / 11, abs=1e-4)
+    page = tmp_path / "page.html"
+    CliRunner().invoke(command, [str(dataset), "--html", str(page)])
+    shown = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])["rows"][0]
+    assert shown["c"] == [["桌子上有一只", False], ["猫。", True], ["它在睡觉。", False]]
+    assert shown["w"] == 22

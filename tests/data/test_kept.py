@@ -11,6 +11,7 @@ import pytest
 
 from mmpref import registry
 from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.finish import summary
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.hub.cards import write_dataset_card
 
@@ -148,3 +149,27 @@ def test_a_published_set_from_a_folder_of_files(tmp_path: Path) -> None:
     assert one[0]["counts"]["rows"] == 2
     with pytest.raises(InputError, match="has no split 'test'"):
         build(tmp_path / "test", source=str(folder), method="vlfeedback", split="test")
+
+
+def test_lengths_that_differ_are_warned_of_everywhere(
+    tmp_path: Path, png: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    more = {"chosen": "w " * 50, "rejected": "v " * 52, "rejected_policy": "u " * 45}
+    with caplog.at_level("WARNING", "mmpref"):
+        manifest, _ = build(tmp_path / "run", source=pairs(tmp_path / "in", "a", png, **more))
+    longer, shorter = "Rejected answers are 4.0% longer", "Answers in rejected_policy are 10.0% shorter"
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    assert report["length_bias"]["ratio"] == manifest["length_ratio"] == 1.04
+    assert [warning.partition(" than")[0] for warning in report["warnings"]] == [longer, shorter]
+    assert dict(summary(manifest))["length of rejected answers over chosen ones"] == "1.040"
+    card = (tmp_path / "run/README.md").read_text()
+    for said in (longer, shorter):
+        assert f"Warning: {said}" in caplog.text
+        assert said.replace("_", "&#95;") in card
+    caplog.clear()
+    build(
+        tmp_path / "even",
+        source=pairs(tmp_path / "in", "b", png, **{**more, "rejected": "v " * 51, "rejected_policy": None}),
+    )
+    assert "longer" not in caplog.text
+    assert "Lengths differ" not in (tmp_path / "even/README.md").read_text()

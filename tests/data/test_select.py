@@ -165,3 +165,17 @@ def test_an_evaluation_set_without_images_is_refused(source: Path, tmp_path: Pat
 def test_a_selection_of_nothing_says_why(source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="filtered: 40"):
         build_dataset(recipe(source, where=("margin > 99",)), tmp_path / "run")
+
+
+def test_a_chinese_answer_is_as_long_as_it_has_characters(source: Path, tmp_path: Path) -> None:
+    texts = {"zh": ("桌子上有一只猫。", "狗。"), "th": ("แมวนั่งบนโต๊ะ", "One dog here."), "en": ("One cat.", "A dog.")}
+    rows = [
+        {"id": name, "image": f"{number}.png", "prompt": "?", "chosen": chosen, "rejected": rejected}
+        for number, (name, (chosen, rejected)) in enumerate(texts.items())
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    made = BuildRecipe(None, str(tmp_path / "rows.json"), "mix", image_root=(str(source),))
+    build_dataset(replace(made, where=("length >= 3",)), tmp_path / "run")
+    assert ids(tmp_path / "run") == ["zh", "th"]
+    build_dataset(replace(made, where=("rejected_length < 2",)), tmp_path / "short")
+    assert ids(tmp_path / "short") == ["zh"]

@@ -1,8 +1,18 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from mmpref.data.stats import EDGES, differing_share, histogram, resolved_per_try, spread
+from mmpref.data.stats import (
+    EDGES,
+    differing_share,
+    histogram,
+    length_bias,
+    length_warnings,
+    resolved_per_try,
+    spread,
+)
 
 
 def test_pairs_resolved_per_try() -> None:
@@ -27,7 +37,35 @@ def test_spread() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chosen", "rejected", "share"), [("a b", "a b", 0), ("a b", "c d", 1), ("a b c d", "a x c d", 0.25)]
+    ("chosen", "rejected", "share"),
+    [("a b", "a b", 0), ("a b", "c d", 1), ("a b c d", "a x c d", 0.25), ("一只猫。", "一只狗。", 1 / 3)],
 )
 def test_share_of_words_that_differ(chosen: str, rejected: str, share: float) -> None:
     assert differing_share(chosen, rejected) == pytest.approx(share)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "rejected", "warned"),
+    [
+        ([100, 100], [103, 103], ""),
+        ([100, 100], [104, 103], "3.5% longer .* shorter answers"),
+        ([100, 100], [97, 97], ""),
+        ([100, 100], [96, 97], "3.5% shorter .* longer answers"),
+        ([20, 10], [10, 20], ""),  # the mean of their ratios is 1.25, whichever are called rejected
+        ([1] * 9 + [100], [2] * 9 + [94], ""),
+        ([], [], ""),
+        ([0], [4], ""),
+    ],
+)
+def test_lengths_that_differ_are_warned_of(chosen: list[int], rejected: list[int], warned: str) -> None:
+    found = length_warnings(length_bias(chosen, rejected))
+    assert len(found) == bool(warned)
+    if warned:
+        assert re.search(warned, found[0])
+        assert "in rejected_policy are" in length_warnings(length_bias(chosen, rejected), "rejected_policy")[0]
+
+
+def test_length_bias() -> None:
+    assert length_bias([3, 1], [1, 1]) == {
+        "mean": 1, "median": 1, "min": 0, "max": 2, "chosen_longer": 0.5, "ratio": 0.5
+    }  # fmt: skip

@@ -325,3 +325,16 @@ def test_the_noise_variant_is_told_as_such(tmp_path: Path) -> None:
     assert "under noise" not in dataset_card(tmp_path / "run", manifest)
     manifest["recipe"]["builder"]["noise_steps"] = 500
     assert "under noise (500 of 1000 diffusion steps)" in dataset_card(tmp_path / "run", manifest)
+
+
+def test_cards_say_how_tokens_were_drawn(tmp_path: Path) -> None:
+    drawn = {"greedy": False, "temperature": 0.7, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.05}
+    said = "sampled, temperature 0.7, top p 1, top k 0, repetition penalty 1.05"
+    manifest = dataset_run(tmp_path / "run", sampling=drawn)
+    assert said in dataset_card(tmp_path / "run", manifest)
+    greedy = {"greedy": True, "repetition_penalty": 1.0}
+    manifest = dataset_run(tmp_path / "greedy", sampling=greedy)
+    card = dataset_card(tmp_path / "greedy", manifest)
+    assert "| tokens | greedy, repetition penalty 1 |" in card
+    manifest = adapter_manifest(drawn={"rows": 4}, sampling=drawn)
+    assert f"Answers were drawn from the policy at every step ({said})" in model_card(manifest)

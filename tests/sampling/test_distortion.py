@@ -13,8 +13,8 @@ from mmpref.images import decode
 from mmpref.rng import stream
 from mmpref.sampling.distortion import Distortion, _noisy
 from mmpref.types import Example, ImageData, Message
+from mmpref.vlm.noise import noisy
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.vision import diffuse
 from tests.vlm.tiny import tiny
 
 ANSWERS = ("w1 w2 w3 w4 .", "w5 w6 .", "w7 w8 w9 w10 w11 w12 w13 .")
@@ -37,7 +37,9 @@ def naive(policy: Policy, example: Example, steps: int, seed: int) -> str:
     text = policy.render(example.prompt, 1)
     images = [decode(image) for image in example.images]
     inputs = dict(policy.processor(text=[text], images=[images], return_tensors="pt", add_special_tokens=False))
-    inputs["pixel_values"] = diffuse(inputs["pixel_values"], steps, stream(seed, example.id, 1, "noise"))
+    inputs["pixel_values"] = noisy(
+        inputs["pixel_values"], steps, stream(seed, example.id, 1, "noise"), policy.processor
+    )
     whole = policy.render_answer(example.prompt, 1, example.answer)
     before = whole[: whole.index(example.answer)]
     ids = policy.tokenizer(before + example.answer, add_special_tokens=False, return_tensors="pt")["input_ids"]

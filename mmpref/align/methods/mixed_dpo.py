@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from mmpref.align.losses import options
 from mmpref.align.method import Method
 from mmpref.align.pairs import Drawn, Row, SourceContext
-from mmpref.align.ranked import Ranked, SamplingSettings
+from mmpref.align.ranked import Ranked, RankedSettings
 from mmpref.align.rows import ROW
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 
 
 @dataclass(frozen=True)
-class Settings(SamplingSettings):
+class Settings(RankedSettings):
     """As online-dpo's.
 
     Args:

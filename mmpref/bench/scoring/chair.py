@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.words import words
 
 _DOUBLE = (
     "motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal", "stop light",
@@ -134,7 +135,7 @@ def count(caption: str, truth: Sequence[str], synonyms: Synonyms) -> dict[str, f
         "with_hallucination": float(bool(wrong)),
         "found": float(len(objects.intersection(mentions))),
         "objects": float(len(objects)),
-        "words": float(len(caption.split())),
+        "words": float(len(words(caption))),
         "n": 1.0,
     }
 

@@ -7,13 +7,12 @@ const ORDERS = {
   "most similar first": (a, b) => (b.s ?? -2) - (a.s ?? -2) || a.n - b.n,
   "most words differ first": (a, b) => b.d - a.d || a.n - b.n,
   "fewest words differ first": (a, b) => a.d - b.d || a.n - b.n,
-  "longest first": (a, b) => b.words - a.words || a.n - b.n,
+  "longest first": (a, b) => b.w - a.w || a.n - b.n,
 };
-const text = (pieces) => pieces.map(([piece]) => piece).join(" ");
+const text = (pieces) => pieces.map(([piece]) => piece).join("");
 for (const row of rows) {
   row.chosen = text(row.c);
   row.rejected = text(row.r);
-  row.words = row.chosen.split(/\s+/).length + row.rejected.split(/\s+/).length;
   row.found = `${row.p}\n${row.chosen}\n${row.rejected}`.toLowerCase();
 }
 
@@ -36,7 +35,7 @@ fill($("order"), Object.keys(ORDERS));
 const answer = (name, pieces) => {
   const shown = make("p", { className: name }, make("small", { textContent: name }), make("br"));
   for (const [piece, differs] of pieces) {
-    shown.append(differs ? make("mark", { textContent: piece }) : piece, " ");
+    shown.append(differs ? make("mark", { textContent: piece }) : piece);
   }
   return shown;
 };
@@ -76,7 +75,7 @@ const chosenRows = () => {
     .filter((row) => row.found.includes(wanted))
     .filter((row) => !$("method").value || row.m === $("method").value)
     .filter((row) => !$("source").value || row.f === $("source").value)
-    .filter((row) => row.words >= least && row.words <= most)
+    .filter((row) => row.w >= least && row.w <= most)
     .filter((row) => !$("problems").checked || row.x.length)
     .sort(ORDERS[$("order").value]);
 };

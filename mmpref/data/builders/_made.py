@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mmpref.data.builder import Context
 from mmpref.data.stats import SAME
 from mmpref.errors import UsageError
+from mmpref.sampling.settings import SamplingSettings
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
@@ -27,23 +28,21 @@ class MadeSettings:
 
 
 @dataclass(frozen=True)
-class WrittenSettings(MadeSettings):
+class WrittenSettings(SamplingSettings, MadeSettings):
     """Settings of methods that let the model write a whole answer.
 
     Args:
         max_answer_tokens: bound on its length.
-        greedy, temperature, top_p, top_k: None takes the model's generation_config, else 1 and off.
+        greedy: take the most probable token always; otherwise sample.
         batch_size: branches decoded together.
     """
 
     max_answer_tokens: int = 512
     greedy: bool = True
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
     batch_size: int = 64
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("max_answer_tokens", "batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")

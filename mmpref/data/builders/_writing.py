@@ -13,12 +13,9 @@ class WritingWorker(MadeWorker):
     """A block worker whose subclass says what the model is shown."""
 
     def __init__(self, context: Context, settings: WrittenSettings) -> None:
-        from mmpref.vlm.decode import Decoding
-
         super().__init__(context, settings)
-        s = settings
-        self.width = s.batch_size
-        self.decoding = Decoding(s.max_answer_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
+        self.width = settings.batch_size
+        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
 
     def shown(self, block: Sequence[Example]) -> list[Example | None]:
         """What the model is asked and shown in each example's place; None where there is no partner."""

@@ -25,20 +25,18 @@ class SampledSettings(WrittenSettings, AskedSettings):
 
     Args:
         samples: answers to each prompt.
-        temperature: of sampling; RLAIF-V's by default.
     """
 
     greedy: bool = False
-    temperature: float | None = 0.7
     samples: int = 4
 
     def __post_init__(self) -> None:
+        if self.greedy:
+            raise UsageError("builder.greedy makes all samples equal.", "Leave it out.")
         WrittenSettings.__post_init__(self)
         AskedSettings.__post_init__(self)
         if self.samples < 2:
             raise UsageError(f"builder.samples is {self.samples}; it must be at least 2.")
-        if self.greedy:
-            raise UsageError("builder.greedy makes all samples equal.", "Leave it out, or set builder.temperature.")
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,11 @@ class SamplingWorker(MadeWorker):
     """Samples answers; a subclass picks chosen and rejected."""
 
     def __init__(self, context: Context, settings: SampledSettings) -> None:
-        from mmpref.vlm.decode import Decoding
-
         super().__init__(context, settings)
-        self.settings = s = settings
+        self.settings = settings
         self.model = str(context.model)
         self.counts = Counts()
-        self.decoding = Decoding(s.max_answer_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
+        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
 
     def notes(self) -> dict[str, float]:
         return self.counts.take()

@@ -3,10 +3,10 @@
 Every answer is split into claims, and an open VLM (``--annotator``; ``policy`` is the model itself) is asked about
 each. An answer's score is minus the number of claims that are rather false than true; the best is chosen, the worst
 rejected, where at least ``min_margin`` lies between them. Of equals the first sampled counts. ``margin`` is the
-difference. The authors use 10 samples at 0.7, two Llama-3-8B for splitting and asking, and up to two pairs a prompt;
-here ``splitter`` names who splits (sentences by default, which needs nobody), and a row gives one pair. Reasons for a
-skip: ``one-answer``, ``tie`` (the difference is too small) and ``no-verdict`` (fewer than two answers could be scored:
-a claim that is missing leaves its answer out).
+difference. The authors use 10 samples at temperature 0.7, two Llama-3-8B for splitting and asking, and up to two pairs
+a prompt; here samples are of temperature 1 unless told otherwise, ``splitter`` names who splits (sentences by default,
+which needs nobody), and a row gives one pair. Reasons for a skip: ``one-answer``, ``tie`` (the difference is too small)
+and ``no-verdict`` (fewer than two answers could be scored: a claim that is missing leaves its answer out).
 """
 
 from __future__ import annotations

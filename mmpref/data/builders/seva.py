@@ -32,11 +32,9 @@ class _Worker(MadeWorker):
     method = "seva"
 
     def __init__(self, context: Context, settings: Settings) -> None:
-        from mmpref.vlm.decode import Decoding
-
         super().__init__(context, settings)
-        self.settings = s = settings
-        self.decoding = Decoding(s.max_answer_tokens, s.greedy, s.temperature, s.top_p, s.top_k, seed=self.seed)
+        self.settings = settings
+        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
 
     def answers(self, block: Sequence[Example]) -> list[str | None]:
         from mmpref.sampling.answers import write

@@ -1,0 +1,51 @@
+"""Words of a text, in every script: what lengths are counted in, and answers compared by."""
+
+from __future__ import annotations
+
+import regex
+
+_UNSPACED = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}\p{Script=Yi}ーｰ\p{Line_Break=SA}"
+_ONE = regex.compile(rf"(?=[\p{{L}}\p{{N}}])(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+|\X")
+_NEEDED = regex.compile(f"[{_UNSPACED}]")
+
+
+def words(text: str) -> list[str]:
+    """The words of a text.
+
+    Text in scripts that put spaces between words (Latin, Arabic, Hangul, ...) is split at white space, as `str.split`
+    does. In scripts that do not, every character is a word: an ideograph, a kana, or in Thai, Lao, Khmer and Burmese a
+    letter with its vowel signs and tone marks (a grapheme cluster); a run of other letters or digits amid them is one
+    word. Punctuation belongs to the word before it, or behind it where none is before.
+
+    >>> words("A cat sits."), words("一只猫。"), words("用iPhone拍")
+    (['A', 'cat', 'sits.'], ['一', '只', '猫。'], ['用', 'iPhone', '拍'])
+    """
+    pieces = text.split()
+    if text.isascii() or not _NEEDED.search(text):
+        return pieces
+    return [word for piece in pieces for word in _apart(piece)]
+
+
+def spaced(text: str) -> list[str]:
+    """The words of a text, each with the white space behind it; joined they are the text."""
+    parts = regex.findall(r"\S+\s*|\s+", text)
+    found: list[str] = []
+    for part in parts:
+        word = part.rstrip()
+        *before, last = words(word) or [""]
+        found += [*before, last + part[len(word) :]]
+    return found
+
+
+def _apart(piece: str) -> list[str]:
+    found: list[str] = []
+    before = ""
+    for part in _ONE.findall(piece):
+        if any(character.isalnum() for character in part):
+            found.append(before + part)
+            before = ""
+        elif found:
+            found[-1] += part
+        else:
+            before += part
+    return found or [piece]
