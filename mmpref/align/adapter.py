@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
-
-HEAD = "value_head"
-"""Of a reward model (`mmpref.vlm.value`)."""
+from mmpref.vlm.adapters import HEAD
 
 if TYPE_CHECKING:
     import torch
