@@ -160,6 +160,18 @@ def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) ->
             put_on(model, str(folder))
 
 
+def check_names(adapter: str, adapted: Any) -> None:
+    """Whether a file holds the weights of the adapter that is on a model, and no others.
+
+    Raises:
+        ModelError: it does not.
+    """
+    from peft.utils import load_peft_weights
+
+    held, expected = set(load_peft_weights(adapter, device="cpu")), _expected(adapted)
+    _refuse_others(adapter, sorted(expected - held), sorted(held - expected - set(adapted.state_dict())))
+
+
 def _names_today(adapted: Any, names: list[str]) -> dict[str, str]:
     """What each of a file's names is called in this model; a name that is known, or that no rule makes known, stays."""
     from transformers.conversion_mapping import get_model_conversion_mapping

@@ -63,6 +63,7 @@ class RewardModel:
                              "Train one with `mmpref train --method reward-model`.")  # fmt: skip
         resolved = replace(ref, revision=base.ref.revision, adapter_revision=adapted.commit or ref.adapter_revision)
         policy = Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement)
+        policy.mended = base.mended
         head = policy.base_model.get_submodule(HEAD).modules_to_save["default"]
         if not head.weight.any():
             raise ModelError(f"The value head of {ref.adapter} is all zeros: every answer would be worth 0.")
