@@ -65,7 +65,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
         whole = (Path(ref.adapter) / "config.json").is_file()
         raise ModelError(f"{ref.adapter} is no adapter: it has no {CONFIG}.",
                          "It is a model: give it as --model." if whole else "")  # fmt: skip
-    with load_errors(f"adapter {ref.adapter}", ref.model):
+    with load_errors(f"adapter {ref.adapter}"):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
         raise ModelError(f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
@@ -77,7 +77,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     if same and revision and ref.revision and revision != ref.revision:
         raise ModelError(f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
                          f"Use --revision {revision}.")  # fmt: skip
-    with load_errors(f"adapter {ref.adapter}", base or ref.model):
+    with load_errors(f"adapter {ref.adapter}", "" if same else base or ""):
         adapted, replaced = put_on(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
 
@@ -123,7 +123,11 @@ def put_on(
     _refuse_others(adapter, _lacking(adapted, set(names.values())), [])
     own = dict(adapted.named_parameters(remove_duplicate=False))
     before = [(own[name], own[name].detach().clone()) for name in names.values() if name in own]
-    mapping = {f"^{re.escape(old.removeprefix(_PREFIX))}$": new.removeprefix(_PREFIX) for old, new in names.items() if old != new}
+    mapping = {
+        f"^{re.escape(old.removeprefix(_PREFIX))}$": new.removeprefix(_PREFIX)
+        for old, new in names.items()
+        if old != new
+    }
     result = adapted.load_adapter(
         adapter, _NAME, torch_device="cpu", key_mapping=mapping or None, **({"revision": revision} if revision else {})
     )
@@ -156,7 +160,7 @@ def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) ->
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
         if HEAD in (_config(str(folder), None)[0].get("modules_to_save") or ()):
             model.add_module(HEAD, torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False))
-        with load_errors(f"adapter {folder}", ref.model):
+        with load_errors(f"adapter {folder}"):
             put_on(model, str(folder))
 
 

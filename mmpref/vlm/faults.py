@@ -14,12 +14,12 @@ _SHOWN, _LONGEST = 3, 400
 
 
 @contextlib.contextmanager
-def load_errors(what: str, base: str | None = None) -> Iterator[None]:
+def load_errors(what: str, base: str = "") -> Iterator[None]:
     """Turn what other libraries raise while they load something into a `ModelError` whose hint fits the cause.
 
     Args:
-        what: such as ``model ID``.
-        base: of an adapter, the model that it names as its own.
+        what: such as ``model ID`` or ``adapter ID``.
+        base: the model that an adapter names as its own, where another is to take it.
 
     Raises:
         ModelError: in place of their errors.
@@ -28,27 +28,30 @@ def load_errors(what: str, base: str | None = None) -> Iterator[None]:
         yield
     except MmprefError:
         raise
-    except (OSError, ValueError, TypeError, ImportError, KeyError, AttributeError, RuntimeError) as error:
+    except Exception as error:  # files of other people, read by other libraries: anything may come
         if is_out_of_memory(error):
             raise
-        reason = reason_of(error)
-        shown = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
-        raise ModelError(f"Cannot load the {what}: {shown}", _hint(error, reason, base)) from error
+        reason = f"{error} is not known here" if isinstance(error, KeyError) else reason_of(error)
+        shown = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
+        raise ModelError(f"Cannot load the {what}: {shown}", _hint(error, reason, what, base)) from error
 
 
-def _hint(error: Exception, reason: str, base: str | None) -> str:
+def _hint(error: Exception, reason: str, what: str, base: str) -> str:
     for library, extra in _EXTRAS.items():
-        if re.search(rf"{library}\b", reason, re.IGNORECASE) and (
-            isinstance(error, ImportError) or "not found" in reason or "install" in reason
-        ):
+        asked = isinstance(error, ImportError) or re.search("install|not found", reason)
+        if asked and re.search(rf"{library}\b", reason, re.IGNORECASE):
             return f"It needs {library}: pip install 'mmpref[{extra}]'"
     if isinstance(error, ImportError):
         return "Install the library that it names."
-    if base and re.search("size mismatch|[Tt]arget modules", reason):
+    if re.search("deserializ|[Uu]npickling|pickle data|PytorchStreamReader", f"{type(error).__name__}: {reason}"):
+        return "Its weights are not whole: a broken download, or a pointer that Git LFS has not replaced?"
+    if not what.startswith("adapter"):
+        return "Check the name, and that the Hub can be reached; a local folder needs config.json."
+    if base:
         return f"Its adapter_config.json names {base} as its base: is that the --model?"
-    if base is not None:
-        return "Is it a folder or repository that PEFT wrote, for this very base?"
-    return "Check the name, and that the Hub can be reached; a local folder needs config.json."
+    if re.search("size mismatch|[Tt]arget modules", reason):
+        return "Its adapter_config.json does not describe its weights, or this base is another than it was trained on."
+    return "Check the name, and that the Hub can be reached; it must be what PEFT saved."
 
 
 def some(names: list[str]) -> str:

@@ -39,11 +39,12 @@ def fill(processor: Any, config: Any) -> dict[str, Any]:
 
 
 def changes(processor: Any, config: Any) -> Iterator[dict[str, Any]]:
-    """What could be mended in a processor that announces another number of image tokens than the model makes, the
-    likeliest first: the tokens beside the patches, then these and all that the configuration says."""
-    said = {name: value for name, value in known(config).items() if hasattr(processor, name)}
+    """What could be mended in a processor that announces another number of image tokens than the model makes: what the
+    configuration says otherwise, the tokens beside the patches, or both."""
+    said = {name: value for name, value in known(config).items() if getattr(processor, name, value) != value}
     counts = [{_ADDITIONAL: count} for count in (1, 0)] if hasattr(processor, _ADDITIONAL) else []
-    yield from (*counts, said, *({**said, **count} for count in counts))
+    yield from filter(None, (said, *counts))
+    yield from ({**said, **count} for count in counts if said)
 
 
 def put(processor: Any, values: Mapping[str, Any]) -> None:

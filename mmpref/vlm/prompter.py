@@ -49,7 +49,7 @@ def _refusal(processor: Any, images: Sequence[Image.Image]) -> str | None:
     parts = [*({"type": "image"} for _ in images), {"type": "text", "text": "Describe it."}]
     text = processor.apply_chat_template([{"role": "user", "content": parts}], tokenize=False)
     try:
-        processor(text=[text], images=[list(images)], add_special_tokens=False)
+        processor(text=[text], images=[list(images)], return_tensors="pt", add_special_tokens=False)
     except Exception as error:
         return reason_of(error).rstrip(".")
     return None

@@ -102,7 +102,9 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
         talk.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _written(processor, where)
     if "'type': 'text'" in rendered or '"type": "text"' in rendered:
-        raise ModelError(f"The chat template of {where} is one for text: it writes the parts of a message as a list.", _HINT)
+        raise ModelError(
+            f"The chat template of {where} is one for text: it writes the parts of a message as a list.", _HINT
+        )
     for what, text in (("question", QUESTION), ("answer", ANSWER)):
         if text not in rendered:
             raise ModelError(f"The chat template of {where} leaves out the text of {what}s that are in parts.", _HINT)

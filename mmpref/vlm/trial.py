@@ -61,7 +61,7 @@ def try_out(policy: Policy) -> None:
         mended = _mended(policy)
         if not mended:
             raise ModelError(
-                f"{policy.ref} and its processor do not fit together: {reason_of(error)}.",
+                f"{policy.ref} and its processor do not fit together: {reason_of(error).rstrip('.')}.",
                 "Compare processor_config.json and preprocessor_config.json with config.json (patch_size, "
                 "num_additional_image_tokens, vision_feature_select_strategy, sizes).",
             ) from error
@@ -74,13 +74,12 @@ def _prepared(policy: Policy, size: tuple[int, int] = _SIZES[0]) -> Inputs:
     """The prompt, with image tokens in it and none that the model does not know."""
     try:
         inputs = policy.prompter.prepare(_ASKED, [picture(size)])
-    except ImageError as error:
-        raise _no_image_token(policy, error.message) from error
-    except _FAULTS as error:
-        raise _no_image_token(policy, reason_of(error)) from error
+    except (ImageError, *_FAULTS) as error:
+        cause = error.__cause__ if isinstance(error, ImageError) else error
+        raise _no_image_token(policy, reason_of(cause or error)) from error
     ids = inputs["input_ids"]
     if not (ids == policy.image_token_id).any():
-        raise _no_image_token(policy)
+        raise _no_image_token(policy, "no image token comes out of it")
     known = policy.base_model.config.get_text_config().vocab_size
     if int(ids[ids != policy.image_token_id].max()) >= known:
         raise ModelError(f"The tokenizer of {policy.ref} writes token {int(ids.max())}, and its model knows {known}.",
@@ -88,19 +87,19 @@ def _prepared(policy: Policy, size: tuple[int, int] = _SIZES[0]) -> Inputs:
     return inputs
 
 
-def _no_image_token(policy: Policy, reason: str = "") -> ModelError:
-    """Whose fault it is that a prompt with a picture has no image token, or could not be made."""
-    prompt = policy.prompter.render(_ASKED, 1)
-    mark = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    own = str(getattr(policy.processor, "image_token", mark))
-    if prompt == policy.prompter.render(_ASKED, 0):
-        return ModelError(f"The chat template of {policy.ref} writes nothing where a picture stands: it is one for text.",
-                          f"Save the chat_template.jinja of a vision-language model with it, which writes {mark}.")  # fmt: skip
-    if own != mark or (mark in prompt and policy.image_token_id not in policy.tokenizer(prompt)["input_ids"]):
-        return ModelError(f"The tokenizer of {policy.ref} does not know the image token: it is {mark!r} (id "
-                          f"{policy.image_token_id}) for the model, and {own!r} for the processor.",
+def _no_image_token(policy: Policy, reason: str) -> ModelError:
+    """Whose fault it is that a prompt with a picture could not be made, or has no image token."""
+    prompt, tokenizer = policy.prompter.render(_ASKED, 1), policy.tokenizer
+    token = tokenizer.convert_ids_to_tokens(policy.image_token_id)
+    mark = str(getattr(policy.processor, "image_token", token))
+    if mark not in prompt and str(token) not in prompt:
+        return ModelError(f"The chat template of {policy.ref} writes no {mark} where a picture stands.",
+                          "Save the chat_template.jinja with it that was made for this very model.")  # fmt: skip
+    ids = tokenizer(mark, add_special_tokens=False)["input_ids"]
+    if len(ids) != 1 or ids == [tokenizer.unk_token_id]:
+        return ModelError(f"The tokenizer of {policy.ref} does not know the image token {mark}.",
                           "Use the processor and tokenizer that were saved with the model.")  # fmt: skip
-    return ModelError(f"The processor of {policy.ref} does not prepare a picture: {reason or f'no {mark} comes out'}.",
+    return ModelError(f"The processor of {policy.ref} does not prepare a picture: {reason.rstrip('.')}.",
                       "Use the processor that was saved with the model.")  # fmt: skip
 
 
@@ -140,10 +139,10 @@ def _begin_with_bos(policy: Policy) -> None:
     processor, bos = policy.processor, policy.tokenizer.bos_token_id
     prompt = policy.prompter.render(_ASKED, 1)
     apart, whole = (
-        processor(text=[prompt], images=[[picture()]], **settings)["input_ids"][0]
+        processor(text=[prompt], images=[[picture()]], return_tensors="pt", **settings)["input_ids"][0].tolist()
         for settings in ({"add_special_tokens": False}, {})
     )
-    if bos is not None and bos not in list(apart) and list(whole) == [bos, *apart]:
+    if bos is not None and bos not in apart and whole == [bos, *apart]:
         talk.info("Prompt format: the chat template of %s writes no %s; it is put in front, as its tokenizer does.",
                   policy.ref, policy.tokenizer.bos_token)  # fmt: skip
         processor.chat_template = policy.tokenizer.chat_template = "{{ bos_token }}" + processor.chat_template
@@ -153,7 +152,11 @@ def _begin_with_bos(policy: Policy) -> None:
 @torch.inference_mode()
 def changes_nothing(policy: Policy) -> bool:
     """Whether a model is the same with its adapter and without: what the decoder is given of a picture, what it makes
-    of that, and the embedding of every token. Any kind of adapter shows in one of these, to the last bit."""
+    of that, and the embedding of every token. Any kind of adapter shows in one of these, to the last bit.
+
+    Raises:
+        ModelError: what the adapter makes are no numbers.
+    """
     from mmpref.vlm.attention import Attention
     from mmpref.vlm.vision import encode
 
@@ -166,11 +169,16 @@ def changes_nothing(policy: Policy) -> bool:
         return [context.embeds, *context.deepstack, hidden, policy.base_model.get_output_embeddings()(hidden)]
 
     adapted = seen()
+    if not all(part.isfinite().all() for part in adapted):
+        raise ModelError(f"With the adapter, {policy.ref} makes no numbers of a picture.",
+                         "Its training has diverged, or its weights are damaged.")  # fmt: skip
     with policy.without_adapter():
         own = seen()
     if not all(map(torch.equal, adapted, own)):
         return False
-    for ids in torch.arange(policy.base_model.config.get_text_config().vocab_size, device=policy.device).split(_TOGETHER):
+    for ids in torch.arange(policy.base_model.config.get_text_config().vocab_size, device=policy.device).split(
+        _TOGETHER
+    ):
         tokens = policy.embed(ids)
         with policy.without_adapter():
             if not torch.equal(tokens, policy.embed(ids)):
