@@ -111,8 +111,10 @@ def put_on(
 
     config = PeftConfig.from_pretrained(adapter, revision=revision)
     if config.is_prompt_learning:
-        raise ModelError(f"The adapter {adapter} is learned prompts ({config.peft_type.value}), which stand in front of "
-                         "a model; mmpref reads and trains adapters that stand in its layers.")  # fmt: skip
+        raise ModelError(
+            f"The adapter {adapter} is learned prompts ({config.peft_type.value}), which stand in front of a model; "
+            "mmpref reads and trains adapters that stand in its layers."
+        )
     config.inference_mode = True
     if {"cpu", "disk"} & set((getattr(model, "hf_device_map", None) or {}).values()):
         remove_hook_from_submodules(model)  # PEFT puts them back when the weights are there

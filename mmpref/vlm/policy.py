@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError
@@ -135,8 +134,10 @@ class Policy:
         policy.replaced = adapted.replaced if adapted else ()
         try_out(policy)
         if adapted and changes_nothing(policy):
-            raise ModelError(f"The adapter {ref.adapter} changes nothing in {ref.model}: with and without it, the model "
-                             "makes the same of a picture, and of every token.")  # fmt: skip
+            raise ModelError(
+                f"The adapter {ref.adapter} changes nothing in {ref.model}: with and without it, the model makes the "
+                "same of a picture, and of every token."
+            )
         text = policy.base_model.config.get_text_config().model_type
         if not (family.tested and text in DECODERS):
             from mmpref.vlm.probe import probe

@@ -20,12 +20,11 @@ def known(config: Any) -> dict[str, Any]:
     """Values of a processor's attributes that a model's configuration decides, as far as it says."""
     vision = getattr(config, "vision_config", None)
     patch, size = getattr(vision, "patch_size", None), getattr(vision, "image_size", None)
-    square = isinstance(patch, int) and isinstance(size, int) and patch > 0
     found = {
         "patch_size": patch,
         "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
         "spatial_merge_size": getattr(config, "spatial_merge_size", None),
-        "num_image_tokens": (size // patch) ** 2 if square else None,
+        "num_image_tokens": (size // patch) ** 2 if isinstance(patch, int) and isinstance(size, int) else None,
         "image_seq_length": getattr(config, "image_seq_length", None),
     }
     return {name: value for name, value in found.items() if value is not None}

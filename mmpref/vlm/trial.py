@@ -75,8 +75,8 @@ def _prepared(policy: Policy, size: tuple[int, int] = _SIZES[0]) -> Inputs:
     try:
         inputs = policy.prompter.prepare(_ASKED, [picture(size)])
     except (ImageError, *_FAULTS) as error:
-        cause = error.__cause__ if isinstance(error, ImageError) else error
-        raise _no_image_token(policy, reason_of(cause or error)) from error
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+        raise _no_image_token(policy, reason_of(cause)) from error
     ids = inputs["input_ids"]
     if not (ids == policy.image_token_id).any():
         raise _no_image_token(policy, "no image token comes out of it")

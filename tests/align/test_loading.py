@@ -64,7 +64,7 @@ def test_an_adapter_of_zeros_is_refused(adapter: Path) -> None:
     weights = load_file(file)
     one = next(name for name in weights if "lora_B" in name)
     save_file({name: torch.zeros_like(value) if "lora_B" in name else value for name, value in weights.items()}, file)
-    with pytest.raises(ModelError, match="changes nothing in .*: with and without it"):
+    with pytest.raises(ModelError, match=r"changes nothing in .*: with and without it"):
         Policy.load(ModelRef(MODEL, adapter=str(adapter)))
     save_file({name: value if name == one or "lora_A" in name else torch.zeros_like(value)
                for name, value in weights.items()}, file)  # fmt: skip
