@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.registry import resolve_path
+from mmpref.run import STATE, read_manifest
 from mmpref.types import ModelRef
-
-HEAD = "value_head"
-"""Of a reward model (`mmpref.vlm.value`)."""
+from mmpref.vlm.adapters import CONFIG, HEAD, check_files
 
 if TYPE_CHECKING:
     import torch
@@ -160,6 +159,19 @@ def save(
     model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state)
     processor.save_pretrained(str(path))
     (path / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run's own is written later.
+
+
+def check_saved(path: Path) -> None:
+    """Whether the files of a finished run hold the adapter that their configuration names, and checkpoints theirs.
+
+    Raises:
+        ModelError: weights are missing or left over.
+    """
+    manifest = read_manifest(path)
+    model = ModelRef(manifest["model"]["id"], manifest["model"]["revision"])
+    for config in sorted(path.rglob(CONFIG)):
+        if STATE not in config.relative_to(path).parts:
+            check_files(config.parent, model, bool(manifest["recipe"].get("trust_remote_code")))
 
 
 def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:

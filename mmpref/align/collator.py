@@ -12,6 +12,7 @@ from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.rows import CROPPED, ROW, SECOND
+from mmpref.vlm.prompter import processed
 
 ROWS = "rows"
 BESIDE = "beside"
@@ -78,6 +79,6 @@ class _Doubling:
 
     def _prepared(self, images: Any, text: Any, settings: dict[str, Any]) -> BatchFeature:
         half = len(text) // 2
-        once = self._processor(images=images[:half], text=text[:half], **settings)
+        once = processed(self._processor, text[:half], images[:half], **settings)
         return BatchFeature({name: torch.cat([value, value]) if isinstance(value, torch.Tensor) else [*value, *value]
                  for name, value in once.items()})  # fmt: skip

@@ -8,6 +8,7 @@ from pathlib import Path
 from mmpref.errors import RunError
 from mmpref.registry import resolve_path
 from mmpref.run import read_manifest
+from mmpref.vlm.adapters import put_on
 
 talk = logging.getLogger("mmpref")
 
@@ -23,8 +24,8 @@ def merge(path: Path, folder: Path) -> None:
 
     Raises:
         RunError: it is no adapter of a policy.
+        ModelError: its files lack weights, or hold others.
     """
-    from peft import PeftModel
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     manifest = read_manifest(path)
@@ -37,6 +38,6 @@ def merge(path: Path, folder: Path) -> None:
     base = AutoModelForImageTextToText.from_pretrained(
         resolve_path(model["id"]), revision=model["revision"], dtype="auto", trust_remote_code=code
     )
-    merged = PeftModel.from_pretrained(base, str(path)).merge_and_unload()
+    merged = put_on(base, str(path))[0].merge_and_unload()
     merged.save_pretrained(str(folder))
     AutoProcessor.from_pretrained(str(path), trust_remote_code=code).save_pretrained(str(folder))

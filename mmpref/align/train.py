@@ -302,6 +302,7 @@ def _fit(
             _keep_checkpoints(run)
     facts = {
         "modules": modules,
+        **({"mended": policy.mended} if policy.mended else {}),
         "parameters": counts,
         **({"quantization": arguments_of(policy.base_model)} if recipe.quantization else {}),
         "lengths": lengths(sizes, policy),
@@ -350,6 +351,7 @@ def _run_training(
     from mmpref.align.callbacks import LogRows, Progress, Restore, Stop
     from mmpref.align.checkpoints import latest, step_of
     from mmpref.align.watching import Watching
+    from mmpref.vlm.adapters import check_names
 
     with first():
         checkpoint = latest(checkpoints_in(run.state))
@@ -364,6 +366,8 @@ def _run_training(
         trainer.add_callback(Progress(on_progress))
     if checkpoint:
         talk.info("Resuming from step %d.", step_of(checkpoint))
+        if not sharded():  # which saves in other files
+            check_names(str(checkpoint), trainer.model)
         if trainer.restore_finished(checkpoint, stopped=watching is not None and watching.exhausted):
             return watching
         trainer.add_callback(Restore(lambda: trainer.restore_pending(checkpoint)))

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 talk = logging.getLogger("mmpref")
+MENDED = "mended.json"
 
 RESAMPLES = "resamples.parquet"
 """Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
@@ -176,7 +177,7 @@ class _Work:
         self._plans = [planned(recipe, name) for name in recipe.benchmarks]
         with first():
             self._facts = _began(run, recipe, self._plans)
-        self._policy = cache(lambda: _load(recipe, self._facts))
+        self._policy = cache(lambda: _load(run, recipe, self._facts))
         self._answerer = _answerer(recipe, self._policy, concurrency)
 
     def check_judge(self) -> None:
@@ -248,7 +249,7 @@ class _Work:
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
         write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         facts = {
-            "model": self._facts["model"],
+            "model": {**self._facts["model"], **_mended(run)},
             "adapter": self._facts["adapter"],
             "data": self._facts["data"],
             "seeds": {"bootstrap": recipe.seed},
@@ -292,15 +293,24 @@ def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency:
     return (rewards.answerer if rewards.asked_for(recipe) else loaded)(policy, recipe.blind)
 
 
-def _load(recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
+def _load(run: Run, recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
     """The model and adapter at the commits that the run is pinned to."""
     from mmpref.vlm.policy import Policy
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
     load = rewards.load if rewards.asked_for(recipe) else Policy.load
-    return load(ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
-                trust_remote_code=recipe.trust_remote_code)  # fmt: skip
+    policy = load(ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
+                  trust_remote_code=recipe.trust_remote_code)  # fmt: skip
+    if policy.mended:
+        write_atomic(run.state / MENDED, json.dumps(policy.mended) + "\n")
+    return policy
+
+
+def _mended(run: Run) -> dict[str, Any]:
+    """What was mended in the processor of the model that answered, in this session or an earlier one."""
+    file = run.state / MENDED
+    return {"mended": json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else {}
 
 
 def _score(

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from mmpref.errors import ModelError, UsageError
+from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
 from mmpref.tables import refuse_split
 
@@ -43,6 +44,7 @@ def refuse_absent(recipe: Any) -> None:
     asking each file six times.
 
     Raises:
+        UsageError: the address of a Hub page in place of an id.
         ModelError: a model or adapter whose name can only be a path, where there is no such folder.
         InputError: a single file that has no such split.
     """
@@ -54,6 +56,7 @@ def refuse_absent(recipe: Any) -> None:
     }
     remote = False
     for what, name in named.items():
+        refuse_page(name or "")
         if isinstance(name, str) and not Path(resolve_path(name)).exists():
             if name.startswith((".", "/", "~")) or name.count("/") > 1:
                 raise ModelError(f"Cannot load the {what} {name}: there is no such folder.",

@@ -50,6 +50,10 @@ def command(
     other = "model" if kind == "dataset" else "dataset"
     if given[other]:
         raise UsageError(f"{run} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
+    if kind == "model" and read_manifest(run)["command"] == "train":
+        from mmpref.align.adapter import check_saved
+
+        check_saved(run)
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:

@@ -245,7 +245,8 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
                          "run's.", name, began.get(name), now)  # fmt: skip
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
     own = own_values(policy.base_model.generation_config)
-    pin(run, "model", {**facts, "family": policy.family.model_type, "probe": policy.proof, "generation": own})
+    facts |= {"family": policy.family.model_type, "probe": policy.proof, "mended": policy.mended, "generation": own}
+    pin(run, "model", facts)
     return policy
 
 
@@ -286,8 +287,9 @@ def _work(
     read = source.blocks(size, wanted.__contains__)
     if recipe.keep_rejected:
         read = ((number, [_with_rejected(row) for row in block]) for number, block in read)
+    failed: list[str] = []
     for number, block in _one_ahead(read, worker):
-        outcomes = _outcomes(worker, block, lambda: _has_pairs(run))
+        outcomes = _outcomes(worker, block, lambda: _has_pairs(run), failed)
         if recipe.keep_rejected:
             outcomes = [_beside_the_sources(outcome) for outcome in outcomes]
         outcomes = [as_text(outcome) for outcome in outcomes]
@@ -367,12 +369,13 @@ def _one_ahead(
 
 
 def _outcomes(
-    worker: Callable[[], BlockWorker], block: Sequence[Example | Skip], proven: Callable[[], bool]
+    worker: Callable[[], BlockWorker], block: Sequence[Example | Skip], proven: Callable[[], bool], failed: list[str]
 ) -> list[Pair | Skip]:
     """The block's pairs and skips in the source's order; an example that fails is skipped alone.
 
     Args:
         proven: whether the method has made a pair in this run.
+        failed: rows of this session that an unexpected error took, while none worked.
     """
     examples = [row for row in block if isinstance(row, Example)]
     if not examples:
@@ -388,30 +391,40 @@ def _outcomes(
             # Not one by one: that would succeed, with other bytes than on a machine with more memory.
             raise RunError(f"The memory of the machine does not suffice: {reason_of(error)}",
                            "Use a smaller builder.batch_size or block_size.") from error  # fmt: skip
-        made = _one_by_one(work, examples, error, proven)
+        made = _one_by_one(work, examples, error, proven, failed)
+    else:
+        failed.clear()
     results = iter(made)
     return [row if isinstance(row, Skip) else next(results) for row in block]
 
 
 def _one_by_one(
-    work: BlockWorker, examples: Sequence[Example], first: Exception, proven: Callable[[], bool]
+    work: BlockWorker, examples: Sequence[Example], first: Exception, proven: Callable[[], bool], failed: list[str]
 ) -> list[Pair | Skip]:
-    """Find the examples that a method cannot digest. The fault is not theirs if it is every one of several, nothing is
-    wrong with an image, and the method has not worked before either."""
+    """Find the examples that a method cannot digest. The fault is not theirs if it is every one of several whose images
+    are right, and the method has not worked before either.
+
+    Args:
+        failed: of blocks before this one, while nothing worked.
+    """
     made: list[Pair | Skip] = []
+    refused: list[Skip] = []
     for example in examples:
         try:
             made.extend(work([example]))
+            continue
         except _NOT_THE_ROWS_FAULT:
             raise
         except ImageError as error:
-            talk.warning("Row %s is skipped: %s", example.id, error)
-            made.append(Skip(example.id, "bad-image", str(error)))
+            refused.append(Skip(example.id, "bad-image", str(error)))
         except Exception as error:
-            reason = reason_of(error)
-            talk.warning("Row %s is skipped: %s", example.id, reason)
-            made.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason}"))
-    failed = all(isinstance(outcome, Skip) and outcome.reason == "failed" for outcome in made)
-    if failed and len(examples) > 1 and not proven():
+            refused.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason_of(error)}"))
+            failed.append(example.id)
+        made.append(refused[-1])
+    if any(not (isinstance(outcome, Skip) and outcome.reason in ("bad-image", "failed")) for outcome in made):
+        failed.clear()
+    elif len(failed) > 1 and not proven():
         raise first
+    for skip in refused:
+        talk.warning("Row %s is skipped: %s", skip.id, skip.detail)
     return made

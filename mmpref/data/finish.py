@@ -80,7 +80,13 @@ def finish(
         "excluded": pinned(run, "excluded").get("tables", []),
         "seeds": {"run": recipe.seed},
         "threads": model.get("threads"),
-        "family": {"name": model.get("family"), "probe": model.get("probe")} if recipe.model else None,
+        "family": {
+            "name": model.get("family"),
+            "probe": model.get("probe"),
+            **({"mended": model["mended"]} if model.get("mended") else {}),
+        }
+        if recipe.model
+        else None,
     }
     if write_card:
         write_card(

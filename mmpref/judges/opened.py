@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, UsageError
+from mmpref.hub_ids import refuse_page
 from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator
 from mmpref.judges.chat import Chat, ChatSettings
 from mmpref.judges.endpoint import Endpoint
@@ -60,10 +61,11 @@ def endpoint_of(spec: str) -> tuple[str, str] | None:
     """URL and model of ``URL#MODEL``; None for another form.
 
     Raises:
-        UsageError: a URL without a model, or with a password.
+        UsageError: a URL without a model, or with a password, or the address of a Hub page.
     """
     if not spec.startswith(("http://", "https://")):
         return None
+    refuse_page(spec)
     named = _ENDPOINT.fullmatch(spec)
     if not named:
         raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")

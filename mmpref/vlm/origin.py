@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -63,6 +64,7 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
     """
     from huggingface_hub import hf_hub_download
 
+    refuse_page(adapter)
     if Path(adapter).exists():
         commit, folder = None, Path(adapter)
         file = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
@@ -73,6 +75,7 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
             with contextlib.suppress(OSError):
                 file = file or Path(hf_hub_download(adapter, name, revision=commit))
     if file is None:
-        raise OSError(f"{adapter} holds no adapter weights ({' or '.join(WEIGHTS)})")
+        a_model = "; it is a model" if commit is None and (Path(adapter) / "config.json").is_file() else ""
+        raise OSError(f"{adapter} holds no adapter weights ({' or '.join(WEIGHTS)}){a_model}")
     with open(file, "rb") as opened:
         return {"id": adapter, "revision": commit, "weights": hashlib.file_digest(opened, "sha256").hexdigest()}

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError
+from mmpref.processes import sharded
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.families import find_family
+from mmpref.vlm.faults import some
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +49,7 @@ class Placement:
             dtype: of the weights that are not quantized, as ``from_pretrained`` takes it.
 
         Raises:
-            ModelError: bitsandbytes is not installed, or would compute wrong values.
+            ModelError: bitsandbytes is not installed, or would compute wrong values, or the files lack weights.
             OSError, ValueError, ...: whatever ``from_pretrained`` raises.
         """
         from transformers import AutoModelForImageTextToText
@@ -57,7 +59,13 @@ class Placement:
         if self.quantization is not None:
             how = {"device_map": self.device_map or {"": self.device},
                    "quantization_config": self._quantized(ref, where)}  # fmt: skip
-        model = AutoModelForImageTextToText.from_pretrained(resolve_path(ref.model), dtype=dtype, **where, **how)
+        model, found = AutoModelForImageTextToText.from_pretrained(
+            resolve_path(ref.model), dtype=dtype, output_loading_info=True, **where, **how
+        )
+        missing = sorted(found["missing_keys"])
+        if missing and not sharded():  # where a model is divided, only one process reads the files
+            raise ModelError(f"The files of {ref} lack {len(missing)} of the model's weights, which would be random: "
+                             f"{some(missing)}.", "Is the download whole, and of this architecture?")  # fmt: skip
         if getattr(model, "is_loaded_in_4bit", False):
             _compute_as_trained(model)
         return model

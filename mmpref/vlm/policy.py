@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import MmprefError, ModelError
+from mmpref.errors import ModelError
+from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
+from mmpref.vlm.adapters import base_of, load_adapter
 from mmpref.vlm.decoding import unheeded
 from mmpref.vlm.families import DECODERS, Family, find_family
+from mmpref.vlm.faults import load_errors
 from mmpref.vlm.origin import commit_of
 from mmpref.vlm.placement import Placement
 from mmpref.vlm.prompter import Prompter
@@ -57,6 +58,9 @@ class Policy:
         processor: its chat template writes the family's true format (`mmpref.vlm.prompts`).
         ref: what was loaded, revisions resolved to commits where they come from the Hub.
         placement: how it was brought into memory.
+        replaced: parameters of the base that an adapter's file wrote over, and what they were
+            (`mmpref.vlm.adapters.Adapted`).
+        mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.trial`).
         proof: what the probe of a family that nobody has tried found (`mmpref.vlm.probe`), else None.
     """
 
@@ -79,6 +83,8 @@ class Policy:
         self.never_written = {self.image_token_id, *suppressed, *(mark for mark in marks if mark is not None)}
         self.placement = placement or Placement(str(self.device))
         self.proof: dict[str, float] | None = None
+        self.mended: dict[str, Any] = {}
+        self.replaced: Sequence[tuple[torch.nn.Parameter, torch.Tensor]] = ()
 
     @classmethod
     def load(
@@ -102,27 +108,39 @@ class Policy:
         import torch
         from transformers import AutoProcessor
 
+        from mmpref.vlm.trial import changes_nothing, try_out
+
         family, revision = identify(ref, trust_remote_code)
         own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
         device = device or (own if torch.cuda.is_available() else "cpu")
         if dtype == "auto" and device == "cpu":
             dtype = "float32"
         placement, resolved = Placement(device, quantization, device_map), replace(ref, revision=revision)
-        with _load_errors(str(ref)):
+        with load_errors(f"model {ref}"):
             processor = AutoProcessor.from_pretrained(
                 resolve_path(ref.model), revision=revision, trust_remote_code=trust_remote_code
             )
             model = placement.load(resolved, dtype, trust_remote_code)
+        if getattr(model, "_hf_peft_config_loaded", False):
+            _refuse_adapter(resolved)
         _set_prompt_format(model, processor, family, ref)
         if device == "cpu" and model.num_parameters() < _SMALL:
             torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
-        if ref.adapter is not None:
-            model, commit = load_adapter(model, resolved)
-            resolved = replace(resolved, adapter_revision=commit or ref.adapter_revision)
-        policy = cls(placement.move(model).eval(), processor, family, resolved, placement)
-        if ignored := unheeded(policy.base_model.generation_config):
+        if ignored := unheeded(model.generation_config):
             talk.warning("Warning: the generation_config of %s sets %s, which mmpref does not go by.", ref.model,
                          ", ".join(ignored))  # fmt: skip
+        adapted = load_adapter(model, resolved) if ref.adapter is not None else None
+        if adapted:
+            resolved = replace(resolved, adapter_revision=adapted.commit or ref.adapter_revision)
+        whole = placement.move(adapted.model if adapted else model)
+        policy = cls(whole.eval(), processor, family, resolved, placement)
+        policy.replaced = adapted.replaced if adapted else ()
+        try_out(policy)
+        if adapted and changes_nothing(policy):
+            raise ModelError(
+                f"The adapter {ref.adapter} changes nothing in {ref.model}: with and without it, the model makes the "
+                "same of a picture, and of every token."
+            )
         text = policy.base_model.config.get_text_config().model_type
         if not (family.tested and text in DECODERS):
             from mmpref.vlm.probe import probe
@@ -233,9 +251,16 @@ class Policy:
         """The base model: the same weights with the adapter (and its copy of the projector) switched off."""
         if self.ref.adapter is None:
             yield
-        else:
-            with self.model.disable_adapter():
+            return
+        tuned = [parameter.data for parameter, _ in self.replaced]
+        with self.model.disable_adapter():
+            for parameter, own in self.replaced:
+                parameter.data = own.to(parameter)
+            try:
                 yield
+            finally:
+                for (parameter, _), weights in zip(self.replaced, tuned, strict=True):
+                    parameter.data = weights
 
 
 def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, str | None]:
@@ -246,27 +271,29 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
     """
     from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig
 
-    with _load_errors(str(ref)):
-        commit = commit_of(ref.model, ref.revision)
-        config = AutoConfig.from_pretrained(
-            resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
-        )
+    refuse_page(ref.model)
+    with load_errors(f"model {ref}"):
+        try:
+            commit = commit_of(ref.model, ref.revision)
+            config = AutoConfig.from_pretrained(
+                resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
+            )
+        except (OSError, ValueError):
+            _refuse_adapter(ref)
+            raise
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise ModelError(f"{ref} is a {config.model_type!r} model: it takes no images.",
                          "mmpref needs a vision-language model (image-text-to-text).")  # fmt: skip
     return find_family(config.model_type, str(ref)), commit or ref.revision
 
 
-@contextlib.contextmanager
-def _load_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except MmprefError:
-        raise
-    except (OSError, ValueError, ImportError, KeyError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        hint = "Check the name, and that the Hub can be reached; a local folder needs config.json."
-        raise ModelError(f"Cannot load the model {what}: {reason[:400]}", hint) from error
+def _refuse_adapter(ref: ModelRef) -> None:
+    """Tell an adapter from a model. Where its configuration stands beside a model's, transformers loads the base that
+    it names with the adapter in it, and leaves the model's own weights out."""
+    base = base_of(ref.model, ref.revision)
+    if base is not None:
+        raise ModelError(f"{ref.model} is an adapter, not a model.",
+                         f"Use --model {base or 'BASE'} --adapter {ref.model}.")  # fmt: skip
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> set[int]:
@@ -287,42 +314,3 @@ def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef
     if getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
     set_prompt_format(processor, _eos_ids(model, processor.tokenizer), family.vicuna_prompt, str(ref))
-
-
-def load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
-    """Put the adapter on the model; the loaded model and the adapter's commit (None for a local folder).
-
-    Raises:
-        ModelError: no such adapter, trained on another revision of the base, or without effect on this model.
-    """
-    from huggingface_hub import hf_hub_download
-    from peft import PeftModel
-    from peft.tuners.lora import LoraLayer
-
-    from mmpref.vlm.value import HEAD
-
-    assert ref.adapter is not None
-    with _load_errors(f"adapter {ref.adapter}"):
-        if Path(ref.adapter).is_dir():
-            config_path, commit = Path(ref.adapter) / "adapter_config.json", None
-        else:
-            config_path = Path(hf_hub_download(ref.adapter, "adapter_config.json", revision=ref.adapter_revision))
-            commit = config_path.parent.name
-        config = json.loads(config_path.read_text(encoding="utf-8"))
-    if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
-        raise ModelError(f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
-                         "Evaluate it with --benchmark reward-model.")  # fmt: skip
-    base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    same = base in (ref.model, resolve_path(ref.model))
-    if base and not same:
-        talk.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
-    if same and revision and ref.revision and revision != ref.revision:
-        raise ModelError(f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
-                         f"Use --revision {revision}.")  # fmt: skip
-    with _load_errors(f"adapter {ref.adapter}"):
-        adapted = PeftModel.from_pretrained(model, ref.adapter, revision=commit)
-    layers = [module for module in adapted.modules() if isinstance(module, LoraLayer)]
-    if not any(weight.weight.any() for layer in layers for weight in layer.lora_B.values()):
-        raise ModelError(f"The adapter {ref.adapter} changes nothing in {ref.model}: "
-                         f"{len(layers)} adapted layers, all of them zero.")  # fmt: skip
-    return adapted, commit

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.errors import ImageError
+from mmpref.errors import ImageError, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
 from mmpref.types import Example, Message
 
@@ -20,6 +20,39 @@ if TYPE_CHECKING:
 
 Inputs = dict[str, torch.Tensor]
 """What a processor makes of one prompt with its images, on the CPU; the batch dimension (or its stand-in) is 1."""
+
+
+def processed(processor: Any, text: list[str], images: Sequence[Sequence[Image.Image]], **settings: Any) -> Any:
+    """What a processor makes of prompts and the images of each, which reach it as RGB. This is the one place where an
+    image that decodes, but is none for this model (too narrow, say), is told from another fault.
+
+    Args:
+        settings: further arguments of the processor.
+
+    Raises:
+        ImageError: the processor does not take the images, whatever the text beside them.
+    """
+    shown = [[image if image.mode == "RGB" else image.convert("RGB") for image in each] for each in images]
+    try:
+        return processor(text=text, images=shown, **settings)
+    except Exception as error:  # each family's processor raises what it likes
+        if not is_out_of_memory(error):
+            for each in shown:
+                if reason := _refusal(processor, each):
+                    sizes = " and ".join(f"{image.width} x {image.height}" for image in each)
+                    raise ImageError(f"an image of {sizes} pixels is none for this model: {reason}.") from error
+        raise
+
+
+def _refusal(processor: Any, images: Sequence[Image.Image]) -> str | None:
+    """Why a processor does not take images beside a harmless question; None where it does."""
+    parts = [*({"type": "image"} for _ in images), {"type": "text", "text": "Describe it."}]
+    text = processor.apply_chat_template([{"role": "user", "content": parts}], tokenize=False)
+    try:
+        processor(text=[text], images=[list(images)], return_tensors="pt", add_special_tokens=False)
+    except Exception as error:
+        return reason_of(error).rstrip(".")
+    return None
 
 
 class Prompter:
@@ -47,12 +80,16 @@ class Prompter:
         return text
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
-        """Render one prompt and preprocess its images: all of the work that needs no model."""
+        """Render one prompt and preprocess its images: all of the work that needs no model.
+
+        Raises:
+            ImageError: the processor does not take the images.
+        """
         text = [self.render(messages, len(images))]
-        # Without images the tokenizer does all that there is to do, and some processors refuse.
-        process = self.processor if images else self.processor.tokenizer
-        pictures = {"images": [list(images)]} if images else {}
-        prepared = process(text=text, **pictures, return_tensors="pt", add_special_tokens=False)
+        if images:
+            prepared = processed(self.processor, text, [list(images)], return_tensors="pt", add_special_tokens=False)
+        else:  # the tokenizer does all that there is to do, and some processors refuse
+            prepared = self.processor.tokenizer(text=text, return_tensors="pt", add_special_tokens=False)
         return {name: value for name, value in prepared.items() if isinstance(value, torch.Tensor)}
 
     def prepare_all(self, prompts: Sequence[Sequence[Message]], images: Sequence[Image.Image]) -> list[Inputs]:
@@ -70,7 +107,7 @@ class Prompter:
         """`prepare` the prompt and the encoded images of an example.
 
         Raises:
-            ImageError: an image that cannot be decoded.
+            ImageError: an image that cannot be decoded, or that the processor does not take.
         """
         return self.prepare(example.prompt, [decode_image(image) for image in example.images])
 

@@ -9,9 +9,11 @@ it was trained with nor EOS, and ends answers with a space; it is replaced by th
 from __future__ import annotations
 
 import logging
+import re
+from functools import lru_cache
 from typing import Any
 
-from mmpref.errors import ModelError
+from mmpref.errors import ModelError, reason_of
 
 talk = logging.getLogger("mmpref")
 
@@ -53,32 +55,75 @@ helpful, detailed, and polite answers to the user's questions." -%}
 """
 
 
+QUESTION, ANSWER = "What does it show?", "One small thing."
+"""Of conversations that only try a chat template."""
+_HINT = "Save the chat_template.jinja of a vision-language model with it, which knows a picture and a text as parts."
+
+
+def special_in(text: str, tokenizer: Any) -> str | None:
+    """The first special token that the tokenizer would make of characters in a text: an end-of-sequence or image token,
+    a role's mark such as ``<|im_start|>``. In a prompt or an answer it is data that would be taken for markup.
+
+    What a chat template writes as ordinary text (``USER:``, ``[INST]``, a ``<user>`` that the tokenizer does not know)
+    is none: its token ids are those of words, in prompts and in answers alike. Nor are tokens that were added to the
+    vocabulary as plain ones (runs of spaces, ``<think>``).
+    """
+    found = [match[0] for match in _specials(tokenizer).finditer(text)]
+    ids = set(tokenizer(text, add_special_tokens=False)["input_ids"]) if found else set()
+    return next((token for token in found if tokenizer.convert_tokens_to_ids(token) in ids), None)
+
+
+@lru_cache(maxsize=8)
+def _specials(tokenizer: Any) -> re.Pattern[str]:
+    """Finds special tokens, the longest that begins at a place."""
+    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
+    tokens = sorted(filter(None, {*added, *tokenizer.all_special_tokens}), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
+
+
 def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: str) -> None:
-    """Give the processor a chat template that writes the model's true format; it is saved with the processor.
+    """Give the processor a chat template that writes the model's true format; it is saved with the processor. Where it
+    has none, its tokenizer's is taken.
 
     Raises:
-        ModelError: the processor has no chat template.
+        ModelError: there is no chat template, or it is one for text: it fails on content in parts, writes it as a
+            Python list, or leaves the text of a question or answer out.
     """
+    tokenizer = processor.tokenizer
     if getattr(processor, "chat_template", None) is None:
+        processor.chat_template = getattr(tokenizer, "chat_template", None)
+    if processor.chat_template is None:
         raise ModelError(f"{where} has no chat template, so its prompt format is unknown.",
                          "Use an instruction-tuned model, or save a chat_template.jinja with it.")  # fmt: skip
-    tokenizer = processor.tokenizer
-    if vicuna and _probe(processor) == _SHIPPED_LLAVA:
+    if vicuna and _written(processor, where, "Q", "A") == _SHIPPED_LLAVA:
         first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
         processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
         tokenizer.chat_template = processor.chat_template
         talk.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
-    rendered = _probe(processor)
-    answer_end = rendered[rendered.rindex("A") + 1 :]
+    rendered = _written(processor, where)
+    if "'type': 'text'" in rendered or '"type": "text"' in rendered:
+        raise ModelError(
+            f"The chat template of {where} is one for text: it writes the parts of a message as a list.", _HINT
+        )
+    for what, text in (("question", QUESTION), ("answer", ANSWER)):
+        if text not in rendered:
+            raise ModelError(f"The chat template of {where} leaves out the text of {what}s that are in parts.", _HINT)
+    answer_end = rendered[rendered.rindex(ANSWER) + len(ANSWER) :]
     if not any(token in answer_end for token in tokenizer.convert_ids_to_tokens(sorted(eos_ids))):
         talk.warning("Warning: the chat template of %s writes no end-of-sequence token after an answer, so training "
                      "does not teach the model where to stop.", where)  # fmt: skip
 
 
-def _probe(processor: Any) -> str:
+def _written(processor: Any, where: str, question: str = QUESTION, answer: str = ANSWER) -> str:
+    """A question about a picture, and its answer."""
     conversation = [
-        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]},
-        {"role": "assistant", "content": [{"type": "text", "text": "A"}]},
+        {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},
+        {"role": "assistant", "content": [{"type": "text", "text": answer}]},
     ]
-    text: str = processor.apply_chat_template(conversation, tokenize=False)
+    try:
+        text: str = processor.apply_chat_template(conversation, tokenize=False)
+    except Exception as error:  # a template is a program, and raises what it likes
+        raise ModelError(
+            f"The chat template of {where} cannot write a question with a picture: {reason_of(error)[:200]}.", _HINT
+        ) from error
     return text

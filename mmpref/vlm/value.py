@@ -11,14 +11,14 @@ from torch import nn
 
 from mmpref.errors import ModelError
 from mmpref.types import Message, ModelRef
+from mmpref.vlm.adapters import HEAD, load_adapter
 from mmpref.vlm.attention import Attention
-from mmpref.vlm.policy import Policy, load_adapter
+from mmpref.vlm.policy import Policy
 from mmpref.vlm.vision import encode
 
 if TYPE_CHECKING:
     from PIL import Image
 
-HEAD = "value_head"
 _TOGETHER = 8
 
 
@@ -52,16 +52,22 @@ class RewardModel:
             options: of `Policy.load`.
 
         Raises:
-            ModelError: as `Policy.load`, or an adapter without a value head.
+            ModelError: as `Policy.load`, or an adapter without a value head, or with one of zeros.
         """
         base = Policy.load(ModelRef(ref.model, ref.revision), **options)
         attach(base.model)
-        model, commit = load_adapter(base.model, replace(ref, revision=base.ref.revision))
+        adapted = load_adapter(base.model, replace(ref, revision=base.ref.revision))
+        model = adapted.model
         if HEAD not in (model.peft_config["default"].modules_to_save or ()):
             raise ModelError(f"{ref.adapter} is no reward model: it has no value head.",
                              "Train one with `mmpref train --method reward-model`.")  # fmt: skip
-        resolved = replace(ref, revision=base.ref.revision, adapter_revision=commit or ref.adapter_revision)
-        return cls(Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement))
+        resolved = replace(ref, revision=base.ref.revision, adapter_revision=adapted.commit or ref.adapter_revision)
+        policy = Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement)
+        policy.mended = base.mended
+        head = policy.base_model.get_submodule(HEAD).modules_to_save["default"]
+        if not head.weight.any():
+            raise ModelError(f"The value head of {ref.adapter} is all zeros: every answer would be worth 0.")
+        return cls(policy)
 
     @torch.inference_mode()
     def score(

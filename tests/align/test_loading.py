@@ -10,14 +10,23 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from mmpref.errors import ModelError
+from mmpref.align.adapter import check_saved
+from mmpref.align.checkpoints import latest, seal
+from mmpref.align.make import checkpoints_in
+from mmpref.align.merge import merge
+from mmpref.align.train import train
+from mmpref.cli.main import program
+from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
+from mmpref.run import STATE
 from mmpref.types import ModelRef
 from mmpref.vlm.policy import Policy
 
 from .conftest import MODEL
+from .test_train import TRAINER, recipe
 
 TRAINED, OTHER = "a" * 40, "b" * 40
 
@@ -59,12 +68,51 @@ def test_another_base_is_warned_of(adapter: Path, caplog: pytest.LogCaptureFixtu
     assert f"was trained on me/other, not on {MODEL}" in caplog.text
 
 
+def _cut(adapter: Path, lost: str) -> None:
+    file = adapter / "adapter_model.safetensors"
+    save_file({name: value for name, value in load_file(file).items() if lost not in name}, file)
+
+
+def test_a_run_that_lost_weights_is_not_published_merged_or_evaluated(preferences: Path, tmp_path: Path) -> None:
+    often = {**TRAINER, "max_steps": 2, "save_steps": 1, "save_total_limit": None}
+    run = tmp_path / "run"
+    train(recipe(MODEL, str(preferences), keep_checkpoints=True, trainer=often), run)
+    check_saved(run)
+    copies = [Path(shutil.copytree(run, tmp_path / name)) for name in ("adapter", "checkpoint")]
+    _cut(copies[0], "projector")
+    _cut(next((copies[1] / "checkpoints").iterdir()), "layers.0.mlp.up_proj.lora_B")
+    for copy, says in zip(copies, ("multi_modal_projector", "up_proj.lora_B"), strict=True):
+        done = CliRunner().invoke(program, ["publish", str(copy), "--hub-model-id", "a/b"])
+        assert isinstance(done.exception, ModelError)
+        assert "of the weights that its configuration names" in str(done.exception)
+        assert says in str(done.exception)
+    with pytest.raises(ModelError, match="lacks 4 of the weights"):
+        merge(copies[0], tmp_path / "merged")
+    with pytest.raises(ModelError, match="lacks 4 of the weights"):
+        Policy.load(ModelRef(MODEL, adapter=str(copies[0])))
+
+
+def test_a_checkpoint_that_lost_weights_is_not_gone_on_from(preferences: Path, tmp_path: Path) -> None:
+    def full(where: Path, facts: dict[str, Any]) -> None:
+        raise RunError("the disk is full")
+
+    values = recipe(MODEL, str(preferences), trainer={**TRAINER, "max_steps": 2, "save_steps": 1})
+    with pytest.raises(RunError, match="the disk is full"):
+        train(values, tmp_path / "run", write_card=full)
+    checkpoint = latest(checkpoints_in(tmp_path / "run" / STATE))
+    assert checkpoint is not None
+    _cut(checkpoint, "layers.1")
+    seal(checkpoint)
+    with pytest.raises(ModelError, match=r"lacks \d+ of the weights .*layers\.1"):
+        train(values, tmp_path / "run")
+
+
 def test_an_adapter_of_zeros_is_refused(adapter: Path) -> None:
     file = adapter / "adapter_model.safetensors"
     weights = load_file(file)
     one = next(name for name in weights if "lora_B" in name)
     save_file({name: torch.zeros_like(value) if "lora_B" in name else value for name, value in weights.items()}, file)
-    with pytest.raises(ModelError, match="adapted layers, all of them zero"):
+    with pytest.raises(ModelError, match=r"changes nothing in .*: with and without it"):
         Policy.load(ModelRef(MODEL, adapter=str(adapter)))
     save_file({name: value if name == one or "lora_A" in name else torch.zeros_like(value)
                for name, value in weights.items()}, file)  # fmt: skip

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.builder import Builder, Context
-from mmpref.errors import ModelError
+from mmpref.errors import ImageError, ModelError
 from mmpref.types import Example, Pair, Skip
 
 
 @dataclass(frozen=True)
 class Settings:
-    """``wait``: seconds a block; ``poison``: answer or ids it breaks on (``every``: all); ``second``: two rejected."""
+    """``wait``: seconds a block; ``poison``: answer or ids it breaks on (``every``: all; ``every, and an image``: all,
+    one of them by its image); ``second``: two rejected."""
 
     iterations: int = 3
     similarity_threshold: float = 0.9
@@ -47,7 +48,13 @@ class Worker:
             raise ModelError("The model is gone.")
         if self.settings.poison == "memory":
             raise MemoryError("cannot allocate")
-        if self.settings.poison in ("every", example.answer) or example.id in self.settings.poison.split(","):
+        if self.settings.poison == "every, and an image" and example.id == "row1":
+            raise ImageError("too narrow")
+        if self.settings.poison in (
+            "every",
+            "every, and an image",
+            example.answer,
+        ) or example.id in self.settings.poison.split(","):
             raise ZeroDivisionError("cannot digest\nthis answer")
         words = example.answer.split()
         if len(words) < 2:

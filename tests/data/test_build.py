@@ -281,6 +281,18 @@ def test_a_method_that_breaks_on_all_is_not_the_rows_fault(
         build_dataset(recipe(source, builder={"poison": poison}), tmp_path / "run")
 
 
+@pytest.mark.parametrize("block_size", [1, 4])
+@pytest.mark.parametrize("poison", ["every", "every, and an image"])
+def test_nor_is_any_row_told_as_skipped(
+    source: Path, tmp_path: Path, poison: str, block_size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    values = recipe(source, builder={"poison": poison}, block_size=block_size)
+    with pytest.raises(ZeroDivisionError), caplog.at_level("WARNING", "mmpref"):
+        build_dataset(values, tmp_path / "run")
+    told = [record.getMessage() for record in caplog.records if "is skipped" in record.getMessage()]
+    assert len(told) <= (1 if block_size > 1 else 2), told
+
+
 def test_no_usable_row_tells_why(source: Path, tmp_path: Path) -> None:
     rows = json.loads((source / "rows.json").read_text())
     (tmp_path / "bad.json").write_text(json.dumps([rows[7], rows[9], rows[11]]))

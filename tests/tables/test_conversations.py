@@ -248,9 +248,7 @@ def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:
     assert inspect(table(*rows, root=root))["changed"] == expected
 
 
-def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = {"image": CELL, "messages": [USER, ASSISTANT], "dispreferred": BAD}
     [example] = built(table(row))
     assert isinstance(example, Example)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmpref.errors import ImageError
 from mmpref.types import Example, ImageData, Message
-from mmpref.vlm.prompter import Ahead, Prompter
+from mmpref.vlm.prompter import Ahead, Prompter, processed
 from tests.vlm.tiny import tiny
 
 
@@ -63,6 +63,34 @@ def test_an_image_that_kills_its_process_costs_that_example_only(prompter: Promp
         assert ahead(examples[3])
     finally:
         ahead.close()
+
+
+@pytest.mark.parametrize("size", [(1, 400), (400, 1)])
+def test_an_image_that_the_processor_does_not_take(size: tuple[int, int]) -> None:
+    """Qwen2-VL refuses shapes of more than 200 to 1; that is said of the image, in whatever process and command."""
+    policy = tiny("qwen2_vl")
+    narrow, question = Image.new("RGB", size), (Message("user", "describe"),)
+    says = rf"an image of {size[0]} x {size[1]} pixels is none for this model: absolute aspect ratio"
+    with pytest.raises(ImageError, match=says):
+        policy.prompter.prepare(question, [narrow])
+    with pytest.raises(ImageError, match=says):
+        policy.prompter.prepare_all([question, (Message("user", "w1"),)], [narrow])
+    fine = Image.new("RGB", (24, 40))
+    with pytest.raises(ImageError, match=says):  # of a batch, the one that it is
+        processed(policy.processor, [policy.render(question, 1)] * 2, [[fine], [narrow]], return_tensors="pt")
+    assert policy.prompter.prepare(question, [fine])
+
+
+def test_a_fault_of_the_text_is_not_the_images(prompter: Prompter) -> None:
+    with pytest.raises(ValueError, match="number of <image> tokens"):
+        prompter.prepare((Message("user", "describe <image>"),), [Image.new("RGB", (24, 40))])
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK"])
+def test_images_reach_the_processor_as_rgb(prompter: Prompter, mode: str) -> None:
+    image = Image.effect_noise((24, 40), 80).convert(mode)
+    ours = prompter.prepare((Message("user", "describe"),), [image])["pixel_values"]
+    assert torch.equal(ours, prompter.prepare((Message("user", "describe"),), [image.convert("RGB")])["pixel_values"])
 
 
 def test_a_broken_image_is_told_as_such(prompter: Prompter) -> None:

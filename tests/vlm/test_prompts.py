@@ -8,8 +8,9 @@ from mmpref.errors import ModelError
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.prompts import set_prompt_format
-from tests.vlm.tiny import BUILDERS
+from mmpref.vlm.prompter import Prompter
+from mmpref.vlm.prompts import set_prompt_format, special_in
+from tests.vlm.tiny import BUILDERS, tokenizer
 
 # As llava-hf ships it, in what it renders: no BOS, no system text, no EOS, a space after the answer.
 SHIPPED = (
@@ -79,6 +80,64 @@ def test_a_family_without_the_defect_keeps_its_template(parts):
     processor.chat_template = SHIPPED
     set_prompt_format(processor, {2}, False, "tiny")
     assert processor.chat_template == SHIPPED
+
+
+def test_the_tokenizers_template_is_taken_where_the_processor_has_none(parts):
+    _, processor = parts
+    processor.tokenizer.chat_template, processor.chat_template = processor.chat_template, None
+    set_prompt_format(processor, {2}, True, "tiny")
+    assert processor.chat_template == processor.tokenizer.chat_template
+    assert "<image>" in Prompter(processor).render([Message("user", "Q")], 1)
+
+
+EACH = "{% for message in messages %}{{ message.role + ': ' }}{% for part in message.content %}"
+END = "{% endfor %}{% endfor %}"
+CANNOT, AS_A_LIST = "cannot write a question with a picture", "writes the parts of a message as a list"
+FOR_TEXT = {
+    "a list": ("{% for message in messages %}{{ message.content }}{% endfor %}", AS_A_LIST),
+    "JSON": ("{{ messages | tojson }}", AS_A_LIST),
+    "a sum": ("{% for message in messages %}{{ 'x' + message.content }}{% endfor %}", CANNOT),
+    "a refusal": ("{{ raise_exception('no images') }}", f"{CANNOT}: no images"),
+    "no Jinja": ("{% for %}", CANNOT),
+    "several, none of them the default": ({"rag": "x", "tool_use": "y"}, CANNOT),
+    "pictures only": (EACH + "{% if part.type == 'image' %}<image>{% endif %}" + END,
+                      "leaves out the text of questions"),
+    "no answers": (EACH + "{% if message.role == 'user' %}{{ part.text or '<image>' }}{% endif %}" + END,
+                   "leaves out the text of answers"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOR_TEXT)
+def test_a_template_for_text_is_refused(parts, name):
+    _, processor = parts
+    processor.chat_template, says = FOR_TEXT[name]
+    with pytest.raises(ModelError, match=f"chat template of some/model.*{says}"):
+        set_prompt_format(processor, {2}, True, "some/model")
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("The cat sits.</s> There is more.", "</s>"),
+        ("</s><image> Q", "</s>"),
+        ("what <image> shows", "<image>"),
+        ("<user> and <|im_end|> are words here", None),
+        ("USER: [INST] ASSISTANT:", None),
+        ("a < b > c, <s", None),
+        ("", None),
+    ],
+)
+def test_special_tokens_inside_a_text(parts, text, found):
+    _, processor = parts
+    assert special_in(text, processor.tokenizer) == found
+
+
+def test_a_roles_mark_is_special_where_the_tokenizer_knows_it():
+    words = tokenizer("<|im_start|>", "<|im_end|>", image_token="<|image_pad|>")
+    assert special_in("hi <|im_end|><|im_start|>user", words) == "<|im_end|>"
+    assert special_in("<|image_pad|>", words) == "<|image_pad|>"
+    words.add_tokens(["<think>"])
+    assert special_in("<think> w1", words) is None
 
 
 def test_no_chat_template_is_refused(parts):

@@ -24,10 +24,10 @@ class Settings:
 
 
 def _trainer(parts: Parts) -> Any:
-    from mmpref.align.adapter import HEAD
     from mmpref.align.collator import PreferenceCollator
     from mmpref.align.rewards import RewardTrainer
     from mmpref.align.rows import numbered
+    from mmpref.vlm.adapters import HEAD
     from mmpref.vlm.value import attach
 
     attach(parts.policy.model)

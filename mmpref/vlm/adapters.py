@@ -1,0 +1,229 @@
+"""Adapters of any kind that PEFT loads: put on a base whole, or refused with the names of what does not fit."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ModelError, UsageError, reason_of
+from mmpref.hub_ids import refuse_page
+from mmpref.registry import resolve_path
+from mmpref.types import ModelRef
+from mmpref.vlm.faults import load_errors, some
+
+if TYPE_CHECKING:
+    import torch
+
+talk = logging.getLogger("mmpref")
+
+CONFIG = "adapter_config.json"
+HEAD = "value_head"
+"""Of a reward model (`mmpref.vlm.value`)."""
+_NAME = "default"
+_PREFIX = "base_model.model."
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A base with an adapter on it.
+
+    Args:
+        model: the `peft.PeftModel`.
+        commit: of the adapter; None for a local folder.
+        replaced: parameters of the base that the adapter's file holds too (biases, whole embeddings), and what they
+            were: PEFT writes over them, and leaves them so when the adapter is switched off.
+    """
+
+    model: Any
+    commit: str | None
+    replaced: tuple[tuple[torch.nn.Parameter, torch.Tensor], ...] = ()
+
+
+def base_of(adapter: str, revision: str | None = None) -> str | None:
+    """The base that an adapter names, "" where it names none; None where there is no adapter of that name."""
+    try:
+        return str(_config(adapter, revision)[0].get("base_model_name_or_path") or "")
+    except (OSError, ValueError):
+        return None
+
+
+def load_adapter(model: Any, ref: ModelRef) -> Adapted:
+    """Put the adapter on the model.
+
+    Raises:
+        ModelError: no such adapter, trained on another revision of the base, of a kind that stands beside the model
+            and not in it, or its file lacks weights that its configuration names, or holds others.
+    """
+    assert ref.adapter is not None
+    refuse_page(ref.adapter)
+    if Path(ref.adapter).is_dir() and not (Path(ref.adapter) / CONFIG).is_file():
+        whole = (Path(ref.adapter) / "config.json").is_file()
+        raise ModelError(f"{ref.adapter} is no adapter: it has no {CONFIG}.",
+                         "It is a model: give it as --model." if whole else "")  # fmt: skip
+    with load_errors(f"adapter {ref.adapter}"):
+        config, commit = _config(ref.adapter, ref.adapter_revision)
+    if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
+        raise ModelError(f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
+                         "Evaluate it with --benchmark reward-model.")  # fmt: skip
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
+    same = base in (ref.model, resolve_path(ref.model))
+    if base and not same:
+        talk.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
+    if same and revision and ref.revision and revision != ref.revision:
+        raise ModelError(f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
+                         f"Use --revision {revision}.")  # fmt: skip
+    with load_errors(f"adapter {ref.adapter}", "" if same else base or ""):
+        adapted, replaced = put_on(model, ref.adapter, commit)
+    return Adapted(adapted, commit, replaced)
+
+
+def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | None]:
+    from huggingface_hub import hf_hub_download
+
+    if Path(adapter).is_dir():
+        path, commit = Path(adapter) / CONFIG, None
+    else:
+        path = Path(hf_hub_download(adapter, CONFIG, revision=revision))
+        commit = path.parent.name
+    return json.loads(path.read_text(encoding="utf-8")), commit
+
+
+def put_on(
+    model: Any, adapter: str, revision: str | None = None
+) -> tuple[Any, tuple[tuple[torch.nn.Parameter, torch.Tensor], ...]]:
+    """Put an adapter's layers into a model and its weights into them; the `peft.PeftModel`, and `Adapted.replaced`.
+
+    Names that adapters were saved with before transformers 4.52 are brought to today's, those of modules that were
+    trained in full too, which PEFT forgets.
+
+    Raises:
+        ModelError: weights are missing or left over, or the adapter is prompts that stand in front of the model.
+        OSError, ValueError, KeyError, RuntimeError, TypeError: whatever PEFT raises.
+    """
+    from accelerate.hooks import remove_hook_from_submodules
+    from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel
+    from peft.utils import load_peft_weights
+
+    config = PeftConfig.from_pretrained(adapter, revision=revision)
+    if config.is_prompt_learning:
+        raise ModelError(
+            f"The adapter {adapter} is learned prompts ({config.peft_type.value}), which stand in front of a model; "
+            "mmpref reads and trains adapters that stand in its layers."
+        )
+    config.inference_mode = True
+    if {"cpu", "disk"} & set((getattr(model, "hf_device_map", None) or {}).values()):
+        remove_hook_from_submodules(model)  # PEFT puts them back when the weights are there
+    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
+    adapted = kind(model, config, _NAME)
+    weights = load_peft_weights(adapter, device="cpu", revision=revision)
+    names = _names_today(adapted, list(weights))
+    _refuse_others(adapter, _lacking(adapted, set(names.values())), [])
+    own = dict(adapted.named_parameters(remove_duplicate=False))
+    before = [(own[name], own[name].detach().clone()) for name in names.values() if name in own]
+    mapping = {
+        f"^{re.escape(old.removeprefix(_PREFIX))}$": new.removeprefix(_PREFIX)
+        for old, new in names.items()
+        if old != new
+    }
+    result = adapted.load_adapter(
+        adapter, _NAME, torch_device="cpu", key_mapping=mapping or None, **({"revision": revision} if revision else {})
+    )
+    expected = _expected(adapted)
+    missing = [name for name in map(_plain, result.missing_keys) if name in expected]
+    _refuse_others(adapter, missing, [_plain(name) for name in result.unexpected_keys])
+    return adapted, tuple(pair for pair in before if not pair[0].is_meta and not pair[0].equal(pair[1]))
+
+
+def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) -> None:
+    """Whether an adapter's file holds the weights that its configuration names for its base, and no others. Nothing of
+    the base is read but its configuration.
+
+    Raises:
+        ModelError: as `load_adapter`.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForImageTextToText
+
+    try:
+        config = AutoConfig.from_pretrained(
+            resolve_path(ref.model), revision=ref.revision, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ValueError, ImportError, UsageError) as error:
+        talk.warning("Warning: the adapter's weights are not compared with its base: %s cannot be read here (%s).",
+                     ref.model, reason_of(error)[:200])  # fmt: skip
+        return
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights copied to where none are kept
+        model = AutoModelForImageTextToText.from_config(config, trust_remote_code=trust_remote_code)
+        if HEAD in (_config(str(folder), None)[0].get("modules_to_save") or ()):
+            model.add_module(HEAD, torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False))
+        with load_errors(f"adapter {folder}"):
+            put_on(model, str(folder))
+
+
+def check_names(adapter: str, adapted: Any) -> None:
+    """Whether a file holds the weights of the adapter that is on a model, and no others.
+
+    Raises:
+        ModelError: it does not.
+    """
+    from peft.utils import load_peft_weights
+
+    held, expected = set(load_peft_weights(adapter, device="cpu")), _expected(adapted)
+    _refuse_others(adapter, sorted(expected - held), sorted(held - expected - set(adapted.state_dict())))
+
+
+def _names_today(adapted: Any, names: list[str]) -> dict[str, str]:
+    """What each of a file's names is called in this model; a name that is known, or that no rule makes known, stays."""
+    from transformers.conversion_mapping import get_model_conversion_mapping
+    from transformers.core_model_loading import WeightRenaming, rename_source_key
+
+    known = _expected(adapted) | set(adapted.state_dict())
+    rules = [rule for rule in get_model_conversion_mapping(adapted.get_base_model()) or ()
+             if isinstance(rule, WeightRenaming)]  # fmt: skip
+    today = {}
+    for name in names:
+        renamed = name
+        if name not in known and name.startswith(_PREFIX):
+            renamed = _PREFIX + rename_source_key(name.removeprefix(_PREFIX), rules, [])[0]
+        today[name] = renamed if renamed in known else name
+    return today
+
+
+def _expected(adapted: Any) -> set[str]:
+    """The names that PEFT would save of it."""
+    from peft import get_peft_model_state_dict
+
+    return set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
+
+
+def _lacking(adapted: Any, held: set[str]) -> list[str]:
+    """Weights that a file has to hold of modules trained in full and of trained tokens; PEFT looks them up blindly."""
+    from peft.utils.other import AuxiliaryTrainingWrapper
+
+    return [f"{path}.{name}" for path, module in adapted.named_modules() if isinstance(module, AuxiliaryTrainingWrapper)
+            for name in module.adapter_state_dict_load_map(_NAME) if f"{path}.{name}" not in held]  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    """A parameter's name as adapter files have it: without the adapter's own."""
+    return name.replace(f".{_NAME}", "")
+
+
+def _refuse_others(adapter: str, missing: list[str], others: list[str]) -> None:
+    told = [
+        f"{what}: {some([name.removeprefix(_PREFIX) for name in names])}"
+        for what, names in (
+            (f"lacks {len(missing)} of the weights that its configuration names", missing),
+            (f"holds {len(others)} that this model has no place for", others),
+        )
+        if names
+    ]
+    if told:
+        raise ModelError(f"The file of the adapter {adapter} {'; and it '.join(told)}.",
+                         f"Is it whole, and of this base? See its {CONFIG}.")  # fmt: skip

@@ -1,0 +1,60 @@
+"""Why a model or an adapter cannot be loaded, and what helps against that very cause."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+
+from mmpref.errors import MmprefError, ModelError, is_out_of_memory, reason_of
+
+_EXTRAS = {"torchvision": "vision", "num2words": "vision", "bitsandbytes": "quantization"}
+"""Libraries that models ask for, and the extras of mmpref that bring them."""
+_SHOWN, _LONGEST = 3, 400
+
+
+@contextlib.contextmanager
+def load_errors(what: str, base: str = "") -> Iterator[None]:
+    """Turn what other libraries raise while they load something into a `ModelError` whose hint fits the cause.
+
+    Args:
+        what: such as ``model ID`` or ``adapter ID``.
+        base: the model that an adapter names as its own, where another is to take it.
+
+    Raises:
+        ModelError: in place of their errors.
+    """
+    try:
+        yield
+    except MmprefError:
+        raise
+    except Exception as error:  # files of other people, read by other libraries: anything may come
+        if is_out_of_memory(error):
+            raise
+        reason = f"{error} is not known here" if isinstance(error, KeyError) else reason_of(error)
+        shown = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
+        raise ModelError(f"Cannot load the {what}: {shown}", _hint(error, reason, what, base)) from error
+
+
+def _hint(error: Exception, reason: str, what: str, base: str) -> str:
+    for library, extra in _EXTRAS.items():
+        asked = isinstance(error, ImportError) or re.search("install|not found", reason)
+        if asked and re.search(rf"{library}\b", reason, re.IGNORECASE):
+            return f"It needs {library}: pip install 'mmpref[{extra}]'"
+    if isinstance(error, ImportError):
+        return "Install the library that it names."
+    if re.search("deserializ|[Uu]npickling|pickle data|PytorchStreamReader", f"{type(error).__name__}: {reason}"):
+        return "Its weights are not whole: a broken download, or a pointer that Git LFS has not replaced?"
+    if not what.startswith("adapter"):
+        return "Check the name, and that the Hub can be reached; a local folder needs config.json."
+    if base:
+        return f"Its adapter_config.json names {base} as its base: is that the --model?"
+    if re.search("size mismatch|[Tt]arget modules", reason):
+        return "Its adapter_config.json does not describe its weights, or this base is another than it was trained on."
+    return "Check the name, and that the Hub can be reached; it must be what PEFT saved."
+
+
+def some(names: list[str]) -> str:
+    """The first few of many names, and how many more there are."""
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
