@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 
-from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector, logits, probe
+from mmpref.align.adapter import as_loaded, in_model_precision, in_training_precision, is_projector, logits, probe
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, PreferenceCollator
 from mmpref.align.sharded import is_spread, prepare
@@ -61,10 +61,12 @@ class Running(Base):
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        """The policy as a writer: no gradients, dropout or checkpointing; the precision of training's forward."""
+        """The policy as a writer: no gradients, dropout or checkpointing; the weights and the precision of a policy that
+        was saved and loaded. (A model that is spread over processes writes nothing.)"""
+        model = self.accelerator.unwrap_model(self.model)
         self.model.eval()
         try:
-            with torch.no_grad(), self.compute_loss_context_manager():
+            with torch.no_grad(), contextlib.nullcontext() if is_spread(model) else as_loaded(model):
                 yield
         finally:
             self.model.train()

@@ -37,25 +37,6 @@ def test_a_method_trains_from_its_own_loss_down(method: str, preferences: Path, 
     assert manifest["prompt_shared"]
 
 
-@pytest.fixture(scope="module")
-def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same pairs, most of them with a second rejected answer."""
-    import pyarrow.parquet as pq
-
-    [file] = (preferences / "data").iterdir()
-    rows = pq.read_table(file).to_pylist()
-    seconds = [*rows[3:], *rows[:3]]
-    for number, (row, other) in enumerate(zip(rows, seconds, strict=True)):
-        row["rejected_policy"] = other["rejected"] if number % 6 else None
-    folder = tmp_path_factory.mktemp("second")
-    schema = pq.read_schema(file)
-    schema = schema.append(schema.field("rejected").with_name("rejected_policy")).remove_metadata()
-    import pyarrow as pa
-
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train.parquet")
-    return folder / "train.parquet"
-
-
 def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
     doubly_rejected: Path, preferences: Path, tmp_path: Path
 ) -> None:
