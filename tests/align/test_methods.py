@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
 from mmpref.align.summary import final_of, remarks_on
 from mmpref.align.train import TrainRecipe, train
 from mmpref.cli import common
+from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError
 
 from .conftest import MODEL
@@ -83,3 +85,22 @@ def test_the_papers_recipe_leaves_each_method_its_own_beta(method: str, beta: fl
     recipe = common.resolve(TrainRecipe, "train", "paper", {"method": method, "model": "any"}, (), True)
     assert recipe.loss == {}
     assert METHODS.get(method).settings().beta == beta
+
+
+@pytest.mark.parametrize(
+    ("method", "rates"), [("dpo", (1e-6, 2e-6)), ("reward-model", (2e-5, 2e-5)), ("rloo", (3e-4, 2e-5))]
+)
+def test_each_method_has_its_own_learning_rates(method: str, rates: tuple[float, float]) -> None:
+    """They are used where nothing else is said, under the paper's recipe too, and are shown."""
+    options = {"method": method, "model": "any"}
+    plain = TrainRecipe("any", method=method)
+    papers = common.resolve(TrainRecipe, "train", "paper", options, (), True)
+    for recipe in (plain, papers, TrainRecipe("any", method=method, trainer={"max_steps": 2})):
+        assert (recipe.trainer["learning_rate"], recipe.projector_learning_rate) == rates
+    said = ("trainer.learning_rate=7e-6", "projector_learning_rate=3e-6")
+    recipe = common.resolve(TrainRecipe, "train", "paper", options, said, True)
+    assert (recipe.trainer["learning_rate"], recipe.projector_learning_rate) == (7e-6, 3e-6)
+    listed = json.loads(CliRunner().invoke(list_command, ["methods", "--json"], catch_exceptions=False).stdout)
+    [defaults] = [row["defaults"] for row in listed if row["name"] == method]
+    assert (defaults["trainer"]["learning_rate"], defaults["projector_learning_rate"]) == rates
+    assert "loss" in defaults
