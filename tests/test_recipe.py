@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
@@ -55,6 +56,22 @@ def test_assignments() -> None:
     }  # fmt: skip
     with pytest.raises(UsageError, match="KEY=VALUE"):
         recipe.parse_set(["a"])
+
+
+NUMBERS: dict[str, object] = {
+    "5e-6": 5e-6, "1e3": 1e3, "5E-6": 5e-6, "-1.5e+3": -1.5e3, ".5": 0.5, "1.0": 1.0, ".inf": float("inf"),
+    "3": 3, "010": 10, "1_000": 1000, "0x1F": 31, "0o17": 15, "0b11": 3, "1:30": "1:30", "1.2.3": "1.2.3", "1e": "1e",
+    "'5e-6'": "5e-6", "2024-01-01": "2024-01-01", "nan": "nan", "no": False, "on": True, "null": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "value"), NUMBERS.items())
+def test_a_number_is_what_it_is_to_a_reader(text: str, value: object, tmp_path: Path) -> None:
+    """In a file, nested in one, and on the command line."""
+    (tmp_path / "recipe.yaml").write_text(f"train:\n  value: {text}\n  values: [{text}]\n", encoding="utf-8")
+    read = recipe.load(str(tmp_path / "recipe.yaml"))["train"]
+    for found in (read["value"], read["values"][0], recipe.parse_set([f"value={text}"])["value"]):
+        assert (type(found), found) == (type(value), value)
 
 
 def test_later_layers_win_key_by_key() -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,8 @@ def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
 
 
 def in_training_precision(model: PeftModel) -> None:
-    """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing.
+    """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing. As
+    LoRA's layers do, it takes and gives the base model's dtype, whoever calls it, mixed precision or none.
 
     Over a quantized base TRL has cast LoRA and projector to bf16, as QLoRA's authors do at steps of 1e-4. Both go back:
     LoRA's first weights are random, rounded or not; what was copied is copied anew, since a policy begins as its
@@ -112,6 +114,10 @@ def in_training_precision(model: PeftModel) -> None:
     """
     for _, parameter in _projector(model):
         parameter.data = parameter.data.float()
+    dtype = model.get_base_model().dtype
+    for module in _trained_copies(model):
+        module.register_forward_pre_hook(_take, with_kwargs=True)
+        module.register_forward_hook(lambda _module, _inputs, output: _cast(output, dtype))
     if getattr(model, "is_quantized", False):
         _undo_rounding(model)
 
@@ -132,6 +138,43 @@ def in_model_precision(model: PeftModel) -> None:
     dtype = model.get_base_model().dtype
     for _, parameter in _projector(model):
         parameter.data = parameter.data.to(dtype)
+
+
+@contextlib.contextmanager
+def as_loaded(model: PeftModel) -> Iterator[None]:
+    """Within it the model computes as whoever loads its adapter will: the projector in the base model's dtype. Its
+    parameters stay the objects that they are, for an optimizer and DDP know them."""
+    from torch import nn
+
+    dtype = model.get_base_model().dtype
+    modules = [module for copied in _trained_copies(model) for module in copied.modules()]
+    kept = [(module, dict(module.named_parameters(recurse=False))) for module in modules]
+    try:
+        for module, parameters in kept:
+            for name, parameter in parameters.items():
+                rounded = parameter.detach().to(dtype)
+                module._parameters[name] = nn.Parameter(rounded, requires_grad=False)
+        yield
+    finally:
+        for module, parameters in kept:
+            module._parameters.update(parameters)
+
+
+def _trained_copies(model: PeftModel) -> list[torch.nn.Module]:
+    """Of the modules that are trained in full, a reward model's head aside: it is fp32 wherever it is loaded."""
+    from peft.utils import ModulesToSaveWrapper
+
+    return [module.modules_to_save["default"] for name, module in model.named_modules()
+            if isinstance(module, ModulesToSaveWrapper) and not name.endswith(HEAD)]  # fmt: skip
+
+
+def _take(module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+    dtype = next(module.parameters()).dtype
+    return tuple(_cast(value, dtype) for value in args), {name: _cast(value, dtype) for name, value in named.items()}
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
+    return value.to(dtype) if hasattr(value, "is_floating_point") and value.is_floating_point() else value
 
 
 def _projector(model: PeftModel) -> list[tuple[str, torch.nn.Parameter]]:

@@ -53,9 +53,11 @@ def trainer_of(
     config = options.config(used, checkpoints_in(state), way.method.config())
     lora = partial(lora_config, policy, recipe.lora, recipe.train_projector)
     share = partial(_shared, recipe, policy, pairs)
+    rate = recipe.projector_learning_rate
+    assert rate is not None
     try:
         if way.method.build:
-            parts = Parts(way.settings, config, policy, pairs, lora, recipe.projector_learning_rate, share, state)
+            parts = Parts(way.settings, config, policy, pairs, lora, rate, share, state)
             made: Running = way.method.build(parts)
             return made
         shared = share()
@@ -67,7 +69,7 @@ def trainer_of(
             processing_class=policy.processor,
             writer=policy,
             peft_config=lora(),
-            projector_learning_rate=recipe.projector_learning_rate,
+            projector_learning_rate=rate,
             shared=shared,
             features=_features(recipe, config, pairs, shared, policy, state),
             # What a source draws is new at every step, and so is what the reference says of it.

@@ -7,7 +7,7 @@ A method is one file in `mmpref/align/methods` (or in a plugin's package under t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,19 @@ def _dpo_config() -> type[Any]:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Learning rates where a recipe names none; by default our pick within the paper's search ranges (appendix A).
+
+    Args:
+        learning_rate: of LoRA's parameters: ``trainer.learning_rate``.
+        projector: of the projector's: ``projector_learning_rate``.
+    """
+
+    learning_rate: float = 1e-6
+    projector: float = 2e-6
+
+
+@dataclass(frozen=True)
 class Method:
     """A training method.
 
@@ -71,6 +84,7 @@ class Method:
             TRL's; None where TRL's is wanted.
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
+        rates: learning rates where a recipe names none.
     """
 
     settings: type[Any]
@@ -85,6 +99,16 @@ class Method:
     terms: Callable[[Any], Terms] | None = None
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
+    rates: Rates = field(default_factory=Rates)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What a recipe that says nothing of it takes, as it would say it."""
+        given = {one.name: one.default if one.default_factory is MISSING else one.default_factory()
+                 for one in fields(self.settings)}  # fmt: skip
+        loss = {name: asdict(value) if is_dataclass(value) else value for name, value in given.items()}
+        return {"trainer": {"learning_rate": self.rates.learning_rate},
+                "projector_learning_rate": self.rates.projector, "loss": loss}  # fmt: skip
 
 
 @dataclass(frozen=True)

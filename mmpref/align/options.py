@@ -12,12 +12,11 @@ from mmpref.errors import UsageError
 from mmpref.registry import suggest
 
 PAPER: dict[str, Any] = {
-    "learning_rate": 1e-6,
     "num_train_epochs": 3,
     "per_device_train_batch_size": 4,
     "gradient_accumulation_steps": 8,
 }
-"""Our pick within the paper's search ranges (appendix A): learning rate 1e-6, 3 epochs, batches of 32."""
+"""Our pick within the paper's search ranges (appendix A): 3 epochs, batches of 32. Learning rates are the methods'."""
 
 # Trainer would replace a loss that is not finite by earlier ones in the log; ours stops there.
 _KEPT = {"logging_nan_inf_filter": False, "logging_steps": 1, "report_to": "none",
@@ -97,22 +96,27 @@ def resolve(
     """The options of a run: our defaults, the recipe's block over them, the method's options and ours on top.
 
     Args:
-        dtype: of the loaded model; bf16 on an accelerator brings mixed precision.
+        dtype: of the loaded model; half precision on an accelerator brings mixed precision of the same kind.
         dropout: the adapter uses dropout, so TRL must not switch it off.
 
     Raises:
-        UsageError: the recipe asks for dropout and for none.
+        UsageError: the recipe asks for dropout and for none, or for mixed precision of another kind than the model's.
     """
     import torch
 
     if dropout and trainer.get("disable_dropout"):
         raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
+    for name, other in (("bf16", "float16"), ("fp16", "bfloat16")):
+        if trainer.get(name) and dtype == other:
+            raise UsageError(f"trainer.{name} and the model's {other} contradict each other.",
+                             "Set dtype for both: mixed precision follows it on an accelerator.")  # fmt: skip
     gpu = torch.cuda.is_available()
     defaults = {
         **_KEPT,
         "use_cpu": not gpu,
         "dataloader_num_workers": 2 if gpu else 0,  # images are preprocessed beside the training thread
         "bf16": gpu and dtype == "bfloat16",
+        "fp16": gpu and dtype == "float16",
         "gradient_checkpointing": gpu,
         "disable_dropout": not dropout,
         "ddp_find_unused_parameters": False,  # what is trained is used in every step

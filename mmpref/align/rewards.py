@@ -58,7 +58,7 @@ class RewardTrainer(PreferenceTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         inputs = {name: value for name, value in inputs.items() if name not in (ROW, BESIDE)}
         chosen, rejected = self.rewards(model, inputs).chunk(2)
-        loss = -logsigmoid(chosen - rejected).mean()
+        loss = -logsigmoid(chosen - rejected).mean() * self.of_pairs
         said = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": chosen > rejected}
         for name, value in said.items():
             self._note(f"rewards/{name}", value)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import RLOOTrainer
 
+from mmpref.align.adapter import as_loaded
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.running import Running
 from mmpref.errors import ModelError, UsageError, reason_of
@@ -110,6 +111,11 @@ class RlooTrainer(Running, RLOOTrainer):
         writer.base_model.generation_config = only_tokens(writer.base_model.generation_config)
         self.generation_config.suppress_tokens = sorted(writer.never_written)
         self.set_up(writer, projector_learning_rate)
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's; the policy writes as it will be loaded."""
+        with as_loaded(self.accelerator.unwrap_model(self.model)):
+            return super()._generate_single_turn(*args, **kwargs)
 
     def facts(self) -> dict[str, Any]:
         """Who rewards, and what the rewards are normalised by."""

@@ -15,7 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 
-from mmpref.align.adapter import in_model_precision, in_training_precision, is_projector, logits, probe
+from mmpref.align.adapter import as_loaded, in_model_precision, in_training_precision, is_projector, logits, probe
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, PreferenceCollator
 from mmpref.align.sharded import is_spread, prepare
@@ -61,10 +61,12 @@ class Running(Base):
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        """The policy as a writer: no gradients, dropout or checkpointing; the precision of training's forward."""
+        """The policy as a writer: no gradients, dropout or checkpointing; the weights and precision that it will have
+        when it is loaded. (A model that is spread over processes writes nothing.)"""
+        model = self.accelerator.unwrap_model(self.model)
         self.model.eval()
         try:
-            with torch.no_grad(), self.compute_loss_context_manager():
+            with torch.no_grad(), contextlib.nullcontext() if is_spread(model) else as_loaded(model):
                 yield
         finally:
             self.model.train()
@@ -104,8 +106,14 @@ class Running(Base):
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with writing(str(checkpoint)):
             super()._save_checkpoint(model, trial)
-        # Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them.
-        pending = {
+        write_atomic(checkpoint / _pending(), json.dumps(self.pending()))
+        self.accelerator.wait_for_everyone()  # each process writes files of its own
+        if self.args.should_save:
+            seal(checkpoint)
+
+    def pending(self) -> dict[str, Any]:
+        """Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them."""
+        return {
             "loss": self._tr_loss.item(),
             "total_loss": self._total_loss_scalar,
             "last_logged": self._globalstep_last_logged,
@@ -114,14 +122,13 @@ class Running(Base):
             "drawn": self.drawn,
             "barren": self._barren,
         }
-        write_atomic(checkpoint / _pending(), json.dumps(pending))
-        self.accelerator.wait_for_everyone()  # each process writes files of its own
-        if self.args.should_save:
-            seal(checkpoint)
 
     def restore_pending(self, checkpoint: Path) -> None:
         """Take up the sums of a checkpoint; call it when training begins, after Trainer has set them to zero."""
-        pending = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))
+        self.take_up(json.loads((checkpoint / _pending()).read_text(encoding="utf-8")))
+
+    def take_up(self, pending: dict[str, Any]) -> None:
+        """Go on with the sums that `pending` gave."""
         self._tr_loss.fill_(pending["loss"])
         self._total_loss_scalar = pending["total_loss"]
         self._globalstep_last_logged = pending["last_logged"]

@@ -63,7 +63,7 @@ class TrainRecipe:
         annotator: who ranks answers, for methods that ask.
         lora: rank, alpha and dropout.
         train_projector: train the vision-language projector too, in full.
-        projector_learning_rate: the projector's own.
+        projector_learning_rate: the projector's own; None takes the method's.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
         preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
@@ -74,7 +74,8 @@ class TrainRecipe:
             how many there are say ``trainer.save_steps`` and ``trainer.save_total_limit``.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
-        trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given.
+        trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given. A learning rate
+            that is not among them is the method's.
     """
 
     model: str
@@ -92,7 +93,7 @@ class TrainRecipe:
     annotator: str | None = None
     lora: LoraSettings = field(default_factory=LoraSettings)
     train_projector: bool = True
-    projector_learning_rate: float = 2e-6
+    projector_learning_rate: float | None = None
     share_prompt: bool = True
     preflight: Literal["auto", "always", "never"] = "auto"
     feature_cache_gb: float = 8.0
@@ -100,6 +101,12 @@ class TrainRecipe:
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
+
+    def __post_init__(self) -> None:
+        rates = METHODS.get(self.method).rates
+        object.__setattr__(self, "trainer", {"learning_rate": rates.learning_rate, **self.trainer})
+        if self.projector_learning_rate is None:
+            object.__setattr__(self, "projector_learning_rate", rates.projector)
 
 
 def train(

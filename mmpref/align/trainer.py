@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
+from mmpref.align.accumulating import Accumulating
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
 from mmpref.align.pairs import added
 from mmpref.align.rows import CROPPED, ROW, SECOND
-from mmpref.align.running import Running
 from mmpref.errors import RunError
-from mmpref.processes import everybodys, of_sizes
+from mmpref.processes import everybodys
 
 if TYPE_CHECKING:
     from mmpref.align.features import KeptFeatures
     from mmpref.align.losses import Pairwise, Terms
-    from mmpref.align.pairs import Drawn, PairSource
+    from mmpref.align.pairs import PairSource
     from mmpref.align.reference import LogProbs, ReferenceLogProbs
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared import SharedForward
@@ -32,7 +32,7 @@ _PATIENCE = 50
 """Batches in a row that may give no pair."""
 
 
-class PreferenceTrainer(Running, DPOTrainer):
+class PreferenceTrainer(Accumulating, DPOTrainer):
     """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off. The projector
     has a learning rate of its own.
 
@@ -59,7 +59,7 @@ class PreferenceTrainer(Running, DPOTrainer):
         self.collate = data_collator
         super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self.set_up(writer, projector_learning_rate)
-        self._source, self._share = source, 1.0
+        self._source = source
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
         if shared and self.aux_loss_enabled:
@@ -69,26 +69,11 @@ class PreferenceTrainer(Running, DPOTrainer):
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 
-    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        """As Trainer's, on the pairs that the source makes of the rows: the mean over those of all processes. A batch
-        without a pair changes nothing."""
-        if self._source is None:
-            return super().training_step(model, inputs, *args, **kwargs)
-        drawn, sizes = self._draw(self._source, inputs[ROWS])
-        waiting = len(sizes) > 1 and self.accelerator.sync_gradients and self._has_gradients()
-        if not any(sizes) and not waiting:
-            return torch.zeros((), device=self.args.device)
-        # A process without a pair gives gradients that are zero, since the others wait for them.
-        batch = self.collate([dict(row) for row in drawn.rows]) if drawn.rows else self._undrawn(inputs[ROWS][:1])
-        self._share = len(drawn.rows) * len(sizes) / max(1, sum(sizes))
-        try:
-            with of_sizes(self.accelerator, sizes), contextlib.nullcontext() if any(sizes) else self.unlogged():
-                return super().training_step(model, batch, *args, **kwargs)
-        finally:
-            self._share = 1.0
+    def pairs_of(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._draw(self._source, [batch[ROWS] for batch in batches]) if self._source else batches
 
-    def _has_gradients(self) -> bool:
-        return any(parameter.grad is not None for parameter in self.model.parameters())
+    def stand_in(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return self._undrawn(batch[ROWS][:1])
 
     def _undrawn(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A batch of rows as the data has them; its gradients are nobody's."""
@@ -110,20 +95,23 @@ class PreferenceTrainer(Running, DPOTrainer):
         model.zero_grad()
         return None
 
-    def _draw(self, source: PairSource, rows: list[dict[str, Any]]) -> tuple[Drawn, list[int]]:
-        """This process's pairs, and how many each has."""
+    def _draw(self, source: PairSource, batches: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """This process's pairs of the rows of a step's micro-batches, collated; an empty batch where there is none."""
         with self.sampling():
-            drawn = source(rows, self.state.global_step)
-        everything = everybodys((len(drawn.rows), drawn.counts))
-        sizes, counts = [size for size, _ in everything], added(counts for _, counts in everything)
+            drawn = [source(rows, self.state.global_step) for rows in batches]
+        for everything in zip(*everybodys([(len(one.rows), one.counts) for one in drawn]), strict=True):
+            self._count(any(size for size, _ in everything), added(counts for _, counts in everything))
+        return [self.collate([dict(row) for row in one.rows]) if one.rows else {} for one in drawn]
+
+    def _count(self, found: bool, counts: Mapping[str, float]) -> None:
+        """Take up what became of the rows of a batch in all processes."""
         self.drawn = added([self.drawn, counts])
         for name, value in counts.items():
             self._metrics["train"][f"pairs/{name}"].append(value)
-        self._barren = 0 if any(sizes) else self._barren + 1
+        self._barren = 0 if found else self._barren + 1
         if self._barren >= _PATIENCE:
             raise RunError(f"The last {_PATIENCE} batches gave no pair ({_listed(counts)} in the last).",
                            "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.")  # fmt: skip
-        return drawn, sizes
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""
@@ -138,7 +126,8 @@ class PreferenceTrainer(Running, DPOTrainer):
             for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
                 self._show(number)
                 said.clear()
-                loss = super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False)
+                with self.by_tokens():
+                    loss = super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False)
                 if self._pairwise:
                     chosen, rejected = (said[0] - torch.cat(tuple(known[number].values()))).chunk(2)
                     loss = self._pairwise(chosen - rejected).mean()
@@ -154,7 +143,7 @@ class PreferenceTrainer(Running, DPOTrainer):
             for name, term in self._terms(chosen, self._ratio_of(model, cropped)).items():
                 losses.append(term)
                 self._note(f"loss/{name}", term)
-        loss = torch.stack(losses).sum() * self._share
+        loss = torch.stack(losses).sum() * self.of_pairs
         return (loss, None) if return_outputs else loss
 
     def _note_answers(self, said: torch.Tensor, known: dict[str, torch.Tensor], scored: torch.Tensor) -> None:

@@ -30,6 +30,13 @@ def _registry(kind: str) -> Rows:
     return [{"name": name, "what": registry.summary(name)} for name in registry.names()]
 
 
+def _methods() -> Rows:
+    """Training methods, and what a recipe that says nothing takes."""
+    from mmpref.align.method import METHODS
+
+    return [{**row, "defaults": METHODS.get(row["name"]).defaults} for row in _registry("methods")]
+
+
 def _recipes() -> Rows:
     """The recipes, the commands that they have settings for, and the options that these cannot do without."""
     from mmpref import recipe
@@ -74,7 +81,12 @@ def _launchers() -> Rows:
     ]
 
 
-_LISTS: dict[str, Callable[[], Rows]] = {"recipes": _recipes, "families": _families, "launchers": _launchers}
+_LISTS: dict[str, Callable[[], Rows]] = {
+    "methods": _methods,
+    "recipes": _recipes,
+    "families": _families,
+    "launchers": _launchers,
+}
 
 
 @click.command()
@@ -92,7 +104,7 @@ def command(what: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        columns = list(rows[0])
+        columns = [column for column, value in rows[0].items() if not isinstance(value, dict)]
         print_table(f"{what} ({len(rows)})", columns, [[_cell(row[column]) for column in columns] for row in rows])
     if what == "datasets" and not as_json:
         from mmpref.tables import TABLES

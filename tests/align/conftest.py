@@ -37,3 +37,21 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data").mkdir()
     datasets.Dataset.from_list(pairs, features=features).to_parquet(folder / "data" / "train-00000-of-00001.parquet")
     return folder
+
+
+@pytest.fixture(scope="session")
+def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same pairs, most of them with a second rejected answer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    [file] = (preferences / "data").iterdir()
+    rows = pq.read_table(file).to_pylist()
+    seconds = [*rows[3:], *rows[:3]]
+    for number, (row, other) in enumerate(zip(rows, seconds, strict=True)):
+        row["rejected_policy"] = other["rejected"] if number % 6 else None
+    folder = tmp_path_factory.mktemp("second")
+    schema = pq.read_schema(file)
+    schema = schema.append(schema.field("rejected").with_name("rejected_policy")).remove_metadata()
+    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train.parquet")
+    return folder / "train.parquet"

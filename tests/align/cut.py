@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mmpref.align.train import TrainRecipe, train
+from mmpref.align.watch_settings import Evaluator
 
 
 class Cut(Exception):
@@ -30,12 +31,14 @@ def adapters(folder: Path) -> list[bytes]:
     return [(folder / name / "adapter_model.safetensors").read_bytes() for name in ("whole", "cut")]
 
 
-def whole_and_cut(recipe: TrainRecipe, folder: Path, at: int = 3) -> tuple[dict[str, Any], dict[str, Any]]:
+def whole_and_cut(
+    recipe: TrainRecipe, folder: Path, at: int = 3, evaluate: Evaluator | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Train in ``whole``, and in ``cut`` with a cut; the weights are the same. Returns both manifests."""
-    whole = train(recipe, folder / "whole")
+    whole = train(recipe, folder / "whole", evaluate=evaluate)
     with pytest.raises(Cut):
-        train(recipe, folder / "cut", on_progress=cutting(at))
-    again = train(recipe, folder / "cut")
+        train(recipe, folder / "cut", evaluate=evaluate, on_progress=cutting(at))
+    again = train(recipe, folder / "cut", evaluate=evaluate)
     one, other = adapters(folder)
     assert one == other
     return whole, again

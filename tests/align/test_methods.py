@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
 from mmpref.align.summary import final_of, remarks_on
 from mmpref.align.train import TrainRecipe, train
 from mmpref.cli import common
+from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError
 
 from .conftest import MODEL
@@ -35,25 +37,6 @@ def test_a_method_trains_from_its_own_loss_down(method: str, preferences: Path, 
         assert losses[-1] < losses[0]
     assert manifest["method"] == method
     assert manifest["prompt_shared"]
-
-
-@pytest.fixture(scope="module")
-def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same pairs, most of them with a second rejected answer."""
-    import pyarrow.parquet as pq
-
-    [file] = (preferences / "data").iterdir()
-    rows = pq.read_table(file).to_pylist()
-    seconds = [*rows[3:], *rows[:3]]
-    for number, (row, other) in enumerate(zip(rows, seconds, strict=True)):
-        row["rejected_policy"] = other["rejected"] if number % 6 else None
-    folder = tmp_path_factory.mktemp("second")
-    schema = pq.read_schema(file)
-    schema = schema.append(schema.field("rejected").with_name("rejected_policy")).remove_metadata()
-    import pyarrow as pa
-
-    pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train.parquet")
-    return folder / "train.parquet"
 
 
 def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
@@ -102,3 +85,22 @@ def test_the_papers_recipe_leaves_each_method_its_own_beta(method: str, beta: fl
     recipe = common.resolve(TrainRecipe, "train", "paper", {"method": method, "model": "any"}, (), True)
     assert recipe.loss == {}
     assert METHODS.get(method).settings().beta == beta
+
+
+@pytest.mark.parametrize(
+    ("method", "rates"), [("dpo", (1e-6, 2e-6)), ("reward-model", (2e-5, 2e-5)), ("rloo", (3e-4, 2e-5))]
+)
+def test_each_method_has_its_own_learning_rates(method: str, rates: tuple[float, float]) -> None:
+    """They are used where nothing else is said, under the paper's recipe too, and are shown."""
+    options = {"method": method, "model": "any"}
+    plain = TrainRecipe("any", method=method)
+    papers = common.resolve(TrainRecipe, "train", "paper", options, (), True)
+    for recipe in (plain, papers, TrainRecipe("any", method=method, trainer={"max_steps": 2})):
+        assert (recipe.trainer["learning_rate"], recipe.projector_learning_rate) == rates
+    said = ("trainer.learning_rate=7e-6", "projector_learning_rate=3e-6")
+    recipe = common.resolve(TrainRecipe, "train", "paper", options, said, True)
+    assert (recipe.trainer["learning_rate"], recipe.projector_learning_rate) == (7e-6, 3e-6)
+    listed = json.loads(CliRunner().invoke(list_command, ["methods", "--json"], catch_exceptions=False).stdout)
+    [defaults] = [row["defaults"] for row in listed if row["name"] == method]
+    assert (defaults["trainer"]["learning_rate"], defaults["projector_learning_rate"]) == rates
+    assert "loss" in defaults

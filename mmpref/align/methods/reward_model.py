@@ -1,7 +1,8 @@
 """A reward model: the VLM with a value head, trained so that chosen answers have the higher value (Bradley-Terry).
 
 -log sigmoid(r(chosen) - r(rejected)), r being a linear head on the last hidden state of the answer's last token. The
-run says how often it is right on held-out pairs (the paper's table 7). `mmpref.vlm.value.RewardModel` loads it.
+run says how often it is right on held-out pairs (the paper's table 7). `mmpref.vlm.value.RewardModel` loads it. The
+learning rate is the paper's (section 4), and also the highest that it tries for a projector.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpref.align.method import Method
+from mmpref.align.method import Method, Rates
 
 if TYPE_CHECKING:
     from mmpref.align.method import Parts
@@ -39,4 +40,4 @@ def _trainer(parts: Parts) -> Any:
     )  # fmt: skip
 
 
-METHOD = Method(Settings, lambda _: {}, build=_trainer)
+METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5))

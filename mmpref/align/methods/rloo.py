@@ -1,7 +1,8 @@
 """RLOO: k samples of the policy a prompt, each rewarded against the others' mean (arXiv 2402.14740; TRL's trainer).
 
 ``loss.reward`` is a run of ``reward-model``, ``MODULE:FUNCTION`` (images, prompt, answers -> values) or a plugin of
-`mmpref list annotators`. Rewards are brought to zero mean and unit variance over the answers of the training data.
+`mmpref list annotators`. Rewards are brought to zero mean and unit variance over the answers of the training data. The
+learning rate is the paper's (section 4); the projector, trained in full, has the highest that it tries for one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpref.align.method import Method
+from mmpref.align.method import Method, Rates
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
@@ -69,4 +70,4 @@ def _trainer(parts: Parts) -> Any:
     )  # fmt: skip
 
 
-METHOD = Method(Settings, _options, config=_config, build=_trainer)
+METHOD = Method(Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5))

@@ -1,0 +1,87 @@
+"""Half precision: every method trains, is watched and resumes, and what is watched is what will be loaded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmpref.align.adapter import LoraSettings
+from mmpref.align.method import METHODS
+from mmpref.align.options import resolve
+from mmpref.align.train import TrainRecipe
+from mmpref.align.watch_settings import WatchSettings
+from mmpref.errors import UsageError
+from mmpref.images import decode
+from mmpref.testbed.language import CAPTION_PROMPTS
+from mmpref.testbed.render import png
+from mmpref.testbed.world import scene
+from mmpref.types import ImageData, Message, ModelRef
+from mmpref.vlm.decode import Decoding
+from mmpref.vlm.policy import Policy, Request
+
+from .conftest import MODEL
+from .cut import whole_and_cut
+
+SAMPLED: dict[str, Any] = {"temperature": 1.5, "max_answer_tokens": 32}
+LOSSES: dict[str, dict[str, Any]] = {
+    "online-dpo": SAMPLED,
+    "mixed-dpo": SAMPLED,
+    "online-bdhs": {"bdhs": {"similarity_model": "pkg:mmpref.testbed/embedder", "max_tail_tokens": 12}},
+    "povid": {"noise_steps": 900},
+    "rloo": {**SAMPLED, "reward": "testbed-oracle"},
+}
+PRECISIONS: dict[str, dict[str, Any]] = {"bfloat16": {"bf16": True}, "float16": {}}
+"""On accelerators bf16 weights bring mixed precision; without it every call sees the weights' own."""
+
+FEW = {("povid", "bfloat16"), ("rloo", "bfloat16"), ("dpo", "float16")}
+"""One of each way to write. All of them together take minutes."""
+
+
+def written(policy: Policy) -> dict[str, tuple[float, bool | None]]:
+    """What a policy says of an image, in numbers that any change of its weights changes."""
+    image = decode(ImageData(png(scene("test", 1))))
+    question = (Message("user", CAPTION_PROMPTS[0]),)
+    inputs = policy.prompter.prepare(question, (image,))
+    with torch.inference_mode():
+        inputs = {
+            name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()
+        }
+        logits = policy.base_model(**inputs, use_cache=False).logits.double()
+    [answer] = policy.generate([Request(question, (image,))], Decoding(12))
+    return {"bench/logits": (float(logits.square().sum()), None), "bench/length": (float(len(answer)), None)}
+
+
+def recipe(method: str, data: Path, dtype: str) -> TrainRecipe:
+    trainer = {"learning_rate": 1e-3, "max_steps": 3, "per_device_train_batch_size": 4, "save_steps": 1}
+    return TrainRecipe(
+        MODEL, (str(data),), method, dtype=dtype, lora=LoraSettings(4, 8), projector_learning_rate=1e-3,
+        annotator="testbed-oracle" if METHODS.get(method).needs_annotator else None, loss=LOSSES.get(method, {}),
+        trainer={**trainer, **PRECISIONS[dtype]}, watch=WatchSettings(("bench",), every=2),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "dtype"),
+    [
+        pytest.param(method, dtype, marks=() if (method, dtype) in FEW else pytest.mark.long)
+        for method in METHODS.names()
+        for dtype in PRECISIONS
+    ],
+)
+def test_a_method_trains_is_watched_and_resumes(method: str, dtype: str, doubly_rejected: Path, tmp_path: Path) -> None:
+    whole, again = whole_and_cut(recipe(method, doubly_rejected, dtype), tmp_path, 2, written)
+    assert whole["evaluations"] == again["evaluations"]
+    assert [row["step"] for row in whole["evaluations"]] == [2, 3]
+    if method != "reward-model":  # whose adapter writes no answers once it is loaded
+        loaded = Policy.load(ModelRef(MODEL, adapter=str(tmp_path / "whole")), dtype=dtype)
+        last = {name: value for name, value in whole["evaluations"][-1].items() if name != "step"}
+        assert last == {name: value for name, (value, _) in written(loaded).items()}
+
+
+@pytest.mark.parametrize(("option", "dtype"), [("bf16", "float16"), ("fp16", "bfloat16")])
+def test_mixed_precision_of_another_kind_is_refused(option: str, dtype: str) -> None:
+    with pytest.raises(UsageError, match=f"trainer.{option} and the model's {dtype} contradict"):
+        resolve({option: True}, {}, seed=0, dtype=dtype, dropout=False)
