@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.text_files import open_text, read_text
 
 _FORMS = "A file holds one JSON array of rows, or one JSON object a line."
 _GAP = re.compile(r"\s*")
@@ -25,8 +26,6 @@ def read_files(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for file in files:
         try:
             yield from _read_parquet(file) if file.suffix == ".parquet" else _read_json(file)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file} is not UTF-8 text: {error}.") from error
         except OSError as error:
             raise InputError(f"{file} cannot be read: {error.strerror or error}.") from error
 
@@ -45,7 +44,7 @@ def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
 
 def _read_json(file: Path) -> Iterator[dict[str, Any]]:
     """One JSON array of rows, or one row a line."""
-    with open(file, encoding="utf-8-sig") as opened:
+    with open_text(file) as opened:
         first = opened.read(1)
         while first.isspace():
             first = opened.read(1)
@@ -72,7 +71,7 @@ def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 def _is_object(file: Path) -> bool:
     try:
-        return isinstance(json.loads(file.read_text(encoding="utf-8-sig")), dict)
+        return isinstance(json.loads(read_text(file)), dict)
     except (ValueError, RecursionError):
         return False
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import MmprefError, ModelError
 from mmpref.registry import resolve_path
+from mmpref.text_files import read_text
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.origin import commit_of
@@ -306,7 +307,7 @@ def load_adapter(model: Any, ref: ModelRef) -> tuple[Any, str | None]:
         else:
             config_path = Path(hf_hub_download(ref.adapter, "adapter_config.json", revision=ref.adapter_revision))
             commit = config_path.parent.name
-        config = json.loads(config_path.read_text(encoding="utf-8"))
+        config = json.loads(read_text(config_path))
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
         raise ModelError(f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
                          "Evaluate it with --benchmark reward-model.")  # fmt: skip
