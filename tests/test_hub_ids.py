@@ -1,0 +1,46 @@
+"""Addresses of Hub pages as people paste them."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmpref.hub_ids import HubPage, hub_page, repo_id
+
+
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("https://huggingface.co/datasets/alice/mixed", HubPage("alice/mixed", "dataset")),
+        (" http://hf.co/datasets/alice/mixed/ ", HubPage("alice/mixed", "dataset")),
+        ("huggingface.co/datasets/alice/mixed?row=3", HubPage("alice/mixed", "dataset")),
+        ("https://huggingface.co/datasets/alice/mixed/viewer/default/train?row=3", HubPage("alice/mixed", "dataset")),
+        ("https://huggingface.co/datasets/alice/mixed/tree/v1", HubPage("alice/mixed", "dataset", "v1")),
+        ("https://huggingface.co/datasets/alice/mixed/tree/refs%2Fpr%2F1",
+         HubPage("alice/mixed", "dataset", "refs/pr/1")),
+        ("https://huggingface.co/datasets/alice/mixed/tree/refs/convert/parquet/default",
+         HubPage("alice/mixed", "dataset", "refs/convert/parquet", "default")),
+        ("https://huggingface.co/datasets/alice/mixed/blob/main/data/a.parquet",
+         HubPage("alice/mixed", "dataset", "main", "data/a.parquet")),
+        ("https://huggingface.co/datasets/alice/mixed/resolve/main/a.jsonl?download=true",
+         HubPage("alice/mixed", "dataset", "main", "a.jsonl")),
+        ("https://huggingface.co/alice/merged", HubPage("alice/merged", "model")),
+        ("https://huggingface.co/alice/merged.git", HubPage("alice/merged", "model")),
+        ("https://huggingface.co/spaces/alice/demo", HubPage("alice/demo", "space")),
+        ("https://huggingface.co/datasets", None),
+        ("https://example.com/datasets/alice/mixed", None),
+        ("http://127.0.0.1:8000/v1#model", None),
+        ("hf://datasets/alice/mixed", None),
+        ("alice/mixed", None),
+        ("./huggingface.co", None),
+    ],
+)  # fmt: skip
+def test_what_an_address_stands_for(text: str, page: HubPage | None) -> None:
+    assert hub_page(text) == page
+    assert repo_id(text) == (page.repo_id if page else text)
+
+
+def test_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://hub.example.com/datasets/alice/mixed"
+    assert hub_page(address) is None
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.com")
+    assert repo_id(address) == "alice/mixed"
