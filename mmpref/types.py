@@ -32,6 +32,7 @@ class Example:
         source_id: table, split and row that it comes from.
         rejected: the source's own rejected answer, where the source is a preference set.
         rejected_policy: and its second one.
+        converted: what had to be converted to decode its images (`mmpref.images`), each kind once.
         facts: what the source says about the row and its answers, by the names of `mmpref.data.schema.FACTS` and
             `PROVENANCE`.
     """
@@ -44,6 +45,7 @@ class Example:
     rejected: str | None = None
     rejected_policy: str | None = None
     facts: Mapping[str, str | float] = field(default_factory=dict)
+    converted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,7 @@ def finish(
     skips = [*left_out, *(Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"])]
     rows = sum(blocks.describe(number)["rows"] for number in range(count))
     notes = _summed(blocks.describe(number).get("notes", {}) for number in range(count))
+    converted = _summed(blocks.describe(number).get("converted", {}) for number in range(count))
     if rows == 0:
         raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
     # Temporary files of a process that was killed while it wrote.
@@ -50,6 +51,7 @@ def finish(
     files = merge(blocks, count, run.path / "data", splits)
     report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
                           recipe.builder.get("similarity_threshold"))  # fmt: skip
+    report["converted"] = dict(sorted(converted.items()))
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
@@ -59,6 +61,7 @@ def finish(
         "source": source_facts(tables),
         "method": recipe.method,
         "counts": {"rows": rows, "skipped": _counted(skips)},
+        **({"converted": report["converted"]} if converted else {}),
         "written": _written(recipe),
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
         **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {}),
@@ -151,4 +154,6 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
     asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
-    return [*asked, ("pairs", pairs), ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]
+    kinds = ", ".join(f"{n} {kind}" for kind, n in manifest.get("converted", {}).items())
+    converted = [("rows with converted images", kinds)] if kinds else []
+    return [*asked, ("pairs", pairs), *converted, ("skipped rows", skipped), ("seconds", str(manifest["seconds"]))]

@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -125,7 +126,14 @@ class Blocks:
         pq.write_table(pa.Table.from_pylist(pairs, schema=schema(optional)), buffer)
         content = buffer.getvalue()
         write_atomic(data, content)
-        facts = {"rows": len(pairs), "bytes": len(content), "optional": optional, "notes": notes or {}, "skips": skips}
+        facts = {
+            "rows": len(pairs),
+            "bytes": len(content),
+            "optional": optional,
+            "notes": notes or {},
+            "skips": skips,
+            "converted": Counter(kind for one in outcomes if isinstance(one, Pair) for kind in one.example.converted),
+        }
         if self._keys:
             facts["keys"] = [keys_of(one.example.images) for one in outcomes if isinstance(one, Pair)]
         write_atomic(description, json.dumps(facts))

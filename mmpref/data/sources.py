@@ -37,7 +37,7 @@ from mmpref.data.schema import (
 )
 from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
-from mmpref.images import decode
+from mmpref.images import decode_noting
 from mmpref.tables import Table
 from mmpref.types import Example, ImageData, Skip
 
@@ -167,8 +167,7 @@ class Source:
                 raise row
             prompt, answer = _conversation(turns_of(row, part.shape), cells := image_cells(row))
             images = tuple(read_image(cell, part.roots) for cell in cells)
-            for image in images:
-                decode(image)
+            kinds = {kind for image in images if (kind := decode_noting(image)[1])}
         except Unusable as unusable:
             return Skip(name, unusable.reason, unusable.detail)
         except MissingImageError as error:
@@ -184,6 +183,7 @@ class Source:
             rejected=rejected_of(row, part.shape),
             rejected_policy=rejected_of(row, part.shape, "rejected_policy"),
             facts=facts_of(row),
+            converted=tuple(sorted(kinds)),
         )
         return self._excluded(example) if self._excluded else example
 
