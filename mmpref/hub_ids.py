@@ -1,56 +1,64 @@
-"""Addresses of Hub pages, as people paste them: which repository, and which revision of it, they stand for."""
+"""Names of Hub repositories as people paste them: an address of a page stands for ``OWNER/NAME``."""
 
 from __future__ import annotations
 
 import os
 import re
 from dataclasses import dataclass
-from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from mmpref.errors import UsageError
 
-_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
-_PATH = re.compile(r"/(?:(datasets|spaces)/)?([\w.-]+/[\w.-]+)(?:/(?:tree|blob|resolve|commit)/([^/]+))?(?:/.*)?")
+_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co")
+_KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
+_AT = ("tree", "blob", "resolve", "raw", "commit", "commits")
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
 
 
 @dataclass(frozen=True)
-class Page:
-    """A page of a repository.
+class HubPage:
+    """What a page of the Hub shows.
 
     Args:
-        kind: of the repository.
-        id: ``OWNER/NAME``.
-        revision: that the address names, if it names one.
+        repo_id: ``OWNER/NAME``.
+        kind: ``dataset``, ``model`` or ``space``.
+        revision: branch, tag, commit or pull request (``refs/pr/1``), where the address names one.
+        path: the file or folder in it, or "".
     """
 
-    kind: Literal["model", "dataset", "space"]
-    id: str
+    repo_id: str
+    kind: str
     revision: str | None = None
+    path: str = ""
 
 
-def page_of(text: str) -> Page | None:
-    """The page that an address of the Hub names; None for any other text, such as an id or an endpoint's URL."""
-    if not text.startswith(("http://", "https://")):
+def hub_page(text: str) -> HubPage | None:
+    """The repository that an address names; None where it is no address of the Hub (or of ``HF_ENDPOINT``)."""
+    text = text.strip()
+    address = urlsplit(f"https://{text}" if text.lower().startswith(tuple(f"{name}/" for name in _HOSTS)) else text)
+    if address.scheme not in ("http", "https"):
         return None
-    address = urlsplit(text)
-    own = os.environ.get("HF_ENDPOINT")
-    if address.netloc not in (*_HOSTS, urlsplit(own).netloc if own else ""):
+    host, endpoint = address.netloc.lower(), urlsplit(os.environ.get("HF_ENDPOINT", "")).netloc.lower()
+    if not host or host not in (*_HOSTS, endpoint):
         return None
-    named = _PATH.fullmatch(address.path.rstrip("/"))
-    if named is None or address.fragment:  # URL#MODEL is an endpoint
+    parts = [part for part in unquote(address.path).split("/") if part]
+    kind = _KINDS.get(parts[0], "model") if parts else "model"
+    parts = parts[1:] if parts and parts[0] in _KINDS else parts
+    if len(parts) < 2 or not all(_NAME.fullmatch(part) for part in parts[:2]):
         return None
-    kinds: dict[str | None, Literal["model", "dataset", "space"]] = {"datasets": "dataset", "spaces": "space"}
-    return Page(kinds.get(named[1], "model"), named[2], unquote(named[3]) if named[3] else None)
+    owner, name, *rest = parts
+    revision, inner = None, []
+    if len(rest) > 1 and rest[0] in _AT:
+        # Pull requests and conversions have slashes in their names: refs/pr/1, refs/convert/parquet.
+        length = 3 if rest[1] == "refs" else 1
+        revision, inner = "/".join(rest[1 : 1 + length]), rest[1 + length :]
+    return HubPage(f"{owner}/{name.removesuffix('.git')}", kind, revision, "/".join(inner))
 
 
 def repo_id(text: str) -> str:
-    """``OWNER/NAME`` of an address of the Hub, whatever the page; any other text as it is.
-
-    An address that names a revision stands for less than its repository: use `page_of` where that matters.
-    """
-    page = page_of(text)
-    return page.id if page else text
+    """``OWNER/NAME`` where the text is an address of a repository's page; else the text as it is."""
+    page = hub_page(text)
+    return page.repo_id if page else text
 
 
 def refuse_page(text: str) -> None:
@@ -59,6 +67,7 @@ def refuse_page(text: str) -> None:
     Raises:
         UsageError: it is one.
     """
-    if page := page_of(text):
+    # With a fragment it is an endpoint and its model: URL#MODEL.
+    if (page := hub_page(text)) and not urlsplit(text).fragment:
         at = f", and {page.revision} as its revision" if page.revision else ""
-        raise UsageError(f"{text[:200]} is the address of a page of the Hub.", f"Give the id {page.id}{at}.")
+        raise UsageError(f"{text[:200]} is the address of a page of the Hub.", f"Give the id {page.repo_id}{at}.")

@@ -17,6 +17,7 @@ import yaml
 
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import package_files, suggest
+from mmpref.text_files import read_text
 
 R = TypeVar("R")
 GROUP = "mmpref.recipes"
@@ -44,9 +45,7 @@ def load(name_or_path: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text.") from error
+        content = yaml.load(read_text(path), _Loader)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     content = {} if content is None else content

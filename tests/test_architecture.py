@@ -15,6 +15,8 @@ LAYERS = {
     "types": 0,
     "words": 0,
     "hub_ids": 1,
+    "text_files": 1,
+    "licence": 2,
     "registry": 1,
     "recipe": 1,
     "images": 1,

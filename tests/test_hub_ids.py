@@ -1,45 +1,68 @@
-"""A pasted address of the Hub is told from an endpoint, and from an id."""
+"""Addresses of Hub pages as people paste them."""
 
 from __future__ import annotations
 
 import pytest
 
 from mmpref.errors import UsageError
-from mmpref.hub_ids import Page, page_of, refuse_page, repo_id
-
-PAGES = {
-    "https://huggingface.co/alice/merged": Page("model", "alice/merged"),
-    "https://huggingface.co/alice/merged/": Page("model", "alice/merged"),
-    "http://hf.co/alice/merged?library=peft": Page("model", "alice/merged"),
-    "https://huggingface.co/alice/merged/tree/main": Page("model", "alice/merged", "main"),
-    "https://huggingface.co/alice/merged/blob/refs%2Fpr%2F1/config.json": Page("model", "alice/merged", "refs/pr/1"),
-    "https://huggingface.co/datasets/alice/a.b-c/resolve/v1/x.parquet": Page("dataset", "alice/a.b-c", "v1"),
-    "https://huggingface.co/spaces/alice/demo": Page("space", "alice/demo"),
-}
-OTHERS = ["alice/merged", "http://127.0.0.1:8000/v1#m", "https://huggingface.co/alice/merged#gpt", "https://evil.example/a/b",
-          "https://huggingface.co/docs", "./huggingface.co/a/b", ""]  # fmt: skip
+from mmpref.hub_ids import HubPage, hub_page, refuse_page, repo_id
 
 
-@pytest.mark.parametrize("address", PAGES)
-def test_a_page_is_its_repository(address: str) -> None:
-    assert page_of(address) == PAGES[address]
-    assert repo_id(address) == PAGES[address].id
-    with pytest.raises(UsageError, match=f"Give the id {PAGES[address].id}"):
+@pytest.mark.parametrize(
+    ("text", "page"),
+    [
+        ("https://huggingface.co/datasets/alice/mixed", HubPage("alice/mixed", "dataset")),
+        (" http://hf.co/datasets/alice/mixed/ ", HubPage("alice/mixed", "dataset")),
+        ("huggingface.co/datasets/alice/mixed?row=3", HubPage("alice/mixed", "dataset")),
+        ("https://huggingface.co/datasets/alice/mixed/viewer/default/train?row=3", HubPage("alice/mixed", "dataset")),
+        ("https://huggingface.co/datasets/alice/mixed/tree/v1", HubPage("alice/mixed", "dataset", "v1")),
+        ("https://huggingface.co/datasets/alice/mixed/tree/refs%2Fpr%2F1",
+         HubPage("alice/mixed", "dataset", "refs/pr/1")),
+        ("https://huggingface.co/datasets/alice/mixed/tree/refs/convert/parquet/default",
+         HubPage("alice/mixed", "dataset", "refs/convert/parquet", "default")),
+        ("https://huggingface.co/datasets/alice/mixed/blob/main/data/a.parquet",
+         HubPage("alice/mixed", "dataset", "main", "data/a.parquet")),
+        ("https://huggingface.co/datasets/alice/mixed/resolve/main/a.jsonl?download=true",
+         HubPage("alice/mixed", "dataset", "main", "a.jsonl")),
+        ("https://huggingface.co/alice/merged", HubPage("alice/merged", "model")),
+        ("https://huggingface.co/alice/merged.git", HubPage("alice/merged", "model")),
+        ("https://huggingface.co/spaces/alice/demo", HubPage("alice/demo", "space")),
+        ("https://huggingface.co/datasets", None),
+        ("https://example.com/datasets/alice/mixed", None),
+        ("http://127.0.0.1:8000/v1#model", None),
+        ("hf://datasets/alice/mixed", None),
+        ("alice/mixed", None),
+        ("./huggingface.co", None),
+    ],
+)  # fmt: skip
+def test_what_an_address_stands_for(text: str, page: HubPage | None) -> None:
+    assert hub_page(text) == page
+    assert repo_id(text) == (page.repo_id if page else text)
+
+
+def test_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = "https://hub.example.com/datasets/alice/mixed"
+    assert hub_page(address) is None
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.com")
+    assert repo_id(address) == "alice/mixed"
+
+
+@pytest.mark.parametrize(
+    ("address", "hint"),
+    [
+        ("https://huggingface.co/alice/merged", "Give the id alice/merged."),
+        ("http://hf.co/alice/merged?library=peft", "Give the id alice/merged."),
+        ("https://huggingface.co/a/b/tree/v2", "Give the id a/b, and v2 as its revision."),
+        ("https://huggingface.co/alice/merged/blob/refs%2Fpr%2F1/config.json",
+         "Give the id alice/merged, and refs/pr/1 as its revision."),
+    ],
+)  # fmt: skip
+def test_where_an_id_is_asked_for_it_is_told(address: str, hint: str) -> None:
+    with pytest.raises(UsageError) as raised:
         refuse_page(address)
+    assert raised.value.hint == hint
 
 
-@pytest.mark.parametrize("text", OTHERS)
-def test_anything_else_is_none(text: str) -> None:
-    assert page_of(text) is None
-    assert repo_id(text) == text
+@pytest.mark.parametrize("text", ["alice/merged", "http://127.0.0.1:8000/v1#m", "https://huggingface.co/a/b#gpt", ""])
+def test_an_endpoint_and_an_id_are_no_pages(text: str) -> None:
     refuse_page(text)
-
-
-def test_a_hub_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "https://hub.example:8443/")
-    assert page_of("https://hub.example:8443/datasets/a/b") == Page("dataset", "a/b")
-
-
-def test_the_revision_is_told() -> None:
-    with pytest.raises(UsageError, match="Give the id a/b, and v2 as its revision"):
-        refuse_page("https://huggingface.co/a/b/tree/v2")

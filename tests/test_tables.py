@@ -322,3 +322,95 @@ def test_a_folder_with_configurations_is_read_anew_when_a_file_changes(tmp_path:
         for name in ("a", "b"):
             (tmp_path / f"{name}.jsonl").write_text(f'{{"text": "{text} {name}"}}\n')
         assert [row["text"] for row in open_table(str(tmp_path), config="b")] == [f"{text} b"]
+
+
+OFFLINE = """
+import json, sys
+from mmpref.errors import MmprefError
+from mmpref.tables import open_table
+for spec, revision in json.loads(sys.argv[1]):
+    try:
+        table = open_table(spec, "train", revision=revision)
+        print(json.dumps([table.revision, table.licence, [row["id"] for row in table], table.fingerprint]))
+    except MmprefError as error:
+        print(json.dumps([type(error).__name__, str(error)]))
+"""
+FAR = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+
+def _said(code: str, asked: list[tuple[str, str | None]], env: dict[str, str]) -> list[list[Any]]:
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], env=env, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.fixture
+def two_commits(hub: HubAccount, tmp_path: Path) -> tuple[str, list[str]]:
+    """A Hub dataset of two commits with 2 and 3 rows, and their names."""
+    from mmpref.hub.publish import publish_folder
+
+    repo, commits = f"{hub.name}/pairs", []
+    for count in (2, 3):
+        folder = tmp_path / f"pairs-{count}"
+        rows = [{"id": f"r{index}"} for index in range(count)]
+        for shard in range(2):
+            write(folder / f"data/train-{shard:05d}-of-00002.parquet", rows[shard::2])
+        (folder / "README.md").write_text("---\nlicense: mit\n---\n")
+        done = publish_folder(folder, repo, "dataset", commit_message=f"{count}", token=hub.token,
+                              endpoint=hub.endpoint)  # fmt: skip
+        commits.append(done.commit)
+    return repo, commits
+
+
+def test_what_is_cached_is_read_without_the_hub(
+    hub: HubAccount, hub_env: dict[str, str], two_commits: tuple[str, list[str]]
+) -> None:
+    repo, (old, new) = two_commits
+    file = f"hf://datasets/{repo}/data/train-00000-of-00002.parquet"
+    asked = [(repo, None), (repo, old), (f"{hub.endpoint}/datasets/{repo}", new), (file, None)]
+    online = _said(OFFLINE, asked, hub_env)
+    assert [(one[0], one[1], len(one[2])) for one in online] == [
+        (new, "mit", 3), (old, "mit", 2), (new, "mit", 3), (new, "mit", 2)
+    ]  # fmt: skip
+    for changes in ({"HF_HUB_OFFLINE": "1"}, FAR):
+        there = [(spec.replace(hub.endpoint, "https://huggingface.co"), at) for spec, at in asked]
+        assert _said(OFFLINE, there, hub_env | changes) == online
+
+
+def test_what_another_program_cached_is_read_without_the_hub(
+    hub_env: dict[str, str], two_commits: tuple[str, list[str]]
+) -> None:
+    repo, (_, new) = two_commits
+    fetch = "import sys, huggingface_hub; huggingface_hub.snapshot_download(sys.argv[1], repo_type='dataset')"
+    subprocess.run([sys.executable, "-c", fetch, repo], env=hub_env, check=True, capture_output=True)
+    offline = hub_env | {"HF_HUB_OFFLINE": "1"}
+    for revision, licence, ids, _ in _said(OFFLINE, [(repo, None), (repo, "main"), (repo, new)], offline):
+        assert (revision, licence, sorted(ids)) == (new, "mit", ["r0", "r1", "r2"])
+    [snapshot] = (Path(hub_env["HF_HOME"]) / "hub").glob("datasets--*/snapshots/*")
+    (snapshot / "data/train-00001-of-00002.parquet").unlink()
+    empty = offline | {"HF_DATASETS_CACHE": str(snapshot.parents[3] / "empty")}
+    [[kind, message]] = _said(OFFLINE, [(repo, None)], empty)
+    assert kind == "HubError"
+    assert "data/train-00001-of-00002.parquet" in message
+
+
+def test_another_commit_is_not_read_in_its_place(hub_env: dict[str, str], two_commits: tuple[str, list[str]]) -> None:
+    """The datasets library would: it takes the newest that it has where a download fails."""
+    repo, (old, new) = two_commits
+    _said(OFFLINE, [(repo, old)], hub_env)
+    asked = [(repo, new), (repo, None), (f"hf://datasets/{repo}/data/train-00000-of-00002.parquet", None)]
+    for kind, message in _said(OFFLINE, asked, hub_env | {"HF_HUB_OFFLINE": "1"}):
+        assert kind == "HubError", message
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://huggingface.co/alice/merged", "page of a model"),
+        ("https://huggingface.co/datasets/alice/mixed/tree/main/data", "alice/mixed"),
+    ],
+)
+def test_other_pages_of_the_hub_are_named(address: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        open_table(address)

@@ -11,7 +11,8 @@ import torch
 from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-from mmpref.align.rows import CROPPED, ROW, SECOND
+from mmpref.align.rows import CROPPED, ROW
+from mmpref.tables.conversations import SECOND
 from mmpref.vlm.prompter import processed
 
 ROWS = "rows"

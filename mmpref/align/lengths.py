@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.align.collator import BESIDE
-from mmpref.align.rows import SECOND
+from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
     from mmpref.align.rows import Pairs

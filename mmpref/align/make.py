@@ -154,7 +154,7 @@ def _features(
 def _first(policy: Policy, pairs: Pairs) -> dict[str, Any]:
     """A batch of the first row."""
     from mmpref.align.collator import PreferenceCollator
-    from mmpref.align.rows import SECOND
+    from mmpref.tables.conversations import SECOND
 
     row = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
     return PreferenceCollator(policy.processor)([row])

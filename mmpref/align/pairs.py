@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mmpref.align.rows import ROW, SECOND
+from mmpref.align.rows import ROW
+from mmpref.tables.conversations import SECOND
 from mmpref.types import Example, ImageData, messages, text_of
 
 if TYPE_CHECKING:

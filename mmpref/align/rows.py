@@ -23,7 +23,6 @@ from mmpref.run import disk_errors, write_atomic
 from mmpref.tables import Table
 from mmpref.tables.conversations import (
     SECOND,
-    SHORTENED,
     Fault,
     PreferenceRow,
     image_fault,
@@ -197,12 +196,12 @@ class _Check:
             if token := self._special(text):
                 return Fault("special-token", f"{name} contains {token}", name, name)
         try:
-            images, shortened = read_images(row.images, roots)
+            images, notes = read_images(row.images, roots)
             if refusal := self._refusal(row, images):
                 raise ImageError(refusal)
         except ImageError as error:
             return image_fault(error)
-        return images, [*row.notes, *([SHORTENED] if shortened else [])]
+        return images, [*row.notes, *notes]
 
     def _refusal(self, row: PreferenceRow, images: Sequence[ImageData]) -> str | None:
         """What the processor says against images of these sizes."""

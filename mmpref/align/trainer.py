@@ -13,9 +13,10 @@ from trl import DPOTrainer
 from mmpref.align.accumulating import Accumulating
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
 from mmpref.align.pairs import added
-from mmpref.align.rows import CROPPED, ROW, SECOND
+from mmpref.align.rows import CROPPED, ROW
 from mmpref.errors import RunError
 from mmpref.processes import everybodys
+from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
     from mmpref.align.features import KeptFeatures

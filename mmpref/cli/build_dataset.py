@@ -40,13 +40,6 @@ def _cost(annotator: Mapping[str, Any], price: tuple[float, float]) -> float:
     return round(sum(count * each for count, each in zip(tokens, price, strict=True)) / 1e6, 4)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--prompt-file {path} cannot be read as UTF-8 text.") from error
-
-
 def _launched() -> tuple[int, int]:
     """This process's number and how many there are, where a launcher (accelerate, torchrun) started several."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -153,7 +146,7 @@ def command(
         "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
         "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
         "annotator": annotator,
-        "builder.instruction": _text(prompt_file) if prompt_file else None,
+        "builder.instruction": common.template(prompt_file, "--prompt-file") if prompt_file else None,
     }  # fmt: skip
     if source and limit is None and recipe_name is None:
         assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source

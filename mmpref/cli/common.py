@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 import click
 
 from mmpref import recipe as recipes
-from mmpref.errors import RunError, UsageError
+from mmpref.errors import InputError, RunError, UsageError
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -44,13 +44,24 @@ def output_options(command: F) -> F:
     )(command)  # fmt: skip
 
 
+def hub_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Callback of options that name a Hub repository: the address of its page is as good."""
+    from mmpref.hub_ids import repo_id
+
+    return value and repo_id(value)
+
+
 def push_options(kind: str) -> Callable[[F], F]:
     """``--push``, ``--hub-<kind>-id`` and ``--private``; ``kind`` is ``dataset`` or ``model``."""
 
     def decorate(command: F) -> F:
         command = click.option("--private", is_flag=True, help="Make a new repository private.")(command)
         command = click.option(
-            f"--hub-{kind}-id", "hub_id", metavar="NAMESPACE/NAME", help="Hub repository to publish to; implies --push."
+            f"--hub-{kind}-id",
+            "hub_id",
+            metavar="NAMESPACE/NAME",
+            callback=hub_name,
+            help="Hub repository to publish to; implies --push.",
         )(command)
         return click.option("--push", is_flag=True, help="Publish on the Hub when done.")(command)
 
@@ -107,12 +118,14 @@ def template(path: Path, option: str) -> str:
     """The text of a file that an option names.
 
     Raises:
-        UsageError: it is no UTF-8 text.
+        UsageError: it cannot be read, or is no text.
     """
+    from mmpref.text_files import read_text
+
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{option} {path} cannot be read as UTF-8 text.") from error
+        return read_text(path)
+    except InputError as error:
+        raise UsageError(f"{option}: {error.message}", error.hint) from error
 
 
 def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:

@@ -14,12 +14,25 @@ from mmpref.errors import UsageError
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option(
-    "--hub-dataset-id", metavar="NAMESPACE/NAME", help="Where a dataset, or an evaluation's per-sample records, go."
+    "--hub-dataset-id",
+    metavar="NAMESPACE/NAME",
+    callback=common.hub_name,
+    help="Where a dataset, or an evaluation's per-sample records, go.",
 )
-@click.option("--hub-model-id", metavar="NAMESPACE/NAME", help="Where an adapter, or an evaluation's results, go.")
+@click.option(
+    "--hub-model-id",
+    metavar="NAMESPACE/NAME",
+    callback=common.hub_name,
+    help="Where an adapter, or an evaluation's results, go.",
+)
 @click.option("--private", is_flag=True, help="Make a new repository private.")
 @click.option("--create-pr", is_flag=True, help="Open a pull request instead of committing to main.")
-@click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id of a base model that is a local path here.")
+@click.option(
+    "--base-hub-id",
+    metavar="NAMESPACE/NAME",
+    callback=common.hub_name,
+    help="Hub id of a base model that is a local path here.",
+)
 @click.option("--merge", is_flag=True, help="Of an adapter, publish the base with its weights merged in.")
 @click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 @click.option("--eval-split", help="Split of the benchmarks' data; what is chosen by it cannot be reported on it.")
 @click.option("--best", metavar="BENCHMARK/METRIC", help="Keep the adapter of the step where this is best.")
 @click.option("--patience", type=click.IntRange(min=1), help="Stop after so many evaluations without a new best.")
-@click.option("--base-hub-id", metavar="NAMESPACE/NAME", help="Hub id that a pushed adapter names as its base.")
+@click.option("--base-hub-id", metavar="NAMESPACE/NAME", callback=common.hub_name,
+              help="Hub id that a pushed adapter names as its base.")  # fmt: skip
 @common.push_options("model")
 @common.recipe_options
 @common.output_options

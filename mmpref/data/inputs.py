@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from mmpref.data.select import Excluded
 from mmpref.data.sources import MISSING
 from mmpref.errors import ImageError, InputError, RunError
+from mmpref.licence import together
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Origin, Table, open_table
 from mmpref.tables.conversations import read_row
@@ -133,13 +134,14 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
     if len(tables) == 1:
         return tables[0].facts()
     each = [table.facts() for table in tables]
-    licences = {table.licence for table in tables}
+    # Where one of several states none, nobody states what holds for all.
+    licences = together(table.licence or "unknown" for table in tables)
     joined = hashlib.sha256("\0".join(table.fingerprint for table in tables).encode()).hexdigest()
     return {
         "id": " + ".join(table.name for table in tables),
         "split": tables[0].split,
         "fingerprint": f"sha256:{joined}",
-        "licence": licences.pop() if len(licences) == 1 else None,
+        "licence": None if licences == "unknown" else licences,
         "sources": each,
     }
 

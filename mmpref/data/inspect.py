@@ -13,7 +13,7 @@ from mmpref.data.patterns import NearDuplicates, Repeats
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError
 from mmpref.tables import Table
-from mmpref.tables.conversations import SHORTENED, Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
+from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
 from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.shapes import REJECTED, columns_of, rejected_column, unfolded
@@ -200,18 +200,17 @@ class _Collected:
     def _read_images(self, read: PreferenceRow, problem: Any) -> tuple[ImageData, ...]:
         self.images[len(read.images)] += 1
         usable: list[ImageData] = []
-        shortened = False
+        notes: set[str] = set()
         for cell in read.images:
             try:
-                [image], short = read_images([cell], self.roots)
+                [image], made = read_images([cell], self.roots)
                 usable.append(image)
-                shortened |= short
+                notes.update(made)
             except ImageError as error:
                 fault = image_fault(error)
                 column = next((name for name in IMAGES if name in self.columns), "images")
                 problem(_KINDS.get(fault.reason, fault.reason), column, fault.detail)
-        if shortened:
-            self.changed[SHORTENED] += 1
+        self.changed.update(notes)
         return tuple(usable)
 
     def report(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from mmpref.data.schema import Reader, Unusable, facts_of
 from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.tables import Table
-from mmpref.tables.conversations import SHORTENED, PreferenceRow, image_fault, read_row
+from mmpref.tables.conversations import PreferenceRow, image_fault, read_row
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.shapes import Shape
@@ -145,7 +145,7 @@ class Source:
         if fault := read.fault(*self._needs):
             return Skip(name, fault.reason, fault.detail)
         try:
-            images, shortened = read_images(read.images, part.roots)
+            images, notes = read_images(read.images, part.roots)
         except MissingImageError as error:
             return Skip(name, MISSING, error.name)
         except ImageError as error:
@@ -160,7 +160,7 @@ class Source:
             rejected=read.rejected or None,
             rejected_policy=read.rejected_policy or None,
             facts=facts_of(row),
-            notes=(*read.notes, *([SHORTENED] if shortened else [])),
+            notes=(*read.notes, *notes),
         )
         return self._excluded(example) if self._excluded else example
 

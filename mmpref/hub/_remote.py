@@ -20,6 +20,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from mmpref.errors import HubError, InputError
+from mmpref.text_files import read_text, text_of_bytes
 
 from ._calls import Calls
 from ._manifest import CARD, LocalFile, digest, local_bytes
@@ -104,10 +105,7 @@ class Remote:
     def _merged_card(self, card: LocalFile, head: str | None, merge: CardMerger) -> LocalFile:
         source = card.source
         remote = self._text(CARD, head) if head else None
-        try:
-            text = (source if isinstance(source, bytes) else source.read_bytes()).decode()
-        except UnicodeDecodeError as error:
-            raise InputError(f"{CARD} is not UTF-8 ({error}).", "Save it as UTF-8.") from error
+        text = text_of_bytes(source, CARD) if isinstance(source, bytes) else read_text(source)
         return local_bytes(CARD, merge(remote, text).encode())
 
     def _headers(self) -> dict[str, str]:
@@ -121,7 +119,7 @@ class Remote:
         def read() -> str:
             response = get_session().get(address, headers=self._headers())
             hf_raise_for_status(response)
-            return response.text
+            return text_of_bytes(response.content, f"{path} on the Hub")
 
         return self.calls.run(f"read {path}", read)
 

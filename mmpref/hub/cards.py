@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref import __version__
 from mmpref.errors import UsageError
+from mmpref.licence import UNREADABLE, licence_of_folder
 from mmpref.registry import Registry, resolve_path
 from mmpref.run import write_atomic
 
@@ -53,6 +54,9 @@ _COLUMNS = {
     "seed": "of the run",
     "source_id": "the row of the source",
 }
+
+_UNSAID = " The source does not say which: find out before you use or share them."
+_UNREAD = " The source states it in a way that could not be read: look there before you use or share them."
 
 STATISTICS = "statistics.png"
 """The picture of a dataset's statistics, which its card shows where the run has one."""
@@ -124,7 +128,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         source=code(source_id),
         source_revision=code(source.get("revision") or source.get("fingerprint") or "not recorded"),
         licence=code(licence.get("license_name", licence["license"])),
-        licence_note=" The source does not say which: find out before you use or share them." if unknown else "",
+        licence_note=(_UNREAD if source.get("licence") == UNREADABLE else _UNSAID) if unknown else "",
         language_note="" if seen.english else "The language of the texts was not determined.",
         method=code(method),
         summary=_summary(manifest["command"], method) + _variant(recipe.get("builder") or {}),
@@ -331,12 +335,10 @@ def _base_licence(model: Mapping[str, Any]) -> str | None:
     if model.get("licence") or is_commit(model.get("revision")):
         return model.get("licence")
     try:
-        card = Path(resolve_path(model["id"])) / "README.md"
+        folder = Path(resolve_path(model["id"]))
     except UsageError:
         return None
-    front = split_card(card.read_text(encoding="utf-8"))[0] if card.is_file() else ""
-    match = re.search(r"^license: *([\w.+-]+) *$", front, re.MULTILINE)
-    return match.group(1) if match else None
+    return licence_of_folder(folder.resolve()) if folder.is_dir() else None
 
 
 def _link(source: Mapping[str, Any]) -> str | None:

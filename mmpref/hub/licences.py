@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mmpref.errors import HubError
-
-from .metadata import LICENCES
+from mmpref.licence import AND, LICENCES, UNREADABLE
 
 talk = logging.getLogger("mmpref")
 
+_UNREAD = "what its card states cannot be read"
 _NO_DERIVATIVES = re.compile(r"-nd(-|$)")
 _NON_COMMERCIAL = re.compile(r"-nc(-|$)|noncommercial|non-commercial|research")
 
@@ -20,9 +20,10 @@ _NON_COMMERCIAL = re.compile(r"-nc(-|$)|noncommercial|non-commercial|research")
 def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
     """Warn of what must be known, and refuse what may not be published unread.
 
-    A licence without derivatives forbids what a preference dataset is; one that the Hub has no id for says something
-    that only a reader can tell. Non-commercial licences allow publishing, under the same terms. Where nobody states a
-    licence nobody has allowed anything, but sources of one's own have none either: that is a warning.
+    A licence without derivatives forbids what a preference dataset is; one that the Hub has no id for, several at once
+    and a card that cannot be read say something that only a reader can tell. Non-commercial licences allow publishing,
+    under the same terms. Where nobody states a licence nobody has allowed anything, but sources of one's own have none
+    either: that is a warning.
 
     Args:
         source: the manifest's facts: ``id`` and ``licence``, and ``sources`` where there are several.
@@ -36,15 +37,15 @@ def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
     """
     given = []
     for one in source.get("sources") or [source]:
-        name, licence = one["id"], (one.get("licence") or "").strip().lower()
+        name, licence = one["id"], " ".join((one.get("licence") or "").split()).lower()
         if licence in ("", "unknown"):
             talk.warning("Warning: %s states no licence. Find out whether you may publish what is made of it.", name)
-        elif _NO_DERIVATIVES.search(licence) or licence not in LICENCES - {"other"}:
-            given.append(f"{name}: {licence}")
+        elif _NO_DERIVATIVES.search(licence) or AND in licence or licence not in LICENCES - {"other"}:
+            given.append(f"{name}: {_UNREAD if licence == UNREADABLE else licence}")
         elif _NON_COMMERCIAL.search(licence):
             talk.warning("Warning: %s is under %s: the dataset that is published is too, and nobody may use it "
                          "commercially.", name, licence)  # fmt: skip
     if given and not accepted:
         raise HubError(f"Publishing may be forbidden by the licence of {'; '.join(given)}.",
-                       "Read it; if you may publish, say so with --accept-license.")  # fmt: skip
+                       "Read what holds there; if you may publish, say so with --accept-license.")  # fmt: skip
     return given

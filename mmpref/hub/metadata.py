@@ -1,8 +1,8 @@
 """Local checks of a card's metadata: the Hub's own check needs the network, and passes much that is wrong.
 
-Sources of the tables: licence ids https://huggingface.co/docs/hub/repositories-licenses, task names
-https://huggingface.co/tasks, library names https://huggingface.co/docs/hub/models-libraries, size categories and
-the fields https://huggingface.co/docs/hub/datasets-cards and .../model-cards.
+Sources of the tables: task names https://huggingface.co/tasks, library names
+https://huggingface.co/docs/hub/models-libraries, size categories and the fields
+https://huggingface.co/docs/hub/datasets-cards and .../model-cards.
 """
 
 from __future__ import annotations
@@ -13,23 +13,11 @@ from typing import Any, Literal
 import yaml
 
 from mmpref.errors import HubError
+from mmpref.licence import LICENCES, UNREADABLE
 
 from ._merge import split_card
 
 # fmt: off
-LICENCES = frozenset((
-    "apache-2.0", "mit", "openrail", "bigscience-openrail-m", "creativeml-openrail-m", "bigscience-bloom-rail-1.0",
-    "bigcode-openrail-m", "afl-3.0", "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause", "bsd-3-clause",
-    "bsd-3-clause-clear", "c-uda", "cc", "cc0-1.0", "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0",
-    "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0", "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0",
-    "cc-by-nc-nd-3.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-2.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0",
-    "cdla-sharing-1.0", "cdla-permissive-1.0", "cdla-permissive-2.0", "wtfpl", "ecl-2.0", "epl-1.0", "epl-2.0",
-    "etalab-2.0", "eupl-1.1", "eupl-1.2", "agpl-3.0", "gfdl", "gpl", "gpl-2.0", "gpl-3.0", "lgpl", "lgpl-2.1",
-    "lgpl-3.0", "isc", "h-research", "intel-research", "lppl-1.3c", "ms-pl", "apple-ascl", "apple-amlr", "mpl-2.0",
-    "odc-by", "odbl", "open-mdw", "openmdw-1.0", "openrail++", "osl-3.0", "postgresql", "ofl-1.1", "ncsa",
-    "unlicense", "zlib", "pddl", "lgpl-lr", "deepfloyd-if-license", "fair-noncommercial-research-license", "llama2",
-    "llama3", "llama3.1", "llama3.2", "llama3.3", "llama4", "grok2-community", "gemma", "unknown", "other",
-))
 SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B",
          "10B<n<100B", "100B<n<1T", "n>1T")
 TASKS = frozenset(("image-text-to-text", "visual-question-answering", "image-to-text", "text-generation"))
@@ -51,7 +39,8 @@ def size_category(rows: int) -> str:
 
 
 def licence_fields(licence: str | None, link: str | None = None) -> dict[str, str]:
-    """Metadata of a licence as a source states it: its id, ``other`` with its name, or ``unknown``.
+    """Metadata of a licence as a source states it: its id, ``other`` with its name (or with all of several names), or
+    ``unknown``.
 
     Args:
         licence: an id, a free name, or None where nobody said.
@@ -61,7 +50,7 @@ def licence_fields(licence: str | None, link: str | None = None) -> dict[str, st
     if name.lower() in LICENCES - {"other"}:
         return {"license": name.lower()}
     slug = re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
-    if slug in ("", "license", "licence", "none", "null", "n-a"):
+    if slug in ("", "license", "licence", "none", "null", "n-a", UNREADABLE):
         return {"license": "unknown"}
     if slug == "other":
         slug = "license-of-the-source"

@@ -23,6 +23,7 @@ from huggingface_hub.hf_api import RepoFile
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.run import STATE, read_manifest, write_atomic
+from mmpref.text_files import read_text
 
 from ._calls import Calls, Retry
 from ._manifest import CARD, IGNORE
@@ -278,7 +279,7 @@ def _stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
 def _write_card(path: Path, stage: Path, fresh: str) -> None:
     """The fresh card, with what the owner wrote outside of our markers in the run's README.md."""
     own = path / CARD
-    text = own.read_text(encoding="utf-8") if own.is_file() else None
+    text = read_text(own) if own.is_file() else None
     card = merge_own_text(text, fresh) if text and split_card(text)[0] else fresh
     _write(stage / CARD, _clean_text(card, _places(path)))
 

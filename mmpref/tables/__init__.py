@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpref import __version__
 from mmpref.errors import InputError
+from mmpref.hub_ids import hub_page
 from mmpref.registry import Registry, resolve_path, suggest
 
 Row = dict[str, Any]
@@ -97,8 +98,8 @@ def open_table(
     revision: str | None = None,
     origin: Origin | None = None,
 ) -> Table:
-    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``), Hub dataset id, or as one file of a Hub
-    dataset (``hf://datasets/OWNER/NAME[@REVISION]/PATH``).
+    """Open rows by name (``testbed``), path (file, folder, ``pkg:...``), Hub dataset id or the address of its page,
+    or as one file of a Hub dataset (``hf://datasets/OWNER/NAME[@REVISION]/PATH``).
 
     Args:
         split: by default ``train``.
@@ -112,6 +113,7 @@ def open_table(
         HubError: the Hub cannot be reached.
     """
     split = split or "train"
+    spec, revision = _pasted(spec, revision)
     if spec in TABLES.names():
         return _registered(spec, split)
     if spec.startswith(HUB_FILE):
@@ -128,6 +130,28 @@ def open_table(
     from mmpref.tables._hub import open_hub
 
     return open_hub(spec, split, config, revision, origin)
+
+
+def _pasted(spec: str, revision: str | None) -> tuple[str, str | None]:
+    """An address of a dataset's page on the Hub as the name, or the file, that it stands for.
+
+    Raises:
+        InputError: it is the page of a model, or of a part of a dataset that holds no rows.
+    """
+    page = hub_page(spec)
+    if page is None:
+        return spec, revision
+    if page.kind != "dataset":
+        raise InputError(f"{spec} is the page of a {page.kind}, not of a dataset.",
+                         "Those of datasets begin with https://huggingface.co/datasets/.")  # fmt: skip
+    at = revision or page.revision
+    if page.path.endswith(FORMATS):
+        # A revision with slashes has no place in such a name; it goes beside it.
+        return f"{HUB_FILE}{page.repo_id}/{page.path}", at
+    if page.path:
+        raise InputError(f"{spec} is the page of a folder or of a file that holds no rows.",
+                         f"Give the whole dataset, {page.repo_id}, or one of its data files.")  # fmt: skip
+    return page.repo_id, at
 
 
 def refuse_split(spec: str, split: str) -> None:

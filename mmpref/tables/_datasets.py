@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.licence import licence_of_folder
 from mmpref.registry import suggest
 from mmpref.tables import FORMATS, Table
 
@@ -27,13 +28,15 @@ def open_saved(spec: str, path: Path, split: str) -> Table:
 
     with load_errors(spec):
         loaded = datasets.load_from_disk(str(path))
+    licence = licence_of_folder(path.resolve())
     if isinstance(loaded, datasets.DatasetDict):
         if split not in loaded:
             raise InputError(f"{spec} has no split {split!r}.", suggest(split, list(loaded)))
         loaded = loaded[split]
         path = path / split
     files = sorted(file for file in path.iterdir() if file.suffix == ".arrow")
-    return Table(spec, split, None, content_hash(files, path), None, lambda: undecoded(loaded, [path]), path)
+    licence = licence or " ".join((loaded.info.license or "").split()) or None
+    return Table(spec, split, None, content_hash(files, path), licence, lambda: undecoded(loaded, [path]), path)
 
 
 def open_folder(spec: str, path: Path, split: str, config: str | None) -> Table:
@@ -54,7 +57,8 @@ def open_folder(spec: str, path: Path, split: str, config: str | None) -> Table:
     cache = Path(datasets.config.HF_DATASETS_CACHE) / f"mmpref-{fingerprint.removeprefix('sha256:')[:16]}"
     with load_errors(spec):
         loaded = datasets.load_dataset(str(path), config, split=split, cache_dir=str(cache))
-    return Table(spec, split, None, fingerprint, None, lambda: undecoded(loaded, [path]), path)
+    licence = licence_of_folder(path.resolve())
+    return Table(spec, split, None, fingerprint, licence, lambda: undecoded(loaded, [path]), path)
 
 
 @contextlib.contextmanager

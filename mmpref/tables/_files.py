@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import json
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 from mmpref.errors import InputError, reason_of
+from mmpref.text_files import open_text
 
 _FORMS = "A file holds one JSON array of rows, or one JSON object a line."
 _LONGEST_CELL = 200_000_000
@@ -32,8 +32,6 @@ def read_files(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
     for file in files:
         try:
             yield from _reader_of(file)(file)
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file} is not UTF-8 text: {error.reason} at byte {error.start}.") from error
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{file} cannot be read: {getattr(error, 'strerror', None) or _line(error)}.") from error
 
@@ -45,17 +43,10 @@ def _reader_of(file: Path) -> Callable[[Path], Iterator[dict[str, Any]]]:
     return _read_csv if name.endswith((".csv", ".tsv")) else _read_json
 
 
-def _opened(file: Path) -> TextIO:
-    """The text of a file, unpacked if need be; line ends as they are."""
-    if file.suffix == ".gz":
-        return cast(TextIO, gzip.open(file, "rt", encoding="utf-8-sig", newline=""))
-    return open(file, encoding="utf-8-sig", newline="")
-
-
 def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
     """Rows under a header; an empty cell is None. A column without a name is pandas' index, and left out."""
     csv.field_size_limit(_LONGEST_CELL)
-    with _opened(file) as opened:
+    with open_text(file, newline="") as opened:
         header = opened.readline()
         opened.seek(0)
         tabs = file.name.removesuffix(".gz").endswith(".tsv")
@@ -90,7 +81,7 @@ def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
 
 def _read_json(file: Path) -> Iterator[dict[str, Any]]:
     """One JSON array of rows, or one row a line."""
-    with _opened(file) as opened:
+    with open_text(file, newline="") as opened:
         first = opened.read(1)
         while first.isspace():
             first = opened.read(1)
@@ -119,7 +110,7 @@ def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
 
 def _is_object(file: Path) -> bool:
     try:
-        with _opened(file) as opened:
+        with open_text(file, newline="") as opened:
             return isinstance(json.loads(opened.read()), dict)
     except (ValueError, RecursionError):
         return False

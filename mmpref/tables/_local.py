@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmpref.errors import InputError, RunError
+from mmpref.licence import CARD, licence_of_folder, metadata_of
 from mmpref.registry import suggest
 from mmpref.run import MANIFEST, STATE
 from mmpref.tables import FORMATS, Origin, Table
 from mmpref.tables._files import read_files
+from mmpref.text_files import read_text
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
 _NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test",
@@ -40,7 +42,7 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
             shards = " Of a webdataset (.tar), name the folder." if path.suffix == ".tar" else ""
             raise InputError(f"{spec} is no data file that mmpref reads.",
                              f"Known formats: {', '.join(FORMATS)}.{shards}")  # fmt: skip
-        return _of_files(spec, split, [path], path.parent, None)
+        return _of_files(spec, split, [path], path.parent)
     _refuse_other_run(spec, path)
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
         raise RunError(f"{spec} is an unfinished run (no {MANIFEST}).", "Run the command that made it again.")
@@ -51,16 +53,16 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
     if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
         refuse_raw_split(spec, split, raw)
         archives = [path / name for name in origin.archives if (path / name).is_file()]
-        table = _of_files(spec, split, [path / name for name in raw], path, _licence(path))
+        table = _of_files(spec, split, [path / name for name in raw], path)
         return replace(table, archives=(*archives, path) if archives else ())
     by_split = _data_files(path)
-    if config is not None or not by_split or _several_configs(path):
+    if config is not None or not by_split or len(_configs(path)) > 1:
         from mmpref.tables._datasets import open_folder
 
         return open_folder(spec, path, split, config)
     if split not in by_split:
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
-    return _of_files(spec, split, by_split[split], path, _licence(path))
+    return _of_files(spec, split, by_split[split], path)
 
 
 def raw_files(origin: Origin, names: Iterable[str]) -> list[str]:
@@ -86,8 +88,8 @@ def refuse_raw_split(spec: str, split: str, names: Sequence[str]) -> None:
 def _refuse_other_run(spec: str, path: Path) -> None:
     """A finished run of another command has JSON and Parquet files too, but no rows of data in them."""
     try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        manifest = json.loads(read_text(path / MANIFEST))
+    except (InputError, ValueError):
         return
     command = manifest.get("command") if isinstance(manifest, dict) and "recipe" in manifest else None
     if isinstance(command, str) and command != _MAKES_DATA:
@@ -95,8 +97,10 @@ def _refuse_other_run(spec: str, path: Path) -> None:
                          f"Name the run directory of `{_MAKES_DATA}`, or other data.")  # fmt: skip
 
 
-def _of_files(spec: str, split: str, files: list[Path], root: Path, licence: str | None) -> Table:
-    return Table(spec, split, None, content_hash(files, root), licence, lambda: read_files(files), root)
+def _of_files(spec: str, split: str, files: list[Path], root: Path) -> Table:
+    return Table(
+        spec, split, None, content_hash(files, root), licence_of_folder(root.resolve()), lambda: read_files(files), root
+    )
 
 
 def content_hash(files: Iterable[Path], root: Path) -> str:
@@ -135,7 +139,7 @@ def _data_files(folder: Path) -> dict[str, list[Path]]:
     if not found or any(_stem(file) == "metadata" for file in found):
         return {}
     if len(of_format := {_kind(file): file for file in reversed(found)}) > 1:
-        if _card(folder).get("configs"):
+        if _configs(folder):
             return {}
         names = ", ".join(str(file.relative_to(folder)) for file in sorted(of_format.values()))
         raise InputError(f"{folder} holds data files of several formats, such as {names}.", "Name one file.")
@@ -169,27 +173,11 @@ def splits_of_file(file: Path) -> list[str]:
     return sorted({"train", *said, *(word for word in words if _NAMES.get(word) in said)})
 
 
-def _several_configs(folder: Path) -> bool:
-    configs = _card(folder).get("configs")
-    return isinstance(configs, list) and len(configs) > 1
-
-
-def _licence(folder: Path) -> str | None:
-    licence = _card(folder).get("license")
-    return licence if isinstance(licence, str) else None
-
-
-def _card(folder: Path) -> dict[str, object]:
-    """Metadata at the top of the folder's README.md; empty where there is none."""
-    import yaml
-
-    card = folder / "README.md"
-    if not card.is_file():
-        return {}
-    match = re.match(r"---\r?\n(.*?)\r?\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+def _configs(folder: Path) -> list[object]:
+    """Configurations that the folder's card names; none where there is no card, or a broken one, which says nothing
+    about the data files beside it."""
     try:
-        metadata = yaml.safe_load(match[1]) if match else {}
-    except yaml.YAMLError:
-        # A broken card says nothing about the data files beside it.
-        return {}
-    return metadata if isinstance(metadata, dict) else {}
+        configs = (metadata_of(read_text(folder / CARD)) or {}).get("configs")
+    except InputError:
+        return []
+    return configs if isinstance(configs, list) else []

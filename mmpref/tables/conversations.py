@@ -45,7 +45,7 @@ from mmpref.types import Message
 
 SECOND = "rejected_policy"
 """A second rejected answer, for averaged losses."""
-MOVED, OPENING, SHORTENED = "images_moved_first", "opening_turns_dropped", "image_paths_shortened"
+MOVED, OPENING = "images_moved_first", "opening_turns_dropped"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
 
@@ -313,7 +313,7 @@ def _same(some: Sequence[Turn], others: Sequence[Turn]) -> bool:
 
 
 __all__ = [
-    "MARK", "MOVED", "OPENING", "SECOND", "SHORTENED", "Fault", "Picture", "PreferenceRow", "Turn", "Unusable",
+    "MARK", "MOVED", "OPENING", "SECOND", "Fault", "Picture", "PreferenceRow", "Turn", "Unusable",
     "image_fault", "read_row", "same_answer",
     "unknown_row",
 ]  # fmt: skip

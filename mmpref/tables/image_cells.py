@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from mmpref.errors import ImageError, brief
-from mmpref.images import decode
+from mmpref.images import decode_noting
 from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.types import ImageData
@@ -31,6 +31,9 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _IMAGE_IN_BASE64 = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk[0-3]|SUkq|TU0AK")
 _SHORTEST, _NO_PATH = 40, 1024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
+
+SHORTENED = "image_paths_shortened"
+"""A row's note: its image lies where only the end of the path leads, the first folders being another machine's."""
 
 
 class RemoteImageError(ImageError):
@@ -65,18 +68,20 @@ def is_no_image(cell: Any) -> bool:
     return says_nothing(cell) or (isinstance(cell, list) and all(map(is_no_image, cell)))
 
 
-def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], bool]:
-    """The images of a row, each of which can be decoded; and whether one was found by the end of its path only, the
-    first folders being another machine's.
+def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
+    """The images of a row, each of which can be decoded; and what was made of them, each once.
+
+    That is `SHORTENED` where one was found by the end of its path only, the first folders being another machine's, and
+    ``16-bit_images`` and the like for pixels that had to be converted (`mmpref.images`).
 
     Raises:
         ImageError: a cell that is no image, cannot be read or decoded; its ``reason``, where it has one, says why.
     """
     images = tuple(read_image(cell, roots) for cell in cells)
-    for image in images:
-        decode(image)
+    converted = sorted({kind for image in images if (kind := decode_noting(image)[1])})
     paths = [path for cell in cells if (path := _path_of(cell)) is not None]
-    return images, any(not roots.has(path) for path in paths)
+    shortened = [SHORTENED] if any(not roots.has(path) for path in paths) else []
+    return images, (*shortened, *(f"{kind}_images" for kind in converted))
 
 
 def read_image(cell: Any, roots: ImageRoots) -> ImageData:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from mmpref.errors import InputError
 from mmpref.hub_ids import refuse_page
+from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
+from mmpref.text_files import read_text
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -34,26 +34,17 @@ def commit_of(model: str, revision: str | None, file: str = "config.json") -> st
 
 
 def licence_of(model: str, commit: str | None) -> str | None:
-    """The licence that the card of a model names, or None where there is no card or it names none."""
+    """The licence that the card of a model names, or None where there is no card, or none of it can be read."""
     from huggingface_hub import hf_hub_download
 
-    path = Path(resolve_path(model)) / "README.md"
-    if commit is not None:
-        with contextlib.suppress(OSError, ValueError):
-            path = Path(hf_hub_download(model, "README.md", revision=commit))
-    if not path.is_file():
-        return None
-    front = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    try:
-        stated = yaml.safe_load(front[1]) if front else None
-    except yaml.YAMLError:
-        return None
-    if not isinstance(stated, dict):
-        return None
-    licence = stated.get("license")
-    licence = licence[0] if isinstance(licence, list) and licence else licence
-    licence = stated.get("license_name", licence) if licence == "other" else licence
-    return licence if isinstance(licence, str) else None
+    if commit is None:
+        stated = licence_of_folder(Path(resolve_path(model)))
+    else:
+        try:
+            stated = licence_of_card(read_text(Path(hf_hub_download(model, CARD, revision=commit))))
+        except (OSError, ValueError, InputError):
+            return None
+    return None if stated == UNREADABLE else stated
 
 
 def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:

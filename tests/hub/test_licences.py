@@ -8,11 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.inputs import source_facts
 from mmpref.errors import HubError
 from mmpref.hub.cards import write_dataset_card
 from mmpref.hub.licences import check_licences
+from mmpref.hub.metadata import licence_fields
 from mmpref.hub.publish_run import publish_run
+from mmpref.licence import UNREADABLE
+from mmpref.tables import Table
 from tests.hub.runs import dataset_run
 from tests.hub_fixtures import HubAccount
 
@@ -33,6 +39,8 @@ from tests.hub_fixtures import HubAccount
         ("cc-by-nc-nd-4.0", "refused"),
         ("other", "refused"),
         ("our-own-terms", "refused"),
+        ("mit and apache-2.0", "refused"),
+        ("CC-BY-NC-ND-4.0", "refused"),
     ],
 )
 def test_what_a_licence_lets_pass(licence: str | None, outcome: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -41,7 +49,7 @@ def test_what_a_licence_lets_pass(licence: str | None, outcome: str, caplog: pyt
         if outcome == "refused":
             with pytest.raises(HubError, match="--accept-license"):
                 check_licences(source, False)
-            assert check_licences(source, True) == [f"me/set: {licence}"]
+            assert check_licences(source, True) == [f"me/set: {str(licence).lower()}"]
         else:
             assert check_licences(source, False) == []
     told = {"fine": "", "refused": "", "non-commercial": "commercially", "nobody says": "states no licence"}[outcome]
@@ -53,6 +61,50 @@ def test_every_source_of_a_union_counts() -> None:
     sources = [{"id": "a/free", "licence": "mit"}, {"id": "b/closed", "licence": "cc-by-nd-4.0"}]
     with pytest.raises(HubError, match=r"b/closed: cc-by-nd-4\.0"):
         check_licences({"id": "a/free + b/closed", "licence": None, "sources": sources}, False)
+
+
+def test_a_card_that_cannot_be_read_is_not_one_that_states_nothing(tmp_path: Path) -> None:
+    with pytest.raises(HubError, match="me/set: what its card states cannot be read"):
+        check_licences({"id": "me/set", "licence": UNREADABLE}, False)
+    source = {"id": "me/set", "split": "train", "revision": None, "fingerprint": "x", "licence": UNREADABLE}
+    write_dataset_card(tmp_path, dataset_run(tmp_path, source=source))
+    card = (tmp_path / "README.md").read_text()
+    assert "license: unknown" in card
+    assert "could not be read" in card
+
+
+def test_the_card_of_a_union_names_all_licences() -> None:
+    tables = [Table(name, "train", None, name, licence, lambda: iter(())) for name, licence in
+              (("a", "mit"), ("b", None), ("c", "cc-by-4.0"))]  # fmt: skip
+    assert source_facts(tables[:2])["licence"] == "mit and unknown"
+    assert licence_fields(source_facts(tables[::2])["licence"]) == {
+        "license": "other", "license_name": "mit-and-cc-by-4.0"
+    }  # fmt: skip
+    assert source_facts(tables[1:2] * 2)["licence"] is None
+
+
+@pytest.mark.parametrize(
+    "card",
+    [
+        b"---\nlicense: [cc-by-nc-nd-4.0, other]\n---\n",
+        b"\xef\xbb\xbf---\nlicense: cc-by-nc-nd-4.0\n---\n",
+        b"\xef\xbb\xbf---\r\nlicense: cc-by-nc-nd-4.0\r\n---\r\n",
+        b"---\nlicense: [\n---\n",
+    ],
+)
+def test_no_form_of_a_card_slips_through(hub: HubAccount, tmp_path: Path, card: bytes) -> None:
+    """From the card of a source, in a folder, to what is published of it."""
+    folder, run = tmp_path / "set", tmp_path / "run"
+    folder.mkdir()
+    Image.new("RGB", (8, 8), "red").save(folder / "a.png")
+    (folder / "README.md").write_bytes(card)
+    (folder / "train.jsonl").write_text('{"image": "a.png", "prompt": "What?", "chosen": "A.", "rejected": "B."}\n')
+    build_dataset(BuildRecipe(None, str(folder), "mix"), run, write_card=write_dataset_card)
+    where: dict[str, Any] = {"token": hub.token, "endpoint": hub.endpoint}
+    with pytest.raises(HubError, match="--accept-license"):
+        publish_run(run, f"{hub.name}/slips", **where)
+    assert ("dataset", f"{hub.name}/slips") not in hub.hub.store.repos
+    publish_run(run, f"{hub.name}/slips", accept_license=True, **where)
 
 
 def closed(path: Path) -> Path:
@@ -75,8 +127,6 @@ def test_a_finished_run_is_published_only_when_accepted(hub: HubAccount, tmp_pat
 
 
 def test_a_build_that_is_to_be_pushed_is_refused_before_any_work(tmp_path: Path) -> None:
-    from mmpref.data.build import BuildRecipe, build_dataset
-
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "README.md").write_text("---\nlicense: cc-by-nd-4.0\n---\n")

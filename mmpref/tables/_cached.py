@@ -1,0 +1,82 @@
+"""Splits of Hub datasets out of the caches of ``datasets`` and huggingface_hub, where the Hub cannot be asked.
+
+The ``datasets`` library itself would take the newest commit that it has; here it is the one that was resolved, or none.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import HubError
+from mmpref.registry import suggest
+from mmpref.tables import FORMATS
+from mmpref.tables._repository import Repository
+
+_SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>[-.].*)")
+_DATA = (*FORMATS, ".csv", ".tsv", ".arrow", ".tar", ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")
+
+
+def cached_split(spec: str, known: Repository, split: str, config: str | None) -> Any:
+    """One split as a ``datasets.Dataset``: as the library prepared it before, else made of the cached files.
+
+    Raises:
+        HubError: neither is there, or some of the files are missing.
+    """
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+    from huggingface_hub import constants
+
+    owner, _, name = spec.rpartition("/")
+    root = Path(datasets.config.HF_DATASETS_CACHE) / "___".join(filter(None, (owner, camelcase_to_snakecase(name))))
+    found = {place.parts[-3]: place for place in sorted(root.glob(f"*/*/{known.commit}")) if place.is_dir()}
+    wanted = config or (next(iter(found)) if len(found) == 1 else "default")
+    if wanted in found:
+        builder = Cache(repo_id=spec, dataset_name=camelcase_to_snakecase(name), config_name=wanted,
+                        version=found[wanted].parts[-2], hash=known.commit)  # fmt: skip
+        return builder.as_dataset(split=split)
+    snapshot = _snapshot(spec, known.commit, constants.HF_HUB_CACHE)
+    if not any((snapshot / name).is_file() for name in known.files if name.endswith(_DATA)):
+        also = f" {suggest(wanted, list(found))}" if found else ""
+        raise HubError(f"The Hub cannot be asked, and of {spec} at {known.commit} no data are cached here.{also}",
+                       "Run it once with a network, or fetch it: hf download --repo-type dataset.")  # fmt: skip
+    refuse_gaps(spec, known, [name for name in known.files if name.endswith(_DATA)])
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / f"mmpref-{known.commit[:16]}"
+    return datasets.load_dataset(str(snapshot), config, split=split, cache_dir=str(cache))
+
+
+def refuse_gaps(spec: str, known: Repository, names: Sequence[str]) -> None:
+    """Without the Hub, refuse files of which some are not in the cache: fewer rows would be read, and nobody told.
+
+    Raises:
+        HubError: that is so.
+    """
+    from huggingface_hub import constants
+
+    if known.asked:
+        return
+    snapshot = _snapshot(spec, known.commit, constants.HF_HUB_CACHE)
+    missing = [name for name in _with_all_shards(names) if not (snapshot / name).is_file()]
+    if missing:
+        raise HubError(f"The Hub cannot be asked, and {len(missing)} files of {spec} at {known.commit} are not cached "
+                       f"here, such as {missing[0]}.", "Run it once with a network, or fetch it: hf download "
+                       "--repo-type dataset.")  # fmt: skip
+
+
+def _with_all_shards(names: Sequence[str]) -> list[str]:
+    """The names, and those of the shards that ``-00000-of-00003`` speaks of."""
+    wanted = dict.fromkeys(names)
+    for name in names:
+        if shard := _SHARD.fullmatch(name):
+            count = shard["count"]
+            wanted |= {f"{shard['stem']}-{number:05d}-of-{count}{shard['rest']}": None for number in range(int(count))}
+    return list(wanted)
+
+
+def _snapshot(spec: str, commit: str, cache: str) -> Path:
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(cache) / repo_folder_name(repo_id=spec, repo_type="dataset") / "snapshots" / commit

@@ -1,0 +1,182 @@
+"""What the Hub knows of a dataset repository at a revision, and what of that is known without it.
+
+Every answer is kept beside huggingface_hub's cache. Where the Hub cannot be asked (``HF_HUB_OFFLINE``, no network) the
+last answer for that revision holds, or the commit that the cache itself has under that name: whoever has the files can
+work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmpref.errors import HubError, InputError, MmprefError
+from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
+from mmpref.run import write_atomic
+from mmpref.tables import tables_hint
+from mmpref.text_files import read_text
+
+if TYPE_CHECKING:
+    from huggingface_hub.hf_api import DatasetInfo
+
+talk = logging.getLogger("mmpref")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A dataset repository at a commit.
+
+    Args:
+        commit: 40 hexadecimal digits.
+        files: paths of all its files; where only the cache is known, of those that are in it.
+        licence: as `mmpref.licence` tells it.
+        asked: whether the Hub was asked just now; otherwise it is known from before, or from the cache.
+    """
+
+    commit: str
+    files: tuple[str, ...]
+    licence: str | None
+    asked: bool = True
+
+
+def repository(spec: str, revision: str | None) -> Repository:
+    """Resolve a dataset's revision to a commit.
+
+    Args:
+        spec: ``OWNER/NAME``.
+        revision: branch, tag or commit; by default ``main``.
+
+    Raises:
+        InputError: no such dataset or revision, or it is closed to this user.
+        HubError: the Hub cannot be reached, and nothing of the dataset is known here.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        info = _asked(spec, revision)
+    except _http_error() as error:
+        cause: Exception = error
+    except OSError as error:
+        cause = error
+    else:
+        found = Repository(info.sha or "", tuple(one.rfilename for one in info.siblings or ()), _licence(info))
+        _keep(spec, revision, found)
+        return found
+    known = _kept(spec, revision) or _cached(spec, revision)
+    reason = " ".join(str(cause).split())[:200].rstrip(".")
+    endpoint = HfApi().endpoint
+    if known is None:
+        raise HubError(
+            f"There is no table, file or folder {spec!r}, and the Hub at {endpoint} cannot be asked for a "
+            f"dataset of that name: {reason}.",
+            tables_hint(spec),
+        ) from cause
+    talk.info("%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, known.commit[:8])
+    return known
+
+
+def _asked(spec: str, revision: str | None) -> DatasetInfo:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    api = HfApi()
+    try:
+        return api.dataset_info(spec, revision=revision)
+    except GatedRepoError as error:
+        raise InputError(f"The dataset {spec!r} is gated.", f"Ask for access on its page at {api.endpoint}, and log in "
+                         "(hf auth login).") from error  # fmt: skip
+    except RevisionNotFoundError as error:
+        raise InputError(f"The dataset {spec!r} has no revision {revision!r}.", "Check it on its Hub page.") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise InputError(
+            f"There is no table, file or folder {spec!r}, nor such a dataset at {api.endpoint} (or it is private).",
+            f"{tables_hint(spec)} For a private dataset log in (hf auth login).",
+        ) from error
+
+
+def _licence(info: DatasetInfo) -> str | None:
+    """As the Hub read it in the card; where the Hub found none, as we read the card ourselves."""
+    from huggingface_hub import hf_hub_download
+
+    names = [one.rfilename for one in info.siblings or ()]
+    stated = licence_in(info.card_data.to_dict()) if info.card_data else None
+    if stated is None and CARD in names:
+        try:
+            stated = licence_of_card(read_text(Path(hf_hub_download(info.id, CARD, repo_type="dataset",
+                                                                    revision=info.sha))))  # fmt: skip
+        except (InputError, OSError, _http_error()):
+            return UNREADABLE
+    return UNREADABLE if stated is None and has_licence_file(names) else stated
+
+
+def _note(spec: str, revision: str) -> Path:
+    from huggingface_hub import cached_assets_path
+
+    folder = cached_assets_path("mmpref", spec.replace("/", "--"), "datasets")
+    return folder / f"{revision.replace('/', '--')}.json"
+
+
+def _keep(spec: str, revision: str | None, found: Repository) -> None:
+    with contextlib.suppress(OSError, MmprefError):  # a cache that cannot be written is none
+        for name in {revision or "main", found.commit}:
+            write_atomic(_note(spec, name), json.dumps(asdict(found)) + "\n")
+
+
+def _kept(spec: str, revision: str | None) -> Repository | None:
+    try:
+        known = json.loads(read_text(_note(spec, revision or "main")))
+        return Repository(known["commit"], tuple(known["files"]), known["licence"], asked=False)
+    except (OSError, ValueError, LookupError, TypeError, InputError):
+        return None
+
+
+def _cached(spec: str, revision: str | None) -> Repository | None:
+    """What huggingface_hub's cache has, put there by another program."""
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=spec, repo_type="dataset")
+    snapshots = [place.name for place in (folder / "snapshots").glob("*") if _COMMIT.fullmatch(place.name)]
+    named = folder / "refs" / (revision or "main")
+    commit = revision if revision in snapshots else read_text(named).strip() if named.is_file() else None
+    if commit not in snapshots:
+        return None
+    place = folder / "snapshots" / str(commit)
+    files = tuple(sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()))
+    try:
+        licence = licence_of_card(read_text(place / CARD))
+    except InputError:
+        licence = UNREADABLE
+    return Repository(str(commit), files, licence, asked=False)
+
+
+def _http_error() -> type[Exception]:
+    """The HTTP library's own base class (httpx or httpx2, as huggingface_hub's version has it)."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    base: type[Exception] = HfHubHTTPError.__mro__[1]
+    return base
+
+
+@contextlib.contextmanager
+def download_errors(spec: str) -> Iterator[None]:
+    """Turn a download that fails into an error that names the dataset."""
+    from huggingface_hub import HfApi
+
+    try:
+        yield
+    except _http_error() as error:
+        raise HubError(f"The dataset {spec} could not be downloaded from {HfApi().endpoint}: {error}",
+                       "Check the network and run the same command again.") from error  # fmt: skip

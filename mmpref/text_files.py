@@ -1,0 +1,102 @@
+"""The one door for text files of users and packages: encodings and line ends are dealt with here and nowhere else.
+
+UTF-8 with or without a byte order mark, and UTF-16 or UTF-32 with one, are read; whatever ends a line reads as ``\\n``.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, TextIO, cast
+
+from mmpref.errors import InputError
+
+# UTF-32's mark for little ends begins with UTF-16's: the longer ones stand first.
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, without a byte order mark, every line ended by ``\\n``.
+
+    Raises:
+        InputError: the file cannot be read, or is not text: the message names the file and the first wrong byte.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}.", "Check the path.") from error
+    return text_of_bytes(content, str(path))
+
+
+def text_of_bytes(content: bytes, name: str) -> str:
+    """The text of bytes that a file of that name holds.
+
+    Raises:
+        InputError: they are not text.
+    """
+    try:
+        text = content.decode(_encoding_of(content))
+    except UnicodeDecodeError as error:
+        raise _not_text(name, error.encoding, error.start, error.reason) from error
+    if "\0" in text:
+        at = content.index(b"\0")
+        raise _not_text(name, "utf-8", at, "a NUL; this is UTF-16 without its byte order mark, or no text at all")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@contextlib.contextmanager
+def open_text(path: Path, newline: str | None = None) -> Iterator[TextIO]:
+    """A text file, packed by gzip or not, opened for reading line by line: for those too large to be read whole.
+
+    Args:
+        newline: as of `open`.
+
+    Raises:
+        InputError: while it is read, something is found that is not text.
+        OSError: it cannot be opened or read.
+    """
+    with _open_bytes(path) as opened:
+        encoding = _encoding_of(opened.read(4))
+    with _open_bytes(path) as opened, io.TextIOWrapper(opened, encoding=encoding, newline=newline) as text:
+        try:
+            yield text
+        except UnicodeDecodeError as error:
+            raise _not_text(str(path), encoding, _wrong_byte(path, encoding), error.reason) from error
+
+
+def _open_bytes(path: Path) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb"))
+
+
+def _encoding_of(start: bytes) -> str:
+    return next((encoding for mark, encoding in _MARKS if start.startswith(mark)), "utf-8")
+
+
+def _wrong_byte(path: Path, encoding: str) -> int:
+    """Where in the file the first bytes are that cannot be decoded: the error of a stream counts from its buffer."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    read = 0
+    with _open_bytes(path) as opened:
+        while block := opened.read(1 << 16):
+            waiting = len(decoder.getstate()[0])
+            try:
+                decoder.decode(block)
+            except UnicodeDecodeError as error:
+                return read - waiting + error.start
+            read += len(block)
+    return read - len(decoder.getstate()[0])
+
+
+def _not_text(name: str, encoding: str, at: int, reason: str) -> InputError:
+    what = encoding.upper().removesuffix("-SIG")
+    return InputError(f"{name} is not {what} text: byte {at} is wrong ({reason}).", "Save it as UTF-8.")

@@ -1,0 +1,112 @@
+"""The door for text files: encodings, line ends, and what is no text."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from mmpref.errors import InputError
+from mmpref.text_files import open_text, read_text
+from tests.test_architecture import PACKAGE
+
+TEXT = "person, man\n图里, é\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_the_same_text_comes_out_of_every_encoding_and_line_end(tmp_path: Path, encoding: str, end: str) -> None:
+    file = tmp_path / "table.txt"
+    file.write_bytes(TEXT.replace("\n", end).encode(encoding))
+    assert read_text(file) == TEXT
+    with open_text(file) as lines:
+        assert list(lines) == TEXT.splitlines(keepends=True)
+
+
+def test_utf_16_of_both_byte_orders(tmp_path: Path) -> None:
+    for order, mark in (("le", b"\xff\xfe"), ("be", b"\xfe\xff")):
+        (tmp_path / order).write_bytes(mark + TEXT.encode(f"utf-16-{order}"))
+        assert read_text(tmp_path / order) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"caf\xe9 au lait", r"table.txt is not UTF-8 text: byte 3 is wrong"),
+        ("person".encode("utf-16-le"), r"table.txt is not UTF-8 text: byte 1 is wrong \(a NUL"),
+        (b"\xff\xfep\x00e", r"table.txt is not UTF-16-LE text: byte 4 is wrong"),
+    ],
+)
+def test_what_is_no_text_is_named_with_its_first_wrong_byte(tmp_path: Path, content: bytes, said: str) -> None:
+    file = tmp_path / "table.txt"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=said):
+        read_text(file)
+
+
+def test_a_stream_names_the_byte_of_the_file_not_of_its_buffer(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes("é".encode() * 100_000 + b"\xff")
+    with pytest.raises(InputError, match="byte 200000 is wrong"), open_text(file) as lines:
+        lines.read()
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "none.txt"):
+        with pytest.raises(InputError, match=f"{path.name} cannot be read"):
+            read_text(path)
+
+
+OUR_OWN = {
+    "cli/gallery.py": "a script of this package",
+    "cli/list.py": "launch configurations of this package",
+    "hub/cards.py": "templates of this package, a run's report",
+    "hub/publish_run.py": "files of a run",
+    "data/inputs.py": "a run's state",
+    "data/shards.py": "a run's state",
+    "run.py": "a run's manifest and locks",
+    "cli/report.py": "files of a run",
+    "cli/reproduce.py": "files of a run",
+    "align/callbacks.py": "a run's log",
+    "align/checkpoints.py": "a run's state",
+    "align/features.py": "a run's state",
+    "align/rloo.py": "a run's state",
+    "align/rows.py": "a run's state",
+    "align/running.py": "a run's state",
+    "align/train.py": "a run's state",
+    "align/watching.py": "a run's log",
+    "bench/began.py": "a run's state",
+    "bench/columns.py": "a run's results",
+    "bench/evaluate.py": "a run's results",
+    "bench/judging.py": "a run's replies",
+    "bench/runner.py": "a run's answers",
+    "judges/kept.py": "kept replies",
+    "text_files.py": "the door itself",
+    "bench/scoring/amber.py": "a table of words or replies, as its module reads it",
+    "bench/scoring/chair.py": "a table of words or replies, as its module reads it",
+    "judges/recorded.py": "a table of words or replies, as its module reads it",
+}
+"""Modules that open text which mmpref itself, and nobody else, has written."""
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_text_files_of_users_come_in_through_the_door(file: Path) -> None:
+    name = file.relative_to(PACKAGE).as_posix()
+    if not name.startswith("testbed/") and name not in OUR_OWN:
+        assert not _text_reads(file), f"{name} opens text by itself: use mmpref.text_files"
+
+
+def _text_reads(file: Path) -> list[int]:
+    """Lines with ``.read_text(...)`` or a text-mode ``open(...)``."""
+    found = []
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "read_text":
+            found.append(node.lineno)
+        if isinstance(node.func, ast.Name) and node.func.id == "open":
+            modes = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "mode")]
+            if not any(isinstance(mode, ast.Constant) and "b" in str(mode.value) for mode in modes):
+                found.append(node.lineno)
+    return found
