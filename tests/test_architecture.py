@@ -11,7 +11,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mmpref"
 LAYERS = {
-    "errors": 0, "types": 0, "registry": 1, "recipe": 1, "images": 1, "rng": 1, "processes": 2, "run": 2, "tables": 2,
+    "errors": 0, "types": 0, "registry": 1, "recipe": 1, "images": 1, "rng": 1, "reasoning": 1,
+    "text_files": 1, "processes": 2, "run": 2, "tables": 2,
     "vlm": 3, "sampling": 4, "judges": 4, "hub": 4, "data": 5, "align": 5, "bench": 5, "cli": 6, "testbed": 6,
 }  # fmt: skip
 APART = {"data", "align", "bench", "hub", "judges", "sampling"}

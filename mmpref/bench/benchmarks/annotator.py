@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
 from mmpref.bench.rows import image_key, image_of, numbered, turns_of
-from mmpref.judges.annotator import INSTRUCTION, conversation, filled, named
+from mmpref.judges.annotator import INSTRUCTION, conversation, filled
+from mmpref.judges.verdicts import choice
 from mmpref.tables import Table
 from mmpref.types import Message
 
@@ -59,7 +60,7 @@ class _Annotator:
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        place = named(answer)
+        place = choice(answer)
         right = place == sample.reference["place"]
         counts = {"replies": 1.0, "right": float(right), "named": float(place is not None),
                   "named_first": float(place == 1)}  # fmt: skip
