@@ -13,6 +13,7 @@ from mmpref.bench.evaluate import RESAMPLES
 from mmpref.bench.runner import BASE
 from mmpref.errors import InputError
 from mmpref.run import read_manifest
+from mmpref.text_files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,7 +126,7 @@ def read_columns(runs: Sequence[Path]) -> list[Column]:
         manifest = read_manifest(path)
         if manifest["command"] != "evaluate":
             raise InputError(f"{path} is a run of `{manifest['command']}`, not an evaluation.")
-        content = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        content = json.loads(read_text(path / "results.json"))
         for model in content["models"]:
             found = {
                 (row["benchmark"], row["metric"], row["split"]): row

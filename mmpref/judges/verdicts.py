@@ -27,7 +27,9 @@ _VALUE = re.compile(
     re.I | re.A,
 )
 _OPEN = r"""[\[({"'“\s]*"""
-_NAMED_BEFORE = frozenset("the a an my this its final overall total so thus therefore and".split())
+_NAMED_BEFORE = frozenset(
+    ("the", "a", "an", "my", "this", "its", "final", "overall", "total", "so", "thus", "therefore", "and")
+)
 _ALTERNATIVES = re.compile(r"(?:\W|\b(?:or|and|to|vs|versus|either)\b)*", re.I)
 _QUOTES_THE_SCALE = 4
 """Different labelled values from which on a reply repeats the scale."""
