@@ -287,9 +287,8 @@ class _Work:
 
     def _read(self, plan: Plan, model: str, said: Sequence[str | MmprefError]) -> Replies:
         """What there is to score of a model's answers."""
-        about = f"benchmark {plan.name} ({plan.table.spec}, split {plan.table.split})"
         known = markers(self._recipe.thinking)
-        return replies(said, about, f"{plan.name} ({model})", known, seen=not self._recipe.endpoint)
+        return replies(said, plan, known, seen=not self._recipe.endpoint, quiet=model != BASE)
 
     def _kept(self, plan: Plan) -> dict[str, Path]:
         """Where the answers of each model are kept while the run lasts."""

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmpref.bench.results import Plan
 from mmpref.errors import ImageError, InputError, MmprefError, ModelError
 from mmpref.reasoning import Markers, read, read_all
 
@@ -41,16 +42,15 @@ class Replies:
 
 
 def replies(
-    said: Sequence[str | MmprefError], about: str, label: str, known: Markers, seen: bool = True
-) -> Replies:  # fmt: skip
+    said: Sequence[str | MmprefError], plan: Plan, known: Markers, *, seen: bool = True, quiet: bool = False
+) -> Replies:
     """Read what a model said, and tell what is missing.
 
     Args:
         said: its replies, or why there is none.
-        about: names the benchmark with its data, for errors.
-        label: names benchmark and model, for warnings.
         known: markers of reasoning.
         seen: the prompts were rendered here, so that the replies have the marker that a prompt opens.
+        quiet: what cannot be asked was told before.
 
     Raises:
         InputError: no image can be read.
@@ -63,21 +63,21 @@ def replies(
     lost = {why: [error for error in said if _kind(error) is kind] for kind, why in _KINDS}
     unseen = lost[_KINDS[0][1]]
     if unseen and len(unseen) == len(said):
-        raise InputError(f"No image of {about} can be read: {unseen[0]}", _hint(unseen[0]))
+        named = f"{plan.name} ({plan.table.spec}, split {plan.table.split})"
+        hint = unseen[0].hint or f"If they lie elsewhere: --set benchmark.{plan.name}.images=FOLDER."
+        raise InputError(f"No image of benchmark {named} can be read: {unseen[0].message}", hint)
     errors = [error for error in said if isinstance(error, MmprefError)]
     if errors and len(errors) == len(said):
         raise next((error for error in errors if isinstance(error, ModelError)), errors[0])
     for why, some in lost.items():
-        if some:
-            _warn(some[0], len(some), len(said), label, why)
+        if some and not quiet:
+            _warn(some[0], len(some), len(said), plan.name, why)
     if endless:
         last = f"it ends with {endless[0][-_SHOWN:]!r}"
-        hint = "Let it write more: max_new_tokens of the benchmark."
+        hint = f"Let it write more: --set benchmark.{plan.name}.max_new_tokens=4096."
         if len(endless) + len(errors) == len(said):
-            raise ModelError(
-                f"No reply to {label} comes to an answer behind its reasoning; of the first, {last}.", hint
-            )
-        _warn(f"{last}. {hint}", len(endless), len(said), label, "their reasoning comes to no answer")
+            raise ModelError(f"No reply to {plan.name} comes to an answer behind its reasoning: {last}.", hint)
+        _warn(f"{last}. {hint}", len(endless), len(said), plan.name, "their reasoning comes to no answer")
     return Replies(raw, answers, sum(one is not None and one.reasoned for one in found), len(endless))
 
 
@@ -85,11 +85,6 @@ def _kind(error: str | MmprefError) -> type[MmprefError] | None:
     return next((kind for kind, _ in _KINDS if isinstance(error, kind)), None)
 
 
-def _hint(error: MmprefError) -> str:
-    return error.hint or ("Name the folder of the images: --set benchmark.NAME.images=FOLDER."
-                          if "no image file" in error.message else "")  # fmt: skip
-
-
-def _warn(first: object, lost: int, all_: int, label: str, why: str) -> None:
+def _warn(first: object, lost: int, all_: int, name: str, why: str) -> None:
     talk.warning("Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
-                 lost, all_, label, why, first)  # fmt: skip
+                 lost, all_, name, why, first)  # fmt: skip

@@ -5,8 +5,8 @@ A row of ``lmms-lab-encoder/POPE`` (formerly ``lmms-lab/POPE``), split ``test``,
     {"id": "0", "question_id": "1", "question": "Is there a snowboard in the image?", "answer": "yes",
      "image_source": "COCO_val2014_000000310196", "image": <image>, "category": "adversarial"}
 
-or one of the authors' ``output/coco/coco_pope_{random,popular,adversarial}.json``, whose folder will do as ``data`` too,
-with COCO's val2014 as ``--set benchmark.pope.images=FOLDER``::
+or one of the authors' ``output/coco/coco_pope_{random,popular,adversarial}.json``, whose folder will do as ``data``
+too, with COCO's val2014 as ``--set benchmark.pope.images=FOLDER``::
 
     {"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a snowboard in the image?",
      "label": "yes"}
@@ -100,8 +100,8 @@ def open_folder(settings: PopeSettings) -> Table | None:
         return None
     tables = [(_category(file.name), open_table(str(file), settings.split)) for file in files]
     if len({category for category, _ in tables}) < len(tables):
-        raise InputError(f"{settings.data} has several files of one category: {', '.join(file.name for file in files)}.",
-                         "Name the file.")  # fmt: skip
+        names = ", ".join(file.name for file in files)
+        raise InputError(f"{settings.data} has several files of one category: {names}.", "Name the file.")
     known = "".join(f"{category} {table.fingerprint}\n" for category, table in tables)
     digest = hashlib.sha256(known.encode()).hexdigest()
 
