@@ -59,8 +59,20 @@ class Column:
             "split of the data differs": row["data"]["split"],
             "settings differ": row["settings_hash"],
             "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
-            "number of missing samples differs": self.manifest.get("missing", {}).get(benchmark, 0),
         }
+
+    def missing(self, benchmark: str) -> int | None:
+        """How many samples are missing; None where the benchmark was not scored."""
+        if not self.conditions(benchmark):
+            return None
+        if records := self.records(benchmark):
+            return sum(record.missing for record in records)
+        return int(self.manifest.get("missing", {}).get(benchmark, 0))
+
+    def lacks_others_than(self, other: Column, benchmark: str) -> bool:
+        """Whether the two lack different samples, so that what they answered does not pair."""
+        lacking = [{record.id for record in column.records(benchmark) if record.missing} for column in (self, other)]
+        return lacking[0] != lacking[1] or self.missing(benchmark) != other.missing(benchmark)
 
     def repeats(self, other: Column) -> bool:
         """Whether both are the same base, scored in the same way to the same results."""

@@ -60,7 +60,7 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
     def answer(
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
-        from mmpref.vlm.askable import ask
+        from mmpref.vlm.askable import ask, why_not
         from mmpref.vlm.decode import Decoding
         from mmpref.vlm.policy import Request
 
@@ -74,7 +74,10 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
                 image = decoded.get(content) or decoded.setdefault(content, seen(sample.image))
             except ImageError as error:
                 return error
-            return Request(sample.messages, () if blind == "no-image" else (image,))
+            asked = Request(sample.messages, (image,))
+            if blind != "no-image":
+                return asked
+            return why_not(policy(), asked, sample.image.name) or Request(sample.messages, ())
 
         requests = [request(sample) for sample in samples]
         names = [sample.image.name if sample.image else f"question {sample.id}" for sample in samples]

@@ -12,7 +12,8 @@ from mmpref.judges.verdicts import choice, leading, number, pair, yes_or_no
 @pytest.mark.parametrize(
     ("reply", "found"),
     [
-        ("Rating : 5", 5), ("Rating：5", 5), ("内容与图片相符。\nRating：５", 5), ("The rating is 5.", 5), ("### Rating\n5", 5),
+        ("Rating : 5", 5), ("Rating：5", 5), ("内容与图片相符。\nRating：５", 5), ("The rating is 5.", 5),
+        ("### Rating\n5", 5),
         ("Score: 5", 5), ("**Rating: 5 — very informative**", 5), ("Final rating: **5**, very informative", 5),
         ("Rating: 5/6", 5), ("Rating: 5 / 6.", 5), ("Rating: 5 out of 6", 5), ("Rating (0-6): 5", 5),
         ("Rating: [[5]]", 5), ("<rating>5</rating>", 5), (r"Rating: \boxed{5}", 5), ("Rating = 5", 5),
