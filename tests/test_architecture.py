@@ -15,6 +15,7 @@ LAYERS = {
     "types": 0,
     "words": 0,
     "hub_ids": 1,
+    "reasoning": 1,
     "text_files": 1,
     "licence": 2,
     "registry": 1,

@@ -15,6 +15,7 @@ from mmpref.judges.opened import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Table
+from mmpref.text_files import read_text
 from mmpref.types import ModelRef, as_dicts
 
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
@@ -40,7 +41,7 @@ def as_it_began(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) 
     if not path.is_file():
         write_atomic(path, json.dumps(now, indent=2) + "\n")
         return now
-    before = json.loads(path.read_text(encoding="utf-8"))
+    before = json.loads(read_text(path))
     changed = [what for what in ("model", "adapter") if before.get(what) != now[what]]
     changed += [f"data of {name}" for name, facts in data.items()
                 if _identity(before["data"].get(name)) != _identity(facts)]  # fmt: skip
@@ -79,7 +80,7 @@ def _model(ref: ModelRef) -> dict[str, Any]:
     from mmpref.vlm.origin import commit_of
 
     if endpoint_of(ref.model):  # which says no more of itself
-        return {"id": ref.model, "revision": None, "files": None}
+        return {"id": ref.model, "revision": ref.revision, "files": None}
     with _found(ref.model):
         commit = commit_of(ref.model, ref.revision)
         folder = Path(resolve_path(ref.model))

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     Sums = Mapping[str, np.ndarray]
 
 
+PLACE = {"place": True}
+"""Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One question to the model.
@@ -124,6 +128,7 @@ class Benchmark:
         task: from settings to the task.
         judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
         rewards: it asks a reward model for the values of two answers (`mmpref.bench.rewards`).
+        opens: reads ``data`` of a layout that is the authors' own; None where they have the usual one.
     """
 
     settings: type[Any]
@@ -131,6 +136,7 @@ class Benchmark:
     task: Callable[[Any], Task]
     judged: bool = False
     rewards: bool = False
+    opens: Callable[[Any], Table | None] | None = None
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

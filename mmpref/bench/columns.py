@@ -13,6 +13,7 @@ from mmpref.bench.evaluate import RESAMPLES
 from mmpref.bench.runner import BASE
 from mmpref.errors import InputError
 from mmpref.run import read_manifest
+from mmpref.text_files import read_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,8 +59,20 @@ class Column:
             "split of the data differs": row["data"]["split"],
             "settings differ": row["settings_hash"],
             "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
-            "number of missing samples differs": self.manifest.get("missing", {}).get(benchmark, 0),
         }
+
+    def missing(self, benchmark: str) -> int | None:
+        """How many samples are missing; None where the benchmark was not scored."""
+        if not self.conditions(benchmark):
+            return None
+        if records := self.records(benchmark):
+            return sum(record.missing for record in records)
+        return int(self.manifest.get("missing", {}).get(benchmark, 0))
+
+    def lacks_others_than(self, other: Column, benchmark: str) -> bool:
+        """Whether the two lack different samples, so that what they answered does not pair."""
+        lacking = [{record.id for record in column.records(benchmark) if record.missing} for column in (self, other)]
+        return lacking[0] != lacking[1] or self.missing(benchmark) != other.missing(benchmark)
 
     def repeats(self, other: Column) -> bool:
         """Whether both are the same base, scored in the same way to the same results."""
@@ -125,7 +138,7 @@ def read_columns(runs: Sequence[Path]) -> list[Column]:
         manifest = read_manifest(path)
         if manifest["command"] != "evaluate":
             raise InputError(f"{path} is a run of `{manifest['command']}`, not an evaluation.")
-        content = json.loads((path / "results.json").read_text(encoding="utf-8"))
+        content = json.loads(read_text(path / "results.json"))
         for model in content["models"]:
             found = {
                 (row["benchmark"], row["metric"], row["split"]): row

@@ -8,8 +8,8 @@ scales.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +42,15 @@ class Comparison:
     models: column names, base models once for each run that scored them.
     rows: (benchmark, metric, part) with one result or None for each column.
     tests: for each row, one test or None for each column; the first one with the benchmark has none.
-    warnings: why numbers in one row may not be comparable.
+    warnings: why numbers in one row may not be comparable, and which columns are not tested because of what is missing.
+    missing: benchmark -> how many of its samples are missing in each column; None where it was not scored.
     """
 
     models: tuple[str, ...]
     rows: tuple[tuple[Key, tuple[dict[str, Any] | None, ...]], ...]
     tests: tuple[tuple[Tested | None, ...], ...]
     warnings: tuple[str, ...]
+    missing: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
 
 
 def compare(runs: Sequence[Path]) -> Comparison:
@@ -62,8 +64,25 @@ def compare(runs: Sequence[Path]) -> Comparison:
     keys = list(dict.fromkeys(key for column in columns for key in column.found))
     rows = tuple((key, tuple(column.found.get(key) for column in columns)) for key in keys)
     tests = [tuple(_tested(reference(columns, key[0]), column, key) for column in columns) for key in keys]
+    missing = {
+        name: tuple(column.missing(name) for column in columns) for name in dict.fromkeys(key[0] for key in keys)
+    }
     return Comparison(tuple(column.name for column in columns), rows, _corrected(keys, columns, tests),
-                      tuple(_warnings(columns)))  # fmt: skip
+                      (*_warnings(columns), *_untested(columns, missing)), missing)  # fmt: skip
+
+
+def _untested(columns: Sequence[Column], missing: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
+    """One sentence for every column that is not tested because it lacks other samples than the first."""
+    for benchmark, counts in missing.items():
+        first = reference(columns, benchmark)
+        lost = counts[columns.index(first)]
+        for column, count in zip(columns, counts, strict=True):
+            alike = column.conditions(benchmark) == first.conditions(benchmark)
+            if column is not first and alike and column.lacks_others_than(first, benchmark):
+                yield (
+                    f"{benchmark}: samples are missing ({lost} of {first.name}, {count} of {column.name}), and not the "
+                    "same ones, so the two are not tested against each other."
+                )
 
 
 def _tested(first: Column, second: Column, key: Key) -> Tested | None:
@@ -112,7 +131,9 @@ def _warnings(columns: Sequence[Column]) -> list[str]:
     for benchmark in dict.fromkeys(key[0] for column in columns for key in column.found):
         seen: dict[str, dict[Any, list[str]]] = {}
         for column in columns:
-            for what, value in column.conditions(benchmark).items():
+            known = column.conditions(benchmark)
+            lost = {"number of missing samples differs": column.missing(benchmark)} if known else {}
+            for what, value in {**known, **lost}.items():
                 seen.setdefault(what, {}).setdefault(value, []).append(column.name)
         for what, values in seen.items():
             if len(values) > 1:

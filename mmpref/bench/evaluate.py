@@ -20,14 +20,17 @@ from mmpref.bench.groups import counted
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.planning import planned, resolved
 from mmpref.bench.records import write_records, write_rows
+from mmpref.bench.replies import Replies, replies
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
 from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.stats import replicates
-from mmpref.errors import HubError, ImageError, InputError, MmprefError, ModelError, UsageError
+from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.opened import endpoint_of
 from mmpref.processes import first, part, processes, rank, wait
+from mmpref.reasoning import markers
 from mmpref.run import Run, default_path, open_run, write_atomic
+from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -57,6 +60,10 @@ class EvaluateRecipe:
         judge_prompt: template for the judge, in place of the benchmark's own.
         judge_temperature, judge_max_tokens: of its replies.
         judge_repeats: how often it is asked the same; the first time scores, all of them give the judge's noise.
+        judge_revision, endpoint_revision: any word that tells apart what an endpoint serves under one name (a judge's
+            replies are kept by it, and a model's run belongs to it), for a server that was started with other weights.
+        thinking: markers of reasoning beside the known ones, of model and judge, each ``OPEN CLOSE``
+            (`mmpref.reasoning`).
         dtype, trust_remote_code: of the model.
         quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
         device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
@@ -77,6 +84,9 @@ class EvaluateRecipe:
     judge_temperature: float = 0.0
     judge_max_tokens: int = 1024
     judge_repeats: int = 1
+    judge_revision: str | None = None
+    endpoint_revision: str | None = None
+    thinking: tuple[str, ...] = ()
     dtype: recipes.Dtype = "auto"
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
@@ -140,7 +150,7 @@ def evaluate(
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if finished:
             _check_finished(run, recipe)
-            return {**run.manifest(), **json.loads((run.path / "results.json").read_text(encoding="utf-8"))}
+            return {**run.manifest(), **json.loads(read_text(run.path / "results.json"))}
         work = _Work(run, recipe, judge, batch_size, concurrency, on_progress)
         work.check_judge()
         work.share()
@@ -155,6 +165,11 @@ def _check(recipe: EvaluateRecipe) -> None:
                          "Let the server serve the adapter, and name it as the model.")  # fmt: skip
     if recipe.endpoint and (recipe.quantization or recipe.device_map):
         raise UsageError(f"{recipe.model} is a model behind an endpoint: it is loaded as its server was told.")
+    if recipe.endpoint_revision is not None and not recipe.endpoint:
+        raise UsageError(f"{recipe.model} is no endpoint, so endpoint_revision has no use.", "Use --revision.")
+    if recipe.judge_revision is not None and not (recipe.judge and endpoint_of(recipe.judge)):
+        raise UsageError("The judge is no endpoint, so judge_revision has no use.", "A model is named ID@REVISION.")
+    markers(recipe.thinking)
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
     rewards.asked_for(recipe)
@@ -209,20 +224,31 @@ class _Work:
         missing: dict[str, int] = {}
         drawn: list[dict[str, Any]] = []
         judged: dict[str, Any] = {}
+        thought: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
         for plan in self._plans:
             answers = answer_all(self._answerer, plan.samples, plan.task.max_new_tokens, self._kept(plan),
                                  self._batch_size, self._progress)  # fmt: skip
             outcomes = {
                 model: _score(
-                    run, plan, model, answers[model], self._judge, recipe.judge_repeats, judgements, self._progress
+                    run,
+                    plan,
+                    model,
+                    self._read(plan, model, answers[model]),
+                    self._judge,
+                    recipe.judge_repeats,
+                    judgements,
+                    self._progress,
                 )
                 for model in self._models
             }
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]
-                judged[plan.label] = {model: outcome.verdicts for model, outcome in outcomes.items()}
+                judged[plan.label] = {model: _replies(outcome) for model, outcome in outcomes.items()}
+            if any(outcome.reasoned for outcome in outcomes.values()):
+                thought[plan.label] = {model: {"reasoned": outcome.reasoned, "unfinished": outcome.unfinished}
+                                       for model, outcome in outcomes.items()}  # fmt: skip
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in self._models:
                 results += [
@@ -242,7 +268,7 @@ class _Work:
             ]  # fmt: skip
         correct(differences)
         content = {"models": self._named(), "adapter": self._facts["adapter"], "results": results,
-                   "differences": differences}  # fmt: skip
+                   "differences": differences, **({"reasoning": thought} if thought else {})}  # fmt: skip
         write_rows(run.path / RESAMPLES, drawn)
         if judgements:
             lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
@@ -260,12 +286,18 @@ class _Work:
         }
         return {**run.finish(facts), **content}
 
+    def _read(self, plan: Plan, model: str, said: Sequence[str | MmprefError]) -> Replies:
+        """What there is to score of a model's answers."""
+        known = markers(self._recipe.thinking)
+        return replies(said, plan, known, seen=not self._recipe.endpoint, quiet=model != BASE)
+
     def _kept(self, plan: Plan) -> dict[str, Path]:
         """Where the answers of each model are kept while the run lasts."""
         return {model: self._run.state / f"answers-{model}-{plan.label}.jsonl" for model in self._models}
 
     def _named(self) -> list[dict[str, Any]]:
-        ref = ModelRef(self._recipe.model) if self._recipe.endpoint else self._policy().ref
+        served = ModelRef(self._recipe.model, self._recipe.endpoint_revision)
+        ref = served if self._recipe.endpoint else self._policy().ref
         base = {"name": BASE, "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))}
         return [base, *([{"name": ADAPTER, "ref": dataclasses.asdict(ref)}] if self._recipe.adapter else [])]
 
@@ -276,7 +308,8 @@ def _has_answers(run: Run) -> bool:
 
 def _began(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> dict[str, Any]:
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
-    return as_it_began(run, ModelRef(recipe.model, recipe.revision, recipe.adapter, recipe.adapter_revision), data)
+    revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
+    return as_it_began(run, ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision), data)
 
 
 def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
@@ -290,7 +323,9 @@ def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
 def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency: int) -> Answerer:
     if recipe.endpoint:
         return served(*recipe.endpoint, concurrency, sees=not recipe.blind)
-    return (rewards.answerer if rewards.asked_for(recipe) else loaded)(policy, recipe.blind)
+    if rewards.asked_for(recipe):
+        return rewards.answerer(policy, recipe.blind)
+    return loaded(policy, recipe.blind, markers(recipe.thinking))
 
 
 def _load(run: Run, recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
@@ -313,31 +348,27 @@ def _mended(run: Run) -> dict[str, Any]:
     return {"mended": json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else {}
 
 
+def _replies(outcome: Outcome) -> dict[str, Any]:
+    """What came of a judge's replies, for the manifest."""
+    counts = outcome.verdicts
+    said = counts["unreadable"] + counts["read"]
+    share = {"unreadable_share": counts["unreadable"] / said} if said else {}
+    return {**counts, **share, **({"unreadable_example": outcome.unread} if outcome.unread else {})}
+
+
 def _score(
-    run: Run, plan: Plan, model: str, answers: Sequence[str | MmprefError], judge: Judge | None, repeats: int,
+    run: Run, plan: Plan, model: str, replies: Replies, judge: Judge | None, repeats: int,
     judgements: list[dict[str, Any]], progress: Callable[[int], None] | None,
 ) -> Outcome:  # fmt: skip
-    unseen = [answer for answer in answers if isinstance(answer, ImageError)]
-    failed = [answer for answer in answers if isinstance(answer, ModelError)]
-    if len(unseen) == len(answers):
-        raise InputError(
-            f"No image of benchmark {plan.name} ({plan.table.spec}, split {plan.table.split}) can be read: {unseen[0]}"
-        )
-    if len(unseen) + len(failed) == len(answers):
-        raise failed[0]
-    for reasons, why in ((unseen, "their images cannot be read"), (failed, "the model gave no answer")):
-        if reasons and model == BASE:
-            talk.warning("Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
-                         len(reasons), len(answers), plan.name, why, reasons[0])  # fmt: skip
-    read = [answer if isinstance(answer, str) else None for answer in answers]
-    pairs = list(zip(plan.samples, read, strict=True))
+    pairs = list(zip(plan.samples, replies.answers, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
     file = run.path / "samples" / f"{model}-{plan.label}.parquet"
+    thought = {"reasoned": replies.reasoned, "unfinished": replies.unfinished}
     if not judge or not isinstance(plan.task, JudgedTask):
         scores = counted(plan.samples, scores, missing)
-        write_records(file, plan.samples, read, scores, missing)
-        return Outcome(plan, scores, missing)
+        write_records(file, plan.samples, replies.raw, scores, missing)
+        return Outcome(plan, scores, missing, **thought)
     outcomes = []
     for repeat in range(repeats):
         kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
@@ -346,9 +377,9 @@ def _score(
         judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
         judged = counted(plan.samples, judged, holes)
-        outcomes.append(Outcome(plan, judged, holes, verdicts.counts))
+        outcomes.append(Outcome(plan, judged, holes, verdicts.counts, unread=verdicts.unread, **thought))
         if repeat == 0:
-            write_records(file, plan.samples, read, judged, holes, verdicts.replies)
+            write_records(file, plan.samples, replies.raw, judged, holes, verdicts.replies)
     asked = sum((Counter(outcome.verdicts) for outcome in outcomes), Counter[str]())
     counts = {name: float(asked[name]) for name in outcomes[0].verdicts}
     return dataclasses.replace(outcomes[0], verdicts=counts, again=outcomes[1:])
@@ -371,5 +402,6 @@ def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
         raise UsageError(f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge URL#MODEL.")
     if recipe.judge_prompt is not None and len(judged) > 1:
         raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
-    settings = ChatSettings(recipe.judge_temperature, recipe.judge_max_tokens, concurrency)
+    settings = ChatSettings(recipe.judge_temperature, recipe.judge_max_tokens, concurrency,
+                            revision=recipe.judge_revision, thinking=recipe.thinking)  # fmt: skip
     return open_judge(recipe.judge, recipe.judge_prompt, settings)

@@ -15,13 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from mmpref import reasoning
 from mmpref.bench.benchmark import Metric, Sample, Score
 from mmpref.bench.runner import kept_lines, mend
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges import recorded
-from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
+from mmpref.judges.chat import ChatSettings, Query, Reply, usage
+from mmpref.judges.final import Final
 from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
+from mmpref.reasoning import markers
 from mmpref.run import disk_errors
 
 talk = logging.getLogger("mmpref")
@@ -29,6 +32,7 @@ talk = logging.getLogger("mmpref")
 ANSWER = "{answer}"
 _TOO_MANY = 0.75
 """Share of answers without a verdict from which on the others are no score: which they are is no accident."""
+_SHOWN = 200
 _LETTERS_A_TOKEN = 4
 """Of English text, for what is said before anything is asked."""
 
@@ -67,7 +71,7 @@ class Judge:
     """
 
     name: str
-    chat: Chat
+    chat: Final
     prompt: str | None = None
 
     def ready(self) -> None:
@@ -86,7 +90,9 @@ class Judge:
         """The metric under this judge's name: ``score@MODEL/PROMPT/tTEMPERATURE/ORDER``, the prompt as a hash."""
         facts = self.chat.identity
         prompt = hashlib.sha256(f"{task.system}{self.instruction(task)}".encode()).hexdigest()[:8]
-        tag = f"{facts['model']}/{prompt}/t{facts.get('temperature', 0):g}/{task.order}"
+        temperature = facts.get("temperature", 0)
+        sampled = "default" if temperature is None else f"{temperature:g}"
+        tag = f"{facts['model']}/{prompt}/t{sampled}/{task.order}"
         return dataclasses.replace(metric, name=f"{metric.name}@{tag}")
 
     def facts(self, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -100,13 +106,17 @@ class Verdicts:
     replies: for each sample, or None where there is none.
     scores: what they say; None where there is no reply, or it cannot be read.
     judgements: the replies with what was asked, as rows of `mmpref.judges.recorded`.
-    counts: `mmpref.judges.chat.usage` of what was asked in this session, ``unreadable`` and ``missing``.
+    counts: `mmpref.judges.chat.usage` of what was asked in this session; of all replies those that were ``read``,
+        ``unreadable``, ``unfinished`` (cut at their limit, or nothing but reasoning) and ``reasoned``; and how many
+        answers are ``missing``.
+    unread: the first reply that could not be read.
     """
 
     replies: list[str | None]
     scores: list[Score | None]
     judgements: list[dict[str, Any]]
     counts: dict[str, float]
+    unread: str = ""
 
 
 def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
@@ -118,7 +128,9 @@ def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
     """
     if prompt is not None and ANSWER not in prompt:
         raise UsageError(f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in the README.")
-    return Judge(name, plugin(name, "ask") or open_chat(name, settings), prompt)
+    known = markers(settings.thinking)
+    found = plugin(name, "ask")
+    return Judge(name, Final(found, known) if found else open_chat(name, settings), prompt)
 
 
 def ask_all(
@@ -147,11 +159,11 @@ def ask_all(
 
         def keep(number: int, reply: Reply) -> None:
             sample = left[number][0]
-            if reply.text is None:
+            if reply.text is None or reply.raw is None:
                 failed.append(reply)
             else:
-                known[sample.id] = reply.text
-                file.write(json.dumps({"id": sample.id, "reply": reply.text}) + "\n")
+                known[sample.id] = reply.raw
+                file.write(json.dumps({"id": sample.id, "reply": reply.raw}) + "\n")
                 file.flush()
             if progress:
                 progress(1)
@@ -160,24 +172,47 @@ def ask_all(
         replies = judge.chat.ask([query for _, query in left], keep) if left else []
         _tell_after(judge, replies)
     said = [known.get(sample.id) if query else None for (sample, _), query in zip(asked, queries, strict=True)]
+    final = [None if reply is None else reasoning.read(reply, judge.chat.markers) for reply in said]
     scores = [None if answer is None else task.score(sample, answer) if query is None
-              else None if reply is None else task.read(sample, answer, reply)
-              for (sample, answer), query, reply in zip(asked, queries, said, strict=True)]  # fmt: skip
+              else None if reply is None or reply.answer is None else task.read(sample, answer, reply.answer)
+              for (sample, answer), query, reply in zip(asked, queries, final, strict=True)]  # fmt: skip
     unread = [reply for reply, score in zip(said, scores, strict=True) if reply is not None and score is None]
-    first = failed[0].error if failed else repr(unread[0][:200]) if unread else ""
+    unfinished = [reply for reply in failed if reply.raw is not None]
+    read = sum(reply is not None and score is not None for reply, score in zip(said, scores, strict=True))
     answered = sum(answer is not None for _, answer in asked)
     lost = answered - sum(score is not None for score in scores)
     if lost and lost >= _TOO_MANY * answered:
         some = f"a verdict on {answered - lost} of {answered} answers" if lost < answered else "no readable verdict"
-        raise ModelError(f"The judge {judge.name} gave {some} to {label}: too few. The first without: {first}.",
-                         "Its replies must have the form that the prompt asks for; those in a file are to these very "
-                         "answers only.")  # fmt: skip
+        raise ModelError(f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unread)}",
+                         _mended(failed, unread))  # fmt: skip
     if lost:
-        talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. First: %s", lost, answered,
-                     label, first)  # fmt: skip
+        talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. %s", lost, answered, label,
+                     _first(failed, unread))  # fmt: skip
+    if unread:
+        replied = len(unread) + read
+        talk.warning("Warning: %d of %d replies of the judge (%.1f %%) could not be read.", len(unread), replied,
+                     100 * len(unread) / replied)  # fmt: skip
     judgements = [recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
                   for query, reply in zip(queries, said, strict=True) if query and reply is not None]  # fmt: skip
-    return Verdicts(said, scores, judgements, {**usage(replies), "unreadable": len(unread), "missing": lost})
+    counts = {**usage(replies), "read": read, "unreadable": len(unread), "unfinished": len(unfinished),
+              "reasoned": sum(one is not None and one.reasoned for one in final), "missing": lost}  # fmt: skip
+    return Verdicts(said, scores, judgements, counts, unread[0][:_SHOWN] if unread else "")
+
+
+def _first(failed: Sequence[Reply], unread: Sequence[str]) -> str:
+    """The first reply of each kind that gives no verdict."""
+    told = [f"The first that failed: {failed[0].error}."] if failed else []
+    return " ".join([*told, *([f"The first that could not be read: {unread[0][:_SHOWN]!r}."] if unread else [])])
+
+
+def _mended(failed: Sequence[Reply], unread: Sequence[str]) -> str:
+    """What to do where most verdicts are missing."""
+    if len(failed) <= len(unread):
+        return ("Its replies must have the form that the prompt asks for; those in a file are to these very answers "
+                "only.")  # fmt: skip
+    if failed[0].raw is not None:
+        return "Let it write more: --set judge_max_tokens=4096."
+    return f"What the judge's server said decides: {failed[0].error[:_SHOWN]}."
 
 
 def _tell_before(judge: Judge, label: str, queries: Sequence[Query]) -> None:

@@ -43,7 +43,8 @@ def planned(recipe: EvaluateRecipe, name: str) -> Plan:
     benchmark = BENCHMARKS.get(name)
     settings = recipes.build(benchmark.settings, recipe.benchmark[name], f"benchmark {name}")
     task = benchmark.task(settings)
-    table = _open(name, settings, benchmark.candidates)
+    own = benchmark.opens(settings) if benchmark.opens else None
+    table = own or _open(name, settings, benchmark.candidates)
     samples = task.samples(table, recipe.limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")

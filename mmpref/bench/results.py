@@ -35,6 +35,10 @@ class Plan:
     table: Table
     samples: Sequence[Sample]
 
+    def without_images(self) -> Plan:
+        """The same for whoever asks no more."""
+        return dataclasses.replace(self, samples=[dataclasses.replace(one, image=None) for one in self.samples])
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -46,6 +50,8 @@ class Outcome:
             so they do not count.
         verdicts: counts of the judge's replies, where there is one; of all times that it was asked.
         again: the same answers, as the judge saw them when it was asked again.
+        reasoned, unfinished: how many replies had a block of reasoning, and how many never came to an answer.
+        unread: the first reply of the judge that could not be read.
     """
 
     plan: Plan
@@ -53,6 +59,9 @@ class Outcome:
     missing: frozenset[str]
     verdicts: Mapping[str, float] = field(default_factory=dict)
     again: Sequence[Outcome] = ()
+    reasoned: int = 0
+    unfinished: int = 0
+    unread: str = ""
 
     def without(self, missing: frozenset[str]) -> Outcome:
         """The same with more samples missing."""
@@ -80,7 +89,9 @@ def result(metric: Metric, model: str, clusters: Clusters, outcome: Outcome, see
     found = interval(replicates(clusters, metric, seed))
     column = clusters.names.index(metric.n)
     inside = [score for _, score in outcome.answered if metric.n in score.counts]
-    prompt = json.dumps(recipes.as_plain(plan.settings), sort_keys=True)
+    places = {one.name for one in dataclasses.fields(plan.settings) if one.metadata.get("place")}
+    asked = {name: value for name, value in recipes.as_plain(plan.settings).items() if name not in places}
+    prompt = json.dumps(asked, sort_keys=True)
     return {
         "model": model,
         "benchmark": plan.label,

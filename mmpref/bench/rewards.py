@@ -12,9 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample
+from mmpref.bench.rows import seen
 from mmpref.bench.runner import BASE, Answerer, Blind
 from mmpref.errors import ImageError, MmprefError, UsageError
-from mmpref.images import decode
 
 if TYPE_CHECKING:
     from mmpref.bench.evaluate import EvaluateRecipe
@@ -68,7 +68,7 @@ def answerer(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
 
     def values(sample: Sample, name: str) -> str | ImageError:
         try:
-            images = () if sample.image is None else (decode(sample.image),)
+            images = () if sample.image is None else (seen(sample.image),)
         except ImageError as error:
             return error
         answers = [sample.reference[name] for name in PAIR]

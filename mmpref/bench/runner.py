@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, ModelError
-from mmpref.images import decode
 from mmpref.processes import processes, rank
+from mmpref.reasoning import MARKERS, Markers, opening
 from mmpref.run import disk_errors
+from mmpref.types import Message
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -39,7 +41,7 @@ class Answerer(Protocol):
         ...
 
 
-def loaded(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
+def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = MARKERS) -> Answerer:
     """A model on this machine. Questions about one image share what they can, and so do base and adapter
     (`mmpref.vlm.asked`).
 
@@ -47,36 +49,49 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
         policy: loads it, once.
         blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
             the samples of the sighted one.
+        known: markers of reasoning; they stay in the answers, and one that the prompt opens is put before them.
     """
+    keep = [marker for pair in known for marker in pair]
+
+    @cache
+    def opened() -> str:
+        return opening(policy().render((Message("user", "?"),), 0), known)
 
     def answer(
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
-        from mmpref.vlm.asked import Asked
+        from mmpref.vlm.askable import ask, why_not
         from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.policy import Request
 
         decoded: dict[bytes, Image.Image] = {}
 
-        def request(sample: Sample) -> Request | ImageError:
+        def request(sample: Sample) -> Request | MmprefError:
             if sample.image is None:
                 return Request(sample.messages, ())
             content = sample.image.content
             try:
-                image = decoded.get(content) or decoded.setdefault(content, decode(sample.image))
+                image = decoded.get(content) or decoded.setdefault(content, seen(sample.image))
             except ImageError as error:
                 return error
-            return Request(sample.messages, () if blind == "no-image" else (image,))
+            asked = Request(sample.messages, (image,))
+            if blind != "no-image":
+                return asked
+            return why_not(policy(), asked, sample.image.name) or Request(sample.messages, ())
 
         requests = [request(sample) for sample in samples]
-        fine = [one for one in requests if not isinstance(one, ImageError)]
-        asked = Asked(policy(), fine, again=len(models) > 1)
+        names = [sample.image.name if sample.image else f"question {sample.id}" for sample in samples]
+        fine = [(one, name) for one, name in zip(requests, names, strict=True) if not isinstance(one, MmprefError)]
+        asked, refused = ask(policy(), [one for one, _ in fine], [name for _, name in fine], again=len(models) > 1)
+        whys = iter(refused)
+        reasons = [one if isinstance(one, MmprefError) else next(whys) for one in requests]
         found: dict[str, list[str | MmprefError]] = {}
         for model in models:
             with policy().without_adapter() if model == BASE else contextlib.nullcontext():
                 decoding = Decoding(max_new_tokens, repetition_penalty=MODEL)
-                made = iter(asked.answers(decoding, hide_images=blind == "masked", width=max(1, len(fine))))
-            found[model] = [one if isinstance(one, ImageError) else next(made) for one in requests]
+                answers = asked.write(decoding, hide_images=blind == "masked", width=max(1, len(fine)), keep=keep)
+                made = iter(answers)
+            found[model] = [opened() + next(made).text if why is None else why for why in reasons]
         return found
 
     return answer
@@ -103,7 +118,7 @@ def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answere
             images = () if sample.image is None else (sample.image,)
             try:
                 for image in images:
-                    decode(image)
+                    seen(image)
             except ImageError as error:
                 return error
             return Query(sample.messages, images if sees else ())

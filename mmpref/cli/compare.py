@@ -44,6 +44,8 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 
 def _print(found: Comparison) -> None:
     common.print_table("value [95 % interval]", ["metric", *found.models], value_rows(found))
+    if rows := missing_rows(found):
+        common.print_table("missing samples", ["benchmark", *found.models], rows)
     if rows := difference_rows(found):
         title = "difference from the first column that has the benchmark, p"
         common.print_table(title, difference_columns(found), rows)
@@ -58,6 +60,12 @@ def metric_name(key: Sequence[str]) -> str:
 def value_rows(found: Comparison) -> list[list[str]]:
     """A row for each metric: its name, then each column's value with its interval."""
     return [[metric_name(key), *("" if cell is None else _cell(cell) for cell in cells)] for key, cells in found.rows]
+
+
+def missing_rows(found: Comparison) -> list[list[str]]:
+    """A row for each benchmark that lacks samples in any column: its name, then how many each column lacks."""
+    return [[benchmark, *("" if count is None else str(count) for count in counts)]
+            for benchmark, counts in found.missing.items() if any(counts)]  # fmt: skip
 
 
 def difference_columns(found: Comparison) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from mmpref.bench.columns import Column, read_columns, reference
 from mmpref.bench.compare import Comparison
 from mmpref.bench.examples import Turn, headlines, turns
-from mmpref.cli.compare import claims, difference_columns, difference_rows, metric_name, value_rows
+from mmpref.cli.compare import claims, difference_columns, difference_rows, metric_name, missing_rows, value_rows
 from mmpref.cli.evaluate import legend
 from mmpref.cli.report import _as_png, _data_url, _figure, _png, marked, render
 from mmpref.errors import ImageError
@@ -28,7 +28,7 @@ def page(runs: Sequence[Path], found: Comparison) -> str:
     plots = [*_planes(columns), *_bars(columns)]
     return render(
         "compare.html.j2", models=found.models, rows=value_rows(found), differences=difference_rows(found),
-        difference_columns=difference_columns(found),
+        difference_columns=difference_columns(found), missing=missing_rows(found),
         legend=legend(claims(found)), warnings=found.warnings, readings=_readings(columns),
         plots=[{"title": title, "image": _data_url(_png(figure))} for title, figure in plots],
     )  # fmt: skip

@@ -104,6 +104,17 @@ def print_results(content: Mapping[str, Any]) -> None:
             f"Judge noise of {row['model']} {row['benchmark']} {row['metric']}: {noise['deviation']:.3f} (SD of "
             f"{noise['repeats']} repeats, {noise['low']:.3f} to {noise['high']:.3f}); the first repeat scores."
         )
+    for label, models in content.get("reasoning", {}).items():
+        for model, replies in models.items():
+            click.echo(
+                f"Reasoning was taken off {replies['reasoned']} replies of {model} to {label}; {replies['unfinished']} "
+                "of them came to no answer and are missing."
+            )
+    for label, models in content.get("judge", {}).get("replies", {}).items():
+        for model, said in models.items():
+            if example := said.get("unreadable_example"):
+                click.echo(f"Replies of the judge to {label} of {model} that could not be read: "
+                           f"{100 * said['unreadable_share']:.1f} %, such as {example!r}.")  # fmt: skip
     if with_adapter:
         click.echo("Counts that differ are written base / adapter.")
         claims = sum(row.get("p_holm") is not None for row in content["differences"])

@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.judges.chat import Chat, Query, Reply, usage
+from mmpref.judges.verdicts import choice
 from mmpref.types import ImageData, Message
 
 INSTRUCTION = """\
@@ -34,10 +35,6 @@ Better: Response 1
 or
 Better: Response 2"""
 """The default template, after the paper's appendix D in structure, in our own words."""
-
-_MARKS = re.compile(r"[*_`#\"']")
-_VERDICT = re.compile(r"\bbetter\s*(?:response|one)?\s*(?:is|:)\s*\[*\s*(?:response\s*)?([12])\b", re.I)
-_BARE = re.compile(r"response\s*([12])[.!]?", re.I)
 
 
 @dataclass(frozen=True)
@@ -133,20 +130,8 @@ def conversation(prompt: Sequence[Message]) -> str:
     return "\n".join(f"{message.role.capitalize()}: {message.content}" for message in prompt)
 
 
-def named(reply: str) -> int | None:
-    """Which response a reply names: by its ``Better: Response N``, or by being nothing but ``Response N``.
-
-    Markdown is no hindrance. A reply that names both is unreadable.
-    """
-    plain = _MARKS.sub("", reply)
-    found = set(_VERDICT.findall(plain))
-    if not found and (bare := _BARE.fullmatch(plain.strip())):
-        found = {bare[1]}
-    return int(found.pop()) if len(found) == 1 else None
-
-
 def _verdict(as_asked: Reply, swapped: Reply) -> Verdict:
-    places = tuple(None if reply.text is None else named(reply.text) for reply in (as_asked, swapped))
+    places = tuple(None if reply.text is None else choice(reply.text) for reply in (as_asked, swapped))
     took = usage((as_asked, swapped))
     if None in places:
         errors = [reply.error or f"names no response: {(reply.text or '')[:80]!r}"

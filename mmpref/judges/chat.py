@@ -36,6 +36,9 @@ class Reply:
         error: why.
         prompt_tokens, completion_tokens: as the model's server counts them; of a kept reply, what it took at first.
         kept: it was answered before, and cost nothing now.
+        cut: it was cut at the limit of its length.
+        raw: as the model wrote it, where ``text`` is what counts of it (`mmpref.judges.final`).
+        reasoned: it has a block of reasoning.
     """
 
     text: str | None
@@ -43,6 +46,9 @@ class Reply:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     kept: bool = False
+    cut: bool = False
+    raw: str | None = None
+    reasoned: bool = False
 
 
 class Chat(Protocol):
@@ -73,6 +79,9 @@ class ChatSettings:
         concurrency: requests in flight at a time. It decides no reply.
         retries: of a request that meets a rate limit, a broken server or a time-out, each after a longer wait.
         timeout: seconds that one try may take.
+        revision: of a model behind an endpoint, whose weights may change under its name: any word; replies are kept
+            apart by it.
+        thinking: markers of reasoning beside the known ones, each ``OPEN CLOSE`` (`mmpref.reasoning`).
     """
 
     temperature: float = 0.0
@@ -80,14 +89,17 @@ class ChatSettings:
     concurrency: int = 8
     retries: int = 5
     timeout: float = 120.0
+    revision: str | None = None
+    thinking: tuple[str, ...] = ()
 
 
 def usage(replies: Iterable[Reply]) -> dict[str, float]:
-    """Counts that add up over replies: ``requests``, ``failed``, ``prompt_tokens`` and ``completion_tokens``."""
+    """Counts that add up over replies: ``requests``, ``failed`` (which brought no text at all), ``prompt_tokens`` and
+    ``completion_tokens``."""
     replies = list(replies)
     return {
         "requests": len(replies),
-        "failed": sum(reply.text is None for reply in replies),
+        "failed": sum(reply.text is None and reply.raw is None for reply in replies),
         "prompt_tokens": sum(reply.prompt_tokens for reply in replies),
         "completion_tokens": sum(reply.completion_tokens for reply in replies),
     }

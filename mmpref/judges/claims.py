@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Protocol
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import conversation, filled
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
+from mmpref.judges.final import Final
 from mmpref.judges.local import LocalChat
 from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
+from mmpref.judges.verdicts import yes_or_no
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:
@@ -37,8 +39,9 @@ Answer: {answer}
 Facts:"""
 """Asked of whoever splits answers into claims; ``{prompt}`` and ``{answer}`` are replaced."""
 
+CHECK_TOKENS = 256
+"""Bound on the reply about a claim: those who say more than yes or no are not to be cut, since a cut reply is none."""
 _LINE = re.compile(r"^\s*(?:[-*•]|\d+[.)])\s+(.*\S)\s*$", re.M)
-_WORD = re.compile(r"[A-Za-z]+")
 
 
 @dataclass(frozen=True)
@@ -88,15 +91,16 @@ class ChatChecker:
     def check(self, claims: Sequence[Claim]) -> list[Finding]:
         queries = [Query((Message("user", filled(self.instruction, claim=claim.text)),), claim.images)
                    for claim in claims]  # fmt: skip
-        if isinstance(self.chat, LocalChat):
-            return [Finding(true, usage([Reply(None if true is None else "")])) for true in self.chat.yes(queries)]
+        chat = self.chat.chat if isinstance(self.chat, Final) else self.chat
+        if isinstance(chat, LocalChat) and not chat.reasons_first:
+            return [Finding(true, usage([Reply(None if true is None else "")])) for true in chat.yes(queries)]
         return [Finding(_said(reply), usage([reply])) for reply in self.chat.ask(queries)]
 
 
 def _said(reply: Reply) -> float | None:
-    """1 for a reply that begins with yes, 0 for no; None for any other."""
-    first = _WORD.search(reply.text or "")
-    return {"yes": 1.0, "no": 0.0}.get(first[0].lower()) if first else None
+    """1 for a reply that says yes, 0 for no; None for any other."""
+    said = yes_or_no(reply.text or "")
+    return None if said is None else float(said)
 
 
 class ChatSplitter:
@@ -135,7 +139,7 @@ def open_checker(
     """
     found: Checker | None = plugin(spec, "check")
     if found is None:
-        return ChatChecker(open_chat(spec, settings or ChatSettings(max_tokens=16), policy), instruction)
+        return ChatChecker(open_chat(spec, settings or ChatSettings(max_tokens=CHECK_TOKENS), policy), instruction)
     if instruction is not None:
         raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
     return found

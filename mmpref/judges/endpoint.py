@@ -6,8 +6,7 @@ vLLM, `transformers serve`, OpenAI and most providers speak this protocol. The k
 
 from __future__ import annotations
 
-import base64
-import io
+import logging
 import os
 import socket
 import threading
@@ -17,11 +16,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mmpref.errors import ImageError, ModelError
-from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
-from mmpref.types import ImageData
+from mmpref.judges.dialect import Dialect, remember, remembered
+from mmpref.judges.pictures import data_url
 
-_TAKEN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "GIF": "image/gif"}
+talk = logging.getLogger("mmpref")
+
+_CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
+"""Finish reasons of a reply that its limit cut off, as servers call them."""
 _PATIENCE = 20
 """Replies in a row that may fail, each after all its retries, before the endpoint counts as gone."""
 
@@ -45,11 +47,16 @@ class Endpoint:
         )
         self._failures = 0
         self._lock = threading.Lock()
+        self._dialect = remembered(url, model)
+        self._refused: set[Dialect] = set()
 
     @property
     def identity(self) -> Mapping[str, Any]:
+        """The temperature is None where the server takes none but its own."""
         s = self._settings
-        return {"model": self.model, "url": self.url, "temperature": s.temperature, "max_tokens": s.max_tokens}
+        temperature = s.temperature if self._dialect.temperature else None
+        named = {"model": self.model, "url": self.url, "temperature": temperature, "max_tokens": s.max_tokens}
+        return named if s.revision is None else {**named, "revision": s.revision}
 
     def ready(self) -> None:
         """Whether anybody listens there.
@@ -83,11 +90,7 @@ class Endpoint:
         import openai
 
         try:
-            completion = self._client.chat.completions.create(
-                model=self.model, messages=_messages(query), temperature=self._settings.temperature,
-                max_tokens=self._settings.max_tokens,
-            )  # fmt: skip
-            reply = _read(completion)
+            reply = _read(self._completion(_messages(query)))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ModelError(f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
                              "Set MMPREF_API_KEY or OPENAI_API_KEY to a valid key.") from None  # fmt: skip
@@ -105,11 +108,45 @@ class Endpoint:
             return Reply(None, f"HTTP {error.status_code}: {_short(error)}")
         except ImageError as error:
             return Reply(None, str(error))
-        except (openai.APIError, ValueError, TypeError, AttributeError, IndexError) as error:
+        except (openai.APIError, ValueError, TypeError, AttributeError, LookupError) as error:
             return self._failed(f"no chat completion: {_short(error)}")
         with self._lock:
             self._failures = 0
         return reply
+
+    def _completion(self, messages: list[Any]) -> Any:
+        """What the server sends. Where it refuses a parameter by name, the other dialect is tried, once in all."""
+        import openai
+
+        dialect, first = self._dialect, None
+        while True:
+            try:
+                found = self._client.chat.completions.create(
+                    model=self.model, messages=messages, **dialect.parameters(self._settings)
+                )
+            except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+                said = f"{error} {error.param}"
+                if not dialect.names(said):  # it takes the parameters, and refuses something else
+                    self._speak(dialect)
+                    raise
+                self._refused.add(dialect)
+                first, dialect = first or error, dialect.other(said)
+                if dialect in self._refused:
+                    raise first from None
+                continue
+            self._speak(dialect)
+            return found
+
+    def _speak(self, dialect: Dialect) -> None:
+        with self._lock:
+            if dialect == self._dialect:
+                return
+            self._dialect = dialect
+            self._refused = set()
+            remember(self.url, self.model, dialect)
+        if not dialect.temperature:
+            talk.warning("Warning: %s takes no temperature for %s: its replies are sampled at its own.",
+                         self.url, self.model)  # fmt: skip
 
     def _failed(self, why: str) -> Reply:
         with self._lock:
@@ -129,14 +166,19 @@ def _read(completion: Any) -> Reply:
     """The first choice's text and the counts.
 
     Raises:
-        ValueError, TypeError, AttributeError, IndexError: it is no chat completion.
+        ValueError, TypeError, AttributeError, LookupError: it is no chat completion.
     """
     choice, counted = completion.choices[0], completion.usage
     text = choice.message.content
+    if isinstance(text, list):  # parts, of which some may be reasoning
+        text = "".join(part["text"] for part in text if part.get("type") == "text")
     counts = (counted.prompt_tokens or 0, counted.completion_tokens or 0) if counted else (0, 0)
     if not isinstance(text, str):
         return Reply(None, f"no text (finish reason {choice.finish_reason})", *counts)
-    return Reply(text, "", *counts)
+    reason = str(choice.finish_reason).lower()
+    if reason == "content_filter":
+        return Reply(None, f"stopped by the server's content filter after {text[:80]!r}", *counts)
+    return Reply(text, "", *counts, cut=reason in _CUT)
 
 
 def _messages(query: Query) -> list[Any]:
@@ -150,22 +192,3 @@ def _messages(query: Query) -> list[Any]:
             left = ()
         messages.append({"role": message.role, "content": content})
     return messages
-
-
-def data_url(image: ImageData) -> str:
-    """An image as it is, where endpoints take its format, else as PNG.
-
-    Raises:
-        ImageError: it cannot be decoded, or has too many pixels.
-    """
-    from PIL import Image
-
-    picture = decode(image)
-    with Image.open(io.BytesIO(image.content)) as opened:
-        mime = _TAKEN.get(opened.format or "")
-    content = image.content
-    if mime is None:
-        buffer = io.BytesIO()
-        picture.save(buffer, "PNG")
-        content, mime = buffer.getvalue(), "image/png"
-    return f"data:{mime};base64,{base64.b64encode(content).decode()}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from mmpref.errors import RunError
 from mmpref.judges.chat import Chat, OnReply, Query, Reply
+from mmpref.judges.pictures import digest
 from mmpref.run import write_atomic
 from mmpref.types import as_dicts
 
@@ -41,16 +42,17 @@ class Kept:
             ready()
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
-        files = [self._file(query) for query in queries]
-        replies = {number: reply for number, file in enumerate(files) if (reply := _read(file))}
+        bound = self.identity.get("max_tokens")
+        known = (_read(self._file(query), bound) for query in queries)
+        replies = {number: reply for number, reply in enumerate(known) if reply}
         for number, reply in replies.items():
             if on_reply:
                 on_reply(number, reply)
         left = [number for number in range(len(queries)) if number not in replies]
 
         def keep(number: int, reply: Reply) -> None:
-            if reply.text is not None:
-                _write(files[left[number]], reply)
+            if reply.text is not None:  # under what was asked in the end: a server may take no temperature
+                _write(self._file(queries[left[number]]), reply)
             if on_reply:
                 on_reply(left[number], reply)
 
@@ -62,18 +64,24 @@ class Kept:
         asked = {
             **self.identity,
             "messages": as_dicts(query.messages),
-            "images": [hashlib.sha256(image.content).hexdigest() for image in query.images],
+            "images": [digest(image) for image in query.images],
             "repeat": query.repeat,
         }
         name = hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
         return self._folder / name[:2] / f"{name}.json"
 
 
-def _read(file: Path) -> Reply | None:
-    """A kept reply; None where there is none, or a file that is broken (it is then asked and written anew)."""
+def _read(file: Path, bound: int | None) -> Reply | None:
+    """A kept reply; None where there is none, or a file that is broken (it is then asked and written anew).
+
+    Args:
+        bound: on its length: files of before say of no reply that it was cut.
+    """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return Reply(str(content["text"]), "", content["prompt_tokens"], content["completion_tokens"], kept=True)
+        spent = content["prompt_tokens"], content["completion_tokens"]
+        cut = bool(content["cut"]) if "cut" in content else bound is not None and spent[1] >= bound
+        return Reply(str(content["text"]), "", *spent, kept=True, cut=cut)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
@@ -81,7 +89,8 @@ def _read(file: Path) -> Reply | None:
 
 
 def _write(file: Path, reply: Reply) -> None:
-    content = {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
+    content = {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
+               "cut": reply.cut}  # fmt: skip
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

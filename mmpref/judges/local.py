@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ImageError
+from mmpref.errors import ImageError, MmprefError
 from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
+from mmpref.reasoning import Markers, markers, opening
+from mmpref.types import Message
 
 if TYPE_CHECKING:
+    from mmpref.vlm.asked import Answer
     from mmpref.vlm.policy import Policy, Request
 
 _BATCH = 8
+_NAME = "what is asked"
 
 
 class LocalChat:
@@ -42,41 +46,56 @@ class LocalChat:
                 "temperature": s.temperature, "max_tokens": s.max_tokens}  # fmt: skip
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
+        from mmpref.vlm.askable import ask
         from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.policy import Request
 
         s = self._settings
         decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
+        known = markers(s.thinking)
+        keep = [marker for pair in known for marker in pair]
         replies: list[Reply] = []
         for start in range(0, len(queries), _BATCH):
             batch = queries[start : start + _BATCH]
-            requests: list[Request | ImageError] = [_request(query) for query in batch]
+            requests: list[Request | MmprefError] = [_request(query) for query in batch]
             fine = [request for request in requests if isinstance(request, Request)]
-            answers = iter(self.policy.generate(fine, decoding, batch_size=_BATCH))
+            asked, refused = ask(self.policy, fine, [_NAME] * len(fine))
+            written = iter(asked.write(decoding, width=_BATCH, keep=keep))
+            whys = iter(refused)
             for request in requests:
-                reply = Reply(next(answers)) if isinstance(request, Request) else Reply(None, str(request))
+                why = request if isinstance(request, MmprefError) else next(whys)
+                reply = Reply(None, str(why)) if why else _reply(next(written), self._opening(known))
                 if on_reply:
                     on_reply(len(replies), reply)
                 replies.append(reply)
         return replies
 
+    @property
+    def reasons_first(self) -> bool:
+        """Whether its prompt format opens a block of reasoning, so that no answer begins with a yes."""
+        return bool(self._opening(markers(self._settings.thinking)))
+
+    def _opening(self, known: Markers) -> str:
+        return opening(self.policy.render((Message("user", "?"),), 0), known)
+
     def yes(self, queries: Sequence[Query]) -> list[float | None]:
-        """The probability that the answer begins with yes rather than no; None where an image cannot be seen.
+        """The probability that the answer begins with yes rather than no; None where an image cannot be seen or a
+        text cannot be asked.
 
         Over the first token's Yes and yes against No and no, as RLAIF-V scores claims (arXiv 2405.17220).
         """
         import torch
 
+        from mmpref.vlm.askable import why_not
         from mmpref.vlm.attention import Attention
         from mmpref.vlm.vision import encode
 
         policy, shown = self.policy, list[tuple[int, Any]]()
         for number, query in enumerate(queries):
-            try:
-                images = tuple(decode(image) for image in query.images)
-                shown.append((number, policy.prompter.prepare(query.messages, images)))
-            except ImageError:
+            request = _request(query)
+            if isinstance(request, ImageError) or why_not(policy, request, _NAME):
                 continue
+            shown.append((number, policy.prompter.prepare(request.messages, request.images)))
         says_yes, says_no = (_first_tokens(policy, words) for words in (("Yes", "yes"), ("No", "no")))
         found: list[float | None] = [None] * len(queries)
         attention = Attention(policy)
@@ -92,6 +111,11 @@ class LocalChat:
         return found
 
 
+def _reply(answer: Answer, opened: str) -> Reply:
+    """An answer, with the marker that the prompt opened its reasoning with."""
+    return Reply(opened + answer.text, cut=answer.cut)
+
+
 def _request(query: Query) -> Request | ImageError:
     from mmpref.vlm.policy import Request
 
@@ -105,8 +129,6 @@ def _request(query: Query) -> Request | ImageError:
 
 def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     """What an answer of each word begins with, in the model's own prompt format."""
-    from mmpref.types import Message
-
     firsts = []
     for word in words:
         text = policy.render_answer((Message("user", "?"),), 0, word)

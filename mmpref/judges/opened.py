@@ -14,10 +14,12 @@ from mmpref.hub_ids import refuse_page
 from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator
 from mmpref.judges.chat import Chat, ChatSettings
 from mmpref.judges.endpoint import Endpoint
+from mmpref.judges.final import Final
 from mmpref.judges.kept import Kept
 from mmpref.judges.local import LocalChat
 from mmpref.judges.plugins import JUDGES, plugin
 from mmpref.judges.recorded import Recorded
+from mmpref.reasoning import markers
 from mmpref.registry import suggest
 from mmpref.types import ModelRef
 
@@ -33,8 +35,8 @@ _ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
 
-def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> Chat:
-    """A model that is asked in words.
+def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> Final:
+    """A model that is asked in words; its replies are what counts of them (`mmpref.judges.final`).
 
     Args:
         policy: loads the run's own model, where there is one.
@@ -43,6 +45,10 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
         UsageError: the word names no such model.
         InputError: a file of judgements that cannot be read.
     """
+    return Final(_chat(spec, settings, policy), markers(settings.thinking))
+
+
+def _chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None) -> Chat:
     if spec == POLICY:
         if policy is None:
             raise UsageError("There is no policy here that could be asked.", FORMS)

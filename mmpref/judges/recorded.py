@@ -3,7 +3,7 @@
 One JSON object a line, as evaluations with a judge leave them in ``judgements.jsonl``::
 
     {"judge": {"model": "gpt-4o", "temperature": 0.0}, "messages": [{"role": "user", "content": "..."}],
-     "images": ["<sha256 of the encoded image>"], "repeat": 0, "reply": "Rating: 4"}
+     "images": ["<sha256 of the image>"], "repeat": 0, "reply": "Rating: 4"}
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.judges.chat import OnReply, Query, Reply
+from mmpref.judges.pictures import digest
+from mmpref.text_files import read_text
 from mmpref.types import as_dicts
 
 RECORDED = "recorded"
@@ -44,10 +46,9 @@ class Recorded:
         self._replies: dict[str, str] = {}
         judges = []
         try:
-            content = file.read_text(encoding="utf-8")
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise InputError(f"Cannot read the judgements in {file}: {reason}.") from error
+            content = read_text(file)
+        except InputError as error:
+            raise InputError(f"Cannot read the judgements: {error.message}", error.hint) from error
         for number, line in enumerate(content.splitlines()):
             try:
                 found = json.loads(line)
@@ -75,7 +76,7 @@ class Recorded:
 
 
 def _asked(query: Query) -> dict[str, Any]:
-    images = [hashlib.sha256(image.content).hexdigest() for image in query.images]
+    images = [digest(image) for image in query.images]
     return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat}
 
 

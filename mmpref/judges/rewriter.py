@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def _bare(reply: Reply) -> Reply:
     text = _LABEL.sub("", reply.text.strip()).strip()
     if len(text) > 1 and text[0] == text[-1] == '"' and '"' not in text[1:-1]:
         text = text[1:-1].strip()
-    return Reply(text, reply.error, reply.prompt_tokens, reply.completion_tokens, reply.kept)
+    return dataclasses.replace(reply, text=text)
 
 
 def open_rewriter(

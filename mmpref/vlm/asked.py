@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -36,6 +36,17 @@ class _Group:
     members: list[tuple[int, tuple[int, ...]]]
 
 
+@dataclass(frozen=True)
+class Answer:
+    """Args:
+    text: without special tokens, but for those that were to be kept.
+    cut: it was cut at its limit.
+    """
+
+    text: str
+    cut: bool
+
+
 class Asked:
     """A batch of requests to a policy.
 
@@ -54,9 +65,18 @@ class Asked:
         self, decoding: Decoding, *, hide_images: bool = False, width: int = 64,
         progress: Callable[[int], None] | None = None,
     ) -> list[str]:  # fmt: skip
+        """The texts of `write`."""
+        written = self.write(decoding, hide_images=hide_images, width=width, progress=progress)
+        return [answer.text for answer in written]
+
+    def write(
+        self, decoding: Decoding, *, hide_images: bool = False, width: int = 64, keep: Sequence[str] = (),
+        progress: Callable[[int], None] | None = None,
+    ) -> list[Answer]:  # fmt: skip
         """What the policy, as it is now, answers to each request, in order.
 
         Args:
+            keep: special tokens that stay in the text, such as the markers of reasoning.
             hide_images: hide every image token from every other token, with their places in the prompt kept (BDHS with
                 rho 1).
             width: answers written together, at most.
@@ -72,9 +92,10 @@ class Asked:
             branches += [(number, Branch(common, rest, self._requests[number].stream))
                          for number, rest in group.members]  # fmt: skip
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
-        answers = [""] * len(branches)
+        answers = [Answer("", False)] * len(branches)
         for (number, _), ids in zip(branches, tokens, strict=True):
-            answers[number] = self._policy.tokenizer.decode(ids, skip_special_tokens=True).strip()
+            text = text_of(self._policy.tokenizer, ids, keep)
+            answers[number] = Answer(text, len(ids) >= decoding.max_new_tokens)
         return answers
 
     def _grouped(self, numbers: Sequence[int]) -> list[_Group]:
@@ -110,6 +131,22 @@ class Asked:
             with self._tower.recorded() as features:
                 yield
             self._seen.append(features)
+
+
+def text_of(tokenizer: Any, ids: Sequence[int], keep: Sequence[str] = ()) -> str:
+    """The text of token ids without special tokens.
+
+    Args:
+        keep: special tokens that stay.
+    """
+    special = set(tokenizer.all_special_ids) | {
+        token for token, added in tokenizer.added_tokens_decoder.items() if added.special
+    }
+    kept = {token for token in special if tokenizer.convert_ids_to_tokens(token) in keep}
+    if kept.isdisjoint(ids):
+        return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
+    left = [token for token in ids if token not in special - kept]
+    return str(tokenizer.decode(left, skip_special_tokens=False)).strip()
 
 
 def _about_the_same(requests: Sequence[Request]) -> list[list[int]]:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpref.errors import ModelError, UsageError
-from mmpref.judges.annotator import ChatAnnotator, Comparison, conversation, filled, named, rank, tally
+from mmpref.judges.annotator import ChatAnnotator, Comparison, conversation, filled, rank, tally
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.opened import open_annotator
+from mmpref.judges.verdicts import choice
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, fault, text_of
 
@@ -87,18 +88,18 @@ def test_a_reply_that_fails_or_names_nothing_is_missing_never_a_label(image: Ima
     ],
 )
 def test_what_a_reply_names(reply: str, place: int | None) -> None:
-    assert named(reply) == place
+    assert choice(reply) == place
 
 
 @given(st.text(), st.sampled_from([1, 2]), st.text(alphabet=" \n*_`"))
 def test_a_verdict_line_is_read_whatever_the_reasons_say(reasons: str, place: int, marks: str) -> None:
     if "better" not in reasons.lower():
-        assert named(f"{reasons}\nBetter: {marks}Response {place}{marks}") == place
+        assert choice(f"{reasons}\nBetter: {marks}Response {place}{marks}") == place
 
 
 @given(st.text())
 def test_any_reply_is_read_or_missing(reply: str) -> None:
-    assert named(reply) in (1, 2, None)
+    assert choice(reply) in (1, 2, None)
 
 
 def test_a_template_takes_braces_as_text() -> None:

@@ -16,11 +16,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, list_of, numbered, one_of
+from mmpref.bench.rows import image_name, image_of, list_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
@@ -84,25 +83,24 @@ class _Amber:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         spec = self.settings.annotations
-        found = {str(cell(row, "id", where)): row
+        found = {text(row, "id", where): row
                  for _, row, where in numbered(open_table(spec), None)} if spec else {}  # fmt: skip
-        root = Path(self.settings.images) if self.settings.images else table.root
         samples = []
         for _, row, where in numbered(table, limit):
-            name = str(cell(row, "id", where))
+            name = text(row, "id", where)
             annotation = found.get(name) if spec else row
             if annotation is None:
                 raise InputError(f"{where}: {spec} has no annotation of id {name}.")
             reference = self._reference(annotation, where)
             caption = reference["part"] == "caption"
-            message = Message("user", str(cell(row, "query", where)) + ("" if caption else self.settings.suffix))
-            image = image_of(row, where, root)
-            image_id = row.get("image_id") or (row["image"] if isinstance(row["image"], str) else name)
-            samples.append(Sample(name, str(image_id), image, (message,), reference))
+            message = Message("user", text(row, "query", where) + ("" if caption else self.settings.suffix))
+            image = image_of(row, where, table.root, folder=self.settings.images)
+            named = row["image"] if image_name(row) else None
+            samples.append(Sample(name, optional(row, "image_id") or named or name, image, (message,), reference))
         return samples
 
     def _reference(self, annotation: Mapping[str, Any], where: str) -> dict[str, Any]:
-        kind = str(cell(annotation, "type", where))
+        kind = text(annotation, "type", where)
         if kind != "generative":
             return {"part": _PARTS.get(kind, "relation"), "truth": one_of(annotation, "truth", where, ("yes", "no"))}
         lists = {name: list_of(annotation, name, where) for name in ("truth", "hallu")}

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import image_key, image_of, numbered, turns_of
-from mmpref.judges.annotator import INSTRUCTION, conversation, filled, named
+from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
+from mmpref.judges.annotator import INSTRUCTION, conversation, filled
+from mmpref.judges.verdicts import choice
 from mmpref.tables import Table
 from mmpref.types import Message
 
@@ -50,7 +51,7 @@ class _Annotator:
             image = image_of(row, where, table.root, "images" if "images" in row else "image")
             prompt = conversation(turns_of(row, "prompt", where))
             chosen, rejected = (conversation(turns_of(row, name, where)) for name in ("chosen", "rejected"))
-            part = str(row.get("source") or "all")
+            part = optional(row, "source") or "all"
             for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
                 text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)
                 groups = {name: str(number) for name in {part, "all"}}
@@ -59,7 +60,7 @@ class _Annotator:
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        place = named(answer)
+        place = choice(answer)
         right = place == sample.reference["place"]
         counts = {"replies": 1.0, "right": float(right), "named": float(place is not None),
                   "named_first": float(place == 1)}  # fmt: skip

@@ -12,12 +12,12 @@ recall, mentions and words stand beside it. COCO's table of synonyms is not ship
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import chair
-from mmpref.errors import InputError, UsageError
+from mmpref.errors import UsageError
 from mmpref.registry import resolve_path
 from mmpref.tables import Table
 from mmpref.types import Message
@@ -30,6 +30,7 @@ class ChairSettings:
     prompt: asked of every image.
     synonyms: path of the table of objects and words.
     max_new_tokens: of a caption.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -38,6 +39,7 @@ class ChairSettings:
     prompt: str = "Please describe this image in detail."
     synonyms: str | None = None
     max_new_tokens: int = 512
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 class _Chair:
@@ -53,11 +55,11 @@ class _Chair:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            objects = cell(row, "gt_object", where)
-            if not isinstance(objects, list):
-                raise InputError(f"{where}, column gt_object is a {type(objects).__name__}, not a list of objects.")
-            truth = [self.synonyms.node.get(str(name).lower(), str(name).lower()) for name in objects]
-            samples.append(Sample(str(number), str(cell(row, "question_id", where)), image_of(row, where, table.root),
+            objects = [name.lower() for name in list_of(row, "gt_object", where)]
+            truth = [self.synonyms.node.get(name, name) for name in objects]
+            image_id = optional(row, "question_id") or image_name(row) or text(row, "question_id", where)
+            samples.append(Sample(str(number), image_id,
+                                  image_of(row, where, table.root, folder=self.settings.images),
                                   (Message("user", self.settings.prompt),), truth))  # fmt: skip
         return samples
 

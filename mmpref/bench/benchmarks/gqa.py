@@ -15,10 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.rows import image_of, numbered, optional, text
 from mmpref.bench.scoring import gqa
+from mmpref.registry import resolve_path
 from mmpref.tables import Table, open_table
 from mmpref.types import ImageData, Message
 
@@ -28,7 +30,7 @@ class GqaSettings:
     """Args:
     data, config, split: where the questions are; by default the Hub's.
     images, images_config: table and configuration of the images, where the questions have none; the same table by
-        default.
+        default. A folder of the download's ``IMAGEID.jpg`` will do too.
     suffix: appended to every question (LLaVA's wording).
     max_new_tokens: of an answer.
     """
@@ -46,22 +48,26 @@ class _Gqa:
     def __init__(self, settings: GqaSettings) -> None:
         self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
+        named = Path(resolve_path(settings.images)) if settings.images else None
+        self._folder = named if named and named.is_dir() and any(named.glob("*.jpg")) else None
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         images: dict[str, ImageData] | None = None
         for number, row, where in numbered(table, limit):
-            image_id = str(cell(row, "imageId", where))
+            image_id = text(row, "imageId", where)
             if "image" in row:
                 image = image_of(row, where, table.root)
+            elif self._folder:
+                image = image_of({"image": f"{image_id}.jpg"}, where, None, folder=str(self._folder))
             else:
                 images = self._images(table) if images is None else images
                 image = images.get(image_id) or ImageData(b"", f"{where} (no image {image_id!r})")
-            message = Message("user", str(cell(row, "question", where)) + self.settings.suffix)
+            message = Message("user", text(row, "question", where) + self.settings.suffix)
             kinds = row.get("types")
-            kind = str(kinds.get("structural") or "all") if isinstance(kinds, dict) else "all"
-            samples.append(Sample(str(row.get("id") or number), image_id, image, (message,),
-                                  {"answer": str(cell(row, "answer", where)), "part": kind}))  # fmt: skip
+            kind = (optional(kinds, "structural") if isinstance(kinds, dict) else None) or "all"
+            samples.append(Sample(optional(row, "id") or str(number), image_id, image, (message,),
+                                  {"answer": text(row, "answer", where), "part": kind}))  # fmt: skip
         return samples
 
     def _images(self, table: Table) -> dict[str, ImageData]:
@@ -69,9 +75,7 @@ class _Gqa:
         spec, split = self.settings.images or table.spec, self.settings.split
         other = open_table(spec, split, config=self.settings.images_config,
                            revision=None if self.settings.images else table.revision)  # fmt: skip
-        return {
-            str(cell(row, "id", where)): image_of(row, where, other.root) for _, row, where in numbered(other, None)
-        }
+        return {text(row, "id", where): image_of(row, where, other.root) for _, row, where in numbered(other, None)}
 
     def score(self, sample: Sample, answer: str) -> Score:
         truth, part = sample.reference["answer"], sample.reference["part"]

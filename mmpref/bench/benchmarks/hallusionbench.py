@@ -16,11 +16,11 @@ resample sets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.bench.rows import column_of, image_of, numbered, one_of, text
 from mmpref.bench.scoring import yes_no
 from mmpref.tables import Row, Table, open_table
 from mmpref.types import Message
@@ -33,6 +33,7 @@ class HallusionBenchSettings:
     non_image_split: of the questions without an image; null leaves them out, as VLMEvalKit does.
     suffix: appended to every question; none as published.
     max_new_tokens: of an answer.
+    images: folder of the images that rows name (``filename``), where it is not the rows' own.
     """
 
     data: str | None = None
@@ -41,6 +42,7 @@ class HallusionBenchSettings:
     non_image_split: str | None = "non_image"
     suffix: str = ""
     max_new_tokens: int = 128
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 class _HallusionBench:
@@ -52,20 +54,24 @@ class _HallusionBench:
         tables = [table]
         if self.settings.non_image_split:
             config, split = self.settings.config, self.settings.non_image_split
-            tables.append(open_table(table.spec, split, config=config, revision=table.revision))
+            other = open_table(table.spec, split, config=config, revision=table.revision)
+            if other.fingerprint != table.fingerprint or table.revision:  # one file has all of its rows in any split
+                tables.append(other)
         return [self._sample(row, where, one, f"{one.split}-{number}")
                 for one in tables for number, row, where in numbered(one, limit)]  # fmt: skip
 
     def _sample(self, row: Row, where: str, table: Table, name: str) -> Sample:
-        kind, figure, question = (str(cell(row, key, where)) for key in ("category", "figure_id", "question_id"))
-        sets = "_".join(str(cell(row, key, where)) for key in ("category", "subcategory", "set_id"))
+        kind, figure, question = (text(row, key, where) for key in ("category", "figure_id", "question_id"))
+        sets = "_".join(text(row, key, where) for key in ("category", "subcategory", "set_id"))
         seen = one_of(row, "visual_input", where, ("0", "1", "2")) != "0"
         reference = {"answer": "yes" if one_of(row, "gt_answer", where, ("0", "1")) == "1" else "no", "category": kind}
         groups = {f"{part}/question": f"{sets}_{question}" for part in (kind, "all")}
         if not (kind == "VS" and figure == "0"):
             groups |= {f"{part}/figure": f"{sets}_{figure}" for part in (kind, "all")}
-        message = Message("user", str(cell(row, "question", where)) + self.settings.suffix)
-        return Sample(name, sets, image_of(row, where, table.root) if seen else None, (message,), reference, groups)
+        message = Message("user", text(row, "question", where) + self.settings.suffix)
+        column = column_of(row, "image", "filename")
+        image = image_of(row, where, table.root, column, self.settings.images) if seen else None
+        return Sample(name, sets, image, (message,), reference, groups)
 
     def score(self, sample: Sample, answer: str) -> Score:
         said = yes_no.parse(answer)

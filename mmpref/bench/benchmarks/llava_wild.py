@@ -15,12 +15,12 @@ points below those of gpt-4-0314.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score
-from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score
+from mmpref.bench.rows import column_of, image_name, image_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.bench.stats import ratio
 from mmpref.judges.annotator import filled
@@ -39,12 +39,14 @@ class LlavaWildSettings:
     """Args:
     data, config, split: where the rows are; by default the Hub's.
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
     config: str | None = None
     split: str = "train"
     max_new_tokens: int = 1024
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _relative(part: str, sums: Sums) -> np.ndarray:
@@ -57,22 +59,24 @@ class _LlavaWild:
     instruction = judge_prompts.LLAVA_WILD
 
     def __init__(self, settings: LlavaWildSettings) -> None:
+        self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            reference = {"category": str(cell(row, "category", where)), "caption": str(cell(row, "caption", where)),
-                         "answer": str(cell(row, "gpt_answer", where))}  # fmt: skip
-            message = Message("user", str(cell(row, "question", where)))
-            image_id = str(row.get("image_id") or number)
-            samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (message,), reference))
+            reference = {"category": text(row, "category", where), "caption": text(row, "caption", where),
+                         "answer": text(row, "gpt_answer", where)}  # fmt: skip
+            message = Message("user", text(row, column_of(row, "question", "text"), where))
+            image_id = optional(row, "image_id") or image_name(row) or str(number)
+            image = image_of(row, where, table.root, folder=self.settings.images)
+            samples.append(Sample(str(number), image_id, image, (message,), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
-        text = filled(instruction, context=sample.reference["caption"], question=sample.messages[-1].content,
-                      reference=sample.reference["answer"], answer=answer)  # fmt: skip
-        return Query((Message("system", self.system), Message("user", text)))
+        asked = filled(instruction, context=sample.reference["caption"], question=sample.messages[-1].content,
+                       reference=sample.reference["answer"], answer=answer)  # fmt: skip
+        return Query((Message("system", self.system), Message("user", asked)))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0.0, 0.0)

@@ -13,13 +13,13 @@ Official scorer: `eval_tool/calculation.py` of the MME release (arXiv 2306.13394
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mme
 from mmpref.bench.stats import ratio
 from mmpref.tables import Table
@@ -39,6 +39,7 @@ class MmeSettings:
     data, config, split: where the rows are; by default the Hub's.
     suffix: in place of MME's own " Please answer yes or no." (LLaVA's wording); null leaves questions as they are.
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -46,6 +47,7 @@ class MmeSettings:
     split: str = "test"
     suffix: str | None = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 16
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
@@ -66,13 +68,14 @@ class _Mme:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            category, name = str(cell(row, "category", where)), str(cell(row, "question_id", where))
-            question = str(cell(row, "question", where)).strip()
+            category, name = text(row, "category", where), text(row, "question_id", where)
+            question = text(row, "question", where).strip()
             if self.settings.suffix is not None:
                 question = question.replace(_ASKED, "") + self.settings.suffix
             reference = {"answer": one_of(row, "answer", where, ("yes", "no")), "category": category}
             key = f"{category}/{name}"
-            samples.append(Sample(str(number), key, image_of(row, where, table.root), (Message("user", question),),
+            image = image_of(row, where, table.root, folder=self.settings.images)
+            samples.append(Sample(str(number), key, image, (Message("user", question),),
                                   reference, {f"{category}/both": key}))  # fmt: skip
         return samples
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, list_of, numbered
+from mmpref.bench.rows import image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
@@ -63,27 +63,27 @@ class MmhalTask:
         samples = []
         for number, row, where in numbered(table, limit):
             if "image" in row:
-                image = image_of(row, where, table.root)
+                image = image_of(row, where, table.root, folder=self.settings.images)
             elif self.settings.images is None:
                 raise UsageError(f"{where} names its image by an address.",
                                  "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give "
                                  "--set benchmark.mmhal.images=FOLDER.")  # fmt: skip
             else:
-                name = PurePosixPath(urlparse(str(cell(row, "image_src", where))).path).name
-                image = image_of({"image": name}, where, Path(self.settings.images))
-            question = str(cell(row, "question", where))
-            reference = {"type": str(cell(row, "question_type", where)), "answer": str(cell(row, "gt_answer", where)),
+                name = PurePosixPath(urlparse(text(row, "image_src", where)).path).name
+                image = image_of({"image": name}, where, None, folder=self.settings.images)
+            question = text(row, "question", where)
+            reference = {"type": text(row, "question_type", where), "answer": text(row, "gt_answer", where),
                          "contents": list_of(row, "image_content", where)}  # fmt: skip
-            image_id = str(row.get("image_id") or number)
+            image_id = optional(row, "image_id") or str(number)
             samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
         reference = sample.reference
-        text = filled(instruction, contents=", ".join(reference["contents"]), question=sample.messages[-1].content,
-                      reference=reference["answer"], answer=answer)  # fmt: skip
+        asked = filled(instruction, contents=", ".join(reference["contents"]), question=sample.messages[-1].content,
+                       reference=reference["answer"], answer=answer)  # fmt: skip
         images = (sample.image,) if self._sees and sample.image else ()
-        return Query((Message("user", text),), images)
+        return Query((Message("user", asked),), images)
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0)

@@ -14,10 +14,10 @@ is the accuracy of all. ``--blind no-image`` gives what it is compared with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mmstar
 from mmpref.tables import Table
 from mmpref.types import Message
@@ -29,6 +29,7 @@ class MmStarSettings:
     data, config, split: where the rows are; by default the Hub's.
     suffix: appended to every question, as published.
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -36,6 +37,7 @@ class MmStarSettings:
     split: str = "val"
     suffix: str = "\nAnswer with the option's letter from the given choices directly"
     max_new_tokens: int = 16
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 class _MmStar:
@@ -47,9 +49,10 @@ class _MmStar:
         samples = []
         for number, row, where in numbered(table, limit):
             reference = {"answer": one_of(row, "answer", where, ("a", "b", "c", "d")).upper(),
-                         "category": str(cell(row, "category", where))}  # fmt: skip
-            message = Message("user", str(cell(row, "question", where)).strip() + self.settings.suffix)
-            samples.append(Sample(str(number), str(number), image_of(row, where, table.root), (message,), reference))
+                         "category": text(row, "category", where)}  # fmt: skip
+            message = Message("user", text(row, "question", where).strip() + self.settings.suffix)
+            image = image_of(row, where, table.root, folder=self.settings.images)
+            samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -14,12 +14,12 @@ and line breaks of a prediction, which would break the judge's table, are replac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score
-from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score
+from mmpref.bench.rows import column_of, image_of, numbered, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.bench.stats import ratio
 from mmpref.judges.annotator import filled
@@ -39,6 +39,7 @@ class MmVetSettings:
     data, config, split: where the rows are; by default the Hub's.
     prefix: put before every question; none as published, lmms-eval asks for steps.
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -46,6 +47,7 @@ class MmVetSettings:
     split: str = "test"
     prefix: str = ""
     max_new_tokens: int = 1024
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _percent(part: str, sums: Sums) -> np.ndarray:
@@ -68,12 +70,13 @@ class _MmVet:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            abilities = sorted(filter(None, (one.strip() for one in str(cell(row, "capability", where)).split(","))))
-            question = str(cell(row, "question", where))
-            reference = {"question": question, "answer": str(cell(row, "answer", where)),
+            abilities = sorted(filter(None, (one.strip() for one in text(row, "capability", where).split(","))))
+            question = text(row, "question", where)
+            reference = {"question": question, "answer": text(row, "answer", where),
                          "parts": ["all", *abilities, f"{'+'.join(abilities)} only"]}  # fmt: skip
             message = Message("user", self.settings.prefix + question)
-            samples.append(Sample(str(number), str(number), image_of(row, where, table.root), (message,), reference))
+            image = image_of(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
+            samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, numbered
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import image_of, numbered, text
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.bench.stats import ratio
@@ -44,6 +44,7 @@ class ObjectHalbenchSettings:
     annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
     synonyms: path of ``synonyms_refine.txt``.
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -52,14 +53,15 @@ class ObjectHalbenchSettings:
     annotations: str | None = None
     synonyms: str | None = None
     max_new_tokens: int = 1024
+    images: str | None = field(default=None, metadata=PLACE)
 
 
-def _image(row: Row, where: str, table: Table) -> ImageData:
+def _image(row: Row, where: str, table: Table, folder: str | None) -> ImageData:
     """In the published file it is base64 text; in other tables as everywhere."""
     try:
         return ImageData(base64.b64decode(row["image"], validate=True), where)
     except (KeyError, TypeError, ValueError):
-        return image_of(row, where, table.root)
+        return image_of(row, where, table.root, folder=folder)
 
 
 def _f1(sums: Sums) -> np.ndarray:
@@ -84,16 +86,16 @@ class _ObjectHalbench:
         rows = list(numbered(table, limit))
         truths = halbench.truths([(row, where) for _, row, where in rows], self.settings.annotations, self.synonyms)
         return [
-            Sample(str(number), str(cell(row, "image_id", where)), _image(row, where, table),
-                   (Message("user", str(cell(row, "question", where))),), truth)
+            Sample(str(number), text(row, "image_id", where), _image(row, where, table, self.settings.images),
+                   (Message("user", text(row, "question", where)),), truth)
             for (number, row, where), truth in zip(rows, truths, strict=True)
         ]  # fmt: skip
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
         if halbench.is_short(answer):
             return None
-        text = filled(instruction, question=sample.messages[-1].content, answer=answer)
-        return Query((Message("user", text),))
+        asked = filled(instruction, question=sample.messages[-1].content, answer=answer)
+        return Query((Message("user", asked),))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, answer, [])

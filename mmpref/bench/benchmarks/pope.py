@@ -5,22 +5,33 @@ A row of ``lmms-lab-encoder/POPE`` (formerly ``lmms-lab/POPE``), split ``test``,
     {"id": "0", "question_id": "1", "question": "Is there a snowboard in the image?", "answer": "yes",
      "image_source": "COCO_val2014_000000310196", "image": <image>, "category": "adversarial"}
 
+or one of the authors' ``output/coco/coco_pope_{random,popular,adversarial}.json``, whose folder will do as ``data``
+too, with COCO's val2014 as ``--set benchmark.pope.images=FOLDER``::
+
+    {"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a snowboard in the image?",
+     "label": "yes"}
+
 Official scorer: https://github.com/RUCAIBox/POPE (`evaluate.py`). The three categories share their yes rows, so their
 errors are not independent; LLaVA's papers print the mean of the three F1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import hashlib
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import pope
 from mmpref.bench.stats import ratio
-from mmpref.tables import Table
+from mmpref.errors import InputError
+from mmpref.registry import resolve_path
+from mmpref.tables import Row, Table, open_table
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -35,6 +46,7 @@ class PopeSettings:
     data, config, split: where the rows are; by default the Hub's.
     suffix: appended to every question (LLaVA's wording).
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -42,6 +54,7 @@ class PopeSettings:
     split: str = "test"
     suffix: str = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 128
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _precision(part: str, sums: Sums) -> np.ndarray:
@@ -67,9 +80,35 @@ def _mean_f1(parts: Sequence[str], sums: Sums) -> np.ndarray:
     return mean
 
 
+_FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
 _RATES: dict[str, Callable[[str, Sums], np.ndarray]] = {
     "precision": _precision, "recall": _recall, "f1": _f1, "yes_ratio": _yes_ratio,
 }  # fmt: skip
+
+
+def _category(name: str) -> str | None:
+    """What the authors' files are called by."""
+    found = _FILE.search(Path(name).name)
+    return found[1] if found else None
+
+
+def open_folder(settings: PopeSettings) -> Table | None:
+    """The rows of the authors' files in a folder, each with its category; None where ``data`` is none such."""
+    folder = Path(resolve_path(settings.data)) if settings.data else None
+    files = sorted(file for file in folder.iterdir() if _FILE.search(file.name)) if folder and folder.is_dir() else []
+    if not files:
+        return None
+    tables = [(_category(file.name), open_table(str(file), settings.split)) for file in files]
+    if len({category for category, _ in tables}) < len(tables):
+        names = ", ".join(file.name for file in files)
+        raise InputError(f"{settings.data} has several files of one category: {names}.", "Name the file.")
+    known = "".join(f"{category} {table.fingerprint}\n" for category, table in tables)
+    digest = hashlib.sha256(known.encode()).hexdigest()
+
+    def rows() -> Iterator[Row]:
+        return ({"category": category, **row} for category, table in tables for row in table)
+
+    return Table(str(settings.data), settings.split, None, f"sha256:{digest}", None, rows, folder)
 
 
 class PopeTask:
@@ -82,11 +121,13 @@ class PopeTask:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            answer = one_of(row, "answer", where, ("yes", "no"))
-            question = str(cell(row, "question", where)) + self.settings.suffix
-            image_id = str(row.get("image_source") or number)
-            samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (Message("user", question),),
-                                  {"answer": answer, "part": str(row.get("category") or "all")}))  # fmt: skip
+            answer = one_of(row, column_of(row, "answer", "label"), where, ("yes", "no"))
+            question = text(row, column_of(row, "question", "text"), where) + self.settings.suffix
+            image_id = optional(row, "image_source") or image_name(row) or str(number)
+            image = image_of(row, where, table.root, folder=self.settings.images)
+            part = optional(row, "category") or _category(table.spec) or "all"
+            samples.append(Sample(str(number), image_id, image, (Message("user", question),),
+                                  {"answer": answer, "part": part}))  # fmt: skip
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
@@ -110,4 +151,4 @@ class PopeTask:
         return metrics
 
 
-BENCHMARK = Benchmark(PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask)
+BENCHMARK = Benchmark(PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask, opens=open_folder)

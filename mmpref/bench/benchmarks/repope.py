@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
-from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask
-from mmpref.bench.rows import cell, image_of, numbered, one_of
+from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
+from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.tables import Table, open_table
@@ -35,6 +35,7 @@ class RepopeSettings(PopeSettings):
     data, config, split: where POPE's rows are; by default the Hub's.
     suffix: appended to every question (LLaVA's wording).
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     annotations: folder of the corrected labels, or a table of them that has a column ``category`` too.
     """
 
@@ -54,7 +55,7 @@ def _labels(spec: str, split: str) -> dict[_Key, str]:
     labels = {}
     for category, table in tables:
         for _, row, where in numbered(table, None):
-            key = _key(category or cell(row, "category", where), cell(row, "image", where), cell(row, "text", where))
+            key = _key(category or text(row, "category", where), text(row, "image", where), text(row, "text", where))
             labels[key] = one_of(row, "label", where, ("yes", "no"))
     return labels
 
@@ -77,12 +78,14 @@ class _Repope(PopeTask):
         samples, rows = [], 0
         for number, row, where in numbered(table, limit):
             rows += 1
-            category, name = str(cell(row, "category", where)), str(cell(row, "image_source", where))
-            question = str(cell(row, "question", where))
+            category = text(row, "category", where)
+            name = optional(row, "image_source") or image_name(row) or text(row, "image_source", where)
+            question = text(row, column_of(row, "question", "text"), where)
             label = labels.get(_key(category, name, question))
             if label is not None:
                 message = Message("user", question + self.settings.suffix)
-                samples.append(Sample(str(number), name, image_of(row, where, table.root), (message,),
+                image = image_of(row, where, table.root, folder=self.settings.images)
+                samples.append(Sample(str(number), name, image, (message,),
                                       {"answer": label, "part": category}))  # fmt: skip
         if not samples:
             raise InputError(f"None of the labels in {self.annotations} is about a row of {table.spec}.",
@@ -91,4 +94,4 @@ class _Repope(PopeTask):
         return samples
 
 
-BENCHMARK = Benchmark(RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope)
+BENCHMARK = Benchmark(RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope, opens=open_folder)

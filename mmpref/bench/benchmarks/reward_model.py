@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.rewards import PAIR
-from mmpref.bench.rows import image_key, image_of, numbered, turns_of
+from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.errors import InputError
 from mmpref.tables import Table
 
@@ -49,7 +49,7 @@ class _RewardModel:
             if prompt[-1].role != "user":
                 raise InputError(f"{where}, column prompt ends with the {prompt[-1].role}'s turn, not with the user's.")
             answers = {name: "\n".join(turn.content for turn in turns_of(row, name, where)) for name in PAIR}
-            reference = {**answers, "part": str(row.get("source") or "all")}
+            reference = {**answers, "part": optional(row, "source") or "all"}
             samples.append(Sample(str(number), image_key(image, number), image, prompt, reference))
         return samples
 

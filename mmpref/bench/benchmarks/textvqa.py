@@ -13,10 +13,10 @@ lmms-eval's `textvqa_val.yaml` (MIT) and LLaVA's questions: no OCR tokens here, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import cell, image_of, list_of, numbered
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
 from mmpref.tables import Table
@@ -31,6 +31,7 @@ class TextVqaSettings:
     capitalise: as lmms-eval does, which makes all but the question's first letter small.
     suffix: appended to every question (LLaVA's wording).
     max_new_tokens: of an answer.
+    images: folder of the images that rows name, where it is not the rows' own.
     """
 
     data: str | None = None
@@ -40,6 +41,7 @@ class TextVqaSettings:
     capitalise: bool = True
     suffix: str = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 128
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 class TextVqaTask:
@@ -52,18 +54,19 @@ class TextVqaTask:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            question = str(cell(row, "question", where))
+            question = text(row, "question", where)
             answers = list_of(row, "answers", where)
             if len(answers) != vqa.ANSWERS:
                 raise InputError(f"{where}, column answers has {len(answers)} entries; VQA accuracy needs "
                                  f"{vqa.ANSWERS}.", "The test split has no answers: use validation.")  # fmt: skip
-            text = question.capitalize() if self.settings.capitalise else question
+            asked = question.capitalize() if self.settings.capitalise else question
             if self.settings.ocr:
                 tokens = ", ".join(list_of(row, "ocr_tokens", where))
-                text += self.settings.ocr.replace("{tokens}", tokens)
-            message = Message("user", text + self.settings.suffix)
-            image_id = str(row.get("image_id") or number)
-            samples.append(Sample(str(number), image_id, image_of(row, where, table.root), (message,), answers))
+                asked += self.settings.ocr.replace("{tokens}", tokens)
+            message = Message("user", asked + self.settings.suffix)
+            image_id = optional(row, "image_id") or image_name(row) or str(number)
+            image = image_of(row, where, table.root, folder=self.settings.images)
+            samples.append(Sample(str(number), image_id, image, (message,), answers))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

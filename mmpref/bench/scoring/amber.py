@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.text_files import read_text
 
 Similar = Callable[[str, str], bool]
 _WORD = re.compile(r"[a-z]+(?:[-'][a-z]+)*")
@@ -52,12 +53,12 @@ class Tables:
             if not Path(path).is_file():
                 raise InputError(f"There is no word table at {path}.", "Take data/ of the AMBER authors' repository.")
         try:
-            words = json.loads(Path(relation).read_text(encoding="utf-8"))
+            words = json.loads(read_text(Path(relation)))
         except ValueError as error:
             raise InputError(f"{relation} is not JSON: {error}.") from error
         if not isinstance(words, dict) or not all(isinstance(value, list) for value in words.values()):
             raise InputError(f"{relation} is no mapping from objects to lists of words.")
-        lines = Path(safe).read_text(encoding="utf-8").splitlines() if safe else []
+        lines = read_text(Path(safe)).splitlines() if safe else []
         return cls(words, frozenset(lines))
 
     @property

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.text_files import read_text
 from mmpref.words import words
 
 _DOUBLE = (
@@ -75,7 +76,7 @@ class Synonyms:
         if not Path(path).is_file():
             raise InputError(f"There is no table of synonyms at {path}.",
                              "Take data/synonyms.txt of the CHAIR authors' repository.")  # fmt: skip
-        lines = [line.strip().split(", ") for line in Path(path).read_text(encoding="utf-8").splitlines()]
+        lines = [line.strip().split(", ") for line in read_text(Path(path)).split("\n")]
         node = {word: words[0] for words in lines if words[0] for word in words}
         if not node:
             raise InputError(f"{path} names no object.")

@@ -13,6 +13,7 @@ from typing import Any
 
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, reason_of
+from mmpref.text_files import read_text
 
 _KEPT = ("images", "annotations", "categories", "id", "name", "image_id", "category_id", "caption")
 """Outlines make up most of these files; they are dropped while they are read."""
@@ -49,7 +50,7 @@ def _read(file: Path, *parts: str) -> dict[str, Any]:
         raise InputError(f"There is no {file}.",
                          "Unpack annotations_trainval2014.zip of https://cocodataset.org there.")  # fmt: skip
     try:
-        read = json.loads(file.read_bytes(), object_hook=lambda one: {key: one[key] for key in _KEPT if key in one})
+        read = json.loads(read_text(file), object_hook=lambda one: {key: one[key] for key in _KEPT if key in one})
         return {part: read[part] for part in parts}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file} is no file of COCO's annotations: {reason_of(error)}.") from error

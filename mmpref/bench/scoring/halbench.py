@@ -15,7 +15,7 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mmpref.bench.rows import cell, list_of
+from mmpref.bench.rows import list_of, text
 from mmpref.bench.scoring import coco
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, UsageError
@@ -108,6 +108,6 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
 
 def _coco_id(row: Row, where: str) -> int:
     try:
-        return int(cell(row, "image_id", where))
+        return int(text(row, "image_id", where))
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}, column image_id is {row['image_id']!r}, which is no id of COCO's.") from error

@@ -1,7 +1,9 @@
 """Reading what judges write: MMHal-Bench's rating, LLaVA-Bench's two scores, MM-Vet's correctness, lists of objects.
 
-Each is the published rule but for two things: marks of Markdown do not hinder it, and what cannot be read is None (the
-original scripts count it as 0, or as -1 in the mean).
+Numbers are read by the grammar of `mmpref.judges.verdicts`, each on its benchmark's scale. On replies of the form that
+the prompts ask for it reads what the published scripts read. It differs where these look for a substring or give up: a
+number of another scale, a percentage or ``10`` is no 1, the last labelled number counts where several are labelled, and
+what cannot be read is None (the original scripts count it as 0, or as -1 in the mean).
 """
 
 from __future__ import annotations
@@ -9,39 +11,31 @@ from __future__ import annotations
 import json
 import re
 
+from mmpref.judges import verdicts
+
 _FENCED = re.compile(r"```(?:json)?\s*\n(.*?)```", re.S)
-_MARKDOWN = re.compile(r"[*_`#]")
 RATINGS = range(7)
 HALLUCINATES_BELOW = 3
 
 
 def rating(reply: str) -> int | None:
-    """The one rating 0 to 6 that a reply names (LLaVA-RLHF `Eval/eval_gpt_mmhal.py`: it looks for "rating: 0" to
-    "rating: 6"); None where it names none or several, such as by quoting the scale."""
-    plain = " ".join(_MARKDOWN.sub("", reply).lower().split())
-    found = [value for value in RATINGS if f"rating: {value}" in plain]
-    return found[0] if len(found) == 1 else None
+    """The rating 0 to 6 that a reply names; of ``4.5`` the 4, as LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` has it (it looks
+    for "rating: 0" to "rating: 6"). None where it names none, several at once, or quotes the scale."""
+    found = verdicts.number(reply, RATINGS[0], RATINGS[-1])
+    return None if found is None else int(found)
 
 
 def two_scores(reply: str) -> tuple[float, float] | None:
-    """The two numbers on the first line, and nothing else on it (LLaVA `eval_gpt_review_bench.py`)."""
-    lines = _MARKDOWN.sub("", reply).strip().split("\n")
-    words = lines[0].replace(",", " ").split()
-    try:
-        first, second = map(float, words)
-    except ValueError:
-        return None
-    return (first, second) if 0 < first <= 10 and 0 < second <= 10 else None
+    """The two numbers on the first line, and nothing else on it (LLaVA `eval_gpt_review_bench.py`), or those of
+    Assistant 1 and Assistant 2 where they are labelled so; each above 0 and up to 10."""
+    found = verdicts.pair(reply, 0, 10, ("assistant 1", "assistant 2"))
+    return found if found and min(found) > 0 else None
 
 
 def correctness(reply: str) -> float | None:
-    """The number between 0 and 1 that a reply begins with (yuweihao/MM-Vet `mm-vet_evaluator.py`)."""
-    words = _MARKDOWN.sub("", reply).split()
-    try:
-        value = float(words[0])
-    except (ValueError, IndexError):
-        return None
-    return value if 0 <= value <= 1 else None
+    """The number between 0 and 1 that a reply labels, or begins with (yuweihao/MM-Vet `mm-vet_evaluator.py`)."""
+    labelled = verdicts.number(reply, 0, 1, ("correctness", "score"))
+    return verdicts.leading(reply, 0, 1) if labelled is None else labelled
 
 
 def objects(reply: str) -> list[str] | None:

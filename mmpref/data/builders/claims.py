@@ -52,12 +52,12 @@ class _Worker(SamplingWorker):
     method = "claims"
 
     def __init__(self, context: Context, settings: Settings) -> None:
-        from mmpref.judges.claims import open_checker
+        from mmpref.judges.claims import CHECK_TOKENS, open_checker
 
         super().__init__(context, settings)
         assert context.annotator is not None
         self.margin = settings.min_margin
-        self.checker = open_checker(context.annotator, chat_settings(context, settings, 16),
+        self.checker = open_checker(context.annotator, chat_settings(context, settings, CHECK_TOKENS),
                                     instruction=settings.instruction, policy=context.policy)  # fmt: skip
         self.split = self._splitter(context, settings)
 

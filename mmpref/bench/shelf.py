@@ -1,0 +1,55 @@
+"""Samples whose images wait on disk, each image once, in a file that vanishes with its process."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from mmpref.bench.benchmark import Sample
+from mmpref.types import ImageData
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where an image lies in the file, and its name."""
+
+    start: int
+    size: int
+    name: str
+
+
+class Shelf:
+    """Samples, in their order.
+
+    Args:
+        samples: with their images, which are written to a file in the system's folder for such files (``$TMPDIR``).
+    """
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples: list[tuple[Sample, _Place | None]] = []
+        self._file = tempfile.TemporaryFile(prefix="mmpref-")  # noqa: SIM115 - it is open for as long as the shelf is
+        known: dict[bytes, int] = {}
+        for sample in samples:
+            place = None
+            if sample.image is not None:
+                content = sample.image.content
+                digest = hashlib.sha256(content).digest()
+                if digest not in known:
+                    known[digest] = self._file.tell()
+                    self._file.write(content)
+                place = _Place(known[digest], len(content), sample.image.name)
+            self._samples.append((dataclasses.replace(sample, image=None), place))
+        self._file.flush()
+
+    def batches(self, size: int) -> Iterator[list[Sample]]:
+        """All samples with their images, so many at a time."""
+        for start in range(0, len(self._samples), size):
+            yield [sample if place is None else dataclasses.replace(sample, image=self._image(place))
+                   for sample, place in self._samples[start : start + size]]  # fmt: skip
+
+    def _image(self, place: _Place) -> ImageData:
+        self._file.seek(place.start)
+        return ImageData(self._file.read(place.size), place.name)

@@ -1,0 +1,258 @@
+"""The grammar of verdicts: which number, response, or yes and no a judge's reply names; anything else is None.
+
+A number is digits with boundaries, within its scale: ``10`` holds no 1, ``60 %`` no 6, and ``3-4`` is no number. It may
+have the scale behind it (``5/6``, ``5 out of 6``), Markdown and brackets around it, and full-width characters. It is a
+verdict where it is labelled as one: ``Rating: 5``, ``Rating (0-6): 5``, ``The score is 5``, a heading and then the
+number alone, an XML element, or a field of a JSON object. Of several the last one counts, or the last that is called
+final; not where the reply offers them as alternatives or repeats the scale.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+_WIDE = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)} | {0x3000: " ", 0xA0: " ", 0x200B: "", 0xFEFF: ""}
+_MARKS = re.compile(r"[*_`#](?!\d)|(?<!\d)[*_`#]")  # but none that holds two numbers apart
+_BOXED = re.compile(r"\\boxed\s*\{([^{}]*)\}")
+_NUMBER = r"\d+(?:\.\d+)?"
+_WHOLE = r"(?![\w+±*#`]|[.,:]\d)"
+_VALUE = re.compile(
+    rf"(?P<value>{_NUMBER}){_WHOLE}(?:[\s)\]]*(?:points?\s*)?\(?(?:/|out of)\s*(?P<top>{_NUMBER}){_WHOLE})?"
+    r"""[)\]}"'”]*(?!\s*(?:%|percent\b|per cent\b))(?!\s*(?:[-–—/~→]>?|or\b|to\b|and\b)\s*\d)""",
+    re.I | re.A,
+)
+_OPEN = r"""[\[({"'“\s]*"""
+_NAMED_BEFORE = frozenset(
+    ("the", "a", "an", "my", "this", "its", "final", "overall", "total", "so", "thus", "therefore", "and")
+)
+_ALTERNATIVES = re.compile(r"(?:\W|\b(?:or|and|to|vs|versus|either)\b)*", re.I)
+_QUOTES_THE_SCALE = 4
+"""Different labelled values from which on a reply repeats the scale."""
+_OBJECTS = 50
+"""JSON objects that are looked for in a reply."""
+
+
+@dataclass(frozen=True)
+class _Label:
+    """A labelled place in a reply.
+
+    Args:
+        value: what stands there; None where it is no value of the scale.
+        final: it is called final or overall.
+        first: nothing stands before it on its line.
+    """
+
+    start: int
+    end: int
+    value: float | str | None
+    final: bool = False
+    first: bool = False
+
+
+def plain(reply: str) -> str:
+    """A reply without Markdown's marks, and with full-width characters as their narrow ones."""
+    return _MARKS.sub("", _BOXED.sub(r"\1", reply.translate(_WIDE)))
+
+
+def number(reply: str, low: float, high: float, labels: Sequence[str] = ("rating", "score")) -> float | None:
+    """The labelled number of a scale.
+
+    Args:
+        labels: what it may be called; the first that the reply has counts.
+    """
+    text = _elements(labels).sub(lambda found: f"{found[1]}: ", plain(reply))
+    for label in labels:
+        fields, rest = _fields(text, (label, f"final{label}", f"overall{label}"))
+        found = [_Label(start, end, _value(_said(value), low, high)) for start, end, value in fields]
+        found += _colons(rest, label, low, high)
+        if not found:
+            found = _is(rest, label, low, high)
+        if found:
+            return _number(_verdict(sorted(found, key=lambda one: one.start), text))
+    return None
+
+
+def leading(reply: str, low: float, high: float) -> float | None:
+    """The number that a reply begins with; that of a numbered list is none."""
+    text = plain(reply).lstrip(" \t\r\n|:")
+    return None if re.match(r"\d+\.\s+\S", text) else _value(text, low, high)
+
+
+def pair(reply: str, low: float, high: float, labels: Sequence[str]) -> tuple[float, float] | None:
+    """Two numbers that are the whole first line, or each labelled with its own label, such as ``Assistant 1``."""
+    text = plain(reply).strip()
+    words = text.split("\n")[0].replace(",", " ").split()
+    found = [re.fullmatch(rf"(\d+(?:\.\d*)?|\.\d+)(?:/0*{high:g})?", word, re.A) for word in words]
+    if len(found) == 2 and found[0] and found[1]:
+        first, second = float(found[0][1]), float(found[1][1])
+        return (first, second) if low <= first <= high and low <= second <= high else None
+    one, two = (_labelled_alone(text, label, low, high) for label in labels)
+    return None if one is None or two is None else (one, two)
+
+
+def choice(reply: str) -> int | None:
+    """Which of two responses a reply names: ``Better: Response N``, nothing but ``Response N``, a JSON field
+    ``better`` or ``winner``; None where it offers both."""
+    text = plain(reply).replace('"', "").replace("'", "")
+    if bare := re.fullmatch(r"response\s*([12])[.!]?", text.strip(), re.I | re.A):
+        return int(bare[1])
+    found = []
+    for place in _CHOICE.finditer(text):
+        first = _is_first(text, place.start())
+        named = place["named"] or place["alone"] or place["line"]
+        if named or first:
+            found.append(_Label(place.start(), place.end(), named, first=first))
+    verdict = _verdict(found, text) if found else None
+    return int(verdict) if verdict in ("1", "2") else None
+
+
+_NO_OTHER = r"(?![\w]|[.,:]\d|\s*(?:/|&|,|or\b|and\b)\s*(?:response\s*)?[12]\b)"
+_CHOICE = re.compile(
+    r"\b(?:better|winner)\s*(?:response|one|answer)?\s*(?:is|[:=])\s*[\[({]*\s*"
+    rf"(?:(?:response|answer)\s*(?P<named>[12]){_NO_OTHER}|(?P<alone>[12]){_NO_OTHER}(?=[\])}}\s]*(?:[.!,;]|$))|)"
+    r"|^\W*response\s*(?P<line>[12])\s+is\s+(?:the\s+)?better(?:\s+(?:one|response))?\W*$",
+    re.I | re.A | re.M,
+)
+
+
+def yes_or_no(reply: str) -> bool | None:
+    """Whether a reply labels its answer as yes or no, or else begins with one of the words. A no before a noun ("No
+    dogs are there") is none."""
+    text = plain(reply).replace('"', "").replace("'", "")
+    found = [_Label(place.start(), place.end(), place[1].lower()) for place in _ANSWER.finditer(text)]
+    if found:
+        verdict = _verdict(found, text)
+        return None if verdict is None else verdict == "yes"
+    begin = _FIRST.match(text)
+    return None if begin is None else begin["yes"] is not None
+
+
+_ONE = r"\b(?!\W*(?:or|and|/)?\W*(?:yes|no)\b)"
+_ANSWER = re.compile(rf"\b(?:answer|verdict)\s*(?:is|[:=])\s*[\[({{]*(yes|no){_ONE}", re.I)
+_FIRST = re.compile(
+    rf"\W*(?:(?P<yes>yes){_ONE}|no{_ONE}(?=\s*(?:$|[\n,.;:!)\]}}—–-])|\s+(?:it|the|there|this|that|these|they|he|she|i)\b))",
+    re.I,
+)
+
+
+def _verdict(found: Sequence[_Label], text: str) -> float | str | None:
+    """The last of some labelled values, if it is the verdict."""
+    final = [one for one in found if one.final]
+    last = (final or found)[-1]
+    before = [one for one in found if one.start < last.start and (one.final or not last.final)]
+    if before and before[-1].value != last.value:
+        other, between = before[-1], text[before[-1].end : last.start]
+        in_list = other.first and last.first and between.count("\n") == 1
+        if in_list or _ALTERNATIVES.fullmatch(between) or len({one.value for one in found}) >= _QUOTES_THE_SCALE:
+            return None
+    return last.value
+
+
+def _value(text: str, low: float, high: float) -> float | None:
+    """The value that a text begins with."""
+    found = _VALUE.match(text)
+    if found is None or (found["top"] and float(found["top"]) != high):
+        return None
+    value = float(found["value"])
+    return value if low <= value <= high else None
+
+
+def _number(value: float | str | None) -> float | None:
+    return value if isinstance(value, float) else None
+
+
+def _colons(text: str, label: str, low: float, high: float) -> list[_Label]:
+    """``Rating: 5``, and a heading with the number alone on its line."""
+    found = []
+    for place in _colon(label).finditer(text):
+        word, first = (place["before"] or "").lower(), _is_first(text, place.start())
+        final = word in ("final", "overall")
+        other = label != "rating" and word and word not in _NAMED_BEFORE  # the score of something else
+        rest = text[place.end() :]
+        token = re.match(r"\S*\d\S*", rest)
+        if token is None or other or (place["heading"] and not first):
+            continue
+        if "\n" in place[0]:
+            line = rest.split("\n", 1)[0].strip()
+            whole = _VALUE.match(line)
+            if whole is None or line[whole.end() :].strip(" .)]!"):
+                continue
+        found.append(_Label(place.start(), place.end() + len(token[0]), _value(rest, low, high), final, first))
+    return found
+
+
+def _is(text: str, label: str, low: float, high: float) -> list[_Label]:
+    """``The rating is 5``."""
+    found = []
+    for place in re.finditer(rf"(?:\b(?P<before>[a-z]+)\s+)?\b{label}\s+(?:is|should be)\s*:?{_OPEN}(?=[^\s]*\d)",
+                             text, re.I):  # fmt: skip
+        word = (place["before"] or "").lower()
+        if not word or word in _NAMED_BEFORE:
+            value = _value(text[place.end() :], low, high)
+            found.append(_Label(place.start(), place.end() + 1, value, word in ("final", "overall")))
+    return found
+
+
+def _labelled_alone(text: str, label: str, low: float, high: float) -> float | None:
+    """The last number behind a label that no further word follows: ``Assistant 1: 2 errors`` is no score."""
+    found = []
+    for place in re.finditer(rf"\b{label}(?:'s)?(?:\s+score)?\s*[:=]{_OPEN}(?=\d)", text, re.I):
+        rest = text[place.end() :]
+        whole = _VALUE.match(rest)
+        alone = whole is not None and re.match(r"\s*(?:[,;.|)\]\n]|and\b|$)", rest[whole.end() :])
+        found.append(_value(rest, low, high) if alone else None)
+    return found[-1] if found else None
+
+
+def _is_first(text: str, place: int) -> bool:
+    """Whether no word stands before a place on its line."""
+    return not re.search(r"\w", text[text.rfind("\n", 0, place) + 1 : place])
+
+
+@cache
+def _colon(label: str) -> re.Pattern[str]:
+    beside = r"(?:\s*[\[(][^()\[\]\n]{0,40}[\])])?"  # as in "Rating (0-6)"
+    return re.compile(
+        rf"(?:\b(?P<before>[a-z]+)[ \t]+)?\b{label}[\"'”]?{beside}"
+        rf"(?:\s*[:=]{_OPEN}|[ \t]+[-–—][ \t]+|(?P<heading>[ \t]*\n{_OPEN}))",
+        re.I,
+    )
+
+
+@cache
+def _elements(labels: Sequence[str]) -> re.Pattern[str]:
+    return re.compile(rf"<({'|'.join(labels)})>\s*(?=[^<]*</\1>)", re.I)
+
+
+def _said(value: Any) -> str:
+    return "" if isinstance(value, bool) else str(value).strip() if isinstance(value, int | float | str) else ""
+
+
+def _fields(text: str, names: Sequence[str]) -> tuple[list[tuple[int, int, Any]], str]:
+    """Fields of JSON objects in a text: where each object stands and what the field holds; and the text with these
+    objects blanked."""
+    found: list[tuple[int, int, Any]] = []
+    for start, end, content in _objects(text):
+        if found and start < found[-1][1]:
+            continue  # inside the last one
+        fields = {re.sub(r"[\W_]", "", str(name)).lower(): value for name, value in content.items()}
+        if name := next((name for name in names if name in fields), None):
+            found.append((start, end, fields[name]))
+            text = text[:start] + " " * (end - start) + text[end:]
+    return found, text
+
+
+def _objects(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
+    decoder = json.JSONDecoder()
+    for place in [brace.start() for brace in re.finditer(r"\{", text)][:_OBJECTS]:
+        try:
+            content, end = decoder.raw_decode(text, place)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(content, dict):
+            yield place, end, content

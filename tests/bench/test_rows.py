@@ -1,0 +1,236 @@
+"""Cells of benchmark rows: authors' formats, folders of images, and cells that have no value."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
+from mmpref.bench.evaluate import EvaluateRecipe
+from mmpref.bench.planning import planned
+from mmpref.bench.rows import is_empty, list_of, one_of, optional, seen, text, turns_of
+from mmpref.errors import ImageError, InputError
+from mmpref.recipe import build
+from mmpref.tables import open_table
+
+from .benchmarks.conftest import run, values, write_parquet
+from .conftest import MODEL, png, pope_row, write_rows
+
+NAN = math.nan
+
+
+def official(number: int, label: Any = "yes") -> dict[str, Any]:
+    """A line of POPE's ``coco_pope_random.json``."""
+    return {"question_id": number, "image": f"COCO_val2014_{number // 2:012}.jpg", "label": label,
+            "text": f"Is there a thing {number} in the image?"}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "val2014").mkdir()
+    for number in range(2):
+        (tmp_path / f"val2014/COCO_val2014_{number:012}.jpg").write_bytes(png("red"))
+    return tmp_path / "val2014"
+
+
+def samples(name: str, rows: list[dict[str, Any]], place: Path, **settings: Any) -> list[Sample]:
+    entry: Benchmark = BENCHMARKS.get(name)
+    task = entry.task(build(entry.settings, settings))
+    return list(task.samples(open_table(str(write_rows(place / "rows.jsonl", rows)), "test"), None))
+
+
+def test_pope_as_its_authors_publish_it(folder: Path, tmp_path: Path) -> None:
+    file = write_rows(tmp_path / "coco_pope_popular.json", [official(n, ("yes", "no")[n % 2]) for n in range(4)])
+    found = values(run("pope", {"data": str(file), "images": str(folder), "split": "train"}, tmp_path / "run"))
+    assert (found["accuracy", "all"]["n"], found["accuracy", "all"]["images"]) == (4, 2)
+    assert found["accuracy", "popular"]["n"] == 4, "the file's name says the category"
+
+
+def test_a_folder_of_popes_three_files(folder: Path, tmp_path: Path) -> None:
+    for category in ("random", "popular", "adversarial"):
+        write_rows(tmp_path / f"coco/coco_pope_{category}.json", [official(n) for n in range(2)])
+    found = values(run("pope", {"data": str(tmp_path / "coco"), "images": str(folder)}, tmp_path / "run"))
+    assert {part for _, part in found} == {"random", "popular", "adversarial", "all"}
+    assert found["accuracy", "all"]["n"] == 6
+    assert ("mean_f1", "all") in found
+    write_rows(tmp_path / "coco/aokvqa_pope_random.json", [official(0)])
+    with pytest.raises(InputError, match="several files of one category"):
+        run("pope", {"data": str(tmp_path / "coco"), "images": str(folder)}, tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("label", "read"), [("Yes.", "yes"), ("YES", "yes"), ("no ", "no"), ('"No"', "no"), (True, "yes"), (False, "no")]
+)
+def test_labels_however_they_are_written(label: Any, read: str, folder: Path, tmp_path: Path) -> None:
+    [sample] = samples("pope", [official(0, label)], tmp_path, images=str(folder))
+    assert sample.reference["answer"] == read
+    assert sample.image
+    assert sample.image.content
+
+
+@pytest.mark.parametrize("label", [NAN, None, "", " ", "maybe", ["yes"], 3, "yes or no"])
+def test_a_label_that_is_none_is_refused_with_row_and_column(label: Any, folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 1(,| has no value in) column '?label"):
+        samples("pope", [official(0), official(1, label)], tmp_path, images=str(folder))
+
+
+@pytest.mark.parametrize(
+    "path", ["C:\\coco\\val2014\\{}", "/data/coco/val2014/{}", "./val2014/{}", "val2014\\{}", "{}"]
+)
+def test_paths_of_authors_machines_are_found_in_the_folder(path: str, folder: Path, tmp_path: Path) -> None:
+    row = {**official(0), "image": path.format("COCO_val2014_000000000000.jpg")}
+    [sample] = samples("pope", [row], tmp_path, images=str(folder))
+    assert sample.image
+    assert seen(sample.image).mode == "RGB"
+    assert sample.image_id == "COCO_val2014_000000000000"
+
+
+@pytest.mark.parametrize(
+    ("cell", "why"),
+    [
+        ("none.jpg", r"row 0 \(no image file 'none.jpg' under .*\)\.$"), ("../secret.png", "leaves its root"),
+        ("empty.jpg", r"row 0 \(a file of 0 bytes\)\.$"), ("", r"row 0 \(no image\)\.$"),
+        (NAN, r"row 0 \(no image\)\.$"),
+        ("https://x.org/a.jpg", r"an address, which is not fetched"), ("x" * 9000, "."),
+    ],
+)  # fmt: skip
+def test_an_image_that_is_not_there_says_one_thing(cell: Any, why: str, folder: Path, tmp_path: Path) -> None:
+    (folder / "empty.jpg").write_bytes(b"")
+    (tmp_path / "secret.png").write_bytes(png("blue"))
+    [sample] = samples("pope", [{**official(0), "image": cell}], tmp_path, images=str(folder))
+    assert sample.image
+    with pytest.raises(ImageError, match=why) as raised:
+        seen(sample.image)
+    assert len(str(raised.value)) < 1000
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no folder of images .*none"):
+        samples("pope", [official(0)], tmp_path, images=str(tmp_path / "none"))
+
+
+SETS: dict[str, dict[str, Any]] = {
+    "mme": {"question_id": "a/0.png", "category": "count", "answer": "Yes", "question": "Q?"},
+    "mmstar": {"question": "Q?", "answer": "(A)", "category": "math"},
+    "textvqa": {"question": "Q?", "answers": ["x"] * 10},
+    "mmvet": {"question": "Q?", "answer": "x", "capability": "ocr"},
+    "llava-wild": {"question": "Q?", "caption": "c", "gpt_answer": "x", "category": "conv"},
+    "hallusionbench": {"category": "VD", "subcategory": "x", "visual_input": "1", "set_id": "0", "figure_id": "0",
+                       "question_id": "0", "question": "Q?", "gt_answer": "1"},
+    "mmhal": {"question_type": "x", "question": "Q?", "gt_answer": "x", "image_content": ["x"]},
+}  # fmt: skip
+"""Columns that must have a value."""
+NAMES = {"mmvet": "imagename", "hallusionbench": "filename"}
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_authors_image_names_are_looked_for_in_a_folder(name: str, folder: Path, tmp_path: Path) -> None:
+    row = {**SETS[name], NAMES.get(name, "image"): "./images/COCO_val2014_000000000001.jpg"}
+    settings = {"non_image_split": None} if name == "hallusionbench" else {}
+    [sample] = samples(name, [row], tmp_path, images=str(folder), **settings)
+    assert sample.image
+    assert seen(sample.image)
+
+
+@pytest.mark.parametrize("empty", [NAN, None, ""])
+@pytest.mark.parametrize(("name", "column"), [(name, column) for name, row in SETS.items() for column in row])
+def test_a_cell_without_a_value_is_refused_and_never_the_text_nan(
+    name: str, column: str, empty: Any, folder: Path, tmp_path: Path
+) -> None:
+    image = {"image": "COCO_val2014_000000000001.jpg"}
+    settings = {"non_image_split": None} if name == "hallusionbench" else {}
+    with pytest.raises(InputError, match=rf"row 1 has no value in column '{column}'"):
+        samples(name, [SETS[name] | image, {**SETS[name], **image, column: empty}], tmp_path, images=str(folder),
+                **settings)  # fmt: skip
+
+
+def test_a_list_with_an_empty_entry_is_refused() -> None:
+    for entry, what in ((NAN, "is empty"), (None, "is empty"), ("", "is empty"), (3, "is a int")):
+        with pytest.raises(InputError, match=f"where, column a holds a list whose entry 1 {what}"):
+            list_of({"a": ["x", entry]}, "a", "where")
+    assert list_of({"a": []}, "a", "where") == []
+
+
+@pytest.mark.parametrize("content", [NAN, None, "", [], [{"type": "text", "text": None}]])
+def test_a_turn_without_text_is_refused(content: Any) -> None:
+    with pytest.raises(InputError, match="where, column chosen, turn 0 has no role or no text"):
+        turns_of({"chosen": [{"role": "assistant", "content": content}]}, "chosen", "where")
+
+
+def test_names_that_a_table_made_numbers_of_stay_names() -> None:
+    """As Parquet has ids of a column that lacks one."""
+    assert text({"a": 3.0}, "a", "") == text({"a": 3}, "a", "") == "3"
+    assert text({"a": 3.5}, "a", "") == "3.5"
+    assert one_of({"a": 1.0}, "a", "", ("0", "1")) == "1"
+    assert [optional({"a": value}, "a") for value in (NAN, None, "", "x", 2.0)] == [None, None, None, "x", "2"]
+    assert not is_empty("nan"), "an answer may be nan"
+
+
+def test_optional_names_that_are_nan_are_not_there(folder: Path, tmp_path: Path) -> None:
+    row = pope_row(0, "COCO_val2014_000000000001.jpg")
+    [sample] = samples("pope", [{**row, "category": NAN, "image_source": NAN}], tmp_path, images=str(folder))
+    assert (sample.reference["part"], sample.image_id) == ("all", "COCO_val2014_000000000001")
+
+
+def test_hallusionbench_in_one_file_is_read_once(folder: Path, tmp_path: Path) -> None:
+    """A single file has its rows in whatever split is asked for."""
+    image = {"filename": "COCO_val2014_000000000001.jpg"}
+    rows = [SETS["hallusionbench"] | image, {**SETS["hallusionbench"], "visual_input": "0", "question_id": "1"}]
+    file = write_rows(tmp_path / "HallusionBench.jsonl", rows)
+    recipe = EvaluateRecipe(MODEL, ("hallusionbench",), benchmark={
+        "hallusionbench": {"data": str(file), "images": str(folder), "config": None, "split": "image",
+                           "non_image_split": "non_image", "suffix": "", "max_new_tokens": 4}})  # fmt: skip
+    assert [sample.image is None for sample in planned(recipe, "hallusionbench").samples] == [False, True]
+
+
+def test_gqa_takes_a_folder_of_the_downloads_images(tmp_path: Path) -> None:
+    (tmp_path / "gqa").mkdir()
+    (tmp_path / "gqa/n1.jpg").write_bytes(png("red"))
+    rows = [{"id": str(i), "imageId": f"n{i}", "question": "Is it?", "answer": "no"} for i in (1, 2)]
+    first, second = samples("gqa", rows, tmp_path, images=str(tmp_path / "gqa"))
+    assert first.image
+    assert seen(first.image)
+    assert second.image
+    with pytest.raises(ImageError, match=r"no image file 'n2\.jpg'"):
+        seen(second.image)
+
+
+@pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_word_tables_are_read_whatever_wrote_them(mark: str, end: str, tmp_path: Path) -> None:
+    from mmpref.bench.scoring.amber import Tables
+    from mmpref.bench.scoring.chair import Synonyms
+
+    words = tmp_path / "synonyms.txt"
+    words.write_bytes(f"person, girl{end}dog, puppy{end}".encode(mark))
+    assert Synonyms.read(str(words)).objects("A girl and a puppy.") == ["person", "dog"]
+    relation, safe = tmp_path / "relation.json", tmp_path / "safe.txt"
+    relation.write_bytes(json.dumps({"lake": ["water"]}).encode(mark))
+    safe.write_bytes(f"sky{end}sun{end}".encode(mark))
+    tables = Tables.read(str(relation), str(safe))
+    assert (tables.relation, tables.safe) == ({"lake": ["water"]}, {"sky", "sun"})
+
+
+def test_the_folder_of_images_does_not_make_numbers_differ(folder: Path, tmp_path: Path) -> None:
+    """It says where they are, not how they are asked about."""
+    rows = [official(n) for n in range(2)]
+    (tmp_path / "beside").mkdir()
+    for file in folder.iterdir():
+        (tmp_path / "beside" / file.name).write_bytes(file.read_bytes())
+    data = write_rows(tmp_path / "beside/rows.jsonl", rows)
+    settings = {"data": str(data)}
+    one, two = (
+        run("pope", settings, tmp_path / "one"),
+        run("pope", {**settings, "images": str(folder)}, tmp_path / "two"),
+    )
+    assert one["results"] == two["results"]
+
+
+def test_nan_in_parquet_is_no_text(tmp_path: Path) -> None:
+    file = write_parquet(tmp_path / "test.parquet", [{**pope_row(0, None), "question": NAN}])
+    with pytest.raises(InputError, match="row 0 has no value in column 'question'"):
+        run("pope", {"data": str(file)}, tmp_path / "run")
