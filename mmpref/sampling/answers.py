@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """A sampled answer, and whether it came to an end of its own before the bound on its length."""
+    """An answer, and whether it came to an end of its own before the bound on its length."""
 
     text: str
     ended: bool
@@ -23,7 +23,7 @@ class Answer:
 
 def write(
     policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, *, width: int = 64
-) -> list[str]:
+) -> list[Answer]:
     """One answer for each context.
 
     Args:
@@ -31,8 +31,7 @@ def write(
         width: branches decoded together, at most.
     """
     branches = [Branch(seen, stream=(name, 1, "answer")) for seen, name in zip(contexts, names, strict=True)]
-    tokens = decode(policy, branches, decoding, width=width)
-    return [policy.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in tokens]
+    return _answers(policy, branches, decoding, width)
 
 
 def sample(
@@ -47,8 +46,12 @@ def sample(
     """
     branches = [Branch(seen, stream=(name, number, "sample"))
                 for seen, name in zip(contexts, names, strict=True) for number in range(samples)]  # fmt: skip
-    answers = [
+    answers = _answers(policy, branches, decoding, width)
+    return [answers[start : start + samples] for start in range(0, len(answers), samples)]
+
+
+def _answers(policy: Policy, branches: Sequence[Branch], decoding: Decoding, width: int) -> list[Answer]:
+    return [
         Answer(policy.tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids) < decoding.max_new_tokens)
         for ids in decode(policy, branches, decoding, width=width)
     ]
-    return [answers[start : start + samples] for start in range(0, len(answers), samples)]

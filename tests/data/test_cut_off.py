@@ -38,6 +38,14 @@ def test_a_cut_answer_is_a_pair_only_if_asked_for(tmp_path: Path, method: str, s
     assert manifest["notes"] == report["notes"] == {"tries": 8, "tries_cut_off": 8}
 
 
+@pytest.mark.parametrize("method", ["seva", "stic", "other-image"])
+def test_so_it_is_for_methods_that_write_whole_answers(tmp_path: Path, method: str) -> None:
+    with pytest.raises(InputError, match="cut-off: 8"):
+        build(tmp_path / "none", method, max_answer_tokens=3)
+    manifest, _ = build(tmp_path / "kept", method, max_answer_tokens=3, keep_cut_off=True)
+    assert manifest["counts"]["rows"] == 8
+
+
 def test_another_try_is_made_where_one_was_cut_off(tmp_path: Path) -> None:
     manifest, report = build(tmp_path / "run", "bdhs", iterations=5, max_tail_tokens=2, max_answer_tokens=60)
     assert manifest["counts"]["rows"] + sum(manifest["counts"]["skipped"].values()) == 8

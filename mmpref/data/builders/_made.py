@@ -33,11 +33,13 @@ class WrittenSettings(SamplingSettings, MadeSettings):
 
     Args:
         max_answer_tokens: bound on its length.
+        keep_cut_off: take answers that it cuts off; else their rows are skipped, and counted.
         greedy: take the most probable token always; otherwise sample.
         batch_size: branches decoded together.
     """
 
     max_answer_tokens: int = 512
+    keep_cut_off: bool = False
     greedy: bool = True
     batch_size: int = 64
 
@@ -51,8 +53,8 @@ class WrittenSettings(SamplingSettings, MadeSettings):
 class MadeWorker:
     """A block worker whose subclass says what the rejected answers are.
 
-    Reasons for a skip: ``empty-rejected``, ``same-as-chosen``, and ``no-partner`` where a method takes something from
-    another example of the block and none fits.
+    Reasons for a skip: ``empty-rejected``, ``same-as-chosen``, ``no-partner`` where a method takes something from
+    another example of the block and none fits, and what the method says itself.
     """
 
     method: ClassVar[str]
@@ -72,16 +74,19 @@ class MadeWorker:
     def close(self) -> None:
         self.ahead.close()
 
-    def answers(self, block: Sequence[Example]) -> list[str | None]:
-        """The rejected answer of every example; None where it has no partner."""
+    def answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
+        """The rejected answer of every example; None where it has no partner, and a skip where it cannot be used."""
         raise NotImplementedError
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         answers = self.answers(block)
-        cosines = self.similarity([answer or "" for answer in answers], [example.answer for example in block])
+        texts = [answer if isinstance(answer, str) else "" for answer in answers]
+        cosines = self.similarity(texts, [example.answer for example in block])
         return [self._outcome(*made) for made in zip(block, answers, cosines, strict=True)]
 
-    def _outcome(self, example: Example, answer: str | None, cosine: float) -> Pair | Skip:
+    def _outcome(self, example: Example, answer: str | Skip | None, cosine: float) -> Pair | Skip:
+        if isinstance(answer, Skip):
+            return answer
         if answer is None:
             return Skip(example.id, "no-partner")
         if not answer.strip():

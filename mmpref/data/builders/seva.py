@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._made import MadeWorker, WrittenSettings
+from mmpref.data.builders._made import WrittenSettings
+from mmpref.data.builders._writing import WritingWorker
 from mmpref.errors import UsageError
 from mmpref.rng import stream
-from mmpref.types import Example
+from mmpref.types import Example, Skip
 
 
 @dataclass(frozen=True)
@@ -28,22 +29,23 @@ class Settings(WrittenSettings):
             raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class _Worker(MadeWorker):
+class _Worker(WritingWorker):
     method = "seva"
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
-        self.settings = settings
-        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
+        self.noise_steps = settings.noise_steps
 
-    def answers(self, block: Sequence[Example]) -> list[str | None]:
-        from mmpref.sampling.answers import write
+    def begin(self, block: Sequence[Example]) -> None:
+        self.ahead.begin(block)
+
+    def answers(self, block: Sequence[Example]) -> list[str | Skip]:
         from mmpref.vlm.vision import encode
 
-        noise = self.settings.noise_steps, [stream(self.seed, example.id, 1, "noise") for example in block]
+        noise = self.noise_steps, [stream(self.seed, example.id, 1, "noise") for example in block]
         contexts = encode(self.policy, [self.ahead(example) for example in block], noise)
         names = [example.id for example in block]
-        return [*write(self.policy, contexts, names, self.decoding, width=self.settings.batch_size)]
+        return self.write(contexts, names)
 
 
 BUILDER = Builder(config=lambda: Settings, worker=_Worker)
