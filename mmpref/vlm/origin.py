@@ -34,7 +34,8 @@ def commit_of(model: str, revision: str | None, file: str = "config.json") -> st
 
 
 def licence_of(model: str, commit: str | None) -> str | None:
-    """The licence that the card of a model names, or None where there is no card or it names none."""
+    """The licence that the card of a model names, or None where there is no card or it names none; several are
+    named together."""
     from huggingface_hub import hf_hub_download
 
     path = Path(resolve_path(model)) / "README.md"
@@ -43,7 +44,7 @@ def licence_of(model: str, commit: str | None) -> str | None:
             path = Path(hf_hub_download(model, "README.md", revision=commit))
     if not path.is_file():
         return None
-    front = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    front = re.match(r"---\r?\n(.*?)\r?\n---", path.read_text(encoding="utf-8-sig", errors="replace"), re.DOTALL)
     try:
         stated = yaml.safe_load(front[1]) if front else None
     except yaml.YAMLError:
@@ -51,7 +52,7 @@ def licence_of(model: str, commit: str | None) -> str | None:
     if not isinstance(stated, dict):
         return None
     licence = stated.get("license")
-    licence = licence[0] if isinstance(licence, list) and licence else licence
+    licence = ", ".join(map(str, licence)) if isinstance(licence, list) and licence else licence
     licence = stated.get("license_name", licence) if licence == "other" else licence
     return licence if isinstance(licence, str) else None
 
