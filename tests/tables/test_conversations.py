@@ -248,9 +248,7 @@ def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:
     assert inspect(table(*rows, root=root))["changed"] == expected
 
 
-def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = {"image": CELL, "messages": [USER, ASSISTANT], "dispreferred": BAD}
     [example] = built(table(row))
     assert isinstance(example, Example)
@@ -346,6 +344,8 @@ def test_a_row_that_the_processor_refuses_is_one_counted_skip(tmp_path: Path) ->
     rows = table(*ordinary, odd, odd)
     pairs = trained(rows, tmp_path / "run", accepts=accepts)
     assert (len(pairs.dataset), pairs.skipped) == (20, {"bad-image": 2})
+    assert [one["row"] for one in pairs.skips["bad-image"]] == ["me/rows (train), row 20", "me/rows (train), row 21"]
+    assert "400 x 1 pixels" in pairs.skips["bad-image"][0]["detail"]
     assert len(seen) <= 3, "asked once for every size, not for every row"
     with pytest.raises(InputError, match=r"First: me/rows \(train\), row 0: an image of 400 x 1 pixels"):
         trained(table(odd), tmp_path / "other", accepts=accepts)
