@@ -25,6 +25,7 @@ def open_saved(spec: str, path: Path, split: str) -> Table:
 
     from mmpref.tables._local import content_hash
 
+    whole = path
     with load_errors(spec):
         loaded = datasets.load_from_disk(str(path))
     if isinstance(loaded, datasets.DatasetDict):
@@ -33,7 +34,7 @@ def open_saved(spec: str, path: Path, split: str) -> Table:
         loaded = loaded[split]
         path = path / split
     files = sorted(file for file in path.iterdir() if file.suffix == ".arrow")
-    return Table(spec, split, None, content_hash(files, path), None, lambda: undecoded(loaded, [path]), path)
+    return Table(spec, split, None, content_hash(files, path), None, lambda: undecoded(loaded, [whole]), whole)
 
 
 def open_folder(spec: str, path: Path, split: str, config: str | None) -> Table:
