@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import subprocess
@@ -219,6 +220,60 @@ def test_other_broken_files(tmp_path: Path) -> None:
         list(open_table(str(tmp_path / "b.jsonl")))
     assert list(open_table(str(tmp_path / "c.jsonl"))) == [{"a": 1}]
     assert list(open_table(str(tmp_path / "d.jsonl"))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("rows.csv", 'id,question,answer\r\n0,"What, then?","two\nlines"\r\n1,So?,\r\n'),
+        ("rows.tsv", 'id\tquestion\tanswer\n0\tWhat, then?\t"two\nlines"\n1\tSo?\t\n'),
+        ("rows.csv", ',id,question,answer\n7,0,"What, then?","two\nlines"\n8,1,So?,\n'),
+        ("rows.csv", 'id;question;answer\n0;"What, then?";"two\nlines"\n1;So?;\n'),
+        ("rows.csv.gz", 'id,question,answer\n0,"What, then?","two\nlines"\n\n1,So?,""\n'),
+        ("train.jsonl.gz", '{"id": "0", "question": "What, then?", "answer": "two\\nlines"}\n'
+                           '{"id": "1", "question": "So?", "answer": null}\n'),
+        ("rows.json.gz", '[{"id": "0", "question": "What, then?", "answer": "two\\nlines"},'
+                         '{"id": "1", "question": "So?", "answer": null}]'),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_csv_and_packed_files(tmp_path: Path, name: str, content: str, mark: str) -> None:
+    encoded = (mark + content).encode()
+    (tmp_path / name).write_bytes(gzip.compress(encoded) if name.endswith(".gz") else encoded)
+    rows = [
+        {"id": "0", "question": "What, then?", "answer": "two\nlines"},
+        {"id": "1", "question": "So?", "answer": None},
+    ]
+    assert list(open_table(str(tmp_path / name))) == rows
+    assert list(open_table(str(tmp_path))) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"a,b\n1,2\n1,2,3\n", r"a.csv, line 3 has 3 cells; the header has 2"),
+        ("a.csv", b"a,a\n1,2\n", r"a.csv has two columns 'a'"),
+        ("a.csv", b'a,b\n"1"x,2\n', r"a.csv, line 2 is not CSV"),
+        ("a.csv", b"a,b\n\xff,2\n", r"a.csv is not UTF-8"),
+        ("a.jsonl.gz", b"no gzip", r"a.jsonl.gz cannot be read: Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 2000)[:-12], r"a.jsonl.gz cannot be read: .*end-of-stream"),
+        ("a.jsonl", "\ufeff{}".encode("utf-16"), r"a.jsonl is not UTF-8"),
+    ],
+)
+def test_broken_csv_and_packed_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        list(open_table(str(tmp_path / name)))
+
+
+def test_a_folder_of_several_formats_is_not_read_in_part(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    write(tmp_path / "b.jsonl", ROWS)
+    with pytest.raises(InputError, match=r"several formats, such as a.csv, b.jsonl. Name one file"):
+        open_table(str(tmp_path))
+    (tmp_path / "c.tar").write_bytes(b"")
+    with pytest.raises(InputError, match=r"c.tar is no data file.* Of a webdataset \(.tar\), name the folder"):
+        open_table(str(tmp_path / "c.tar"))
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:

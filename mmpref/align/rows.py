@@ -9,6 +9,7 @@ themselves do without those of the data: supervised rows and bare prompts are ro
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 from collections import Counter
@@ -23,6 +24,7 @@ from mmpref.run import disk_errors, write_atomic
 from mmpref.tables import Table
 from mmpref.tables.conversations import (
     SECOND,
+    UNREAD,
     Fault,
     PreferenceRow,
     image_fault,
@@ -39,6 +41,7 @@ from mmpref.vlm.special_tokens import special_token_in
 if TYPE_CHECKING:
     import datasets
 
+log = logging.getLogger("mmpref")
 TEXTS = ("prompt", "chosen", "rejected")
 CROPPED = "cropped"
 """Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
@@ -47,7 +50,7 @@ DATA, FACTS = "pairs.arrow", "pairs.json"
 STAND_IN = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
 _ANSWERS = ("chosen", "rejected", SECOND)
-_BATCH = 64
+_BATCH, _SHOWN = 64, 20
 
 
 Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
@@ -65,12 +68,14 @@ class Pairs:
         sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it.
         skipped: number of rows by reason.
         changed: number of used rows by what was changed in them, such as ``images_moved_first``.
+        skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.
     """
 
     dataset: datasets.Dataset
     sources: list[dict[str, Any]]
     skipped: dict[str, int]
     changed: dict[str, int] = field(default_factory=dict)
+    skips: dict[str, list[dict[str, str]]] = field(default_factory=dict)
 
     def where(self, row: int) -> str:
         """The place of a row in its table, for errors."""
@@ -115,7 +120,7 @@ def collect(
         check = _Check(needed, special_token_in({image_token, *special_tokens}), accepts)
         known = _write(tables, folder, limit, (*TEXTS, SECOND) if second else TEXTS, image_root, check)
         write_atomic(folder / FACTS, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
-    return Pairs(_open(folder / DATA), known["sources"], known["skipped"], known.get("changed", {}))
+    return Pairs(_open(folder / DATA), known["sources"], known["skipped"], known["changed"], known["skips"])
 
 
 def _refuse_changed(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> None:
@@ -136,7 +141,7 @@ def _write(
 
     schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in (*texts, WHERE))])
     skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
-    first = ""
+    skips: dict[str, list[dict[str, str]]] = {}
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
@@ -146,7 +151,8 @@ def _write(
             read = check(row, where, roots)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
-                first = first or f"First: {where}: {read.detail or read.reason}".rstrip(".") + "."
+                if len(shown := skips.setdefault(read.reason, [])) < _SHOWN:
+                    shown.append({"row": where, "detail": read.detail or read.reason})
             else:
                 images, notes = read
                 batch.append(_arrow_row(row, images, where, texts))
@@ -160,10 +166,17 @@ def _write(
     if not used:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
         names = ", ".join(table.spec for table in tables)
-        raise InputError(f"No row of {names} can be trained on ({reasons}). {first}")
+        told = next(shown[0] for shown in skips.values())
+        first = f"First: {told['row']}: {told['detail']}".rstrip(".")
+        raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.")
     os.replace(temporary, folder / DATA)
     sources = [{**table.facts(), "rows": used[index]} for index, table in enumerate(tables)]
-    return {"sources": sources, "skipped": dict(sorted(skipped.items())), "changed": dict(sorted(changed.items()))}
+    return {
+        "sources": sources,
+        "skipped": dict(sorted(skipped.items())),
+        "changed": dict(sorted(changed.items())),
+        "skips": dict(sorted(skips.items())),
+    }
 
 
 class _Check:
@@ -251,6 +264,7 @@ def _rows(
     for index, table in enumerate(tables):
         roots = ImageRoots(image_root or table.images)
         number = -1
+        unread: set[str] = set()
         for number, row in enumerate(table):
             where = f"{table.spec} ({table.split}), row {number}"
             try:
@@ -261,6 +275,9 @@ def _rows(
                 read = unknown_row(error)
             if number == 0:
                 _check_columns(row, read, where, needs)
+            for column in {*read.unread} - unread:
+                unread.add(column)
+                log.warning(UNREAD, f"{table.spec} ({table.split})", brief(column, 60))
             yield index, where, read, roots
         if number < 0:
             raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")

@@ -220,6 +220,7 @@ def _work(
             "skipped": fitted.pairs.skipped,
             **({"changed": fitted.pairs.changed} if fitted.pairs.changed else {}),
         },
+        **({"skipped_rows": fitted.pairs.skips} if fitted.pairs.skips else {}),
         "seeds": {"run": recipe.seed},
         **fitted.facts,
         "final": (final := final_of(_until(rows, fitted.facts.get("best")))),
@@ -348,6 +349,8 @@ def _dtype(asked: str) -> str:
 def _tell(pairs: Pairs) -> None:
     skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
     talk.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
+    for reason, rows in pairs.skips.items():
+        talk.info("The first that is skipped as %s: %s: %s", reason, rows[0]["row"], rows[0]["detail"])
     for what, count in pairs.changed.items():
         talk.info("%d rows: %s.", count, what.replace("_", " "))
 

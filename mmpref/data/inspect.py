@@ -11,7 +11,7 @@ from typing import Any
 
 from mmpref.data.patterns import NearDuplicates, Repeats
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
-from mmpref.errors import ImageError, InputError
+from mmpref.errors import ImageError, InputError, brief
 from mmpref.tables import Table
 from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
 from mmpref.tables.image_cells import IMAGES, read_images
@@ -122,6 +122,7 @@ class _Collected:
         self.methods: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
+        self.unread: dict[str, None] = {}
         self.seen: dict[bytes, int] = {}
         self.repeats, self.near = Repeats(), NearDuplicates()
 
@@ -135,6 +136,7 @@ class _Collected:
         self._check_columns(number, row, problem)
         self.rows += 1
         read = self._read(number, row)
+        self.unread.update(dict.fromkeys(brief(column, 60) for column in read.unread))
         images = self._read_images(read, problem)
         for fault in read.faults:
             if fault.part in ("prompt", "images", "chosen", "rejected") and not self._is_missing(fault, row):
@@ -232,6 +234,7 @@ class _Collected:
             },
             "differing_words": spread(self.differing),
             "changed": dict(sorted(self.changed.items())),
+            "not_read": list(self.unread)[:SHOWN_IDS],
             "images_per_row": {str(count): rows for count, rows in sorted(self.images.items())},
             "methods": dict(sorted(self.methods.items())),
             "sources": dict(self.sources.most_common()),

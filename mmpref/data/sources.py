@@ -15,10 +15,10 @@ from mmpref.data.schema import Reader, Unusable, facts_of
 from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.tables import Table
-from mmpref.tables.conversations import PreferenceRow, image_fault, read_row
+from mmpref.tables.conversations import UNREAD, PreferenceRow, image_fault, read_row
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
-from mmpref.tables.shapes import Shape
+from mmpref.tables.shapes import Shape, unfolded
 from mmpref.types import Example, Skip
 
 log = logging.getLogger("mmpref")
@@ -102,7 +102,7 @@ class Source:
         used: set[str] = set()
         unread: set[tuple[str, str]] = set()
         for index, (part, number, row) in enumerate(self._rows()):
-            given = row.name if isinstance(row, Unusable) else row.get("id", row.get("__key__"))
+            given = row.name if isinstance(row, Unusable) else row.get("id")
             plain = isinstance(given, str | int) and str(given).isprintable() and given != ""
             name = str(given) if plain else str(index)
             while name in used:
@@ -116,8 +116,7 @@ class Source:
             for column in read.unread:
                 if (part.where, column) not in unread:
                     unread.add((part.where, column))
-                    log.warning("%s has the column %s, which looks like a rejected answer and is not read.",
-                                part.where, brief(column, 60))  # fmt: skip
+                    log.warning(UNREAD, part.where, brief(column, 60))
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
 
     def __len__(self) -> int:
@@ -168,7 +167,7 @@ class Source:
 def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:
     """What becomes of a raw row: never nothing."""
     if reader is None:
-        yield raw
+        yield unfolded(raw)
         return
     nothing = True
     try:

@@ -26,6 +26,7 @@ def open_saved(spec: str, path: Path, split: str) -> Table:
 
     from mmpref.tables._local import content_hash
 
+    whole = path
     with load_errors(spec):
         loaded = datasets.load_from_disk(str(path))
     licence = licence_of_folder(path.resolve())
@@ -36,7 +37,7 @@ def open_saved(spec: str, path: Path, split: str) -> Table:
         path = path / split
     files = sorted(file for file in path.iterdir() if file.suffix == ".arrow")
     licence = licence or " ".join((loaded.info.license or "").split()) or None
-    return Table(spec, split, None, content_hash(files, path), licence, lambda: undecoded(loaded, [path]), path)
+    return Table(spec, split, None, content_hash(files, path), licence, lambda: undecoded(loaded, [whole]), whole)
 
 
 def open_folder(spec: str, path: Path, split: str, config: str | None) -> Table:

@@ -40,13 +40,16 @@ from mmpref.tables.shapes import (
     unread_answers,
     unread_media,
 )
-from mmpref.tables.turns import MARK, Picture, Turn, Unusable, turns_of
+from mmpref.tables.turns import MARK, Turn, Unusable, turns_of
 from mmpref.types import Message
 
 SECOND = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 MOVED, OPENING = "images_moved_first", "opening_turns_dropped"
 """What may have been changed in a row that is used; counted in what is made of it."""
+
+UNREAD = "%s has the column %s, which looks like a rejected answer and is not read."
+"""What is said once of a table and such a column."""
 
 
 @dataclass(frozen=True)
@@ -310,10 +313,3 @@ def _same(some: Sequence[Turn], others: Sequence[Turn]) -> bool:
     return [(turn.message.role, turn.message.content.strip()) for turn in some] == [
         (turn.message.role, turn.message.content.strip()) for turn in others
     ]
-
-
-__all__ = [
-    "MARK", "MOVED", "OPENING", "SECOND", "Fault", "Picture", "PreferenceRow", "Turn", "Unusable",
-    "image_fault", "read_row", "same_answer",
-    "unknown_row",
-]  # fmt: skip

@@ -84,7 +84,7 @@ class ImageRoots:
                         return root.read(candidate)
             if found := self.of_coco(name):
                 return found
-            out = any(root.leads_out(name) for root in self._roots)
+            out = any(root.leads_out(form) for form in _forms(name) for root in self._roots)
         except _UNREADABLE as error:
             raise ImageError(f"image path {brief(name)!r} cannot be read: {_reason(error)}.") from error
         if out:
@@ -168,7 +168,7 @@ class _Folder:
         return self._inside(name) and (self._path / name).is_file()
 
     def leads_out(self, name: str) -> bool:
-        climbs = ".." in PurePosixPath(name.replace("\\", "/")).parts
+        climbs = ".." in PurePosixPath(name).parts
         return not self._inside(name) and (climbs or (self._path / name).is_file())
 
     def read(self, name: str) -> ImageData:

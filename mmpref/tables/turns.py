@@ -73,11 +73,11 @@ def turns_of(value: Any, role: str, column: str) -> list[Turn]:
     Raises:
         Unusable: it holds neither, or something that is not read.
     """
-    if is_missing(value) or value == []:
-        raise Unusable("empty-answer" if role == "assistant" else "empty-prompt", f"no {column}")
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
         value = str(value)
     given, value = value, records(_conversation(value))
+    if is_missing(value) or value == []:
+        raise Unusable("empty-answer" if role == "assistant" else "empty-prompt", f"no {column}")
     if isinstance(value, str):
         return [_turn({"role": role, "content": value}, 1)]
     if isinstance(value, Mapping) and ("from" in value or "role" in value):
