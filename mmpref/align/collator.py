@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -73,13 +74,30 @@ class _Doubling:
 
     def __call__(self, images: Any = None, text: Any = None, **settings: Any) -> BatchFeature:
         if images is None:
-            return self._processor(text=text, **settings)
+            return self._answers(text, settings)
         if self._prompts is None:
             self._prompts = self._prepared(images, text, settings)
         return BatchFeature(dict(self._prompts))  # TRL writes into it
 
+    def _answers(self, text: Any, settings: dict[str, Any]) -> BatchFeature:
+        if not marks_answers(self._processor):
+            return self._processor(text=text, **settings)
+        tokens = self._processor.tokenizer(text=text, **settings)
+        return BatchFeature({**tokens, "token_type_ids": torch.full_like(tokens["input_ids"], ANSWER)})
+
     def _prepared(self, images: Any, text: Any, settings: dict[str, Any]) -> BatchFeature:
         half = len(text) // 2
         once = processed(self._processor, text[:half], images[:half], **settings)
+        once.pop("labels", None)  # PaliGemma's, of a prompt without an answer
         return BatchFeature({name: torch.cat([value, value]) if isinstance(value, torch.Tensor) else [*value, *value]
                  for name, value in once.items()})  # fmt: skip
+
+
+ANSWER = 1
+"""Token type of an answer where prompts see themselves both ways; their own is 0."""
+
+
+def marks_answers(processor: Any) -> bool:
+    """Whether token types tell a model which tokens are the prompt's, to be seen both ways, and which the answer's
+    (PaliGemma). Its processor takes answers as suffixes, and no text without images."""
+    return "suffix" in inspect.signature(type(processor).__call__).parameters

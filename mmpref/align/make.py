@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Parts, Way
-from mmpref.errors import UsageError
+from mmpref.errors import ModelError, UsageError
 from mmpref.processes import processes, rank, sharded
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def trainer_of(
 
     Raises:
         UsageError: settings that TRL refuses, or a method that cannot be launched in this way.
+        ModelError: a tokenizer without a token to pad with.
     """
     from mmpref.align import options
     from mmpref.align.adapter import lora_config
@@ -51,16 +53,17 @@ def trainer_of(
     if sharded():
         _refuse_what_needs_all(recipe, way)
     config = options.config(used, checkpoints_in(state), way.method.config())
+    _prepare_padding(policy, getattr(config, "pad_token", None))
     lora = partial(lora_config, policy, recipe.lora, recipe.train_projector)
     share = partial(_shared, recipe, policy, pairs)
     rate = recipe.projector_learning_rate
     assert rate is not None
+    shared = None if way.method.build else share()
     try:
         if way.method.build:
             parts = Parts(way.settings, config, policy, pairs, lora, rate, share, state)
             made: Running = way.method.build(parts)
             return made
-        shared = share()
         return PreferenceTrainer(
             model=policy.model,
             args=config,
@@ -83,7 +86,34 @@ def trainer_of(
             source=_source(recipe, way, policy, pairs),
         )
     except (ValueError, NotImplementedError) as error:
+        if not _is_trls(error):
+            raise
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _prepare_padding(policy: Policy, asked: str | None) -> None:
+    """The tokenizer as TRL's trainers prepare it; here batches are made before there is a trainer.
+
+    Args:
+        asked: the padding token that the recipe names.
+    """
+    tokenizer = policy.tokenizer
+    token = asked or tokenizer.pad_token or tokenizer.eos_token
+    if token is None:
+        raise ModelError(f"The tokenizer of {policy.ref} has neither a padding nor an end-of-sequence token.",
+                         "Name one of its tokens: --set trainer.pad_token=TOKEN")  # fmt: skip
+    if token not in tokenizer.get_vocab():
+        raise UsageError(
+            f"trainer.pad_token is {token!r}, which {policy.ref} does not know.", "Name one of its tokens."
+        )
+    tokenizer.pad_token = token
+
+
+def _is_trls(error: Exception) -> bool:
+    """Whether TRL raised it, or what TRL called, and not our code behind TRL."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours_or_trls = [name for name in (module.partition(".")[0] for module in modules) if name in ("mmpref", "trl")]
+    return ours_or_trls[-1:] == ["trl"]
 
 
 def _refuse_what_needs_all(recipe: TrainRecipe, way: Way) -> None:

@@ -13,7 +13,7 @@ import torch
 from trl import RLOOTrainer
 
 from mmpref.align.adapter import as_loaded
-from mmpref.align.collator import PreferenceCollator
+from mmpref.align.collator import ANSWER, PreferenceCollator, marks_answers
 from mmpref.align.running import Running
 from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.judges.opened import function_of
@@ -116,6 +116,14 @@ class RlooTrainer(Running, RLOOTrainer):
         """As TRL's; the policy writes as it will be loaded."""
         with as_loaded(self.accelerator.unwrap_model(self.model)):
             return super()._generate_single_turn(*args, **kwargs)
+
+    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> Any:
+        """As TRL's, which gives answers the token type of prompts."""
+        kwargs.pop("labels", None)  # of prompts, by a processor that gives them
+        types, size = kwargs.get("token_type_ids"), args[3] if len(args) > 3 else kwargs["logits_to_keep"]
+        if types is not None and marks_answers(self.processing_class):
+            kwargs["token_type_ids"] = torch.cat([types[:, :-size], torch.full_like(types[:, -size:], ANSWER)], 1)
+        return super()._get_per_token_logps_and_entropies(*args, **kwargs)
 
     def facts(self) -> dict[str, Any]:
         """Who rewards, and what the rewards are normalised by."""

@@ -88,6 +88,8 @@ class SharedForward:
         """
         if not self._policy.family.shares_prefix:
             return f"in {self._policy.family.model_type} models a prompt's hidden states depend on the answer behind it"
+        if not self._policy.causal_prompts:  # also its last token, which stands in front of each answer here
+            return "prompts see themselves both ways"
         whole = self._placed(batch)
         inputs = {name: value for name, value in whole.items() if name != "completion_mask"}
         backbone = self._policy.base_model.base_model
