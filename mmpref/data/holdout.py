@@ -1,20 +1,25 @@
 """Holding rows out for validation, so that no image is on both sides.
 
-Images are the same where their bytes are, or their COCO ids (2014 and 2017 names, whatever the compression). Rows that
-are linked by images, directly or through other rows, go together; a draw by the seed and the images themselves decides
-where, so that the order of the rows, shards and restarts do not.
+Images are the same where their bytes are, or their COCO ids (2014 and 2017 names, whatever the compression), or where
+one is the other saved again (`mmpref.data.perceptual_hash`). Rows that are linked by images, directly or through other
+rows, go together; a draw by the seed and the images themselves decides where, so that the order of the rows, shards and
+restarts do not.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
+from mmpref.errors import ImageError
 from mmpref.rng import stream
 from mmpref.tables.image_roots import coco_id
 from mmpref.types import ImageData
 
 VALIDATION = "validation"
+_LOOKS = "looks-"  # after the digits of a hash and "coco-": the least key of a group decides, and that is no thumbnail
 
 
 def keys_of(images: Iterable[ImageData]) -> list[str]:
@@ -24,6 +29,8 @@ def keys_of(images: Iterable[ImageData]) -> list[str]:
         keys.add(hashlib.sha256(image.content).hexdigest()[:32])
         if (number := coco_id(image.name)) is not None:
             keys.add(f"coco-{number}")
+        with contextlib.suppress(ImageError):
+            keys.add(f"{_LOOKS}{PerceptualHash.of(image)}")
     return sorted(keys)
 
 
@@ -41,9 +48,24 @@ def held_out(rows: Sequence[Sequence[str]], share: float, seed: int) -> list[boo
             key = leader[key]
         return key
 
+    def link(one: str, other: str) -> None:
+        first, second = sorted((find(one), find(other)))
+        leader[second] = first  # the least key leads, in whatever order rows come
+
     for keys in rows:
         for key in keys[1:]:
-            first, other = sorted((find(keys[0]), find(key)))
-            leader[other] = first  # the least key leads, in whatever order rows come
+            link(keys[0], key)
+    for one, other in _alike({key for keys in rows for key in keys if key.startswith(_LOOKS)}):
+        link(one, other)
     drawn = {key: stream(seed, key, VALIDATION).random() < share for key in {find(keys[0]) for keys in rows if keys}}
     return [bool(keys) and drawn[find(keys[0])] for keys in rows]
+
+
+def _alike(looks: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """All pairs of keys whose images are one picture, saved again."""
+    index, known = NearIndex(), sorted(looks)
+    for key in known:
+        one = PerceptualHash.parse(key.removeprefix(_LOOKS))
+        for number in index.near(one):
+            yield key, known[number]
+        index.add(one)

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from mmpref.data.select import NEAR, difference_hash
+from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.data.stats import SHOWN_IDS
 from mmpref.errors import ImageError
 from mmpref.sampling.sentences import split
@@ -72,8 +72,9 @@ class NearDuplicates:
 
     def __init__(self) -> None:
         self._texts: list[dict[int, list[tuple[int, int]]]] = [{} for _ in range(_BANDS)]
-        self._images: dict[int, int] = {}
-        self._hashes: list[int] = []
+        self._images: dict[bytes, int] = {}
+        self._index = NearIndex()
+        self._rows: list[int] = []
         self.found: dict[str, dict[str, Any]] = {}
 
     def add(self, number: int, texts: Sequence[str], images: Sequence[ImageData]) -> None:
@@ -82,17 +83,17 @@ class NearDuplicates:
             self._note("texts", number, earlier)
         for image in images[:1]:
             try:
-                mine = difference_hash(image)
+                mine = PerceptualHash.of(image)
             except ImageError:
                 continue
-            if mine in self._images:
-                self._note("image", number, self._images[mine])
-            elif (near := self._image_like(mine)) is not None:
-                self._note("image", number, near)
-                self._images[mine] = near
-            else:
-                self._images[mine] = number
-                self._hashes.append(mine)
+            if mine.digest not in self._images:
+                near = next(self._index.near(mine), None)
+                self._images[mine.digest] = number if near is None else self._rows[near]
+                if near is None:
+                    self._index.add(mine)
+                    self._rows.append(number)
+                    continue
+            self._note("image", number, self._images[mine.digest])
 
     def _note(self, kind: str, row: int, earlier: int) -> None:
         entry = self.found.setdefault(kind, {"count": 0, "first": []})
@@ -109,16 +110,6 @@ class NearDuplicates:
             for band, key in zip(self._texts, keys, strict=True):
                 band.setdefault(key, []).append((number, mine))
         return min(near, default=None)
-
-    def _image_like(self, mine: int) -> int | None:
-        import numpy as np
-
-        if not self._hashes:
-            return None
-        hashes = np.array(self._hashes, dtype=np.uint64)
-        apart = np.bitwise_count(hashes ^ np.uint64(mine))
-        best = int(apart.argmin())
-        return self._images[self._hashes[best]] if apart[best] <= NEAR else None
 
 
 def _similarity_hash(text: str) -> int:

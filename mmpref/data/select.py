@@ -11,26 +11,20 @@ import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.errors import ImageError, UsageError
-from mmpref.images import decode
 from mmpref.registry import suggest
 from mmpref.tables.image_roots import coco_id
 from mmpref.types import Example, ImageData, Skip
 from mmpref.words import words
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Facts = Mapping[str, str | float]
 
 FILTERED, NOT_DRAWN, EXCLUDED = "filtered", "not-drawn", "in-evaluation-set"
 LENGTHS = ("length", "rejected_length")
 """Words of the chosen and of the source's own rejected answer: facts that every row has, or every preference row."""
-
-NEAR = 4
-"""Bits of 64 in which the difference hashes of one image, scaled or compressed anew, may differ."""
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt, ">": operator.gt,
@@ -124,28 +118,29 @@ class Selection:
 
 
 class Excluded:
-    """Images that must not be in a training set, recognised by COCO id and by difference hash.
+    """Images that must not be in a training set, recognised by COCO id and by what they look like.
 
     Args:
         images: of the evaluation sets.
     """
 
     def __init__(self, images: Iterable[ImageData]) -> None:
-        import numpy as np
-
         self._ids: set[int] = set()
-        hashes: list[int] = []
+        self._index = NearIndex()
+        known: set[PerceptualHash] = set()
         for image in images:
             if (number := coco_id(image.name)) is not None:
                 self._ids.add(number)
             try:
-                hashes.append(difference_hash(image))
+                one = PerceptualHash.of(image)
             except ImageError:
                 continue  # what cannot be decoded is no image of a benchmark either
-        self._hashes: np.ndarray = np.array(sorted(set(hashes)), dtype=np.uint64)
+            if one not in known:
+                known.add(one)
+                self._index.add(one)
 
     def __len__(self) -> int:
-        return len(self._hashes)
+        return len(self._index)
 
     def __call__(self, example: Example) -> Example | Skip:
         """The example, or a skip where one of its images is among those.
@@ -156,27 +151,9 @@ class Excluded:
         for image in example.images:
             if (number := coco_id(image.name)) is not None and number in self._ids:
                 return Skip(example.id, EXCLUDED, f"COCO image {number}")
-            if len(self._hashes) and self._nearest(difference_hash(image)) <= NEAR:
+            if len(self._index) and any(True for _ in self._index.near(PerceptualHash.of(image))):
                 return Skip(example.id, EXCLUDED, f"looks the same: {image.name or 'unnamed image'}")
         return example
-
-    def _nearest(self, mine: int) -> int:
-        import numpy as np
-
-        return int(np.bitwise_count(self._hashes ^ np.uint64(mine)).min())
-
-
-def difference_hash(image: ImageData) -> int:
-    """64 bits: whether each of 8 x 8 regions is darker than its right neighbour.
-
-    Raises:
-        ImageError: the image cannot be decoded.
-    """
-    import numpy as np
-    from PIL import Image
-
-    small = np.asarray(decode(image).convert("L").resize((9, 8), Image.Resampling.BOX), dtype=np.int16)
-    return int("".join("1" if bit else "0" for bit in (small[:, 1:] > small[:, :-1]).ravel()), 2)
 
 
 def facts_with_lengths(facts: Facts, answer: str | None, rejected: str | None) -> dict[str, str | float]:

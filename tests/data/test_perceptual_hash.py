@@ -1,0 +1,101 @@
+"""One picture saved twice is known again, and pictures of one kind are told apart."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from mmpref.data.holdout import held_out, keys_of
+from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
+from mmpref.data.select import EXCLUDED, Excluded
+from mmpref.types import Example, ImageData, Message, Skip
+
+SCRIPT = Path(__file__).parents[2] / "scripts/check_near_duplicates.py"
+
+
+@pytest.fixture(scope="module")
+def check() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("check_near_duplicates", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def draw(check: ModuleType, kind: str, number: int) -> ImageData:
+    return check.saved(check.KINDS[kind](np.random.default_rng([9, number])))
+
+
+def test_the_recorded_rates_hold(check: ModuleType) -> None:
+    recorded = json.loads(SCRIPT.with_suffix(".json").read_text(encoding="utf-8"))["kinds"]
+    assert recorded.keys() == check.KINDS.keys()
+    assert max(kind["called copies"] for kind in recorded.values()) < 0.1
+    changes = ["JPEG 20", "0.6, JPEG 60", "5 % off"]
+    for name, kind in check.measure(12, 3, changes)["kinds"].items():
+        assert kind["called copies"] == 0, name
+        for change in changes:
+            assert abs(kind["missed"][change] - recorded[name]["missed"][change]) <= 0.5, (name, change)
+
+
+@pytest.mark.parametrize("change", ["JPEG 90", "JPEG 20", "WebP 50", "GIF", "half", "a quarter", "336 x 336",
+                                    "brighter", "2 % off"])  # fmt: skip
+def test_a_photograph_is_known_again(check: ModuleType, change: str) -> None:
+    index = NearIndex(PerceptualHash.of(draw(check, "photographs", number)) for number in range(6))
+    for number in range(6):
+        picture = check.photo(np.random.default_rng([9, number]))
+        assert list(index.near(PerceptualHash.of(check.CHANGES[change](picture)))) == [number]
+
+
+def test_pictures_of_little_information_are_told_apart(check: ModuleType) -> None:
+    for kind in ("bar charts", "pages of text", "flat colours", "forms filled in"):
+        index = NearIndex()
+        for number in range(30):
+            one = PerceptualHash.of(draw(check, kind, number))
+            assert not list(index.near(one)), kind
+            index.add(one)
+        assert list(index.near(PerceptualHash.of(draw(check, kind, 7)))) == [7], "the same pixels are the same"
+
+
+def test_nearness_goes_both_ways_and_hashes_survive_as_text(check: ModuleType) -> None:
+    hashes = [PerceptualHash.of(draw(check, kind, number)) for kind in check.KINDS for number in range(3)]
+    hashes += [PerceptualHash.of(check.CHANGES["half"](check.photo(np.random.default_rng([9, n])))) for n in range(3)]
+    hashes = [PerceptualHash.parse(str(one)) for one in hashes]
+    near = {(first, second) for first, one in enumerate(hashes) for second in NearIndex(hashes).near(one)}
+    assert near == {(second, first) for first, second in near}
+    assert len(near) == len(hashes) + 6
+
+
+def test_an_index_grows(check: ModuleType) -> None:
+    one, other = (PerceptualHash.of(draw(check, "photographs", number)) for number in range(2))
+    index = NearIndex([one] * 40)
+    index.add(other)
+    assert len(index) == 41
+    assert list(index.near(one)) == list(range(40))
+    assert list(index.near(other)) == [40]
+
+
+def test_a_photograph_saved_twice_stands_on_one_side(check: ModuleType) -> None:
+    files = [draw(check, "photographs", number) for number in range(20)]
+    again = [check.CHANGES["0.6, JPEG 60"](check.photo(np.random.default_rng([9, number]))) for number in range(20)]
+    rows = [keys_of([file]) for file in (*files, *again)]
+    held = held_out(rows, 0.5, 0)
+    assert held[:20] == held[20:]
+    assert 3 < sum(held[:20]) < 17
+    assert held_out(rows[::-1], 0.5, 0)[::-1] == held
+    charts = [keys_of([draw(check, "bar charts", number)]) for number in range(20)]
+    assert 3 < sum(held_out(charts, 0.5, 0)) < 17
+
+
+def test_charts_of_an_evaluation_set_leave_the_other_charts_in(check: ModuleType) -> None:
+    excluded = Excluded(draw(check, "bar charts", number) for number in range(20))
+    turn = (Message("user", "What?"),)
+    for number in range(15, 40):
+        made = excluded(Example("one", (draw(check, "bar charts", number),), turn, "A.", "x/train/0"))
+        assert isinstance(made, Skip) == (number < 20)
+        assert not isinstance(made, Skip) or made.reason == EXCLUDED
