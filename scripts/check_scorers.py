@@ -204,7 +204,8 @@ def check_object_halbench(folder: Path, said: Sequence[str]) -> tuple[list[Any],
 
 CHECKS: dict[str, Callable[[Path, Sequence[str]], tuple[list[Any], list[Any]]]] = {
     "POPE": check_pope, "VQA accuracy": check_vqa, "GQA": check_gqa, "LLaVA-Bench": check_llava_bench, "MME": check_mme,
-    "MMStar": check_mmstar, "HallusionBench": check_hallusionbench, "Object HalBench": check_object_halbench, "MMHal-Bench": check_mmhal,
+    "MMStar": check_mmstar, "HallusionBench": check_hallusionbench, "Object HalBench": check_object_halbench,
+    "MMHal-Bench": check_mmhal,
 }  # fmt: skip
 
 

@@ -30,7 +30,9 @@ def test_a_bad_request_costs_itself_and_no_other() -> None:
     policy = tiny("qwen2_vl")
     red, strip = Image.new("RGB", (60, 60), "red"), Image.new("RGB", (400, 1), "red")
     asked = ["What?", "What?", "Is it <|image_pad|>?", "What is it?"]
-    requests = [Request((Message("user", text),), (strip if number == 1 else red,)) for number, text in enumerate(asked)]
+    requests = [
+        Request((Message("user", text),), (strip if number == 1 else red,)) for number, text in enumerate(asked)
+    ]
     batch, refused = ask(policy, requests, [f"row {number}" for number in range(4)])
     assert [type(why) for why in refused] == [type(None), ImageError, InputError, type(None)]
     assert "row 2 holds '<|image_pad|>'" in str(refused[2])
