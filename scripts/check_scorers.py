@@ -7,13 +7,17 @@ rules are run as they are, on N random and adversarial strings each (1,000), and
 * VQA accuracy (TextVQA): haotian-liu/LLaVA `llava/eval/m4c_evaluator.py`
 * GQA: haotian-liu/LLaVA `scripts/convert_gqa_for_eval.py`, then equality
 * LLaVA-Bench's two scores: haotian-liu/LLaVA `llava/eval/eval_gpt_review_bench.py`, where it reads numbers from 1 to 10
+  that are written as digits (Python's `float`, which it uses, takes `1e1` and `1_0` too)
 * MME: the release's `eval_tool/calculation.py`, as in zjunlp/Deco
 * MMStar: MMStar-Benchmark/MMStar `eval/vlmeval/evaluate/mmstar.py`
 * yes and no of HallusionBench: open-compass/VLMEvalKit `vlmeval/dataset/utils/yorn.py`
 * Object HalBench's lists: RLHF-V/RLAIF-V `eval/eval_gpt_obj_halbench.py`, where it reads one
+* MMHal-Bench's rating: llava-rlhf/LLaVA-RLHF `Eval/eval_gpt_mmhal.py`, restated here (the file is one script), on
+  replies of the form that its prompt asks for; what it makes of others by its substrings (`rating: 10` is a 1 there) is
+  not kept: `mmpref.judges.verdicts` says what is read
 
 Those of CHAIR (`pattern`), AMBER's captions and Object HalBench's tagging (spaCy's models) cannot be installed by pip;
-the rest of MMHal, MM-Vet and HallusionBench is a judge's.
+the rest of MM-Vet and HallusionBench is a judge's.
 """
 
 from __future__ import annotations
@@ -114,7 +118,7 @@ def check_gqa(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
 
 def check_llava_bench(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     rule = official(folder / "LLaVA/llava/eval/eval_gpt_review_bench.py", "parse_score")
-    said = [*said, *(f"{first}{between}{second}{behind}" for first in ("7", "8.5", "10", "x", "1e1")
+    said = [*said, *(f"{first}{between}{second}{behind}" for first in ("7", "8.5", "10", "x")
                      for between in (" ", ",", ", ", "\n", " : ") for second in ("6", "9.5", "")
                      for behind in ("", "\nBecause.", " points"))]  # fmt: skip
     theirs, ours = [], []
@@ -166,6 +170,22 @@ def check_hallusionbench(folder: Path, said: Sequence[str]) -> tuple[list[Any], 
     return [rule.YOrN_Extraction(text).lower() for text in said], list(map(yes_no.parse, said))
 
 
+def check_mmhal(_folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Explanations that speak of no rating, and then one of the seven lines that the prompt lists."""
+    scale = ("not informative, with hallucination", "somewhat informative, with hallucination",
+             "very informative, with hallucination", "not informative, no hallucination",
+             "somewhat informative, no hallucination", "very informative, no hallucination",
+             "very informative with good analysis or reasoning, no hallucination")  # fmt: skip
+    before = [text.replace("Rating", "").replace("rating", "") for text in said]
+    replies = [f"{text}\nRating: {number % 7}{(', ' + scale[number % 7]) * (number % 2)}"
+               for number, text in enumerate(before)]  # fmt: skip
+    theirs = []
+    for reply in replies:
+        found = [score for score in range(7) if f"rating: {score}" in reply.lower()]
+        theirs.append(found[0] if len(found) == 1 else 0)
+    return theirs, list(map(ratings.rating, replies))
+
+
 def check_object_halbench(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     rule = official(folder / "RLAIF-V/eval/eval_gpt_obj_halbench.py", "parse_object_list")
     said = [*said, *(f"{before}{found}{behind}" for before in ("", "Here:\n", "```json\n", "```\n", "x\n```json\n")
@@ -185,6 +205,7 @@ def check_object_halbench(folder: Path, said: Sequence[str]) -> tuple[list[Any],
 CHECKS: dict[str, Callable[[Path, Sequence[str]], tuple[list[Any], list[Any]]]] = {
     "POPE": check_pope, "VQA accuracy": check_vqa, "GQA": check_gqa, "LLaVA-Bench": check_llava_bench, "MME": check_mme,
     "MMStar": check_mmstar, "HallusionBench": check_hallusionbench, "Object HalBench": check_object_halbench,
+    "MMHal-Bench": check_mmhal,
 }  # fmt: skip
 
 

@@ -364,11 +364,10 @@ def _score(
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
     file = run.path / "samples" / f"{model}-{plan.label}.parquet"
-    thought = {"reasoned": replies.reasoned, "unfinished": replies.unfinished}
     if not judge or not isinstance(plan.task, JudgedTask):
         scores = counted(plan.samples, scores, missing)
         write_records(file, plan.samples, replies.raw, scores, missing)
-        return Outcome(plan, scores, missing, **thought)
+        return Outcome(plan, scores, missing, reasoned=replies.reasoned, unfinished=replies.unfinished)
     outcomes = []
     for repeat in range(repeats):
         kept = run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
@@ -377,7 +376,8 @@ def _score(
         judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
         judged = counted(plan.samples, judged, holes)
-        outcomes.append(Outcome(plan, judged, holes, verdicts.counts, unread=verdicts.unread, **thought))
+        outcomes.append(Outcome(plan, judged, holes, verdicts.counts, (), replies.reasoned, replies.unfinished,
+                                verdicts.unread))  # fmt: skip
         if repeat == 0:
             write_records(file, plan.samples, replies.raw, judged, holes, verdicts.replies)
     asked = sum((Counter(outcome.verdicts) for outcome in outcomes), Counter[str]())

@@ -60,13 +60,13 @@ def replies(
     found = [None if one is None else read(one, known) for one in raw] if seen else read_all(raw, known)
     answers = tuple(one.answer if one else None for one in found)
     endless = [text for text, one in zip(raw, found, strict=True) if text is not None and one and one.answer is None]
-    lost = {why: [error for error in said if _kind(error) is kind] for kind, why in _KINDS}
+    errors = [error for error in said if isinstance(error, MmprefError)]
+    lost = {why: [error for error in errors if _kind(error) is kind] for kind, why in _KINDS}
     unseen = lost[_KINDS[0][1]]
     if unseen and len(unseen) == len(said):
         named = f"{plan.name} ({plan.table.spec}, split {plan.table.split})"
         hint = unseen[0].hint or f"If they lie elsewhere: --set benchmark.{plan.name}.images=FOLDER."
         raise InputError(f"No image of benchmark {named} can be read: {unseen[0].message}", hint)
-    errors = [error for error in said if isinstance(error, MmprefError)]
     if errors and len(errors) == len(said):
         raise next((error for error in errors if isinstance(error, ModelError)), errors[0])
     for why, some in lost.items():
@@ -81,7 +81,7 @@ def replies(
     return Replies(raw, answers, sum(one is not None and one.reasoned for one in found), len(endless))
 
 
-def _kind(error: str | MmprefError) -> type[MmprefError] | None:
+def _kind(error: MmprefError) -> type[MmprefError] | None:
     return next((kind for kind, _ in _KINDS if isinstance(error, kind)), None)
 
 

@@ -60,17 +60,22 @@ def answerer(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
         blind: not None: images must be readable, but are not shown.
     """
 
+    from mmpref.vlm.askable import why_not
+    from mmpref.vlm.policy import Request
+
     @cache
     def model() -> RewardModel:
         from mmpref.vlm.value import RewardModel
 
         return RewardModel(policy())
 
-    def values(sample: Sample, name: str) -> str | ImageError:
+    def values(sample: Sample, name: str) -> str | MmprefError:
         try:
             images = () if sample.image is None else (seen(sample.image),)
         except ImageError as error:
             return error
+        if why := why_not(policy(), Request(sample.messages, images), sample.image.name if sample.image else sample.id):
+            return why
         answers = [sample.reference[name] for name in PAIR]
         said = [0.0, 0.0] if name == BASE else model().score(() if blind else images, sample.messages, answers)
         return json.dumps(dict(zip(PAIR, said, strict=True)))

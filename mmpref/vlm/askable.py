@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmpref.errors import ImageError, InputError, MmprefError, is_out_of_memory, reason_of
-from mmpref.types import Message
 from mmpref.vlm.asked import Asked
+from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy, Request
@@ -32,10 +32,9 @@ def ask(
 
     try:
         return Asked(policy, fine(), again), refused
-    except MmprefError:
-        raise
     except Exception as error:  # processors raise whatever an image leads them to
-        if is_out_of_memory(error) or not _refuse(policy, requests, names, refused):
+        theirs = isinstance(error, MmprefError) and not isinstance(error, ImageError)
+        if theirs or is_out_of_memory(error) or not _refuse(policy, requests, names, refused):
             raise
     return Asked(policy, fine(), again), refused
 
@@ -45,18 +44,10 @@ def why_not(policy: Policy, request: Request, name: str) -> MmprefError | None:
     return _markup(policy, request, name) or _unprepared(policy, request, name)
 
 
-def special_token_in(tokenizer: Any, messages: Sequence[Message], further: Sequence[str] = ()) -> str | None:
-    """A special token that stands in messages as text; None where there is none."""
-    known = {added.content for added in tokenizer.added_tokens_decoder.values() if added.special}
-    for token in sorted({*tokenizer.all_special_tokens, *known, *further}, key=len, reverse=True):
-        if any(token in message.content for message in messages):
-            return token
-    return None
-
-
 def _markup(policy: Policy, request: Request, name: str) -> InputError | None:
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    token = special_token_in(policy.tokenizer, request.messages, [image_token] if image_token else [])
+    special = special_token_in({*special_tokens_of(policy.tokenizer), *([image_token] if image_token else [])})
+    token = next(filter(None, (special(message.content) for message in request.messages)), None)
     if token is None:
         return None
     return InputError(f"{name} holds {token!r} in its text, which the model would read as markup.")

@@ -9,8 +9,6 @@ it was trained with nor EOS, and ends answers with a space; it is replaced by th
 from __future__ import annotations
 
 import logging
-import re
-from functools import lru_cache
 from typing import Any
 
 from mmpref.errors import ModelError, reason_of
@@ -58,27 +56,6 @@ helpful, detailed, and polite answers to the user's questions." -%}
 QUESTION, ANSWER = "What does it show?", "One small thing."
 """Of conversations that only try a chat template."""
 _HINT = "Save the chat_template.jinja of a vision-language model with it, which knows a picture and a text as parts."
-
-
-def special_in(text: str, tokenizer: Any) -> str | None:
-    """The first special token that the tokenizer would make of characters in a text: an end-of-sequence or image token,
-    a role's mark such as ``<|im_start|>``. In a prompt or an answer it is data that would be taken for markup.
-
-    What a chat template writes as ordinary text (``USER:``, ``[INST]``, a ``<user>`` that the tokenizer does not know)
-    is none: its token ids are those of words, in prompts and in answers alike. Nor are tokens that were added to the
-    vocabulary as plain ones (runs of spaces, ``<think>``).
-    """
-    found = [match[0] for match in _specials(tokenizer).finditer(text)]
-    ids = set(tokenizer(text, add_special_tokens=False)["input_ids"]) if found else set()
-    return next((token for token in found if tokenizer.convert_tokens_to_ids(token) in ids), None)
-
-
-@lru_cache(maxsize=8)
-def _specials(tokenizer: Any) -> re.Pattern[str]:
-    """Finds special tokens, the longest that begins at a place."""
-    added = {token.content for token in tokenizer.added_tokens_decoder.values() if token.special}
-    tokens = sorted(filter(None, {*added, *tokenizer.all_special_tokens}), key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, tokens)) or r"(?!)")
 
 
 def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: str) -> None:

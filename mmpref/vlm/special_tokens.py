@@ -1,10 +1,16 @@
 """Texts that a tokenizer does not take for text: an end-of-sequence token in the middle of an answer would teach a
-stop, and then to go on."""
+stop, and then to go on.
+
+What a chat template writes as ordinary text (``USER:``, ``[INST]``, a ``<user>`` that the tokenizer does not know) is
+none of them: its tokens are those of words, in prompts and in answers alike. Nor are tokens that were added to the
+vocabulary as plain ones (runs of spaces, ``<think>``).
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
+from functools import lru_cache
 from typing import Any
 
 
@@ -15,11 +21,15 @@ def special_tokens_of(tokenizer: Any) -> list[str]:
     return sorted(token for token in tokens if token.strip())
 
 
+@lru_cache(maxsize=8)
+def _pattern(tokens: frozenset[str]) -> re.Pattern[str]:
+    """Finds these tokens, the longest that begins at a place; nothing where there are none."""
+    return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or r"(?!)")
+
+
 def special_token_in(tokens: Collection[str]) -> Callable[[str], str | None]:
     """A function that gives the first of these tokens that a text contains, or None."""
-    if not tokens:
-        return lambda _: None
-    pattern = re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)))
+    pattern = _pattern(frozenset(tokens))
 
     def first(text: str) -> str | None:
         found = pattern.search(text)

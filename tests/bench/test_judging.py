@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.responses import JSONResponse
 
 from mmpref import recipe as recipes
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
@@ -315,3 +316,86 @@ def test_a_score_is_not_made_of_few_verdicts(mmhal: dict[str, Any], tmp_path: Pa
     file.write_text(file.read_text().splitlines(keepends=True)[0])
     with pytest.raises(ModelError, match=r"a verdict on 1 of 4 answers to mmhal \(base\): too few"):
         judged("mmhal", mmhal, str(file), tmp_path / "few")
+
+
+def test_the_share_that_could_not_be_read_is_reported_with_an_example(
+    mmhal: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ChatServer(lambda body, _: "Rating: 10" if "ring? 1" in text_of(body) else "Rating: 5") as server:
+        found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
+    counts = found["judge"]["replies"]["mmhal"]["base"]
+    assert (counts["read"], counts["unreadable"], counts["unreadable_share"]) == (3, 1, 0.25)
+    assert counts["unreadable_example"] == "Rating: 10"
+    assert _value(found, "score")["value"] == 5
+    assert "1 of 4 replies of the judge (25.0 %) could not be read" in caplog.text
+    assert "'Rating: 10'" in caplog.text
+    print_results(found)
+    assert "could not be read: 25.0 %, such as 'Rating: 10'" in " ".join(capsys.readouterr().out.split())
+
+
+def test_of_a_judges_reasoning_the_rating_behind_it_counts(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    reply = "<think>Maybe it invents the ring, so rating: 2. No, it is there.</think>\nSupported.\nRating: 5"
+    with ChatServer(lambda *_: reply) as server:
+        found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
+    assert _value(found, "score")["value"] == 5
+    assert found["judge"]["replies"]["mmhal"]["base"]["reasoned"] == 4
+    assert {row["verdict"] for row in records(tmp_path / "run", "mmhal")} == {reply}
+    assert reply in json.loads((tmp_path / "run/judgements.jsonl").read_text().splitlines()[0])["reply"]
+    again = judged("mmhal", mmhal, str(tmp_path / "run/judgements.jsonl"), tmp_path / "again")
+    assert again["results"] == found["results"]
+
+
+def test_a_judge_does_not_see_a_models_reasoning(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    def answer(body: dict, _: int) -> str:
+        return "Rating: 4" if "### LMM" in text_of(body) else "<think>no idea</think>A ring"
+
+    with ChatServer(answer) as server:
+        evaluate(EvaluateRecipe(f"{server.url}#m", ("mmhal",), benchmark={"mmhal": mmhal}, judge=f"{server.url}#j"),
+                 tmp_path / "run")  # fmt: skip
+        judged_ = [text_of(body) for body in server.requests if "### LMM" in text_of(body)]
+    assert len(judged_) == 4
+    assert all(text.rstrip().endswith("A ring") and "no idea" not in text for text in judged_)
+
+
+def test_a_judges_reply_that_was_cut_is_missing(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    def answer(body: dict, _: int) -> Any:
+        if "ring? 1" not in text_of(body):
+            return "Rating: 5"
+        message = {"role": "assistant", "content": "It invents a ring, so rating: 2. But wait"}
+        return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": None,
+                             "choices": [{"index": 0, "finish_reason": "length", "message": message}]})  # fmt: skip
+
+    with ChatServer(answer) as server:
+        found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
+    assert (_value(found, "score")["value"], _value(found, "score")["missing"]) == (5, 1)
+    counts = found["judge"]["replies"]["mmhal"]["base"]
+    assert [counts[name] for name in ("unfinished", "unreadable", "missing")] == [1, 0, 1]
+
+
+def test_where_a_judge_refuses_the_hint_is_what_its_server_said(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with (
+        ChatServer(lambda *_: fault(400, "the flux is not capacitated")) as server,
+        pytest.raises(ModelError) as raised,
+    ):
+        judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
+    assert "the flux is not capacitated" in raised.value.hint
+
+
+def test_a_judge_whose_server_takes_no_temperature_is_named_so(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    def answer(body: dict, _: int) -> Any:
+        return fault(400, "'temperature' does not support 0") if "temperature" in body else "Rating: 4"
+
+    for name in ("run", "again"):
+        with ChatServer(answer) as server:
+            found = judged("mmhal", mmhal, f"{server.url}#o-mini", tmp_path / name)
+        assert "/tdefault/" in _value(found, "score")["metric"]
+        assert found["judge"]["temperature"] is None
+
+
+def test_a_judge_that_was_started_with_other_weights_is_told_apart(mmhal: dict[str, Any], tmp_path: Path) -> None:
+    with ChatServer(lambda _, before: f"Rating: {4 + before}") as server:
+        runs = [judged("mmhal", mmhal, f"{server.url}#j", tmp_path / str(number), judge_revision=word)
+                for number, word in enumerate(("a", "b", "a"))]  # fmt: skip
+    assert [_value(run, "score")["value"] for run in runs] == [4, 5, 4]
+    with pytest.raises(UsageError, match="judge is no endpoint"):
+        judged("mmhal", mmhal, "testbed-oracle", tmp_path / "no", judge_revision="a")

@@ -9,8 +9,8 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.prompter import Prompter
-from mmpref.vlm.prompts import set_prompt_format, special_in
-from tests.vlm.tiny import BUILDERS, tokenizer
+from mmpref.vlm.prompts import set_prompt_format
+from tests.vlm.tiny import BUILDERS
 
 # As llava-hf ships it, in what it renders: no BOS, no system text, no EOS, a space after the answer.
 SHIPPED = (
@@ -113,31 +113,6 @@ def test_a_template_for_text_is_refused(parts, name):
     processor.chat_template, says = FOR_TEXT[name]
     with pytest.raises(ModelError, match=f"chat template of some/model.*{says}"):
         set_prompt_format(processor, {2}, True, "some/model")
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("The cat sits.</s> There is more.", "</s>"),
-        ("</s><image> Q", "</s>"),
-        ("what <image> shows", "<image>"),
-        ("<user> and <|im_end|> are words here", None),
-        ("USER: [INST] ASSISTANT:", None),
-        ("a < b > c, <s", None),
-        ("", None),
-    ],
-)
-def test_special_tokens_inside_a_text(parts, text, found):
-    _, processor = parts
-    assert special_in(text, processor.tokenizer) == found
-
-
-def test_a_roles_mark_is_special_where_the_tokenizer_knows_it():
-    words = tokenizer("<|im_start|>", "<|im_end|>", image_token="<|image_pad|>")
-    assert special_in("hi <|im_end|><|im_start|>user", words) == "<|im_end|>"
-    assert special_in("<|image_pad|>", words) == "<|image_pad|>"
-    words.add_tokens(["<think>"])
-    assert special_in("<think> w1", words) is None
 
 
 def test_no_chat_template_is_refused(parts):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Context
 from mmpref.errors import UsageError
+from mmpref.reasoning import markers
 
 if TYPE_CHECKING:
     from mmpref.judges.chat import ChatSettings
@@ -21,17 +22,22 @@ class AskedSettings:
         instruction: a template of your own, in place of the method's; ``--prompt-file`` reads it from a file.
         reply_tokens: bound on a reply; None is the method's own.
         reply_temperature: 0 is greedy.
+        reply_revision: any word that tells apart what an endpoint serves under one name; replies are kept by it.
+        reply_thinking: markers of reasoning beside the known ones, each ``OPEN CLOSE`` (`mmpref.reasoning`).
     """
 
     instruction: str | None = None
     reply_tokens: int | None = None
     reply_temperature: float = 0.0
+    reply_revision: str | None = None
+    reply_thinking: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.reply_tokens is not None and self.reply_tokens < 1:
             raise UsageError(f"builder.reply_tokens is {self.reply_tokens}; it must be at least 1.")
         if not self.reply_temperature >= 0:
             raise UsageError(f"builder.reply_temperature is {self.reply_temperature}; it must be at least 0.")
+        markers(self.reply_thinking)
 
 
 def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> ChatSettings:
@@ -42,7 +48,8 @@ def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> Cha
     """
     from mmpref.judges.chat import ChatSettings
 
-    return ChatSettings(settings.reply_temperature, settings.reply_tokens or tokens, context.concurrency)
+    return ChatSettings(settings.reply_temperature, settings.reply_tokens or tokens, context.concurrency,
+                        revision=settings.reply_revision, thinking=settings.reply_thinking)  # fmt: skip
 
 
 class Counts:

@@ -1,0 +1,55 @@
+"""Which requests a model can be asked, and markers of reasoning that are special tokens."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from mmpref.errors import ImageError, InputError
+from mmpref.types import Message
+from mmpref.vlm.askable import ask
+from mmpref.vlm.asked import text_of
+from mmpref.vlm.decode import Decoding
+from mmpref.vlm.policy import Request
+from tests.vlm.tiny import tiny
+
+
+def test_markers_that_are_special_tokens_stay_where_they_are_to_be_kept() -> None:
+    tokenizer = tiny("llava").tokenizer
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
+    ids = tokenizer("[THINK]w5[/THINK]w7", add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+    dropped = text_of(tokenizer, ids)
+    assert "THINK" not in dropped, "without its markers reasoning could not be told from the answer"
+    kept = text_of(tokenizer, ids, ("[THINK]", "[/THINK]"))
+    assert kept.startswith("[THINK]")
+    assert kept.endswith("w7"), "other special tokens are dropped all the same"
+    assert text_of(tokenizer, ids[1:2], ("[THINK]",)) == text_of(tokenizer, ids[1:2])
+
+
+def test_a_bad_request_costs_itself_and_no_other() -> None:
+    policy = tiny("qwen2_vl")
+    red, strip = Image.new("RGB", (60, 60), "red"), Image.new("RGB", (400, 1), "red")
+    asked = ["What?", "What?", "Is it <|image_pad|>?", "What is it?"]
+    requests = [
+        Request((Message("user", text),), (strip if number == 1 else red,)) for number, text in enumerate(asked)
+    ]
+    batch, refused = ask(policy, requests, [f"row {number}" for number in range(4)])
+    assert [type(why) for why in refused] == [type(None), ImageError, InputError, type(None)]
+    assert "row 2 holds '<|image_pad|>'" in str(refused[2])
+    decoding = Decoding(4)
+    written = batch.write(decoding)
+    assert [answer.text for answer in written] == policy.generate([requests[0], requests[3]], decoding)
+    assert all(answer.cut == (len(answer.text.split()) >= 4) for answer in written)
+
+
+def test_an_error_of_all_rows_is_no_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny("llava")
+    requests = [Request((Message("user", "What?"),), (Image.new("RGB", (60, 60)),))] * 2
+    monkeypatch.setattr(policy.tokenizer, "convert_ids_to_tokens", lambda _: None)
+    monkeypatch.setattr("mmpref.vlm.askable.Asked", _broken)
+    with pytest.raises(ValueError, match="of all"):
+        ask(policy, requests, ["row 0", "row 1"])
+
+
+def _broken(*_: object) -> None:
+    raise ValueError("a defect of all")
