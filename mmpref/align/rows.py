@@ -22,8 +22,8 @@ from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import decode
 from mmpref.run import disk_errors, write_atomic
 from mmpref.tables import Table
+from mmpref.tables.conversations import SECOND as SECOND
 from mmpref.tables.conversations import (
-    SECOND,
     SHORTENED,
     UNREAD,
     Fault,
