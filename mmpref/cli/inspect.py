@@ -109,7 +109,7 @@ def _lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if similarity["measured"]:
         yield f"similarity of {similarity['measured']} rows", _spread(similarity)
     if report["not_read"]:
-        yield "columns like rejected answers that are not read", ", ".join(report["not_read"])
+        yield "columns like answers or parts of the question that are not read", ", ".join(report["not_read"])
     if report["changed"]:
         yield (
             "rows changed as training changes them",

@@ -38,6 +38,7 @@ from mmpref.tables.shapes import (
     shape_of,
     unfolded,
     unread_answers,
+    unread_context,
     unread_media,
 )
 from mmpref.tables.turns import MARK, Turn, Unusable, turns_of
@@ -48,7 +49,7 @@ SECOND = "rejected_policy"
 MOVED, OPENING = "images_moved_first", "opening_turns_dropped"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
-UNREAD = "%s has the column %s, which looks like a rejected answer and is not read."
+UNREAD = "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read."
 """What is said once of a table and such a column."""
 
 
@@ -79,7 +80,7 @@ class PreferenceRow:
         images: its image cells.
         shape: the columns that hold prompt and answer.
         notes: what was changed (`MOVED`, `OPENING`).
-        unread: columns that look like rejected answers and are not read.
+        unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """
 
@@ -151,7 +152,7 @@ class _Reading:
         chosen = answer.message.content.strip() if answer else ""
         messages = tuple(turn.message for turn in prompt)
         return PreferenceRow(messages, chosen, rejected, second, tuple(images), self.shape, tuple(self.notes),
-                             tuple(unread_answers(self.row)), tuple(self.faults))  # fmt: skip
+                             (*unread_answers(self.row), *unread_context(self.row)), tuple(self.faults))  # fmt: skip
 
     def _add(self, reason: str, detail: str, part: str, column: str) -> None:
         self.faults.append(Fault(reason, brief(detail, 300), part, column))

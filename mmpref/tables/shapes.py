@@ -21,6 +21,7 @@ QUESTIONS = ("prompt", "question", "instruction", "query")
 CHOSEN = ("chosen", "chosen_response", "chosen_answer")
 ANSWERS = ("completion", "answer", "response", "output", "caption", "answers")
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
+CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
 MEDIA = ("video", "videos", "video_path", "audio", "audios", "audio_path", "rejected_images")
 """What the model would have to see or hear beside images."""
 SHAPES = (
@@ -76,6 +77,15 @@ def unread_answers(row: Mapping[str, Any]) -> list[str]:
         name for name, value in row.items()
         if name not in read and name not in MEDIA and isinstance(value, str | list | Mapping) and value
         and _LOOKS_REJECTED.search(name) and not _ABOUT_ANSWERS.match(name)
+    ]  # fmt: skip
+
+
+def unread_context(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look like a part of the question (choices, a hint), hold something, and are not read."""
+    read = "input" if "instruction" in row else None
+    return [
+        name for name in CONTEXT
+        if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
     ]  # fmt: skip
 
 

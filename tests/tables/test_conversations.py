@@ -253,14 +253,16 @@ def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:
 
 
 def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    row = {"image": CELL, "messages": [USER, ASSISTANT], "dispreferred": BAD}
+    row = {"image": CELL, "messages": [USER, ASSISTANT], "dispreferred": BAD, "choices": ["one"], "hint": ""}
     [example] = built(table(row))
     assert isinstance(example, Example)
-    assert "has the column dispreferred, which looks like a rejected answer and is not read" in caplog.text
+    assert "has the column dispreferred, which looks like a rejected answer" in caplog.text
+    assert "has the column choices, which" in caplog.text
+    assert "hint" not in caplog.text
     [skip] = built(table(row), pairs=True)
     assert isinstance(skip, Skip)
     assert (skip.reason, skip.detail.partition(";")[0]) == ("no-rejected", "dispreferred is not read")
-    with pytest.raises(InputError, match=r"lacks rejected; .* dispreferred is not read"):
+    with pytest.raises(InputError, match=r"lacks rejected; .* dispreferred, choices is not read"):
         trained(table(row), tmp_path / "run")
 
 
