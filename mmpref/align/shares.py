@@ -16,8 +16,12 @@ from mmpref.processes import everybodys, rank
 SHARE = "share"
 """Of a batch: its `Share`."""
 
-_TOKENS = {"entropy": ("chosen", "rejected"), "logits/chosen": ("chosen",), "logits/rejected": ("rejected",),
-           "mean_token_accuracy": ("chosen",)}  # fmt: skip
+_TOKENS = {
+    "entropy": ("chosen", "rejected"),
+    "logits/chosen": ("chosen",),
+    "logits/rejected": ("rejected",),
+    "mean_token_accuracy": ("chosen",),
+}
 """What TRL logs as a mean over tokens, and of which answers."""
 
 
