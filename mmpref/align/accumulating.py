@@ -24,6 +24,8 @@ _OVER_TOKENS = ("sft",)
 class Accumulating(Running):
     """Stands before `trl.DPOTrainer` in a class's bases. Its losses of a batch are multiplied by `of_pairs`."""
 
+    loss_types: list[str]
+    loss_weights: list[float]
     loss_is_scaled_for_ga = True
     """Trainer takes the losses of micro-batches as they are."""
 
@@ -54,8 +56,10 @@ class Accumulating(Running):
         weights = self.loss_weights
         if (share := self._share) and share.of_pairs:
             ratio = share.of_tokens / share.of_pairs
-            self.loss_weights = [weight * ratio if kind in _OVER_TOKENS else weight
-                                 for kind, weight in zip(self.loss_types, weights, strict=True)]  # fmt: skip
+            self.loss_weights = [
+                weight * ratio if kind in _OVER_TOKENS else weight
+                for kind, weight in zip(self.loss_types, weights, strict=True)
+            ]
         try:
             yield
         finally:
@@ -72,8 +76,9 @@ class Accumulating(Running):
                 made[number] = self.stand_in(given[number]), share
         made.sort(key=lambda one: any(one[1].sizes))
         last = len(made) - 1
-        return [{**batch, SHARE: replace(share, is_last=number == last)}
-                for number, (batch, share) in enumerate(made)], None  # fmt: skip
+        return [
+            {**batch, SHARE: replace(share, is_last=number == last)} for number, (batch, share) in enumerate(made)
+        ], None
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """As Trainer's; the losses of a step's micro-batches sum up to the mean over all its pairs. One without a pair

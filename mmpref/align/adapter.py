@@ -164,8 +164,11 @@ def _trained_copies(model: PeftModel) -> list[torch.nn.Module]:
     """Of the modules that are trained in full, a reward model's head aside: it is fp32 wherever it is loaded."""
     from peft.utils import ModulesToSaveWrapper
 
-    return [module.modules_to_save["default"] for name, module in model.named_modules()
-            if isinstance(module, ModulesToSaveWrapper) and not name.endswith(HEAD)]  # fmt: skip
+    return [
+        module.modules_to_save["default"]
+        for name, module in model.named_modules()
+        if isinstance(module, ModulesToSaveWrapper) and not name.endswith(HEAD)
+    ]
 
 
 def _take(module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:

@@ -100,8 +100,10 @@ def _prepare_padding(policy: Policy, asked: str | None) -> None:
     tokenizer = policy.tokenizer
     token = asked or tokenizer.pad_token or tokenizer.eos_token
     if token is None:
-        raise ModelError(f"The tokenizer of {policy.ref} has neither a padding nor an end-of-sequence token.",
-                         "Name one of its tokens: --set trainer.pad_token=TOKEN")  # fmt: skip
+        raise ModelError(
+            f"The tokenizer of {policy.ref} has neither a padding nor an end-of-sequence token.",
+            "Name one of its tokens: --set trainer.pad_token=TOKEN",
+        )
     if token not in tokenizer.get_vocab():
         raise UsageError(
             f"trainer.pad_token is {token!r}, which {policy.ref} does not know.", "Name one of its tokens."

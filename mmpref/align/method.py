@@ -104,11 +104,19 @@ class Method:
     @property
     def defaults(self) -> dict[str, Any]:
         """What a recipe that says nothing of it takes, as it would say it."""
-        given = {one.name: one.default if one.default_factory is MISSING else one.default_factory()
-                 for one in fields(self.settings)}  # fmt: skip
-        loss = {name: asdict(value) if is_dataclass(value) else value for name, value in given.items()}
-        return {"trainer": {"learning_rate": self.rates.learning_rate},
-                "projector_learning_rate": self.rates.projector, "loss": loss}  # fmt: skip
+        given = {
+            one.name: one.default if one.default_factory is MISSING else one.default_factory()
+            for one in fields(self.settings)
+        }
+        loss = {
+            name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+            for name, value in given.items()
+        }
+        return {
+            "trainer": {"learning_rate": self.rates.learning_rate},
+            "projector_learning_rate": self.rates.projector,
+            "loss": loss,
+        }
 
 
 @dataclass(frozen=True)

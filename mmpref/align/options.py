@@ -108,8 +108,10 @@ def resolve(
         raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
     for name, other in (("bf16", "float16"), ("fp16", "bfloat16")):
         if trainer.get(name) and dtype == other:
-            raise UsageError(f"trainer.{name} and the model's {other} contradict each other.",
-                             "Set dtype for both: mixed precision follows it on an accelerator.")  # fmt: skip
+            raise UsageError(
+                f"trainer.{name} and the model's {other} contradict each other.",
+                "Set dtype for both: mixed precision follows it on an accelerator.",
+            )
     gpu = torch.cuda.is_available()
     defaults = {
         **_KEPT,

@@ -16,8 +16,12 @@ from mmpref.processes import everybodys, rank
 SHARE = "share"
 """Of a batch: its `Share`."""
 
-_TOKENS = {"entropy": ("chosen", "rejected"), "logits/chosen": ("chosen",), "logits/rejected": ("rejected",),
-           "mean_token_accuracy": ("chosen",)}  # fmt: skip
+_TOKENS = {
+    "entropy": ("chosen", "rejected"),
+    "logits/chosen": ("chosen",),
+    "logits/rejected": ("rejected",),
+    "mean_token_accuracy": ("chosen",),
+}
 """What TRL logs as a mean over tokens, and of which answers."""
 
 
@@ -114,7 +118,7 @@ class StepMeans:
     """What is logged of a step: means over its pairs, or over their tokens, of what was logged of its micro-batches."""
 
     def __init__(self) -> None:
-        self._sums: dict[tuple[str, int], tuple[float, int]] = {}
+        self._means: dict[tuple[str, int], tuple[float, int]] = {}
 
     def add(self, logged: Mapping[str, Sequence[float]], amounts: Amounts) -> None:
         """Take up what was logged of a micro-batch.
@@ -124,11 +128,12 @@ class StepMeans:
         """
         for name, values in logged.items():
             for place, value in enumerate(values):
-                total, weight = self._sums.get((name, place), (0.0, 0))
                 if more := amounts.weight(name, place):
-                    self._sums[name, place] = (total + value * more, weight + more)
+                    mean, weight = self._means.get((name, place), (value, 0))
+                    # A running mean: of a step that is one micro-batch it is the value itself, to the last bit.
+                    self._means[name, place] = (mean + (value - mean) * more / (weight + more), weight + more)
 
     def taken(self) -> list[tuple[str, float]]:
         """The step's values by their names, after which the next one begins."""
-        sums, self._sums = self._sums, {}
-        return [(name, total / weight) for (name, _), (total, weight) in sums.items()]
+        means, self._means = self._means, {}
+        return [(name, mean) for (name, _), (mean, _) in means.items()]

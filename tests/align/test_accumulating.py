@@ -59,15 +59,28 @@ def pairs(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
 
 
 def trained(
-    pairs: Pairs, folder: Path, batch: int, accumulated: int, source: Any = None, rows: int | None = None,
-    reward: bool = False, callback: TrainerCallback | None = None, **trainer: Any,
-) -> PreferenceTrainer:  # fmt: skip
+    pairs: Pairs,
+    folder: Path,
+    batch: int,
+    accumulated: int,
+    source: Any = None,
+    rows: int | None = None,
+    reward: bool = False,
+    callback: TrainerCallback | None = None,
+    **trainer: Any,
+) -> PreferenceTrainer:
     """A trainer after its training. Plain gradient descent: its steps are as long as the gradients."""
     block = {
-        "per_device_train_batch_size": batch, "gradient_accumulation_steps": accumulated, "optim": "sgd",
-        "learning_rate": 0.1, "lr_scheduler_type": "constant", "max_grad_norm": 1e9, "save_strategy": "no",
-        "max_steps": STEPS, **trainer,
-    }  # fmt: skip
+        "per_device_train_batch_size": batch,
+        "gradient_accumulation_steps": accumulated,
+        "optim": "sgd",
+        "learning_rate": 0.1,
+        "lr_scheduler_type": "constant",
+        "max_grad_norm": 1e9,
+        "save_strategy": "no",
+        "max_steps": STEPS,
+        **trainer,
+    }
     method = {name: block.pop(name) for name in ("loss_type", "loss_weights") if name in block}
     used = options.resolve(block, {"beta": 0.1, **method}, seed=3, dtype="float32", dropout=False)
     policy = Policy.load(ModelRef(MODEL))
@@ -77,11 +90,17 @@ def trained(
         attach(policy.model)
         kind, more = RewardTrainer, {}
     made = kind(
-        model=policy.model, args=options.config(used, folder), train_dataset=dataset,
-        processing_class=policy.processor, data_collator=PreferenceCollator(policy.processor), writer=policy,
+        model=policy.model,
+        args=options.config(used, folder),
+        train_dataset=dataset,
+        processing_class=policy.processor,
+        data_collator=PreferenceCollator(policy.processor),
+        writer=policy,
         peft_config=lora_config(policy, LoraSettings(4, 8), True, [HEAD] if reward else []),
-        projector_learning_rate=block["learning_rate"], callbacks=[callback] if callback else None, **more,
-    )  # fmt: skip
+        projector_learning_rate=block["learning_rate"],
+        callbacks=[callback] if callback else None,
+        **more,
+    )
     if reward:  # it begins at nothing, where pairs have no gradients of their own
         torch.manual_seed(1)
         head = made.model.get_base_model().get_submodule(HEAD).modules_to_save["default"]
@@ -151,8 +170,18 @@ def test_a_step_without_a_pair_changes_nothing_and_is_no_loss_of_zero(every: int
     """Steps of 3, 0, 2 and 0 pairs; the optimizer has momentum."""
     weights = Weights()
     source = Some(range(3), (), (), (), range(1), range(1), (), ())
-    trainer = trained(pairs, tmp_path, BATCH, 2, source, callback=weights, optim="adamw_torch", learning_rate=1e-3,
-                      max_steps=4, logging_steps=every)  # fmt: skip
+    trainer = trained(
+        pairs,
+        tmp_path,
+        BATCH,
+        2,
+        source,
+        callback=weights,
+        optim="adamw_torch",
+        learning_rate=1e-3,
+        max_steps=4,
+        logging_steps=every,
+    )
     assert weights.seen[0] == weights.seen[1] != weights.seen[2] == weights.seen[3]
     rows = [row for row in trainer.state.log_history if "loss" in row]
     assert len(rows) == {1: 2, 2: 2, 4: 1}[every]

@@ -48,8 +48,11 @@ def test_a_family_trains_two_steps(name: str, preferences: Path, tmp_path: Path)
     losses = [row["loss"] for row in trainer.state.log_history if "loss" in row]
     assert losses[0] == pytest.approx(math.log(2), abs=5e-3)  # with experts, their balance is a part of it
     assert losses[1] != losses[0]
-    moved = {name for name, value in trainer.model.named_parameters() if value.requires_grad
-             and not torch.equal(value, before[name])}  # fmt: skip
+    moved = {
+        name
+        for name, value in trainer.model.named_parameters()
+        if value.requires_grad and not torch.equal(value, before[name])
+    }
     assert {"lora_B" in name or "modules_to_save" in name for name in moved} >= {True}
     assert any("modules_to_save" in name for name in moved)
 
@@ -101,9 +104,14 @@ def test_rloo_scores_such_answers_alike(preferences: Path, tmp_path: Path) -> No
         types = torch.cat([inputs["token_type_ids"], torch.zeros(1, more, dtype=torch.long)], 1)
         with torch.no_grad():
             log_probs, _, _ = trainer._get_per_token_logps_and_entropies(
-                trainer.model, ids, torch.ones_like(ids), more, pixel_values=inputs["pixel_values"], num_images=[1],
+                trainer.model,
+                ids,
+                torch.ones_like(ids),
+                more,
+                pixel_values=inputs["pixel_values"],
+                num_images=[1],
                 token_type_ids=types,
-            )  # fmt: skip
+            )
         said.append(log_probs[0, :3])
     assert torch.allclose(said[0], said[1], atol=1e-5)
     trainer.train()

@@ -19,8 +19,13 @@ from .conftest import MODEL
 
 
 def recipe(model: str, data: Path, method: str = "dpo", **changes: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no",
-               **changes.pop("trainer", {})}  # fmt: skip
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "save_strategy": "no",
+        **changes.pop("trainer", {}),
+    }
     return TrainRecipe(model, (str(data),), method, lora=LoraSettings(4, 8), trainer=trainer, **changes)
 
 
@@ -29,8 +34,11 @@ def without_padding(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The testbed's model as many are published: no padding token anywhere."""
     folder = tmp_path_factory.mktemp("models") / "no_pad_token"
     shutil.copytree(resolve_path(MODEL), folder)
-    for name, keys in (("tokenizer_config", ("pad_token",)), ("config", ("text_config", "pad_token_id")),
-                       ("generation_config", ("pad_token_id",))):  # fmt: skip
+    for name, keys in (
+        ("tokenizer_config", ("pad_token",)),
+        ("config", ("text_config", "pad_token_id")),
+        ("generation_config", ("pad_token_id",)),
+    ):
         path = folder / f"{name}.json"
         content = place = json.loads(path.read_text(encoding="utf-8"))
         for key in keys[:-1]:

@@ -112,6 +112,22 @@ def test_a_method_trains_and_resumes_bit_for_bit(
         assert counts["same"] + counts["empty"] < counts["rows"]
 
 
+def test_uneven_steps_resume_bit_for_bit(preferences: Path, tmp_path: Path) -> None:
+    """Micro-batches of one row, some without a pair; log rows and checkpoints fall on different steps."""
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 1,
+        "save_steps": 2,
+        "gradient_accumulation_steps": 2,
+        "logging_steps": 3,
+    }
+    loss = {**LOSS, "offline": 0.5, "max_answer_tokens": 8}  # at which no answer comes to an end
+    whole, _ = whole_and_cut(recipe("mixed-dpo", preferences, trainer=trainer, loss=loss), tmp_path)
+    assert 0 < whole["drawn"]["used"] < whole["drawn"]["rows"] == 8
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
+
+
 @pytest.mark.parametrize("method", ["online-dpo", "online-bdhs", "povid"])
 def test_every_step_draws_anew_and_the_batch_does_not_matter(method: str, policy: Policy) -> None:
     rows, images = rows_and_images(6)

@@ -57,10 +57,17 @@ def written(policy: Policy) -> dict[str, tuple[float, bool | None]]:
 def recipe(method: str, data: Path, dtype: str) -> TrainRecipe:
     trainer = {"learning_rate": 1e-3, "max_steps": 3, "per_device_train_batch_size": 4, "save_steps": 1}
     return TrainRecipe(
-        MODEL, (str(data),), method, dtype=dtype, lora=LoraSettings(4, 8), projector_learning_rate=1e-3,
-        annotator="testbed-oracle" if METHODS.get(method).needs_annotator else None, loss=LOSSES.get(method, {}),
-        trainer={**trainer, **PRECISIONS[dtype]}, watch=WatchSettings(("bench",), every=2),
-    )  # fmt: skip
+        MODEL,
+        (str(data),),
+        method,
+        dtype=dtype,
+        lora=LoraSettings(4, 8),
+        projector_learning_rate=1e-3,
+        annotator="testbed-oracle" if METHODS.get(method).needs_annotator else None,
+        loss=LOSSES.get(method, {}),
+        trainer={**trainer, **PRECISIONS[dtype]},
+        watch=WatchSettings(("bench",), every=2),
+    )
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,31 @@ def test_pairs_weigh_the_same_wherever_they_fall(
 
 
 @LONG
+def test_two_processes_that_accumulate_train_what_one_batch_does(preferences: Path, tmp_path: Path) -> None:
+    """Four rows a step in four parts of one, of which about half have a pair, against all of them at once."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    more = [
+        "--annotator",
+        "tests.align.test_processes:decides_on_half",
+        "--set",
+        "loss.temperature=1.5",
+        "--set",
+        "loss.max_answer_tokens=48",
+        "--set",
+        "trainer.learning_rate=1e-3",
+    ]
+    run(command(preferences, one, 4, 1, "online-dpo", *more))
+    run(command(preferences, two, 1, 2, "online-dpo", *more, "--set", "trainer.gradient_accumulation_steps=2"))
+    assert {row["pairs/used"] for row in rows(one)} - {0, 4}, "no step had an uneven share of pairs"
+    for alone, together in zip(rows(one), rows(two), strict=True):
+        assert together.keys() == alone.keys()
+        for name, value in alone.items():
+            parts = 2 if name.startswith("pairs/") else 1
+            assert parts * together[name] == pytest.approx(value, rel=1e-3, abs=1e-5), (name, alone["step"])
+    assert_equal_weights(two, one)
+
+
+@LONG
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(command(preferences, whole, 2, 2))
