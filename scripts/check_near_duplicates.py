@@ -1,4 +1,4 @@
-"""How well images that were saved again are recognised: python scripts/check_near_duplicates.py [--pictures N] [--json].
+"""How images that were saved again are recognised: python scripts/check_near_duplicates.py [--pictures N] [--json].
 
 Pictures of several kinds are drawn by a seed. *Called copies* are those that `--exclude-images-of` would leave out
 because another picture of their kind, of which there are N - 1, is called the same. *Missed* are copies that are not
@@ -24,10 +24,9 @@ from mmpref.types import ImageData
 SEED = 7
 SIZE = (480, 360)
 COLOURS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)]
-WORDS = (
-    "the of and to in is that for it as was with be by on not he his but at are this have from or had an they which "
-    "one you were her all she there would their we him been has when who will more no if out so said what up its about"
-).split()
+WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he",
+         "his", "but", "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were",
+         "their", "would", "there", "people", "something", "government", "between", "another"]  # fmt: skip
 Random = np.random.Generator
 Drawing = Callable[[Random], Image.Image]
 
