@@ -82,7 +82,7 @@ def _on_white(picture: Image.Image, where: str) -> tuple[Image.Image, str | None
     from PIL import Image
 
     clear = picture.convert("RGBA")
-    if clear.getextrema()[3][0] == 255:  # type: ignore[index]
+    if clear.getchannel("A").getextrema()[0] == 255:
         return picture.convert("RGB"), None
     white = Image.new("RGBA", clear.size, "white")
     laid = Image.alpha_composite(white, clear).convert("RGB")

@@ -231,8 +231,8 @@ def table(found: dict[str, Any]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pictures", type=int, default=200, metavar="N")
-    parser.add_argument("--changed", type=int, default=40, metavar="N")
+    parser.add_argument("--pictures", type=int, default=120, metavar="N")
+    parser.add_argument("--changed", type=int, default=25, metavar="N")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     found = measure(options.pictures, min(options.changed, options.pictures))
