@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from mmpref.cli import common
 from mmpref.hub_ids import HubPage, hub_page, repo_id
 
 
@@ -44,3 +47,13 @@ def test_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     assert hub_page(address) is None
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.com")
     assert repo_id(address) == "alice/mixed"
+
+
+def test_options_that_name_a_repository_take_its_address() -> None:
+    @click.command()
+    @common.push_options("dataset")
+    def command(push: bool, hub_id: str | None, private: bool) -> None:
+        click.echo(hub_id)
+
+    for given in ("alice/mixed", "https://huggingface.co/datasets/alice/mixed"):
+        assert CliRunner().invoke(command, ["--hub-dataset-id", given]).output == "alice/mixed\n"
