@@ -7,6 +7,7 @@
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
 * methods: scripts/compare_methods.json, which `python scripts/compare_methods.py --record` wrote
+* near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
 """
 
@@ -133,6 +134,15 @@ def results(run: Path) -> str:
     return table(("metric", "base", "adapter", "difference"), rows)
 
 
+def near_duplicates() -> str:
+    found = json.loads((ROOT / "scripts/check_near_duplicates.json").read_text(encoding="utf-8"))
+    changes = list(next(iter(found["kinds"].values()))["missed"])
+    rows = [[name, f"{kind['called copies']:.1%}", *(f"{kind['missed'][change]:.0%}" for change in changes)]
+            for name, kind in found["kinds"].items()]  # fmt: skip
+    head = [f"{found['pictures']} of each kind", "called copies", *(f"missed: {changes[0]}", *changes[1:])]
+    return table(head, rows)
+
+
 def replaced(text: str, name: str, content: str) -> str:
     """The text with what stands between the table's two marks replaced."""
     begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
@@ -150,6 +160,7 @@ def main() -> None:
     text = replaced(text, "evaluation", measured("bench_eval.json", "batched `generate`", EVALUATION))
     text = replaced(text, "builders", builders())
     text = replaced(text, "methods", methods())
+    text = replaced(text, "near duplicates", near_duplicates())
     if options.results:
         text = replaced(text, "results", results(options.results))
     readme.write_text(text, encoding="utf-8")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import click
 import pytest
+from click.testing import CliRunner
 
+from mmpref.cli import common
 from mmpref.errors import UsageError
 from mmpref.hub_ids import HubPage, hub_page, refuse_page, repo_id
 
@@ -66,3 +69,13 @@ def test_where_an_id_is_asked_for_it_is_told(address: str, hint: str) -> None:
 @pytest.mark.parametrize("text", ["alice/merged", "http://127.0.0.1:8000/v1#m", "https://huggingface.co/a/b#gpt", ""])
 def test_an_endpoint_and_an_id_are_no_pages(text: str) -> None:
     refuse_page(text)
+
+
+def test_options_that_name_a_repository_take_its_address() -> None:
+    @click.command()
+    @common.push_options("dataset")
+    def command(push: bool, hub_id: str | None, private: bool) -> None:
+        click.echo(hub_id)
+
+    for given in ("alice/mixed", "https://huggingface.co/datasets/alice/mixed"):
+        assert CliRunner().invoke(command, ["--hub-dataset-id", given]).output == "alice/mixed\n"

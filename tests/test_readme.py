@@ -34,6 +34,7 @@ def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
     assert tables().measured("bench_eval.json", "batched `generate`", tables().EVALUATION) in README
     assert tables().builders() in README
     assert tables().methods() in README
+    assert tables().near_duplicates() in README
 
 
 def test_the_results_are_those_of_the_gate() -> None:

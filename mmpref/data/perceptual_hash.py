@@ -3,9 +3,9 @@
 The hash of an image is its grey thumbnail. Two are near when both hold:
 
 * *edges*: of the neighbouring cells that differ clearly in one of them, most do so in both, and the same way;
-* *levels*: no cell differs by more than a bound. For photographs it is wide. For pictures that share much with others of
-  their kind (a ground of one grey, as charts, pages and forms have, or a plain gradient) it is narrow, and their colours
-  must agree as well: two bar charts of one layout have nearly all of their edges in common.
+* *levels*: no cell differs by more than a bound. It is wide for photographs. It is narrow, and the colours must agree
+  as well, for pictures that share much with others of their kind: those with a ground of one grey, as charts, pages and
+  forms have, and plain gradients. Two bar charts of one layout have nearly all of their edges in common.
 
 Pictures that have next to no edges are the same only if every pixel is. ``scripts/check_near_duplicates.py`` measures
 what is found and what is called near wrongly.

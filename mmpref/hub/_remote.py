@@ -6,7 +6,7 @@ import fnmatch
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -24,6 +24,10 @@ from mmpref.text_files import read_text, text_of_bytes
 
 from ._calls import Calls
 from ._manifest import CARD, LocalFile, digest, local_bytes
+from .kept import Change
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 log = logging.getLogger("mmpref")
 RepoType = Literal["dataset", "model"]
@@ -34,11 +38,13 @@ PULLS_LOOKED_AT = 20
 
 @dataclass(frozen=True)
 class Content:
-    """What shall be on the Hub: local files, remote files to delete by pattern, and how cards are merged."""
+    """What shall be on the Hub: local files, remote files to delete by pattern, how cards are merged, and a check that
+    may refuse the commit."""
 
     files: Mapping[str, LocalFile]
     delete_patterns: Sequence[str]
     merge_card: CardMerger
+    check: Callable[[Change], None] | None = None
 
     @property
     def digest(self) -> str:
@@ -47,11 +53,12 @@ class Content:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a commit on top of `head` has to do. Empty when the content is already there."""
+    """What a commit on top of `head` has to do, which has the files `there`. Empty when nothing is left to do."""
 
     head: str
     add: tuple[LocalFile, ...]
     delete: tuple[str, ...]
+    there: tuple[str, ...] = ()
 
     def __len__(self) -> int:  # an empty plan is falsy
         return len(self.add) + len(self.delete)
@@ -100,7 +107,39 @@ class Remote:
             if path not in wanted and any(fnmatch.fnmatchcase(path, p) for p in content.delete_patterns)
         )
         add = tuple(file for path, file in wanted.items() if not file.is_same_as(there.get(path)))
-        return Plan(head, add, tuple(stale))
+        return Plan(head, add, tuple(stale), tuple(there))
+
+    def check(self, content: Content, plan: Plan) -> None:
+        """Let the content's check look at the commit that the plan makes."""
+        if content.check is None or CARD not in content.files:
+            return
+        old = self._text(CARD, plan.head) if CARD in plan.there else None
+        own = content.files[CARD].source
+        own_card = text_of_bytes(own, CARD) if isinstance(own, bytes) else read_text(own)
+        written = {file.path for file in plan.add}
+        touched = set(plan.delete) | (written & set(plan.there))
+        content.check(
+            Change(self.repo_id, plan.there, (set(plan.there) | written) - set(plan.delete), touched, old, own_card,
+                   content.merge_card(old, own_card), lambda path: self._schema(path, plan.head))
+        )  # fmt: skip
+
+    def _schema(self, path: str, revision: str) -> pa.Schema:
+        """The schema of a Parquet file, of which only its end is fetched."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+        from huggingface_hub import HfFileSystem
+
+        files = HfFileSystem(endpoint=self.api.endpoint, token=self.token)
+
+        def read() -> pa.Schema:
+            prefix = "datasets/" if self.repo_type == "dataset" else ""
+            with files.open(f"{prefix}{self.repo_id}@{revision}/{path}", block_size=1 << 16) as opened:
+                return pq.read_schema(opened)
+
+        try:
+            return self.calls.run(f"read the columns of {path}", read)
+        except pa.ArrowException as error:
+            raise HubError(f"{path} of {self.repo_id} cannot be read as Parquet: {error}.") from error
 
     def _merged_card(self, card: LocalFile, head: str | None, merge: CardMerger) -> LocalFile:
         source = card.source

@@ -9,7 +9,7 @@ again makes no commit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from ._merge import merge_cards
 from ._remote import CardMerger, Content, Plan, Remote, RepoType
 from ._staged import FILES_A_COMMIT, publish_staged
 from .access import check_access, check_repo_id, usual_token
+from .kept import Change
 
 __all__ = ["IGNORE", "Published", "Retry", "check_access", "merge_cards", "publish_folder"]
 
@@ -59,6 +60,7 @@ def publish_folder(
     token: str | None = None,
     endpoint: str | None = None,
     merge_card: CardMerger | None = None,
+    check: Callable[[Change], None] | None = None,
     retry: Retry | None = None,
 ) -> Published:
     """Make the repository hold what `folder` holds, by one commit on top of its head.
@@ -71,6 +73,7 @@ def publish_folder(
         delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
         token: by default from the usual places.
         merge_card: (remote card or None, ours) to the card to write; by default `merge_cards`.
+        check: looks at the commit before anything is uploaded, and may refuse it.
         retry: how often and how long to try again.
 
     More than 100 changed files go through a pull request that is merged at once: `main` changes in one step.
@@ -88,7 +91,7 @@ def publish_folder(
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
     calls = Calls(repo_id, api.endpoint, token, retry or Retry())
     remote = Remote(api, calls, repo_id, repo_type, token)
-    content = Content(files, tuple(delete_patterns), merge_card or merge_cards)
+    content = Content(files, tuple(delete_patterns), merge_card or merge_cards, check)
     _make_repository(remote, private)
     with quiet_unless_terminal():
         found = _find_or_commit(remote, content, commit_message, create_pr, tag)
@@ -125,6 +128,7 @@ def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: b
         plan = remote.plan(content)
         if found := _already_there(remote, content, plan, create_pr, changed=failure is not None):
             return found
+        remote.check(content, plan)
         if tag and not create_pr:
             _refuse_used_tag(remote, tag)
         for file in plan.add:

@@ -13,6 +13,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from ._manifest import CARD, IGNORE
 from ._merge import split_card
 from .access import check_repo_id, usual_token
 from .cards import STATISTICS, dataset_card, merge_model_card, merge_own_text, model_card
+from .kept import refuse_breaking
 from .licences import check_licences
 from .metadata import is_hub_id
 from .private import is_commit, public, without_places
@@ -166,7 +168,14 @@ def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
         "commit_message": f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
         "delete_patterns": [f"data/{split}-*.parquet" for split in splits],
         "merge_card": merge_dataset_card,
+        "check": lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),
     }
+
+
+def _schema_of(path: Path, manifest: Mapping[str, Any]) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(path / manifest["data"][0]["path"])
 
 
 def _stage_adapter(
@@ -273,7 +282,11 @@ def _stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
     _write_json(stage / "results.json", evaluation)
     _write_json(stage / "run.json", public(manifest))
     _write(stage / CARD, _clean_text(samples_card(files, public(manifest), evaluation, repo_id), _places(path)))
-    return {"commit_message": "Per-sample records of an evaluation", "delete_patterns": [FILES]}
+    return {
+        "commit_message": "Per-sample records of an evaluation",
+        "delete_patterns": [FILES],
+        "check": refuse_breaking,
+    }
 
 
 def _write_card(path: Path, stage: Path, fresh: str) -> None:

@@ -28,8 +28,17 @@ def merge_dataset_card(remote: str | None, ours: str) -> str:
     for key, value in (("configs", configs), ("dataset_info", infos)):
         if value != new[key]:
             blocks[key] = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+    if configs != new["configs"] and (licences := _licences(old.get("license"), new.get("license"))):
+        blocks["license"] = yaml.safe_dump({"license": licences}, sort_keys=False)
     metadata = "".join(block if block.endswith("\n") else f"{block}\n" for block in blocks.values())
     return f"---\n{metadata}---\n{body}"
+
+
+def _licences(old: Any, new: Any) -> list[Any] | None:
+    """Both licences where data of both stay, each once; None where there is one only, which is ours."""
+    names = [name for one in (old, new) for name in (one if isinstance(one, list) else [one]) if name]
+    found = list(dict.fromkeys(map(str, names)))
+    return found if len(found) > 1 else None
 
 
 def _by(key: str, old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
