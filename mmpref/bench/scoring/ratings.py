@@ -19,10 +19,11 @@ HALLUCINATES_BELOW = 3
 
 
 def rating(reply: str) -> int | None:
-    """The rating 0 to 6 that a reply names; of ``4.5`` the 4, as LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` has it (it looks
-    for "rating: 0" to "rating: 6"). None where it names none, several at once, or quotes the scale."""
+    """The rating 0 to 6 that a reply names. None where it names none, several at once, quotes the scale, or lies between
+    two of its seven options: LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` looks for "rating: 0" to "rating: 6", and finds 4 in
+    ``4.5``."""
     found = verdicts.number(reply, RATINGS[0], RATINGS[-1])
-    return None if found is None else int(found)
+    return int(found) if found in RATINGS else None
 
 
 def two_scores(reply: str) -> tuple[float, float] | None:

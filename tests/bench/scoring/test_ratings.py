@@ -15,7 +15,7 @@ from mmpref.bench.scoring import judge_prompts, ratings
         ("It is right.\nRating: 5, very informative", 5), ("rating: 0", 0), ("**Rating:** 5", 5), ("Rating: **5**", 5),
         ("Rating: 3\nRating: 3", 3), ("Rating: 3 or Rating: 4", None), ("5", None), ("Rating 5", None), ("", None),
         ("Rating: 7", None), ("Rating:\n4", 4), ("Rating: 5/6", 5), ("Rating: 10", None),
-        ("Rating: 60 %", None), ("Rating: 4.5", 4), ("Rating: 6.5", None), ("Score: 5", 5),
+        ("Rating: 60 %", None), ("Rating: 4.5", None), ("Rating: 4.0", 4), ("Rating: 6.5", None), ("Score: 5", 5),
         ("I cannot judge this.", None),
     ],
 )  # fmt: skip
