@@ -128,9 +128,8 @@ def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     """What an answer of each word begins with, in the model's own prompt format."""
     firsts = []
     for word in words:
-        text = policy.render_answer((Message("user", "?"),), 0, word)
+        text, begin = policy.answer_in_format((Message("user", "?"),), 0, word)
         encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        begin = text.index(word)
         firsts.append(next(token for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"],
                                                              strict=True) if end > begin))  # fmt: skip
     return sorted(set(firsts))

@@ -235,8 +235,7 @@ class BdhsSampler:
         return job.context.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
 
     def _write(self, example: Example, answer: str) -> Written:
-        text = self.policy.render_answer(example.prompt, len(example.images), answer)
-        return self._tokenize(text, text.index(answer))
+        return self._tokenize(*self.policy.answer_in_format(example.prompt, len(example.images), answer))
 
     def _tokenize(self, text: str, begin: int) -> Written:
         encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
