@@ -34,6 +34,7 @@ from mmpref.tables.shapes import (
     REJECTED,
     Shape,
     columns_of,
+    named_answers,
     rejected_column,
     shape_of,
     unfolded,
@@ -219,7 +220,12 @@ class _Reading:
             return
         if answer is None or not (answer.message.content.strip() or answer.pictures):
             self._add("empty-answer", "", "chosen", column)
-        elif self.row.get("kto_tag") is False or (self.shape[-1] == "completion" and self.row.get("label") is False):
+        elif named := named_answers(self.row, column):
+            self._add("not-read", f"{column} is {answer.message.content!r}, and the answers stand in "
+                      f"{', '.join(named)}", "chosen", column)  # fmt: skip
+        elif _is_false(self.row.get("kto_tag")) or (
+            self.shape[-1] == "completion" and _is_false(self.row.get("label"))
+        ):
             self._add("not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen",
                       column)  # fmt: skip
 
@@ -297,6 +303,10 @@ class _Reading:
             self._add("prompts-differ", f"{column} answers another prompt than {self.shape[-1]}", part, column)
             return ""
         return text
+
+
+def _is_false(value: Any) -> bool:
+    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
 
 
 def _own(turn: Turn) -> bool:
