@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.reasoning import MARKERS, Markers, opening
 from mmpref.types import Message
+from mmpref.vlm.special_tokens import special_tokens_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -26,12 +27,10 @@ class Texts:
     def __init__(self, policy: Policy, known: Markers = MARKERS) -> None:
         self._tokenizer = policy.tokenizer
         self.opened = opening(policy.render((Message("user", "?"),), 0), known) if known else ""
-        special = set(self._tokenizer.all_special_ids) | {
-            token for token, added in self._tokenizer.added_tokens_decoder.items() if added.special
-        }
         markers = {marker for pair in known for marker in pair}
-        self._markers = {token for token in special if self._tokenizer.convert_ids_to_tokens(token) in markers}
-        self._left_out = special - self._markers
+        special = {text: self._tokenizer.convert_tokens_to_ids(text) for text in special_tokens_of(self._tokenizer)}
+        self._markers = {token for text, token in special.items() if text in markers}
+        self._left_out = {*special.values()} - self._markers
 
     def __call__(self, ids: Sequence[int]) -> str:
         """The text without other special tokens, and without white space around it."""
