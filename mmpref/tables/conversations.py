@@ -11,7 +11,8 @@ Reasons why a row cannot be used:
 * ``turn-order``: user and assistant do not take turns
 * ``no-image``: text only
 * ``image-placement``: an image in a later turn or amid the text, or not as many placeholders as images
-* ``not-read``: something that the model would have to see or say, and that is not read: video, sound, tools
+* ``not-read``: something that the model would have to see or say, and that is not read: video, sound, tools, further
+  images, reasoning, answers that a pair only names
 * ``malformed``: a cell that holds no text or messages
 
 and of its images, which are read apart (`mmpref.tables.image_cells.read_images`):
