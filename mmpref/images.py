@@ -7,6 +7,7 @@ white, depth maps black and drawings on a clear ground black. Here
   greatest value can hold (cameras and scanners keep 12 bits in 16); beyond 16 bits, or below zero, they are scaled by
   the picture's own range;
 * floating-point pixels from 0 to 1 are multiplied by 255, others scaled by the picture's own range;
+* grey TIFFs in which zero is white (radiographs) are turned round, as Pillow does with those of 8 bits only;
 * what is transparent is laid on white.
 
 Of several frames or pages the first counts, and the camera's orientation is applied.
@@ -31,6 +32,7 @@ MAX_PIXELS = 64_000_000
 SIXTEEN_BIT, FLOAT, TRANSPARENT = "16-bit", "float", "transparent"
 """How an image was stored whose pixels had to be converted to 8-bit RGB."""
 _DEPTHS = (8, 10, 12, 14, 16)
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF files, and a value of it
 
 
 def decode(image: ImageData, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -61,18 +63,20 @@ def decode_noting(image: ImageData, max_pixels: int = MAX_PIXELS) -> tuple[Image
                     raise ImageError(f"{where} has a side of zero pixels ({width} x {height}).")
                 if width * height > max_pixels:
                     raise ImageError(f"{where} has {width} x {height} pixels; at most {max_pixels} are decoded.")
-                return _to_rgb(ImageOps.exif_transpose(opened), where)
+                negative = getattr(opened, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+                return _to_rgb(ImageOps.exif_transpose(opened), where, negative)
     except ImageError:
         raise
     except Exception as error:  # Pillow's parsers raise whatever broken bytes lead them to.
         raise ImageError(f"{where} cannot be decoded: {reason_of(error)}.") from error
 
 
-def _to_rgb(picture: Image.Image, where: str) -> tuple[Image.Image, str | None]:
-    if picture.mode == "F":
-        return _scaled(picture, where), FLOAT
-    if picture.mode.startswith("I"):
-        return _scaled(picture, where), SIXTEEN_BIT
+def _to_rgb(picture: Image.Image, where: str, negative: bool) -> tuple[Image.Image, str | None]:
+    from PIL import ImageOps
+
+    if picture.mode == "F" or picture.mode.startswith("I"):
+        grey = _scaled(picture, where)
+        return ImageOps.invert(grey) if negative else grey, FLOAT if picture.mode == "F" else SIXTEEN_BIT
     if picture.has_transparency_data:
         return _on_white(picture, where)
     return picture.convert("RGB"), None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,16 @@ def test_a_dark_picture_of_sixteen_bits_is_not_made_a_light_one() -> None:
     big = np.rint(RAMP * 65535).astype(">u2")
     picture = Image.frombytes("I;16B", (16, 16), big.tobytes())
     assert np.abs(seen(stored(picture, "TIFF")).astype(int) - GREY).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "values", [GREY, np.rint(RAMP * 4095).astype(np.uint16), RAMP.astype(np.float32)], ids=["8", "12", "float"]
+)
+def test_a_tiff_in_which_zero_is_white_is_turned_round(values: np.ndarray) -> None:
+    content = stored(values, "TIFF").content
+    black_is_zero, white_is_zero = (struct.pack("<HHIHH", 262, 3, 1, value, 0) for value in (1, 0))
+    assert content.count(black_is_zero) == 1
+    assert np.abs(seen(ImageData(content.replace(black_is_zero, white_is_zero))).astype(int) - (255 - GREY)).max() <= 1
 
 
 @pytest.mark.parametrize("low, high", [(-1000, 3000), (0, 2_000_000)])  # noqa: PT006

@@ -14,9 +14,8 @@ from mmpref.bench.benchmark import Sample
 from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.processes import processes, rank
-from mmpref.reasoning import MARKERS, Markers, opening
+from mmpref.reasoning import MARKERS, Markers
 from mmpref.run import disk_errors
-from mmpref.types import Message
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,11 +50,6 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
             the samples of the sighted one.
         known: markers of reasoning; they stay in the answers, and one that the prompt opens is put before them.
     """
-    keep = [marker for pair in known for marker in pair]
-
-    @cache
-    def opened() -> str:
-        return opening(policy().render((Message("user", "?"),), 0), known)
 
     def answer(
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
@@ -89,9 +83,9 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
         for model in models:
             with policy().without_adapter() if model == BASE else contextlib.nullcontext():
                 decoding = Decoding(max_new_tokens, repetition_penalty=MODEL)
-                answers = asked.write(decoding, hide_images=blind == "masked", width=max(1, len(fine)), keep=keep)
+                answers = asked.write(decoding, hide_images=blind == "masked", width=max(1, len(fine)), known=known)
                 made = iter(answers)
-            found[model] = [opened() + next(made).text if why is None else why for why in reasons]
+            found[model] = [next(made).text if why is None else why for why in reasons]
         return found
 
     return answer

@@ -5,20 +5,23 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from mmpref.data.select import Excluded
 from mmpref.data.sources import MISSING
-from mmpref.errors import ImageError, InputError, RunError
+from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.licence import together
 from mmpref.run import Run, write_atomic
 from mmpref.tables import Origin, Table, open_table
 from mmpref.tables.conversations import read_row
 from mmpref.tables.image_cells import image_cells, read_image
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.types import ImageData, Skip
+from mmpref.types import Skip
+
+talk = logging.getLogger("mmpref")
 
 MISSING_LIST = "missing-images.txt"
 
@@ -90,7 +93,7 @@ def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
         names: ``NAME`` or ``NAME:SPLIT`` of tables; the split is ``test`` unless told otherwise.
 
     Raises:
-        InputError: a table that cannot be read, or has no image that can.
+        InputError: a table that cannot be read, or has no image that can be recognised.
         RunError: a table that has changed since the run began.
     """
     if not names:
@@ -105,19 +108,30 @@ def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
         raise RunError(f"The data of --exclude-images-of has changed since {run.path} was begun.",
                        "Choose another --output.")  # fmt: skip
     pin(run, "excluded", facts)
-    excluded = Excluded(image for table in tables for image in _images(table))
-    if not len(excluded):
-        raise InputError(f"No image of {', '.join(names)} can be read, so none can be excluded.")
+    excluded = Excluded()
+    for table in tables:
+        _exclude(excluded, table)
     return excluded
 
 
-def _images(table: Table) -> Iterator[ImageData]:
-    """The images of a table; cells that name a file that is not there are passed over."""
-    roots = ImageRoots(table.images)
+def _exclude(excluded: Excluded, table: Table) -> None:
+    """Add the images of a table, and say of how many there is nothing to recognise them by. Where an image cannot be
+    read, a COCO name will do."""
+    roots, where = ImageRoots(table.images), f"{table.spec} ({table.split})"
+    images, lost, first = 0, 0, ""
     for row in table:
         for cell in _cells(row):
-            with contextlib.suppress(ImageError):
-                yield read_image(cell, roots)
+            images += 1
+            try:
+                excluded.add(read_image(cell, roots))
+            except ImageError as error:
+                if not (isinstance(cell, str) and excluded.add_name(cell)):
+                    lost, first = lost + 1, first or str(error)
+    if lost == images:
+        raise InputError(f"No image of {where} can be read, so none can be excluded.", first)
+    if lost:
+        talk.warning("Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
+                     lost, images, where, brief(first, 300))  # fmt: skip
 
 
 def _cells(row: Mapping[str, Any]) -> Sequence[Any]:

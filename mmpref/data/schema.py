@@ -12,7 +12,7 @@ from typing import Any
 from mmpref.tables.cells import says_nothing
 from mmpref.tables.turns import Unusable
 
-__all__ = ["FACTS", "PROVENANCE", "Reader", "Unusable", "facts_of"]
+__all__ = ["FACTS", "PROVENANCE", "Reader", "Unusable", "facts_of", "number"]
 
 FACTS = ("source", "chosen_model", "rejected_model", "margin")
 """Columns that say where a row is from, who wrote its answers, and by how much the chosen one was rated better (a
@@ -34,19 +34,19 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
         value = row.get(name)
         if says_nothing(value):
             continue
-        if name in _NUMBERS and (number := _number(value)) is not None:
-            found[name] = number
+        if name in _NUMBERS and (parsed := number(value)) is not None:
+            found[name] = parsed
         elif name not in _NUMBERS and isinstance(value, str):
             found[name] = value
     return found
 
 
-def _number(value: Any) -> float | None:
-    """A number, or text of one, as CSV files have it."""
+def number(value: object) -> float | None:
+    """A number, given as one or as text of one (as in CSV files); None for anything else, such as ``N/A``."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:
-        number = float(value)
+        parsed = float(value)
     except (ValueError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
+    return parsed if math.isfinite(parsed) else None

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
-from mmpref.errors import ImageError, UsageError
+from mmpref.data.schema import number
+from mmpref.errors import UsageError
 from mmpref.registry import suggest
 from mmpref.tables.image_roots import coco_id
 from mmpref.types import Example, ImageData, Skip
@@ -30,6 +31,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt, ">": operator.gt,
     "~": lambda value, part: str(part).lower() in str(value).lower(),
 }  # fmt: skip
+_ORDER = ("<=", ">=", "<", ">")
 _FORM = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*")
 
 
@@ -40,7 +42,7 @@ class Condition:
     Args:
         name: of the fact, such as ``source``, ``chosen_model``, ``margin`` or ``length``.
         sign: ``=``, ``!=``, ``<``, ``<=``, ``>``, ``>=``, or ``~`` (contains, in upper or lower case).
-        value: text, compared as a number where the fact is one.
+        value: text, compared as a number where the fact is one. Texts have no order.
     """
 
     name: str
@@ -63,16 +65,18 @@ class Condition:
         """Whether it holds.
 
         Raises:
-            UsageError: a number is compared with a text that is none.
+            UsageError: a number is compared with a text that is none, or a text by its order.
         """
         if (fact := facts.get(self.name)) is None:
             return False
+        if isinstance(fact, str) and self.sign in _ORDER:
+            raise UsageError(f"{self.name} is text, which {self.sign} does not compare.", "Use =, != or ~.")
         if isinstance(fact, str) or self.sign == "~":
             return bool(_OPERATORS[self.sign](str(fact), self.value))
-        try:
-            return bool(_OPERATORS[self.sign](fact, float(self.value)))
-        except ValueError as error:
-            raise UsageError(f"{self.name} is a number, which {self.value!r} is not.", "Check --where.") from error
+        wanted = number(self.value)
+        if wanted is None:
+            raise UsageError(f"{self.name} is a number, which {self.value!r} is not.", "Check --where.")
+        return bool(_OPERATORS[self.sign](fact, wanted))
 
 
 @dataclass(frozen=True)
@@ -102,18 +106,18 @@ class Selection:
         known: set[str] = set()
         left_out: list[str | None] = []
         ranks: list[tuple[bytes, int]] = []
-        for number, (name, facts) in enumerate(rows):
+        for place, (name, facts) in enumerate(rows):
             known |= facts.keys()
             held = all(condition(facts) for condition in self.where)
             left_out.append(None if held else FILTERED)
             if held and self.subsample is not None:
-                ranks.append((hashlib.sha256(f"{self.seed}\x1fsubsample\x1f{name}".encode()).digest(), number))
+                ranks.append((hashlib.sha256(f"{self.seed}\x1fsubsample\x1f{name}".encode()).digest(), place))
         for condition in self.where:
             if condition.name not in known:
                 raise UsageError(f"No row has {condition.name!r}, which --where asks for.",
                                  suggest(condition.name, sorted(known)))  # fmt: skip
-        for _, number in sorted(ranks)[self.subsample or 0 :] if ranks else ():
-            left_out[number] = NOT_DRAWN
+        for _, place in sorted(ranks)[self.subsample or 0 :] if ranks else ():
+            left_out[place] = NOT_DRAWN
         return left_out
 
 
@@ -122,25 +126,35 @@ class Excluded:
 
     Args:
         images: of the evaluation sets.
+
+    Raises:
+        ImageError: an image that cannot be decoded.
     """
 
-    def __init__(self, images: Iterable[ImageData]) -> None:
+    def __init__(self, images: Iterable[ImageData] = ()) -> None:
         self._ids: set[int] = set()
         self._index = NearIndex()
-        known: set[PerceptualHash] = set()
+        self._known: set[PerceptualHash] = set()
         for image in images:
-            if (number := coco_id(image.name)) is not None:
-                self._ids.add(number)
-            try:
-                one = PerceptualHash.of(image)
-            except ImageError:
-                continue  # what cannot be decoded is no image of a benchmark either
-            if one not in known:
-                known.add(one)
-                self._index.add(one)
+            self.add(image)
 
-    def __len__(self) -> int:
-        return len(self._index)
+    def add(self, image: ImageData) -> None:
+        """Add an image.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        one = PerceptualHash.of(image)
+        self.add_name(image.name)
+        if one not in self._known:
+            self._known.add(one)
+            self._index.add(one)
+
+    def add_name(self, name: str) -> bool:
+        """Add an image by its name alone; whether that is a COCO name."""
+        if (found := coco_id(name)) is not None:
+            self._ids.add(found)
+        return found is not None
 
     def __call__(self, example: Example) -> Example | Skip:
         """The example, or a skip where one of its images is among those.
@@ -149,8 +163,8 @@ class Excluded:
             ImageError: an image that cannot be decoded.
         """
         for image in example.images:
-            if (number := coco_id(image.name)) is not None and number in self._ids:
-                return Skip(example.id, EXCLUDED, f"COCO image {number}")
+            if (found := coco_id(image.name)) is not None and found in self._ids:
+                return Skip(example.id, EXCLUDED, f"COCO image {found}")
             if len(self._index) and any(True for _ in self._index.near(PerceptualHash.of(image))):
                 return Skip(example.id, EXCLUDED, f"looks the same: {image.name or 'unnamed image'}")
         return example

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ImageError, MmprefError
 from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
-from mmpref.reasoning import Markers, markers, opening
+from mmpref.reasoning import markers
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -53,18 +53,17 @@ class LocalChat:
         s = self._settings
         decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
         known = markers(s.thinking)
-        keep = [marker for pair in known for marker in pair]
         replies: list[Reply] = []
         for start in range(0, len(queries), _BATCH):
             batch = queries[start : start + _BATCH]
             requests: list[Request | MmprefError] = [_request(query) for query in batch]
             fine = [request for request in requests if isinstance(request, Request)]
             asked, refused = ask(self.policy, fine, [_NAME] * len(fine))
-            written = iter(asked.write(decoding, width=_BATCH, keep=keep))
+            written = iter(asked.write(decoding, width=_BATCH, known=known))
             whys = iter(refused)
             for request in requests:
                 why = request if isinstance(request, MmprefError) else next(whys)
-                reply = Reply(None, str(why)) if why else _reply(next(written), self._opening(known))
+                reply = Reply(None, str(why)) if why else _reply(next(written))
                 if on_reply:
                     on_reply(len(replies), reply)
                 replies.append(reply)
@@ -73,10 +72,9 @@ class LocalChat:
     @property
     def reasons_first(self) -> bool:
         """Whether its prompt format opens a block of reasoning, so that no answer begins with a yes."""
-        return bool(self._opening(markers(self._settings.thinking)))
+        from mmpref.vlm.texts import Texts
 
-    def _opening(self, known: Markers) -> str:
-        return opening(self.policy.render((Message("user", "?"),), 0), known)
+        return bool(Texts(self.policy, markers(self._settings.thinking)).opened)
 
     def yes(self, queries: Sequence[Query]) -> list[float | None]:
         """The probability that the answer begins with yes rather than no; None where an image cannot be seen or a
@@ -111,9 +109,8 @@ class LocalChat:
         return found
 
 
-def _reply(answer: Answer, opened: str) -> Reply:
-    """An answer, with the marker that the prompt opened its reasoning with."""
-    return Reply(opened + answer.text, cut=answer.cut)
+def _reply(answer: Answer) -> Reply:
+    return Reply(answer.text, cut=answer.cut)
 
 
 def _request(query: Query) -> Request | ImageError:
@@ -131,9 +128,8 @@ def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     """What an answer of each word begins with, in the model's own prompt format."""
     firsts = []
     for word in words:
-        text = policy.render_answer((Message("user", "?"),), 0, word)
+        text, begin = policy.answer_in_format((Message("user", "?"),), 0, word)
         encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        begin = text.index(word)
         firsts.append(next(token for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"],
                                                              strict=True) if end > begin))  # fmt: skip
     return sorted(set(firsts))

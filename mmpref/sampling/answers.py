@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmpref.reasoning import read
 from mmpref.vlm.decode import Branch, Decoding, decode
+from mmpref.vlm.texts import Texts
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -15,10 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer, and whether it came to an end of its own before the bound on its length."""
+    """An answer, and whether it came to an end of its own before the bound on its length.
+
+    The text is without reasoning (`mmpref.reasoning`), with which nobody compares, judges or trains answers. Reasoning
+    that comes to no answer has not ended.
+    """
 
     text: str
     ended: bool
+
+
+def answer_of(texts: Texts, ids: Sequence[int], limit: int) -> Answer:
+    """What was written, as an answer.
+
+    Args:
+        ids: its tokens.
+        limit: the bound on their number.
+    """
+    said = read(texts(ids))
+    return Answer(said.answer or "", len(ids) < limit and said.answer is not None)
 
 
 def write(
@@ -51,7 +68,5 @@ def sample(
 
 
 def _answers(policy: Policy, branches: Sequence[Branch], decoding: Decoding, width: int) -> list[Answer]:
-    return [
-        Answer(policy.tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids) < decoding.max_new_tokens)
-        for ids in decode(policy, branches, decoding, width=width)
-    ]
+    texts, limit = Texts(policy), decoding.max_new_tokens
+    return [answer_of(texts, ids, limit) for ids in decode(policy, branches, decoding, width=width)]

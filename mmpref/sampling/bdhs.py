@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mmpref.rng import stream
+from mmpref.sampling.answers import answer_of
 from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.sentences import Sentence, sentences
 from mmpref.sampling.similarity import Similarity
@@ -23,6 +24,7 @@ from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_of
 from mmpref.types import Example
 from mmpref.vlm.decode import Branch, pool_of
 from mmpref.vlm.prompter import Inputs
+from mmpref.vlm.texts import Texts
 from mmpref.vlm.vision import Context, encode
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ class BdhsSampler:
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
-        self._decode_tail = TailDecoder(policy.tokenizer)
+        self._decode_tail, self._texts = TailDecoder(policy.tokenizer), Texts(policy)
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
         """One rejected answer for each example, whose answers must not be empty. A rejected answer is empty only where
@@ -214,8 +216,8 @@ class BdhsSampler:
         """The answer that a try has written, and whether a bound on length cut it off."""
         s = self.settings
         if not job.cuts:
-            text: str = self.policy.tokenizer.decode(job.tails[0], skip_special_tokens=True)
-            return text.strip(), len(job.tails[0]) >= s.max_answer_tokens
+            whole = answer_of(self._texts, job.tails[0], s.max_answer_tokens)
+            return whole.text, not whole.ended
         answer, cut_off = "", False
         for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True):
             written = self._decode_tail(cut, tail)
@@ -233,8 +235,7 @@ class BdhsSampler:
         return job.context.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
 
     def _write(self, example: Example, answer: str) -> Written:
-        text = self.policy.render_answer(example.prompt, len(example.images), answer)
-        return self._tokenize(text, text.index(answer))
+        return self._tokenize(*self.policy.answer_in_format(example.prompt, len(example.images), answer))
 
     def _tokenize(self, text: str, begin: int) -> Written:
         encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -35,8 +35,8 @@ def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer
     Args:
         images: how many the prompt has.
     """
-    text = policy.render_answer(prompt, images, answer)
-    end = text.index(answer) + len(answer)
+    text, start = policy.answer_in_format(prompt, images, answer)
+    end = start + len(answer)
     encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
     return [token for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
             if begin < end]  # fmt: skip

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-_WIDE = "。．｡！？؟۔।॥։።"
+_WIDE = "。．｡！？؟۔।॥։።။។៕‼⁇⁈⁉"
 """Marks that end a sentence without a space behind them, or of scripts that have no capitals."""
 _MARKS = rf".!?…{_WIDE}"
 _MARKDOWN = "*_`~"

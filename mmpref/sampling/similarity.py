@@ -47,7 +47,8 @@ class Similarity:
         import numpy as np
 
         chunks = [self._chunks(text) for text in texts]
-        flat = [chunk for pieces in chunks for chunk in pieces]
+        # A batch without any token is none for some models, and nobody reads how similar an empty answer is.
+        flat = [chunk if chunk.strip() else "." for pieces in chunks for chunk in pieces]
         embedded = np.asarray(
             self._model.encode(flat, normalize_embeddings=True, show_progress_bar=False), dtype=np.float64
         )

@@ -11,7 +11,8 @@ Reasons why a row cannot be used:
 * ``turn-order``: user and assistant do not take turns
 * ``no-image``: text only
 * ``image-placement``: an image in a later turn or amid the text, or not as many placeholders as images
-* ``not-read``: something that the model would have to see or say, and that is not read: video, sound, tools
+* ``not-read``: something that the model would have to see or say, and that is not read: video, sound, tools, further
+  images, reasoning, answers that a pair only names
 * ``malformed``: a cell that holds no text or messages
 
 and of its images, which are read apart (`mmpref.tables.image_cells.read_images`):
@@ -34,6 +35,7 @@ from mmpref.tables.shapes import (
     REJECTED,
     Shape,
     columns_of,
+    named_answers,
     rejected_column,
     shape_of,
     unfolded,
@@ -219,7 +221,12 @@ class _Reading:
             return
         if answer is None or not (answer.message.content.strip() or answer.pictures):
             self._add("empty-answer", "", "chosen", column)
-        elif self.row.get("kto_tag") is False or (self.shape[-1] == "completion" and self.row.get("label") is False):
+        elif named := named_answers(self.row, column):
+            self._add("not-read", f"{column} is {answer.message.content!r}, and the answers stand in "
+                      f"{', '.join(named)}", "chosen", column)  # fmt: skip
+        elif _is_false(self.row.get("kto_tag")) or (
+            self.shape[-1] == "completion" and _is_false(self.row.get("label"))
+        ):
             self._add("not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen",
                       column)  # fmt: skip
 
@@ -297,6 +304,10 @@ class _Reading:
             self._add("prompts-differ", f"{column} answers another prompt than {self.shape[-1]}", part, column)
             return ""
         return text
+
+
+def _is_false(value: Any) -> bool:
+    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
 
 
 def _own(turn: Turn) -> bool:

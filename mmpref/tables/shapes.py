@@ -13,6 +13,7 @@ from typing import Any
 
 from mmpref.errors import InputError, brief
 from mmpref.tables.cells import is_missing, unpacked
+from mmpref.tables.image_cells import is_no_image
 
 Shape = tuple[str, ...]
 
@@ -22,7 +23,7 @@ CHOSEN = ("chosen", "chosen_response", "chosen_answer")
 ANSWERS = ("completion", "answer", "response", "output", "caption", "answers")
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
 CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
-MEDIA = ("video", "videos", "video_path", "audio", "audios", "audio_path", "rejected_images")
+MEDIA = ("video", "videos", "video_path", "audio", "audios", "audio_path", "chosen_images", "rejected_images")
 """What the model would have to see or hear beside images."""
 SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
@@ -35,6 +36,9 @@ _ABOUT_ANSWERS = re.compile(
     r".*_(model|models|score|scores|rating|ratings|reward|margin|source|id|ids|length|tokens|logps?|policy|type|reason)$",
     re.IGNORECASE,
 )
+_LABEL = re.compile(r"\s*(?:[A-Da-d]|\d)\s*")
+_CANDIDATE = re.compile(r"(?:response|answer|completion|output|candidate)s?(?:_?(?:[a-d]|\d))?", re.IGNORECASE)
+_FURTHER_IMAGE = re.compile(r"(?:image|img)s?_?\d{1,2}", re.IGNORECASE)
 _SHARDS = ("jpg", "jpeg", "png", "webp")
 
 
@@ -89,9 +93,23 @@ def unread_context(row: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
+def named_answers(row: Mapping[str, Any], column: str) -> list[str]:
+    """The columns that hold the answers, where the given one only names one of them, by a letter or a number."""
+    value = row.get(column)
+    if isinstance(value, bool) or not isinstance(value, str | int) or not _LABEL.fullmatch(str(value)):
+        return []
+    columns = [name for name in row if _CANDIDATE.fullmatch(name) and not is_missing(row[name])]
+    listed = [name for name in columns if isinstance(row[name], list) and len(row[name]) > 1]
+    return listed or (columns if len(columns) > 1 else [])
+
+
 def unread_media(row: Mapping[str, Any]) -> list[str]:
-    """Columns of video, sound, or images of the rejected answer only, that hold something."""
-    return [name for name in MEDIA if isinstance(value := row.get(name), str | bytes | list | Mapping) and value]
+    """Columns of video, sound, images of one of the answers, or further images (``image_2``), that hold something."""
+    further = [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
+    return [
+        name for name in (*MEDIA, *further)
+        if isinstance(value := row.get(name), str | bytes | list | Mapping) and not is_no_image(value)
+    ]  # fmt: skip
 
 
 def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:

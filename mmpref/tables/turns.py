@@ -22,14 +22,16 @@ ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assi
          "bot": "assistant", "system": "system", "developer": "system"}  # fmt: skip
 MARK = "<image>"
 _MARKS = re.compile(
-    r"<image>|<ImageHere>|<image_placeholder>|<image[_ ]\d{1,3}>|<\|image(?:_\d{1,3})?\|>"
-    r"|(?:<\|vision_start\|>)?<\|image_pad\|>(?:<\|vision_end\|>)?"
+    r"<image>|(?:<img>)?<ImageHere>(?:</img>)?|<image_placeholder>|<image[_ ]\d{1,3}>|<\|image(?:_\d{1,3})?\|>"
+    r"|(?:<\|vision_start\|>)?<\|image_pad\|>(?:<\|vision_end\|>)?|<img>[^<>\n]{1,1000}</img>",
+    re.IGNORECASE,
 )
 """Placeholders that sets have in a user's turn, each for one image."""
 _IMAGE_PARTS = ("image", "image_url", "input_image", "image_path", "image_base64")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _IN_PART = ("image", "image_url", "url", "path", "base64", "bytes", "data", "source", "image_path", "image_base64")
-_NOT_READ = ("tool_calls", "function_call", "audio", "audios", "video", "videos")
+_NOT_READ = ("tool_calls", "function_call", "audio", "audios", "video", "videos", "reasoning_content", "reasoning",
+             "thinking")  # fmt: skip
 
 
 class Unusable(Exception):

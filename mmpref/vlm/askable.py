@@ -68,6 +68,8 @@ def _refuse(
 def _unprepared(policy: Policy, request: Request, name: str) -> ImageError | None:
     try:
         policy.prompter.prepare(request.messages, request.images)
+    except ImageError as error:
+        return ImageError(f"{name}: {error.message}")
     except Exception as error:
         if is_out_of_memory(error):
             raise

@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from mmpref.reasoning import Markers
 from mmpref.vlm.decode import Branch, Decoding, decode
 from mmpref.vlm.prompter import Inputs
+from mmpref.vlm.texts import Texts
 from mmpref.vlm.tower import Features, Tower
 from mmpref.vlm.vision import encode
 
@@ -39,7 +41,7 @@ class _Group:
 @dataclass(frozen=True)
 class Answer:
     """Args:
-    text: without special tokens, but for those that were to be kept.
+    text: without special tokens, but for markers of reasoning that were named.
     cut: it was cut at its limit.
     """
 
@@ -70,13 +72,13 @@ class Asked:
         return [answer.text for answer in written]
 
     def write(
-        self, decoding: Decoding, *, hide_images: bool = False, width: int = 64, keep: Sequence[str] = (),
+        self, decoding: Decoding, *, hide_images: bool = False, width: int = 64, known: Markers = (),
         progress: Callable[[int], None] | None = None,
     ) -> list[Answer]:  # fmt: skip
         """What the policy, as it is now, answers to each request, in order.
 
         Args:
-            keep: special tokens that stay in the text, such as the markers of reasoning.
+            known: markers of reasoning that are to stay in the texts (`mmpref.vlm.texts`).
             hide_images: hide every image token from every other token, with their places in the prompt kept (BDHS with
                 rho 1).
             width: answers written together, at most.
@@ -92,10 +94,9 @@ class Asked:
             branches += [(number, Branch(common, rest, self._requests[number].stream))
                          for number, rest in group.members]  # fmt: skip
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
-        answers = [Answer("", False)] * len(branches)
+        text_of, answers = Texts(self._policy, known), [Answer("", False)] * len(branches)
         for (number, _), ids in zip(branches, tokens, strict=True):
-            text = text_of(self._policy.tokenizer, ids, keep)
-            answers[number] = Answer(text, len(ids) >= decoding.max_new_tokens)
+            answers[number] = Answer(text_of(ids), len(ids) >= decoding.max_new_tokens)
         return answers
 
     def _grouped(self, numbers: Sequence[int]) -> list[_Group]:
@@ -131,22 +132,6 @@ class Asked:
             with self._tower.recorded() as features:
                 yield
             self._seen.append(features)
-
-
-def text_of(tokenizer: Any, ids: Sequence[int], keep: Sequence[str] = ()) -> str:
-    """The text of token ids without special tokens.
-
-    Args:
-        keep: special tokens that stay.
-    """
-    special = set(tokenizer.all_special_ids) | {
-        token for token, added in tokenizer.added_tokens_decoder.items() if added.special
-    }
-    kept = {token for token in special if tokenizer.convert_ids_to_tokens(token) in keep}
-    if kept.isdisjoint(ids):
-        return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
-    left = [token for token in ids if token not in special - kept]
-    return str(tokenizer.decode(left, skip_special_tokens=False)).strip()
 
 
 def _about_the_same(requests: Sequence[Request]) -> list[list[int]]:

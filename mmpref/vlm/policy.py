@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ModelError
+from mmpref.errors import InputError, ModelError
 from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
@@ -227,6 +227,19 @@ class Policy:
             raise ModelError(f"The chat template of {self.ref} does not begin an answer with its generation prompt.",
                              "Such a template cannot be trained or continued; fix chat_template.jinja.")  # fmt: skip
         return whole[len(prompt) :]
+
+    def answer_in_format(self, messages: Sequence[Message], images: int, answer: str) -> tuple[str, int]:
+        """The text of `render_answer`, and where the answer begins in it.
+
+        Raises:
+            InputError: the chat template writes another answer; some leave out what stands before ``</think>``.
+        """
+        text = self.render_answer(messages, images, answer)
+        begin = text.find(answer)
+        if begin < 0:
+            raise InputError(f"The chat template of {self.ref} changes the answer that begins with {answer[:40]!r}.",
+                             "What the template leaves out must not stand in the data.")  # fmt: skip
+        return text, begin
 
     def generate(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,14 @@ def test_what_is_no_condition_is_refused(text: str) -> None:
 
 
 def test_a_number_is_not_compared_with_a_text() -> None:
-    with pytest.raises(UsageError, match="margin is a number"):
-        Condition.parse("margin > high")(FACTS)
+    for text in ("margin > high", "margin >= nan"):
+        with pytest.raises(UsageError, match="margin is a number"):
+            Condition.parse(text)(FACTS)
+
+
+def test_texts_have_no_order() -> None:
+    with pytest.raises(UsageError, match="source is text, which >= does not compare"):
+        Condition.parse("source >= 10")(FACTS)
 
 
 def test_a_field_that_no_row_has_is_refused_with_those_there_are() -> None:
@@ -152,8 +159,32 @@ def test_an_evaluation_set_that_changes_under_a_run_is_refused(source: Path, tmp
 
 def test_an_evaluation_set_without_images_is_refused(source: Path, tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text('[{"image": "nowhere.png"}]')
-    with pytest.raises(InputError, match="No image of"):
-        build_dataset(recipe(source, exclude_images_of=(str(tmp_path / "test.json"),)), tmp_path / "run")
+    lacking = str(tmp_path / "test.json")
+    for tables in ((lacking,), (f"{source}/test.json", lacking)):
+        with pytest.raises(InputError, match=f"No image of {lacking}") as raised:
+            build_dataset(recipe(source, exclude_images_of=tables), tmp_path / "run")
+        assert "nowhere.png" in raised.value.hint
+
+
+def test_images_of_an_evaluation_set_that_cannot_be_read_are_told(
+    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """But for those with a COCO name, which says enough."""
+    source = shutil.copytree(source, tmp_path / "source")
+    rows = [{"image": name} for name in ("0.png", "gone.png", "val2014/COCO_val2014_000000000042.jpg")]
+    (source / "part.json").write_text(json.dumps(rows))
+    (source / "broken.json").write_text(json.dumps([*rows, {"image": "broken.png"}]))
+    (source / "broken.png").write_bytes(b"GIF89a")
+    (source / "000000000042.png").write_bytes((source / "7.png").read_bytes())
+    more = json.loads((source / "rows.json").read_text())
+    more[7]["image"] = "000000000042.png"
+    (source / "rows.json").write_text(json.dumps(more))
+    manifest = build_dataset(recipe(source, exclude_images_of=(f"{source}/part.json",)), tmp_path / "run")
+    assert manifest["counts"]["skipped"] == {EXCLUDED: 2}
+    assert "1 of 3 images" in caplog.text
+    assert "gone.png" in caplog.text
+    build_dataset(recipe(source, exclude_images_of=(f"{source}/broken.json",)), tmp_path / "other")
+    assert "2 of 4 images" in caplog.text
 
 
 def test_a_selection_of_nothing_says_why(source: Path, tmp_path: Path) -> None:

@@ -36,6 +36,8 @@ KINDS = {
     "Arabic": "هناك كلب أحمر على اليسار. هل هذا كوب؟ نعم، إنه أزرق! الطول 3.5 متر.",
     "Hindi": "बाईं ओर एक लाल कुत्ता है। यह क्या है? यह कप है।",
     "Thai": "มีสุนัขสีแดงอยู่ทางซ้าย ถัดจากถ้วยสีน้ำเงิน 3.5 เมตร",
+    "Burmese": "ဘယ်ဘက်မှာ ခွေးနီ ရှိတယ်။ ဒါက ခွက်လား။ အပြာရောင်ပါ။",
+    "Khmer": "មានឆ្កែក្រហមនៅខាងឆ្វេង។ នេះជាពែង។ វាពណ៌ខៀវ៕",
     "emoji": "What a dog! 🐕‍🦺 It is red 😀. Look 👀\nThe end 🎉",
     "Windows lines": "A dog.\r\nA cat\r\n\r\n- A cup\r\n",
     "wrapped lines": "There is a red dog on\nthe left of the cup. It\nis small.",

@@ -217,6 +217,11 @@ UNUSABLE = {
         {"prompt": [{**USER, "tool_calls": [{"name": "f"}]}]},
         {"videos": ["a.mp4"]},
         {"rejected_images": ["b.png"]},
+        {"chosen_images": ["b.png"]},
+        {"image_2": CELL},
+        {"prompt": [USER, {"role": "assistant", "content": "A ring.", "reasoning_content": "Hm."}, USER]},
+        {"chosen": 1, "rejected": 0, "responses": [BAD, GOOD]},
+        {"chosen": "B", "rejected": "A", "response_a": BAD, "response_b": GOOD},
     ],
     "malformed": [{"prompt": True}, {"chosen": ["one", "two"]}, {"chosen": float("inf")}, {"prompt": [3]}],
     "missing-image": [{"image": "nowhere.png"}],
@@ -272,14 +277,29 @@ def test_columns_that_look_like_images_are_named() -> None:
 
 
 @pytest.mark.parametrize(("label", "shape"), [
-    ({"label": False}, {"prompt": Q, "completion": BAD}), ({"kto_tag": False}, {"messages": [USER, ASSISTANT]}),
+    ({"label": False}, {"prompt": Q, "completion": BAD}), ({"label": "False"}, {"prompt": Q, "completion": BAD}),
+    ({"label": 0}, {"prompt": Q, "completion": BAD}), ({"kto_tag": False}, {"messages": [USER, ASSISTANT]}),
 ])  # fmt: skip
-def test_a_bad_answer_without_a_good_one_is_no_supervised_row(label: dict[str, bool], shape: dict[str, Any]) -> None:
+def test_a_bad_answer_without_a_good_one_is_no_supervised_row(label: dict[str, Any], shape: dict[str, Any]) -> None:
     [skip] = built(table({**shape, **label, "image": CELL}))
     assert isinstance(skip, Skip)
     assert skip.reason == "not-read"
     [kept] = built(table({**shape, **dict.fromkeys(label, True), "image": CELL}))
     assert isinstance(kept, Example)
+
+
+@pytest.mark.parametrize("mark", ["<Image>", "<img><ImageHere></img>", "<img>a/b.png</img>", "<ImageHere>"])
+def test_a_placeholder_of_any_form_stands_for_the_image_and_is_no_text(mark: str) -> None:
+    [example] = built(table({"messages": [{"role": "user", "content": f"{mark}\n{Q}"}, ASSISTANT], "image": CELL}))
+    assert isinstance(example, Example)
+    assert [turn.content for turn in example.prompt] == [Q]
+
+
+def test_columns_that_hold_nothing_and_answers_of_one_letter_are_fine() -> None:
+    nothing = {"videos": [None], "audio": {"array": None}, "image_2": {"bytes": None}}
+    more = {**nothing, "answer": "B", "choices": ["x", "y"]}
+    [example] = built(table({"image": CELL, "prompt": Q, "chosen": "B", "rejected": "A", **more}), pairs=True)
+    assert isinstance(example, Example)
 
 
 def test_earlier_rounds_and_an_instructions_input_are_part_of_the_prompt() -> None:

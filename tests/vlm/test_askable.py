@@ -1,4 +1,4 @@
-"""Which requests a model can be asked, and markers of reasoning that are special tokens."""
+"""Which requests a model can be asked."""
 
 from __future__ import annotations
 
@@ -8,22 +8,9 @@ from PIL import Image
 from mmpref.errors import ImageError, InputError
 from mmpref.types import Message
 from mmpref.vlm.askable import ask
-from mmpref.vlm.asked import text_of
 from mmpref.vlm.decode import Decoding
 from mmpref.vlm.policy import Request
 from tests.vlm.tiny import tiny
-
-
-def test_markers_that_are_special_tokens_stay_where_they_are_to_be_kept() -> None:
-    tokenizer = tiny("llava").tokenizer
-    tokenizer.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})
-    ids = tokenizer("[THINK]w5[/THINK]w7", add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-    dropped = text_of(tokenizer, ids)
-    assert "THINK" not in dropped, "without its markers reasoning could not be told from the answer"
-    kept = text_of(tokenizer, ids, ("[THINK]", "[/THINK]"))
-    assert kept.startswith("[THINK]")
-    assert kept.endswith("w7"), "other special tokens are dropped all the same"
-    assert text_of(tokenizer, ids[1:2], ("[THINK]",)) == text_of(tokenizer, ids[1:2])
 
 
 def test_a_bad_request_costs_itself_and_no_other() -> None:

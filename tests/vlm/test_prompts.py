@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mmpref.errors import ModelError
+from mmpref.errors import InputError, ModelError
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
@@ -43,12 +43,27 @@ def test_shipped_llava_template_becomes_the_vicuna_format(parts):
     assert prompt == f"<s>{SYSTEM} USER: <image>\nQ ASSISTANT:"
     assert whole == prompt + " A</s>"
     assert policy.render_answer((question,), 1, "A") == " A</s>"
+    assert policy.answer_in_format((question,), 1, "A") == (" A</s>", 1)
     assert policy.tokenizer.chat_template == processor.chat_template
     ids = processor.tokenizer(whole, add_special_tokens=False)["input_ids"]
     assert ids.count(processor.tokenizer.bos_token_id) == 1
     assert ids[0] == processor.tokenizer.bos_token_id
     assert ids.count(processor.tokenizer.eos_token_id) == 1
     assert ids[-1] == processor.tokenizer.eos_token_id
+
+
+def test_an_answer_that_a_template_writes_otherwise_is_an_error_of_its_row(parts):
+    """As templates of models that think aloud: they leave out what stands before the end of the reasoning."""
+    model, processor = parts
+    processor.chat_template = (
+        "{% for turn in messages %}{% if turn.role == 'user' %}USER: Q{% else %} ASSISTANT:"
+        "{{ ' ' + turn.content[0].text.split('</think>')[-1] }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %} ASSISTANT:{% endif %}"
+    )
+    policy = Policy(model, processor, find_family("llava", "tiny"), ModelRef("tiny"))
+    assert policy.answer_in_format((Message("user", "Q"),), 0, "A") == (" A", 1)
+    with pytest.raises(InputError, match="changes the answer that begins with '<think>so</think>A'"):
+        policy.answer_in_format((Message("user", "Q"),), 0, "<think>so</think>A")
 
 
 def test_several_turns_are_written_as_llava_was_trained(parts):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,17 +118,6 @@ def role(turn: Row) -> str | None:
     """Whose turn it is, in our terms; None where the name is not known."""
     given = turn.get("role") or turn.get("from")
     return ROLES.get(given) if isinstance(given, str) else None
-
-
-def number(value: object) -> float | None:
-    """A rating, given as a number or as text of one; None for anything else, such as ``N/A``."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        return None
-    try:
-        rating = float(value)
-    except ValueError:
-        return None
-    return rating if math.isfinite(rating) else None
 
 
 def writer(row: Row) -> str | None:

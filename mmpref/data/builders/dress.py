@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmpref.data.builders._published import Row, number, published, rows
-from mmpref.data.schema import Reader, Unusable
+from mmpref.data.builders._published import Row, published, rows
+from mmpref.data.schema import Reader, Unusable, number
 from mmpref.tables import Origin
 
 ORIGIN = Origin(("YangyiYY/LVLM_NLF",), files=("LVLM_NLF/*_nlf.jsonl", "*_nlf.jsonl"))

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
 
-from mmpref.data.builders._published import Row, malformed, mapping, number, published, text
-from mmpref.data.schema import Reader, Unusable
+from mmpref.data.builders._published import Row, malformed, mapping, published, text
+from mmpref.data.schema import Reader, Unusable, number
 from mmpref.rng import stream
 from mmpref.tables import Origin
 from mmpref.tables.image_cells import IMAGES

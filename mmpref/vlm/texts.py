@@ -1,0 +1,39 @@
+"""Texts of what a policy wrote, with the markers of its reasoning, so that this can be told from the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmpref.reasoning import MARKERS, Markers, opening
+from mmpref.types import Message
+from mmpref.vlm.special_tokens import special_tokens_of
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+
+class Texts:
+    """From token ids to text.
+
+    Args:
+        known: markers of reasoning; they stay in a text though they be special tokens, and one that the policy's
+            prompts open is put before it.
+
+    Attributes:
+        opened: that one, or nothing.
+    """
+
+    def __init__(self, policy: Policy, known: Markers = MARKERS) -> None:
+        self._tokenizer = policy.tokenizer
+        self.opened = opening(policy.render((Message("user", "?"),), 0), known) if known else ""
+        markers = {marker for pair in known for marker in pair}
+        special = {text: self._tokenizer.convert_tokens_to_ids(text) for text in special_tokens_of(self._tokenizer)}
+        self._markers = {token for text, token in special.items() if text in markers}
+        self._left_out = {*special.values()} - self._markers
+
+    def __call__(self, ids: Sequence[int]) -> str:
+        """The text without other special tokens, and without white space around it."""
+        marked = not self._markers.isdisjoint(ids)
+        left = [token for token in ids if token not in self._left_out] if marked else list(ids)
+        return self.opened + str(self._tokenizer.decode(left, skip_special_tokens=not marked)).strip()
