@@ -13,6 +13,7 @@ from mmpref.errors import ImageError, InputError
 from mmpref.images import decode, read_under
 from mmpref.registry import resolve_path
 from mmpref.tables import Row, Table
+from mmpref.tables.image_cells import held, is_embedded
 from mmpref.types import ImageData, Message, messages
 
 if TYPE_CHECKING:
@@ -123,8 +124,8 @@ def turns_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
 def image_of(
     row: Mapping[str, Any], where: str, root: Path | None, column: str = "image", folder: str | None = None
 ) -> ImageData:
-    """The encoded image of a column: bytes, or a path under the folder of a local table. One that cannot be read is
-    empty, named by the reason, and cannot be seen (`seen`): its sample will count as missing.
+    """The encoded image of a column: bytes, base64, a data URI, or a path under the folder of a local table. One that
+    cannot be read is empty, named by the reason, and cannot be seen (`seen`): its sample will count as missing.
 
     Args:
         folder: of the images, where it is not the table's. Authors' paths need not begin there: they are tried without
@@ -138,9 +139,11 @@ def image_of(
         if len(value) > 1:
             raise InputError(f"{where}, column {column} holds {len(value)} images; this benchmark asks about one.")
         value = value[0] if value else None
-    content = value.get("bytes") if isinstance(value, Mapping) else value
-    if isinstance(content, bytes) and content:
-        return ImageData(content, where)
+    try:
+        if content := held(value):
+            return ImageData(content, where)
+    except ImageError as error:
+        return ImageData(b"", f"{where} ({str(error).rstrip('.')})")
     path = value.get("path") if isinstance(value, Mapping) else value
     if not isinstance(path, str) or not path.strip():
         return ImageData(b"", f"{where} (no image)")
@@ -171,7 +174,8 @@ def _under(folder: str, path: str) -> ImageData:
 def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
     """What a row calls its image: the file's name without its suffix; None where the cell is no path."""
     value = row.get(column)
-    return Path(value.replace("\\", "/")).stem if isinstance(value, str) and not is_empty(value) else None
+    is_path = isinstance(value, str) and not is_empty(value) and not is_embedded(value)
+    return Path(value.replace("\\", "/")).stem if is_path else None
 
 
 def seen(image: ImageData) -> Image.Image:

@@ -134,7 +134,7 @@ def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
         message += f" There is no image file {brief(told.detail)!r}."
         hint = "Name the folder that paths are relative to with --image-root."
     elif told:
-        hint = told.detail.rstrip(".") + "."
+        message += f" Row {brief(told.id)}: {told.detail.rstrip('.')}."
     return InputError(message, hint)
 
 

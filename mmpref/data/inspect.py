@@ -28,7 +28,7 @@ PROBLEMS = {
     "empty": "a text is empty",
     "turn-order": "user and assistant do not take turns",
     "prompts-differ": "the rejected answer is to another prompt",
-    "equal-answers": "chosen and rejected are the same, but for white space",
+    "equal-answers": "chosen and rejected look the same",
     "special-token": "a text contains a special token of the model",
     "duplicate": "images, prompt and answers are those of an earlier row",
     "no-image": "no image",

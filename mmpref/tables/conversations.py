@@ -24,6 +24,7 @@ and of its images, which are read apart (`mmpref.tables.image_cells.read_images`
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -53,6 +54,8 @@ MOVED, OPENING = "images_moved_first", "opening_turns_dropped"
 
 UNREAD = "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read."
 """What is said once of a table and such a column."""
+_NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
+"""A soft hyphen, a zero width space, a word joiner and a byte order mark; joiners of letters are seen."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +106,13 @@ class PreferenceRow:
 
 
 def same_answer(one: str, other: str) -> bool:
-    """Whether two answers differ in white space at most: nothing can be learned from such a pair."""
-    return one.split() == other.split()
+    """Whether two answers differ in white space at most, in characters of no width, or in how accents are composed:
+    nothing can be learned from such a pair."""
+    return _seen(one).split() == _seen(other).split()
+
+
+def _seen(text: str) -> str:
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_NO_WIDTH))
 
 
 def image_fault(error: ImageError, column: str = "images") -> Fault:

@@ -103,7 +103,7 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
         return ImageData(cell)
     if not isinstance(cell, str):
         raise ImageError(f"an image cell of type {type(cell).__name__} is no image.")
-    if cell[:5].lower() == "data:" or _is_base64(cell):
+    if is_embedded(cell):
         return ImageData(_embedded(cell))
     path = _path_of(cell)
     if path is not None:
@@ -114,6 +114,26 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
                            "Download them, and name their folder with --image-root.")  # fmt: skip
 
 
+def held(cell: Any) -> bytes | None:
+    """The encoded image that a cell itself holds: bytes, base64, a data URI, or a mapping with one of these; None where
+    it holds none, such as a path.
+
+    Raises:
+        ImageError: what it holds is broken.
+    """
+    if isinstance(cell, Mapping):
+        cell = next((cell[name] for name in _CONTENT if not is_missing(cell.get(name))), None)
+        return _embedded(cell) if isinstance(cell, str) else held(cell)
+    if isinstance(cell, str):
+        return _embedded(cell) if is_embedded(cell) else None
+    return cell if isinstance(cell, bytes) else None
+
+
+def is_embedded(text: str) -> bool:
+    """Whether a text is an image itself, base64 or a data URI, and no path."""
+    return text[:5].lower() == "data:" or _is_base64(text)
+
+
 def _path_of(cell: Any) -> str | None:
     """The path that a cell names; None where it holds the image itself, or the address of another machine."""
     if isinstance(cell, Mapping):
@@ -121,7 +141,7 @@ def _path_of(cell: Any) -> str | None:
             return None
         place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
         return _path_of(place)
-    if not isinstance(cell, str) or cell[:5].lower() == "data:" or _is_base64(cell):
+    if not isinstance(cell, str) or is_embedded(cell):
         return None
     if not _SCHEME.match(cell):
         return cell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from pathlib import Path
@@ -106,6 +107,21 @@ def test_an_image_that_is_not_there_says_one_thing(cell: Any, why: str, folder: 
     with pytest.raises(ImageError, match=why) as raised:
         seen(sample.image)
     assert len(str(raised.value)) < 1000
+
+
+@pytest.mark.parametrize("form", ["base64", "data URI", "mapping"])
+def test_an_image_inside_its_cell_is_read_as_every_command_reads_it(form: str, folder: Path, tmp_path: Path) -> None:
+    coded = base64.b64encode(png("red")).decode()
+    cells: dict[str, Any] = {"base64": coded, "data URI": f"data:image/png;base64,{coded}",
+                             "mapping": {"bytes": coded, "path": "elsewhere.png"}}  # fmt: skip
+    [sample] = samples("pope", [{**official(0), "image": cells[form]}], tmp_path, images=str(folder))
+    assert sample.image
+    assert (sample.image.content, sample.image_id) == (png("red"), "0")
+    broken = {**official(0), "image": f"data:image/png;base64,{coded[:-9]}!"}
+    [sample] = samples("pope", [broken], tmp_path, images=str(folder))
+    assert sample.image
+    with pytest.raises(ImageError, match=r"row 0 \(\d+ characters that are no base64"):
+        seen(sample.image)
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

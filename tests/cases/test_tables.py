@@ -44,8 +44,14 @@ def test_an_address_is_said_not_to_be_fetched(tmp_path: Path) -> None:
     said = refused("build-dataset", "--method", "unrelated-text", "--source", ROWS / "c02_url.jsonl", "--output",
                    tmp_path / "run")  # fmt: skip
     assert "image-url: 1" in said
-    assert "images are not fetched" in said
-    assert len(said) < 400
+    assert "Row 1: the image 'https://images.example.org/a/s0.png' is on another machine" in said
+    assert len(said) < 600
+
+
+def test_a_single_row_has_no_partner(tmp_path: Path) -> None:
+    said = refused("build-dataset", "--method", "unrelated-text", "--source", ROWS / "c01_qwen_parts.jsonl", "--output",
+                   tmp_path / "run")  # fmt: skip
+    assert said.endswith("(no-partner: 1). Row 0: no row beside it has another answer.")
 
 
 @pytest.mark.parametrize(

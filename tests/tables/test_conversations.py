@@ -257,6 +257,16 @@ def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:
     assert inspect(table(*rows, root=root))["changed"] == expected
 
 
+@pytest.mark.parametrize(
+    "rejected", ["A red ring.\u200b", "A red\u00ad ring.", "\ufeffA  red ring.", "A rou\u0302ge ring."]
+)
+def test_answers_that_look_the_same_make_no_pair(tmp_path: Path, rejected: str) -> None:
+    chosen = GOOD if "red" in rejected else "A ro\u00fbge ring."
+    rows = table(GOOD_ROW, {**GOOD_ROW, "chosen": chosen, "rejected": rejected})
+    assert trained(rows, tmp_path / "run").skipped == {"equal-answers": 1}
+    assert inspect(rows)["problems"].keys() == {"equal-answers"}
+
+
 def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     row = {"image": CELL, "messages": [USER, ASSISTANT], "dispreferred": BAD, "choices": ["one"], "hint": ""}
     [example] = built(table(row))

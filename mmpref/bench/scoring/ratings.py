@@ -19,9 +19,9 @@ HALLUCINATES_BELOW = 3
 
 
 def rating(reply: str) -> int | None:
-    """The rating 0 to 6 that a reply names. None where it names none, several at once, quotes the scale, or lies between
-    two of its seven options: LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` looks for "rating: 0" to "rating: 6", and finds 4 in
-    ``4.5``."""
+    """The rating 0 to 6 that a reply names. None where it names none, several at once, quotes the scale, or lies
+    between two of its seven options: LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` looks for "rating: 0" to "rating: 6", and
+    finds 4 in ``4.5``."""
     found = verdicts.number(reply, RATINGS[0], RATINGS[-1])
     return int(found) if found in RATINGS else None
 

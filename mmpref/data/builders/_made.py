@@ -88,7 +88,7 @@ class MadeWorker:
         if isinstance(answer, Skip):
             return answer
         if answer is None:
-            return Skip(example.id, "no-partner")
+            return Skip(example.id, "no-partner", "no row beside it has what this method takes from another")
         if not answer.strip():
             return Skip(example.id, "empty-rejected")
         if answer.strip() == example.answer.strip():

@@ -22,7 +22,7 @@ class _Worker:
     def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:
         others = [other.answer for other in block if other.answer.strip() != example.answer.strip()]
         if not others:
-            return Skip(example.id, "no-partner")
+            return Skip(example.id, "no-partner", "no row beside it has another answer")
         taken = others[int(stream(self.seed, example.id, 1, "partner").integers(len(others)))]
         return Pair(example, taken, "unrelated-text", None, 1, self.seed)
 
