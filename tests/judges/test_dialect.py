@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,20 @@ def test_a_server_that_refuses_max_tokens_and_temperature_is_asked_as_it_wants(
     assert "takes no temperature" in caplog.text
 
 
+def test_all_who_ask_at_once_learn_what_a_server_takes() -> None:
+    """The first is refused twice while the others still wait to be refused once."""
+
+    def slow(body: dict[str, Any], before: int) -> str | Response:
+        if "max_tokens" in body and body["messages"][0]["content"] != "0":
+            time.sleep(0.3)
+        return newer(body, before)
+
+    with ChatServer(slow) as server:
+        endpoint = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=4))
+        replies = endpoint.ask([asking(str(number)) for number in range(4)])
+    assert [reply.text or reply.error for reply in replies] == ["ok"] * 4
+
+
 def test_kept_replies_of_such_a_server_are_found_again() -> None:
     with ChatServer(newer) as server:
         for _ in range(2):
@@ -76,7 +91,7 @@ def test_where_the_other_way_is_refused_too_it_is_tried_once_and_the_first_words
 
     with ChatServer(answer) as server:
         replies = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=1)).ask([asking("a"), asking("b")])
-        assert len(server.requests) == 3
+        assert len(server.requests) == 4
     assert all("'max_tokens' is too large" in reply.error for reply in replies)
 
 
