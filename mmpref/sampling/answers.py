@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mmpref.vlm.asked import Answer, answer_of
 from mmpref.vlm.decode import Branch, Decoding, decode
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.vision import Context
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer, and whether it came to an end of its own before the bound on its length."""
-
-    text: str
-    ended: bool
 
 
 def write(
@@ -51,7 +43,4 @@ def sample(
 
 
 def _answers(policy: Policy, branches: Sequence[Branch], decoding: Decoding, width: int) -> list[Answer]:
-    return [
-        Answer(policy.tokenizer.decode(ids, skip_special_tokens=True).strip(), len(ids) < decoding.max_new_tokens)
-        for ids in decode(policy, branches, decoding, width=width)
-    ]
+    return [answer_of(policy, ids, decoding) for ids in decode(policy, branches, decoding, width=width)]

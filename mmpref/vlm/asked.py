@@ -40,7 +40,7 @@ class _Group:
 class Answer:
     """Args:
     text: without special tokens, but for those that were to be kept.
-    cut: it was cut at its limit.
+    cut: the bound on its length cut it off, before it came to an end of its own.
     """
 
     text: str
@@ -94,8 +94,7 @@ class Asked:
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
         answers = [Answer("", False)] * len(branches)
         for (number, _), ids in zip(branches, tokens, strict=True):
-            text = text_of(self._policy.tokenizer, ids, keep)
-            answers[number] = Answer(text, len(ids) >= decoding.max_new_tokens)
+            answers[number] = answer_of(self._policy, ids, decoding, keep)
         return answers
 
     def _grouped(self, numbers: Sequence[int]) -> list[_Group]:
@@ -133,18 +132,23 @@ class Asked:
             self._seen.append(features)
 
 
+def answer_of(policy: Policy, ids: Sequence[int], decoding: Decoding, keep: Sequence[str] = ()) -> Answer:
+    """The answer of generated token ids; ``keep`` as `text_of` has it."""
+    return Answer(text_of(policy.tokenizer, ids, keep), len(ids) >= decoding.max_new_tokens)
+
+
 def text_of(tokenizer: Any, ids: Sequence[int], keep: Sequence[str] = ()) -> str:
     """The text of token ids without special tokens.
 
     Args:
         keep: special tokens that stay.
     """
+    kept = {token for token in set(ids) if keep and tokenizer.convert_ids_to_tokens(token) in keep}
+    if not kept:
+        return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
     special = set(tokenizer.all_special_ids) | {
         token for token, added in tokenizer.added_tokens_decoder.items() if added.special
     }
-    kept = {token for token in special if tokenizer.convert_ids_to_tokens(token) in keep}
-    if kept.isdisjoint(ids):
-        return str(tokenizer.decode(ids, skip_special_tokens=True)).strip()
     left = [token for token in ids if token not in special - kept]
     return str(tokenizer.decode(left, skip_special_tokens=False)).strip()
 
