@@ -14,7 +14,7 @@ from mmpref.bench.benchmark import Sample
 from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.processes import processes, rank
-from mmpref.reasoning import MARKERS, Markers, opening
+from mmpref.reasoning import MARKERS, Markers, marks, opening
 from mmpref.run import disk_errors
 from mmpref.types import Message
 
@@ -51,7 +51,7 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
             the samples of the sighted one.
         known: markers of reasoning; they stay in the answers, and one that the prompt opens is put before them.
     """
-    keep = [marker for pair in known for marker in pair]
+    keep = marks(known)
 
     @cache
     def opened() -> str:

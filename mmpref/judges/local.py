@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ImageError, MmprefError
 from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
-from mmpref.reasoning import Markers, markers, opening
+from mmpref.reasoning import Markers, markers, marks, opening
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class LocalChat:
         s = self._settings
         decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
         known = markers(s.thinking)
-        keep = [marker for pair in known for marker in pair]
+        keep = marks(known)
         replies: list[Reply] = []
         for start in range(0, len(queries), _BATCH):
             batch = queries[start : start + _BATCH]
