@@ -68,8 +68,10 @@ def _refuse(
 def _unprepared(policy: Policy, request: Request, name: str) -> ImageError | None:
     try:
         policy.prompter.prepare(request.messages, request.images)
+    except ImageError as error:
+        return ImageError(f"{name}: {str(error)[:300].rstrip('.')}.")
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return ImageError(f"{name}: the model's processor refuses it: {reason_of(error)[:300]}.")
+        return ImageError(f"{name}: the model's processor refuses it: {reason_of(error)[:300].rstrip('.')}.")
     return None
