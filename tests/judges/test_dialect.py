@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from mmpref.judges.annotator import ChatAnnotator, Comparison
 from mmpref.judges.chat import ChatSettings, Query
@@ -19,7 +19,7 @@ from mmpref.judges.kept import Kept
 from mmpref.judges.opened import open_chat
 from mmpref.judges.rewriter import ChatRewriter, Rewriting
 from mmpref.types import ImageData, Message
-from tests.judges.server import ChatServer, fault
+from tests.judges.server import ChatServer, fault, finished
 
 QUICK = ChatSettings(retries=0)
 REFUSED = {
@@ -38,13 +38,6 @@ def newer(body: dict[str, Any], _: int) -> str | Response:
     if "max_tokens" in body:
         return fault(400, REFUSED["max_tokens"])
     return fault(400, REFUSED["temperature"]) if "temperature" in body else "ok"
-
-
-def finished(text: str | None, reason: str, **more: Any) -> Response:
-    message = {"role": "assistant", "content": text, **more}
-    return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m",
-                         "choices": [{"index": 0, "finish_reason": reason, "message": message}],
-                         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}})  # fmt: skip
 
 
 def test_a_server_that_refuses_max_tokens_and_temperature_is_asked_as_it_wants(
