@@ -55,10 +55,33 @@ def hub_page(text: str) -> HubPage | None:
     return HubPage(f"{owner}/{name.removesuffix('.git')}", kind, revision, "/".join(inner))
 
 
-def repo_id(text: str) -> str:
-    """``OWNER/NAME`` where the text is an address of a repository's page; else the text as it is."""
+def repo_id(text: str, kind: str) -> str:
+    """``OWNER/NAME`` where the text is an address of a repository's page; else the text as it is.
+
+    Args:
+        kind: what is asked for: ``dataset`` or ``model``.
+
+    Raises:
+        UsageError: the page is of another kind.
+    """
     page = hub_page(text)
+    if page and page.kind != kind:
+        raise UsageError(f"{text[:200]} is the page of a {page.kind}, not of a {kind}.")
     return page.repo_id if page else text
+
+
+def model_id(text: str) -> str:
+    """The id of a model or adapter where the text is the address of its page as it is on ``main``; else the text as it
+    is, such as an id, a folder, or ``URL#MODEL`` of an endpoint.
+
+    Raises:
+        UsageError: the page is of another revision, of a part of a repository, or of no model.
+    """
+    page = hub_page(text)
+    if page and page.kind == "model" and page.revision in (None, "main") and not page.path and not _names_model(text):
+        return page.repo_id
+    refuse_page(text)
+    return text
 
 
 def refuse_page(text: str) -> None:
@@ -67,7 +90,14 @@ def refuse_page(text: str) -> None:
     Raises:
         UsageError: it is one.
     """
-    # With a fragment it is an endpoint and its model: URL#MODEL.
-    if (page := hub_page(text)) and not urlsplit(text).fragment:
+    if (page := hub_page(text)) and not _names_model(text):
+        if page.kind != "model":
+            raise UsageError(f"{text[:200]} is the page of a {page.kind}, not of a model.")
         at = f", and {page.revision} as its revision" if page.revision else ""
-        raise UsageError(f"{text[:200]} is the address of a page of the Hub.", f"Give the id {page.repo_id}{at}.")
+        part = f"; {page.path[:200]} is a part of it, which has no id" if page.path else ""
+        raise UsageError(f"{text[:200]} is the address of a page of the Hub.", f"Give the id {page.repo_id}{at}{part}.")
+
+
+def _names_model(text: str) -> bool:
+    """Whether an address has a fragment: it is an endpoint and its model then, ``URL#MODEL``."""
+    return bool(urlsplit(text).fragment)

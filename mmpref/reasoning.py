@@ -19,9 +19,12 @@ Markers = tuple[tuple[str, str], ...]
 MARKERS: Markers = (
     ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"), ("<seed:think>", "</seed:think>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<thought>", "</thought>"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|channel>", "<channel|>"),
+    ("<unused94>", "<unused95>"), ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
 )  # fmt: skip
-_AROUND = re.compile(r"</?answer>|</?conclusion>|<\|(?:begin|end)_of_box\|>|<\|(?:START|END)_RESPONSE\|>", re.I)
-"""What some models put around their answer itself; the text between is the answer."""
+_AROUND = (("<answer>", "</answer>"), ("<conclusion>", "</conclusion>"), ("<|begin_of_box|>", "<|end_of_box|>"),
+           ("<|begin_of_solution|>", "<|end_of_solution|>"), ("<|START_RESPONSE|>", "<|END_RESPONSE|>"))  # fmt: skip
+"""What some models put around their answer itself; the last text between is the answer."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def read(reply: str, known: Markers = MARKERS) -> Said:
     if inside >= 0:
         return Said(None, True, opened)
     text = "".join([*kept, reply[start:]])
-    answer = _AROUND.sub("", text)
+    answer = _inside(text)
     if reasoned or answer != text:
         answer = answer.strip()
     return Said(None if reasoned and not answer else answer, reasoned, opened)
@@ -95,6 +98,23 @@ def opening(prompt: str, known: Markers = MARKERS) -> str:
     none."""
     end = prompt.rstrip()
     return next((opens for opens, _ in known if end.endswith(opens)), "")
+
+
+def marks(known: Markers = MARKERS) -> list[str]:
+    """All texts that `read` looks for; those that are special tokens must be left in a reply."""
+    return [mark for pair in (*known, *_AROUND) for mark in pair]
+
+
+def _inside(text: str) -> str:
+    """What stands between the marks around an answer; where they are empty, or stand there by themselves, the text
+    without them."""
+    between = [found[found.lastgroup or 0].strip() for found in _BETWEEN.finditer(text)]
+    return next(filter(None, reversed(between)), "") or _MARKS.sub("", text)
+
+
+_BETWEEN = re.compile("|".join(f"{re.escape(opens)}(?P<a{kind}>.*?)(?:{re.escape(closes)}|\\Z)"
+                               for kind, (opens, closes) in enumerate(_AROUND)), re.I | re.S)  # fmt: skip
+_MARKS = re.compile("|".join(re.escape(mark) for pair in _AROUND for mark in pair), re.I)
 
 
 @cache

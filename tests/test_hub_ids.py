@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from mmpref.cli import common
+from mmpref.cli.main import program
 from mmpref.errors import UsageError
-from mmpref.hub_ids import HubPage, hub_page, refuse_page, repo_id
+from mmpref.hub_ids import HubPage, hub_page, model_id, refuse_page, repo_id
 
 
 @pytest.mark.parametrize(
@@ -40,14 +41,14 @@ from mmpref.hub_ids import HubPage, hub_page, refuse_page, repo_id
 )  # fmt: skip
 def test_what_an_address_stands_for(text: str, page: HubPage | None) -> None:
     assert hub_page(text) == page
-    assert repo_id(text) == (page.repo_id if page else text)
+    assert repo_id(text, page.kind if page else "dataset") == (page.repo_id if page else text)
 
 
 def test_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
     address = "https://hub.example.com/datasets/alice/mixed"
     assert hub_page(address) is None
     monkeypatch.setenv("HF_ENDPOINT", "https://hub.example.com")
-    assert repo_id(address) == "alice/mixed"
+    assert repo_id(address, "dataset") == "alice/mixed"
 
 
 @pytest.mark.parametrize(
@@ -57,13 +58,63 @@ def test_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         ("http://hf.co/alice/merged?library=peft", "Give the id alice/merged."),
         ("https://huggingface.co/a/b/tree/v2", "Give the id a/b, and v2 as its revision."),
         ("https://huggingface.co/alice/merged/blob/refs%2Fpr%2F1/config.json",
-         "Give the id alice/merged, and refs/pr/1 as its revision."),
+         "Give the id alice/merged, and refs/pr/1 as its revision; config.json is a part of it, which has no id."),
     ],
 )  # fmt: skip
 def test_where_an_id_is_asked_for_it_is_told(address: str, hint: str) -> None:
     with pytest.raises(UsageError) as raised:
         refuse_page(address)
     assert raised.value.hint == hint
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("https://huggingface.co/alice/merged", "alice/merged"),
+        ("huggingface.co/alice/merged/tree/main", "alice/merged"),
+        ("https://huggingface.co/alice/merged/discussions", "alice/merged"),
+        ("alice/merged", "alice/merged"),
+        ("./models/merged", "./models/merged"),
+        ("http://127.0.0.1:8000/v1#m", "http://127.0.0.1:8000/v1#m"),
+        ("https://huggingface.co/a/b#gpt", "https://huggingface.co/a/b#gpt"),
+    ],
+)
+def test_a_model_is_named_by_its_page_too(given: str, name: str) -> None:
+    assert model_id(given) == name
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("https://huggingface.co/alice/merged/tree/v2", "and v2 as its revision"),
+        ("https://huggingface.co/alice/lora/tree/main/checkpoint-500", "checkpoint-500 is a part of it"),
+        ("https://huggingface.co/datasets/alice/mixed", "the page of a dataset, not of a model"),
+        ("https://huggingface.co/spaces/alice/demo", "the page of a space, not of a model"),
+    ],
+)
+def test_no_page_of_anything_else_is_taken_for_a_model(address: str, said: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        model_id(address)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [(["build-dataset"], "--model"), (["train"], "--model"), (["evaluate"], "--model"), (["evaluate"], "--adapter"),
+     (["inspect", "data.jsonl"], "--model")],
+)  # fmt: skip
+def test_every_option_of_a_model_takes_its_address(
+    arguments: list[str], option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = program.get_command(click.Context(program), arguments[0])
+    assert command is not None
+    given: dict[str, str] = {}
+    monkeypatch.setattr(command, "callback", lambda **options: given.update(options))
+    for address in ("https://huggingface.co/alice/merged", "alice/merged"):
+        command.main([*arguments[1:], option, address], standalone_mode=False)
+        assert given[option.strip("-")] == "alice/merged"
+    with pytest.raises(UsageError):
+        command.main([*arguments[1:], option, "https://huggingface.co/alice/merged/tree/v2"], standalone_mode=False)
 
 
 @pytest.mark.parametrize("text", ["alice/merged", "http://127.0.0.1:8000/v1#m", "https://huggingface.co/a/b#gpt", ""])
@@ -79,3 +130,14 @@ def test_options_that_name_a_repository_take_its_address() -> None:
 
     for given in ("alice/mixed", "https://huggingface.co/datasets/alice/mixed"):
         assert CliRunner().invoke(command, ["--hub-dataset-id", given]).output == "alice/mixed\n"
+
+
+def test_a_model_is_not_published_where_a_page_of_data_is_named() -> None:
+    @click.command()
+    @common.push_options("model")
+    def command(push: bool, hub_id: str | None, private: bool) -> None:
+        click.echo(hub_id)
+
+    address = "https://huggingface.co/datasets/alice/mixed"
+    with pytest.raises(UsageError, match="the page of a dataset, not of a model"):
+        command.main(["--hub-model-id", address], standalone_mode=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmpref.errors import UsageError
-from mmpref.reasoning import MARKERS, Said, markers, opening, read, read_all
+from mmpref.reasoning import MARKERS, Said, markers, marks, opening, read, read_all
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,14 @@ from mmpref.reasoning import MARKERS, Said, markers, opening, read, read_all
         ("<think></think>No", "No"),
         ("<think>yes</think><answer>No</answer>", "No"),
         ("<|begin_of_box|>No<|end_of_box|>", "No"),
-        ("<think>a</think> The answer is <|begin_of_box|>No<|end_of_box|>.", "The answer is No."),
+        ("<think>a</think> Yes, I see: the answer is <|begin_of_box|>No<|end_of_box|>.", "No"),
+        ("<think>a</think> Yes? <answer>Maybe</answer> Hm. <answer> No", "No"),
+        ("<think>a</think> No <answer></answer>", "No"),
+        ("<think>a</think> No</answer>", "No"),
+        ("<SUMMARY>I think yes.</SUMMARY><REASONING>yes</REASONING><CONCLUSION>No</CONCLUSION>", "No"),
+        ("<|channel>thought\nyes<channel|>No", "No"),
+        ("<unused94>thought\nyes<unused95>No", "No"),
+        ("<|channel|>analysis<|message|>think: yes<|end|><|start|>assistant<|channel|>final<|message|>No", "No"),
         ("<think>yes", None),
         ("<think>yes</think>No<think>wait", None),
         ("<think>yes [/THINK] no", None),
@@ -32,7 +39,7 @@ from mmpref.reasoning import MARKERS, Said, markers, opening, read, read_all
 )
 def test_what_is_answered(reply: str, answer: str | None) -> None:
     assert read(reply).answer == answer
-    assert read(reply).reasoned is ("hink" in reply.lower())
+    assert read(reply).reasoned is ("box" not in reply or "hink" in reply.lower())
 
 
 @pytest.mark.parametrize("reply", ["", " Yes. ", "a < b > c", "I think so.", "</s>"])
@@ -47,6 +54,11 @@ def test_further_markers_are_a_setting() -> None:
     assert read("<CAPTION>yes</CAPTION>No").answer == "<CAPTION>yes</CAPTION>No"
     with pytest.raises(UsageError, match="OPEN CLOSE"):
         markers(["<CAPTION>"])
+
+
+def test_every_mark_is_left_in_a_reply_to_be_read() -> None:
+    left = marks(markers(["<a> </a>"]))
+    assert {"<a>", "</a>", "<think>", "<channel|>", "<|begin_of_box|>", "<|END_RESPONSE|>"} <= set(left)
 
 
 def test_where_the_prompt_opens_blocks_a_reply_that_closes_none_is_no_answer() -> None:

@@ -257,7 +257,7 @@ def test_csv_and_packed_files(tmp_path: Path, name: str, content: str, mark: str
         ("a.csv", b"a,b\n\xff,2\n", r"a.csv is not UTF-8"),
         ("a.jsonl.gz", b"no gzip", r"a.jsonl.gz cannot be read: Not a gzipped file"),
         ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 2000)[:-12], r"a.jsonl.gz cannot be read: .*end-of-stream"),
-        ("a.jsonl", "\ufeff{}".encode("utf-16"), r"a.jsonl is not UTF-8"),
+        ("a.jsonl", b'{"a": "\xff"}', r"a.jsonl is not UTF-8"),
     ],
 )
 def test_broken_csv_and_packed_files(tmp_path: Path, name: str, content: bytes, message: str) -> None:

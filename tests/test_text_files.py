@@ -81,11 +81,9 @@ OUR_OWN = {
     "bench/evaluate.py": "a run's results",
     "bench/judging.py": "a run's replies",
     "bench/runner.py": "a run's answers",
+    "judges/dialect.py": "what a server was found to take",
     "judges/kept.py": "kept replies",
     "text_files.py": "the door itself",
-    "bench/scoring/amber.py": "a table of words or replies, as its module reads it",
-    "bench/scoring/chair.py": "a table of words or replies, as its module reads it",
-    "judges/recorded.py": "a table of words or replies, as its module reads it",
 }
 """Modules that open text which mmpref itself, and nobody else, has written."""
 

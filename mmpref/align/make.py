@@ -61,7 +61,7 @@ def trainer_of(
     shared = None if way.method.build else share()
     try:
         if way.method.build:
-            parts = Parts(way.settings, config, policy, pairs, lora, rate, share, state)
+            parts = Parts(way.settings, config, policy, pairs, lora, rate, share, state, recipe.image_root)
             made: Running = way.method.build(parts)
             return made
         return PreferenceTrainer(

@@ -31,6 +31,7 @@ class Parts:
         lora: makes PEFT's configuration; takes the names of further modules that are trained in full.
         share: the forward that runs image and prompt once for both answers, if this model allows it.
         state: the run's state folder.
+        image_root: where the images of data lie, beside their own folders.
     """
 
     settings: Any
@@ -41,6 +42,7 @@ class Parts:
     projector_learning_rate: float
     share: Callable[[], SharedForward | None]
     state: Path
+    image_root: tuple[str, ...] = ()
 
 
 def _dpo_config() -> type[Any]:

@@ -60,7 +60,7 @@ class Ranked:
         counts = {"rows": len(rows), "unfinished": 0, "same": 0}
         asked: list[tuple[Row, Comparison]] = []
         for row, example, (first, second) in zip(rows, examples, sampled, strict=True):
-            if not (first.ended and second.ended):
+            if first.cut or second.cut:
                 counts["unfinished"] += 1
             elif first.text == second.text or not (first.text and second.text):
                 counts["same"] += 1

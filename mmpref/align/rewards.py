@@ -6,7 +6,6 @@ TRL's own RewardTrainer takes no images. Batches, resuming, logs and optimizer a
 from __future__ import annotations
 
 import gc
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -20,6 +19,7 @@ from mmpref.align.collator import BESIDE
 from mmpref.align.rows import ROW, Pairs, collect
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import RunError
+from mmpref.processes import first
 from mmpref.tables import Table, open_table
 from mmpref.types import ModelRef
 from mmpref.vlm.special_tokens import special_tokens_of
@@ -34,25 +34,48 @@ class RewardTrainer(PreferenceTrainer):
     """-log sigmoid(reward of chosen - reward of rejected); the reference has no part in it.
 
     Args:
-        held_out: preference sets, ``NAME`` or ``NAME:SPLIT``, that its accuracy is measured on in the end.
+        held_out: preference sets, ``NAME`` or ``NAME:SPLIT``, that its accuracy is measured on in the end. Their rows
+            are read at once, as those of the training are.
         folder: a place for their rows.
+        image_root: of their images, as of the training's.
     """
 
-    def __init__(self, *args: Any, held_out: Sequence[str] = (), folder: Path | None = None, **kwargs: Any) -> None:
-        # What is missing is told before the work, not after it.
-        self._held_out, self._folder = {spec: _table(spec) for spec in held_out}, folder
+    def __init__(
+        self,
+        *args: Any,
+        held_out: Sequence[str] = (),
+        folder: Path | None = None,
+        image_root: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
+        tables = {spec: _table(spec) for spec in held_out}
         super().__init__(*args, **kwargs)
+        # What cannot be used is told before the work, not after it.
+        self._held_out = {
+            spec: self._read(table, (folder or Path()) / f"held-out-{number}", image_root)
+            for number, (spec, table) in enumerate(tables.items())
+        }
+
+    def _read(self, table: Table, folder: Path, image_root: Sequence[str]) -> Pairs:
+        assert self.writer is not None
+        tokenizer = self.writer.tokenizer
+        with first():
+            folder.mkdir(exist_ok=True)
+            return collect(
+                [table],
+                folder,
+                image_token=tokenizer.convert_ids_to_tokens(self.writer.image_token_id),
+                special_tokens=special_tokens_of(tokenizer),
+                image_root=image_root,
+                accepts=self.writer.prompter.prepare,
+            )
 
     def facts(self) -> dict[str, Any]:
         """Rows of the held-out sets, and the share of them that the model ranks as they are."""
-        assert self.writer is not None
-        token = self.writer.tokenizer.convert_ids_to_tokens(self.writer.image_token_id)
-        special = special_tokens_of(self.writer.tokenizer)
         found = {}
-        for spec, table in self._held_out.items():
-            with tempfile.TemporaryDirectory(dir=self._folder) as folder:
-                pairs = collect([table], Path(folder), image_token=token, special_tokens=special)
-                found[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs)}
+        for spec, pairs in self._held_out.items():
+            skipped = {"skipped": pairs.skipped} if pairs.skipped else {}
+            found[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs), **skipped}
         return {"held_out": found}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import groupby
@@ -96,6 +97,9 @@ class Normalised:
                              "It is called with images, prompt and answers.") from error  # fmt: skip
         if len(said) != len(answers):
             raise ModelError(f"The reward {self.name} gives {len(said)} values for {len(answers)} answers.")
+        if wrong := next((value for value in said if not math.isfinite(value)), None):
+            raise ModelError(f"The reward {self.name} gives {wrong} as the value of an answer.",
+                             "It must be a finite number.")  # fmt: skip
         return said
 
 

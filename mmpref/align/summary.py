@@ -92,8 +92,13 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
             if name in final
         ),
         *(
-            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {held['rows']} pairs")
+            (f"accuracy on {name}", f"{held['accuracy']:.3f} of {held['rows']} pairs{_skipped(held)}")
             for name, held in manifest.get("held_out", {}).items()
         ),
         ("seconds", str(manifest["seconds"])),
     ]
+
+
+def _skipped(held: Mapping[str, Any]) -> str:
+    skipped = ", ".join(f"{count} {reason}" for reason, count in held.get("skipped", {}).items())
+    return f" (skipped: {skipped})" if skipped else ""

@@ -71,7 +71,9 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 
 @click.command()
 @click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
-@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
+@click.option(
+    "--model", callback=common.model_name, help="Vision-language model: Hub id or folder. [default: the testbed's]"
+)
 @click.option("--revision", help="Revision of the model.")
 @click.option("--source", multiple=True, help="SFT or preference rows: Hub dataset or file of one (hf://datasets/...),"
               " file, folder, or a table of `mmpref list datasets`. Repeatable."

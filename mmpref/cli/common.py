@@ -45,10 +45,18 @@ def output_options(command: F) -> F:
 
 
 def hub_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Callback of options that name a Hub repository: the address of its page is as good."""
+    """Callback of options that name a Hub repository, ``--...-dataset-id`` or of a model: the address of its page is as
+    good."""
     from mmpref.hub_ids import repo_id
 
-    return value and repo_id(value)
+    return value and repo_id(value, "dataset" if "dataset" in option.opts[0] else "model")
+
+
+def model_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    """Callback of options that name a model or adapter: the address of its page is as good."""
+    from mmpref.hub_ids import model_id
+
+    return value and model_id(value)
 
 
 def push_options(kind: str) -> Callable[[F], F]:

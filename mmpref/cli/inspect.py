@@ -23,7 +23,11 @@ if TYPE_CHECKING:
               help="Folder that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
 @click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               help="Write a page of rows with images, filters and marked differences.")  # fmt: skip
-@click.option("--model", help="Score the answers under this model: margins, and lengths in its tokens.")
+@click.option(
+    "--model",
+    callback=common.model_name,
+    help="Score the answers under this model: margins, and lengths in its tokens.",
+)
 @click.option("--samples", type=click.IntRange(min=1), default=5000, show_default=True,
               help="Rows in the gallery, at most.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")

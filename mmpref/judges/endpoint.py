@@ -48,7 +48,6 @@ class Endpoint:
         self._failures = 0
         self._lock = threading.Lock()
         self._dialect = remembered(url, model)
-        self._refused: set[Dialect] = set()
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -115,10 +114,12 @@ class Endpoint:
         return reply
 
     def _completion(self, messages: list[Any]) -> Any:
-        """What the server sends. Where it refuses a parameter by name, the other dialect is tried, once in all."""
+        """What the server sends. Where it refuses a parameter by name, the other dialect is tried, once. Each request
+        finds its own way: of those in flight together none knows yet what the others are told."""
         import openai
 
         dialect, first = self._dialect, None
+        refused: set[Dialect] = set()
         while True:
             try:
                 found = self._client.chat.completions.create(
@@ -129,9 +130,9 @@ class Endpoint:
                 if not dialect.names(said):  # it takes the parameters, and refuses something else
                     self._speak(dialect)
                     raise
-                self._refused.add(dialect)
+                refused.add(dialect)
                 first, dialect = first or error, dialect.other(said)
-                if dialect in self._refused:
+                if dialect in refused:
                     raise first from None
                 continue
             self._speak(dialect)
@@ -142,7 +143,6 @@ class Endpoint:
             if dialect == self._dialect:
                 return
             self._dialect = dialect
-            self._refused = set()
             remember(self.url, self.model, dialect)
         if not dialect.temperature:
             talk.warning("Warning: %s takes no temperature for %s: its replies are sampled at its own.",

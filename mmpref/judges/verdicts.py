@@ -23,9 +23,21 @@ _NUMBER = r"\d+(?:\.\d+)?"
 _WHOLE = r"(?![\w+±*#`]|[.,:]\d)"
 _VALUE = re.compile(
     rf"(?P<value>{_NUMBER}){_WHOLE}(?:[\s)\]]*(?:points?\s*)?\(?(?:/|out of)\s*(?P<top>{_NUMBER}){_WHOLE})?"
-    r"""[)\]}"'”]*(?!\s*(?:%|percent\b|per cent\b))(?!\s*(?:[-–—/~→]>?|or\b|to\b|and\b)\s*\d)""",
+    r"""[)\]}"'”]*(?!\s*(?:%|percent\b|per cent\b))(?!\s*(?:[-–—/~→,;|\\&]>?|or\b|to\b|and\b)\s*\d)""",
     re.I | re.A,
 )
+_NO_VALUE_BEFORE = re.compile(
+    r"\s*(?:would|could|might|if|unless)\b|\s*(?:\w+\s+)?(?:hallucination|error|mistake|fault|flaw|issue|problem)s?\b"
+    r"|\s*points?\s+(?:are\s+|is\s+|was\s+|were\s+)?(?:deducted|off|less|lost)\b",
+    re.I,
+)
+"""What makes a number in front of it a condition, or a count of something."""
+_SCALE = re.compile(
+    rf"[\s,(]*(?:on\s+(?:a|the)\s+scale\s+(?:of|from)\s*{_NUMBER}\s*(?:to|[-–—])|of(?:\s+the)?)\s*(?P<top>{_NUMBER})?",
+    re.I,
+)
+_ALONE = re.compile(r"[ \t]*(?:$|[\r\n.,;:|(–—-]|(?:because|since|as)\b|points?[ \t]*(?:$|[\r\n.,;:]))", re.I)
+"""What may stand behind a number that is a verdict by itself."""
 _OPEN = r"""[\[({"'“\s]*"""
 _NAMED_BEFORE = frozenset(
     ("the", "a", "an", "my", "this", "its", "final", "overall", "total", "so", "thus", "therefore", "and")
@@ -78,9 +90,12 @@ def number(reply: str, low: float, high: float, labels: Sequence[str] = ("rating
 
 
 def leading(reply: str, low: float, high: float) -> float | None:
-    """The number that a reply begins with; that of a numbered list is none."""
+    """The number that a reply begins with; none is that of a numbered list, or of what words behind it count."""
     text = plain(reply).lstrip(" \t\r\n|:")
-    return None if re.match(r"\d+\.\s+\S", text) else _value(text, low, high)
+    found = _VALUE.match(text)
+    if found is None or re.match(r"\d+\.\s+\S", text) or not _ALONE.match(text, found.end()):
+        return None
+    return _value(text, low, high)
 
 
 def pair(reply: str, low: float, high: float, labels: Sequence[str]) -> tuple[float, float] | None:
@@ -111,8 +126,9 @@ def choice(reply: str) -> int | None:
     return int(verdict) if verdict in ("1", "2") else None
 
 
-_NO_OTHER = r"(?![\w]|[.,:]\d|\s*(?:/|&|,|or\b|and\b)\s*(?:response\s*)?[12]\b)"
+_NO_OTHER = r"(?![\w]|[.,:]\d|\s*(?:/|&|,|=|≈|~|or\b|and\b)\s*(?:response\s*)?[12]\b)"
 _CHOICE = re.compile(
+    r"(?<!\bneither is )(?<!\bneither response is )"
     r"\b(?:better|winner)\s*(?:response|one|answer)?\s*(?:is|[:=])\s*[\[({]*\s*"
     rf"(?:(?:response|answer)\s*(?P<named>[12]){_NO_OTHER}|(?P<alone>[12]){_NO_OTHER}(?=[\])}}\s]*(?:[.!,;]|$))|)"
     r"|^\W*response\s*(?P<line>[12])\s+is\s+(?:the\s+)?better(?:\s+(?:one|response))?\W*$",
@@ -122,14 +138,19 @@ _CHOICE = re.compile(
 
 def yes_or_no(reply: str) -> bool | None:
     """Whether a reply labels its answer as yes or no, or else begins with one of the words. A no before a noun ("No
-    dogs are there") is none."""
+    dogs are there") is none, and neither is what is taken back ("Yes... actually, no.")."""
     text = plain(reply).replace('"', "").replace("'", "")
     found = [_Label(place.start(), place.end(), place[1].lower()) for place in _ANSWER.finditer(text)]
     if found:
         verdict = _verdict(found, text)
-        return None if verdict is None else verdict == "yes"
-    begin = _FIRST.match(text)
-    return None if begin is None else begin["yes"] is not None
+        said = None if verdict is None else verdict == "yes"
+        end = found[-1].end
+    elif begin := _FIRST.match(text):
+        said, end = begin["yes"] is not None, begin.end()
+    else:
+        return None
+    other = _TAKEN_BACK.search(text, end)
+    return None if other and (other["yes"] is not None) != said else said
 
 
 _ONE = r"\b(?!\W*(?:or|and|/)?\W*(?:yes|no)\b)"
@@ -138,6 +159,11 @@ _FIRST = re.compile(
     rf"\W*(?:(?P<yes>yes){_ONE}|no{_ONE}(?=\s*(?:$|[\n,.;:!)\]}}—–-])|\s+(?:it|the|there|this|that|these|they|he|she|i)\b))",
     re.I,
 )
+_TAKEN_BACK = re.compile(
+    r"\b(?:but|actually|rather|wait|otherwise|else|sorry|correction|meant)\W+(?:(?P<yes>yes)\b|no(?=\s*(?:$|[\n.,;:!)])))",
+    re.I,
+)
+"""The other answer behind a first one: "Yes, but actually no."."""
 
 
 def _verdict(found: Sequence[_Label], text: str) -> float | str | None:
@@ -156,7 +182,10 @@ def _verdict(found: Sequence[_Label], text: str) -> float | str | None:
 def _value(text: str, low: float, high: float) -> float | None:
     """The value that a text begins with."""
     found = _VALUE.match(text)
-    if found is None or (found["top"] and float(found["top"]) != high):
+    if found is None or (found["top"] and float(found["top"]) != high) or _NO_VALUE_BEFORE.match(text, found.end()):
+        return None
+    scale = _SCALE.match(text, found.end())  # "3 of 6" has the scale; "1 of the claims" is no value
+    if scale and (scale["top"] is None or float(scale["top"]) != high):
         return None
     value = float(found["value"])
     return value if low <= value <= high else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.reasoning import read
+from mmpref.vlm.asked import Answer
 from mmpref.vlm.decode import Branch, Decoding, decode
 from mmpref.vlm.texts import Texts
 
@@ -15,27 +15,16 @@ if TYPE_CHECKING:
     from mmpref.vlm.vision import Context
 
 
-@dataclass(frozen=True)
-class Answer:
-    """An answer, and whether it came to an end of its own before the bound on its length.
-
-    The text is without reasoning (`mmpref.reasoning`), with which nobody compares, judges or trains answers. Reasoning
-    that comes to no answer has not ended.
-    """
-
-    text: str
-    ended: bool
-
-
 def answer_of(texts: Texts, ids: Sequence[int], limit: int) -> Answer:
-    """What was written, as an answer.
+    """What was written, as an answer: without reasoning (`mmpref.reasoning`), with which nobody compares, judges or
+    trains answers. Reasoning that comes to no answer is cut off.
 
     Args:
         ids: its tokens.
         limit: the bound on their number.
     """
     said = read(texts(ids))
-    return Answer(said.answer or "", len(ids) < limit and said.answer is not None)
+    return Answer(said.answer or "", len(ids) >= limit or said.answer is None)
 
 
 def write(

@@ -217,7 +217,7 @@ class BdhsSampler:
         s = self.settings
         if not job.cuts:
             whole = answer_of(self._texts, job.tails[0], s.max_answer_tokens)
-            return whole.text, not whole.ended
+            return whole.text, whole.cut
         answer, cut_off = "", False
         for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True):
             written = self._decode_tail(cut, tail)

@@ -73,5 +73,5 @@ def _unprepared(policy: Policy, request: Request, name: str) -> ImageError | Non
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return ImageError(f"{name}: the model's processor refuses it: {reason_of(error)[:300]}.")
+        return ImageError(f"{name}: the model's processor refuses it: {reason_of(error)[:300].rstrip('.')}.")
     return None

@@ -41,8 +41,8 @@ class _Group:
 @dataclass(frozen=True)
 class Answer:
     """Args:
-    text: without special tokens, but for markers of reasoning that were named.
-    cut: it was cut at its limit.
+    text: without special tokens, but for those that were to be kept.
+    cut: the bound on its length cut it off, before it came to an end of its own.
     """
 
     text: str

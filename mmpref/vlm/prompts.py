@@ -9,6 +9,8 @@ it was trained with nor EOS, and ends answers with a space; it is replaced by th
 from __future__ import annotations
 
 import logging
+import re
+from datetime import date
 from typing import Any
 
 from mmpref.errors import ModelError, reason_of
@@ -58,9 +60,15 @@ QUESTION, ANSWER = "What does it show?", "One small thing."
 _HINT = "Save the chat_template.jinja of a vision-language model with it, which knows a picture and a text as parts."
 
 
+DATE = date(2025, 1, 1)
+"""Written where a template writes the day on which it is rendered: results are the same on any day."""
+_TODAY = re.compile(r"""strftime_now\(\s*(['"])(.*?)\1\s*\)""")
+
+
 def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: str) -> None:
     """Give the processor a chat template that writes the model's true format; it is saved with the processor. Where it
-    has none, its tokenizer's is taken.
+    has none, its tokenizer's is taken; of several templates the default one; and today's date (Mistral Small writes it
+    into its system text) is `DATE`.
 
     Raises:
         ModelError: there is no chat template, or it is one for text: it fails on content in parts, writes it as a
@@ -69,6 +77,8 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
     tokenizer = processor.tokenizer
     if getattr(processor, "chat_template", None) is None:
         processor.chat_template = getattr(tokenizer, "chat_template", None)
+    if isinstance(processor.chat_template, dict):
+        processor.chat_template = processor.chat_template.get("default", processor.chat_template)
     if processor.chat_template is None:
         raise ModelError(f"{where} has no chat template, so its prompt format is unknown.",
                          "Use an instruction-tuned model, or save a chat_template.jinja with it.")  # fmt: skip
@@ -78,6 +88,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
         tokenizer.chat_template = processor.chat_template
         talk.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _written(processor, where)
+    _fix_date(processor, where)
     if "'type': 'text'" in rendered or '"type": "text"' in rendered:
         raise ModelError(
             f"The chat template of {where} is one for text: it writes the parts of a message as a list.", _HINT
@@ -89,6 +100,15 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
     if not any(token in answer_end for token in tokenizer.convert_ids_to_tokens(sorted(eos_ids))):
         talk.warning("Warning: the chat template of %s writes no end-of-sequence token after an answer, so training "
                      "does not teach the model where to stop.", where)  # fmt: skip
+
+
+def _fix_date(processor: Any, where: str) -> None:
+    fixed = _TODAY.sub(lambda found: repr(DATE.strftime(found[2])), processor.chat_template)
+    if fixed != processor.chat_template:
+        processor.chat_template = processor.tokenizer.chat_template = fixed
+        talk.info("Prompt format: the chat template of %s writes the date of the day; it is always %s.", where, DATE)
+    if "strftime_now(" in fixed:
+        talk.warning("Warning: the chat template of %s depends on the time: results may differ by the day.", where)
 
 
 def _written(processor: Any, where: str, question: str = QUESTION, answer: str = ANSWER) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.reasoning import MARKERS, Markers, opening
+from mmpref.reasoning import MARKERS, Markers, marks, opening
 from mmpref.types import Message
 from mmpref.vlm.special_tokens import special_tokens_of
 
@@ -17,8 +17,8 @@ class Texts:
     """From token ids to text.
 
     Args:
-        known: markers of reasoning; they stay in a text though they be special tokens, and one that the policy's
-            prompts open is put before it.
+        known: markers of reasoning; they stay in a text though they be special tokens, as those around an answer do,
+            and one that the policy's prompts open is put before it. Without any no special token stays.
 
     Attributes:
         opened: that one, or nothing.
@@ -27,7 +27,7 @@ class Texts:
     def __init__(self, policy: Policy, known: Markers = MARKERS) -> None:
         self._tokenizer = policy.tokenizer
         self.opened = opening(policy.render((Message("user", "?"),), 0), known) if known else ""
-        markers = {marker for pair in known for marker in pair}
+        markers = {*marks(known)} if known else set()
         special = {text: self._tokenizer.convert_tokens_to_ids(text) for text in special_tokens_of(self._tokenizer)}
         self._markers = {token for text, token in special.items() if text in markers}
         self._left_out = {*special.values()} - self._markers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mmpref.align import options
 from mmpref.align.adapter import HEAD, LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.rewards import RewardTrainer
+from mmpref.align.summary import summary
 from mmpref.align.train import TrainRecipe, train
 from mmpref.errors import InputError, ModelError
 from mmpref.images import decode
@@ -103,6 +105,26 @@ def test_a_held_out_set_that_is_missing_is_told_before_training(preferences: Pat
     with pytest.raises(InputError, match="nowhere"):
         train(recipe(preferences, loss={"held_out": (f"{tmp_path}/nowhere:validation",)}), tmp_path / "run")
     assert not (tmp_path / "run/log.jsonl").exists()
+
+
+def test_held_out_rows_are_read_before_training_as_those_of_the_training(preferences: Path, tmp_path: Path) -> None:
+    """A set whose images lie elsewhere; one row of it cannot be used, and that is told."""
+    photos, rows = tmp_path / "photos", tmp_path / "rows"
+    photos.mkdir()
+    rows.mkdir()
+    (photos / "a.png").write_bytes(png(scene("test", 1)))
+    row = {"image": "a.png", "prompt": "What is it?", "chosen": "A red ring.", "rejected": "A dog."}
+    held = rows / "held.jsonl"
+    held.write_text("\n".join(json.dumps(one) for one in (row, {**row, "rejected": "A red ring."})) + "\n")
+    trainer = {"learning_rate": 3e-3, "max_steps": 2, "per_device_train_batch_size": 8}
+    given = recipe(preferences, loss={"held_out": (str(held),)}, trainer=trainer)
+    with pytest.raises(InputError, match=r"No row of .*held\.jsonl"):
+        train(given, tmp_path / "without")
+    assert not (tmp_path / "without/log.jsonl").exists()
+    found = train(dataclasses.replace(given, image_root=(str(photos), str(preferences))), tmp_path / "with")
+    said = found["held_out"][str(held)]
+    assert (said["rows"], said["skipped"]) == (1, {"equal-answers": 1})
+    assert "of 1 pairs (skipped: 1 equal-answers)" in str(summary(found))
 
 
 def test_a_policys_adapter_is_no_reward_model(preferences: Path, tmp_path: Path) -> None:

@@ -96,6 +96,12 @@ def test_rewards_that_tell_nothing_or_too_little(pairs: Pairs, tmp_path: Path) -
         Normalised(too_few, "too few", pairs, tmp_path / "b.json")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_rewards_that_are_no_numbers(value: float, pairs: Pairs, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"broken gives {value} as the value"):
+        Normalised(lambda _images, _prompt, _answers: [1.0, value], "broken", pairs, tmp_path / "scale.json")
+
+
 def test_a_reward_model_rewards(preferences: Path, tmp_path: Path) -> None:
     trainer = {"learning_rate": 3e-3, "max_steps": 3, "per_device_train_batch_size": 8}
     train(TrainRecipe(MODEL, (str(preferences),), "reward-model", lora=LoraSettings(4, 8), trainer=trainer),

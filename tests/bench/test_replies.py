@@ -22,7 +22,7 @@ from mmpref.judges.final import Final
 from mmpref.judges.local import LocalChat
 from mmpref.reasoning import read
 from mmpref.types import ImageData, Message
-from tests.judges.server import ChatServer, text_of
+from tests.judges.server import ChatServer, finished, text_of
 from tests.vlm.tiny import tiny
 
 from .benchmarks.conftest import records
@@ -86,6 +86,17 @@ def test_where_the_template_opens_the_block_a_reply_that_is_cut_inside_it_is_mis
     with ChatServer(lambda body, _: "Yes, it is, since" if "1" in text_of(body) else "Yes.</think>no") as server:
         found = served(server, data, tmp_path / "run")
     assert (value(found, "accuracy")["value"], value(found, "accuracy")["missing"]) == (1.0, 1)
+
+
+def test_a_served_model_whose_limit_comes_before_its_answer_has_none(
+    data: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its server keeps the reasoning to itself: there is no text, and no marker that would tell."""
+    with ChatServer(lambda body, _: finished("", "length") if "1" in text_of(body) else finished("", "stop")) as server:
+        found = served(server, data, tmp_path / "run")
+    accuracy = value(found, "accuracy")
+    assert (accuracy["n"], accuracy["missing"]) == (3, 1), "an empty answer of its own is one that cannot be read"
+    assert "its limit of 4 tokens came first. Let it write more" in caplog.text
 
 
 def test_other_markers_are_a_setting(data: dict[str, Any], tmp_path: Path) -> None:

@@ -29,9 +29,11 @@ def test_the_original_rule_of_pope(answer: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "unreadable"), [("", True), ("maybe", True), ("NO", False), ("no\n", False), ("nothing", True)]
-)
-def test_answers_without_yes_or_no_are_counted(answer: str, unreadable: bool) -> None:
+    ("answer", "unreadable"),
+    [("", True), ("maybe", True), ("nothing", True), ("NO", True), ("**No**", True), ("No\nIt isn't", True),
+     ("no", False), ("It is not there.", False), ("YES", False), ("**Yes**", False)],
+)  # fmt: skip
+def test_answers_that_the_rule_takes_for_yes_by_default_are_counted(answer: str, unreadable: bool) -> None:
     assert pope.unreadable(answer) is unreadable
 
 

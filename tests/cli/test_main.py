@@ -36,7 +36,7 @@ def test_version_and_names() -> None:
         (["build-dataset", "--shard", "2/2"], "I/N"),
         (["build-dataset", "--model", "x/y"], "lacks the setting 'source'"),
         (["evaluate", "--judge", "gpt"], "--judge has no use"),
-        (["evaluate", "--model", "https://huggingface.co/a/b", "--benchmark", "pope"], "Give the id a/b."),
+        (["evaluate", "--set", "model=https://huggingface.co/a/b", "--benchmark", "pope"], "Give the id a/b."),
         (["train", "--model", "https://hf.co/a/b/tree/v1", "--dataset", "x"], "a/b, and v1 as its revision."),
     ],
 )

@@ -37,6 +37,18 @@ def raw(content: str, status: int = 200) -> Response:
     return Response(content, status, media_type="application/json")
 
 
+def finished(text: str | None, reason: str, **more: Any) -> Response:
+    """A reply with a finish reason.
+
+    Args:
+        more: further fields of the message.
+    """
+    message = {"role": "assistant", "content": text, **more}
+    return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m",
+                         "choices": [{"index": 0, "finish_reason": reason, "message": message}],
+                         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}})  # fmt: skip
+
+
 class ChatServer:
     """Context manager; `url` is the API's root.
 

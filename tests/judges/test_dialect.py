@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from mmpref.judges.annotator import ChatAnnotator, Comparison
 from mmpref.judges.chat import ChatSettings, Query
@@ -18,7 +19,7 @@ from mmpref.judges.kept import Kept
 from mmpref.judges.opened import open_chat
 from mmpref.judges.rewriter import ChatRewriter, Rewriting
 from mmpref.types import ImageData, Message
-from tests.judges.server import ChatServer, fault
+from tests.judges.server import ChatServer, fault, finished
 
 QUICK = ChatSettings(retries=0)
 REFUSED = {
@@ -39,13 +40,6 @@ def newer(body: dict[str, Any], _: int) -> str | Response:
     return fault(400, REFUSED["temperature"]) if "temperature" in body else "ok"
 
 
-def finished(text: str | None, reason: str, **more: Any) -> Response:
-    message = {"role": "assistant", "content": text, **more}
-    return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m",
-                         "choices": [{"index": 0, "finish_reason": reason, "message": message}],
-                         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}})  # fmt: skip
-
-
 def test_a_server_that_refuses_max_tokens_and_temperature_is_asked_as_it_wants(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -62,6 +56,20 @@ def test_a_server_that_refuses_max_tokens_and_temperature_is_asked_as_it_wants(
     assert "takes no temperature" in caplog.text
 
 
+def test_all_who_ask_at_once_learn_what_a_server_takes() -> None:
+    """The first is refused twice while the others still wait to be refused once."""
+
+    def slow(body: dict[str, Any], before: int) -> str | Response:
+        if "max_tokens" in body and body["messages"][0]["content"] != "0":
+            time.sleep(0.3)
+        return newer(body, before)
+
+    with ChatServer(slow) as server:
+        endpoint = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=4))
+        replies = endpoint.ask([asking(str(number)) for number in range(4)])
+    assert [reply.text or reply.error for reply in replies] == ["ok"] * 4
+
+
 def test_kept_replies_of_such_a_server_are_found_again() -> None:
     with ChatServer(newer) as server:
         for _ in range(2):
@@ -76,7 +84,7 @@ def test_where_the_other_way_is_refused_too_it_is_tried_once_and_the_first_words
 
     with ChatServer(answer) as server:
         replies = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=1)).ask([asking("a"), asking("b")])
-        assert len(server.requests) == 3
+        assert len(server.requests) == 4
     assert all("'max_tokens' is too large" in reply.error for reply in replies)
 
 

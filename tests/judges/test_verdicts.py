@@ -19,6 +19,8 @@ from mmpref.judges.verdicts import choice, leading, number, pair, yes_or_no
         ("Rating: [[5]]", 5), ("<rating>5</rating>", 5), (r"Rating: \boxed{5}", 5), ("Rating = 5", 5),
         ("**Rating** - 5", 5), ("Rating: 4.5", 4.5), ("Rating: 5\u00a0/\u00a06", 5),
         ('{"explanation": "supported", "rating": 5}', 5), ('```json\n{"Final_Rating": "4/6"}\n```', 4),
+        ("Rating: 6, very informative, no hallucination", 6), ("Rating: 3 of 6", 3),
+        ("Rating: 2 on a scale of 0 to 6", 2),
         ('{"rating": 5, "explanation": "at first I thought of rating: 2"}', 5), ('{"a": {"rating": 5}}', 5),
     ],
 )  # fmt: skip
@@ -36,6 +38,8 @@ def test_a_number_is_read_however_it_is_written(reply: str, found: float) -> Non
         "### Rating\n1. It is informative.\n2. It is right.", '{"rating": true}', '{"rating": null}',
         '{"rating": 10, "confidence": 5}', "Rating: 3\nRating: 4", "Rating: 3 or rating: 4",
         "Rating: 0 is bad, rating: 2 is poor, rating: 4 is good, rating: 6 is best.",
+        "Rating: 4, 5", "Rating: 2;3", "Rating: 2 | 3", "Rating: 3 on a scale of 0 to 10", "Rating: 1 of the 3 facts",
+        "Rating: 0 hallucinations are in it", "Rating: 2 points deducted", "Rating: 6 would be too high; I give it 3.",
     ],
 )  # fmt: skip
 def test_another_number_is_none(reply: str) -> None:
@@ -66,7 +70,10 @@ def test_digits_are_never_cut_out_of_a_longer_number(value: int, behind: str) ->
     ("reply", "found"),
     [
         ("0.5", 0.5), ("1", 1), ("1.", 1), ("0.5. Because", 0.5), ("0.5/1", 0.5), ("0.5 |", 0.5), ("| 0.5 |", 0.5),
-        ("1. The answer names both", None), ("50%", None), ("0,5", None), ("10", None), ("-0.5", None), ("1e0", None),
+        ("1. The answer names both", None),
+        ("0.5 (in part)", 0.5), ("0.5 since it names one", 0.5), ("0 errors", None), ("1 of 2 facts is right", None),
+        ("1 mistake is made", None), ("0.5 1.0", None), ("1 point for the dog, 0.5 in all", None),
+        ("50%", None), ("0,5", None), ("10", None), ("-0.5", None), ("1e0", None),
     ],
 )  # fmt: skip
 def test_a_number_at_the_beginning(reply: str, found: float | None) -> None:
@@ -92,6 +99,7 @@ def test_two_numbers(reply: str, found: tuple[float, float] | None) -> None:
         ("Better: Response 1 or 2", None), ("Better: Response 1/2", None), ("Better: Response 1 and Response 2", None),
         ("Better: 10", None), ("Better: 1.5", None), ("Better: 1 mistake less", None),
         ("Better: Response 1\n\nBetter: neither", None), ("Better: Response 1\nResponse 2 is better.", None),
+        ("Neither is better: Response 1 invents a cat.", None), ("Better: Response 1 = Response 2", None),
     ],
 )  # fmt: skip
 def test_which_response_a_reply_names(reply: str, found: int | None) -> None:
@@ -105,6 +113,8 @@ def test_which_response_a_reply_names(reply: str, found: int | None) -> None:
         ("The answer is yes.", True), ('{"answer": "no"}', False), ("No dogs are visible.\nAnswer: Yes", True),
         ("No it is not", False), ("Yes and no", None), ("Yes/No", None), ("No dogs are there, so it is true.", None),
         ("Nope", None), ("not really", None), ("", None), ("I know", None), ("Answer: yes\nAnswer: no", None),
+        ("Yes... actually, no.", None), ("No, wait, yes.", None), ("Yes, but no people are near it.", True),
+        ("The answer is yes if it is a dog, otherwise no.", None),
     ],
 )  # fmt: skip
 def test_yes_or_no(reply: str, found: bool | None) -> None:

@@ -14,7 +14,7 @@ from mmpref.vlm.origin import licence_of
     [
         ("\ufeff---\nlicense: cc-by-nc-4.0\n---\n", "cc-by-nc-4.0"),
         ("\ufeff---\r\nlicense: [mit]\r\n---\r\n", "mit"),
-        ("---\nlicense:\n- apache-2.0\n- cc-by-nc-nd-4.0\n---\n", "apache-2.0, cc-by-nc-nd-4.0"),
+        ("---\nlicense:\n- apache-2.0\n- cc-by-nc-nd-4.0\n---\n", "apache-2.0 and cc-by-nc-nd-4.0"),
     ],
 )
 def test_bom_and_list(card: str, licence: str, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from mmpref.errors import InputError, ModelError
@@ -135,3 +137,28 @@ def test_no_chat_template_is_refused(parts):
     processor.chat_template = None
     with pytest.raises(ModelError, match="has no chat template"):
         set_prompt_format(processor, {2}, True, "some/model")
+
+
+def test_no_prompt_depends_on_the_day(parts, caplog):
+    """As Mistral Small's template does; `strftime_now` is a function that transformers gives to templates."""
+    _, processor = parts
+    own = processor.chat_template
+    processor.chat_template = "{%- set today = strftime_now('%Y-%m-%d') %}{{ 'Today is ' + today + '. ' }}" + own
+    question = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Q"}]}]
+    today = processor.apply_chat_template(question, tokenize=False)
+    assert f"Today is {datetime.now():%Y-%m-%d}. " in today, "the template is one that tells the day"
+    with caplog.at_level("INFO", "mmpref"):
+        set_prompt_format(processor, {processor.tokenizer.eos_token_id}, False, "tiny")
+    assert processor.apply_chat_template(question, tokenize=False).startswith("Today is 2025-01-01. ")
+    assert "it is always 2025-01-01" in caplog.text
+    processor.chat_template = "{%- set form = '%d' %}{{ strftime_now(form) }}" + own
+    set_prompt_format(processor, {processor.tokenizer.eos_token_id}, False, "tiny")
+    assert "depends on the time" in caplog.text
+
+
+def test_of_several_templates_the_default_is_taken(parts):
+    _, processor = parts
+    own = processor.chat_template
+    processor.chat_template = {"tool_use": "{{ 'tools' }}", "default": own}
+    set_prompt_format(processor, {processor.tokenizer.eos_token_id}, False, "tiny")
+    assert processor.chat_template == own

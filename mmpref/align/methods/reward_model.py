@@ -37,6 +37,7 @@ def _trainer(parts: Parts) -> Any:
         data_collator=PreferenceCollator(parts.policy.processor), processing_class=parts.policy.processor,
         writer=parts.policy, peft_config=parts.lora([HEAD]), projector_learning_rate=parts.projector_learning_rate,
         shared=parts.share(), held_out=parts.settings.held_out, folder=parts.state,
+        image_root=parts.image_root,
     )  # fmt: skip
 
 

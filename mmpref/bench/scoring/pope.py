@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 _NO = frozenset({"No", "not", "no"})
-_READABLE = re.compile(r"\b(yes|no|not)\b", re.IGNORECASE)
+_YES = re.compile(r"\byes\b", re.IGNORECASE)
 
 
 def parse(answer: str) -> str:
@@ -20,8 +20,9 @@ def parse(answer: str) -> str:
 
 
 def unreadable(answer: str) -> bool:
-    """Whether the answer says neither yes nor no as a word; it is scored as the original rule does all the same."""
-    return _READABLE.search(answer) is None
+    """Whether the original rule makes a yes of an answer that has no such word, such as "maybe", "NO" or "**No**"; it
+    is scored as that rule does all the same."""
+    return parse(answer) == "yes" and _YES.search(answer) is None
 
 
 def count(answer: str, truth: str) -> dict[str, float]:

@@ -23,7 +23,7 @@ def rating(reply: str) -> int | None:
     between two of its seven options: LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` looks for "rating: 0" to "rating: 6", and
     finds 4 in ``4.5``."""
     found = verdicts.number(reply, RATINGS[0], RATINGS[-1])
-    return int(found) if found in RATINGS else None
+    return int(found) if found is not None and found in RATINGS else None
 
 
 def two_scores(reply: str) -> tuple[float, float] | None:

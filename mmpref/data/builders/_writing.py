@@ -45,7 +45,7 @@ class WritingWorker(MadeWorker):
 
         answers = write(self.policy, contexts, names, self.decoding, width=self.width)
         return [
-            answer.text if answer.ended or self.keep_cut_off else Skip(name, CUT_OFF)
+            Skip(name, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
             for name, answer in zip(names, answers, strict=True)
         ]
 

@@ -69,8 +69,10 @@ class SamplingWorker(MadeWorker):
         contexts = encode(self.policy, [self.ahead(example) for example in block])
         answers = sample(self.policy, contexts, [example.id for example in block], self.decoding, self.settings.samples,
                          width=self.settings.batch_size)  # fmt: skip
-        self.counts.add({"samples_cut_off": sum(not answer.ended for each in answers for answer in each)})
-        return [list(dict.fromkeys(answer.text for answer in each if answer.ended and answer.text)) for each in answers]
+        self.counts.add({"samples_cut_off": sum(answer.cut for each in answers for answer in each)})
+        return [
+            list(dict.fromkeys(answer.text for answer in each if answer.text and not answer.cut)) for each in answers
+        ]
 
     def pairs(self, picked: Sequence[tuple[Example, tuple[str, str, float] | Skip]]) -> list[Pair | Skip]:
         """Pairs of the picked (chosen, rejected, margin), with their similarity."""
