@@ -71,5 +71,7 @@ def _unprepared(policy: Policy, request: Request, name: str) -> ImageError | Non
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return ImageError(f"{name}: the model's processor refuses it: {reason_of(error)[:300]}.")
+        said = reason_of(error)[:300].rstrip(".")
+        who = "" if isinstance(error, ImageError) else "the model's processor refuses it: "
+        return ImageError(f"{name}: {who}{said}.")
     return None

@@ -135,7 +135,7 @@ def test_an_image_that_the_processor_refuses_costs_its_row_and_no_other(blind: A
     policy, samples = tiny("qwen2_vl"), strips()
     [first, refused, third] = loaded(lambda: policy, blind)(samples, 5, [ADAPTER])[ADAPTER]
     assert isinstance(refused, ImageError)
-    assert "rows, row 1: the model's processor refuses it: absolute aspect ratio" in str(refused)
+    assert "rows, row 1: an image of 400 x 1 pixels is none for this model: absolute aspect ratio" in str(refused)
     alone = loaded(lambda: policy, blind)([samples[0], samples[2]], 5, [ADAPTER])[ADAPTER]
     assert [first, third] == alone
 
