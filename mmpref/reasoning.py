@@ -19,8 +19,13 @@ Markers = tuple[tuple[str, str], ...]
 MARKERS: Markers = (
     ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"), ("<seed:think>", "</seed:think>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 )  # fmt: skip
-_AROUND = re.compile(r"</?answer>|</?conclusion>|<\|(?:begin|end)_of_box\|>|<\|(?:START|END)_RESPONSE\|>", re.I)
+_AROUND = re.compile(
+    r"</?answer>|</?conclusion>|<\|(?:begin|end)_of_box\|>|<\|(?:START|END)_RESPONSE\|>"
+    r"|<\|channel\|>final<\|message\|>|<\|return\|>",
+    re.I,
+)
 """What some models put around their answer itself; the text between is the answer."""
 
 

@@ -174,8 +174,9 @@ def _under(folder: str, path: str) -> ImageData:
 def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
     """What a row calls its image: the file's name without its suffix; None where the cell is no path."""
     value = row.get(column)
-    is_path = isinstance(value, str) and not is_empty(value) and not is_embedded(value)
-    return Path(value.replace("\\", "/")).stem if is_path else None
+    if not isinstance(value, str) or is_empty(value) or is_embedded(value):
+        return None
+    return Path(value.replace("\\", "/")).stem
 
 
 def seen(image: ImageData) -> Image.Image:
