@@ -20,6 +20,8 @@ from mmpref.reasoning import MARKERS, Said, markers, marks, opening, read, read_
         ("[THINK]yes[/THINK]No", "No"),
         ("◁think▷yes◁/think▷No", "No"),
         ("<think></think>No", "No"),
+        ("<|channel|>analysis<|message|>I think yes<|end|><|start|>assistant<|channel|>final<|message|>No", "No"),
+        ("<|channel|>analysis<|message|>I think yes", None),
         ("<think>yes</think><answer>No</answer>", "No"),
         ("<|begin_of_box|>No<|end_of_box|>", "No"),
         ("<think>a</think> Yes, I see: the answer is <|begin_of_box|>No<|end_of_box|>.", "No"),
@@ -42,7 +44,7 @@ def test_what_is_answered(reply: str, answer: str | None) -> None:
     assert read(reply).reasoned is ("box" not in reply or "hink" in reply.lower())
 
 
-@pytest.mark.parametrize("reply", ["", " Yes. ", "a < b > c", "I think so.", "</s>"])
+@pytest.mark.parametrize("reply", ["", " Yes. ", "a < b > c", "I think so.", "</s>", "Yes.<|end|>"])
 def test_a_reply_without_a_block_stays_as_it_is(reply: str) -> None:
     assert read(reply) == Said(reply)
 

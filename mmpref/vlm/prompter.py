@@ -40,7 +40,9 @@ def processed(processor: Any, text: list[str], images: Sequence[Sequence[Image.I
             for each in shown:
                 if reason := _refusal(processor, each):
                     sizes = " and ".join(f"{image.width} x {image.height}" for image in each)
-                    raise ImageError(f"an image of {sizes} pixels is none for this model: {reason}.") from error
+                    raise ImageError(
+                        f"an image of {sizes} pixels is none for this model: {reason.rstrip('.')}."
+                    ) from error
         raise
 
 

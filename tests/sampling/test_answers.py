@@ -13,11 +13,12 @@ import pytest
 from mmpref.data.build import BuildRecipe, build_dataset
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
-from mmpref.sampling.answers import Answer, answer_of
+from mmpref.sampling.answers import answer_of
 from mmpref.sampling.bdhs import BdhsSampler
 from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.similarity import load_similarity
 from mmpref.types import ModelRef
+from mmpref.vlm.asked import Answer
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.texts import Texts
 from tests.sampling.test_algorithm import example as example
@@ -30,11 +31,11 @@ MARKS = {"additional_special_tokens": ["[THINK]", "[/THINK]"]}
 @pytest.mark.parametrize(
     ("words", "answer"),
     [
-        ("[THINK]w5[/THINK]w7", Answer("w7", True)),
-        ("w5[/THINK]w7", Answer("w7", True)),
-        ("w7", Answer("w7", True)),
-        ("[THINK]w5", Answer("", False)),
-        ("[THINK]w5[/THINK]", Answer("", False)),
+        ("[THINK]w5[/THINK]w7", Answer("w7", cut=False)),
+        ("w5[/THINK]w7", Answer("w7", cut=False)),
+        ("w7", Answer("w7", cut=False)),
+        ("[THINK]w5", Answer("", cut=True)),
+        ("[THINK]w5[/THINK]", Answer("", cut=True)),
     ],
 )
 def test_reasoning_is_taken_off(words: str, answer: Answer) -> None:
@@ -42,7 +43,7 @@ def test_reasoning_is_taken_off(words: str, answer: Answer) -> None:
     policy.tokenizer.add_special_tokens(MARKS)
     ids = policy.tokenizer(words, add_special_tokens=False)["input_ids"]
     assert answer_of(Texts(policy), ids, 50) == answer
-    assert answer_of(Texts(policy), ids, len(ids)) == Answer(answer.text, False)
+    assert answer_of(Texts(policy), ids, len(ids)) == Answer(answer.text, cut=True)
 
 
 def test_so_it_is_in_an_unguided_answer_of_bdhs(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
