@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from huggingface_hub import HfApi
 
 from tests.hub_fixtures import HubAccount
@@ -26,6 +27,7 @@ print("begun at", begun[0])
 """
 
 
+@pytest.mark.long
 def test_a_resumed_training_reads_the_commit_that_it_began_with(
     hub: HubAccount, hub_env: dict[str, str], preferences: Path, tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def _cut(adapter: Path, lost: str) -> None:
     save_file({name: value for name, value in load_file(file).items() if lost not in name}, file)
 
 
+@pytest.mark.long
 def test_a_run_that_lost_weights_is_not_published_merged_or_evaluated(preferences: Path, tmp_path: Path) -> None:
     often = {**TRAINER, "max_steps": 2, "save_steps": 1, "save_total_limit": None}
     run = tmp_path / "run"
@@ -92,6 +93,7 @@ def test_a_run_that_lost_weights_is_not_published_merged_or_evaluated(preference
         Policy.load(ModelRef(MODEL, adapter=str(copies[0])))
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_lost_weights_is_not_gone_on_from(preferences: Path, tmp_path: Path) -> None:
     def full(where: Path, facts: dict[str, Any]) -> None:
         raise RunError("the disk is full")

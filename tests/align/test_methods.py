@@ -55,6 +55,7 @@ def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
         train(replace(recipe, loss={"gamma": 0}), tmp_path / "none")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["ipo", "slic", "mpo", "sft", "avg-dpo"])
 def test_a_method_resumes_bit_for_bit(method: str, doubly_rejected: Path, tmp_path: Path) -> None:
     trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}

@@ -85,6 +85,7 @@ def source_of(method: str, policy: Policy, images: list[ImageData], annotator: A
     return made.source(context, recipes.build(made.settings, {**LOSSES[method], **settings}))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "loss"), [*LOSSES.items(), *AVERAGED.items()])
 def test_a_method_trains_and_resumes_bit_for_bit(
     method: str, loss: dict[str, Any], preferences: Path, tmp_path: Path
@@ -112,6 +113,7 @@ def test_a_method_trains_and_resumes_bit_for_bit(
         assert counts["same"] + counts["empty"] < counts["rows"]
 
 
+@pytest.mark.long
 def test_uneven_steps_resume_bit_for_bit(preferences: Path, tmp_path: Path) -> None:
     """Micro-batches of one row, some without a pair; log rows and checkpoints fall on different steps."""
     trainer = {

@@ -52,6 +52,7 @@ def tried() -> Iterator[list[int]]:
     handle.remove()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dpo", "mdpo", "online-bdhs", "povid", "reward-model"])
 def test_it_changes_nothing(method: str, preferences: Path, tmp_path: Path, tried: list[int]) -> None:
     trainer = {"learning_rate": 1e-3, "max_steps": 3, "per_device_train_batch_size": 8, "save_steps": 2}
@@ -69,6 +70,7 @@ def test_it_changes_nothing(method: str, preferences: Path, tmp_path: Path, trie
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
 
 
+@pytest.mark.long
 def test_a_resumed_run_is_tried_again_and_goes_on_as_if_it_had_not_been(preferences: Path, tmp_path: Path) -> None:
     train(recipe("dpo", preferences, preflight="never"), tmp_path / "whole")
     again = recipe("dpo", preferences, preflight="always")

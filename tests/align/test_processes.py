@@ -53,6 +53,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 LONG = pytest.mark.long
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dpo", pytest.param("online-bdhs", marks=LONG), pytest.param("mdpo", marks=LONG)])
 def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"

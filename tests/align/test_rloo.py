@@ -42,6 +42,7 @@ def pairs(preferences: Path, tmp_path: Path) -> Pairs:
     return collect([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
 
 
+@pytest.mark.long
 def test_it_trains_and_resumes_bit_for_bit(preferences: Path, tmp_path: Path) -> None:
     whole, again = whole_and_cut(recipe(preferences), tmp_path)
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")

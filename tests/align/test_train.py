@@ -120,6 +120,7 @@ def test_another_recipe_is_refused(finished: Path, preferences: Path) -> None:
         train(recipe(MODEL, str(preferences), seed=1), finished)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("when", ["step:5", "checkpoint:3", "interrupt:7"])
 def test_a_killed_run_ends_as_if_it_had_not_been(finished: Path, preferences: Path, tmp_path: Path, when: str) -> None:
     path = tmp_path / "run"

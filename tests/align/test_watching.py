@@ -75,6 +75,7 @@ def test_training_stops_when_nothing_gets_better(preferences: Path, tmp_path: Pa
     assert manifest["best"]["step"] == 4
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("at", [3, 5, 8])
 def test_a_killed_training_ends_the_same(at: int, preferences: Path, tmp_path: Path) -> None:
     values = (0.5, 0.6, 0.4, 0.5)

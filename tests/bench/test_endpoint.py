@@ -30,6 +30,7 @@ def _answers(run: Path, label: str = "pope") -> list[str]:
     return [str(row["answer"]) for row in pq.read_table(run / f"samples/base-{label}.parquet").to_pylist()]
 
 
+@pytest.mark.long
 def test_a_served_model_scores_as_it_does_when_loaded_here(tmp_path: Path) -> None:
     """The real server; of `chair` whole captions must be equal."""
     with serving(TESTBED, tmp_path / "log") as url:

@@ -100,6 +100,7 @@ def test_unknown_names_are_told(tmp_path: Path) -> None:
         evaluate(_recipe(benchmark={"pope": {"sufix": ""}}, benchmarks=("pope",)), tmp_path)
 
 
+@pytest.mark.long
 def test_a_killed_evaluation_goes_on_to_the_same_results(tmp_path: Path) -> None:
     evaluate(_recipe(benchmarks=("chair",), limit=200), tmp_path / "whole", batch_size=8)
     options = ["--benchmark", "chair", "--limit", "200", "--batch-size", "8", "--output", str(tmp_path / "killed")]

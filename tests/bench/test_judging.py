@@ -300,6 +300,7 @@ def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None
     assert _value(blind, "mention_hallucination")["value"] > _value(found, "mention_hallucination")["value"] + 0.1
 
 
+@pytest.mark.long
 def test_a_judge_that_is_not_there_is_told_before_any_answer(mmhal: dict[str, Any], tmp_path: Path) -> None:
     for judge, reason in (("http://127.0.0.1:9/v1#m", "Nobody answers at http://127.0.0.1:9/v1"),
                           ("testbed-orcale", "Did you mean 'testbed-oracle'?")):  # fmt: skip

@@ -35,6 +35,7 @@ def assert_same(run: Path, other: Path) -> None:
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
 
 
+@pytest.mark.long
 def test_two_processes_find_what_one_does(alone: Path, adapter: Path, tmp_path: Path) -> None:
     done = run(evaluation(tmp_path / "two", adapter, 2))
     assert done.stdout.count("written to") == 1, "one process speaks"
@@ -61,6 +62,7 @@ def test_two_killed_processes_are_finished_by_one(alone: Path, adapter: Path, tm
     assert len(rest) + sum(map(len, before)) == 60, "nothing was asked twice"
 
 
+@pytest.mark.long
 def test_an_unreadable_image_of_another_process_is_missing_once(tmp_path: Path) -> None:
     for number, content in enumerate((png("red"), b"no image", png("blue"), png("green"))):
         (tmp_path / f"{number}.png").write_bytes(content)

@@ -70,6 +70,7 @@ def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
     assert _digests(tmp_path / "run") == _digests(built)
 
 
+@pytest.mark.long
 def test_launched_processes_build_the_same_bytes_together(built: Path, tmp_path: Path) -> None:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}

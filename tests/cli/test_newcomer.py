@@ -138,6 +138,7 @@ def test_tall_images_stay_inside_the_gallery(pairs: Path, tmp_path: Path) -> Non
     assert "object-fit: contain" in rule
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "command",
     [

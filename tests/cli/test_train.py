@@ -45,6 +45,7 @@ def mmpref(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> 
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.long
 def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_path: Path) -> None:
     done = mmpref("train", "--recipe", recipe, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -65,6 +66,7 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
     assert "LoRA layers" in again.stdout
 
 
+@pytest.mark.long
 def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, hub_env: dict[str, str]) -> None:
     from huggingface_hub import HfApi
 

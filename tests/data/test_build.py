@@ -126,6 +126,7 @@ def test_what_was_built(source: Path, whole: Path) -> None:
     assert not (whole / ".mmpref/blocks").exists(), "the blocks are gone when run.json is there"
 
 
+@pytest.mark.long
 def test_killed_at_every_kind_of_moment(source: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     kills = 0
@@ -145,6 +146,7 @@ def test_killed_at_every_kind_of_moment(source: Path, whole: Path, tmp_path: Pat
     assert not list(output.rglob("*.tmp")), "nothing half-written stays"
 
 
+@pytest.mark.long
 def test_killed_ten_times_at_random_moments(source: Path, tmp_path: Path) -> None:
     values = {"model": "none", "source": str(source / "rows.json"), "method": "reverse", "block_size": 1}
     build_dataset(BuildRecipe(**values), tmp_path / "whole")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.hub.conftest import Push
 from tests.hub_fixtures import HubAccount
 
@@ -106,6 +108,7 @@ def run_client(script: str, env: dict[str, str], *args: str) -> None:
     assert done.stdout.strip().endswith("ok"), done.stderr[-3000:]
 
 
+@pytest.mark.long
 def test_unmodified_clients_write_and_read(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
     (tmp_path / "files").mkdir()
     run_client(ROUND_TRIP, hub_env, hub.name, str(tmp_path / "files"))

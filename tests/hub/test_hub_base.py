@@ -72,6 +72,7 @@ print(commit_of(sys.argv[1], None))
 """
 
 
+@pytest.mark.long
 def test_from_a_base_on_the_hub_to_an_adapter_on_the_hub(hub: HubAccount, run, tmp_path: Path) -> None:
     api = HfApi(endpoint=hub.endpoint, token=hub.token)
     base, adapter = f"{hub.name}/base", f"{hub.name}/adapter"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from mmpref.testbed.render import image
@@ -21,6 +22,7 @@ def _trained(seed: int) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
+@pytest.mark.long
 def test_equal_seeds_give_equal_weights():
     one, two, other = _trained(0), _trained(0), _trained(1)
     assert all(torch.equal(one[name], two[name]) for name in one)

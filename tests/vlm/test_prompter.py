@@ -51,6 +51,7 @@ def test_workers_give_the_same_inputs(prompter: Prompter) -> None:
         ahead.close()
 
 
+@pytest.mark.long
 def test_an_image_that_kills_its_process_costs_that_example_only(prompter: Prompter) -> None:
     examples = [example("a"), example("deadly", 13), example("b", 32), example("c", 40)]
     ahead = Ahead(Deadly(prompter.processor), 2)
