@@ -81,6 +81,7 @@ OUR_OWN = {
     "bench/evaluate.py": "a run's results",
     "bench/judging.py": "a run's replies",
     "bench/runner.py": "a run's answers",
+    "judges/dialect.py": "what a server took",
     "judges/kept.py": "kept replies",
     "text_files.py": "the door itself",
     "bench/scoring/amber.py": "a table of words or replies, as its module reads it",

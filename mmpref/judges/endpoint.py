@@ -48,7 +48,7 @@ class Endpoint:
         self._failures = 0
         self._lock = threading.Lock()
         self._dialect = remembered(url, model)
-        self._refused: set[Dialect] = set()
+        self._refused: dict[Dialect, Dialect] = {}
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -118,7 +118,7 @@ class Endpoint:
         """What the server sends. Where it refuses a parameter by name, the other dialect is tried, once in all."""
         import openai
 
-        dialect, first = self._dialect, None
+        dialect, first, tried = self._dialect, None, set[Dialect]()
         while True:
             try:
                 found = self._client.chat.completions.create(
@@ -129,20 +129,29 @@ class Endpoint:
                 if not dialect.names(said):  # it takes the parameters, and refuses something else
                     self._speak(dialect)
                     raise
-                self._refused.add(dialect)
-                first, dialect = first or error, dialect.other(said)
-                if dialect in self._refused:
+                first = first or error
+                tried.add(dialect)
+                self._refused[dialect] = dialect.other(said)
+                dialect = self._untried(dialect)
+                if dialect in tried:
                     raise first from None
                 continue
             self._speak(dialect)
             return found
+
+    def _untried(self, dialect: Dialect) -> Dialect:
+        """Where the server's refusals lead, of this request and of others beside it; the same where they go round."""
+        refused, start = dict(self._refused), dialect
+        for _ in range(len(refused)):
+            dialect = refused.get(dialect, dialect)
+        return start if dialect in refused else dialect
 
     def _speak(self, dialect: Dialect) -> None:
         with self._lock:
             if dialect == self._dialect:
                 return
             self._dialect = dialect
-            self._refused = set()
+            self._refused = {}
             remember(self.url, self.model, dialect)
         if not dialect.temperature:
             talk.warning("Warning: %s takes no temperature for %s: its replies are sampled at its own.",

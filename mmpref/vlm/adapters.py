@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
+from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 from mmpref.vlm.faults import load_errors, some
 
@@ -90,7 +91,7 @@ def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | N
     else:
         path = Path(hf_hub_download(adapter, CONFIG, revision=revision))
         commit = path.parent.name
-    return json.loads(path.read_text(encoding="utf-8")), commit
+    return json.loads(read_text(path)), commit
 
 
 def put_on(

@@ -62,6 +62,16 @@ def test_a_server_that_refuses_max_tokens_and_temperature_is_asked_as_it_wants(
     assert "takes no temperature" in caplog.text
 
 
+def test_requests_beside_each_other_find_it_out_together() -> None:
+    """One has found out the first refusal, and not yet the second, when another meets the first."""
+    for _ in range(5):
+        with ChatServer(newer, wait=0.01) as server:
+            replies = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=6)).ask(
+                [asking(str(n)) for n in range(12)]
+            )
+        assert [reply.text for reply in replies] == ["ok"] * 12
+
+
 def test_kept_replies_of_such_a_server_are_found_again() -> None:
     with ChatServer(newer) as server:
         for _ in range(2):
