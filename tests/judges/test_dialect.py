@@ -70,6 +70,16 @@ def test_all_who_ask_at_once_learn_what_a_server_takes() -> None:
     assert [reply.text or reply.error for reply in replies] == ["ok"] * 4
 
 
+def test_requests_beside_each_other_find_it_out_together() -> None:
+    """One has found out the first refusal, and not yet the second, when another meets the first."""
+    for _ in range(5):
+        with ChatServer(newer, wait=0.01) as server:
+            replies = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=6)).ask(
+                [asking(str(n)) for n in range(12)]
+            )
+        assert [reply.text for reply in replies] == ["ok"] * 12
+
+
 def test_kept_replies_of_such_a_server_are_found_again() -> None:
     with ChatServer(newer) as server:
         for _ in range(2):
