@@ -39,7 +39,9 @@ def test_a_learning_rate_is_the_number_that_it_says(name: str, tmp_path: Path) -
 
 @pytest.mark.parametrize("command", ["evaluate", "train", "build-dataset"])
 def test_a_pasted_address_of_a_model_is_told_its_id(command: str, tmp_path: Path) -> None:
-    said = refused(command, "--model", "https://huggingface.co/alice/merged", "--output", tmp_path / "run",
+    """Where it names a revision, which the id alone would lose; without one it stands for the id."""
+    said = refused(command, "--model", "https://huggingface.co/alice/merged/tree/v2", "--output", tmp_path / "run",
                    *(("--source", "testbed") if command == "build-dataset" else ()),
                    *(("--dataset", HERE / "rows/c07_implicit.jsonl") if command == "train" else ()))  # fmt: skip
-    assert "Give the id alice/merged" in said
+    assert "alice/merged" in said
+    assert "v2" in said
