@@ -62,8 +62,7 @@ def record(server: HubServer) -> None:
     for folder, kind, name in (("dataset_cards/testbed-bdhs", "datasets", "testbed-bdhs"),
                                ("model_cards/testbed-bdhs-dpo", "models", "testbed-adapter")):  # fmt: skip
         prefix = "" if kind == "models" else "datasets/"
-        picture = "training.png" if kind == "models" else "statistics.png"
-        for file in ("README.md", "run.json", picture):
+        for file in ("README.md", "run.json", *(["statistics.png"] if kind == "datasets" else [])):
             address = f"{server.endpoint}/{prefix}someone/{name}/resolve/main/{file}"
             target = ROOT / folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
