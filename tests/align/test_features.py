@@ -103,6 +103,7 @@ def test_room_decides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert "GB are free" in caplog.text
 
 
+@pytest.mark.long
 def test_a_run_looks_at_every_image_once(preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
     look = Tower.features
@@ -130,6 +131,7 @@ def test_a_run_looks_at_every_image_once(preferences: Path, tmp_path: Path, monk
     assert json.loads((tmp_path / "a/run.json").read_text())["recipe"]["feature_cache_gb"] == 8.0
 
 
+@pytest.mark.long
 def test_a_run_that_has_begun_to_keep_goes_on(
     preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -149,6 +149,7 @@ def test_preprocessing_beside_the_training_thread_changes_nothing(
     assert one == other
 
 
+@pytest.mark.long
 def test_checkpoints_are_kept_if_asked_for(finished: Path, preferences: Path, tmp_path: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForImageTextToText
@@ -166,6 +167,7 @@ def test_checkpoints_are_kept_if_asked_for(finished: Path, preferences: Path, tm
     assert PeftModel.from_pretrained(base, str(kept[0]))
 
 
+@pytest.mark.long
 def test_a_run_killed_after_its_last_step_only_saves(preferences: Path, finished: Path, tmp_path: Path) -> None:
     path = tmp_path / "run"
 

@@ -78,6 +78,7 @@ def test_a_blind_run_sends_no_images_and_masking_is_refused(data: dict[str, Any]
             evaluate(EvaluateRecipe(f"{server.url}#m", ("pope",), benchmark=data, blind="masked"), tmp_path / "masked")
 
 
+@pytest.mark.long
 def test_an_endpoint_that_dies_is_gone_on_with(data: dict[str, Any], tmp_path: Path) -> None:
     recipe = EvaluateRecipe(URL, ("pope",), benchmark=data)
     with pytest.raises(ModelError, match="cannot be reached"):

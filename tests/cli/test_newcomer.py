@@ -118,6 +118,7 @@ def test_images_that_are_elsewhere(said, pairs: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_a_page_that_cannot_be_written(said, pairs: Path) -> None:
     (pairs.parent / "img").mkdir()
     for page, why in (("/proc/x.html", "Cannot write"), (pairs / "x.html", "Cannot write")):

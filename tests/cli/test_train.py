@@ -138,6 +138,7 @@ def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
     assert "Name preference data with --dataset." in done.stderr
 
 
+@pytest.mark.long
 def test_ctrl_c_keeps_what_was_done(preferences: Path, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "mmpref", "train", "--recipe", recipe, "--dataset", preferences, "--output", run,

@@ -174,6 +174,7 @@ def test_killed_ten_times_at_random_moments(source: Path, tmp_path: Path) -> Non
     assert (output / "report.json").read_bytes() == (tmp_path / "whole/report.json").read_bytes()
 
 
+@pytest.mark.long
 def test_killed_while_merging(source: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     assert run(source, output, shard=[0, 2]).returncode == 0
