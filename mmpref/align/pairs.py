@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.align.rows import ROW
-from mmpref.tables.conversations import SECOND
+from mmpref.tables.conversations import SECOND, same_answer
 from mmpref.types import Example, ImageData, messages, text_of
 
 if TYPE_CHECKING:
@@ -94,14 +94,19 @@ def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[s
     counts = {"rows": len(rows), "cut_off": 0, "empty": 0, "same": 0}
     drawn: list[Row] = []
     for row, example, text in zip(rows, examples, written, strict=True):
-        if text is None:
-            useless = "cut_off"
-        elif text.strip() and text.strip() != example.answer.strip():
-            drawn.append({**row, SECOND if averaged else "rejected": answer(text)})
-            continue
+        if useless := _useless(text, example.answer):
+            counts[useless] += 1
+            if averaged:
+                drawn.append({**row, SECOND: row["chosen"]})
         else:
-            useless = "same" if text.strip() else "empty"
-        counts[useless] += 1
-        if averaged:
-            drawn.append({**row, SECOND: row["chosen"]})
+            drawn.append({**row, SECOND if averaged else "rejected": answer(text or "")})
     return Drawn(drawn, {**counts, "used": len(drawn)})
+
+
+def _useless(text: str | None, chosen: str) -> str | None:
+    """Why an answer teaches nothing; None where it may."""
+    if text is None:
+        return "cut_off"
+    if not text.strip():
+        return "empty"
+    return "same" if same_answer(text, chosen) else None

@@ -10,6 +10,7 @@ from mmpref.data.builder import Context
 from mmpref.data.stats import SAME
 from mmpref.errors import UsageError
 from mmpref.sampling.settings import SamplingSettings
+from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
@@ -91,6 +92,6 @@ class MadeWorker:
             return Skip(example.id, "no-partner", "no row beside it has what this method takes from another")
         if not answer.strip():
             return Skip(example.id, "empty-rejected")
-        if answer.strip() == example.answer.strip():
+        if same_answer(answer, example.answer):
             return Skip(example.id, SAME)
         return Pair(example, answer, self.method, cosine, 1, self.seed)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mmpref.data.builder import Builder, Context
 from mmpref.data.stats import CUT_OFF, SAME
 from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class BdhsWorker:
             return Skip(example.id, CUT_OFF)
         if not made.answer.strip():
             return Skip(example.id, "empty-rejected")
-        if made.answer.strip() == example.answer.strip():
+        if same_answer(made.answer, example.answer):
             return Skip(example.id, SAME)
         return Pair(example, made.answer, self.method, made.similarity, made.iterations, self.sampler.seed)
 

@@ -15,6 +15,7 @@ from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings
 from mmpref.data.builders._made import MadeSettings
 from mmpref.data.stats import SAME
 from mmpref.judges.annotator import need
+from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 
@@ -64,7 +65,7 @@ class _Worker:
                 made.append(Skip(example.id, "failed-rewrite", reply.error))
             elif not reply.text.strip():
                 made.append(Skip(example.id, "empty-rejected"))
-            elif reply.text.strip() == example.answer.strip():
+            elif same_answer(reply.text, example.answer):
                 made.append(Skip(example.id, SAME))
             else:
                 made.append(Pair(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._published import NoSettings
 from mmpref.rng import stream
+from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 
@@ -20,7 +21,7 @@ class _Worker:
         return [self._outcome(example, block) for example in block]
 
     def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:
-        others = [other.answer for other in block if other.answer.strip() != example.answer.strip()]
+        others = [other.answer for other in block if not same_answer(other.answer, example.answer)]
         if not others:
             return Skip(example.id, "no-partner", "no row beside it has another answer")
         taken = others[int(stream(self.seed, example.id, 1, "partner").integers(len(others)))]
