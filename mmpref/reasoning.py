@@ -17,13 +17,26 @@ Markers = tuple[tuple[str, str], ...]
 """What opens and what closes a block."""
 
 MARKERS: Markers = (
-    ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<reasoning>", "</reasoning>"), ("[THINK]", "[/THINK]"),
-    ("◁think▷", "◁/think▷"), ("<seed:think>", "</seed:think>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<thought>", "</thought>"), ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|channel>", "<channel|>"),
-    ("<unused94>", "<unused95>"), ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
-)  # fmt: skip
-_AROUND = (("<answer>", "</answer>"), ("<conclusion>", "</conclusion>"), ("<|begin_of_box|>", "<|end_of_box|>"),
-           ("<|begin_of_solution|>", "<|end_of_solution|>"), ("<|START_RESPONSE|>", "<|END_RESPONSE|>"))  # fmt: skip
+    ("<think>", "</think>"),
+    ("<thinking>", "</thinking>"),
+    ("<reasoning>", "</reasoning>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<seed:think>", "</seed:think>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<thought>", "</thought>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|channel>", "<channel|>"),
+    ("<unused94>", "<unused95>"),
+    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
+)
+_AROUND = (
+    ("<answer>", "</answer>"),
+    ("<conclusion>", "</conclusion>"),
+    ("<|begin_of_box|>", "<|end_of_box|>"),
+    ("<|begin_of_solution|>", "<|end_of_solution|>"),
+    ("<|START_RESPONSE|>", "<|END_RESPONSE|>"),
+)
 """What some models put around their answer itself; the last text between is the answer."""
 
 
@@ -51,8 +64,10 @@ def markers(further: Sequence[str]) -> Markers:
     pairs = [tuple(entry.split()) for entry in further]
     wrong = next((entry for entry, pair in zip(further, pairs, strict=True) if len(pair) != 2), None)
     if wrong is not None:
-        raise UsageError(f"The markers {wrong!r} are not of the form 'OPEN CLOSE'.",
-                         """Example: --set thinking='["<reason> </reason>"]'""")  # fmt: skip
+        raise UsageError(
+            f"The markers {wrong!r} are not of the form 'OPEN CLOSE'.",
+            """Example: --set thinking='["<reason> </reason>"]'""",
+        )
     return (*((pair[0], pair[1]) for pair in pairs), *MARKERS)
 
 
@@ -112,12 +127,21 @@ def _inside(text: str) -> str:
     return next(filter(None, reversed(between)), "") or _MARKS.sub("", text)
 
 
-_BETWEEN = re.compile("|".join(f"{re.escape(opens)}(?P<a{kind}>.*?)(?:{re.escape(closes)}|\\Z)"
-                               for kind, (opens, closes) in enumerate(_AROUND)), re.I | re.S)  # fmt: skip
+_BETWEEN = re.compile(
+    "|".join(
+        f"{re.escape(opens)}(?P<a{kind}>.*?)(?:{re.escape(closes)}|\\Z)" for kind, (opens, closes) in enumerate(_AROUND)
+    ),
+    re.I | re.S,
+)
 _MARKS = re.compile("|".join(re.escape(mark) for pair in _AROUND for mark in pair), re.I)
 
 
 @cache
 def _pattern(known: Markers) -> re.Pattern[str]:
-    return re.compile("|".join(f"(?P<o{kind}>{re.escape(opens)})|(?P<c{kind}>{re.escape(closes)})"
-                               for kind, (opens, closes) in enumerate(known)), re.I)  # fmt: skip
+    return re.compile(
+        "|".join(
+            f"(?P<o{kind}>{re.escape(opens)})|(?P<c{kind}>{re.escape(closes)})"
+            for kind, (opens, closes) in enumerate(known)
+        ),
+        re.I,
+    )

@@ -27,8 +27,19 @@ from mmpref.recipe import as_plain, fingerprint
 MANIFEST = "run.json"
 STATE = ".mmpref"
 _BEAT = 1.0  # seconds
-_PACKAGES = ("mmpref", "torch", "transformers", "trl", "peft", "datasets", "huggingface-hub", "evaluate",
-             "accelerate", "sentence-transformers", "bitsandbytes")  # fmt: skip
+_PACKAGES = (
+    "mmpref",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "huggingface-hub",
+    "evaluate",
+    "accelerate",
+    "sentence-transformers",
+    "bitsandbytes",
+)
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -306,8 +317,11 @@ def _refuse_other(run: Run, found: Mapping[str, Any]) -> None:
     if found["recipe_hash"] == run.recipe_hash:
         return
     old, new = _flat(found["recipe"]), _flat(run.recipe)
-    changed = [f"{key}: {old.get(key)!r} there, {new.get(key)!r} now" for key in sorted(old.keys() | new.keys())
-               if old.get(key) != new.get(key)]  # fmt: skip
+    changed = [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
     shown = "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
     raise RunError(f"{run.path} belongs to another recipe ({shown}).", "Choose another --output.")
 

@@ -114,7 +114,8 @@ def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
     """The text of messages with string content or content in parts, of which those that are no text are left out."""
     contents = [turn["content"] for turn in turns]
     return "\n".join(
-        content if isinstance(content, str)
+        content
+        if isinstance(content, str)
         else "".join(str(part.get("text") or "") for part in content if part["type"] == "text")
         for content in contents
-    )  # fmt: skip
+    )

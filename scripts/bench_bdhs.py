@@ -62,10 +62,19 @@ def random_policy(vocabulary: int | None = None) -> Policy:
     torch.manual_seed(0)
     words = tokenizer(image_token="<image>")
     text = hf.LlamaConfig(
-        vocab_size=vocabulary or len(words), hidden_size=512, intermediate_size=1376, num_hidden_layers=8,
-        num_attention_heads=8, num_key_value_heads=8, max_position_embeddings=8192, bos_token_id=1,
-        eos_token_id=2, pad_token_id=0, initializer_range=0.1, tie_word_embeddings=False,
-    )  # fmt: skip
+        vocab_size=vocabulary or len(words),
+        hidden_size=512,
+        intermediate_size=1376,
+        num_hidden_layers=8,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=8192,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+        initializer_range=0.1,
+        tie_word_embeddings=False,
+    )
     sight = hf.CLIPVisionConfig(
         hidden_size=128,
         intermediate_size=512,
@@ -74,16 +83,21 @@ def random_policy(vocabulary: int | None = None) -> Policy:
         image_size=336,
         patch_size=14,
     )
-    config = hf.LlavaNextConfig(vision_config=sight, text_config=text, image_token_index=words.image_token_id,
-                                image_grid_pinpoints=PINPOINTS)  # fmt: skip
+    config = hf.LlavaNextConfig(
+        vision_config=sight, text_config=text, image_token_index=words.image_token_id, image_grid_pinpoints=PINPOINTS
+    )
     model = hf.LlavaNextForConditionalGeneration(config).float().eval()
     model.generation_config.eos_token_id = None  # every answer has its full length
     square = {"height": 336, "width": 336}
     pixels = LlavaNextImageProcessorPil(size={"shortest_edge": 336}, crop_size=square, image_grid_pinpoints=PINPOINTS)
     processor = hf.LlavaNextProcessor(
-        pixels, words, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        pixels,
+        words,
+        patch_size=14,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
         chat_template=template("<image>"),
-    )  # fmt: skip
+    )
     policy = Policy(model, processor, find_family("llava_next", "random"), ModelRef("random"))
     policy.eos_ids = set()
     return policy
@@ -139,9 +153,14 @@ class Work:
             positions[row, size - written :] = torch.arange(written)
         images = {name: torch.cat([self.inputs[name]] * len(prefixes)) for name in ("pixel_values", "image_sizes")}
         whole = self.policy.base_model.generate(
-            input_ids=ids, attention_mask=mask, position_ids=positions, **images, max_new_tokens=NEW,
-            do_sample=False, suppress_tokens=sorted(self.policy.never_written),
-        )  # fmt: skip
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            **images,
+            max_new_tokens=NEW,
+            do_sample=False,
+            suppress_tokens=sorted(self.policy.never_written),
+        )
         return whole[:, size:].tolist()
 
 
@@ -185,8 +204,11 @@ def passes(rounds: int) -> dict[str, list[float]]:
             "alone_pair_vs_naive": 2 * naive / alone_two,
         }.items():
             ratios.setdefault(name, []).append(ratio)
-        print(f"round {number + 1} of {rounds}: naive pass {naive:.2f} s, batched {batched:.2f} s, engine {one:.3f} s, "
-              f"with vision cached {one_cached:.3f} s", file=sys.stderr)  # fmt: skip
+        print(
+            f"round {number + 1} of {rounds}: naive pass {naive:.2f} s, batched {batched:.2f} s, engine {one:.3f} s, "
+            f"with vision cached {one_cached:.3f} s",
+            file=sys.stderr,
+        )
     return ratios
 
 
@@ -279,15 +301,29 @@ def testbed(rounds: int, limit: int) -> dict[str, list[float]]:
 def _texts(run: Path) -> list[Any]:
     import pyarrow.parquet as pq
 
-    return [pq.read_table(file, columns=["id", "rejected", "iterations"]).to_pylist()
-            for file in sorted((run / "data").glob("*.parquet"))]  # fmt: skip
+    return [
+        pq.read_table(file, columns=["id", "rejected", "iterations"]).to_pylist()
+        for file in sorted((run / "data").glob("*.parquet"))
+    ]
 
 
 def machine() -> dict[str, Any]:
-    model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-                  if line.startswith("model name")), platform.machine())  # fmt: skip
-    return {"cpu": model, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "torch": torch.__version__,
-            "transformers": hf.__version__, "python": platform.python_version()}  # fmt: skip
+    model = next(
+        (
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "transformers": hf.__version__,
+        "python": platform.python_version(),
+    }
 
 
 def main() -> None:

@@ -67,21 +67,29 @@ class Arm:
         policy = random_policy(VOCABULARY)
         used = options.resolve(
             {"per_device_train_batch_size": 1, "gradient_checkpointing": checkpointing},
-            {"loss_type": ["sigmoid"], "beta": 0.1}, seed=0, dtype="float32", dropout=False,
-        )  # fmt: skip
+            {"loss_type": ["sigmoid"], "beta": 0.1},
+            seed=0,
+            dtype="float32",
+            dropout=False,
+        )
         data = rows()
         common: dict[str, Any] = {
-            "model": policy.model, "args": options.config(used, folder), "train_dataset": Dataset.from_list(data),
-            "processing_class": policy.processor, "peft_config": lora_config(policy, LoraSettings(16, 32), False),
-        }  # fmt: skip
+            "model": policy.model,
+            "args": options.config(used, folder),
+            "train_dataset": Dataset.from_list(data),
+            "processing_class": policy.processor,
+            "peft_config": lora_config(policy, LoraSettings(16, 32), False),
+        }
         torch.manual_seed(0)
         if not shared:
             self.trainer = DPOTrainer(**common)
         else:
             self.trainer = PreferenceTrainer(
-                **common, data_collator=PreferenceCollator(policy.processor), projector_learning_rate=0.0,
+                **common,
+                data_collator=PreferenceCollator(policy.processor),
+                projector_learning_rate=0.0,
                 shared=SharedForward(policy),
-            )  # fmt: skip
+            )
         self.batch = dict(self.trainer.data_collator([{**data[0], **({ROW: 0} if shared else {})}]))
         self.trainer.model.train()
 
@@ -106,9 +114,12 @@ class Arm:
 def speed_ups(rounds: int, folder: Path) -> dict[str, list[float]]:
     ratios: dict[str, list[float]] = {}
     for checkpointing, suffix in ((False, ""), (True, "_checkpointing")):
-        arms = {"trl": Arm(False, checkpointing, folder), "shared": Arm(True, checkpointing, folder),
-                "shared_ref": Arm(True, checkpointing, folder),
-                "shared_ref_features": Arm(True, checkpointing, folder)}  # fmt: skip
+        arms = {
+            "trl": Arm(False, checkpointing, folder),
+            "shared": Arm(True, checkpointing, folder),
+            "shared_ref": Arm(True, checkpointing, folder),
+            "shared_ref_features": Arm(True, checkpointing, folder),
+        }
         for name in ("shared_ref", "shared_ref_features"):
             arms[name].know_reference(folder / f"{name}{suffix}")
         arms["shared_ref_features"].know_features(folder / f"features{suffix}")

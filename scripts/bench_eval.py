@@ -67,8 +67,15 @@ def asked(questions: int) -> list[Sample]:
         for question in range(questions):
             words = " ".join(f"w{(question * 7 + word) % 60}" for word in range(9 + question))
             text = f"is there a {words} in the picture ? answer the question using a single word ."
-            samples.append(Sample(f"{number}-{question}", str(number), ImageData(file.getvalue(), "image"),
-                                  (Message("user", text),), None))  # fmt: skip
+            samples.append(
+                Sample(
+                    f"{number}-{question}",
+                    str(number),
+                    ImageData(file.getvalue(), "image"),
+                    (Message("user", text),),
+                    None,
+                )
+            )
     return samples
 
 
@@ -83,8 +90,9 @@ def by_generate(policy: Policy, samples: Sequence[Sample], model: str) -> list[s
             texts = [policy.render(sample.messages, 1) for sample in batch]
             images = [[decode(sample.image)] for sample in batch if sample.image]
             inputs = processor(images=images, text=texts, return_tensors="pt", padding=True, add_special_tokens=False)
-            ids = policy.model.generate(**inputs, max_new_tokens=NEW, do_sample=False,
-                                        suppress_tokens=sorted(policy.never_written))  # fmt: skip
+            ids = policy.model.generate(
+                **inputs, max_new_tokens=NEW, do_sample=False, suppress_tokens=sorted(policy.never_written)
+            )
             said = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             answers += [text.strip() for text in said]
     return answers
@@ -121,8 +129,10 @@ def ratios(rounds: int) -> dict[str, list[float]]:
             if len(set(got)) < 3:
                 raise SystemExit("Error: too few different answers to compare anything.")
             found[name].append((middle - start) / (end - middle))
-            print(f"round {number + 1} of {rounds}, {name}: generate {middle - start:.1f} s, mmpref "
-                  f"{end - middle:.1f} s", file=sys.stderr)  # fmt: skip
+            print(
+                f"round {number + 1} of {rounds}, {name}: generate {middle - start:.1f} s, mmpref {end - middle:.1f} s",
+                file=sys.stderr,
+            )
     return found
 
 

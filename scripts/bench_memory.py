@@ -31,8 +31,12 @@ def write_rows(path: Path, count: int) -> None:
 
     def rows() -> Iterator[dict[str, Any]]:
         for number, row in enumerate(islice(cycle(list(open_table("testbed"))), count)):
-            yield {"id": f"row-{number}", "image": row["images"][0], "question": row["prompt"][0]["content"],
-                   "answer": row["completion"][0]["content"]}  # fmt: skip
+            yield {
+                "id": f"row-{number}",
+                "image": row["images"][0],
+                "question": row["prompt"][0]["content"],
+                "answer": row["completion"][0]["content"],
+            }
 
     waiting = rows()
     first = pa.Table.from_pylist(list(islice(waiting, 100)))
@@ -48,8 +52,9 @@ def peak(folder: Path, count: int) -> dict[str, float]:
     write_rows(source, count)
     command = ["build-dataset", "--source", str(source), "--limit", str(count), "--output", str(folder / str(count))]
     start = time.monotonic()
-    child = subprocess.Popen([sys.executable, "-m", "mmpref", *command, *FAST], stdout=subprocess.DEVNULL,
-                             stderr=subprocess.DEVNULL)  # fmt: skip
+    child = subprocess.Popen(
+        [sys.executable, "-m", "mmpref", *command, *FAST], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     _, status, usage = os.wait4(child.pid, 0)
     if status:
         raise SystemExit(f"Error: the build of {count} rows failed.")

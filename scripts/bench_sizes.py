@@ -20,17 +20,37 @@ PEAK, BANDWIDTH, MEMORY = 800e12, 4.3e12, 80e9
 """bf16 operations a second, bytes a second and bytes of one H100 or H200."""
 IMAGE_TOKENS, TILES, KEPT, PROMPT, ANSWER, SENTENCES, NEW, ROWS = 2928, 5, 29, 60, 75, 5, 12, 256
 TOWER: dict[str, Any] = {
-    "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-    "image_size": 336, "patch_size": 14,
-}  # fmt: skip
+    "hidden_size": 1024,
+    "intermediate_size": 4096,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "image_size": 336,
+    "patch_size": 14,
+}
 SHAPES: dict[str, dict[str, Any]] = {
-    "LLaVA-1.6-7B": {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32,
-                     "num_attention_heads": 32, "vocab_size": 32064},
-    "LLaVA-1.6-13B": {"hidden_size": 5120, "intermediate_size": 13824, "num_hidden_layers": 40,
-                      "num_attention_heads": 40, "vocab_size": 32064},
-    "LLaVA-1.6-34B": {"hidden_size": 7168, "intermediate_size": 20480, "num_hidden_layers": 60,
-                      "num_attention_heads": 56, "num_key_value_heads": 8, "vocab_size": 64064},
-}  # fmt: skip
+    "LLaVA-1.6-7B": {
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "vocab_size": 32064,
+    },
+    "LLaVA-1.6-13B": {
+        "hidden_size": 5120,
+        "intermediate_size": 13824,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 40,
+        "vocab_size": 32064,
+    },
+    "LLaVA-1.6-34B": {
+        "hidden_size": 7168,
+        "intermediate_size": 20480,
+        "num_hidden_layers": 60,
+        "num_attention_heads": 56,
+        "num_key_value_heads": 8,
+        "vocab_size": 64064,
+    },
+}
 
 
 def dry_run(shape: dict[str, Any]) -> dict[str, float]:

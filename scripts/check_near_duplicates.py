@@ -24,9 +24,48 @@ from mmpref.types import ImageData
 SEED = 7
 SIZE = (480, 360)
 COLOURS = [(31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40)]
-WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he",
-         "his", "but", "at", "are", "this", "have", "from", "or", "had", "an", "they", "which", "one", "you", "were",
-         "their", "would", "there", "people", "something", "government", "between", "another"]  # fmt: skip
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "that",
+    "for",
+    "it",
+    "as",
+    "was",
+    "with",
+    "be",
+    "by",
+    "on",
+    "not",
+    "he",
+    "his",
+    "but",
+    "at",
+    "are",
+    "this",
+    "have",
+    "from",
+    "or",
+    "had",
+    "an",
+    "they",
+    "which",
+    "one",
+    "you",
+    "were",
+    "their",
+    "would",
+    "there",
+    "people",
+    "something",
+    "government",
+    "between",
+    "another",
+]
 Random = np.random.Generator
 Drawing = Callable[[Random], Image.Image]
 
@@ -37,8 +76,12 @@ def photo(random: Random) -> Image.Image:
     radius = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
     radius[0, 0] = 1
     fall = random.uniform(1.0, 1.6)
-    channels = [np.fft.irfft2((random.normal(size=radius.shape) + 1j * random.normal(size=radius.shape)) / radius**fall,
-                              s=(height, width)) for _ in range(3)]  # fmt: skip
+    channels = [
+        np.fft.irfft2(
+            (random.normal(size=radius.shape) + 1j * random.normal(size=radius.shape)) / radius**fall, s=(height, width)
+        )
+        for _ in range(3)
+    ]
     pixels = np.stack(channels, axis=-1)
     grey = random.uniform(0.3, 0.9)
     pixels = grey * pixels.mean(axis=-1, keepdims=True) + (1 - grey) * pixels
@@ -147,10 +190,17 @@ def flat(random: Random) -> Image.Image:
 
 
 KINDS: dict[str, Drawing] = {
-    "photographs": photo, "things on white": product, "bar charts": bars, "line charts": lines, "pie charts": pie,
-    "pages of text": page, "forms filled in": form, "tables of numbers": grid, "gradients": gradient,
+    "photographs": photo,
+    "things on white": product,
+    "bar charts": bars,
+    "line charts": lines,
+    "pie charts": pie,
+    "pages of text": page,
+    "forms filled in": form,
+    "tables of numbers": grid,
+    "gradients": gradient,
     "flat colours": flat,
-}  # fmt: skip
+}
 
 
 def saved(picture: Image.Image, kind: str = "PNG", **options: Any) -> ImageData:
@@ -213,19 +263,24 @@ def measure(pictures: int, changed: int, changes: Sequence[str] = tuple(CHANGES)
             "called copies": sum(bool(others) for others in near) / pictures,
             "pairs": sum(map(len, near)) / (pictures * (pictures - 1)),
             "missed": {
-                change: sum(number not in index.near(PerceptualHash.of(CHANGES[change](drawn[number])))
-                            for number in range(changed)) / changed
+                change: sum(
+                    number not in index.near(PerceptualHash.of(CHANGES[change](drawn[number])))
+                    for number in range(changed)
+                )
+                / changed
                 for change in changes
             },
-        }  # fmt: skip
+        }
     return {"pictures": pictures, "changed": changed, "seed": SEED, "images a second": hashed / spent, "kinds": kinds}
 
 
 def table(found: dict[str, Any]) -> str:
     """The numbers as a table in Markdown."""
     head = ["", "called copies", *CHANGES]
-    rows = [[name, f"{kind['called copies']:.1%}", *(f"{kind['missed'][change]:.0%}" for change in CHANGES)]
-            for name, kind in found["kinds"].items()]  # fmt: skip
+    rows = [
+        [name, f"{kind['called copies']:.1%}", *(f"{kind['missed'][change]:.0%}" for change in CHANGES)]
+        for name, kind in found["kinds"].items()
+    ]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *rows))
 
 

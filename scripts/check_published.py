@@ -59,8 +59,10 @@ print(f"loaded back without mmpref: {len(rows)} pairs, and the adapter that was 
 
 def record(server: HubServer) -> None:
     """Keep what a visitor of the two repositories sees first."""
-    for folder, kind, name in (("dataset_cards/testbed-bdhs", "datasets", "testbed-bdhs"),
-                               ("model_cards/testbed-bdhs-dpo", "models", "testbed-adapter")):  # fmt: skip
+    for folder, kind, name in (
+        ("dataset_cards/testbed-bdhs", "datasets", "testbed-bdhs"),
+        ("model_cards/testbed-bdhs-dpo", "models", "testbed-adapter"),
+    ):
         prefix = "" if kind == "models" else "datasets/"
         for file in ("README.md", "run.json", *(["statistics.png"] if kind == "datasets" else [])):
             address = f"{server.endpoint}/{prefix}someone/{name}/resolve/main/{file}"
@@ -75,11 +77,18 @@ def main() -> int:
     base = ROOT / "mmpref" / "testbed" / "model"
     with HubServer() as server, tempfile.TemporaryDirectory() as home:
         token = server.store.add_user("someone")
-        environment = {**os.environ, "HF_ENDPOINT": server.endpoint, "HF_TOKEN": token, "HF_HOME": home,
-                       "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
-        for step, option, name in (("build-dataset", "--hub-dataset-id", "testbed-bdhs"),
-                                   ("train", "--hub-model-id", "testbed-adapter"),
-                                   ("evaluate", "--hub-model-id", "testbed-adapter")):  # fmt: skip
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": server.endpoint,
+            "HF_TOKEN": token,
+            "HF_HOME": home,
+            "HF_HUB_DISABLE_XET": "1",
+        }
+        for step, option, name in (
+            ("build-dataset", "--hub-dataset-id", "testbed-bdhs"),
+            ("train", "--hub-model-id", "testbed-adapter"),
+            ("evaluate", "--hub-model-id", "testbed-adapter"),
+        ):
             command = [sys.executable, "-m", "mmpref", "publish", str(run / step), option, f"someone/{name}"]
             subprocess.run(command, env=environment, check=True)
         if "--record" in sys.argv:

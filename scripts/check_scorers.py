@@ -43,13 +43,93 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from mmpref.bench.scoring import gqa, mme, mmstar, pope, ratings, vqa, yes_no
 
 PIECES = (
-    "yes", "no", "Yes", "No", "NO", "YES", "not", "Not", "nothing", "know", "none", "y", "n", "it", "a", "an", "The",
-    "A", "b", "C", "(d", "(A)", "option ", "Option B", "the answer is ", "The answer is c", "answer", ".", "..", ",",
-    "?", "!", ";", ":", "-", "_", "'s", "'", '"', "/", "\\", "`", "@", " ", "  ", "\n", "\t", "\u00a0", "3", "3.5",
-    "1,000", "1,0,0", ".5", "5.", "$3.50", "ten", "two", "zero", "dont", "don't", "couldnt've", "youre", "Whats",
-    "red", "dog", "coca-cola", "é", "ß", "İ", "猫", "。", "\u200b", "7", "8.5", "10", "7 8", "9, 6", '["cat", "dog"]',
-    "[]", '["cat"', "```json\n", "\n```", "```", "Rating: 3", "rating: 0", "**",
-)  # fmt: skip
+    "yes",
+    "no",
+    "Yes",
+    "No",
+    "NO",
+    "YES",
+    "not",
+    "Not",
+    "nothing",
+    "know",
+    "none",
+    "y",
+    "n",
+    "it",
+    "a",
+    "an",
+    "The",
+    "A",
+    "b",
+    "C",
+    "(d",
+    "(A)",
+    "option ",
+    "Option B",
+    "the answer is ",
+    "The answer is c",
+    "answer",
+    ".",
+    "..",
+    ",",
+    "?",
+    "!",
+    ";",
+    ":",
+    "-",
+    "_",
+    "'s",
+    "'",
+    '"',
+    "/",
+    "\\",
+    "`",
+    "@",
+    " ",
+    "  ",
+    "\n",
+    "\t",
+    "\u00a0",
+    "3",
+    "3.5",
+    "1,000",
+    "1,0,0",
+    ".5",
+    "5.",
+    "$3.50",
+    "ten",
+    "two",
+    "zero",
+    "dont",
+    "don't",
+    "couldnt've",
+    "youre",
+    "Whats",
+    "red",
+    "dog",
+    "coca-cola",
+    "é",
+    "ß",
+    "İ",
+    "猫",
+    "。",
+    "\u200b",
+    "7",
+    "8.5",
+    "10",
+    "7 8",
+    "9, 6",
+    '["cat", "dog"]',
+    "[]",
+    '["cat"',
+    "```json\n",
+    "\n```",
+    "```",
+    "Rating: 3",
+    "rating: 0",
+    "**",
+)
 
 
 def strings(number: int, seed: int) -> list[str]:
@@ -58,8 +138,12 @@ def strings(number: int, seed: int) -> list[str]:
     made = []
     for count in range(number):
         if count % 10 == 9:
-            made.append("".join(chr(draw.choice((draw.randrange(32, 127), draw.randrange(32, 0x2FF))))
-                                for _ in range(draw.randrange(30))))  # fmt: skip
+            made.append(
+                "".join(
+                    chr(draw.choice((draw.randrange(32, 127), draw.randrange(32, 0x2FF))))
+                    for _ in range(draw.randrange(30))
+                )
+            )
         else:
             made.append(draw.choice(("", " ", " ")).join(draw.choices(PIECES, k=draw.randrange(9))))
     return made
@@ -68,8 +152,7 @@ def strings(number: int, seed: int) -> list[str]:
 def official(file: Path, *names: str, **given: Any) -> SimpleNamespace:
     """Some functions and classes of an official file, with what they use of its imports."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
-    wanted = [node for node in tree.body
-              if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names]  # fmt: skip
+    wanted = [node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name in names]
     if len(wanted) != len(names):
         raise SystemExit(f"Error: {file} has not all of {', '.join(names)}.")
     space: dict[str, Any] = {"json": json, "re": re, **given}
@@ -92,15 +175,21 @@ def check_pope(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]
 
 
 def check_vqa(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
-    rule = official(folder / "LLaVA/llava/eval/m4c_evaluator.py", "EvalAIAnswerProcessor", "TextVQAAccuracyEvaluator",
-                    tqdm=lambda rows: rows)  # fmt: skip
+    rule = official(
+        folder / "LLaVA/llava/eval/m4c_evaluator.py",
+        "EvalAIAnswerProcessor",
+        "TextVQAAccuracyEvaluator",
+        tqdm=lambda rows: rows,
+    )
     scorer = rule.TextVQAAccuracyEvaluator()
     theirs, ours = [], []
     for number, text in enumerate(said):
         draw = random.Random(number)
         people = [draw.choice((text, text.upper(), *said[:3], f"the {text}")) for _ in range(10)]
-        theirs += [scorer.answer_processor(text), round(scorer.eval_pred_list(
-            [{"pred_answer": text, "gt_answers": people}]), 9)]  # fmt: skip
+        theirs += [
+            scorer.answer_processor(text),
+            round(scorer.eval_pred_list([{"pred_answer": text, "gt_answers": people}]), 9),
+        ]
         ours += [vqa.normalise(text), round(vqa.accuracy(text, people), 9)]
     return theirs, ours
 
@@ -118,9 +207,16 @@ def check_gqa(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
 
 def check_llava_bench(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     rule = official(folder / "LLaVA/llava/eval/eval_gpt_review_bench.py", "parse_score")
-    said = [*said, *(f"{first}{between}{second}{behind}" for first in ("7", "8.5", "10", "x")
-                     for between in (" ", ",", ", ", "\n", " : ") for second in ("6", "9.5", "")
-                     for behind in ("", "\nBecause.", " points"))]  # fmt: skip
+    said = [
+        *said,
+        *(
+            f"{first}{between}{second}{behind}"
+            for first in ("7", "8.5", "10", "x")
+            for between in (" ", ",", ", ", "\n", " : ")
+            for second in ("6", "9.5", "")
+            for behind in ("", "\nBecause.", " points")
+        ),
+    ]
     theirs, ours = [], []
     with contextlib.redirect_stdout(io.StringIO()):
         for text in said:
@@ -139,8 +235,9 @@ def check_mme(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
 def check_mmstar(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     file = folder / "MMStar/eval/vlmeval/evaluate/mmstar.py"
     assigned = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Assign)]
-    categories = next(ast.literal_eval(node.value) for node in assigned
-                      if ast.unparse(node.targets[0]) == "MMStar_score_l2")  # fmt: skip
+    categories = next(
+        ast.literal_eval(node.value) for node in assigned if ast.unparse(node.targets[0]) == "MMStar_score_l2"
+    )
     kinds = [(one, other) for one, others in categories.items() for other in others]
     read: list[float] = []
     rows: list[dict[str, str]] = []
@@ -152,33 +249,51 @@ def check_mmstar(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any
             return len(rows)
 
     quiet = SimpleNamespace(info=lambda _: None)
-    rule = official(file, "MMStar_eval", deepcopy=deepcopy, load=lambda _: Rows(), get_logger=lambda _: quiet,
-                    tqdm=lambda rows: rows, dump=lambda score, _: read.append(score["final score"]))  # fmt: skip
+    rule = official(
+        file,
+        "MMStar_eval",
+        deepcopy=deepcopy,
+        load=lambda _: Rows(),
+        get_logger=lambda _: quiet,
+        tqdm=lambda rows: rows,
+        dump=lambda score, _: read.append(score["final score"]),
+    )
     truths = [random.Random(number).choice("ABCD") for number in range(len(said))]
     for text, truth in zip(said, truths, strict=True):
         # It divides by the rows of each of its categories: the answer stands in all of them.
-        rows[:] = [{"prediction": text, "answer": truth, "bench": "", "category": one, "l2_category": other}
-                   for one, other in kinds]  # fmt: skip
+        rows[:] = [
+            {"prediction": text, "answer": truth, "bench": "", "category": one, "l2_category": other}
+            for one, other in kinds
+        ]
         rule.MMStar_eval("answers.xlsx")
     return [bool(score) for score in read], list(map(mmstar.right, said, truths))
 
 
 def check_hallusionbench(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     marks = official(folder / "VLMEvalKit/vlmeval/smp/misc.py", "process_punctuation")
-    rule = official(folder / "VLMEvalKit/vlmeval/dataset/utils/yorn.py", "YOrN_Extraction",
-                    process_punctuation=marks.process_punctuation)  # fmt: skip
+    rule = official(
+        folder / "VLMEvalKit/vlmeval/dataset/utils/yorn.py",
+        "YOrN_Extraction",
+        process_punctuation=marks.process_punctuation,
+    )
     return [rule.YOrN_Extraction(text).lower() for text in said], list(map(yes_no.parse, said))
 
 
 def check_mmhal(_folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     """Explanations that speak of no rating, and then one of the seven lines that the prompt lists."""
-    scale = ("not informative, with hallucination", "somewhat informative, with hallucination",
-             "very informative, with hallucination", "not informative, no hallucination",
-             "somewhat informative, no hallucination", "very informative, no hallucination",
-             "very informative with good analysis or reasoning, no hallucination")  # fmt: skip
+    scale = (
+        "not informative, with hallucination",
+        "somewhat informative, with hallucination",
+        "very informative, with hallucination",
+        "not informative, no hallucination",
+        "somewhat informative, no hallucination",
+        "very informative, no hallucination",
+        "very informative with good analysis or reasoning, no hallucination",
+    )
     before = [text.replace("Rating", "").replace("rating", "") for text in said]
-    replies = [f"{text}\nRating: {number % 7}{(', ' + scale[number % 7]) * (number % 2)}"
-               for number, text in enumerate(before)]  # fmt: skip
+    replies = [
+        f"{text}\nRating: {number % 7}{(', ' + scale[number % 7]) * (number % 2)}" for number, text in enumerate(before)
+    ]
     theirs = []
     for reply in replies:
         found = [score for score in range(7) if f"rating: {score}" in reply.lower()]
@@ -188,9 +303,15 @@ def check_mmhal(_folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any
 
 def check_object_halbench(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
     rule = official(folder / "RLAIF-V/eval/eval_gpt_obj_halbench.py", "parse_object_list")
-    said = [*said, *(f"{before}{found}{behind}" for before in ("", "Here:\n", "```json\n", "```\n", "x\n```json\n")
-                     for found in ('["cat", "dog"]', "[]", '["cat"', '{"a": 1}', "()", '["a", 1]', "none")
-                     for behind in ("", "\n", "\n```", "\n```\n", "\nDone."))]  # fmt: skip
+    said = [
+        *said,
+        *(
+            f"{before}{found}{behind}"
+            for before in ("", "Here:\n", "```json\n", "```\n", "x\n```json\n")
+            for found in ('["cat", "dog"]', "[]", '["cat"', '{"a": 1}', "()", '["a", 1]', "none")
+            for behind in ("", "\n", "\n```", "\n```\n", "\nDone.")
+        ),
+    ]
     theirs, ours = [], []
     with contextlib.redirect_stdout(io.StringIO()):
         for text in said:
@@ -203,10 +324,16 @@ def check_object_halbench(folder: Path, said: Sequence[str]) -> tuple[list[Any],
 
 
 CHECKS: dict[str, Callable[[Path, Sequence[str]], tuple[list[Any], list[Any]]]] = {
-    "POPE": check_pope, "VQA accuracy": check_vqa, "GQA": check_gqa, "LLaVA-Bench": check_llava_bench, "MME": check_mme,
-    "MMStar": check_mmstar, "HallusionBench": check_hallusionbench, "Object HalBench": check_object_halbench,
+    "POPE": check_pope,
+    "VQA accuracy": check_vqa,
+    "GQA": check_gqa,
+    "LLaVA-Bench": check_llava_bench,
+    "MME": check_mme,
+    "MMStar": check_mmstar,
+    "HallusionBench": check_hallusionbench,
+    "Object HalBench": check_object_halbench,
     "MMHal-Bench": check_mmhal,
-}  # fmt: skip
+}
 
 
 def main() -> None:

@@ -13,9 +13,13 @@ from pathlib import Path
 
 RECORD = Path(__file__).with_name("reproduce_testbed.json")
 TRACKED = [
-    ("base", "chair", "chair_i", 0.01), ("base", "chair", "recall", 0.01), ("base", "pope", "accuracy", 0.01),
-    ("adapter", "chair", "chair_i", 0.02), ("adapter", "chair", "recall", 0.03), ("adapter", "pope", "accuracy", 0.02),
-]  # fmt: skip
+    ("base", "chair", "chair_i", 0.01),
+    ("base", "chair", "recall", 0.01),
+    ("base", "pope", "accuracy", 0.01),
+    ("adapter", "chair", "chair_i", 0.02),
+    ("adapter", "chair", "recall", 0.03),
+    ("adapter", "pope", "accuracy", 0.02),
+]
 """Model, benchmark, metric and how far it may be from the record on another machine (other sums in floating point)."""
 
 

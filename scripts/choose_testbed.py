@@ -28,8 +28,17 @@ def measured(folder: Path, pairs: Path, rate: float, epochs: int) -> dict[str, A
     """Differences to the base on the dev split, with intervals."""
     name = f"lr{rate:g}-epochs{epochs}"
     adapter, scores = folder / f"train-{name}", folder / f"dev-{name}"
-    mmpref("train", "--dataset", str(pairs), "--output", str(adapter), "--set", f"trainer.learning_rate={rate}",
-           "--set", f"trainer.num_train_epochs={epochs}")  # fmt: skip
+    mmpref(
+        "train",
+        "--dataset",
+        str(pairs),
+        "--output",
+        str(adapter),
+        "--set",
+        f"trainer.learning_rate={rate}",
+        "--set",
+        f"trainer.num_train_epochs={epochs}",
+    )
     mmpref("evaluate", "--adapter", str(adapter), "--split", "dev", "--output", str(scores))
     rows = json.loads((scores / "results.json").read_text())["differences"]
     found = {(row["benchmark"], row["metric"]): row for row in rows if row["split"] == "all"}

@@ -43,9 +43,15 @@ ARMS: dict[str, Sequence[str]] = {
     "unrelated-text": ("--method", "unrelated-text"),
 }
 COLUMNS = {
-    "pairs": "pairs", "used": "rows that give a pair", "differs": "words that differ", "length": "length ratio",
-    "similarity": "similarity", "captions": "captions", "false": "false", "wrong": "wrong claims",
-}  # fmt: skip
+    "pairs": "pairs",
+    "used": "rows that give a pair",
+    "differs": "words that differ",
+    "length": "length ratio",
+    "similarity": "similarity",
+    "captions": "captions",
+    "false": "false",
+    "wrong": "wrong claims",
+}
 
 
 def rows_of(arguments: Sequence[str], limit: int) -> tuple[list[dict[str, Any]], float]:
@@ -54,15 +60,21 @@ def rows_of(arguments: Sequence[str], limit: int) -> tuple[list[dict[str, Any]],
         command = [sys.executable, "-m", "mmpref", "build-dataset", "--limit", str(limit), "--output", f"{folder}/run"]
         subprocess.run([*command, *arguments], check=True, capture_output=True)
         columns = ["prompt", "chosen", "rejected", "similarity", "id"]
-        rows = [row for file in sorted(Path(folder, "run/data").glob("*.parquet"))
-                for row in pq.read_table(file, columns=columns).to_pylist()]  # fmt: skip
+        rows = [
+            row
+            for file in sorted(Path(folder, "run/data").glob("*.parquet"))
+            for row in pq.read_table(file, columns=columns).to_pylist()
+        ]
     return rows, len(rows) / limit
 
 
 def described(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
     texts = [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in rows]
-    captions = [(row["rejected"][0]["content"], scene_of(row["id"])) for row in rows
-                if row["prompt"][0]["content"] in CAPTION_PROMPTS]  # fmt: skip
+    captions = [
+        (row["rejected"][0]["content"], scene_of(row["id"]))
+        for row in rows
+        if row["prompt"][0]["content"] in CAPTION_PROMPTS
+    ]
     verdicts = [(judge(text, scene), text) for text, scene in captions]
     mentioned = sum(len(verdict.mentioned) for verdict, _ in verdicts)
     claims = sum(text.count(" is in the ") for _, text in verdicts)
@@ -82,8 +94,9 @@ def shown(found: dict[str, dict[str, float | None]]) -> Iterator[str]:
     yield "| method | " + " | ".join(COLUMNS.values()) + " |"
     yield "| --- " * (len(COLUMNS) + 1) + "|"
     for name, row in found.items():
-        values = ["–" if row[key] is None else f"{row[key]:.0f}" if key == "pairs" else f"{row[key]:.2f}"
-                  for key in COLUMNS]  # fmt: skip
+        values = [
+            "–" if row[key] is None else f"{row[key]:.0f}" if key == "pairs" else f"{row[key]:.2f}" for key in COLUMNS
+        ]
         yield f"| {name} | " + " | ".join(values) + " |"
 
 

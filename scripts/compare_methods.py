@@ -61,8 +61,10 @@ def measured(folder: Path, name: str, seed: int) -> dict[str, list[float]]:
     )
     rows = json.loads((scores / "results.json").read_text())["differences"]
     found = {(row["benchmark"], row["metric"]): row for row in rows if row["split"] == "all"}
-    return {metric: [round(found[benchmark, metric][end], 4) for end in ("value", "low", "high")]
-            for benchmark, metric in METRICS}  # fmt: skip
+    return {
+        metric: [round(found[benchmark, metric][end], 4) for end in ("value", "low", "high")]
+        for benchmark, metric in METRICS
+    }
 
 
 def main() -> None:
@@ -73,8 +75,13 @@ def main() -> None:
     options = parser.parse_args()
     for name, words in DATA.items():
         more = [word.replace("FOLDER", str(options.folder)) for word in words]
-        mmpref("build-dataset", *more, *(() if "--source" in more else ("--limit", "1600")), "--output",
-               str(options.folder / f"data-{name}"))  # fmt: skip
+        mmpref(
+            "build-dataset",
+            *more,
+            *(() if "--source" in more else ("--limit", "1600")),
+            "--output",
+            str(options.folder / f"data-{name}"),
+        )
     table: dict[str, Any] = {}
     for seed in range(options.seeds):
         for name in ARMS:

@@ -50,9 +50,14 @@ EVALUATION = {
     "alone": "one question an image: nothing to share",
 }
 BUILDERS = {
-    "used": "rows that give a pair", "differs": "words that differ", "length": "length ratio",
-    "similarity": "similarity", "captions": "well-formed captions", "false": "false", "wrong": "wrong claims",
-}  # fmt: skip
+    "used": "rows that give a pair",
+    "differs": "words that differ",
+    "length": "length ratio",
+    "similarity": "similarity",
+    "captions": "well-formed captions",
+    "false": "false",
+    "wrong": "wrong claims",
+}
 RESULTS = {
     ("chair", "chair_i"): "CHAIR_i (lower is better)",
     ("chair", "recall"): "object recall",
@@ -77,9 +82,13 @@ def families() -> str:
 def speed() -> str:
     found = json.loads((ROOT / "scripts/bench_bdhs.json").read_text(encoding="utf-8"))
     rows = [
-        (text, f"{found[key]:.2f}x" if found[key] < 10 else f"{found[key]:.0f}x",
-         "{:.2f} to {:.2f}".format(*found["spread"][key])) for key, text in SPEED.items()
-    ]  # fmt: skip
+        (
+            text,
+            f"{found[key]:.2f}x" if found[key] < 10 else f"{found[key]:.0f}x",
+            "{:.2f} to {:.2f}".format(*found["spread"][key]),
+        )
+        for key, text in SPEED.items()
+    ]
     machine = found["machine"]
     builds = json.loads((ROOT / "scripts/bench_memory.json").read_text(encoding="utf-8"))["builds"]
     memory = ", ".join(f"{row['peak_mb']:.0f} MB for {row['rows']:,} rows" for row in builds)
@@ -91,8 +100,9 @@ def speed() -> str:
 
 def measured(file: str, against: str, what: dict[str, str]) -> str:
     found = json.loads((ROOT / "scripts" / file).read_text(encoding="utf-8"))
-    rows = [(text, f"{found[key]:.2f}x", "{:.2f} to {:.2f}".format(*found["spread"][key]))
-            for key, text in what.items()]  # fmt: skip
+    rows = [
+        (text, f"{found[key]:.2f}x", "{:.2f} to {:.2f}".format(*found["spread"][key])) for key, text in what.items()
+    ]
     return table((f"against {against}", "median", "spread"), rows)
 
 
@@ -122,23 +132,33 @@ def results(run: Path) -> str:
     content = json.loads((run / "evaluate/results.json").read_text(encoding="utf-8"))
 
     def cell(rows: list[dict[str, Any]], key: tuple[str, str], model: str | None, sign: str) -> str:
-        row = next(row for row in rows if (row["benchmark"], row["metric"], row["split"]) == (*key, "all")
-                   and model in (None, row.get("model")))  # fmt: skip
+        row = next(
+            row
+            for row in rows
+            if (row["benchmark"], row["metric"], row["split"]) == (*key, "all") and model in (None, row.get("model"))
+        )
         digits = 2 if key[1] == "words" else 3
         return "{:{s}.{d}f} [{:{s}.{d}f}, {:{s}.{d}f}]".format(row["value"], row["low"], row["high"], s=sign, d=digits)
 
     rows = [
-        (title, cell(content["results"], key, "base", ""), cell(content["results"], key, "adapter", ""),
-         cell(content["differences"], key, None, "+")) for key, title in RESULTS.items()
-    ]  # fmt: skip
+        (
+            title,
+            cell(content["results"], key, "base", ""),
+            cell(content["results"], key, "adapter", ""),
+            cell(content["differences"], key, None, "+"),
+        )
+        for key, title in RESULTS.items()
+    ]
     return table(("metric", "base", "adapter", "difference"), rows)
 
 
 def near_duplicates() -> str:
     found = json.loads((ROOT / "scripts/check_near_duplicates.json").read_text(encoding="utf-8"))
     changes = list(next(iter(found["kinds"].values()))["missed"])
-    rows = [[name, f"{kind['called copies']:.1%}", *(f"{kind['missed'][change]:.0%}" for change in changes)]
-            for name, kind in found["kinds"].items()]  # fmt: skip
+    rows = [
+        [name, f"{kind['called copies']:.1%}", *(f"{kind['missed'][change]:.0%}" for change in changes)]
+        for name, kind in found["kinds"].items()
+    ]
     head = [f"{found['pictures']} of each kind", "called copies", *(f"missed: {changes[0]}", *changes[1:])]
     return table(head, rows)
 

@@ -29,10 +29,18 @@ DATASETS: dict[str, list[str]] = {
     "testbed-corrupt": ["--method", "corrupt", "--limit", "400"],
     "testbed-candidates": ["--method", "candidates", "--limit", "1200", "--set", "builder.temperature=1"],
     "testbed-two-rejected": ["--source", "BUILT/testbed-corrupt", "--set", "keep_rejected=true"],
-    "testbed-union": ["--method", "mix", "--source", "BUILT/testbed-masking", "--source", "BUILT/testbed-corrupt",
-                      "--validation", "0.1"],
+    "testbed-union": [
+        "--method",
+        "mix",
+        "--source",
+        "BUILT/testbed-masking",
+        "--source",
+        "BUILT/testbed-corrupt",
+        "--validation",
+        "0.1",
+    ],
     "published-povid": ["--method", "povid", "--image-root", "BUILT/coco"],
-}  # fmt: skip
+}
 ADAPTERS: dict[str, list[str]] = {
     method: ["--method", method, "--dataset", f"BUILT/{data}", *more]
     for method, data, more in (
@@ -59,10 +67,22 @@ def made(place: Path, environment: dict[str, str], command: str, name: str, word
     kind = "dataset" if command == "build-dataset" else "model"
     more = [] if kind == "dataset" else ["--base-hub-id", f"{USER}/testbed"]
     subprocess.run(
-        [sys.executable, "-m", "mmpref", command, *words, "--output", str(place / name), f"--hub-{kind}-id",
-         f"{USER}/{name}", *more],
-        env=environment, check=True, stdout=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "mmpref",
+            command,
+            *words,
+            "--output",
+            str(place / name),
+            f"--hub-{kind}-id",
+            f"{USER}/{name}",
+            *more,
+        ],
+        env=environment,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return place / name
 
 
@@ -84,8 +104,13 @@ def main() -> None:
     with HubServer() as server, tempfile.TemporaryDirectory() as home:
         place = Path(home)
         token, theirs = server.store.add_user(USER), server.store.add_user(POVID.split("/")[0])
-        environment = {**os.environ, "HF_ENDPOINT": server.endpoint, "HF_TOKEN": token, "HF_HOME": f"{home}/hf",
-                       "HF_HUB_DISABLE_XET": "1"}  # fmt: skip
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": server.endpoint,
+            "HF_TOKEN": token,
+            "HF_HOME": f"{home}/hf",
+            "HF_HUB_DISABLE_XET": "1",
+        }
         from huggingface_hub import HfApi
 
         shapes.coco(place / "coco")
@@ -96,8 +121,12 @@ def main() -> None:
         api.create_repo(POVID, repo_type="dataset")
         api.upload_folder(repo_id=POVID, repo_type="dataset", folder_path=povid)
         HfApi(endpoint=server.endpoint, token=token).create_repo(f"{USER}/testbed")
-        needed = {found for name in wanted for word in ADAPTERS.get(name, DATASETS.get(name, []))
-                  for found in re.findall(r"BUILT/([\w-]+)", word)}  # fmt: skip
+        needed = {
+            found
+            for name in wanted
+            for word in ADAPTERS.get(name, DATASETS.get(name, []))
+            for found in re.findall(r"BUILT/([\w-]+)", word)
+        }
         needed |= {"testbed-corrupt"} if "testbed-two-rejected" in needed else set()
         for name, words in DATASETS.items():
             if not wanted or name in wanted or name in needed:

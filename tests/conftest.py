@@ -19,7 +19,14 @@ def greedy_by_its_config(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("models") / "greedy"
     shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), folder)
     path = folder / "generation_config.json"
-    own = {"do_sample": True, "temperature": 0.01, "top_p": 0.001, "top_k": 1, "repetition_penalty": 1.3, "min_p": 0.9,
-           "no_repeat_ngram_size": 2}  # fmt: skip
+    own = {
+        "do_sample": True,
+        "temperature": 0.01,
+        "top_p": 0.001,
+        "top_k": 1,
+        "repetition_penalty": 1.3,
+        "min_p": 0.9,
+        "no_repeat_ngram_size": 2,
+    }
     path.write_text(json.dumps({**json.loads(path.read_text()), **own}))
     return str(folder)

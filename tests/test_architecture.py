@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -60,6 +61,12 @@ def test_imports_go_down(file: Path) -> None:
         assert imported != "testbed", "nothing imports the testbed"
         assert LAYERS[imported] <= LAYERS[part], f"{part} imports {imported}, which stands above it"
         assert not (imported in APART and LAYERS[imported] == LAYERS[part]), f"{part} and {imported} stand apart"
+
+
+def test_the_formatter_wins() -> None:
+    root, off = PACKAGE.parent, re.compile(r"#\s*fmt:\s*(skip|off)")
+    for file in (file for folder in ("mmpref", "tests", "scripts") for file in (root / folder).rglob("*.py")):
+        assert not off.search(file.read_text(encoding="utf-8")), file
 
 
 def test_hub_needs_no_models() -> None:

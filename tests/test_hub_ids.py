@@ -20,14 +20,22 @@ from mmpref.hub_ids import HubPage, hub_page, model_id, refuse_page, repo_id
         ("huggingface.co/datasets/alice/mixed?row=3", HubPage("alice/mixed", "dataset")),
         ("https://huggingface.co/datasets/alice/mixed/viewer/default/train?row=3", HubPage("alice/mixed", "dataset")),
         ("https://huggingface.co/datasets/alice/mixed/tree/v1", HubPage("alice/mixed", "dataset", "v1")),
-        ("https://huggingface.co/datasets/alice/mixed/tree/refs%2Fpr%2F1",
-         HubPage("alice/mixed", "dataset", "refs/pr/1")),
-        ("https://huggingface.co/datasets/alice/mixed/tree/refs/convert/parquet/default",
-         HubPage("alice/mixed", "dataset", "refs/convert/parquet", "default")),
-        ("https://huggingface.co/datasets/alice/mixed/blob/main/data/a.parquet",
-         HubPage("alice/mixed", "dataset", "main", "data/a.parquet")),
-        ("https://huggingface.co/datasets/alice/mixed/resolve/main/a.jsonl?download=true",
-         HubPage("alice/mixed", "dataset", "main", "a.jsonl")),
+        (
+            "https://huggingface.co/datasets/alice/mixed/tree/refs%2Fpr%2F1",
+            HubPage("alice/mixed", "dataset", "refs/pr/1"),
+        ),
+        (
+            "https://huggingface.co/datasets/alice/mixed/tree/refs/convert/parquet/default",
+            HubPage("alice/mixed", "dataset", "refs/convert/parquet", "default"),
+        ),
+        (
+            "https://huggingface.co/datasets/alice/mixed/blob/main/data/a.parquet",
+            HubPage("alice/mixed", "dataset", "main", "data/a.parquet"),
+        ),
+        (
+            "https://huggingface.co/datasets/alice/mixed/resolve/main/a.jsonl?download=true",
+            HubPage("alice/mixed", "dataset", "main", "a.jsonl"),
+        ),
         ("https://huggingface.co/alice/merged", HubPage("alice/merged", "model")),
         ("https://huggingface.co/alice/merged.git", HubPage("alice/merged", "model")),
         ("https://huggingface.co/spaces/alice/demo", HubPage("alice/demo", "space")),
@@ -38,7 +46,7 @@ from mmpref.hub_ids import HubPage, hub_page, model_id, refuse_page, repo_id
         ("alice/mixed", None),
         ("./huggingface.co", None),
     ],
-)  # fmt: skip
+)
 def test_what_an_address_stands_for(text: str, page: HubPage | None) -> None:
     assert hub_page(text) == page
     assert repo_id(text, page.kind if page else "dataset") == (page.repo_id if page else text)
@@ -57,10 +65,12 @@ def test_another_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
         ("https://huggingface.co/alice/merged", "Give the id alice/merged."),
         ("http://hf.co/alice/merged?library=peft", "Give the id alice/merged."),
         ("https://huggingface.co/a/b/tree/v2", "Give the id a/b, and v2 as its revision."),
-        ("https://huggingface.co/alice/merged/blob/refs%2Fpr%2F1/config.json",
-         "Give the id alice/merged, and refs/pr/1 as its revision; config.json is a part of it, which has no id."),
+        (
+            "https://huggingface.co/alice/merged/blob/refs%2Fpr%2F1/config.json",
+            "Give the id alice/merged, and refs/pr/1 as its revision; config.json is a part of it, which has no id.",
+        ),
     ],
-)  # fmt: skip
+)
 def test_where_an_id_is_asked_for_it_is_told(address: str, hint: str) -> None:
     with pytest.raises(UsageError) as raised:
         refuse_page(address)
@@ -100,9 +110,14 @@ def test_no_page_of_anything_else_is_taken_for_a_model(address: str, said: str) 
 
 @pytest.mark.parametrize(
     ("arguments", "option"),
-    [(["build-dataset"], "--model"), (["train"], "--model"), (["evaluate"], "--model"), (["evaluate"], "--adapter"),
-     (["inspect", "data.jsonl"], "--model")],
-)  # fmt: skip
+    [
+        (["build-dataset"], "--model"),
+        (["train"], "--model"),
+        (["evaluate"], "--model"),
+        (["evaluate"], "--adapter"),
+        (["inspect", "data.jsonl"], "--model"),
+    ],
+)
 def test_every_option_of_a_model_takes_its_address(
     arguments: list[str], option: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,9 +83,12 @@ def test_floats_from_nought_to_one_keep_their_brightness() -> None:
 
 @pytest.mark.parametrize(
     ("values", "said"),
-    [(np.full((4, 4), 7.5), "every pixel is 7.5"), (np.full((4, 4), np.nan), "no numbers"),
-     (np.where(RAMP > 0.5, np.inf, RAMP), "no numbers")],
-)  # fmt: skip
+    [
+        (np.full((4, 4), 7.5), "every pixel is 7.5"),
+        (np.full((4, 4), np.nan), "no numbers"),
+        (np.where(RAMP > 0.5, np.inf, RAMP), "no numbers"),
+    ],
+)
 def test_floats_without_a_range_are_refused(values: np.ndarray, said: str) -> None:
     with pytest.raises(ImageError, match=f"x.tiff.*{said}"):
         decode(stored(values.astype(np.float32), "TIFF"))
@@ -115,9 +118,18 @@ EXPECTED = np.full((16, 16), 255, np.uint8)
 EXPECTED[4:12, 4:12] = 0
 
 
-@pytest.mark.parametrize(("mode", "kind"), [
-    ("RGBA", "PNG"), ("LA", "PNG"), ("P", "PNG"), ("P", "GIF"), ("L+colour", "PNG"), ("RGBA", "TIFF"), ("RGBA", "WEBP"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("RGBA", "PNG"),
+        ("LA", "PNG"),
+        ("P", "PNG"),
+        ("P", "GIF"),
+        ("L+colour", "PNG"),
+        ("RGBA", "TIFF"),
+        ("RGBA", "WEBP"),
+    ],
+)
 def test_what_is_transparent_lies_on_white(mode: str, kind: str) -> None:
     picture = drawing(mode)
     saving: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
@@ -149,10 +161,23 @@ def test_a_picture_that_shows_nothing_is_refused(colour: tuple[int, ...]) -> Non
         decode(stored(Image.new("RGBA", (4, 4), colour)))
 
 
-@pytest.mark.parametrize(("mode", "kind"), [
-    ("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("RGB", "PNG"), ("CMYK", "JPEG"), ("YCbCr", "JPEG"), ("CMYK", "TIFF"),
-    ("YCbCr", "TIFF"), ("RGB", "WEBP"), ("P", "GIF"), ("RGB", "BMP"), ("RGB", "ICO"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("mode", "kind"),
+    [
+        ("L", "PNG"),
+        ("1", "PNG"),
+        ("P", "PNG"),
+        ("RGB", "PNG"),
+        ("CMYK", "JPEG"),
+        ("YCbCr", "JPEG"),
+        ("CMYK", "TIFF"),
+        ("YCbCr", "TIFF"),
+        ("RGB", "WEBP"),
+        ("P", "GIF"),
+        ("RGB", "BMP"),
+        ("RGB", "ICO"),
+    ],
+)
 def test_modes_that_need_no_care_look_as_they_are(mode: str, kind: str) -> None:
     grey = np.where(GREY > 127, 255, 0).astype(np.uint8)
     picture, converted = decode_noting(stored(Image.fromarray(grey).convert("RGB").convert(mode), kind))

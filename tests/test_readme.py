@@ -40,8 +40,11 @@ def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
 def test_the_results_are_those_of_the_gate() -> None:
     recorded = json.loads((ROOT / "scripts/reproduce_testbed.json").read_text(encoding="utf-8"))
     for model, column in (("base", 1), ("adapter", 2)):
-        for metric, title in (("chair chair_i", "CHAIR_i"), ("chair recall", "object recall"),
-                              ("pope accuracy", "POPE accuracy")):  # fmt: skip
+        for metric, title in (
+            ("chair chair_i", "CHAIR_i"),
+            ("chair recall", "object recall"),
+            ("pope accuracy", "POPE accuracy"),
+        ):
             row = next(line for line in README.splitlines() if line.startswith(f"| {title}"))
             assert row.split("|")[column + 1].split()[0] == f"{recorded[f'{model} {metric}']:.3f}"
 

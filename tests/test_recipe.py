@@ -52,8 +52,11 @@ def test_wrong_values_are_refused(values: dict[str, Any], says: str) -> None:
 
 def test_assignments() -> None:
     assert recipe.parse_set(["trainer.learning_rate=5e-6", "a.b=x", "c=true", "d=[1, 2]"]) == {
-        "trainer": {"learning_rate": 5e-6}, "a": {"b": "x"}, "c": True, "d": [1, 2],
-    }  # fmt: skip
+        "trainer": {"learning_rate": 5e-6},
+        "a": {"b": "x"},
+        "c": True,
+        "d": [1, 2],
+    }
     with pytest.raises(UsageError, match="KEY=VALUE"):
         recipe.parse_set(["a"])
 
@@ -145,9 +148,10 @@ def test_every_command_knows_the_dtypes() -> None:
     from mmpref.data.build import BuildRecipe
 
     given: dict[Any, dict[str, Any]] = {
-        BuildRecipe: {"model": "m", "source": "s"}, TrainRecipe: {"model": "m"},
+        BuildRecipe: {"model": "m", "source": "s"},
+        TrainRecipe: {"model": "m"},
         EvaluateRecipe: {"model": "m", "benchmarks": ["pope"]},
-    }  # fmt: skip
+    }
     for cls, values in given.items():
         assert recipe.build(cls, {**values, "dtype": "bfloat16"}).dtype == "bfloat16"
         with pytest.raises(UsageError, match="dtype is 'flot32'; it must be one of auto, float32, bfloat16, float16"):

@@ -230,12 +230,18 @@ def test_other_broken_files(tmp_path: Path) -> None:
         ("rows.csv", ',id,question,answer\n7,0,"What, then?","two\nlines"\n8,1,So?,\n'),
         ("rows.csv", 'id;question;answer\n0;"What, then?";"two\nlines"\n1;So?;\n'),
         ("rows.csv.gz", 'id,question,answer\n0,"What, then?","two\nlines"\n\n1,So?,""\n'),
-        ("train.jsonl.gz", '{"id": "0", "question": "What, then?", "answer": "two\\nlines"}\n'
-                           '{"id": "1", "question": "So?", "answer": null}\n'),
-        ("rows.json.gz", '[{"id": "0", "question": "What, then?", "answer": "two\\nlines"},'
-                         '{"id": "1", "question": "So?", "answer": null}]'),
+        (
+            "train.jsonl.gz",
+            '{"id": "0", "question": "What, then?", "answer": "two\\nlines"}\n'
+            '{"id": "1", "question": "So?", "answer": null}\n',
+        ),
+        (
+            "rows.json.gz",
+            '[{"id": "0", "question": "What, then?", "answer": "two\\nlines"},'
+            '{"id": "1", "question": "So?", "answer": null}]',
+        ),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_csv_and_packed_files(tmp_path: Path, name: str, content: str, mark: str) -> None:
     encoded = (mark + content).encode()
@@ -256,7 +262,11 @@ def test_csv_and_packed_files(tmp_path: Path, name: str, content: str, mark: str
         ("a.csv", b'a,b\n"1"x,2\n', r"a.csv, line 2 is not CSV"),
         ("a.csv", b"a,b\n\xff,2\n", r"a.csv is not UTF-8"),
         ("a.jsonl.gz", b"no gzip", r"a.jsonl.gz cannot be read: Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"a": 1}\n' * 2000, mtime=0)[:-12], r"a.jsonl.gz cannot be read: .*end-of-stream"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'{"a": 1}\n' * 2000, mtime=0)[:-12],
+            r"a.jsonl.gz cannot be read: .*end-of-stream",
+        ),
         ("a.jsonl", b'{"a": "\xff"}', r"a.jsonl is not UTF-8"),
     ],
 )
@@ -394,8 +404,9 @@ FAR = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
 def _said(code: str, asked: list[tuple[str, str | None]], env: dict[str, str]) -> list[list[Any]]:
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(asked)], env=env, capture_output=True, text=True,
-                          check=False)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(asked)], env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -412,8 +423,9 @@ def two_commits(hub: HubAccount, tmp_path: Path) -> tuple[str, list[str]]:
         for shard in range(2):
             write(folder / f"data/train-{shard:05d}-of-00002.parquet", rows[shard::2])
         (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-        done = publish_folder(folder, repo, "dataset", commit_message=f"{count}", token=hub.token,
-                              endpoint=hub.endpoint)  # fmt: skip
+        done = publish_folder(
+            folder, repo, "dataset", commit_message=f"{count}", token=hub.token, endpoint=hub.endpoint
+        )
         commits.append(done.commit)
     return repo, commits
 
@@ -426,8 +438,11 @@ def test_what_is_cached_is_read_without_the_hub(
     asked = [(repo, None), (repo, old), (f"{hub.endpoint}/datasets/{repo}", new), (file, None)]
     online = _said(OFFLINE, asked, hub_env)
     assert [(one[0], one[1], len(one[2])) for one in online] == [
-        (new, "mit", 3), (old, "mit", 2), (new, "mit", 3), (new, "mit", 2)
-    ]  # fmt: skip
+        (new, "mit", 3),
+        (old, "mit", 2),
+        (new, "mit", 3),
+        (new, "mit", 2),
+    ]
     for changes in ({"HF_HUB_OFFLINE": "1"}, FAR):
         there = [(spec.replace(hub.endpoint, "https://huggingface.co"), at) for spec, at in asked]
         assert _said(OFFLINE, there, hub_env | changes) == online

@@ -39,8 +39,10 @@ class LoraSettings:
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
-            raise UsageError(f"lora is r={self.r}, alpha={self.alpha}, dropout={self.dropout}; "
-                             "r and alpha must be at least 1 and dropout in [0, 1).")  # fmt: skip
+            raise UsageError(
+                f"lora is r={self.r}, alpha={self.alpha}, dropout={self.dropout}; "
+                "r and alpha must be at least 1 and dropout in [0, 1)."
+            )
 
 
 def lora_config(
@@ -79,8 +81,10 @@ def lora_config(
 def _path_of(model: torch.nn.Module, name: str, where: str) -> str:
     found = [path for path, _ in model.named_modules() if path and path.rpartition(".")[2] == name]
     if len(found) != 1:
-        raise ModelError(f"{where} has {len(found)} modules named {name!r}; training needs to know its projector.",
-                         "Use --set train_projector=false, or mend its row in mmpref/vlm/families.py.")  # fmt: skip
+        raise ModelError(
+            f"{where} has {len(found)} modules named {name!r}; training needs to know its projector.",
+            "Use --set train_projector=false, or mend its row in mmpref/vlm/families.py.",
+        )
     return found[0]
 
 
@@ -236,8 +240,16 @@ def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     return answered
 
 
-def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Tensor, dtype: str,
-          placement: Placement, trust_remote_code: bool = False, slack: float = 1.0) -> dict[str, Any]:  # fmt: skip
+def probe(
+    path: Path,
+    ref: ModelRef,
+    batch: Mapping[str, Any],
+    trained: torch.Tensor,
+    dtype: str,
+    placement: Placement,
+    trust_remote_code: bool = False,
+    slack: float = 1.0,
+) -> dict[str, Any]:
     """Load the saved adapter with plain transformers and PEFT, and compare logits with the policy that was trained.
 
     Args:
@@ -271,9 +283,13 @@ def probe(path: Path, ref: ModelRef, batch: Mapping[str, Any], trained: torch.Te
     exact = dtype == "float32" and placement.quantization != "8bit"
     tolerance = slack * (1e-5 if exact else 1e-2) * trained.abs().max().item()
     if not differs <= tolerance:
-        raise RunError(f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits "
-                       f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip
+        raise RunError(
+            f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits "
+            f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed)."
+        )
     if not changes > 0:
-        raise RunError(f"The adapter saved in {path} does not change the logits of {ref}: nothing was learned.",
-                       "Check trainer.learning_rate, trainer.max_steps and the warm-up.")  # fmt: skip
+        raise RunError(
+            f"The adapter saved in {path} does not change the logits of {ref}: nothing was learned.",
+            "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
+        )
     return {"changes": changes, "differs": differs, "tolerance": tolerance}

@@ -40,8 +40,10 @@ class LogRows(TrainerCallback):
         if not logs or "loss" not in logs:
             return  # Trainer's last message holds timings only.
         if not math.isfinite(logs["loss"]):
-            raise RunError(f"The loss is {logs['loss']} at step {state.global_step}.",
-                           "Lower trainer.learning_rate or loss.beta, or use another dtype.")  # fmt: skip
+            raise RunError(
+                f"The loss is {logs['loss']} at step {state.global_step}.",
+                "Lower trainer.learning_rate or loss.beta, or use another dtype.",
+            )
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with disk_errors(self._path), open(self._path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")

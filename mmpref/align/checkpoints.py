@@ -47,8 +47,9 @@ def is_whole(checkpoint: Path) -> bool:
     if not listed.is_file():
         return False
     sizes: dict[str, int] = json.loads(listed.read_text(encoding="utf-8"))
-    return all((checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size
-               for name, size in sizes.items())  # fmt: skip
+    return all(
+        (checkpoint / name).is_file() and (checkpoint / name).stat().st_size == size for name, size in sizes.items()
+    )
 
 
 def latest(folder: Path) -> Path | None:

@@ -41,8 +41,10 @@ class PreferenceCollator(DataCollatorForVisionPreference):
                 batch[BESIDE] = super().torch_call(beside)
         if cropped:
             with self.processor.once():
-                blind = [{**pair, "images": images, "rejected": pair["chosen"]}
-                         for pair, images in zip(pairs, cropped, strict=True)]  # fmt: skip
+                blind = [
+                    {**pair, "images": images, "rejected": pair["chosen"]}
+                    for pair, images in zip(pairs, cropped, strict=True)
+                ]
                 batch[CROPPED] = super().torch_call(blind)
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
 
@@ -89,8 +91,12 @@ class _Doubling:
         half = len(text) // 2
         once = processed(self._processor, text[:half], images[:half], **settings)
         once.pop("labels", None)  # PaliGemma's, of a prompt without an answer
-        return BatchFeature({name: torch.cat([value, value]) if isinstance(value, torch.Tensor) else [*value, *value]
-                 for name, value in once.items()})  # fmt: skip
+        return BatchFeature(
+            {
+                name: torch.cat([value, value]) if isinstance(value, torch.Tensor) else [*value, *value]
+                for name, value in once.items()
+            }
+        )
 
 
 ANSWER = 1

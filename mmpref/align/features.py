@@ -73,9 +73,13 @@ class KeptFeatures:
     def _made(self, row: int, features: Features) -> Features:
         features = [feature.detach().to("cpu").contiguous() for feature in features]
         content = b"".join(feature.view(torch.uint8).numpy().tobytes() for feature in features)
-        place = {"row": row, "begin": self._size, "bytes": len(content),
-                 "shapes": [list(feature.shape) for feature in features],
-                 "dtype": str(features[0].dtype).removeprefix("torch.")}  # fmt: skip
+        place = {
+            "row": row,
+            "begin": self._size,
+            "bytes": len(content),
+            "shapes": [list(feature.shape) for feature in features],
+            "dtype": str(features[0].dtype).removeprefix("torch."),
+        }
         if self._size + len(content) > self._budget:
             self._give_up("feature_cache_gb is reached")
             return features
@@ -95,8 +99,12 @@ class KeptFeatures:
         return features
 
     def _give_up(self, reason: str) -> None:
-        talk.warning("Warning: image features of %d rows are kept, and no more (%s): the vision tower runs for batches "
-                     "with other rows.", len(self._places), reason)  # fmt: skip
+        talk.warning(
+            "Warning: image features of %d rows are kept, and no more (%s): the vision tower runs for batches "
+            "with other rows.",
+            len(self._places),
+            reason,
+        )
         self._full = True
 
     def _read(self, place: dict[str, Any]) -> Features:
@@ -122,8 +130,11 @@ def worth_keeping(features: Features, rows: int, budget: float, folder: Path) ->
     if need <= budget and need <= free // 2:
         talk.info("Image features are kept on disk from the first epoch on, some %s.", _size(need))
         return True
-    what = (f"feature_cache_gb is {budget / GIGABYTE:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
-            if need > budget else f"{_size(free)} are free")  # fmt: skip
+    what = (
+        f"feature_cache_gb is {budget / GIGABYTE:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
+        if need > budget
+        else f"{_size(free)} are free"
+    )
     talk.info(
         "Image features of all rows would take %s, so the vision tower runs in every epoch (%s).", _size(need), what
     )

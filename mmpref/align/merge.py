@@ -33,8 +33,9 @@ def merge(path: Path, folder: Path) -> None:
         raise RunError(f"{path} holds no policy's adapter that could be merged.", "Leave --merge out.")
     model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
     if quantization := manifest["recipe"].get("quantization"):
-        talk.info("The adapter was trained on %s in %s; it is merged into the weights in full.",
-                  model["id"], quantization)  # fmt: skip
+        talk.info(
+            "The adapter was trained on %s in %s; it is merged into the weights in full.", model["id"], quantization
+        )
     base = AutoModelForImageTextToText.from_pretrained(
         resolve_path(model["id"]), revision=model["revision"], dtype="auto", trust_remote_code=code
     )

@@ -19,9 +19,15 @@ PAPER: dict[str, Any] = {
 """Our pick within the paper's search ranges (appendix A): 3 epochs, batches of 32. Learning rates are the methods'."""
 
 # Trainer would replace a loss that is not finite by earlier ones in the log; ours stops there.
-_KEPT = {"logging_nan_inf_filter": False, "logging_steps": 1, "report_to": "none",
-         "save_strategy": "steps", "save_steps": 0.1, "save_total_limit": 2,
-         "dataloader_pin_memory": False}  # fmt: skip
+_KEPT = {
+    "logging_nan_inf_filter": False,
+    "logging_steps": 1,
+    "report_to": "none",
+    "save_strategy": "steps",
+    "save_steps": 0.1,
+    "save_total_limit": 2,
+    "dataloader_pin_memory": False,
+}
 
 _OURS = {
     "output_dir": "it is inside the run directory: use --output",
@@ -86,8 +92,10 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
             raise UsageError(f"trainer.{name} is {value}; it must be at least 1.")
     limit = trainer.get("save_total_limit", 2)
     if limit is not None and limit < 2:
-        raise UsageError(f"trainer.save_total_limit is {limit}; it must be at least 2.",
-                         "While a checkpoint is written the one before it must stay.")  # fmt: skip
+        raise UsageError(
+            f"trainer.save_total_limit is {limit}; it must be at least 2.",
+            "While a checkpoint is written the one before it must stay.",
+        )
 
 
 def resolve(

@@ -19,9 +19,11 @@ _PANELS = (
     ("log-probability of the answers", {"logps/chosen": "chosen", "logps/rejected": "rejected"}),
     ("KL from the base, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
     ("entropy of the next token", {"entropy": "entropy"}),
-    ("tokens of the answers", {"lengths/chosen": "chosen", "lengths/rejected": "rejected",
-                               "completions/mean_length": "samples"}),
-)  # fmt: skip
+    (
+        "tokens of the answers",
+        {"lengths/chosen": "chosen", "lengths/rejected": "rejected", "completions/mean_length": "samples"},
+    ),
+)
 _COLUMNS = 3
 
 

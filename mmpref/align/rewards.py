@@ -164,17 +164,25 @@ def prove(
 
     gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
     dtype = dtype.removeprefix("torch.")
-    loaded = RewardModel.load(ModelRef(ref.model, ref.revision, str(path)), dtype=dtype,
-                              trust_remote_code=trust_remote_code, **asdict(placement))  # fmt: skip
+    loaded = RewardModel.load(
+        ModelRef(ref.model, ref.revision, str(path)),
+        dtype=dtype,
+        trust_remote_code=trust_remote_code,
+        **asdict(placement),
+    )
     answers = [text_of(row["chosen"]), text_of(row["rejected"])]
     said = loaded.score(row["images"], messages(row["prompt"]), answers)
     differs = max(abs(one - other) for one, other in zip(said, trained, strict=True))
     exact = dtype == "float32" and placement.quantization is None
     tolerance = (1e-4 if exact else 5e-2) * max(1.0, *(abs(value) for value in trained))
     if not differs <= tolerance:
-        raise RunError(f"The reward model saved in {path} is not the one that was trained: loaded back, its rewards "
-                       f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed).")  # fmt: skip
+        raise RunError(
+            f"The reward model saved in {path} is not the one that was trained: loaded back, its rewards "
+            f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed)."
+        )
     if said[0] == said[1]:
-        raise RunError(f"The reward model saved in {path} gives both answers the same: nothing was learned.",
-                       "Check trainer.learning_rate, trainer.max_steps and the warm-up.")  # fmt: skip
+        raise RunError(
+            f"The reward model saved in {path} gives both answers the same: nothing was learned.",
+            "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
+        )
     return {"differs": differs, "tolerance": tolerance}

@@ -67,11 +67,16 @@ class Normalised:
     def __init__(self, reward: Reward, name: str, pairs: Pairs, kept: Path) -> None:
         self._reward, self.name = reward, name
         if not kept.is_file():
-            said = torch.tensor([
-                value for row in (pairs.dataset[index] for index in range(len(pairs.dataset)))
-                for value in self._ask(row["images"], messages(row["prompt"]),
-                                       [text_of(row["chosen"]), text_of(row["rejected"])])
-            ], dtype=torch.float64)  # fmt: skip
+            said = torch.tensor(
+                [
+                    value
+                    for row in (pairs.dataset[index] for index in range(len(pairs.dataset)))
+                    for value in self._ask(
+                        row["images"], messages(row["prompt"]), [text_of(row["chosen"]), text_of(row["rejected"])]
+                    )
+                ],
+                dtype=torch.float64,
+            )
             if not float(said.std()) > 0:
                 raise UsageError(f"{name} gives every answer of the data the same reward.", "Name another loss.reward.")
             write_atomic(kept, json.dumps({"mean": float(said.mean()), "deviation": float(said.std())}) + "\n")
@@ -93,13 +98,16 @@ class Normalised:
         try:
             said = [float(value) for value in self._reward(images, prompt, answers)]
         except Exception as error:
-            raise ModelError(f"The reward {self.name} fails: {type(error).__name__}: {reason_of(error)}.",
-                             "It is called with images, prompt and answers.") from error  # fmt: skip
+            raise ModelError(
+                f"The reward {self.name} fails: {type(error).__name__}: {reason_of(error)}.",
+                "It is called with images, prompt and answers.",
+            ) from error
         if len(said) != len(answers):
             raise ModelError(f"The reward {self.name} gives {len(said)} values for {len(answers)} answers.")
         if wrong := next((value for value in said if not math.isfinite(value)), None):
-            raise ModelError(f"The reward {self.name} gives {wrong} as the value of an answer.",
-                             "It must be a finite number.")  # fmt: skip
+            raise ModelError(
+                f"The reward {self.name} gives {wrong} as the value of an answer.", "It must be a finite number."
+            )
         return said
 
 

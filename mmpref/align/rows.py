@@ -292,9 +292,12 @@ def _check_columns(row: Mapping[str, Any], read: PreferenceRow, where: str, need
     have = {"chosen": bool(read.shape[-1]), "rejected": bool(rejected_column(unfolded(row))), SECOND: SECOND in row}
     if missing := [name for name in needs if not have[name]]:
         unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
-        raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}",
-                         "Preference data has prompt, chosen, rejected and images." if missing != [SECOND] else
-                         "build-dataset with --set keep_rejected=true writes two rejected answers.")  # fmt: skip
+        raise InputError(
+            f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}",
+            "Preference data has prompt, chosen, rejected and images."
+            if missing != [SECOND]
+            else "build-dataset with --set keep_rejected=true writes two rejected answers.",
+        )
 
 
 def numbered(dataset: datasets.Dataset) -> datasets.Dataset:

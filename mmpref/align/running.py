@@ -176,8 +176,9 @@ class Running(Base):
         placement = replace(policy.placement, device=str(policy.device))
         # FSDP and DeepSpeed bring LoRA to the base's precision; whoever loads it keeps it in fp32.
         slack = 5.0 if is_spread(self.model) else 1.0
-        return partial(probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, placement,
-                       trust_remote_code, slack)  # fmt: skip
+        return partial(
+            probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, placement, trust_remote_code, slack
+        )
 
     def policy(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""

@@ -21,12 +21,22 @@ def lengths(measured: Sequence[Length], policy: Policy) -> dict[str, Any]:
     """Image tokens and whole sequences of some rows, in tokens; nothing is cut, so the context must hold them."""
     images, whole = [length.image for length in measured], [length.whole for length in measured]
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
-    talk.info("Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
-              min(images), max(images), max(whole), context, len(measured))  # fmt: skip
+    talk.info(
+        "Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
+        min(images),
+        max(images),
+        max(whole),
+        context,
+        len(measured),
+    )
     if context and max(whole) > context:
         talk.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context)
-    return {"sample": len(measured), "image_tokens": [min(images), max(images)], "sequence_max": max(whole),
-            "context": context}  # fmt: skip
+    return {
+        "sample": len(measured),
+        "image_tokens": [min(images), max(images)],
+        "sequence_max": max(whole),
+        "context": context,
+    }
 
 
 def parameters(trainer: Running) -> dict[str, int]:
@@ -44,11 +54,20 @@ def parameters(trainer: Running) -> dict[str, int]:
 def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Means over the last tenth of the log rows."""
     last = rows[-max(1, len(rows) // 10) :]
-    names = {"loss": "loss", "accuracy": "rewards/accuracies", "margin": "rewards/margins",
-             "chosen_reward": "rewards/chosen", "rejected_reward": "rewards/rejected",
-             "chosen_logp": "logps/chosen", "rejected_logp": "logps/rejected",
-             "reward": "reward", "kl": "kl", "chosen_kl": "kl/chosen", "rejected_kl": "kl/rejected",
-             "entropy": "entropy"}  # fmt: skip
+    names = {
+        "loss": "loss",
+        "accuracy": "rewards/accuracies",
+        "margin": "rewards/margins",
+        "chosen_reward": "rewards/chosen",
+        "rejected_reward": "rewards/rejected",
+        "chosen_logp": "logps/chosen",
+        "rejected_logp": "logps/rejected",
+        "reward": "reward",
+        "kl": "kl",
+        "chosen_kl": "kl/chosen",
+        "rejected_kl": "kl/rejected",
+        "entropy": "entropy",
+    }
     known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
     return {name: sum(values) / len(values) for name, values in known.items() if values}
 

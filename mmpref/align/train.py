@@ -185,8 +185,10 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
     if recipe.quantization and sharded():
         raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
     if recipe.device_map and processes() > 1:
-        raise UsageError(f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
-                         "Leave it out, or start one process.")  # fmt: skip
+        raise UsageError(
+            f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
+            "Leave it out, or start one process.",
+        )
 
 
 def _work(
@@ -268,25 +270,40 @@ def _fit(
 
     tables, revision = _as_it_began(run, recipe)
     ref = ModelRef(recipe.model, revision)
-    policy = Policy.load(ref, dtype=_dtype(recipe.dtype), quantization=recipe.quantization,
-                         device_map=recipe.device_map, trust_remote_code=recipe.trust_remote_code)  # fmt: skip
+    policy = Policy.load(
+        ref,
+        dtype=_dtype(recipe.dtype),
+        quantization=recipe.quantization,
+        device_map=recipe.device_map,
+        trust_remote_code=recipe.trust_remote_code,
+    )
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     with first():
         if not (run.state / BEGAN).is_file():
             began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
             write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
         pairs = collect(
-            tables, run.state, image_token=image_token, special_tokens=special_tokens_of(policy.tokenizer),
-            image_root=recipe.image_root, accepts=policy.prompter.prepare, limit=recipe.limit,
-            second=way.method.needs_second, needs=way.method.needs(way.settings),
-        )  # fmt: skip
+            tables,
+            run.state,
+            image_token=image_token,
+            special_tokens=special_tokens_of(policy.tokenizer),
+            image_root=recipe.image_root,
+            accepts=policy.prompter.prepare,
+            limit=recipe.limit,
+            second=way.method.needs_second,
+            needs=way.method.needs(way.settings),
+        )
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
     used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
     trainer = trainer_of(recipe, way, used, policy, pairs, run.state)
     modules = adapter.adapted_modules(trainer.model, policy)
-    talk.info("Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
-              modules["language_model"], modules["elsewhere"], modules["projector"])  # fmt: skip
+    talk.info(
+        "Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
+        modules["language_model"],
+        modules["elsewhere"],
+        modules["projector"],
+    )
     counts = parameters(trainer)
     sizes = measured(trainer, policy, pairs)
     trainer.add_callback(Preflight(trainer, pairs, sizes, recipe.preflight))

@@ -51,12 +51,20 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
     """
 
     def __init__(
-        self, *args: Any, writer: Policy | None = None, data_collator: PreferenceCollator,
-        projector_learning_rate: float, shared: SharedForward | None = None, features: KeptFeatures | None = None,
-        reference: ReferenceLogProbs | None = None, weights: Sequence[float] = (1.0,), terms: Terms | None = None,
-        pairwise: Pairwise | None = None, source: PairSource | None = None,
+        self,
+        *args: Any,
+        writer: Policy | None = None,
+        data_collator: PreferenceCollator,
+        projector_learning_rate: float,
+        shared: SharedForward | None = None,
+        features: KeptFeatures | None = None,
+        reference: ReferenceLogProbs | None = None,
+        weights: Sequence[float] = (1.0,),
+        terms: Terms | None = None,
+        pairwise: Pairwise | None = None,
+        source: PairSource | None = None,
         **kwargs: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.collate = data_collator
         super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
         self.set_up(writer, projector_learning_rate)
@@ -64,8 +72,10 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
         if shared and self.aux_loss_enabled:
-            talk.warning("Image and prompt go through the model once for each answer: experts are balanced over all "
-                         "tokens of a step (trainer.router_aux_loss_coef: 0 turns that off).")  # fmt: skip
+            talk.warning(
+                "Image and prompt go through the model once for each answer: experts are balanced over all "
+                "tokens of a step (trainer.router_aux_loss_coef: 0 turns that off)."
+            )
             self.shared = None
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
@@ -111,8 +121,10 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
             self._metrics["train"][f"pairs/{name}"].append(value)
         self._barren = 0 if found else self._barren + 1
         if self._barren >= _PATIENCE:
-            raise RunError(f"The last {_PATIENCE} batches gave no pair ({_listed(counts)} in the last).",
-                           "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.")  # fmt: skip
+            raise RunError(
+                f"The last {_PATIENCE} batches gave no pair ({_listed(counts)} in the last).",
+                "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.",
+            )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""

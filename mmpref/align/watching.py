@@ -32,9 +32,14 @@ class Watching(TrainerCallback):
     """
 
     def __init__(
-        self, trainer: PreferenceTrainer, evaluate: Evaluator, settings: WatchSettings, folder: Path, state: Path,
+        self,
+        trainer: PreferenceTrainer,
+        evaluate: Evaluator,
+        settings: WatchSettings,
+        folder: Path,
+        state: Path,
         resumed: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._trainer, self._evaluate, self._settings = trainer, evaluate, settings
         self._log, self._best = folder / "evaluations.jsonl", state / BEST
         self.rows = [row for row in read_rows(self._log) if row["step"] <= resumed]

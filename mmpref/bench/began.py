@@ -43,11 +43,13 @@ def as_it_began(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) 
         return now
     before = json.loads(read_text(path))
     changed = [what for what in ("model", "adapter") if before.get(what) != now[what]]
-    changed += [f"data of {name}" for name, facts in data.items()
-                if _identity(before["data"].get(name)) != _identity(facts)]  # fmt: skip
+    changed += [
+        f"data of {name}" for name, facts in data.items() if _identity(before["data"].get(name)) != _identity(facts)
+    ]
     if changed:
-        raise RunError(f"The {' and the '.join(changed)} has changed since {run.path} was begun.",
-                       "Choose another --output.")  # fmt: skip
+        raise RunError(
+            f"The {' and the '.join(changed)} has changed since {run.path} was begun.", "Choose another --output."
+        )
     return now
 
 
@@ -59,8 +61,9 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
         text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
         content = sample.image.content if sample.image else b""
         digest.update(hashlib.sha256(content).digest() + hashlib.sha256(text.encode()).digest())
-    named = {name: Path(resolve_path(value)) for name, value in settings.items()
-             if name != "data" and isinstance(value, str)}  # fmt: skip
+    named = {
+        name: Path(resolve_path(value)) for name, value in settings.items() if name != "data" and isinstance(value, str)
+    }
     files = {name: _hash([path]) for name, path in sorted(named.items()) if _is_file(path)}
     return {**table.facts(), "samples": f"sha256:{digest.hexdigest()}", "files": files}
 

@@ -90,9 +90,15 @@ class Metric:
 
 
 def rate(
-    name: str, part: str, top: str, bottom: str, higher_is_better: bool | None = True, *, binary: bool = False,
+    name: str,
+    part: str,
+    top: str,
+    bottom: str,
+    higher_is_better: bool | None = True,
+    *,
+    binary: bool = False,
     headline: bool = False,
-) -> Metric:  # fmt: skip
+) -> Metric:
     """The metric ``sum of top / sum of bottom``."""
 
     def value(sums: Sums) -> np.ndarray:

@@ -85,8 +85,10 @@ class Column:
         if not self.conditions(benchmark) or self.conditions(benchmark) != other.conditions(benchmark):
             return False
         seeds = [column.manifest.get("seeds") for column in (self, other)]
-        answered = [[(record.id, record.image_id, record.missing) for record in column.records(benchmark)]
-                    for column in (self, other)]  # fmt: skip
+        answered = [
+            [(record.id, record.image_id, record.missing) for record in column.records(benchmark)]
+            for column in (self, other)
+        ]
         return seeds[0] == seeds[1] and bool(answered[0]) and answered[0] == answered[1]
 
     @cached_property
@@ -112,10 +114,17 @@ class Column:
             file = self.path / "samples" / f"{self.model}-{benchmark}.parquet"
             rows = pq.read_table(file).to_pylist() if file.is_file() else []
             self._records[benchmark] = [
-                Record(row["id"], row["image_id"], row["prompt"], row["reference"], row["answer"], row["missing"],
-                       json.loads(row["counts"]))
+                Record(
+                    row["id"],
+                    row["image_id"],
+                    row["prompt"],
+                    row["reference"],
+                    row["answer"],
+                    row["missing"],
+                    json.loads(row["counts"]),
+                )
                 for row in rows
-            ]  # fmt: skip
+            ]
         return self._records[benchmark]
 
     def by_image(self, benchmark: str, count: str) -> dict[str, float]:

@@ -67,8 +67,13 @@ def compare(runs: Sequence[Path]) -> Comparison:
     missing = {
         name: tuple(column.missing(name) for column in columns) for name in dict.fromkeys(key[0] for key in keys)
     }
-    return Comparison(tuple(column.name for column in columns), rows, _corrected(keys, columns, tests),
-                      (*_warnings(columns), *_untested(columns, missing)), missing)  # fmt: skip
+    return Comparison(
+        tuple(column.name for column in columns),
+        rows,
+        _corrected(keys, columns, tests),
+        (*_warnings(columns), *_untested(columns, missing)),
+        missing,
+    )
 
 
 def _untested(columns: Sequence[Column], missing: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
@@ -108,8 +113,12 @@ def _tested(first: Column, second: Column, key: Key) -> Tested | None:
 def _corrected(
     keys: Sequence[Key], columns: Sequence[Column], tests: Sequence[tuple[Tested | None, ...]]
 ) -> tuple[tuple[Tested | None, ...], ...]:
-    claims = [(row, column) for row, key in enumerate(keys) for column, test in enumerate(tests[row])
-              if test is not None and columns[column].found[key].get("headline")]  # fmt: skip
+    claims = [
+        (row, column)
+        for row, key in enumerate(keys)
+        for column, test in enumerate(tests[row])
+        if test is not None and columns[column].found[key].get("headline")
+    ]
     corrected = dict(zip(claims, holm([_p(tests[row][column]) for row, column in claims]), strict=True))
     return tuple(
         tuple(

@@ -161,8 +161,10 @@ def _check(recipe: EvaluateRecipe) -> None:
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     if recipe.endpoint and (recipe.adapter or recipe.revision):
-        raise UsageError(f"{recipe.model} is a model behind an endpoint, which has no revision or adapter here.",
-                         "Let the server serve the adapter, and name it as the model.")  # fmt: skip
+        raise UsageError(
+            f"{recipe.model} is a model behind an endpoint, which has no revision or adapter here.",
+            "Let the server serve the adapter, and name it as the model.",
+        )
     if recipe.endpoint and (recipe.quantization or recipe.device_map):
         raise UsageError(f"{recipe.model} is a model behind an endpoint: it is loaded as its server was told.")
     if recipe.endpoint_revision is not None and not recipe.endpoint:
@@ -183,9 +185,14 @@ class _Work:
     """
 
     def __init__(
-        self, run: Run, recipe: EvaluateRecipe, judge: Judge | None, batch_size: int, concurrency: int,
+        self,
+        run: Run,
+        recipe: EvaluateRecipe,
+        judge: Judge | None,
+        batch_size: int,
+        concurrency: int,
         progress: Callable[[int], None] | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._run, self._recipe, self._judge = run, recipe, judge
         self._batch_size, self._progress = batch_size, progress
         self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
@@ -212,8 +219,9 @@ class _Work:
         shares = [share_of(plan.samples, self._kept(plan)) for plan in self._plans]
         wait()
         for plan, share in zip(self._plans, shares, strict=True):
-            answer_share(self._answerer, share, plan.task.max_new_tokens, self._kept(plan), self._batch_size,
-                         self._progress)  # fmt: skip
+            answer_share(
+                self._answerer, share, plan.task.max_new_tokens, self._kept(plan), self._batch_size, self._progress
+            )
         part()
 
     def results(self) -> dict[str, Any]:
@@ -227,8 +235,14 @@ class _Work:
         thought: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
         for plan in self._plans:
-            answers = answer_all(self._answerer, plan.samples, plan.task.max_new_tokens, self._kept(plan),
-                                 self._batch_size, self._progress)  # fmt: skip
+            answers = answer_all(
+                self._answerer,
+                plan.samples,
+                plan.task.max_new_tokens,
+                self._kept(plan),
+                self._batch_size,
+                self._progress,
+            )
             outcomes = {
                 model: _score(
                     run,
@@ -247,8 +261,10 @@ class _Work:
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]
                 judged[plan.label] = {model: _replies(outcome) for model, outcome in outcomes.items()}
             if any(outcome.reasoned for outcome in outcomes.values()):
-                thought[plan.label] = {model: {"reasoned": outcome.reasoned, "unfinished": outcome.unfinished}
-                                       for model, outcome in outcomes.items()}  # fmt: skip
+                thought[plan.label] = {
+                    model: {"reasoned": outcome.reasoned, "unfinished": outcome.unfinished}
+                    for model, outcome in outcomes.items()
+                }
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in self._models:
                 results += [
@@ -262,13 +278,24 @@ class _Work:
                 paired = {model: outcome.without(holes).clusters for model, outcome in outcomes.items()}
                 differences += [difference(plan, metric, paired, recipe.seed) for metric in metrics]
             drawn += [
-                {"model": model, "benchmark": plan.label, "metric": metric.name, "split": metric.part,
-                 "values": replicates(clusters[model], metric, recipe.seed)}
-                for model in self._models for metric in metrics
-            ]  # fmt: skip
+                {
+                    "model": model,
+                    "benchmark": plan.label,
+                    "metric": metric.name,
+                    "split": metric.part,
+                    "values": replicates(clusters[model], metric, recipe.seed),
+                }
+                for model in self._models
+                for metric in metrics
+            ]
         correct(differences)
-        content = {"models": self._named(), "adapter": self._facts["adapter"], "results": results,
-                   "differences": differences, **({"reasoning": thought} if thought else {})}  # fmt: skip
+        content = {
+            "models": self._named(),
+            "adapter": self._facts["adapter"],
+            "results": results,
+            "differences": differences,
+            **({"reasoning": thought} if thought else {}),
+        }
         write_rows(run.path / RESAMPLES, drawn)
         if judgements:
             lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
@@ -335,8 +362,13 @@ def _load(run: Run, recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
     load = rewards.load if rewards.asked_for(recipe) else Policy.load
-    policy = load(ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
-                  trust_remote_code=recipe.trust_remote_code)  # fmt: skip
+    policy = load(
+        ref,
+        dtype=recipe.dtype,
+        quantization=recipe.quantization,
+        device_map=recipe.device_map,
+        trust_remote_code=recipe.trust_remote_code,
+    )
     if policy.mended:
         write_atomic(run.state / MENDED, json.dumps(policy.mended) + "\n")
     return policy
@@ -357,9 +389,15 @@ def _replies(outcome: Outcome) -> dict[str, Any]:
 
 
 def _score(
-    run: Run, plan: Plan, model: str, replies: Replies, judge: Judge | None, repeats: int,
-    judgements: list[dict[str, Any]], progress: Callable[[int], None] | None,
-) -> Outcome:  # fmt: skip
+    run: Run,
+    plan: Plan,
+    model: str,
+    replies: Replies,
+    judge: Judge | None,
+    repeats: int,
+    judgements: list[dict[str, Any]],
+    progress: Callable[[int], None] | None,
+) -> Outcome:
     pairs = list(zip(plan.samples, replies.answers, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
@@ -376,8 +414,9 @@ def _score(
         judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
         judged = counted(plan.samples, judged, holes)
-        outcomes.append(Outcome(plan, judged, holes, verdicts.counts, (), replies.reasoned, replies.unfinished,
-                                verdicts.unread))  # fmt: skip
+        outcomes.append(
+            Outcome(plan, judged, holes, verdicts.counts, (), replies.reasoned, replies.unfinished, verdicts.unread)
+        )
         if repeat == 0:
             write_records(file, plan.samples, replies.raw, judged, holes, verdicts.replies)
     asked = sum((Counter(outcome.verdicts) for outcome in outcomes), Counter[str]())
@@ -402,6 +441,11 @@ def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
         raise UsageError(f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge URL#MODEL.")
     if recipe.judge_prompt is not None and len(judged) > 1:
         raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
-    settings = ChatSettings(recipe.judge_temperature, recipe.judge_max_tokens, concurrency,
-                            revision=recipe.judge_revision, thinking=recipe.thinking)  # fmt: skip
+    settings = ChatSettings(
+        recipe.judge_temperature,
+        recipe.judge_max_tokens,
+        concurrency,
+        revision=recipe.judge_revision,
+        thinking=recipe.thinking,
+    )
     return open_judge(recipe.judge, recipe.judge_prompt, settings)

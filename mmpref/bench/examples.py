@@ -66,8 +66,10 @@ def turns(first: Column, second: Column, key: Key, most: int) -> Turns:
     ordered = sorted(differing, key=lambda item: -abs(item[0]))
     wins, losses = ([item for item in ordered if (item[0] > 0) is better] for better in (True, False))
     images = _images(first, key[0], {name for _, name, _ in [*wins[:most], *losses[:most]]})
-    won, lost = (tuple(dataclasses.replace(turn, image=images.get(name)) for _, name, turn in some[:most])
-                 for some in (wins, losses))  # fmt: skip
+    won, lost = (
+        tuple(dataclasses.replace(turn, image=images.get(name)) for _, name, turn in some[:most])
+        for some in (wins, losses)
+    )
     return Turns(len(wins), len(losses), won, lost)
 
 

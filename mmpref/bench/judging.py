@@ -134,9 +134,14 @@ def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
 
 
 def ask_all(
-    judge: Judge, task: JudgedTask, asked: Sequence[tuple[Sample, str | None]], label: str, kept: Path,
-    progress: Callable[[int], None] | None = None, repeat: int = 0,
-) -> Verdicts:  # fmt: skip
+    judge: Judge,
+    task: JudgedTask,
+    asked: Sequence[tuple[Sample, str | None]],
+    label: str,
+    kept: Path,
+    progress: Callable[[int], None] | None = None,
+    repeat: int = 0,
+) -> Verdicts:
     """A judge's reply to every answer, in order. Those already in ``kept`` (JSON lines) are not asked for again, and
     failed ones are not kept.
 
@@ -149,10 +154,14 @@ def ask_all(
         ModelError: the judge cannot be reached, or leaves most answers without a verdict.
     """
     known = {row["id"]: str(row["reply"]) for row in kept_lines(kept)}
-    queries = [None if answer is None else task.query(sample, answer, judge.instruction(task))
-               for sample, answer in asked]  # fmt: skip
-    left = [(sample, dataclasses.replace(query, repeat=repeat))
-            for (sample, _), query in zip(asked, queries, strict=True) if query and sample.id not in known]  # fmt: skip
+    queries = [
+        None if answer is None else task.query(sample, answer, judge.instruction(task)) for sample, answer in asked
+    ]
+    left = [
+        (sample, dataclasses.replace(query, repeat=repeat))
+        for (sample, _), query in zip(asked, queries, strict=True)
+        if query and sample.id not in known
+    ]
     failed: list[Reply] = []
     mend(kept)
     with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
@@ -173,9 +182,16 @@ def ask_all(
         _tell_after(judge, replies)
     said = [known.get(sample.id) if query else None for (sample, _), query in zip(asked, queries, strict=True)]
     final = [None if reply is None else reasoning.read(reply, judge.chat.markers) for reply in said]
-    scores = [None if answer is None else task.score(sample, answer) if query is None
-              else None if reply is None or reply.answer is None else task.read(sample, answer, reply.answer)
-              for (sample, answer), query, reply in zip(asked, queries, final, strict=True)]  # fmt: skip
+    scores = [
+        None
+        if answer is None
+        else task.score(sample, answer)
+        if query is None
+        else None
+        if reply is None or reply.answer is None
+        else task.read(sample, answer, reply.answer)
+        for (sample, answer), query, reply in zip(asked, queries, final, strict=True)
+    ]
     unread = [reply for reply, score in zip(said, scores, strict=True) if reply is not None and score is None]
     unfinished = [reply for reply in failed if reply.raw is not None]
     read = sum(reply is not None and score is not None for reply, score in zip(said, scores, strict=True))
@@ -183,19 +199,38 @@ def ask_all(
     lost = answered - sum(score is not None for score in scores)
     if lost and lost >= _TOO_MANY * answered:
         some = f"a verdict on {answered - lost} of {answered} answers" if lost < answered else "no readable verdict"
-        raise ModelError(f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unread)}",
-                         _mended(failed, unread))  # fmt: skip
+        raise ModelError(
+            f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unread)}", _mended(failed, unread)
+        )
     if lost:
-        talk.warning("Warning: %d of %d answers to %s have no verdict and are missing. %s", lost, answered, label,
-                     _first(failed, unread))  # fmt: skip
+        talk.warning(
+            "Warning: %d of %d answers to %s have no verdict and are missing. %s",
+            lost,
+            answered,
+            label,
+            _first(failed, unread),
+        )
     if unread:
         replied = len(unread) + read
-        talk.warning("Warning: %d of %d replies of the judge (%.1f %%) could not be read.", len(unread), replied,
-                     100 * len(unread) / replied)  # fmt: skip
-    judgements = [recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
-                  for query, reply in zip(queries, said, strict=True) if query and reply is not None]  # fmt: skip
-    counts = {**usage(replies), "read": read, "unreadable": len(unread), "unfinished": len(unfinished),
-              "reasoned": sum(one is not None and one.reasoned for one in final), "missing": lost}  # fmt: skip
+        talk.warning(
+            "Warning: %d of %d replies of the judge (%.1f %%) could not be read.",
+            len(unread),
+            replied,
+            100 * len(unread) / replied,
+        )
+    judgements = [
+        recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
+        for query, reply in zip(queries, said, strict=True)
+        if query and reply is not None
+    ]
+    counts = {
+        **usage(replies),
+        "read": read,
+        "unreadable": len(unread),
+        "unfinished": len(unfinished),
+        "reasoned": sum(one is not None and one.reasoned for one in final),
+        "missing": lost,
+    }
     return Verdicts(said, scores, judgements, counts, unread[0][:_SHOWN] if unread else "")
 
 
@@ -208,8 +243,9 @@ def _first(failed: Sequence[Reply], unread: Sequence[str]) -> str:
 def _mended(failed: Sequence[Reply], unread: Sequence[str]) -> str:
     """What to do where most verdicts are missing."""
     if len(failed) <= len(unread):
-        return ("Its replies must have the form that the prompt asks for; those in a file are to these very answers "
-                "only.")  # fmt: skip
+        return (
+            "Its replies must have the form that the prompt asks for; those in a file are to these very answers only."
+        )
     if failed[0].raw is not None:
         return "Let it write more: --set judge_max_tokens=4096."
     return f"What the judge's server said decides: {failed[0].error[:_SHOWN]}."
@@ -222,8 +258,15 @@ def _tell_before(judge: Judge, label: str, queries: Sequence[Query]) -> None:
     images, bound = sum(len(query.images) for query in queries), judge.chat.identity.get("max_tokens")
     seen = f" with {images} images" if images else ""
     said = f" of up to {bound} tokens each" if bound else ""
-    talk.info("Asking %s about %d answers to %s: some %d tokens of text%s, and replies%s.",
-              judge.name, len(queries), label, letters // _LETTERS_A_TOKEN, seen, said)  # fmt: skip
+    talk.info(
+        "Asking %s about %d answers to %s: some %d tokens of text%s, and replies%s.",
+        judge.name,
+        len(queries),
+        label,
+        letters // _LETTERS_A_TOKEN,
+        seen,
+        said,
+    )
 
 
 def _tell_after(judge: Judge, replies: Sequence[Reply]) -> None:
@@ -231,5 +274,11 @@ def _tell_after(judge: Judge, replies: Sequence[Reply]) -> None:
         return
     new = [reply for reply in replies if not reply.kept]
     spent, kept = usage(new), len(replies) - len(new)
-    talk.info("%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
-              judge.name, len(new), spent["prompt_tokens"], spent["completion_tokens"], kept)  # fmt: skip
+    talk.info(
+        "%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
+        judge.name,
+        len(new),
+        spent["prompt_tokens"],
+        spent["completion_tokens"],
+        kept,
+    )

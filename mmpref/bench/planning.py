@@ -50,8 +50,9 @@ def planned(recipe: EvaluateRecipe, name: str) -> Plan:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
     repeated = next((one for one, count in Counter(sample.id for sample in samples).items() if count > 1), None)
     if repeated is not None:
-        raise InputError(f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.",
-                         "Answers are kept by id.")  # fmt: skip
+        raise InputError(
+            f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
+        )
     return Plan(name, recipe.label(name), settings, task, table, samples)
 
 
@@ -60,8 +61,10 @@ def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
     if settings.data is not None:
         return open_table(settings.data, settings.split, config=settings.config)
     if not candidates:
-        raise UsageError(f"The benchmark {name} has no data on the Hub that mmpref knows.",
-                         f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).")  # fmt: skip
+        raise UsageError(
+            f"The benchmark {name} has no data on the Hub that mmpref knows.",
+            f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).",
+        )
     for candidate in candidates[:-1]:
         with contextlib.suppress(InputError, HubError):
             return open_table(candidate, settings.split, config=settings.config)

@@ -13,9 +13,13 @@ from mmpref.run import write_atomic
 
 
 def write_records(
-    path: Path, samples: Sequence[Sample], answers: Sequence[str | None], scores: Sequence[Score], missing: Set[str],
+    path: Path,
+    samples: Sequence[Sample],
+    answers: Sequence[str | None],
+    scores: Sequence[Score],
+    missing: Set[str],
     verdicts: Sequence[str | None] | None = None,
-) -> None:  # fmt: skip
+) -> None:
     """Write one row a sample, in order.
 
     Args:

@@ -86,5 +86,11 @@ def _kind(error: MmprefError) -> type[MmprefError] | None:
 
 
 def _warn(first: object, lost: int, all_: int, name: str, why: str) -> None:
-    talk.warning("Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
-                 lost, all_, name, why, first)  # fmt: skip
+    talk.warning(
+        "Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
+        lost,
+        all_,
+        name,
+        why,
+        first,
+    )

@@ -38,8 +38,10 @@ def asked_for(recipe: EvaluateRecipe) -> bool:
     if len(recipe.benchmarks) > 1:
         raise UsageError(f"A reward model answers {name} and no other benchmark.", f"Evaluate {name} by itself.")
     if recipe.adapter is None:
-        raise UsageError(f"The benchmark {name} asks a reward model.",
-                         "Give a run of `mmpref train --method reward-model` as --adapter.")  # fmt: skip
+        raise UsageError(
+            f"The benchmark {name} asks a reward model.",
+            "Give a run of `mmpref train --method reward-model` as --adapter.",
+        )
     if recipe.blind == "masked":
         raise UsageError("A reward model's image tokens cannot be hidden.", "Use --blind no-image.")
     return True

@@ -121,8 +121,10 @@ def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answere
             # Some servers hand on the space that templates put before an answer.
             text = None if reply.text is None else reply.text.strip()
             if reply.cut and not text:  # what it wrote was reasoning, which the server keeps to itself
-                return ModelError(f"{model} gave no answer: its limit of {max_new_tokens} tokens came first.",
-                                  "Let it write more with the benchmark's setting max_new_tokens.")  # fmt: skip
+                return ModelError(
+                    f"{model} gave no answer: its limit of {max_new_tokens} tokens came first.",
+                    "Let it write more with the benchmark's setting max_new_tokens.",
+                )
             return ModelError(f"{model} gave no answer: {reply.error}") if text is None else text
 
         queries = [query(sample) for sample in samples]

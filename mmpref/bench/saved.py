@@ -25,8 +25,13 @@ def save(content: Mapping[str, Any], folder: Path) -> list[Path]:
     for row in content["results"]:
         values = found.setdefault((row["model"], row["benchmark"]), {})
         values[row["metric"] if row["split"] == "all" else f"{row['metric']}/{row['split']}"] = row["value"]
-        values |= {**refs[row["model"]], "dataset": row["data"].get("id"),
-                   "dataset_revision": row["data"].get("revision")}  # fmt: skip
+        values |= {
+            **refs[row["model"]],
+            "dataset": row["data"].get("id"),
+            "dataset_revision": row["data"].get("revision"),
+        }
     with disk_errors(folder):
-        return [Path(evaluate.save(folder / f"{model}-{benchmark}.json", **values))
-                for (model, benchmark), values in found.items()]  # fmt: skip
+        return [
+            Path(evaluate.save(folder / f"{model}-{benchmark}.json", **values))
+            for (model, benchmark), values in found.items()
+        ]

@@ -47,8 +47,10 @@ class Shelf:
     def batches(self, size: int) -> Iterator[list[Sample]]:
         """All samples with their images, so many at a time."""
         for start in range(0, len(self._samples), size):
-            yield [sample if place is None else dataclasses.replace(sample, image=self._image(place))
-                   for sample, place in self._samples[start : start + size]]  # fmt: skip
+            yield [
+                sample if place is None else dataclasses.replace(sample, image=self._image(place))
+                for sample, place in self._samples[start : start + size]
+            ]
 
     def _image(self, place: _Place) -> ImageData:
         self._file.seek(place.start)

@@ -48,11 +48,15 @@ class Watch:
     @staticmethod
     def _shelved(plan: Plan) -> tuple[Plan, Shelf]:
         if isinstance(plan.task, JudgedTask):
-            raise UsageError(f"The benchmark {plan.name} is scored by a judge: not while training.",
-                             "Evaluate the adapter when it is done.")  # fmt: skip
+            raise UsageError(
+                f"The benchmark {plan.name} is scored by a judge: not while training.",
+                "Evaluate the adapter when it is done.",
+            )
         if BENCHMARKS.get(plan.name).rewards:
-            raise UsageError(f"The benchmark {plan.name} asks a reward model: not while training.",
-                             "--set loss.held_out measures one at the end.")  # fmt: skip
+            raise UsageError(
+                f"The benchmark {plan.name} asks a reward model: not while training.",
+                "--set loss.held_out measures one at the end.",
+            )
         return plan.without_images(), Shelf(plan.samples)
 
     def __call__(self, policy: Policy) -> dict[str, Watched]:

@@ -75,21 +75,41 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
     "--model", callback=common.model_name, help="Vision-language model: Hub id or folder. [default: the testbed's]"
 )
 @click.option("--revision", help="Revision of the model.")
-@click.option("--source", multiple=True, help="SFT or preference rows: Hub dataset or file of one (hf://datasets/...),"
-              " file, folder, or a table of `mmpref list datasets`. Repeatable."
-              " [default: the testbed's, or the published set that the method is named after]")  # fmt: skip
+@click.option(
+    "--source",
+    multiple=True,
+    help="SFT or preference rows: Hub dataset or file of one (hf://datasets/...),"
+    " file, folder, or a table of `mmpref list datasets`. Repeatable."
+    " [default: the testbed's, or the published set that the method is named after]",
+)
 @click.option("--source-revision", help="Revision of a Hub source.")
-@click.option("--image-root", multiple=True, metavar="DIR|ZIP",
-              help="Folder or .zip file that image paths are relative to. Repeatable.")  # fmt: skip
+@click.option(
+    "--image-root",
+    multiple=True,
+    metavar="DIR|ZIP",
+    help="Folder or .zip file that image paths are relative to. Repeatable.",
+)
 @click.option("--split", help="Split of the source. [default: train]")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
-@click.option("--where", multiple=True, metavar="'FIELD OP VALUE'",
-              help="Use only rows for which it holds, such as 'margin >= 1'. Repeatable.")  # fmt: skip
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="'FIELD OP VALUE'",
+    help="Use only rows for which it holds, such as 'margin >= 1'. Repeatable.",
+)
 @click.option("--subsample", type=click.IntRange(min=1), help="Draw so many of the rows, by the seed.")
-@click.option("--exclude-images-of", multiple=True, metavar="TABLE[:SPLIT]",
-              help="Leave out rows with an image of this evaluation set. Repeatable. [split: test]")  # fmt: skip
-@click.option("--validation", type=click.FloatRange(0, 1, min_open=True, max_open=True), metavar="SHARE",
-              help="Hold out a share of the rows as a second split that shares no image with the rest.")  # fmt: skip
+@click.option(
+    "--exclude-images-of",
+    multiple=True,
+    metavar="TABLE[:SPLIT]",
+    help="Leave out rows with an image of this evaluation set. Repeatable. [split: test]",
+)
+@click.option(
+    "--validation",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    metavar="SHARE",
+    help="Hold out a share of the rows as a second split that shares no image with the rest.",
+)
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
 @click.option("--rho-th", type=click.FloatRange(0, 1), help="Image tokens are hidden where u < rho_th. [default: 0.99]")
 @click.option("--iterations", type=click.IntRange(min=1), help="Tries a pair, the last one unguided. [default: 5]")
@@ -97,14 +117,30 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 @click.option("--similarity-model", help="sentence-transformers model. [default: all-mpnet-base-v2]")
 @click.option("--noise-steps", type=click.IntRange(0, 1000), help="Noise variant: diffusion steps instead of masking.")
 @click.option("--guidance/--no-guidance", default=None, help="Continue the reference's sentences. [default: guidance]")
-@click.option("--annotator", metavar="WHO", help="Who ranks, rewrites or checks answers, for methods that ask somebody:"
-              " URL#MODEL, a model, policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.")  # fmt: skip
-@click.option("--prompt-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Template for the annotator, in place of the method's own.")  # fmt: skip
-@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Requests to an annotator's endpoint at a time.")  # fmt: skip
-@click.option("--token-price", callback=_price, metavar="IN/OUT",
-              help="Price of a million tokens in and out, to show what the annotator cost.")  # fmt: skip
+@click.option(
+    "--annotator",
+    metavar="WHO",
+    help="Who ranks, rewrites or checks answers, for methods that ask somebody:"
+    " URL#MODEL, a model, policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.",
+)
+@click.option(
+    "--prompt-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Template for the annotator, in place of the method's own.",
+)
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Requests to an annotator's endpoint at a time.",
+)
+@click.option(
+    "--token-price",
+    callback=_price,
+    metavar="IN/OUT",
+    help="Price of a million tokens in and out, to show what the annotator cost.",
+)
 @click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]")
 @common.push_options("dataset")
@@ -112,16 +148,40 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
 @common.recipe_options
 @common.output_options
 def command(
-    method: str | None, model: str | None, revision: str | None, source: tuple[str, ...], source_revision: str | None,
-    image_root: tuple[str, ...], split: str | None, limit: int | None, where: tuple[str, ...],
-    subsample: int | None, exclude_images_of: tuple[str, ...], validation: float | None, seed: int | None,
-    rho_th: float | None, iterations: int | None, similarity_threshold: float | None,
-    similarity_model: str | None, noise_steps: int | None,
-    guidance: bool | None, annotator: str | None, prompt_file: Path | None, concurrency: int,
-    token_price: tuple[float, float] | None, shard: tuple[int, int] | None, workers: int | None, push: bool,
-    hub_id: str | None, private: bool, accept_license: bool, recipe_name: str | None,
-    assignments: tuple[str, ...], output: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    method: str | None,
+    model: str | None,
+    revision: str | None,
+    source: tuple[str, ...],
+    source_revision: str | None,
+    image_root: tuple[str, ...],
+    split: str | None,
+    limit: int | None,
+    where: tuple[str, ...],
+    subsample: int | None,
+    exclude_images_of: tuple[str, ...],
+    validation: float | None,
+    seed: int | None,
+    rho_th: float | None,
+    iterations: int | None,
+    similarity_threshold: float | None,
+    similarity_model: str | None,
+    noise_steps: int | None,
+    guidance: bool | None,
+    annotator: str | None,
+    prompt_file: Path | None,
+    concurrency: int,
+    token_price: tuple[float, float] | None,
+    shard: tuple[int, int] | None,
+    workers: int | None,
+    push: bool,
+    hub_id: str | None,
+    private: bool,
+    accept_license: bool,
+    recipe_name: str | None,
+    assignments: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method.
 
     \b
@@ -140,16 +200,28 @@ def command(
     from mmpref.hub.licences import check_licences
 
     options: dict[str, Any] = {
-        "method": method, "model": model, "revision": revision, "source": list(source),
+        "method": method,
+        "model": model,
+        "revision": revision,
+        "source": list(source),
         "source_revision": source_revision,
-        "image_root": image_root, "split": split, "limit": limit, "where": where,
-        "subsample": subsample, "exclude_images_of": exclude_images_of, "validation": validation, "seed": seed,
+        "image_root": image_root,
+        "split": split,
+        "limit": limit,
+        "where": where,
+        "subsample": subsample,
+        "exclude_images_of": exclude_images_of,
+        "validation": validation,
+        "seed": seed,
         "builder.rho_th": rho_th,
-        "builder.iterations": iterations, "builder.similarity_threshold": similarity_threshold,
-        "builder.similarity_model": similarity_model, "builder.noise_steps": noise_steps, "builder.guidance": guidance,
+        "builder.iterations": iterations,
+        "builder.similarity_threshold": similarity_threshold,
+        "builder.similarity_model": similarity_model,
+        "builder.noise_steps": noise_steps,
+        "builder.guidance": guidance,
         "annotator": annotator,
         "builder.instruction": common.template(prompt_file, "--prompt-file") if prompt_file else None,
-    }  # fmt: skip
+    }
     if source and limit is None and recipe_name is None:
         assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source
     recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None, fitted)
@@ -169,9 +241,17 @@ def command(
             check_licences(source, accept_license)
 
     with Progress("pairs", watched=rank == 0) as progress:
-        manifest = build_dataset(recipe, output, shard=shard, wait=processes > 1 and rank == 0, workers=workers,
-                                 concurrency=concurrency, check_source=check_source, write_card=write_dataset_card,
-                                 on_progress=progress.block)  # fmt: skip
+        manifest = build_dataset(
+            recipe,
+            output,
+            shard=shard,
+            wait=processes > 1 and rank == 0,
+            workers=workers,
+            concurrency=concurrency,
+            check_source=check_source,
+            write_card=write_dataset_card,
+            on_progress=progress.block,
+        )
     if rank:
         return
     if "waiting" in manifest:
@@ -183,5 +263,8 @@ def command(
     if token_price and "annotator" in manifest:
         manifest["annotator"]["cost"] = _cost(manifest["annotator"], token_price)
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]
-    common.show({**manifest, "path": str(path), **published}, as_json,
-                lambda: common.print_table("preference dataset", ("", ""), rows))  # fmt: skip
+    common.show(
+        {**manifest, "path": str(path), **published},
+        as_json,
+        lambda: common.print_table("preference dataset", ("", ""), rows),
+    )

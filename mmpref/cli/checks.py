@@ -34,8 +34,10 @@ def refuse_missing(
     for field in dataclasses.fields(cls):
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and values.get(field.name) is None and field.name not in dispensable:
-            raise UsageError(f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
-                             f"Give it with --{field.name.replace('_', '-')}.")  # fmt: skip
+            raise UsageError(
+                f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
+                f"Give it with --{field.name.replace('_', '-')}.",
+            )
 
 
 def refuse_absent(recipe: Any) -> None:
@@ -59,8 +61,10 @@ def refuse_absent(recipe: Any) -> None:
         refuse_page(name or "")
         if isinstance(name, str) and not Path(resolve_path(name)).exists():
             if name.startswith((".", "/", "~")) or name.count("/") > 1:
-                raise ModelError(f"Cannot load the {what} {name}: there is no such folder.",
-                                 "Check the path, or name a model of the Hub.")  # fmt: skip
+                raise ModelError(
+                    f"Cannot load the {what} {name}: there is no such folder.",
+                    "Check the path, or name a model of the Hub.",
+                )
             remote = True
     split = getattr(recipe, "split", None)
     if split:
@@ -72,8 +76,10 @@ def refuse_absent(recipe: Any) -> None:
         endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
         if reason := _silent(endpoint):
             os.environ["HF_HUB_OFFLINE"] = "1"
-            click.echo(f"The Hub at {endpoint} cannot be reached ({reason}): only what was downloaded before is used.",
-                       err=True)  # fmt: skip
+            click.echo(
+                f"The Hub at {endpoint} cannot be reached ({reason}): only what was downloaded before is used.",
+                err=True,
+            )
 
 
 def _silent(endpoint: str) -> str:

@@ -30,18 +30,22 @@ def recipe_options(command: F) -> F:
         "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override one recipe setting. Repeatable."
     )(command)
     return click.option(
-        "--recipe", "recipe_name", metavar="NAME|FILE",
+        "--recipe",
+        "recipe_name",
+        metavar="NAME|FILE",
         help="Named recipe or YAML file. [default: testbed without --model, paper with one]",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def output_options(command: F) -> F:
     """``--output`` and ``--json``."""
     command = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")(command)
     return click.option(
-        "--output", type=click.Path(path_type=Path), metavar="DIR",
+        "--output",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
         help="Run directory; a second run with the same one resumes. [default: runs/...]",
-    )(command)  # fmt: skip
+    )(command)
 
 
 def hub_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
@@ -77,9 +81,14 @@ def push_options(kind: str) -> Callable[[F], F]:
 
 
 def resolve(
-    cls: type[R], command: str, recipe_name: str | None, options: Mapping[str, Any], assignments: Sequence[str],
-    has_model: bool, fit: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None,
-) -> R:  # fmt: skip
+    cls: type[R],
+    command: str,
+    recipe_name: str | None,
+    options: Mapping[str, Any],
+    assignments: Sequence[str],
+    has_model: bool,
+    fit: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None,
+) -> R:
     """The recipe's section for the command, then explicit options (None means not given), then ``--set``.
 
     Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``.
@@ -211,8 +220,13 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         numbers = bool(index) and all(_NUMBERS.fullmatch(row[index]) for row in cells)
         whole = numbers or index < len(columns) - 1
         width = max(cell_len(text) for text in (column, *(row[index] for row in cells)))
-        table.add_column(Text(column), justify="right" if numbers else "left", overflow="fold", no_wrap=whole,
-                         min_width=width if whole else None)  # fmt: skip
+        table.add_column(
+            Text(column),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            no_wrap=whole,
+            min_width=width if whole else None,
+        )
     for row in cells:
         table.add_row(*map(Text, row))
     console = Console(width=None if sys.stdout.isatty() else 160)

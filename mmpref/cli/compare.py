@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--html", type=click.Path(path_type=Path), metavar="FILE",
-              help="Write one HTML file too: tables, plots, wins and losses with their images.")  # fmt: skip
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write one HTML file too: tables, plots, wins and losses with their images.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     """Set evaluation runs side by side, with intervals and, where they answered the same, with tests.
@@ -64,8 +68,11 @@ def value_rows(found: Comparison) -> list[list[str]]:
 
 def missing_rows(found: Comparison) -> list[list[str]]:
     """A row for each benchmark that lacks samples in any column: its name, then how many each column lacks."""
-    return [[benchmark, *("" if count is None else str(count) for count in counts)]
-            for benchmark, counts in found.missing.items() if any(counts)]  # fmt: skip
+    return [
+        [benchmark, *("" if count is None else str(count) for count in counts)]
+        for benchmark, counts in found.missing.items()
+        if any(counts)
+    ]
 
 
 def difference_columns(found: Comparison) -> list[str]:

@@ -27,11 +27,17 @@ def page(runs: Sequence[Path], found: Comparison) -> str:
     columns = read_columns(runs)
     plots = [*_planes(columns), *_bars(columns)]
     return render(
-        "compare.html.j2", models=found.models, rows=value_rows(found), differences=difference_rows(found),
-        difference_columns=difference_columns(found), missing=missing_rows(found),
-        legend=legend(claims(found)), warnings=found.warnings, readings=_readings(columns),
+        "compare.html.j2",
+        models=found.models,
+        rows=value_rows(found),
+        differences=difference_rows(found),
+        difference_columns=difference_columns(found),
+        missing=missing_rows(found),
+        legend=legend(claims(found)),
+        warnings=found.warnings,
+        readings=_readings(columns),
         plots=[{"title": title, "image": _data_url(_png(figure))} for title, figure in plots],
-    )  # fmt: skip
+    )
 
 
 def _planes(columns: Sequence[Column]) -> list[tuple[str, Any]]:
@@ -47,11 +53,17 @@ def _planes(columns: Sequence[Column]) -> list[tuple[str, Any]]:
                 x, y = (column.found.get((benchmark, metric, part)) for metric in (across, up))
                 if not x or not y:
                     continue
-                axes.errorbar(x["value"], y["value"], xerr=_error(x), yerr=_error(y), fmt="o", capsize=3,
-                              label=column.name)  # fmt: skip
+                axes.errorbar(
+                    x["value"], y["value"], xerr=_error(x), yerr=_error(y), fmt="o", capsize=3, label=column.name
+                )
                 if beside and (length := column.found.get((benchmark, beside, part))):
-                    axes.annotate(f"{length['value']:.1f} {beside}", (x["value"], y["value"]), fontsize=8,
-                                  textcoords="offset points", xytext=(6, 5))  # fmt: skip
+                    axes.annotate(
+                        f"{length['value']:.1f} {beside}",
+                        (x["value"], y["value"]),
+                        fontsize=8,
+                        textcoords="offset points",
+                        xytext=(6, 5),
+                    )
             axes.set_xlabel(f"{across} (right is better)")
             axes.set_ylabel(f"{up} (down is better)")
             axes.grid(alpha=0.3)
@@ -72,14 +84,25 @@ def _bars(columns: Sequence[Column]) -> list[tuple[str, Any]]:
         axes = figure.subplots()
         width = 0.8 / len(columns)
         for number, column in enumerate(columns):
-            shown = [(place, row) for place, part in enumerate(parts)
-                     if (row := column.found.get((benchmark, metric, part)))]  # fmt: skip
+            shown = [
+                (place, row) for place, part in enumerate(parts) if (row := column.found.get((benchmark, metric, part)))
+            ]
             if shown:
-                axes.bar([place + (number - (len(columns) - 1) / 2) * width for place, _ in shown],
-                         [row["value"] for _, row in shown], width, label=column.name, capsize=2,
-                         yerr=[[_error(row)[i][0] for _, row in shown] for i in range(2)])  # fmt: skip
-        axes.set_xticks(range(len(parts)), parts, rotation=0 if len(parts) < 6 else 30,
-                        ha="center" if len(parts) < 6 else "right", fontsize=8)  # fmt: skip
+                axes.bar(
+                    [place + (number - (len(columns) - 1) / 2) * width for place, _ in shown],
+                    [row["value"] for _, row in shown],
+                    width,
+                    label=column.name,
+                    capsize=2,
+                    yerr=[[_error(row)[i][0] for _, row in shown] for i in range(2)],
+                )
+        axes.set_xticks(
+            range(len(parts)),
+            parts,
+            rotation=0 if len(parts) < 6 else 30,
+            ha="center" if len(parts) < 6 else "right",
+            fontsize=8,
+        )
         axes.set_ylabel(metric)
         axes.grid(axis="y", alpha=0.3)
         figure.legend(fontsize=8, loc="outside upper center", ncols=2)
@@ -101,12 +124,16 @@ def _readings(columns: Sequence[Column]) -> list[dict[str, Any]]:
                 continue
             found = turns(first, column, key, SHOWN)
             if found.wins or found.losses:
-                readings.append({
-                    "title": f"{metric_name(key)}: {column.name} against {first.name}",
-                    "names": (first.name, column.name),
-                    "groups": [("better", found.wins, [_shown(turn) for turn in found.won]),
-                               ("worse", found.losses, [_shown(turn) for turn in found.lost])],
-                })  # fmt: skip
+                readings.append(
+                    {
+                        "title": f"{metric_name(key)}: {column.name} against {first.name}",
+                        "names": (first.name, column.name),
+                        "groups": [
+                            ("better", found.wins, [_shown(turn) for turn in found.won]),
+                            ("worse", found.losses, [_shown(turn) for turn in found.lost]),
+                        ],
+                    }
+                )
     return readings
 
 
@@ -116,8 +143,13 @@ def _shown(turn: Turn) -> dict[str, Any]:
     except ImageError:
         image = None
     reference = json.loads(turn.reference)
-    return {"image": image, "prompt": turn.prompt, "reference": _plain(reference),
-            "first": marked(turn.second, turn.first), "second": marked(turn.first, turn.second)}  # fmt: skip
+    return {
+        "image": image,
+        "prompt": turn.prompt,
+        "reference": _plain(reference),
+        "first": marked(turn.second, turn.first),
+        "second": marked(turn.first, turn.second),
+    }
 
 
 def _plain(reference: Any) -> str:

@@ -26,29 +26,61 @@ from mmpref.cli.progress import Progress
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
 @click.option("--split", help="Split of the benchmarks' data.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
-@click.option("--blind", type=click.Choice(["no-image", "masked"]),
-              help="Control: ask without the images, or with all image tokens hidden.")  # fmt: skip
-@click.option("--judge", metavar="WHO",
-              help="Who judges, for benchmarks that need it: URL#MODEL, a model, or judgements in a file.")  # fmt: skip
-@click.option("--judge-prompt", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="Template for the judge, in place of the benchmark's own.")  # fmt: skip
+@click.option(
+    "--blind",
+    type=click.Choice(["no-image", "masked"]),
+    help="Control: ask without the images, or with all image tokens hidden.",
+)
+@click.option(
+    "--judge",
+    metavar="WHO",
+    help="Who judges, for benchmarks that need it: URL#MODEL, a model, or judgements in a file.",
+)
+@click.option(
+    "--judge-prompt",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Template for the judge, in place of the benchmark's own.",
+)
 @click.option("--judge-repeats", type=click.IntRange(min=1), help="Ask the judge so often, for its noise. [default: 1]")
-@click.option("--concurrency", type=click.IntRange(min=1), default=8, show_default=True,
-              help="Requests to an endpoint at a time.")  # fmt: skip
+@click.option(
+    "--concurrency", type=click.IntRange(min=1), default=8, show_default=True, help="Requests to an endpoint at a time."
+)
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
-@click.option("--save", "saved", type=click.Path(path_type=Path, file_okay=False), metavar="FOLDER",
-              help="Also write the results there with evaluate.save.")  # fmt: skip
+@click.option(
+    "--save",
+    "saved",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Also write the results there with evaluate.save.",
+)
 @common.push_options("model")
 @common.recipe_options
 @common.output_options
 def command(
-    model: str | None, revision: str | None, adapter: str | None, adapter_revision: str | None,
-    benchmarks: tuple[str, ...], split: str | None, limit: int | None, blind: str | None, judge: str | None,
-    judge_prompt: Path | None, judge_repeats: int | None, concurrency: int, seed: int | None, batch_size: int,
-    saved: Path | None, push: bool, hub_id: str | None, private: bool, recipe_name: str | None,
-    assignments: tuple[str, ...], output: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    model: str | None,
+    revision: str | None,
+    adapter: str | None,
+    adapter_revision: str | None,
+    benchmarks: tuple[str, ...],
+    split: str | None,
+    limit: int | None,
+    blind: str | None,
+    judge: str | None,
+    judge_prompt: Path | None,
+    judge_repeats: int | None,
+    concurrency: int,
+    seed: int | None,
+    batch_size: int,
+    saved: Path | None,
+    push: bool,
+    hub_id: str | None,
+    private: bool,
+    recipe_name: str | None,
+    assignments: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
 
     \b
@@ -64,17 +96,26 @@ def command(
     from mmpref.processes import rank
 
     options: dict[str, Any] = {
-        "model": model, "revision": revision, "adapter": adapter, "adapter_revision": adapter_revision,
-        "benchmarks": benchmarks, "split": split, "limit": limit, "seed": seed, "blind": blind,
-        "judge": judge, "judge_repeats": judge_repeats,
+        "model": model,
+        "revision": revision,
+        "adapter": adapter,
+        "adapter_revision": adapter_revision,
+        "benchmarks": benchmarks,
+        "split": split,
+        "limit": limit,
+        "seed": seed,
+        "blind": blind,
+        "judge": judge,
+        "judge_repeats": judge_repeats,
         "judge_prompt": common.template(judge_prompt, "--judge-prompt") if judge_prompt else None,
-    }  # fmt: skip
+    }
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
     target = common.push_target(push, hub_id, "model", output)
     main = not rank()
     with Progress("answers", watched=main) as progress:
-        manifest = evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency,
-                            on_progress=progress.advance)  # fmt: skip
+        manifest = evaluate(
+            recipe, output, batch_size=batch_size, concurrency=concurrency, on_progress=progress.advance
+        )
     if not main:
         return
     path = common.run_path("evaluate", recipe.title, manifest, output)
@@ -119,8 +160,10 @@ def print_results(content: Mapping[str, Any]) -> None:
     for label, models in content.get("judge", {}).get("replies", {}).items():
         for model, said in models.items():
             if example := said.get("unreadable_example"):
-                click.echo(f"Replies of the judge to {label} of {model} that could not be read: "
-                           f"{100 * said['unreadable_share']:.1f} %, such as {example!r}.")  # fmt: skip
+                click.echo(
+                    f"Replies of the judge to {label} of {model} that could not be read: "
+                    f"{100 * said['unreadable_share']:.1f} %, such as {example!r}."
+                )
     if with_adapter:
         click.echo("Counts that differ are written base / adapter.")
         claims = sum(row.get("p_holm") is not None for row in content["differences"])
@@ -141,8 +184,10 @@ def p_value(test: Mapping[str, Any]) -> str:
 
 def legend(claims: int) -> str:
     """What the p-values of a table are."""
-    return ("p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline "
-            f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001.")  # fmt: skip
+    return (
+        "p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline "
+        f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
+    )
 
 
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:

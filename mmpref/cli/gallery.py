@@ -40,19 +40,21 @@ class Gallery:
         """Take a row, if there is room."""
         if len(self._rows) >= self.limit:
             return
-        self._rows.append({
-            "n": sample.number,
-            "i": [self._image(image) for image in sample.images],
-            "p": sample.prompt,
-            "c": marked(sample.rejected, sample.chosen),
-            "r": marked(sample.chosen, sample.rejected),
-            "w": len(words(sample.chosen)) + len(words(sample.rejected)),
-            "m": sample.method,
-            "f": sample.source,
-            "s": sample.similarity,
-            "d": round(sample.differing, 4),
-            "x": sample.problems,
-        })  # fmt: skip
+        self._rows.append(
+            {
+                "n": sample.number,
+                "i": [self._image(image) for image in sample.images],
+                "p": sample.prompt,
+                "c": marked(sample.rejected, sample.chosen),
+                "r": marked(sample.chosen, sample.rejected),
+                "w": len(words(sample.chosen)) + len(words(sample.rejected)),
+                "m": sample.method,
+                "f": sample.source,
+                "s": sample.similarity,
+                "d": round(sample.differing, 4),
+                "x": sample.problems,
+            }
+        )
 
     def write(self, path: Path, report: Mapping[str, Any], lines: Sequence[tuple[str, str]]) -> None:
         """Write the page.
@@ -65,9 +67,15 @@ class Gallery:
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         data = json.dumps({"rows": self._rows, "images": self._images}, ensure_ascii=False, separators=(",", ":"))
         page = render(
-            "inspect.html.j2", report=report, lines=lines, meanings=PROBLEMS, rows=len(self._rows), script=script,
-            digest=digest, data=_inert(data),
-        )  # fmt: skip
+            "inspect.html.j2",
+            report=report,
+            lines=lines,
+            meanings=PROBLEMS,
+            rows=len(self._rows),
+            script=script,
+            digest=digest,
+            data=_inert(data),
+        )
         common.write_page(path, page)
 
     def _image(self, image: ImageData) -> int:

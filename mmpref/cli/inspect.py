@@ -19,22 +19,37 @@ if TYPE_CHECKING:
 @click.argument("dataset")
 @click.option("--split", help="Split of the dataset. [default: train]")
 @click.option("--revision", help="Revision of a Hub dataset.")
-@click.option("--image-root", multiple=True, metavar="DIR",
-              help="Folder that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
-@click.option("--html", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
-              help="Write a page of rows with images, filters and marked differences.")  # fmt: skip
+@click.option(
+    "--image-root",
+    multiple=True,
+    metavar="DIR",
+    help="Folder that image paths are relative to. Repeatable. [default: the dataset's]",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page of rows with images, filters and marked differences.",
+)
 @click.option(
     "--model",
     callback=common.model_name,
     help="Score the answers under this model: margins, and lengths in its tokens.",
 )
-@click.option("--samples", type=click.IntRange(min=1), default=5000, show_default=True,
-              help="Rows in the gallery, at most.")  # fmt: skip
+@click.option(
+    "--samples", type=click.IntRange(min=1), default=5000, show_default=True, help="Rows in the gallery, at most."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    dataset: str, split: str | None, revision: str | None, image_root: tuple[str, ...], html: Path | None,
-    model: str | None, samples: int, as_json: bool,
-) -> None:  # fmt: skip
+    dataset: str,
+    split: str | None,
+    revision: str | None,
+    image_root: tuple[str, ...],
+    html: Path | None,
+    model: str | None,
+    samples: int,
+    as_json: bool,
+) -> None:
     """Check and show a preference dataset: a run, a folder, a file or a Hub id.
 
     \b
@@ -90,8 +105,11 @@ def _print(report: Mapping[str, Any]) -> None:
         common.print_table("problems", ("kind", "rows in all", "row", "column", "what"), found)
     if repeated := report["repeats"]["sentences"]:
         click.echo()
-        common.print_table("sentences that rejected answers repeat", ("sentence", "rejected", "chosen"),
-                           [(one["text"], one["rejected"], one["chosen"]) for one in repeated[:5]])  # fmt: skip
+        common.print_table(
+            "sentences that rejected answers repeat",
+            ("sentence", "rejected", "chosen"),
+            [(one["text"], one["rejected"], one["chosen"]) for one in repeated[:5]],
+        )
     if "html" in report:
         click.echo(f"\nGallery: {report['html']}")
 

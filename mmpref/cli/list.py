@@ -24,8 +24,12 @@ def _registry(kind: str) -> Rows:
     from mmpref.judges.plugins import JUDGES
     from mmpref.registry import Registry
 
-    registries: dict[str, Registry] = {"methods": METHODS, "datasets": BUILDERS, "benchmarks": BENCHMARKS,
-                                       "annotators": JUDGES}  # fmt: skip
+    registries: dict[str, Registry] = {
+        "methods": METHODS,
+        "datasets": BUILDERS,
+        "benchmarks": BENCHMARKS,
+        "annotators": JUDGES,
+    }
     registry = registries[kind]
     return [{"name": name, "what": registry.summary(name)} for name in registry.names()]
 

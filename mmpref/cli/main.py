@@ -81,8 +81,11 @@ def main(arguments: list[str] | None = None) -> None:
         code = 1
     except Exception as error:
         what = " ".join(str(error).split())
-        code = _fail(f"{type(error).__name__}: {what} This is not an error that mmpref knows: "
-                     "set MMPREF_DEBUG=1 for the traceback.", 1)  # fmt: skip
+        code = _fail(
+            f"{type(error).__name__}: {what} This is not an error that mmpref knows: "
+            "set MMPREF_DEBUG=1 for the traceback.",
+            1,
+        )
     sys.exit(code)
 
 

@@ -38,9 +38,17 @@ from mmpref.errors import UsageError
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    run: Path, hub_dataset_id: str | None, hub_model_id: str | None, private: bool, create_pr: bool,
-    base_hub_id: str | None, merge: bool, push_samples: bool, accept_license: bool, as_json: bool,
-) -> None:  # fmt: skip
+    run: Path,
+    hub_dataset_id: str | None,
+    hub_model_id: str | None,
+    private: bool,
+    create_pr: bool,
+    base_hub_id: str | None,
+    merge: bool,
+    push_samples: bool,
+    accept_license: bool,
+    as_json: bool,
+) -> None:
     """Publish a finished run directory: a dataset, an adapter, or an evaluation's results.
 
     One commit; publishing the same again makes none. An evaluation is merged into the adapter's card.
@@ -76,8 +84,15 @@ def command(
             merged = Path(folder)
             merge_into(run, merged)
         published = publish_run(
-            run, given[kind], private=private, create_pr=create_pr, base_hub_id=base_hub_id,
-            push_samples=push_samples, samples_only=samples_only, accept_license=accept_license, merged=merged,
-        )  # fmt: skip
+            run,
+            given[kind],
+            private=private,
+            create_pr=create_pr,
+            base_hub_id=base_hub_id,
+            push_samples=push_samples,
+            samples_only=samples_only,
+            accept_license=accept_license,
+            merged=merged,
+        )
     rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
     common.show(published, as_json, lambda: common.print_table("published", ("", ""), rows))

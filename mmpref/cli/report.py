@@ -95,11 +95,14 @@ def _plane(evaluation: Mapping[str, Any]) -> bytes:
         across, up = found.get((model, "recall")), found.get((model, "chair_i"))
         if across and up:
             axes.errorbar(
-                across["value"], up["value"],
+                across["value"],
+                up["value"],
                 xerr=[[across["value"] - across["low"]], [across["high"] - across["value"]]],
                 yerr=[[up["value"] - up["low"]], [up["high"] - up["value"]]],
-                fmt="o", capsize=3, label=model,
-            )  # fmt: skip
+                fmt="o",
+                capsize=3,
+                label=model,
+            )
     axes.set_xlabel("object recall")
     axes.set_ylabel("CHAIR_i (share of hallucinated mentions)")
     axes.grid(alpha=0.3)
@@ -129,14 +132,16 @@ def _pairs(built: Path) -> list[dict[str, Any]]:
                 if len(shown) == SHOWN_PAIRS:
                     return shown
                 chosen, rejected = row["chosen"][-1]["content"], row["rejected"][-1]["content"]
-                shown.append({
-                    "image": _data_url(_as_png(row["images"][0]["bytes"])),
-                    "prompt": row["prompt"][-1]["content"],
-                    "chosen": marked(rejected, chosen),
-                    "rejected": marked(chosen, rejected),
-                    "similarity": row["similarity"],
-                    "tries": row["iterations"],
-                })  # fmt: skip
+                shown.append(
+                    {
+                        "image": _data_url(_as_png(row["images"][0]["bytes"])),
+                        "prompt": row["prompt"][-1]["content"],
+                        "chosen": marked(rejected, chosen),
+                        "rejected": marked(chosen, rejected),
+                        "similarity": row["similarity"],
+                        "tries": row["iterations"],
+                    }
+                )
     return shown
 
 

@@ -36,8 +36,9 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
         raise UsageError(f"The recipe {name} has no section {missing[0]!r}, so it cannot be run end to end.")
     steps = [step for step in STEPS if not only or step in only]
     if needed := lacking(sections, steps):
-        raise UsageError(f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.",
-                         _by_hand(name))  # fmt: skip
+        raise UsageError(
+            f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.", _by_hand(name)
+        )
     root = output or Path("runs") / f"reproduce-{name}"
     for step in steps:
         click.echo(f"{step} ...", err=True)

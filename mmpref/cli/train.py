@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 )
 @click.option("--revision", help="Revision of the model.")
 @click.option("--dataset", multiple=True, help="Preference data: Hub id, file or folder. Repeatable. [default: built]")
-@click.option("--image-root", multiple=True, metavar="DIR|ZIP",
-              help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]")  # fmt: skip
-@click.option("--annotator", metavar="WHO", help="Who ranks answers, for methods that ask somebody: URL#MODEL, a model,"
-              " policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.")  # fmt: skip
+@click.option(
+    "--image-root",
+    multiple=True,
+    metavar="DIR|ZIP",
+    help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]",
+)
+@click.option(
+    "--annotator",
+    metavar="WHO",
+    help="Who ranks answers, for methods that ask somebody: URL#MODEL, a model,"
+    " policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.",
+)
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
 @click.option("--eval-benchmark", multiple=True, help="Evaluate on it while training. Repeatable.")
@@ -37,19 +45,39 @@ if TYPE_CHECKING:
 @click.option("--eval-split", help="Split of the benchmarks' data; what is chosen by it cannot be reported on it.")
 @click.option("--best", metavar="BENCHMARK/METRIC", help="Keep the adapter of the step where this is best.")
 @click.option("--patience", type=click.IntRange(min=1), help="Stop after so many evaluations without a new best.")
-@click.option("--base-hub-id", metavar="NAMESPACE/NAME", callback=common.hub_name,
-              help="Hub id that a pushed adapter names as its base.")  # fmt: skip
+@click.option(
+    "--base-hub-id",
+    metavar="NAMESPACE/NAME",
+    callback=common.hub_name,
+    help="Hub id that a pushed adapter names as its base.",
+)
 @common.push_options("model")
 @common.recipe_options
 @common.output_options
 def command(
-    method: str | None, model: str | None, revision: str | None, dataset: tuple[str, ...],
-    image_root: tuple[str, ...], annotator: str | None,
-    limit: int | None, seed: int | None, eval_benchmark: tuple[str, ...], eval_every: int | None,
-    eval_limit: int | None, eval_split: str | None, best: str | None, patience: int | None,
-    base_hub_id: str | None, push: bool, hub_id: str | None, private: bool,
-    recipe_name: str | None, assignments: tuple[str, ...], output: Path | None, as_json: bool,
-) -> None:  # fmt: skip
+    method: str | None,
+    model: str | None,
+    revision: str | None,
+    dataset: tuple[str, ...],
+    image_root: tuple[str, ...],
+    annotator: str | None,
+    limit: int | None,
+    seed: int | None,
+    eval_benchmark: tuple[str, ...],
+    eval_every: int | None,
+    eval_limit: int | None,
+    eval_split: str | None,
+    best: str | None,
+    patience: int | None,
+    base_hub_id: str | None,
+    push: bool,
+    hub_id: str | None,
+    private: bool,
+    recipe_name: str | None,
+    assignments: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
+) -> None:
     """Train a LoRA adapter, and the projector, on preference data.
 
     \b
@@ -67,11 +95,21 @@ def command(
     from mmpref.processes import processes, rank
 
     options: dict[str, Any] = {
-        "method": method, "model": model, "revision": revision, "dataset": dataset,
-        "image_root": image_root, "annotator": annotator,
-        "limit": limit, "seed": seed, "watch.benchmarks": eval_benchmark, "watch.every": eval_every,
-        "watch.limit": eval_limit, "watch.split": eval_split, "watch.best": best, "watch.patience": patience,
-    }  # fmt: skip
+        "method": method,
+        "model": model,
+        "revision": revision,
+        "dataset": dataset,
+        "image_root": image_root,
+        "annotator": annotator,
+        "limit": limit,
+        "seed": seed,
+        "watch.benchmarks": eval_benchmark,
+        "watch.every": eval_every,
+        "watch.limit": eval_limit,
+        "watch.split": eval_split,
+        "watch.best": best,
+        "watch.patience": patience,
+    }
     recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
     METHODS.get(recipe.method)  # a name that is none is told before anything is built
     recipe, evaluate = _watched(recipe, recipe_name or (common.PAPER if model else common.TESTBED))
@@ -89,8 +127,9 @@ def command(
     path = common.run_path("train", recipe.method, manifest, output)
     published = common.publish(target, path, private, base_hub_id=base_hub_id)
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]
-    common.show({**manifest, "path": str(path), **published}, as_json,
-                lambda: common.print_table("adapter", ("", ""), rows))  # fmt: skip
+    common.show(
+        {**manifest, "path": str(path), **published}, as_json, lambda: common.print_table("adapter", ("", ""), rows)
+    )
 
 
 def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evaluator | None]:
@@ -109,8 +148,9 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
         name: recipes.merge(known.get(name) or {}, watch.benchmark.get(name) or {}) for name in watch.benchmarks
     }
     recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
-    return recipe, Watch(EvaluateRecipe(recipe.model, watch.benchmarks, benchmark=settings, split=watch.split,
-                                        limit=watch.limit))  # fmt: skip
+    return recipe, Watch(
+        EvaluateRecipe(recipe.model, watch.benchmarks, benchmark=settings, split=watch.split, limit=watch.limit)
+    )
 
 
 def _build(recipe_name: str, model: str, revision: str | None) -> Path:
@@ -120,8 +160,10 @@ def _build(recipe_name: str, model: str, revision: str | None) -> Path:
 
     section = common.for_method(BuildRecipe, recipes.load(recipe_name).get("build-dataset") or {}, {})
     if not section.get("source"):
-        raise UsageError(f"The recipe {recipe_name!r} names no source to build preference data from.",
-                         "Name preference data with --dataset.")  # fmt: skip
+        raise UsageError(
+            f"The recipe {recipe_name!r} names no source to build preference data from.",
+            "Name preference data with --dataset.",
+        )
     recipe = recipes.build(BuildRecipe, {**section, "model": model, "revision": revision}, "build-dataset recipe")
     click.echo(f"No --dataset: building the one of the recipe {recipe_name!r} first.", err=True)
     with Progress("pairs") as progress:

@@ -183,18 +183,24 @@ def _resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
     if not builder.needs_annotator:
         recipe = dataclasses.replace(recipe, annotator=None)
     if builder.writes_chosen and recipe.keep_rejected:
-        raise UsageError(f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
-                         "Leave keep_rejected out.")  # fmt: skip
+        raise UsageError(
+            f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
+            "Leave keep_rejected out.",
+        )
     if not builder.uses_model:
         if recipe.keep_rejected and not builder.needs_annotator:
-            raise UsageError(f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
-                             "is for methods that write theirs.")  # fmt: skip
+            raise UsageError(
+                f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
+                "is for methods that write theirs."
+            )
         if recipe.model:
             talk.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
         recipe = dataclasses.replace(recipe, model=None, revision=None)
     if recipe.validation is not None and not (0 < recipe.validation < 1 and recipe.split != VALIDATION):
-        raise UsageError(f"validation is {recipe.validation} of the split {recipe.split!r}.",
-                         "It is a share between 0 and 1 of another split.")  # fmt: skip
+        raise UsageError(
+            f"validation is {recipe.validation} of the split {recipe.split!r}.",
+            "It is a share between 0 and 1 of another split.",
+        )
     source = recipe.source
     if isinstance(source, tuple) and len(source) < 2:
         source = source[0] if source else None
@@ -235,14 +241,21 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     torch.set_num_threads(began_with.get("threads") or torch.get_num_threads())
     ref = ModelRef(recipe.model or "", began_with.get("revision") or recipe.revision)
     policy = Policy.load(
-        ref, dtype=recipe.dtype, quantization=recipe.quantization, device_map=recipe.device_map,
+        ref,
+        dtype=recipe.dtype,
+        quantization=recipe.quantization,
+        device_map=recipe.device_map,
         trust_remote_code=recipe.trust_remote_code,
-    )  # fmt: skip
+    )
     began = began_with.get("versions") or versions()
     for name, now in versions().items():
         if began.get(name) != now:
-            talk.warning("This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted "
-                         "run's.", name, began.get(name), now)  # fmt: skip
+            talk.warning(
+                "This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted run's.",
+                name,
+                began.get(name),
+                now,
+            )
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
     own = own_values(policy.base_model.generation_config)
     facts |= {"family": policy.family.model_type, "probe": policy.proof, "mended": policy.mended, "generation": own}
@@ -389,8 +402,10 @@ def _outcomes(
     except Exception as error:
         if is_out_of_memory(error):
             # Not one by one: that would succeed, with other bytes than on a machine with more memory.
-            raise RunError(f"The memory of the machine does not suffice: {reason_of(error)}",
-                           "Use a smaller builder.batch_size or block_size.") from error  # fmt: skip
+            raise RunError(
+                f"The memory of the machine does not suffice: {reason_of(error)}",
+                "Use a smaller builder.batch_size or block_size.",
+            ) from error
         made = _one_by_one(work, examples, error, proven, failed)
     else:
         failed.clear()

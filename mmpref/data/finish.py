@@ -28,9 +28,13 @@ talk = logging.getLogger("mmpref")
 
 
 def finish(
-    run: Run, recipe: BuildRecipe, tables: Sequence[Table], left_out: Sequence[Skip], count: int,
+    run: Run,
+    recipe: BuildRecipe,
+    tables: Sequence[Table],
+    left_out: Sequence[Skip],
+    count: int,
     write_card: Callable[[Path, dict[str, Any]], None] | None,
-) -> None:  # fmt: skip
+) -> None:
     """Merge the blocks and write all that a finished build has; the manifest last.
 
     Args:
@@ -56,8 +60,13 @@ def finish(
         stale.unlink(missing_ok=True)
     splits = _splits(recipe, blocks, count)
     files = merge(blocks, count, run.path / "data", splits)
-    report = build_report(run.path / "data", list(splits), skips, int(recipe.builder.get("iterations", 1)),
-                          recipe.builder.get("similarity_threshold"))  # fmt: skip
+    report = build_report(
+        run.path / "data",
+        list(splits),
+        skips,
+        int(recipe.builder.get("iterations", 1)),
+        recipe.builder.get("similarity_threshold"),
+    )
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -106,14 +115,18 @@ def _splits(recipe: BuildRecipe, blocks: Blocks, count: int) -> dict[str, list[b
     keys = [row for number in range(count) for row in blocks.describe(number)["keys"]]
     held = held_out(keys, recipe.validation, recipe.seed)
     if all(held) or not any(held):
-        raise InputError(f"With validation {recipe.validation}, {sum(held)} of {len(held)} rows are held out.",
-                         "Use more rows, another share or another seed.")  # fmt: skip
+        raise InputError(
+            f"With validation {recipe.validation}, {sum(held)} of {len(held)} rows are held out.",
+            "Use more rows, another share or another seed.",
+        )
     return {recipe.split: [not one for one in held], VALIDATION: held}
 
 
 def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, int]:
-    return {split: sum(file["rows"] for file in files if Path(file["path"]).name.startswith(f"{split}-"))
-            for split in splits}  # fmt: skip
+    return {
+        split: sum(file["rows"] for file in files if Path(file["path"]).name.startswith(f"{split}-"))
+        for split in splits
+    }
 
 
 def _written(recipe: BuildRecipe) -> list[str]:
@@ -155,8 +168,11 @@ def _summed(notes: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def _asked(annotator: Mapping[str, Any]) -> str:
     """Who was asked, what came of it, and what it took."""
-    shown = [f"{value:,.0f} {name.replace('_', ' ')}" for name, value in annotator.items()
-             if isinstance(value, int | float) and value and name not in ("named", "named_first", "cost")]  # fmt: skip
+    shown = [
+        f"{value:,.0f} {name.replace('_', ' ')}"
+        for name, value in annotator.items()
+        if isinstance(value, int | float) and value and name not in ("named", "named_first", "cost")
+    ]
     if annotator.get("named"):
         shown.append(f"{annotator['named_first'] / annotator['named']:.0%} name the response shown first")
     if "cost" in annotator:

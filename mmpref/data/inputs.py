@@ -54,8 +54,9 @@ def open_tables(
     began = pinned(run, "source").get("tables", [])
     specs = [source] if isinstance(source, str) else list(source or ())
     if len(specs) > 1 and recipe.source_revision:
-        raise InputError("One source revision cannot hold for several sources.",
-                         "Name each as hf://datasets/OWNER/NAME@REVISION.")  # fmt: skip
+        raise InputError(
+            "One source revision cannot hold for several sources.", "Name each as hf://datasets/OWNER/NAME@REVISION."
+        )
     if not specs and origin:
         specs = [began[0]["id"]] if began else [""]
     tables = []
@@ -82,8 +83,9 @@ def _first_of(origin: Origin | None, recipe: _Recipe, revision: str | None) -> T
         except InputError as error:
             refused.append(error)
     reasons = " ".join(error.message for error in refused)
-    raise InputError(f"The published set cannot be read. {reasons}",
-                     "Name another copy of it, or files of your own, with --source.")  # fmt: skip
+    raise InputError(
+        f"The published set cannot be read. {reasons}", "Name another copy of it, or files of your own, with --source."
+    )
 
 
 def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
@@ -105,8 +107,9 @@ def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
         tables.append(open_table(spec if named else name, split if named else "test"))
     facts = {"tables": [table.facts() for table in tables]}
     if (began := pinned(run, "excluded")) and began != facts:
-        raise RunError(f"The data of --exclude-images-of has changed since {run.path} was begun.",
-                       "Choose another --output.")  # fmt: skip
+        raise RunError(
+            f"The data of --exclude-images-of has changed since {run.path} was begun.", "Choose another --output."
+        )
     pin(run, "excluded", facts)
     excluded = Excluded()
     for table in tables:
@@ -130,8 +133,13 @@ def _exclude(excluded: Excluded, table: Table) -> None:
     if lost == images:
         raise InputError(f"No image of {where} can be read, so none can be excluded.", first)
     if lost:
-        talk.warning("Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
-                     lost, images, where, brief(first, 300))  # fmt: skip
+        talk.warning(
+            "Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
+            lost,
+            images,
+            where,
+            brief(first, 300),
+        )
 
 
 def _cells(row: Mapping[str, Any]) -> Sequence[Any]:

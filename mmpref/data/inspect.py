@@ -37,8 +37,13 @@ PROBLEMS = {
 }
 """Kinds of problems, in the order they are shown, and what they mean. A row without any can be trained on, unless the
 model's processor refuses its images."""
-_KINDS = {"empty-prompt": "empty", "empty-answer": "empty", "no-rejected": "empty", "missing-image": "bad-image",
-          "image-url": "bad-image"}  # fmt: skip
+_KINDS = {
+    "empty-prompt": "empty",
+    "empty-answer": "empty",
+    "no-rejected": "empty",
+    "missing-image": "bad-image",
+    "image-url": "bad-image",
+}
 
 
 @dataclass(frozen=True)
@@ -168,8 +173,18 @@ class _Collected:
         self.methods[method] += 1
         source = str(row.get("source") or str(row.get("source_id") or "unknown").rpartition("/")[0] or "unknown")
         self.sources[source] += 1
-        return Sample(number, images, texts["prompt"], chosen, rejected, method, source, similarity,
-                      differing_share(chosen, rejected), tuple(found))  # fmt: skip
+        return Sample(
+            number,
+            images,
+            texts["prompt"],
+            chosen,
+            rejected,
+            method,
+            source,
+            similarity,
+            differing_share(chosen, rejected),
+            tuple(found),
+        )
 
     def _check_columns(self, number: int, row: Mapping[str, Any], problem: Any) -> None:
         columns = tuple(sorted(row))
@@ -179,8 +194,9 @@ class _Collected:
             if rejected_column(inner) is None and "chosen" not in inner:
                 raise InputError(
                     f"{self.table.spec} ({self.table.split}) is no preference data: it has the columns "
-                    f"{columns_of(row)}.", "It needs prompt, chosen, rejected and images.",
-                )  # fmt: skip
+                    f"{columns_of(row)}.",
+                    "It needs prompt, chosen, rejected and images.",
+                )
         for name in sorted({*columns} ^ {*self.columns}):
             problem("columns", name, "not in the first row" if name in row else "missing here")
         for name in self.columns if number else ():

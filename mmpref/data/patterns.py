@@ -20,10 +20,13 @@ _BLUR = (
     r"|(?:static|color(?:ed|ful)?|random) (?:noise|dots)"
 )
 TELLS = {
-    "refusals": re.compile(r"\bI(?:'m| am) (?:sorry|unable|not able)\b|\bI (?:cannot|can't|could not|couldn't)\b"
-                           r"|\bas an AI\b|\bunable to (?:see|view|provide|describe)\b", re.IGNORECASE),
+    "refusals": re.compile(
+        r"\bI(?:'m| am) (?:sorry|unable|not able)\b|\bI (?:cannot|can't|could not|couldn't)\b"
+        r"|\bas an AI\b|\bunable to (?:see|view|provide|describe)\b",
+        re.IGNORECASE,
+    ),
     "talk of a bad image": re.compile(rf"\b(?:{_BLUR})\b", re.IGNORECASE),
-}  # fmt: skip
+}
 """Boilerplate that gives rejected answers away: refusals, and what the image-noise variant of BDHS is known for."""
 
 _OFTEN, _MUCH_MORE = 0.01, 3.0
@@ -104,8 +107,12 @@ class NearDuplicates:
     def _text_like(self, number: int, mine: int) -> int | None:
         """An earlier row within `_NEAR_TEXT` bits: such hashes are equal in one of four bands of 16 bits."""
         keys = [mine >> (16 * band) & 0xFFFF for band in range(_BANDS)]
-        near = [row for band, key in zip(self._texts, keys, strict=True) for row, other in band.get(key, ())
-                if (mine ^ other).bit_count() <= _NEAR_TEXT]  # fmt: skip
+        near = [
+            row
+            for band, key in zip(self._texts, keys, strict=True)
+            for row, other in band.get(key, ())
+            if (mine ^ other).bit_count() <= _NEAR_TEXT
+        ]
         if not near:
             for band, key in zip(self._texts, keys, strict=True):
                 band.setdefault(key, []).append((number, mine))

@@ -17,12 +17,16 @@ def plot(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    panels = [draw for draw, shown in (
-        (_similarity, sum(report["similarity"]["counts"]) > 0),
-        (_differing, True),
-        (_words, True),
-        (_resolved, len(report["resolved"]) > 1),
-    ) if shown]  # fmt: skip
+    panels = [
+        draw
+        for draw, shown in (
+            (_similarity, sum(report["similarity"]["counts"]) > 0),
+            (_differing, True),
+            (_words, True),
+            (_resolved, len(report["resolved"]) > 1),
+        )
+        if shown
+    ]
     figure = Figure(figsize=(3.6 * len(panels), 2.8), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, draw in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):

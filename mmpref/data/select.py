@@ -28,9 +28,14 @@ LENGTHS = ("length", "rejected_length")
 """Words of the chosen and of the source's own rejected answer: facts that every row has, or every preference row."""
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
-    "!=": operator.ne, "<=": operator.le, ">=": operator.ge, "=": operator.eq, "<": operator.lt, ">": operator.gt,
+    "!=": operator.ne,
+    "<=": operator.le,
+    ">=": operator.ge,
+    "=": operator.eq,
+    "<": operator.lt,
+    ">": operator.gt,
     "~": lambda value, part: str(part).lower() in str(value).lower(),
-}  # fmt: skip
+}
 _ORDER = ("<=", ">=", "<", ">")
 _FORM = re.compile(r"\s*(\w+)\s*(!=|<=|>=|=|<|>|~)\s*(.*?)\s*")
 
@@ -57,8 +62,10 @@ class Condition:
             UsageError: it is not of that form.
         """
         if not (match := _FORM.fullmatch(text)) or not match[3]:
-            raise UsageError(f"The condition {text!r} is not of the form FIELD OP VALUE.",
-                             f"OP is one of {' '.join(sorted(_OPERATORS))}: --where 'margin >= 1'")  # fmt: skip
+            raise UsageError(
+                f"The condition {text!r} is not of the form FIELD OP VALUE.",
+                f"OP is one of {' '.join(sorted(_OPERATORS))}: --where 'margin >= 1'",
+            )
         return cls(match[1], match[2], match[3])
 
     def __call__(self, facts: Facts) -> bool:
@@ -114,8 +121,9 @@ class Selection:
                 ranks.append((hashlib.sha256(f"{self.seed}\x1fsubsample\x1f{name}".encode()).digest(), place))
         for condition in self.where:
             if condition.name not in known:
-                raise UsageError(f"No row has {condition.name!r}, which --where asks for.",
-                                 suggest(condition.name, sorted(known)))  # fmt: skip
+                raise UsageError(
+                    f"No row has {condition.name!r}, which --where asks for.", suggest(condition.name, sorted(known))
+                )
         for _, place in sorted(ranks)[self.subsample or 0 :] if ranks else ():
             left_out[place] = NOT_DRAWN
         return left_out

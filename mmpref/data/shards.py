@@ -111,8 +111,7 @@ class Blocks:
         """The blocks that are there."""
         return sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
 
-    def write(self, number: int, outcomes: Sequence[Pair | Skip],
-              notes: Mapping[str, float] | None = None) -> None:  # fmt: skip
+    def write(self, number: int, outcomes: Sequence[Pair | Skip], notes: Mapping[str, float] | None = None) -> None:
         """Keep a block, with what its worker counted. Its description is written last, so that its existence means that
         the block is complete."""
         import pyarrow as pa
@@ -127,8 +126,14 @@ class Blocks:
         content = buffer.getvalue()
         write_atomic(data, content)
         changed = Counter(note for one in outcomes if isinstance(one, Pair) for note in one.example.notes)
-        facts = {"rows": len(pairs), "bytes": len(content), "optional": optional, "notes": notes or {}, "skips": skips,
-                 "changed": changed}  # fmt: skip
+        facts = {
+            "rows": len(pairs),
+            "bytes": len(content),
+            "optional": optional,
+            "notes": notes or {},
+            "skips": skips,
+            "changed": changed,
+        }
         if self._keys:
             facts["keys"] = [keys_of(one.example.images) for one in outcomes if isinstance(one, Pair)]
         write_atomic(description, json.dumps(facts))

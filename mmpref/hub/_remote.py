@@ -119,9 +119,17 @@ class Remote:
         written = {file.path for file in plan.add}
         touched = set(plan.delete) | (written & set(plan.there))
         content.check(
-            Change(self.repo_id, plan.there, (set(plan.there) | written) - set(plan.delete), touched, old, own_card,
-                   content.merge_card(old, own_card), lambda path: self._schema(path, plan.head))
-        )  # fmt: skip
+            Change(
+                self.repo_id,
+                plan.there,
+                (set(plan.there) | written) - set(plan.delete),
+                touched,
+                old,
+                own_card,
+                content.merge_card(old, own_card),
+                lambda path: self._schema(path, plan.head),
+            )
+        )
 
     def _schema(self, path: str, revision: str) -> pa.Schema:
         """The schema of a Parquet file, of which only its end is fetched."""

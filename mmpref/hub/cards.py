@@ -161,8 +161,11 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
 
 def _judged(annotator: Mapping[str, Any], what: str = "asked and answered") -> str:
     """What was asked and answered, or drawn, as a table; empty where nothing was counted."""
-    counts = {name.replace("_", " "): f"{value:,.0f}" for name, value in annotator.items()
-              if isinstance(value, int | float) and value and name not in ("named", "named_first")}  # fmt: skip
+    counts = {
+        name.replace("_", " "): f"{value:,.0f}"
+        for name, value in annotator.items()
+        if isinstance(value, int | float) and value and name not in ("named", "named_first")
+    }
     if named := annotator.get("named"):
         counts["named the response that was shown first"] = f"{annotator['named_first'] / named:.1%}"
     return table((what, "count"), list(counts.items())) if counts else ""

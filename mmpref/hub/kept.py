@@ -21,11 +21,47 @@ from ._manifest import CARD
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DATA = (".parquet", ".arrow", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".xml", ".h5", ".hdf5", ".tar",
-         ".zip", ".gz", ".zst", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".wav", ".mp3",
-         ".flac", ".mp4", ".pdf")  # fmt: skip
-_NO_DATA = ("run.json", "report.json", "results.json", "statistics.png", "dataset_infos.json", "license.txt",
-            "licence.txt", "readme.txt", "requirements.txt")  # fmt: skip
+_DATA = (
+    ".parquet",
+    ".arrow",
+    ".json",
+    ".jsonl",
+    ".ndjson",
+    ".csv",
+    ".tsv",
+    ".txt",
+    ".xml",
+    ".h5",
+    ".hdf5",
+    ".tar",
+    ".zip",
+    ".gz",
+    ".zst",
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".webp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".bmp",
+    ".wav",
+    ".mp3",
+    ".flac",
+    ".mp4",
+    ".pdf",
+)
+_NO_DATA = (
+    "run.json",
+    "report.json",
+    "results.json",
+    "statistics.png",
+    "dataset_infos.json",
+    "license.txt",
+    "licence.txt",
+    "readme.txt",
+    "requirements.txt",
+)
 _HINT = "Nothing was changed there. Publish to another repository, or take it out of this one first."
 _SHOWN = 200
 
@@ -72,8 +108,10 @@ def refuse_breaking(change: Change) -> None:
         )
     kept = data - set(change.touched)
     if kept and not old.get("configs"):
-        raise HubError(f"{change.name} holds data that its card does not name, such as {sorted(kept)[0]}: ours would "
-                       "hide them.", _HINT)  # fmt: skip
+        raise HubError(
+            f"{change.name} holds data that its card does not name, such as {sorted(kept)[0]}: ours would hide them.",
+            _HINT,
+        )
     loads, will = _loads(old, change.before), _loads(new, change.after)
     mine = _loads(own, change.after)
     for (config, split), files in loads.items():
@@ -83,8 +121,11 @@ def refuse_breaking(change: Change) -> None:
         if will.get((config, split)) != files:
             raise HubError(f"In {change.name} {what} would no longer load what it does.", _HINT)
         if foreign := next((file for file in sorted(files) if not file.endswith(".parquet")), None):
-            raise HubError(f"In {change.name} {what} is read from {foreign}, ours from Parquet; load_dataset reads a "
-                           "repository in one format.", _HINT)  # fmt: skip
+            raise HubError(
+                f"In {change.name} {what} is read from {foreign}, ours from Parquet; load_dataset reads a "
+                "repository in one format.",
+                _HINT,
+            )
         if any(config == other for other, _ in mine):
             _refuse_other_features(change, what, sorted(files))
     _refuse_other_default(change, old, new)
@@ -99,16 +140,22 @@ def _refuse_other_features(change: Change, what: str, files: list[str]) -> None:
         theirs = Features.from_arrow_schema(change.features(file))
         if theirs != own:
             names = ", ".join(theirs)[:_SHOWN]
-            raise HubError(f"In {change.name} {what} has other columns, or of other types, than this dataset: {names}. "
-                           "One configuration cannot have both.", _HINT)  # fmt: skip
+            raise HubError(
+                f"In {change.name} {what} has other columns, or of other types, than this dataset: {names}. "
+                "One configuration cannot have both.",
+                _HINT,
+            )
 
 
 def _refuse_other_default(change: Change, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     """What `load_dataset` loads where no configuration is named stays the same."""
     before, after = _default(old), _default(new)
     if before is not None and after != before:
-        raise HubError(f"In {change.name} the configuration {before} is what loads where none is named; that would be "
-                       f"{after or 'none of them'}.", _HINT)  # fmt: skip
+        raise HubError(
+            f"In {change.name} the configuration {before} is what loads where none is named; that would be "
+            f"{after or 'none of them'}.",
+            _HINT,
+        )
 
 
 def _default(metadata: Mapping[str, Any]) -> str | None:

@@ -43,9 +43,14 @@ def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
         elif _NO_DERIVATIVES.search(licence) or AND in licence or licence not in LICENCES - {"other"}:
             given.append(f"{name}: {_UNREAD if licence == UNREADABLE else licence}")
         elif _NON_COMMERCIAL.search(licence):
-            talk.warning("Warning: %s is under %s: the dataset that is published is too, and nobody may use it "
-                         "commercially.", name, licence)  # fmt: skip
+            talk.warning(
+                "Warning: %s is under %s: the dataset that is published is too, and nobody may use it commercially.",
+                name,
+                licence,
+            )
     if given and not accepted:
-        raise HubError(f"Publishing may be forbidden by the licence of {'; '.join(given)}.",
-                       "Read what holds there; if you may publish, say so with --accept-license.")  # fmt: skip
+        raise HubError(
+            f"Publishing may be forbidden by the licence of {'; '.join(given)}.",
+            "Read what holds there; if you may publish, say so with --accept-license.",
+        )
     return given

@@ -20,9 +20,28 @@ SAMPLES = 3
 ANSWER, PROMPT = 600, 300
 """Characters that a card shows of one answer and of one prompt."""
 _ENGLISH = frozenset(
-    ("a", "an", "and", "are", "at", "in", "is", "it", "no", "not", "of", "on", "that", "the", "there", "this", "to",
-     "with", "yes")
-)  # fmt: skip
+    (
+        "a",
+        "an",
+        "and",
+        "are",
+        "at",
+        "in",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "that",
+        "the",
+        "there",
+        "this",
+        "to",
+        "with",
+        "yes",
+    )
+)
 
 
 @dataclass(frozen=True)

@@ -144,8 +144,9 @@ def _record(path: Path, place: dict[str, Any]) -> None:
     file = path / STATE / RECORD
     try:
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        others = [one for one in known if (one["url"], one["pull_request_url"]) !=
-                  (place["url"], place["pull_request_url"])]  # fmt: skip
+        others = [
+            one for one in known if (one["url"], one["pull_request_url"]) != (place["url"], place["pull_request_url"])
+        ]
         if place not in known:
             write_atomic(file, json.dumps([*others, place], indent=2) + "\n")
     except (RunError, OSError, ValueError, TypeError, KeyError) as error:
@@ -228,18 +229,23 @@ def _refuse_other_adapter(path: Path, adapter: Mapping[str, Any], repo_id: str, 
     try:
         found = api.get_paths_info(repo_id, list(_WEIGHTS))
     except RepositoryNotFoundError as error:
-        raise UsageError(f"There is no model repository {repo_id} whose results these could be.",
-                         "Publish the training run first, or check --hub-model-id.") from error  # fmt: skip
+        raise UsageError(
+            f"There is no model repository {repo_id} whose results these could be.",
+            "Publish the training run first, or check --hub-model-id.",
+        ) from error
     if adapter and not found:
-        raise UsageError(f"{repo_id} holds no adapter whose results these could be.",
-                         "Publish the training run first, or check --hub-model-id.")  # fmt: skip
+        raise UsageError(
+            f"{repo_id} holds no adapter whose results these could be.",
+            "Publish the training run first, or check --hub-model-id.",
+        )
     if found and not adapter:
-        raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.",
-                         "Evaluate with --adapter.")  # fmt: skip
+        raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.", "Evaluate with --adapter.")
     held = {_sha256(file, repo_id, api) for file in found if isinstance(file, RepoFile)}
     if held and adapter.get("weights") not in held:
-        raise UsageError(f"{path} evaluated other weights than those of {repo_id}.",
-                         "Publish the training run that was evaluated, or evaluate what is published.")  # fmt: skip
+        raise UsageError(
+            f"{path} evaluated other weights than those of {repo_id}.",
+            "Publish the training run that was evaluated, or evaluate what is published.",
+        )
 
 
 def _sha256(file: RepoFile, repo_id: str, api: HfApi) -> str:
@@ -254,8 +260,9 @@ def _stage_evaluation(
     evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
-        raise UsageError(f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.",
-                         f"Use --hub-model-id {adapter['id']}.")  # fmt: skip
+        raise UsageError(
+            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id {adapter['id']}."
+        )
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
     for name, content in eval_files(evaluation).items():
@@ -362,8 +369,10 @@ def _refuse_secrets(stage: Path) -> None:
         if not file.is_file() or file.name in _VOCABULARY or not any(fnmatch.fnmatch(file.name, p) for p in _TEXT):
             continue
         if _TOKEN.search(file.read_text(encoding="utf-8", errors="replace")):
-            raise HubError(f"{name} holds what looks like a Hugging Face token; nothing was uploaded.",
-                           "Remove it from the run, and revoke the token if it is real.")  # fmt: skip
+            raise HubError(
+                f"{name} holds what looks like a Hugging Face token; nothing was uploaded.",
+                "Remove it from the run, and revoke the token if it is real.",
+            )
 
 
 def _tag(api: HfApi, done: Published, recipe_hash: str) -> str:

@@ -252,8 +252,11 @@ def _own(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     of it on that data."""
     sides = {_side(result["model"]) for result in evaluation["results"]}
     side = "adapter" if "adapter" in sides else "base"
-    return [result for result in evaluation["results"]
-            if _side(result["model"]) == side and _is_number(result["value"]) and not result.get("blind")]  # fmt: skip
+    return [
+        result
+        for result in evaluation["results"]
+        if _side(result["model"]) == side and _is_number(result["value"]) and not result.get("blind")
+    ]
 
 
 def add_results(card_text: str, evaluation: Mapping[str, Any]) -> str:

@@ -28,18 +28,27 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation:
         if found := _NAME.fullmatch(file.name):
             splits.setdefault(found["benchmark"], []).append(found["model"])
     configs = [
-        {"config_name": benchmark, "data_files": [{"split": model, "path": f"samples/{model}-{benchmark}.parquet"}
-                                                  for model in sorted(models, reverse=True)]}
+        {
+            "config_name": benchmark,
+            "data_files": [
+                {"split": model, "path": f"samples/{model}-{benchmark}.parquet"}
+                for model in sorted(models, reverse=True)
+            ],
+        }
         for benchmark, models in sorted(splits.items())
-    ]  # fmt: skip
+    ]
     front = {"tags": ["evaluation", "vlm", "mmpref"], "configs": configs}
     models = {row["name"]: row["ref"] for row in evaluation["models"]}
     data = {row["benchmark"]: row.get("data") or {} for row in evaluation["results"]}
     rows = [
-        (text(name), code(str(data.get(name, {}).get("id"))), str(manifest.get("counts", {}).get(name, "–")),
-         str(manifest.get("missing", {}).get(name, "–")))
+        (
+            text(name),
+            code(str(data.get(name, {}).get("id"))),
+            str(manifest.get("counts", {}).get(name, "–")),
+            str(manifest.get("missing", {}).get(name, "–")),
+        )
         for name in sorted(splits)
-    ]  # fmt: skip
+    ]
     adapter = models.get("adapter", {}).get("adapter")
     who = code(models["base"]["model"]) + (f" and the adapter {code(adapter)} on it" if adapter else "")
     load = (
@@ -48,19 +57,24 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation:
         'print(records[0]["prompt"], records[0]["answer"], records[0]["counts"])'
     )
     hub_data = sorted({one["id"] for one in data.values() if is_hub_id(one.get("id"))})
-    licence = (f" Prompts and references are those of {', '.join(map(code, hub_data))}, under their licences."
-               if hub_data else "")  # fmt: skip
-    return "\n".join([
-        f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
-        f"# {text(hub_id.split('/')[1])}",
-        "",
-        f"What {who} answered to benchmarks, a row a question: prompt, reference, raw answer, what the scorer read in "
-        f"it (`parsed`), and how it counts (`counts`, JSON).{licence}",
-        "",
-        table(("benchmark", "data", "questions", "missing"), rows),
-        "",
-        fence(load, "python"),
-        "",
-        "`results.json` has the results with their intervals, `run.json` the whole recipe of `mmpref evaluate`.",
-        "",
-    ])  # fmt: skip
+    licence = (
+        f" Prompts and references are those of {', '.join(map(code, hub_data))}, under their licences."
+        if hub_data
+        else ""
+    )
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+            f"# {text(hub_id.split('/')[1])}",
+            "",
+            f"What {who} answered to benchmarks, a row a question: prompt, reference, raw answer, what the scorer read in "
+            f"it (`parsed`), and how it counts (`counts`, JSON).{licence}",
+            "",
+            table(("benchmark", "data", "questions", "missing"), rows),
+            "",
+            fence(load, "python"),
+            "",
+            "`results.json` has the results with their intervals, `run.json` the whole recipe of `mmpref evaluate`.",
+            "",
+        ]
+    )

@@ -119,8 +119,9 @@ def need(template: str | None, *names: str) -> None:
     """
     for name in names:
         if template is not None and f"{{{name}}}" not in template:
-            raise UsageError(f"The instruction has no {{{name}}}.",
-                             f"It needs {' and '.join(f'{{{name}}}' for name in names)}.")  # fmt: skip
+            raise UsageError(
+                f"The instruction has no {{{name}}}.", f"It needs {' and '.join(f'{{{name}}}' for name in names)}."
+            )
 
 
 def conversation(prompt: Sequence[Message]) -> str:
@@ -134,8 +135,11 @@ def _verdict(as_asked: Reply, swapped: Reply) -> Verdict:
     places = tuple(None if reply.text is None else choice(reply.text) for reply in (as_asked, swapped))
     took = usage((as_asked, swapped))
     if None in places:
-        errors = [reply.error or f"names no response: {(reply.text or '')[:80]!r}"
-                  for reply, place in zip((as_asked, swapped), places, strict=True) if place is None]  # fmt: skip
+        errors = [
+            reply.error or f"names no response: {(reply.text or '')[:80]!r}"
+            for reply, place in zip((as_asked, swapped), places, strict=True)
+            if place is None
+        ]
         return Verdict(None, "missing", places, took, errors[0])
     if places == (1, 2):
         return Verdict("first", "agreed", places, took)
@@ -165,8 +169,10 @@ class FunctionAnnotator:
         try:
             place = self._function(images, conversation(pair.prompt), pair.first, pair.second)
         except Exception as error:
-            raise ModelError(f"The annotator {self._name} fails: {type(error).__name__}: {reason_of(error)}.",
-                             "It is called with images, prompt, first and second answer.") from error  # fmt: skip
+            raise ModelError(
+                f"The annotator {self._name} fails: {type(error).__name__}: {reason_of(error)}.",
+                "It is called with images, prompt, first and second answer.",
+            ) from error
         if place not in (0, 1, 2):
             raise ModelError(f"The annotator {self._name} answers {place!r}; it must be 1, 2, or 0 for a tie.")
         return Verdict(("first", "second")[place - 1], "agreed") if place else Verdict(None, "tie")

@@ -89,8 +89,9 @@ class ChatChecker:
         self.chat, self.instruction = chat, instruction or QUESTION
 
     def check(self, claims: Sequence[Claim]) -> list[Finding]:
-        queries = [Query((Message("user", filled(self.instruction, claim=claim.text)),), claim.images)
-                   for claim in claims]  # fmt: skip
+        queries = [
+            Query((Message("user", filled(self.instruction, claim=claim.text)),), claim.images) for claim in claims
+        ]
         chat = self.chat.chat if isinstance(self.chat, Final) else self.chat
         if isinstance(chat, LocalChat) and not chat.reasons_first:
             return [Finding(true, usage([Reply(None if true is None else "")])) for true in chat.yes(queries)]
@@ -129,9 +130,12 @@ def _facts(reply: Reply) -> list[str] | None:
 
 
 def open_checker(
-    spec: str, settings: ChatSettings | None = None, *, instruction: str | None = None,
+    spec: str,
+    settings: ChatSettings | None = None,
+    *,
+    instruction: str | None = None,
     policy: Callable[[], Policy] | None = None,
-) -> Checker:  # fmt: skip
+) -> Checker:
     """Somebody who checks claims, named as `mmpref.judges.opened.open_annotator` has it (but no function).
 
     Raises:

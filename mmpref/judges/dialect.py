@@ -42,8 +42,9 @@ class Dialect:
 
     def other(self, said: str) -> Dialect:
         """What to try where a server refuses with these words; the same where they name none of it."""
-        return Dialect(_BOUNDS[self.bound] if self.bound in said else self.bound,
-                       self.temperature and "temperature" not in said)  # fmt: skip
+        return Dialect(
+            _BOUNDS[self.bound] if self.bound in said else self.bound, self.temperature and "temperature" not in said
+        )
 
 
 def remembered(url: str, model: str) -> Dialect:

@@ -68,8 +68,9 @@ class Endpoint:
         try:
             socket.create_connection((address.hostname or "", port), timeout=10).close()
         except OSError as error:
-            raise ModelError(f"Nobody answers at {self.url} ({error.strerror or error}).",
-                             "Start the server, or check the URL.") from error  # fmt: skip
+            raise ModelError(
+                f"Nobody answers at {self.url} ({error.strerror or error}).", "Start the server, or check the URL."
+            ) from error
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         replies: list[Reply | None] = [None] * len(queries)
@@ -91,16 +92,22 @@ class Endpoint:
         try:
             reply = _read(self._completion(_messages(query)))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            raise ModelError(f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
-                             "Set MMPREF_API_KEY or OPENAI_API_KEY to a valid key.") from None  # fmt: skip
+            raise ModelError(
+                f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
+                "Set MMPREF_API_KEY or OPENAI_API_KEY to a valid key.",
+            ) from None
         except openai.NotFoundError as error:
-            raise ModelError(f"{self.url} knows no model {self.model!r}: {_short(error)}",
-                             "An endpoint is given as URL#MODEL, its URL mostly ends in /v1.") from None  # fmt: skip
+            raise ModelError(
+                f"{self.url} knows no model {self.model!r}: {_short(error)}",
+                "An endpoint is given as URL#MODEL, its URL mostly ends in /v1.",
+            ) from None
         except openai.APITimeoutError:
             return self._failed(f"no answer within {self._settings.timeout:g} s")
         except openai.APIConnectionError as error:
-            raise ModelError(f"{self.url} cannot be reached: {_short(error.__cause__ or error)}.",
-                             "Start the server or check the URL; the same command goes on.") from None  # fmt: skip
+            raise ModelError(
+                f"{self.url} cannot be reached: {_short(error.__cause__ or error)}.",
+                "Start the server or check the URL; the same command goes on.",
+            ) from None
         except (openai.RateLimitError, openai.InternalServerError) as error:
             return self._failed(f"HTTP {error.status_code}: {_short(error)}")
         except openai.APIStatusError as error:  # this request is refused, such as by a content filter
@@ -145,15 +152,18 @@ class Endpoint:
             self._dialect = dialect
             remember(self.url, self.model, dialect)
         if not dialect.temperature:
-            talk.warning("Warning: %s takes no temperature for %s: its replies are sampled at its own.",
-                         self.url, self.model)  # fmt: skip
+            talk.warning(
+                "Warning: %s takes no temperature for %s: its replies are sampled at its own.", self.url, self.model
+            )
 
     def _failed(self, why: str) -> Reply:
         with self._lock:
             self._failures += 1
             if self._failures >= _PATIENCE:
-                raise ModelError(f"{self.url} has failed {self._failures} requests in a row; the last: {why}.",
-                                 "What was answered is kept: the same command goes on.")  # fmt: skip
+                raise ModelError(
+                    f"{self.url} has failed {self._failures} requests in a row; the last: {why}.",
+                    "What was answered is kept: the same command goes on.",
+                )
         return Reply(None, why)
 
 

@@ -89,11 +89,17 @@ def _read(file: Path, bound: int | None) -> Reply | None:
 
 
 def _write(file: Path, reply: Reply) -> None:
-    content = {"text": reply.text, "prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens,
-               "cut": reply.cut}  # fmt: skip
+    content = {
+        "text": reply.text,
+        "prompt_tokens": reply.prompt_tokens,
+        "completion_tokens": reply.completion_tokens,
+        "cut": reply.cut,
+    }
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"Cannot keep replies in {file.parent} ({error.strerror or error}).",
-                       "Set MMPREF_CACHE to a folder that can be written.") from error  # fmt: skip
+        raise RunError(
+            f"Cannot keep replies in {file.parent} ({error.strerror or error}).",
+            "Set MMPREF_CACHE to a folder that can be written.",
+        ) from error
     write_atomic(file, json.dumps(content, ensure_ascii=False) + "\n")

@@ -29,9 +29,12 @@ class LocalChat:
     """
 
     def __init__(
-        self, policy: Callable[[], Policy], name: str, settings: ChatSettings | None = None,
+        self,
+        policy: Callable[[], Policy],
+        name: str,
+        settings: ChatSettings | None = None,
         ready: Callable[[], None] = lambda: None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._policy, self._name, self.ready = policy, name, ready
         self._settings = settings or ChatSettings()
 
@@ -42,8 +45,13 @@ class LocalChat:
     @property
     def identity(self) -> Mapping[str, Any]:
         s, policy = self._settings, self.policy
-        return {"model": self._name, "revision": policy.ref.revision, "dtype": str(policy.dtype),
-                "temperature": s.temperature, "max_tokens": s.max_tokens}  # fmt: skip
+        return {
+            "model": self._name,
+            "revision": policy.ref.revision,
+            "dtype": str(policy.dtype),
+            "temperature": s.temperature,
+            "max_tokens": s.max_tokens,
+        }
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         from mmpref.vlm.askable import ask
@@ -130,6 +138,11 @@ def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     for word in words:
         text, begin = policy.answer_in_format((Message("user", "?"),), 0, word)
         encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        firsts.append(next(token for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"],
-                                                             strict=True) if end > begin))  # fmt: skip
+        firsts.append(
+            next(
+                token
+                for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
+                if end > begin
+            )
+        )
     return sorted(set(firsts))

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 POLICY = "policy"
 """The run's own model."""
 
-FORMS = ("Give URL#MODEL, a model's id or folder, policy, MODULE:FUNCTION, a file of judgements (.jsonl), or a name of "
-         "`mmpref list annotators`.")  # fmt: skip
+FORMS = (
+    "Give URL#MODEL, a model's id or folder, policy, MODULE:FUNCTION, a file of judgements (.jsonl), or a name of "
+    "`mmpref list annotators`."
+)
 _ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
@@ -76,15 +78,20 @@ def endpoint_of(spec: str) -> tuple[str, str] | None:
     if not named:
         raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")
     if "@" in named[1].split("/")[2]:
-        raise UsageError("The URL has a user or password in it, which would be written into run files.",
-                         "Set MMPREF_API_KEY instead.")  # fmt: skip
+        raise UsageError(
+            "The URL has a user or password in it, which would be written into run files.",
+            "Set MMPREF_API_KEY instead.",
+        )
     return named[1], named[2]
 
 
 def open_annotator(
-    spec: str, settings: ChatSettings | None = None, *, instruction: str | None = None,
+    spec: str,
+    settings: ChatSettings | None = None,
+    *,
+    instruction: str | None = None,
     policy: Callable[[], Policy] | None = None,
-) -> Annotator:  # fmt: skip
+) -> Annotator:
     """Somebody who compares answers.
 
     Args:
@@ -117,8 +124,9 @@ def function_of(spec: str) -> Callable[..., Any] | None:
     try:
         function: Callable[..., Any] = getattr(importlib.import_module(named[1]), named[2])
     except (ImportError, AttributeError) as error:
-        raise UsageError(f"There is no function {spec} ({error}).",
-                         "The module must be importable: install it, or set PYTHONPATH.") from error  # fmt: skip
+        raise UsageError(
+            f"There is no function {spec} ({error}).", "The module must be importable: install it, or set PYTHONPATH."
+        ) from error
     if not callable(function):
         raise UsageError(f"{spec} is no function.")
     return function
@@ -136,8 +144,10 @@ def _identify(spec: str) -> None:
     try:
         identify(_ref(spec))
     except ModelError as error:
-        raise ModelError(f"{spec!r} is no judge or annotator of mmpref, and no model that can be loaded: {error}",
-                         suggest(spec, JUDGES.names())) from error  # fmt: skip
+        raise ModelError(
+            f"{spec!r} is no judge or annotator of mmpref, and no model that can be loaded: {error}",
+            suggest(spec, JUDGES.names()),
+        ) from error
 
 
 def _loader(spec: str) -> Callable[[], Policy]:

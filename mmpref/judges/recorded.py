@@ -56,8 +56,9 @@ class Recorded:
                 self._replies[_key(asked)] = str(found["reply"])
                 judges.append({**judge, "model": str(judge["model"])})
             except (ValueError, KeyError, TypeError) as error:
-                raise InputError(f"{file}, row {number}, is no judgement.",
-                                 "Rows have judge, messages, images, repeat and reply.") from error  # fmt: skip
+                raise InputError(
+                    f"{file}, row {number}, is no judgement.", "Rows have judge, messages, images, repeat and reply."
+                ) from error
             if judges[-1] != judges[0]:
                 raise InputError(f"{file}, row {number}, is of another judge than row 0.", "Split it by judge.")
         if not judges:

@@ -114,9 +114,13 @@ def _bare(reply: Reply) -> Reply:
 
 
 def open_rewriter(
-    spec: str, settings: ChatSettings | None = None, *, instruction: str | None = None, show_images: bool = False,
+    spec: str,
+    settings: ChatSettings | None = None,
+    *,
+    instruction: str | None = None,
+    show_images: bool = False,
     policy: Callable[[], Policy] | None = None,
-) -> Rewriter:  # fmt: skip
+) -> Rewriter:
     """Somebody who rewrites answers, named as `mmpref.judges.opened.open_annotator` has it (but no function).
 
     Raises:

@@ -218,8 +218,9 @@ def _colons(text: str, label: str, low: float, high: float) -> list[_Label]:
 def _is(text: str, label: str, low: float, high: float) -> list[_Label]:
     """``The rating is 5``."""
     found = []
-    for place in re.finditer(rf"(?:\b(?P<before>[a-z]+)\s+)?\b{label}\s+(?:is|should be)\s*:?{_OPEN}(?=[^\s]*\d)",
-                             text, re.I):  # fmt: skip
+    for place in re.finditer(
+        rf"(?:\b(?P<before>[a-z]+)\s+)?\b{label}\s+(?:is|should be)\s*:?{_OPEN}(?=[^\s]*\d)", text, re.I
+    ):
         word = (place["before"] or "").lower()
         if not word or word in _NAMED_BEFORE:
             value = _value(text[place.end() :], low, high)

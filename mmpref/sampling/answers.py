@@ -41,17 +41,25 @@ def write(
 
 
 def sample(
-    policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, samples: int, *,
+    policy: Policy,
+    contexts: Sequence[Context],
+    names: Sequence[str],
+    decoding: Decoding,
+    samples: int,
+    *,
     width: int = 64,
-) -> list[list[Answer]]:  # fmt: skip
+) -> list[list[Answer]]:
     """Several answers for each context, each by its own random stream; one prefill of a context serves them all.
 
     Args:
         names: as for `write`.
         width: branches decoded together, at most.
     """
-    branches = [Branch(seen, stream=(name, number, "sample"))
-                for seen, name in zip(contexts, names, strict=True) for number in range(samples)]  # fmt: skip
+    branches = [
+        Branch(seen, stream=(name, number, "sample"))
+        for seen, name in zip(contexts, names, strict=True)
+        for number in range(samples)
+    ]
     answers = _answers(policy, branches, decoding, width)
     return [answers[start : start + samples] for start in range(0, len(answers), samples)]
 

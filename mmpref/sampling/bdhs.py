@@ -146,10 +146,12 @@ class BdhsSampler:
     def _seen_ever(self, jobs: Sequence[_Job], number: int, context: Context) -> Context:
         """Keep of a prompt what some try will show, out of thousands of image tokens: every try's draw is known."""
         job, s = jobs[number], self.settings
-        draws = np.stack([
-            stream(self.seed, job.example.id, attempt, "mask").random(context.image_tokens) >= s.rho_th
-            for attempt in range(1, s.iterations + 1)
-        ])  # fmt: skip
+        draws = np.stack(
+            [
+                stream(self.seed, job.example.id, attempt, "mask").random(context.image_tokens) >= s.rho_th
+                for attempt in range(1, s.iterations + 1)
+            ]
+        )
         ever = draws.any(axis=0)
         job.context, job.shown, job.inputs = context.drop(torch.from_numpy(ever), "original"), draws[:, ever], {}
         return job.context

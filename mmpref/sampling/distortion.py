@@ -43,17 +43,22 @@ class Distortion:
     """
 
     def __init__(
-        self, policy: Policy, noise_steps: int, space: Space, seed: int,
+        self,
+        policy: Policy,
+        noise_steps: int,
+        space: Space,
+        seed: int,
         prepare: Callable[[Example], Inputs] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._policy, self._noise_steps, self._space, self._seed = policy, noise_steps, space, seed
         self._prepare = prepare or policy.prompter
 
     def __call__(self, examples: Sequence[Example]) -> list[str]:
         """A distorted answer for each example, as many tokens as its chosen answer has."""
         contexts = self._see(examples)
-        answers = [answer_tokens(self._policy, example.prompt, len(example.images), example.answer)
-                   for example in examples]  # fmt: skip
+        answers = [
+            answer_tokens(self._policy, example.prompt, len(example.images), example.answer) for example in examples
+        ]
         written: list[str] = []
         start = 0
         while start < len(examples):

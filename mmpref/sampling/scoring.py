@@ -38,8 +38,9 @@ def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer
     text, start = policy.answer_in_format(prompt, images, answer)
     end = start + len(answer)
     encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return [token for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
-            if begin < end]  # fmt: skip
+    return [
+        token for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True) if begin < end
+    ]
 
 
 @torch.inference_mode()

@@ -35,13 +35,22 @@ class SamplingSettings:
         if getattr(self, "greedy", False):
             for name in ("temperature", "top_p", "top_k"):
                 if getattr(self, name) != OFF[name]:
-                    raise UsageError(f"{name} is {getattr(self, name)}, but answers are greedy, which takes no notice "
-                                     "of it.", "To sample: greedy: false")  # fmt: skip
+                    raise UsageError(
+                        f"{name} is {getattr(self, name)}, but answers are greedy, which takes no notice of it.",
+                        "To sample: greedy: false",
+                    )
 
     def decoding(self, max_new_tokens: int, seed: int) -> Decoding:
         """These settings for answers of so many tokens."""
-        return Decoding(max_new_tokens, getattr(self, "greedy", False), self.temperature, self.top_p, self.top_k,
-                        self.repetition_penalty, seed)  # fmt: skip
+        return Decoding(
+            max_new_tokens,
+            getattr(self, "greedy", False),
+            self.temperature,
+            self.top_p,
+            self.top_k,
+            self.repetition_penalty,
+            seed,
+        )
 
 
 def sampling_facts(settings: Mapping[str, Any], own: Mapping[str, float] | None) -> dict[str, Any]:

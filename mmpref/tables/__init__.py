@@ -142,15 +142,19 @@ def _pasted(spec: str, revision: str | None) -> tuple[str, str | None]:
     if page is None:
         return spec, revision
     if page.kind != "dataset":
-        raise InputError(f"{spec} is the page of a {page.kind}, not of a dataset.",
-                         "Those of datasets begin with https://huggingface.co/datasets/.")  # fmt: skip
+        raise InputError(
+            f"{spec} is the page of a {page.kind}, not of a dataset.",
+            "Those of datasets begin with https://huggingface.co/datasets/.",
+        )
     at = revision or page.revision
     if page.path.endswith(FORMATS):
         # A revision with slashes has no place in such a name; it goes beside it.
         return f"{HUB_FILE}{page.repo_id}/{page.path}", at
     if page.path:
-        raise InputError(f"{spec} is the page of a folder or of a file that holds no rows.",
-                         f"Give the whole dataset, {page.repo_id}, or one of its data files.")  # fmt: skip
+        raise InputError(
+            f"{spec} is the page of a folder or of a file that holds no rows.",
+            f"Give the whole dataset, {page.repo_id}, or one of its data files.",
+        )
     return page.repo_id, at
 
 

@@ -35,14 +35,21 @@ def cached_split(spec: str, known: Repository, split: str, config: str | None) -
     found = {place.parts[-3]: place for place in sorted(root.glob(f"*/*/{known.commit}")) if place.is_dir()}
     wanted = config or (next(iter(found)) if len(found) == 1 else "default")
     if wanted in found:
-        builder = Cache(repo_id=spec, dataset_name=camelcase_to_snakecase(name), config_name=wanted,
-                        version=found[wanted].parts[-2], hash=known.commit)  # fmt: skip
+        builder = Cache(
+            repo_id=spec,
+            dataset_name=camelcase_to_snakecase(name),
+            config_name=wanted,
+            version=found[wanted].parts[-2],
+            hash=known.commit,
+        )
         return builder.as_dataset(split=split)
     snapshot = _snapshot(spec, known.commit, constants.HF_HUB_CACHE)
     if not any((snapshot / name).is_file() for name in known.files if name.endswith(_DATA)):
         also = f" {suggest(wanted, list(found))}" if found else ""
-        raise HubError(f"The Hub cannot be asked, and of {spec} at {known.commit} no data are cached here.{also}",
-                       "Run it once with a network, or fetch it: hf download --repo-type dataset.")  # fmt: skip
+        raise HubError(
+            f"The Hub cannot be asked, and of {spec} at {known.commit} no data are cached here.{also}",
+            "Run it once with a network, or fetch it: hf download --repo-type dataset.",
+        )
     refuse_gaps(spec, known, [name for name in known.files if name.endswith(_DATA)])
     cache = Path(datasets.config.HF_DATASETS_CACHE) / f"mmpref-{known.commit[:16]}"
     return datasets.load_dataset(str(snapshot), config, split=split, cache_dir=str(cache))
@@ -61,9 +68,11 @@ def refuse_gaps(spec: str, known: Repository, names: Sequence[str]) -> None:
     snapshot = _snapshot(spec, known.commit, constants.HF_HUB_CACHE)
     missing = [name for name in _with_all_shards(names) if not (snapshot / name).is_file()]
     if missing:
-        raise HubError(f"The Hub cannot be asked, and {len(missing)} files of {spec} at {known.commit} are not cached "
-                       f"here, such as {missing[0]}.", "Run it once with a network, or fetch it: hf download "
-                       "--repo-type dataset.")  # fmt: skip
+        raise HubError(
+            f"The Hub cannot be asked, and {len(missing)} files of {spec} at {known.commit} are not cached "
+            f"here, such as {missing[0]}.",
+            "Run it once with a network, or fetch it: hf download --repo-type dataset.",
+        )
 
 
 def _with_all_shards(names: Sequence[str]) -> list[str]:

@@ -73,8 +73,9 @@ def load_errors(what: str) -> Iterator[None]:
         yield
     except (*refusals, pa.ArrowException) as error:
         reason = " ".join(str(error.__cause__ or error).split())
-        raise InputError(f"The dataset {what} cannot be loaded: {reason[:400]}",
-                         "Check the split, the configuration and the files.") from error  # fmt: skip
+        raise InputError(
+            f"The dataset {what} cannot be loaded: {reason[:400]}", "Check the split, the configuration and the files."
+        ) from error
 
 
 def undecoded(loaded: Any, roots: Sequence[Path]) -> Iterator[dict[str, Any]]:

@@ -60,8 +60,10 @@ def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
                 if not cells:
                     continue
                 if len(cells) != len(names):
-                    raise InputError(f"{file}, line {lines.line_num} has {len(cells)} cells; the header has "
-                                     f"{len(names)}.", "Text with commas or line ends stands in quotes.")  # fmt: skip
+                    raise InputError(
+                        f"{file}, line {lines.line_num} has {len(cells)} cells; the header has {len(names)}.",
+                        "Text with commas or line ends stands in quotes.",
+                    )
                 yield {name: cell or None for name, cell in zip(names, cells, strict=True) if name}
         except csv.Error as error:
             raise InputError(f"{file}, line {lines.line_num} is not CSV: {_line(error)}.") from error

@@ -17,9 +17,7 @@ _SEVERAL = 8
 """So many file names are named in a message."""
 
 
-def open_hub(
-    spec: str, split: str, config: str | None, revision: str | None, origin: Origin | None = None
-) -> Table:  # fmt: skip
+def open_hub(spec: str, split: str, config: str | None, revision: str | None, origin: Origin | None = None) -> Table:
     """Open one split of a Hub dataset. Files that the origin names, or the only data file beside a loading script
     (which the ``datasets`` library no longer runs), are read as they are.
 
@@ -100,8 +98,9 @@ def _beside_script(spec: str, names: Sequence[str]) -> list[str]:
         return []
     found = [name for name in names if PurePosixPath(name).suffix in FORMATS and name != "dataset_infos.json"]
     if len(found) != 1:
-        raise InputError(f"The dataset {spec} has a loading script, which is not run, and {len(found)} data files.",
-                         _naming(found))  # fmt: skip
+        raise InputError(
+            f"The dataset {spec} has a loading script, which is not run, and {len(found)} data files.", _naming(found)
+        )
     return found
 
 

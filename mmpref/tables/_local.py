@@ -20,8 +20,17 @@ from mmpref.tables._files import read_files
 from mmpref.text_files import read_text
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
-_NAMES = {"train": "train", "training": "train", "test": "test", "testing": "test", "eval": "test",
-          "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation"}  # fmt: skip
+_NAMES = {
+    "train": "train",
+    "training": "train",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+}
 _NO_DATA = {MANIFEST, "report.json", "results.json", "facts.json", "dataset_infos.json", "dataset_info.json"}
 
 _MAKES_DATA = "build-dataset"
@@ -40,8 +49,9 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
     if path.is_file():
         if not path.name.endswith(FORMATS):
             shards = " Of a webdataset (.tar), name the folder." if path.suffix == ".tar" else ""
-            raise InputError(f"{spec} is no data file that mmpref reads.",
-                             f"Known formats: {', '.join(FORMATS)}.{shards}")  # fmt: skip
+            raise InputError(
+                f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.{shards}"
+            )
         return _of_files(spec, split, [path], path.parent)
     _refuse_other_run(spec, path)
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
@@ -93,8 +103,10 @@ def _refuse_other_run(spec: str, path: Path) -> None:
         return
     command = manifest.get("command") if isinstance(manifest, dict) and "recipe" in manifest else None
     if isinstance(command, str) and command != _MAKES_DATA:
-        raise InputError(f"{spec} is a run of `{command}`, not a dataset.",
-                         f"Name the run directory of `{_MAKES_DATA}`, or other data.")  # fmt: skip
+        raise InputError(
+            f"{spec} is a run of `{command}`, not a dataset.",
+            f"Name the run directory of `{_MAKES_DATA}`, or other data.",
+        )
 
 
 def _of_files(spec: str, split: str, files: list[Path], root: Path) -> Table:

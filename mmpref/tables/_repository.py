@@ -95,8 +95,10 @@ def _asked(spec: str, revision: str | None) -> DatasetInfo:
     try:
         return api.dataset_info(spec, revision=revision)
     except GatedRepoError as error:
-        raise InputError(f"The dataset {spec!r} is gated.", f"Ask for access on its page at {api.endpoint}, and log in "
-                         "(hf auth login).") from error  # fmt: skip
+        raise InputError(
+            f"The dataset {spec!r} is gated.",
+            f"Ask for access on its page at {api.endpoint}, and log in (hf auth login).",
+        ) from error
     except RevisionNotFoundError as error:
         raise InputError(f"The dataset {spec!r} has no revision {revision!r}.", "Check it on its Hub page.") from error
     except (RepositoryNotFoundError, HFValidationError) as error:
@@ -114,8 +116,9 @@ def _licence(info: DatasetInfo) -> str | None:
     stated = licence_in(info.card_data.to_dict()) if info.card_data else None
     if stated is None and CARD in names:
         try:
-            stated = licence_of_card(read_text(Path(hf_hub_download(info.id, CARD, repo_type="dataset",
-                                                                    revision=info.sha))))  # fmt: skip
+            stated = licence_of_card(
+                read_text(Path(hf_hub_download(info.id, CARD, repo_type="dataset", revision=info.sha)))
+            )
         except (InputError, OSError, _http_error()):
             return UNREADABLE
     return UNREADABLE if stated is None and has_licence_file(names) else stated
@@ -178,5 +181,7 @@ def download_errors(spec: str) -> Iterator[None]:
     try:
         yield
     except _http_error() as error:
-        raise HubError(f"The dataset {spec} could not be downloaded from {HfApi().endpoint}: {error}",
-                       "Check the network and run the same command again.") from error  # fmt: skip
+        raise HubError(
+            f"The dataset {spec} could not be downloaded from {HfApi().endpoint}: {error}",
+            "Check the network and run the same command again.",
+        ) from error

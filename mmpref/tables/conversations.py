@@ -161,8 +161,17 @@ class _Reading:
         second = self._beside(SECOND, SECOND if SECOND in self.row else None, prompt)
         chosen = answer.message.content.strip() if answer else ""
         messages = tuple(turn.message for turn in prompt)
-        return PreferenceRow(messages, chosen, rejected, second, tuple(images), self.shape, tuple(self.notes),
-                             (*unread_answers(self.row), *unread_context(self.row)), tuple(self.faults))  # fmt: skip
+        return PreferenceRow(
+            messages,
+            chosen,
+            rejected,
+            second,
+            tuple(images),
+            self.shape,
+            tuple(self.notes),
+            (*unread_answers(self.row), *unread_context(self.row)),
+            tuple(self.faults),
+        )
 
     def _add(self, reason: str, detail: str, part: str, column: str) -> None:
         self.faults.append(Fault(reason, brief(detail, 300), part, column))
@@ -230,13 +239,18 @@ class _Reading:
         if answer is None or not (answer.message.content.strip() or answer.pictures):
             self._add("empty-answer", "", "chosen", column)
         elif named := named_answers(self.row, column):
-            self._add("not-read", f"{column} is {answer.message.content!r}, and the answers stand in "
-                      f"{', '.join(named)}", "chosen", column)  # fmt: skip
+            self._add(
+                "not-read",
+                f"{column} is {answer.message.content!r}, and the answers stand in {', '.join(named)}",
+                "chosen",
+                column,
+            )
         elif _is_false(self.row.get("kto_tag")) or (
             self.shape[-1] == "completion" and _is_false(self.row.get("label"))
         ):
-            self._add("not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen",
-                      column)  # fmt: skip
+            self._add(
+                "not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen", column
+            )
 
     def _checked_prompt(self, prompt: list[Turn] | None) -> list[Turn]:
         """The prompt without an opening of the assistant's."""
@@ -280,8 +294,12 @@ class _Reading:
             if bare == len(listed) or (not bare and listed == own):
                 listed = placed
             else:
-                self._add("image-placement", f"{len(own)} images in the messages beside {len(listed)} in columns",
-                          "images", self.shape[0])  # fmt: skip
+                self._add(
+                    "image-placement",
+                    f"{len(own)} images in the messages beside {len(listed)} in columns",
+                    "images",
+                    self.shape[0],
+                )
         elif bare not in (0, len(listed)):
             self._add("image-placement", f"{bare} placeholders for {len(listed)} images", "images", self.shape[0])
         if first and first.behind:

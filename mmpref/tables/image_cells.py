@@ -17,9 +17,25 @@ from mmpref.tables.image_roots import ImageRoots
 from mmpref.types import ImageData
 
 IMAGES = (
-    "images", "image", "image_path", "img_path", "image_paths", "img", "image_bytes", "image_base64", "image_b64",
-    "image_file", "image_name", "file_name", "image_url", "image_urls", "jpg", "jpeg", "png", "webp",
-)  # fmt: skip
+    "images",
+    "image",
+    "image_path",
+    "img_path",
+    "image_paths",
+    "img",
+    "image_bytes",
+    "image_base64",
+    "image_b64",
+    "image_file",
+    "image_name",
+    "file_name",
+    "image_url",
+    "image_urls",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+)
 """Columns that may hold a row's images; the first that holds something does."""
 _LOOKS_LIKE_IMAGE = re.compile(r"(image|img|photo|picture|pixel)s?(_|$)|.*_(image|img)s?(_|\d|$)", re.IGNORECASE)
 _ABOUT_IMAGES = re.compile(r".*_(ids?|width|height|size|count|num|caption|source|license|sha256|md5|token)s?$")
@@ -55,10 +71,14 @@ def image_cells(row: Mapping[str, Any]) -> list[Any]:
 def unread_images(row: Mapping[str, Any]) -> list[str]:
     """Columns that look as if they held images and are not read."""
     return [
-        name for name, value in row.items()
-        if name not in IMAGES and _LOOKS_LIKE_IMAGE.match(name) and not _ABOUT_IMAGES.match(name)
-        and isinstance(value, str | bytes | list | Mapping) and not is_no_image(value)
-    ]  # fmt: skip
+        name
+        for name, value in row.items()
+        if name not in IMAGES
+        and _LOOKS_LIKE_IMAGE.match(name)
+        and not _ABOUT_IMAGES.match(name)
+        and isinstance(value, str | bytes | list | Mapping)
+        and not is_no_image(value)
+    ]
 
 
 def is_no_image(cell: Any) -> bool:
@@ -110,8 +130,10 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
         return roots.read(path)
     if found := roots.of_coco(cell):  # a COCO id is one image, wherever it lies
         return found
-    raise RemoteImageError(f"the image {brief(cell)!r} is on another machine, and images are not fetched.",
-                           "Download them, and name their folder with --image-root.")  # fmt: skip
+    raise RemoteImageError(
+        f"the image {brief(cell)!r} is on another machine, and images are not fetched.",
+        "Download them, and name their folder with --image-root.",
+    )
 
 
 def held(cell: Any) -> bytes | None:

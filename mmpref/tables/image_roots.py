@@ -90,8 +90,11 @@ class ImageRoots:
         if out:
             raise ImageError(f"image path {brief(name)!r} leaves its root {self._roots[0]}.")
         roots = ", ".join(map(str, self._roots))
-        raise MissingImageError(name, f"no image file {brief(name)!r} under {brief(roots, 600)}.",
-                                "Name the folder that paths are relative to with --image-root.")  # fmt: skip
+        raise MissingImageError(
+            name,
+            f"no image file {brief(name)!r} under {brief(roots, 600)}.",
+            "Name the folder that paths are relative to with --image-root.",
+        )
 
     def has(self, name: str) -> bool:
         """Whether a root has an image of that very name: no folder left out, no other COCO split."""

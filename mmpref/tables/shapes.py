@@ -59,8 +59,9 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
         return (whole,)
     if question and (answer or bare):
         return (question, answer) if answer else (question, "")
-    raise InputError(f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.",
-                     f"Known shapes: {SHAPES}.")  # fmt: skip
+    raise InputError(
+        f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", f"Known shapes: {SHAPES}."
+    )
 
 
 def columns_of(row: Mapping[str, Any]) -> str:
@@ -78,19 +79,23 @@ def unread_answers(row: Mapping[str, Any]) -> list[str]:
     """Columns that look as if they held a rejected answer, hold something, and are not read."""
     read = {rejected_column(row), "rejected_policy"}
     return [
-        name for name, value in row.items()
-        if name not in read and name not in MEDIA and isinstance(value, str | list | Mapping) and value
-        and _LOOKS_REJECTED.search(name) and not _ABOUT_ANSWERS.match(name)
-    ]  # fmt: skip
+        name
+        for name, value in row.items()
+        if name not in read
+        and name not in MEDIA
+        and isinstance(value, str | list | Mapping)
+        and value
+        and _LOOKS_REJECTED.search(name)
+        and not _ABOUT_ANSWERS.match(name)
+    ]
 
 
 def unread_context(row: Mapping[str, Any]) -> list[str]:
     """Columns that look like a part of the question (choices, a hint), hold something, and are not read."""
     read = "input" if "instruction" in row else None
     return [
-        name for name in CONTEXT
-        if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
-    ]  # fmt: skip
+        name for name in CONTEXT if name != read and isinstance(value := row.get(name), str | list | Mapping) and value
+    ]
 
 
 def named_answers(row: Mapping[str, Any], column: str) -> list[str]:
@@ -107,9 +112,10 @@ def unread_media(row: Mapping[str, Any]) -> list[str]:
     """Columns of video, sound, images of one of the answers, or further images (``image_2``), that hold something."""
     further = [name for name in row if _FURTHER_IMAGE.fullmatch(name)]
     return [
-        name for name in (*MEDIA, *further)
+        name
+        for name in (*MEDIA, *further)
         if isinstance(value := row.get(name), str | bytes | list | Mapping) and not is_no_image(value)
-    ]  # fmt: skip
+    ]
 
 
 def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:

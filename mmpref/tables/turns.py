@@ -18,8 +18,16 @@ from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
 from mmpref.tables.image_cells import is_no_image
 from mmpref.types import Message
 
-ROLES = {"human": "user", "user": "user", "gpt": "assistant", "assistant": "assistant", "model": "assistant",
-         "bot": "assistant", "system": "system", "developer": "system"}  # fmt: skip
+ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "model": "assistant",
+    "bot": "assistant",
+    "system": "system",
+    "developer": "system",
+}
 MARK = "<image>"
 _MARKS = re.compile(
     r"<image>|(?:<img>)?<ImageHere>(?:</img>)?|<image_placeholder>|<image[_ ]\d{1,3}>|<\|image(?:_\d{1,3})?\|>"
@@ -30,8 +38,17 @@ _MARKS = re.compile(
 _IMAGE_PARTS = ("image", "image_url", "input_image", "image_path", "image_base64")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 _IN_PART = ("image", "image_url", "url", "path", "base64", "bytes", "data", "source", "image_path", "image_base64")
-_NOT_READ = ("tool_calls", "function_call", "audio", "audios", "video", "videos", "reasoning_content", "reasoning",
-             "thinking")  # fmt: skip
+_NOT_READ = (
+    "tool_calls",
+    "function_call",
+    "audio",
+    "audios",
+    "video",
+    "videos",
+    "reasoning_content",
+    "reasoning",
+    "thinking",
+)
 
 
 class Unusable(Exception):
@@ -123,8 +140,10 @@ def _turn(item: Any, number: int) -> Turn:
     role = ROLES.get(given.strip().lower()) if isinstance(given, str) else None
     if role is None:
         known = ", ".join(ROLES)
-        raise Unusable("not-read" if isinstance(given, str) else "malformed",
-                       f"turn {number} has the role {brief(repr(given), 60)}; known are {known}")  # fmt: skip
+        raise Unusable(
+            "not-read" if isinstance(given, str) else "malformed",
+            f"turn {number} has the role {brief(repr(given), 60)}; known are {known}",
+        )
     if unread := [name for name in _NOT_READ if not says_nothing(item.get(name)) and item[name]]:
         raise Unusable("not-read", f"turn {number} has {', '.join(unread)}, which mmpref does not read")
     content = next((item[name] for name in ("content", "value", "text") if not is_missing(item.get(name))), None)
@@ -185,8 +204,9 @@ def _part(part: Mapping[str, Any], number: int, role: str) -> Iterator[str | Pic
         yield from _marked(text, role)
     else:
         told = f"a part of type {brief(repr(kind), 60)}"
-        raise Unusable("malformed" if kind in _TEXT_PARTS else "not-read",
-                       f"turn {number} has {told}, which mmpref does not read")  # fmt: skip
+        raise Unusable(
+            "malformed" if kind in _TEXT_PARTS else "not-read", f"turn {number} has {told}, which mmpref does not read"
+        )
 
 
 def _marked(text: str, role: str) -> Iterator[str | Picture]:

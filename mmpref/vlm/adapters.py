@@ -64,20 +64,25 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     refuse_page(ref.adapter)
     if Path(ref.adapter).is_dir() and not (Path(ref.adapter) / CONFIG).is_file():
         whole = (Path(ref.adapter) / "config.json").is_file()
-        raise ModelError(f"{ref.adapter} is no adapter: it has no {CONFIG}.",
-                         "It is a model: give it as --model." if whole else "")  # fmt: skip
+        raise ModelError(
+            f"{ref.adapter} is no adapter: it has no {CONFIG}.", "It is a model: give it as --model." if whole else ""
+        )
     with load_errors(f"adapter {ref.adapter}"):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
-        raise ModelError(f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
-                         "Evaluate it with --benchmark reward-model.")  # fmt: skip
+        raise ModelError(
+            f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
+            "Evaluate it with --benchmark reward-model.",
+        )
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     same = base in (ref.model, resolve_path(ref.model))
     if base and not same:
         talk.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
     if same and revision and ref.revision and revision != ref.revision:
-        raise ModelError(f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
-                         f"Use --revision {revision}.")  # fmt: skip
+        raise ModelError(
+            f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
+            f"Use --revision {revision}.",
+        )
     with load_errors(f"adapter {ref.adapter}", "" if same else base or ""):
         adapted, replaced = put_on(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
@@ -155,8 +160,11 @@ def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) ->
             resolve_path(ref.model), revision=ref.revision, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, ImportError, UsageError) as error:
-        talk.warning("Warning: the adapter's weights are not compared with its base: %s cannot be read here (%s).",
-                     ref.model, reason_of(error)[:200])  # fmt: skip
+        talk.warning(
+            "Warning: the adapter's weights are not compared with its base: %s cannot be read here (%s).",
+            ref.model,
+            reason_of(error)[:200],
+        )
         return
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights copied to where none are kept
@@ -185,8 +193,11 @@ def _names_today(adapted: Any, names: list[str]) -> dict[str, str]:
     from transformers.core_model_loading import WeightRenaming, rename_source_key
 
     known = _expected(adapted) | set(adapted.state_dict())
-    rules = [rule for rule in get_model_conversion_mapping(adapted.get_base_model()) or ()
-             if isinstance(rule, WeightRenaming)]  # fmt: skip
+    rules = [
+        rule
+        for rule in get_model_conversion_mapping(adapted.get_base_model()) or ()
+        if isinstance(rule, WeightRenaming)
+    ]
     today = {}
     for name in names:
         renamed = name
@@ -207,8 +218,13 @@ def _lacking(adapted: Any, held: set[str]) -> list[str]:
     """Weights that a file has to hold of modules trained in full and of trained tokens; PEFT looks them up blindly."""
     from peft.utils.other import AuxiliaryTrainingWrapper
 
-    return [f"{path}.{name}" for path, module in adapted.named_modules() if isinstance(module, AuxiliaryTrainingWrapper)
-            for name in module.adapter_state_dict_load_map(_NAME) if f"{path}.{name}" not in held]  # fmt: skip
+    return [
+        f"{path}.{name}"
+        for path, module in adapted.named_modules()
+        if isinstance(module, AuxiliaryTrainingWrapper)
+        for name in module.adapter_state_dict_load_map(_NAME)
+        if f"{path}.{name}" not in held
+    ]
 
 
 def _plain(name: str) -> str:
@@ -226,5 +242,7 @@ def _refuse_others(adapter: str, missing: list[str], others: list[str]) -> None:
         if names
     ]
     if told:
-        raise ModelError(f"The file of the adapter {adapter} {'; and it '.join(told)}.",
-                         f"Is it whole, and of this base? See its {CONFIG}.")  # fmt: skip
+        raise ModelError(
+            f"The file of the adapter {adapter} {'; and it '.join(told)}.",
+            f"Is it whole, and of this base? See its {CONFIG}.",
+        )

@@ -64,17 +64,26 @@ class Asked:
         self._seen: list[Features] = []
 
     def answers(
-        self, decoding: Decoding, *, hide_images: bool = False, width: int = 64,
+        self,
+        decoding: Decoding,
+        *,
+        hide_images: bool = False,
+        width: int = 64,
         progress: Callable[[int], None] | None = None,
-    ) -> list[str]:  # fmt: skip
+    ) -> list[str]:
         """The texts of `write`."""
         written = self.write(decoding, hide_images=hide_images, width=width, progress=progress)
         return [answer.text for answer in written]
 
     def write(
-        self, decoding: Decoding, *, hide_images: bool = False, width: int = 64, known: Markers = (),
+        self,
+        decoding: Decoding,
+        *,
+        hide_images: bool = False,
+        width: int = 64,
+        known: Markers = (),
         progress: Callable[[int], None] | None = None,
-    ) -> list[Answer]:  # fmt: skip
+    ) -> list[Answer]:
         """What the policy, as it is now, answers to each request, in order.
 
         Args:
@@ -91,8 +100,9 @@ class Asked:
             behind = len(group.members[0][1])
             context = context.hidden() if hide_images else context
             common = context.until(context.end - behind) if behind else context
-            branches += [(number, Branch(common, rest, self._requests[number].stream))
-                         for number, rest in group.members]  # fmt: skip
+            branches += [
+                (number, Branch(common, rest, self._requests[number].stream)) for number, rest in group.members
+            ]
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
         text_of, answers = Texts(self._policy, known), [Answer("", False)] * len(branches)
         for (number, _), ids in zip(branches, tokens, strict=True):

@@ -90,8 +90,9 @@ class Attention:
         positions = pad_sequence([context.positions.T for context in contexts], batch_first=True)
         is_image = pad_sequence([context.is_image for context in contexts], batch_first=True)
         size = embeds.shape[1]
-        masks = {kind: torch.zeros(len(contexts), size, size, dtype=torch.bool, device=embeds.device)
-                 for kind in self.kinds}  # fmt: skip
+        masks = {
+            kind: torch.zeros(len(contexts), size, size, dtype=torch.bool, device=embeds.device) for kind in self.kinds
+        }
         for kind, mask in masks.items():
             mask[:, :, 0] = True  # padding must see something, or its softmax is not a number
             for row, context in enumerate(contexts):
@@ -118,8 +119,10 @@ class Attention:
 
     def _further(self, embeds: torch.Tensor, cache: RowCache, first: int, counts: Sequence[int]) -> torch.Tensor:
         positions, distance = cache.advance(first, counts)
-        masks = {kind: distance >= 0 if window is None else (distance >= 0) & (distance < window)
-                 for kind, window in self.kinds.items()}  # fmt: skip
+        masks = {
+            kind: distance >= 0 if window is None else (distance >= 0) & (distance < window)
+            for kind, window in self.kinds.items()
+        }
         return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
     def _prefill_masks(
@@ -157,8 +160,10 @@ class Attention:
         four = {kind: mask[:, None] for kind, mask in masks.items()}
         if self._additive:
             least = torch.finfo(dtype).min
-            four = {kind: torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, least)
-                    for kind, mask in four.items()}  # fmt: skip
+            four = {
+                kind: torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, least)
+                for kind, mask in four.items()
+            }
         return four if len(four) > 1 else next(iter(four.values()))
 
 
@@ -196,9 +201,13 @@ class RowCache:
         return max(self.lengths[:rows], default=0)
 
     def enter(
-        self, first: int, filled: DynamicCache, sources: Sequence[int], lengths: Sequence[int],
+        self,
+        first: int,
+        filled: DynamicCache,
+        sources: Sequence[int],
+        lengths: Sequence[int],
         contexts: Sequence[Context],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Give rows from ``first`` on the first slots of prefilled sequences.
 
         Args:

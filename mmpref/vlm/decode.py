@@ -56,8 +56,14 @@ class Branch:
     stop: StopRule | None = None
 
 
-def decode(policy: Policy, branches: Sequence[Branch], decoding: Decoding, *, width: int = 64,
-           progress: Callable[[int], None] | None = None) -> list[list[int]]:  # fmt: skip
+def decode(
+    policy: Policy,
+    branches: Sequence[Branch],
+    decoding: Decoding,
+    *,
+    width: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> list[list[int]]:
     """Decode every branch; the token ids that each one generated, without the end-of-sequence token, in order.
 
     Args:
@@ -205,8 +211,9 @@ class Pool:
         """Choose the next token of the rows from ``first`` on, given their last hidden states [n, H]."""
         rows = self._rows[first:]
         following = self._choose(self._policy.head(hidden).float(), [row.written for row in rows])
-        ended = [index for index, (row, token) in enumerate(zip(rows, following, strict=True))
-                 if not self._grow(row, token)]  # fmt: skip
+        ended = [
+            index for index, (row, token) in enumerate(zip(rows, following, strict=True)) if not self._grow(row, token)
+        ]
         self._next = torch.cat([self._next[:first], torch.tensor(following, dtype=torch.long)])
         gone = [rows[index] for index in ended]
         self._leave([first + index for index in ended])

@@ -67,8 +67,10 @@ class Decoding:
             wanted = {name: value if name == "repetition_penalty" else OFF[name] for name, value in wanted.items()}
         for name, value in wanted.items():
             if must := _fault(name, value):
-                raise UsageError(f"{name} of the model's generation_config is {value}; it must be {must}.",
-                                 f"Name a number: {name}={OFF[name]:g}")  # fmt: skip
+                raise UsageError(
+                    f"{name} of the model's generation_config is {value}; it must be {must}.",
+                    f"Name a number: {name}={OFF[name]:g}",
+                )
         return replace(self, **wanted)
 
     def facts(self) -> dict[str, Any]:
@@ -98,11 +100,27 @@ def own_values(generation_config: Any) -> dict[str, float]:
     return {name: value for name, value in stated.items() if value is not None}
 
 
-_NEUTRAL = {"num_beams": 1, "no_repeat_ngram_size": 0, "min_length": 0, "min_new_tokens": 0, "min_p": 0, "top_h": None,
-            "typical_p": 1, "epsilon_cutoff": 0, "eta_cutoff": 0, "encoder_repetition_penalty": 1,
-            "encoder_no_repeat_ngram_size": 0, "exponential_decay_length_penalty": None, "begin_suppress_tokens": None,
-            "forced_bos_token_id": None, "forced_eos_token_id": None, "sequence_bias": None, "guidance_scale": 1,
-            "penalty_alpha": 0, "stop_strings": None}  # fmt: skip
+_NEUTRAL = {
+    "num_beams": 1,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+    "min_new_tokens": 0,
+    "min_p": 0,
+    "top_h": None,
+    "typical_p": 1,
+    "epsilon_cutoff": 0,
+    "eta_cutoff": 0,
+    "encoder_repetition_penalty": 1,
+    "encoder_no_repeat_ngram_size": 0,
+    "exponential_decay_length_penalty": None,
+    "begin_suppress_tokens": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "sequence_bias": None,
+    "guidance_scale": 1,
+    "penalty_alpha": 0,
+    "stop_strings": None,
+}
 
 
 def unheeded(generation_config: Any) -> list[str]:

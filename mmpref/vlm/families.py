@@ -96,10 +96,25 @@ FAMILIES = (
     Family("janus", "Janus", "576", "1-D", "aligner"),
 )
 
-DECODERS = frozenset({
-    "cohere2", "gemma", "gemma2", "gemma3_text", "gemma4_text", "glm4v_text", "llama", "mistral", "paddleocr_vl_text",
-    "qwen2", "qwen2_5_vl_text", "qwen2_vl_text", "qwen3", "qwen3_vl_moe_text", "qwen3_vl_text",
-})  # fmt: skip
+DECODERS = frozenset(
+    {
+        "cohere2",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "gemma4_text",
+        "glm4v_text",
+        "llama",
+        "mistral",
+        "paddleocr_vl_text",
+        "qwen2",
+        "qwen2_5_vl_text",
+        "qwen2_vl_text",
+        "qwen3",
+        "qwen3_vl_moe_text",
+        "qwen3_vl_text",
+    }
+)
 """Text model types (``config.get_text_config().model_type``) that tests run inside these families. Another one in the
 place of the language model is probed like a family that nobody has tried."""
 
@@ -124,8 +139,10 @@ def find_family(model_type: str, where: str) -> Family:
         if family.model_type == model_type:
             return family
     if reason := _REFUSED.get(model_type):
-        raise ModelError(f"{where} is a {model_type!r} model, which mmpref does not support: {reason}.",
-                         "Supported model types: mmpref list families.")  # fmt: skip
+        raise ModelError(
+            f"{where} is a {model_type!r} model, which mmpref does not support: {reason}.",
+            "Supported model types: mmpref list families.",
+        )
     return Family(model_type, model_type, "not known", "not known", "", tested=False)
 
 

@@ -57,15 +57,20 @@ class Placement:
         where = {"revision": ref.revision, "trust_remote_code": trust_remote_code}
         how: dict[str, Any] = {} if self.device_map is None else {"device_map": self.device_map}
         if self.quantization is not None:
-            how = {"device_map": self.device_map or {"": self.device},
-                   "quantization_config": self._quantized(ref, where)}  # fmt: skip
+            how = {
+                "device_map": self.device_map or {"": self.device},
+                "quantization_config": self._quantized(ref, where),
+            }
         model, found = AutoModelForImageTextToText.from_pretrained(
             resolve_path(ref.model), dtype=dtype, output_loading_info=True, **where, **how
         )
         missing = sorted(found["missing_keys"])
         if missing and not sharded():  # where a model is divided, only one process reads the files
-            raise ModelError(f"The files of {ref} lack {len(missing)} of the model's weights, which would be random: "
-                             f"{some(missing)}.", "Is the download whole, and of this architecture?")  # fmt: skip
+            raise ModelError(
+                f"The files of {ref} lack {len(missing)} of the model's weights, which would be random: "
+                f"{some(missing)}.",
+                "Is the download whole, and of this architecture?",
+            )
         if getattr(model, "is_loaded_in_4bit", False):
             _compute_as_trained(model)
         return model
@@ -115,8 +120,11 @@ def arguments_of(model: Any) -> dict[str, Any]:
 def kept_in_full(model: Any, projector: str) -> list[str]:
     """Paths of the modules that are not quantized: all beside the language model, the output head and the projector."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    named = [path for path, module in model.named_modules()
-             if module is head or (projector and path.rpartition(".")[2] == projector)]  # fmt: skip
+    named = [
+        path
+        for path, module in model.named_modules()
+        if module is head or (projector and path.rpartition(".")[2] == projector)
+    ]
     return sorted({*named, *_beside(model, decoder)})
 
 

@@ -88,9 +88,15 @@ class Policy:
 
     @classmethod
     def load(
-        cls, ref: ModelRef, *, dtype: str = "auto", device: str | None = None, quantization: str | None = None,
-        device_map: str | None = None, trust_remote_code: bool = False,
-    ) -> Policy:  # fmt: skip
+        cls,
+        ref: ModelRef,
+        *,
+        dtype: str = "auto",
+        device: str | None = None,
+        quantization: str | None = None,
+        device_map: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> Policy:
         """Load a model, and its adapter if it names one.
 
         Args:
@@ -127,8 +133,11 @@ class Policy:
         if device == "cpu" and model.num_parameters() < _SMALL:
             torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
         if ignored := unheeded(model.generation_config):
-            talk.warning("Warning: the generation_config of %s sets %s, which mmpref does not go by.", ref.model,
-                         ", ".join(ignored))  # fmt: skip
+            talk.warning(
+                "Warning: the generation_config of %s sets %s, which mmpref does not go by.",
+                ref.model,
+                ", ".join(ignored),
+            )
         adapted = load_adapter(model, resolved) if ref.adapter is not None else None
         if adapted:
             resolved = replace(resolved, adapter_revision=adapted.commit or ref.adapter_revision)
@@ -145,8 +154,11 @@ class Policy:
         if not (family.tested and text in DECODERS):
             from mmpref.vlm.probe import probe
 
-            talk.info("Nobody has tried %r models with a %r decoder: comparing dropped with masked image tokens ...",
-                      family.model_type, text)  # fmt: skip
+            talk.info(
+                "Nobody has tried %r models with a %r decoder: comparing dropped with masked image tokens ...",
+                family.model_type,
+                text,
+            )
             policy.proof = probe(policy)
         return policy
 
@@ -207,8 +219,10 @@ class Policy:
         differences = [float((way(raw) - own).abs().max()) for way in ways]
         best = min(range(len(ways)), key=differences.__getitem__)
         if not differences[best] <= 0.05 * float(own.abs().max()):
-            raise ModelError(f"{self.ref} changes its logits behind its output layer in an unknown way.",
-                             "Supported model types: mmpref list families.")  # fmt: skip
+            raise ModelError(
+                f"{self.ref} changes its logits behind its output layer in an unknown way.",
+                "Supported model types: mmpref list families.",
+            )
         return ways[best]
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
@@ -224,8 +238,10 @@ class Policy:
         prompt = self.render(messages, images)
         whole = self.render((*messages, Message("assistant", answer)), images, generation=False)
         if not whole.startswith(prompt):
-            raise ModelError(f"The chat template of {self.ref} does not begin an answer with its generation prompt.",
-                             "Such a template cannot be trained or continued; fix chat_template.jinja.")  # fmt: skip
+            raise ModelError(
+                f"The chat template of {self.ref} does not begin an answer with its generation prompt.",
+                "Such a template cannot be trained or continued; fix chat_template.jinja.",
+            )
         return whole[len(prompt) :]
 
     def answer_in_format(self, messages: Sequence[Message], images: int, answer: str) -> tuple[str, int]:
@@ -237,8 +253,10 @@ class Policy:
         text = self.render_answer(messages, images, answer)
         begin = text.find(answer)
         if begin < 0:
-            raise InputError(f"The chat template of {self.ref} changes the answer that begins with {answer[:40]!r}.",
-                             "What the template leaves out must not stand in the data.")  # fmt: skip
+            raise InputError(
+                f"The chat template of {self.ref} changes the answer that begins with {answer[:40]!r}.",
+                "What the template leaves out must not stand in the data.",
+            )
         return text, begin
 
     def generate(
@@ -295,8 +313,10 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
             _refuse_adapter(ref)
             raise
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise ModelError(f"{ref} is a {config.model_type!r} model: it takes no images.",
-                         "mmpref needs a vision-language model (image-text-to-text).")  # fmt: skip
+        raise ModelError(
+            f"{ref} is a {config.model_type!r} model: it takes no images.",
+            "mmpref needs a vision-language model (image-text-to-text).",
+        )
     return find_family(config.model_type, str(ref)), commit or ref.revision
 
 
@@ -305,8 +325,9 @@ def _refuse_adapter(ref: ModelRef) -> None:
     it names with the adapter in it, and leaves the model's own weights out."""
     base = base_of(ref.model, ref.revision)
     if base is not None:
-        raise ModelError(f"{ref.model} is an adapter, not a model.",
-                         f"Use --model {base or 'BASE'} --adapter {ref.model}.")  # fmt: skip
+        raise ModelError(
+            f"{ref.model} is an adapter, not a model.", f"Use --model {base or 'BASE'} --adapter {ref.model}."
+        )
 
 
 def _eos_ids(model: Any, tokenizer: Any) -> set[int]:

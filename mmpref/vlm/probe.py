@@ -45,8 +45,10 @@ def probe(policy: Policy) -> dict[str, float]:
     try:
         return _compared(policy)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
-        raise ModelError(f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it "
-                         f"({reason_of(error)}).", "Supported: mmpref list families.") from error  # fmt: skip
+        raise ModelError(
+            f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it ({reason_of(error)}).",
+            "Supported: mmpref list families.",
+        ) from error
 
 
 def _compared(policy: Policy) -> dict[str, float]:
@@ -78,9 +80,11 @@ def _compared(policy: Policy) -> dict[str, float]:
         wrong = {name: value for name, value in found.items() if not value <= tolerance}
         if wrong:
             shown = ", ".join(f"{name} {value:.2g}" for name, value in wrong.items())
-            raise ModelError(f"{policy.ref} cannot be used: dropping its image tokens is not masking them (logits "
-                             f"differ by {shown} of the largest; {tolerance:g} is allowed).",
-                             "Supported: mmpref list families.")  # fmt: skip
+            raise ModelError(
+                f"{policy.ref} cannot be used: dropping its image tokens is not masking them (logits "
+                f"differ by {shown} of the largest; {tolerance:g} is allowed).",
+                "Supported: mmpref list families.",
+            )
         dropped = whole.drop(half, "original")
         (tokens,) = decode(policy, [Branch(dropped)], Decoding(_NEW))
         for length in range(len(tokens)):
@@ -88,8 +92,10 @@ def _compared(policy: Policy) -> dict[str, float]:
             logits[sorted(policy.never_written)] = -torch.inf
             # Another token counts only where it is no tie.
             if float(logits.max() - logits[tokens[length]]) > tolerance * unit:
-                raise ModelError(f"{policy.ref} cannot be used: decoding from a cache gives other tokens than decoding "
-                                 "anew.", "Supported: mmpref list families.")  # fmt: skip
+                raise ModelError(
+                    f"{policy.ref} cannot be used: decoding from a cache gives other tokens than decoding anew.",
+                    "Supported: mmpref list families.",
+                )
     return {**found, "tolerance": tolerance}
 
 

@@ -54,5 +54,8 @@ def put(processor: Any, values: Mapping[str, Any]) -> None:
 def tell(mended: Mapping[str, Any], where: str) -> None:
     """Say what was mended."""
     if mended:
-        talk.warning("Warning: the processor of %s does not fit its model; mended from the model: %s.", where,
-                     ", ".join(f"{name} {value}" for name, value in mended.items()))  # fmt: skip
+        talk.warning(
+            "Warning: the processor of %s does not fit its model; mended from the model: %s.",
+            where,
+            ", ".join(f"{name} {value}" for name, value in mended.items()),
+        )

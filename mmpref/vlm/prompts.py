@@ -80,8 +80,10 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
     if isinstance(processor.chat_template, dict):
         processor.chat_template = processor.chat_template.get("default", processor.chat_template)
     if processor.chat_template is None:
-        raise ModelError(f"{where} has no chat template, so its prompt format is unknown.",
-                         "Use an instruction-tuned model, or save a chat_template.jinja with it.")  # fmt: skip
+        raise ModelError(
+            f"{where} has no chat template, so its prompt format is unknown.",
+            "Use an instruction-tuned model, or save a chat_template.jinja with it.",
+        )
     if vicuna and _written(processor, where, "Q", "A") == _SHIPPED_LLAVA:
         first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
         processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
@@ -98,8 +100,11 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
             raise ModelError(f"The chat template of {where} leaves out the text of {what}s that are in parts.", _HINT)
     answer_end = rendered[rendered.rindex(ANSWER) + len(ANSWER) :]
     if not any(token in answer_end for token in tokenizer.convert_ids_to_tokens(sorted(eos_ids))):
-        talk.warning("Warning: the chat template of %s writes no end-of-sequence token after an answer, so training "
-                     "does not teach the model where to stop.", where)  # fmt: skip
+        talk.warning(
+            "Warning: the chat template of %s writes no end-of-sequence token after an answer, so training "
+            "does not teach the model where to stop.",
+            where,
+        )
 
 
 def _fix_date(processor: Any, where: str) -> None:

@@ -36,9 +36,13 @@ _SPLIT = "mmpref_split_sdpa"
 
 
 def _split_sdpa(
-    module: torch.nn.Module, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
-    attention_mask: torch.Tensor | None, **settings: Any,
-) -> tuple[torch.Tensor, None]:  # fmt: skip
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
     """SDPA under a mask that may be for the last queries only; those before it are causal among themselves."""
     begin = query.shape[2] - (query.shape[2] if attention_mask is None else attention_mask.shape[2])
     if not begin:
@@ -198,8 +202,9 @@ class SharedForward:
         device, dtype = self._policy.device, self._policy.dtype
         return {
             name: value.to(device, dtype if value.is_floating_point() else None)
-            for name, value in batch.items() if isinstance(value, torch.Tensor)
-        }  # fmt: skip
+            for name, value in batch.items()
+            if isinstance(value, torch.Tensor)
+        }
 
     @staticmethod
     def _prompts(batch: Batch, begins: Sequence[int]) -> Batch:
@@ -211,8 +216,9 @@ class SharedForward:
             for name, value in batch.items()
             if isinstance(value, torch.Tensor) and name != "completion_mask"
         }
-        return {name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value
-                for name, value in inputs.items()}  # fmt: skip
+        return {
+            name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value for name, value in inputs.items()
+        }
 
     def _tree(self, context: Context, tails: Sequence[torch.Tensor], size: int) -> Context:
         """A context, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
@@ -247,8 +253,10 @@ class SharedForward:
 def _without_prompt(batch: Batch) -> Batch:
     """The texts of a batch, each row from the last token of its prompt on."""
     begins = _begins(batch["completion_mask"])
-    texts = {name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
-             for name in ("input_ids", "attention_mask", "completion_mask")}  # fmt: skip
+    texts = {
+        name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
+        for name in ("input_ids", "attention_mask", "completion_mask")
+    }
     size = int(texts["attention_mask"].sum(1).max())
     return {name: text[:, :size] for name, text in texts.items()}
 

@@ -65,8 +65,11 @@ class Tower:
         from peft.utils import ModulesToSaveWrapper
 
         behind = {module for projector in self._projectors() for module in projector.modules()}
-        return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper)
-                   for module in self._module.modules() if module not in behind)  # fmt: skip
+        return any(
+            isinstance(module, BaseTunerLayer | ModulesToSaveWrapper)
+            for module in self._module.modules()
+            if module not in behind
+        )
 
     # Looked up at each use: PEFT puts others into the place of modules that are trained.
 
@@ -84,8 +87,11 @@ class Tower:
     def _layers(self) -> list[torch.nn.Module]:
         """The tower's body: the largest of its lists."""
         doors = set(self._doors())
-        lists = [layers for layers in self._module.modules()
-                 if isinstance(layers, torch.nn.ModuleList) and not doors & set(layers.modules())]  # fmt: skip
+        lists = [
+            layers
+            for layers in self._module.modules()
+            if isinstance(layers, torch.nn.ModuleList) and not doors & set(layers.modules())
+        ]
         return max(map(list, lists), key=_size, default=[])
 
     @contextlib.contextmanager
@@ -175,8 +181,9 @@ class Tower:
     def _at_the_doors(self, see: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
         def open_door(_module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
             values = [*args, *named.values()]
-            floats = [n for n, value in enumerate(values)
-                      if isinstance(value, torch.Tensor) and value.is_floating_point()]  # fmt: skip
+            floats = [
+                n for n, value in enumerate(values) if isinstance(value, torch.Tensor) and value.is_floating_point()
+            ]
             if not floats:  # Ovis2's projector is also asked for marks around images, by their numbers
                 return None
             place = floats[0]
@@ -211,5 +218,7 @@ def _joined(parts: Sequence[torch.Tensor], given: torch.Tensor) -> torch.Tensor:
             joined = torch.cat([part.to(given.device, given.dtype) for part in parts], dimension)
             if joined.shape == given.shape:
                 return joined
-    raise Unlike(f"Recorded image features of shapes {[tuple(part.shape) for part in parts]} are not those that are "
-                 f"asked for, {tuple(given.shape)}.")  # fmt: skip
+    raise Unlike(
+        f"Recorded image features of shapes {[tuple(part.shape) for part in parts]} are not those that are "
+        f"asked for, {tuple(given.shape)}."
+    )

@@ -29,8 +29,17 @@ _ASKED = (Message("user", QUESTION),)
 _SIZES = ((96, 64), (60, 84))
 """Of the picture, and of a second one where a processor was mended: tiles and paddings go by the shape."""
 _KEPT, _TOGETHER = 16, 8192
-_FAULTS = (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError,
-           ZeroDivisionError, AssertionError)  # fmt: skip
+_FAULTS = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    NotImplementedError,
+    ZeroDivisionError,
+    AssertionError,
+)
 
 
 def picture(size: tuple[int, int] = _SIZES[0]) -> Image.Image:
@@ -82,8 +91,10 @@ def _prepared(policy: Policy, size: tuple[int, int] = _SIZES[0]) -> Inputs:
         raise _no_image_token(policy, "no image token comes out of it")
     known = policy.base_model.config.get_text_config().vocab_size
     if int(ids[ids != policy.image_token_id].max()) >= known:
-        raise ModelError(f"The tokenizer of {policy.ref} writes token {int(ids.max())}, and its model knows {known}.",
-                         "Use the tokenizer that was saved with the model, or resize its embeddings.")  # fmt: skip
+        raise ModelError(
+            f"The tokenizer of {policy.ref} writes token {int(ids.max())}, and its model knows {known}.",
+            "Use the tokenizer that was saved with the model, or resize its embeddings.",
+        )
     return inputs
 
 
@@ -93,14 +104,20 @@ def _no_image_token(policy: Policy, reason: str) -> ModelError:
     token = tokenizer.convert_ids_to_tokens(policy.image_token_id)
     mark = str(getattr(policy.processor, "image_token", token))
     if mark not in prompt and str(token) not in prompt:
-        return ModelError(f"The chat template of {policy.ref} writes no {mark} where a picture stands.",
-                          "Save the chat_template.jinja with it that was made for this very model.")  # fmt: skip
+        return ModelError(
+            f"The chat template of {policy.ref} writes no {mark} where a picture stands.",
+            "Save the chat_template.jinja with it that was made for this very model.",
+        )
     ids = tokenizer(mark, add_special_tokens=False)["input_ids"]
     if len(ids) != 1 or ids == [tokenizer.unk_token_id]:
-        return ModelError(f"The tokenizer of {policy.ref} does not know the image token {mark}.",
-                          "Use the processor and tokenizer that were saved with the model.")  # fmt: skip
-    return ModelError(f"The processor of {policy.ref} does not prepare a picture: {reason.rstrip('.')}.",
-                      "Use the processor that was saved with the model.")  # fmt: skip
+        return ModelError(
+            f"The tokenizer of {policy.ref} does not know the image token {mark}.",
+            "Use the processor and tokenizer that were saved with the model.",
+        )
+    return ModelError(
+        f"The processor of {policy.ref} does not prepare a picture: {reason.rstrip('.')}.",
+        "Use the processor that was saved with the model.",
+    )
 
 
 def _look(policy: Policy, inputs: Inputs) -> None:
@@ -114,8 +131,10 @@ def _look(policy: Policy, inputs: Inputs) -> None:
 
     [context] = encode(policy, [inputs])
     if not context.embeds.isfinite().all():
-        raise ModelError(f"{policy.ref} makes no numbers of a picture (in {str(policy.dtype).removeprefix('torch.')}).",
-                         "Use another --dtype, float32 or bfloat16; or its weights are damaged.")  # fmt: skip
+        raise ModelError(
+            f"{policy.ref} makes no numbers of a picture (in {str(policy.dtype).removeprefix('torch.')}).",
+            "Use another --dtype, float32 or bfloat16; or its weights are damaged.",
+        )
 
 
 def _mended(policy: Policy) -> dict[str, Any]:
@@ -143,8 +162,11 @@ def _begin_with_bos(policy: Policy) -> None:
         for settings in ({"add_special_tokens": False}, {})
     )
     if bos is not None and bos not in apart and whole == [bos, *apart]:
-        talk.info("Prompt format: the chat template of %s writes no %s; it is put in front, as its tokenizer does.",
-                  policy.ref, policy.tokenizer.bos_token)  # fmt: skip
+        talk.info(
+            "Prompt format: the chat template of %s writes no %s; it is put in front, as its tokenizer does.",
+            policy.ref,
+            policy.tokenizer.bos_token,
+        )
         processor.chat_template = policy.tokenizer.chat_template = "{{ bos_token }}" + processor.chat_template
         policy.mended["chat_template"] = "bos_token in front"
 
@@ -170,8 +192,10 @@ def changes_nothing(policy: Policy) -> bool:
 
     adapted = seen()
     if not all(part.isfinite().all() for part in adapted):
-        raise ModelError(f"With the adapter, {policy.ref} makes no numbers of a picture.",
-                         "Its training has diverged, or its weights are damaged.")  # fmt: skip
+        raise ModelError(
+            f"With the adapter, {policy.ref} makes no numbers of a picture.",
+            "Its training has diverged, or its weights are damaged.",
+        )
     with policy.without_adapter():
         own = seen()
     if not all(map(torch.equal, adapted, own)):

@@ -59,8 +59,10 @@ class RewardModel:
         adapted = load_adapter(base.model, replace(ref, revision=base.ref.revision))
         model = adapted.model
         if HEAD not in (model.peft_config["default"].modules_to_save or ()):
-            raise ModelError(f"{ref.adapter} is no reward model: it has no value head.",
-                             "Train one with `mmpref train --method reward-model`.")  # fmt: skip
+            raise ModelError(
+                f"{ref.adapter} is no reward model: it has no value head.",
+                "Train one with `mmpref train --method reward-model`.",
+            )
         resolved = replace(ref, revision=base.ref.revision, adapter_revision=adapted.commit or ref.adapter_revision)
         policy = Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement)
         policy.mended = base.mended
@@ -70,9 +72,7 @@ class RewardModel:
         return cls(policy)
 
     @torch.inference_mode()
-    def score(
-        self, images: Sequence[Image.Image], prompt: Sequence[Message], answers: Sequence[str]
-    ) -> list[float]:  # fmt: skip
+    def score(self, images: Sequence[Image.Image], prompt: Sequence[Message], answers: Sequence[str]) -> list[float]:
         """The value of each answer to a prompt; the image is encoded once.
 
         Args:

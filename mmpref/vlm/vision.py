@@ -29,8 +29,15 @@ ENCODED_TOKENS = 4096
 """Prompt tokens, image tokens among them, that go through the vision tower together."""
 
 
-_KNOWN = {"inputs_embeds", "position_ids", "attention_mask", "deepstack_visual_embeds", "visual_pos_masks",
-          "cache_position", "input_ids"}  # fmt: skip
+_KNOWN = {
+    "inputs_embeds",
+    "position_ids",
+    "attention_mask",
+    "deepstack_visual_embeds",
+    "visual_pos_masks",
+    "cache_position",
+    "input_ids",
+}
 """Tensors at the decoder's door that are dropped row by row, or made anew."""
 
 
@@ -76,9 +83,14 @@ class Context:
         allowed = {kind: seen[:size, :size] for kind, seen in (self.allowed or {}).items()}
         allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, torch.ones_like(seen).tril())}
         return Context(
-            self.embeds[:size], self.positions[:, :size], self.is_image[:size], self.order[:size], self.deepstack,
-            allowed or None, self.text[: len(self.text) - (len(self.embeds) - size)],
-        )  # fmt: skip
+            self.embeds[:size],
+            self.positions[:, :size],
+            self.is_image[:size],
+            self.order[:size],
+            self.deepstack,
+            allowed or None,
+            self.text[: len(self.text) - (len(self.embeds) - size)],
+        )
 
     def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
         """Hide image tokens from every query by removing them.
@@ -119,10 +131,12 @@ def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: 
 
 
 def encode(
-    policy: Policy, prompts: Sequence[Inputs], noise: tuple[int, Sequence[np.random.Generator]] | None = None,
+    policy: Policy,
+    prompts: Sequence[Inputs],
+    noise: tuple[int, Sequence[np.random.Generator]] | None = None,
     keep: Callable[[int, Context], Context] = lambda _, context: context,
     look: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> list[Context]:  # fmt: skip
+) -> list[Context]:
     """Encode the images and merge them into their prompts, up to the decoder's door. Prompts whose inputs have equal
     shapes go through the vision tower together.
 
@@ -184,8 +198,10 @@ def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
         door.remove()
     unknown = [name for name, value in seen.items() if isinstance(value, torch.Tensor) and name not in _KNOWN]
     if unknown:
-        raise ModelError(f"The decoder of {policy.ref} is also given {', '.join(unknown)}: mmpref cannot hide image "
-                         "tokens in that.", "Supported model types: mmpref list families.")  # fmt: skip
+        raise ModelError(
+            f"The decoder of {policy.ref} is also given {', '.join(unknown)}: mmpref cannot hide image tokens in that.",
+            "Supported model types: mmpref list families.",
+        )
     is_image = inputs["input_ids"] == policy.image_token_id
     embeds = seen["inputs_embeds"]
     if embeds.shape[:2] != is_image.shape:
@@ -204,12 +220,16 @@ def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
     features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]
     return [
         Context(
-            embeds[row], positions[:, row], is_image[row], order, tuple(layer[row] for layer in features),
+            embeds[row],
+            positions[:, row],
+            is_image[row],
+            order,
+            tuple(layer[row] for layer in features),
             own[row],
             tuple(inputs["input_ids"][row][~is_image[row]].tolist()),
         )
         for row in range(rows)
-    ]  # fmt: skip
+    ]
 
 
 def embed_prompt(policy: Policy, messages: Sequence[Message], images: Sequence[Image.Image]) -> Context:

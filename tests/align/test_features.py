@@ -21,8 +21,10 @@ from tests.align.cut import Cut, adapters, cutting
 def features(row: int, dtype: torch.dtype = torch.float32) -> list[torch.Tensor]:
     """Of two doors; the number of tiles differs between rows."""
     generator = torch.Generator().manual_seed(row)
-    return [torch.randn(1 + row % 3, 4, 6, generator=generator).to(dtype), torch.randn(5, 2, generator=generator)
-            .to(dtype)]  # fmt: skip
+    return [
+        torch.randn(1 + row % 3, 4, 6, generator=generator).to(dtype),
+        torch.randn(5, 2, generator=generator).to(dtype),
+    ]
 
 
 def same(left: Features, right: Features) -> bool:
@@ -113,8 +115,12 @@ def test_a_run_looks_at_every_image_once(preferences: Path, tmp_path: Path, monk
         return look(self, inputs)
 
     monkeypatch.setattr(Tower, "features", counted)
-    trainer = {"num_train_epochs": 3, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1,
-               "learning_rate": 1e-4}  # fmt: skip
+    trainer = {
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 1e-4,
+    }
     with_cache = train(TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), trainer=trainer), tmp_path / "a")
     rows = with_cache["counts"]["rows"]
     assert len(looked) == rows + 1, "every row, and the first to see how large its features are"

@@ -116,6 +116,11 @@ def test_an_adapter_of_zeros_is_refused(adapter: Path) -> None:
     save_file({name: torch.zeros_like(value) if "lora_B" in name else value for name, value in weights.items()}, file)
     with pytest.raises(ModelError, match=r"changes nothing in .*: with and without it"):
         Policy.load(ModelRef(MODEL, adapter=str(adapter)))
-    save_file({name: value if name == one or "lora_A" in name else torch.zeros_like(value)
-               for name, value in weights.items()}, file)  # fmt: skip
+    save_file(
+        {
+            name: value if name == one or "lora_A" in name else torch.zeros_like(value)
+            for name, value in weights.items()
+        },
+        file,
+    )
     Policy.load(ModelRef(MODEL, adapter=str(adapter)))  # One layer that does something is an adapter.

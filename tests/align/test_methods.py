@@ -66,8 +66,15 @@ def test_a_method_resumes_bit_for_bit(method: str, doubly_rejected: Path, tmp_pa
 
 @pytest.mark.parametrize(("reward", "told"), [(-0.2, True), (0.2, False)])
 def test_falling_chosen_answers_are_told_in_words(reward: float, told: bool) -> None:
-    row = {"loss": 0.5, "rewards/accuracies": 1.0, "rewards/margins": 0.3, "rewards/chosen": reward,
-           "rewards/rejected": reward - 0.3, "logps/chosen": -9.0, "logps/rejected": -12.0}  # fmt: skip
+    row = {
+        "loss": 0.5,
+        "rewards/accuracies": 1.0,
+        "rewards/margins": 0.3,
+        "rewards/chosen": reward,
+        "rewards/rejected": reward - 0.3,
+        "logps/chosen": -9.0,
+        "logps/rejected": -12.0,
+    }
     final = final_of([row] * 3)
     assert final["chosen_reward"] == pytest.approx(reward)
     assert bool(remarks_on(final)) == told

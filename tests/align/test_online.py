@@ -70,11 +70,15 @@ def rows_and_images(count: int, shown: list[int] | None = None) -> tuple[list[di
     for number in range(count):
         image = ImageData(png(scene("test", number if shown is None else shown[number])))
         images.append(image)
-        rows.append({
-            ROW: number, "images": [decode(image)], "prompt": [{"role": "user", "content": CAPTION_PROMPTS[0]}],
-            "chosen": [{"role": "assistant", "content": caption(scene("test", number))}],
-            "rejected": [{"role": "assistant", "content": "A red ring is in the top left."}],
-        })  # fmt: skip
+        rows.append(
+            {
+                ROW: number,
+                "images": [decode(image)],
+                "prompt": [{"role": "user", "content": CAPTION_PROMPTS[0]}],
+                "chosen": [{"role": "assistant", "content": caption(scene("test", number))}],
+                "rejected": [{"role": "assistant", "content": "A red ring is in the top left."}],
+            }
+        )
     return rows, images
 
 
@@ -93,8 +97,10 @@ def test_a_method_trains_and_resumes_bit_for_bit(
     asked = recipe(method, preferences, loss=loss)
     whole, again = whole_and_cut(asked, tmp_path)
     timings = ("train_runtime",)
-    rows = [[{key: value for key, value in row.items() if key not in timings} for row in log_of(tmp_path / name)]
-            for name in ("whole", "cut")]  # fmt: skip
+    rows = [
+        [{key: value for key, value in row.items() if key not in timings} for row in log_of(tmp_path / name)]
+        for name in ("whole", "cut")
+    ]
     assert rows[0] == rows[1]
     assert again.get("drawn") == whole.get("drawn")
     if method == "mdpo":

@@ -23,8 +23,19 @@ COMMON = ["--set", f"trainer.max_steps={STEPS}", "--set", "trainer.save_steps=2"
 
 
 def command(data: Path, output: Path, batch: int, processes: int, method: str = "dpo", *more: str) -> list[str]:
-    words = ["train", "--dataset", str(data), "--output", str(output), "--method", method,
-             "--set", f"trainer.per_device_train_batch_size={batch}", *COMMON, *more]  # fmt: skip
+    words = [
+        "train",
+        "--dataset",
+        str(data),
+        "--output",
+        str(output),
+        "--method",
+        method,
+        "--set",
+        f"trainer.per_device_train_batch_size={batch}",
+        *COMMON,
+        *more,
+    ]
     return launch.command(words, processes)
 
 
@@ -38,8 +49,18 @@ def divided(
     config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", **changes}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     words = command(data, output, 2, 1, method, *more)
-    return [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(folder / f"{name}.yaml"),
-            "--main_process_port", "0", "-m", f"tests.align.{name}", *words[words.index("train"):]]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--config_file",
+        str(folder / f"{name}.yaml"),
+        "--main_process_port",
+        "0",
+        "-m",
+        f"tests.align.{name}",
+        *words[words.index("train") :],
+    ]
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -82,17 +103,31 @@ def decides_on_half(images: list[Image.Image], prompt: str, first: str, second: 
     return 0 if hashlib.sha256(images[0].tobytes()).digest()[0] % 2 else 1 if first < second else 2
 
 
-@pytest.mark.parametrize(("batch", "accumulated"), [
-    pytest.param(1, 1, marks=LONG), pytest.param(2, 1, marks=LONG), pytest.param(1, 3, marks=LONG),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("batch", "accumulated"),
+    [
+        pytest.param(1, 1, marks=LONG),
+        pytest.param(2, 1, marks=LONG),
+        pytest.param(1, 3, marks=LONG),
+    ],
+)
 def test_pairs_weigh_the_same_wherever_they_fall(
     batch: int, accumulated: int, preferences: Path, tmp_path: Path
 ) -> None:
     """Two processes of which one has fewer pairs than the other, or none, against one process with all of them."""
     one, two = tmp_path / "one", tmp_path / "two"
-    more = ["--annotator", "tests.align.test_processes:decides_on_half", "--set", "loss.temperature=1.5",
-            "--set", "loss.max_answer_tokens=48", "--set", f"trainer.gradient_accumulation_steps={accumulated}",
-            "--set", "trainer.learning_rate=1e-3"]  # fmt: skip
+    more = [
+        "--annotator",
+        "tests.align.test_processes:decides_on_half",
+        "--set",
+        "loss.temperature=1.5",
+        "--set",
+        "loss.max_answer_tokens=48",
+        "--set",
+        f"trainer.gradient_accumulation_steps={accumulated}",
+        "--set",
+        "trainer.learning_rate=1e-3",
+    ]
     run(command(preferences, one, 2 * batch, 1, "online-dpo", *more))
     run(command(preferences, two, batch, 2, "online-dpo", *more))
     used = {row["pairs/used"] for row in rows(one)}
@@ -150,6 +185,7 @@ def test_the_shipped_configurations_are_accelerates(monkeypatch: pytest.MonkeyPa
     for name, path in found.items():
         config = load_config_from_file(str(path))
         assert config.mixed_precision == "bf16"
-        assert yaml.safe_load(path.read_text())["distributed_type"] == {
-            "ddp": "MULTI_GPU", "fsdp2": "FSDP", "zero3": "DEEPSPEED"
-        }[name]  # fmt: skip
+        assert (
+            yaml.safe_load(path.read_text())["distributed_type"]
+            == {"ddp": "MULTI_GPU", "fsdp2": "FSDP", "zero3": "DEEPSPEED"}[name]
+        )

@@ -88,10 +88,12 @@ def test_four_bits(in_four: tuple[Path, dict[str, Any]], blocks: str) -> None:
     assert manifest["recipe"]["quantization"] == "4bit"
     assert manifest["versions"]["bitsandbytes"]
     assert manifest["quantization"] == {
-        "load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True,
+        "load_in_4bit": True,
+        "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
         "bnb_4bit_compute_dtype": "float32",
         "llm_int8_skip_modules": ["lm_head", "model.multi_modal_projector", "model.vision_tower"],
-    }  # fmt: skip
+    }
     assert manifest["prompt_shared"] is True
     assert manifest["probe"]["differs"] <= manifest["probe"]["tolerance"] < manifest["probe"]["changes"]
     # The policy begins as its reference, to the last bit: TRL's rounding of the projector was undone.

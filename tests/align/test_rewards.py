@@ -35,16 +35,25 @@ from .test_sharing import assert_equal, rows, step
 
 def make(policy: Policy, folder: Path, checkpointing: bool, shared: bool) -> RewardTrainer:
     """A trainer whose adapter and head are no longer where they begin, which is at nothing."""
-    used = options.resolve({"per_device_train_batch_size": 3, "gradient_checkpointing": checkpointing}, {}, seed=3,
-                           dtype="float32", dropout=False)  # fmt: skip
+    used = options.resolve(
+        {"per_device_train_batch_size": 3, "gradient_checkpointing": checkpointing},
+        {},
+        seed=3,
+        dtype="float32",
+        dropout=False,
+    )
     torch.manual_seed(1)
     attach(policy.model)
     trainer = RewardTrainer(
-        model=policy.model, args=options.config(used, folder), train_dataset=Dataset.from_list(rows()),
-        processing_class=policy.processor, peft_config=lora_config(policy, LoraSettings(4, 8), True, [HEAD]),
-        projector_learning_rate=1e-3, data_collator=PreferenceCollator(policy.processor),
+        model=policy.model,
+        args=options.config(used, folder),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=policy.processor,
+        peft_config=lora_config(policy, LoraSettings(4, 8), True, [HEAD]),
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
         shared=SharedForward(policy) if shared else None,
-    )  # fmt: skip
+    )
     generator = torch.Generator().manual_seed(2)
     for name, parameter in trainer.model.named_parameters():
         if "lora_B" in name or f"{HEAD}.modules_to_save" in name:

@@ -77,15 +77,23 @@ def too_few(images: list[Image.Image], prompt: list[Message], answers: list[str]
 def test_rewards_are_normalised_over_the_datas_answers(pairs: Pairs, tmp_path: Path) -> None:
     reward = open_reward("tests.align.test_rloo:by_length", ModelRef(MODEL), Placement("cpu"))
     scale = Normalised(reward, "length", pairs, tmp_path / "scale.json")
-    lengths = [len(row[name][0]["content"]) for row in (pairs.dataset[n] for n in range(len(pairs.dataset)))
-               for name in ("chosen", "rejected")]  # fmt: skip
+    lengths = [
+        len(row[name][0]["content"])
+        for row in (pairs.dataset[n] for n in range(len(pairs.dataset)))
+        for name in ("chosen", "rejected")
+    ]
     mean = sum(lengths) / len(lengths)
     deviation = (sum((one - mean) ** 2 for one in lengths) / (len(lengths) - 1)) ** 0.5
     assert scale.scale == pytest.approx({"mean": mean, "deviation": deviation})
     images = [Image.new("RGB", (48, 48))]
     turns = [{"role": "user", "content": [{"type": "image", "image": images[0]}, {"type": "text", "text": "What?"}]}]
-    said = scale([turns] * 3, [[{"role": "assistant", "content": text}] for text in ("a", "bb", "ccc")], [images] * 3,
-                 [4, 4, 7], trainer_state=None)  # fmt: skip
+    said = scale(
+        [turns] * 3,
+        [[{"role": "assistant", "content": text}] for text in ("a", "bb", "ccc")],
+        [images] * 3,
+        [4, 4, 7],
+        trainer_state=None,
+    )
     assert said == pytest.approx([(size - mean) / deviation for size in (1, 2, 3)])
     assert Normalised(constant, "kept", pairs, tmp_path / "scale.json").scale == scale.scale, "measured once a run"
 
@@ -105,8 +113,10 @@ def test_rewards_that_are_no_numbers(value: float, pairs: Pairs, tmp_path: Path)
 
 def test_a_reward_model_rewards(preferences: Path, tmp_path: Path) -> None:
     trainer = {"learning_rate": 3e-3, "max_steps": 3, "per_device_train_batch_size": 8}
-    train(TrainRecipe(MODEL, (str(preferences),), "reward-model", lora=LoraSettings(4, 8), trainer=trainer),
-          tmp_path / "reward")  # fmt: skip
+    train(
+        TrainRecipe(MODEL, (str(preferences),), "reward-model", lora=LoraSettings(4, 8), trainer=trainer),
+        tmp_path / "reward",
+    )
     loss = {"reward": str(tmp_path / "reward"), "max_answer_tokens": 20, "samples": 2}
     manifest = train(recipe(preferences, loss=loss), tmp_path / "run")
     assert manifest["steps"] == 4

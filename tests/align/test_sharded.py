@@ -42,8 +42,18 @@ def test_two_processes_of_half_a_model_train_what_one_does(method: str, preferen
 
 
 def test_in_mixed_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_path: Path) -> None:
-    half = ["--set", "trainer.bf16=true", "--set", "dtype=bfloat16", "--set", "preflight=always",
-            "--set", "trainer.learning_rate=1e-3", "--set", "projector_learning_rate=1e-3"]  # fmt: skip
+    half = [
+        "--set",
+        "trainer.bf16=true",
+        "--set",
+        "dtype=bfloat16",
+        "--set",
+        "preflight=always",
+        "--set",
+        "trainer.learning_rate=1e-3",
+        "--set",
+        "projector_learning_rate=1e-3",
+    ]
     run(launched(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
     probe = json.loads((tmp_path / "run" / "run.json").read_text())["probe"]
     assert probe["differs"] <= probe["tolerance"] < probe["changes"]

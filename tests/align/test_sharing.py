@@ -36,12 +36,14 @@ def rows() -> list[dict[str, Any]]:
     made = []
     for number, ((chosen, rejected), (height, width)) in enumerate(zip(ANSWERS, SIZES, strict=True)):
         pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
-        made.append({
-            "images": [Image.fromarray(pixels)],
-            "prompt": [{"role": "user", "content": "describe the picture ." + " w1" * number}],
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-        })  # fmt: skip
+        made.append(
+            {
+                "images": [Image.fromarray(pixels)],
+                "prompt": [{"role": "user", "content": "describe the picture ." + " w1" * number}],
+                "chosen": [{"role": "assistant", "content": chosen}],
+                "rejected": [{"role": "assistant", "content": rejected}],
+            }
+        )
     return made
 
 
@@ -49,19 +51,30 @@ SIGMOID: dict[str, Any] = {"loss_type": ["sigmoid"], "beta": 0.1}
 
 
 def make(
-    kind: type[DPOTrainer], policy: Policy, folder: Path, checkpointing: bool, loss: dict[str, Any] = SIGMOID,
+    kind: type[DPOTrainer],
+    policy: Policy,
+    folder: Path,
+    checkpointing: bool,
+    loss: dict[str, Any] = SIGMOID,
     **ours: Any,
-) -> DPOTrainer:  # fmt: skip
+) -> DPOTrainer:
     """A trainer with LoRA on the language model and the projector in full; the same initial adapter every time."""
     used = options.resolve(
         {"per_device_train_batch_size": 3, "gradient_checkpointing": checkpointing},
-        loss, seed=3, dtype="float32", dropout=False,
-    )  # fmt: skip
+        loss,
+        seed=3,
+        dtype="float32",
+        dropout=False,
+    )
     torch.manual_seed(1)
     trainer = kind(
-        model=policy.model, args=options.config(used, folder), train_dataset=Dataset.from_list(rows()),
-        processing_class=policy.processor, peft_config=lora_config(policy, LoraSettings(4, 8), True), **ours,
-    )  # fmt: skip
+        model=policy.model,
+        args=options.config(used, folder),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=policy.processor,
+        peft_config=lora_config(policy, LoraSettings(4, 8), True),
+        **ours,
+    )
     # LoRA begins as nothing, so that half of its gradients would be zero.
     generator = torch.Generator().manual_seed(2)
     for name, parameter in trainer.model.named_parameters():
@@ -93,9 +106,16 @@ def test_a_step_is_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
     theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing)
     expected = step(theirs, theirs.data_collator(rows()))
     policy = tiny(name)
-    ours = make(PreferenceTrainer, policy, tmp_path / "b", checkpointing, projector_learning_rate=1e-3,
-                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy),
-                reference=ReferenceLogProbs(tmp_path / "reference.f32", 3))  # fmt: skip
+    ours = make(
+        PreferenceTrainer,
+        policy,
+        tmp_path / "b",
+        checkpointing,
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        shared=SharedForward(policy),
+        reference=ReferenceLogProbs(tmp_path / "reference.f32", 3),
+    )
     numbered = [{**row, ROW: number} for number, row in enumerate(rows())]
     batch = ours.data_collator(numbered)
     assert_equal(step(ours, batch), expected)
@@ -116,9 +136,17 @@ def test_summed_ipo_is_the_naive_one(share: bool, tmp_path: Path) -> None:
     loss.backward()
     gradients = {name: p.grad.clone() for name, p in theirs.model.named_parameters() if p.grad is not None}
     policy = tiny("llava_next")
-    ours = make(PreferenceTrainer, policy, tmp_path / "b", False, ipo, projector_learning_rate=1e-3,
-                data_collator=PreferenceCollator(policy.processor), pairwise=METHODS.get("ipo").pairwise(settings),
-                shared=SharedForward(policy) if share else None)  # fmt: skip
+    ours = make(
+        PreferenceTrainer,
+        policy,
+        tmp_path / "b",
+        False,
+        ipo,
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        pairwise=METHODS.get("ipo").pairwise(settings),
+        shared=SharedForward(policy) if share else None,
+    )
     assert_equal(step(ours, ours.data_collator(rows())), (loss.item(), gradients))
     averaged = make(DPOTrainer, tiny("llava_next"), tmp_path / "c", False, ipo)
     assert step(averaged, averaged.data_collator(rows()))[0] != pytest.approx(loss.item(), rel=1e-3)
@@ -129,8 +157,15 @@ def test_a_mixture_of_experts_is_trained_as_trl_does(tmp_path: Path) -> None:
     theirs = make(DPOTrainer, tiny("qwen3_vl_moe"), tmp_path / "a", False)
     expected = step(theirs, theirs.data_collator(rows()))
     policy = tiny("qwen3_vl_moe")
-    ours = make(PreferenceTrainer, policy, tmp_path / "b", False, projector_learning_rate=1e-3,
-                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy))  # fmt: skip
+    ours = make(
+        PreferenceTrainer,
+        policy,
+        tmp_path / "b",
+        False,
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        shared=SharedForward(policy),
+    )
     assert ours.shared is None
     assert_equal(step(ours, ours.data_collator(rows())), expected)
 
@@ -143,9 +178,16 @@ def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bo
 
     def made(folder: str, features: KeptFeatures | None) -> tuple[DPOTrainer, Policy]:
         policy = tiny(name)
-        trainer = make(PreferenceTrainer, policy, tmp_path / folder, checkpointing, projector_learning_rate=1e-3,
-                       data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy),
-                       features=features)  # fmt: skip
+        trainer = make(
+            PreferenceTrainer,
+            policy,
+            tmp_path / folder,
+            checkpointing,
+            projector_learning_rate=1e-3,
+            data_collator=PreferenceCollator(policy.processor),
+            shared=SharedForward(policy),
+            features=features,
+        )
         generator = torch.Generator().manual_seed(4)
         for key, parameter in trainer.model.named_parameters():
             if "modules_to_save" in key:  # or policy and reference would have equal projectors
@@ -181,24 +223,42 @@ def test_an_averaged_step_is_two_of_trls(name: str, checkpointing: bool, tmp_pat
     """One pass over prompt and three answers against two stock steps over two sequences each."""
     gamma = 0.3
     theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing)
-    second = [{**row, "rejected": [{"role": "assistant", "content": text}]}
-              for row, text in zip(rows(), SECONDS, strict=True)]  # fmt: skip
+    second = [
+        {**row, "rejected": [{"role": "assistant", "content": text}]} for row, text in zip(rows(), SECONDS, strict=True)
+    ]
     first, other = (step(theirs, theirs.data_collator(batch)) for batch in (rows(), second))
     expected = (
         gamma * first[0] + (1 - gamma) * other[0],
         {key: gamma * gradient + (1 - gamma) * other[1][key] for key, gradient in first[1].items()},
     )
     policy = tiny(name)
-    ours = make(PreferenceTrainer, policy, tmp_path / "b", checkpointing, projector_learning_rate=1e-3,
-                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy),
-                reference=ReferenceLogProbs(tmp_path / "reference.f32", 3, 2), weights=(gamma, 1 - gamma))  # fmt: skip
-    numbered = [{**row, ROW: number, SECOND: [{"role": "assistant", "content": SECONDS[number]}]}
-                for number, row in enumerate(rows())]  # fmt: skip
+    ours = make(
+        PreferenceTrainer,
+        policy,
+        tmp_path / "b",
+        checkpointing,
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        shared=SharedForward(policy),
+        reference=ReferenceLogProbs(tmp_path / "reference.f32", 3, 2),
+        weights=(gamma, 1 - gamma),
+    )
+    numbered = [
+        {**row, ROW: number, SECOND: [{"role": "assistant", "content": SECONDS[number]}]}
+        for number, row in enumerate(rows())
+    ]
     batch = ours.data_collator(numbered)
     assert_equal(step(ours, batch), expected)
     assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
-    alone = make(PreferenceTrainer, tiny(name), tmp_path / "c", checkpointing, projector_learning_rate=1e-3,
-                 data_collator=PreferenceCollator(policy.processor), weights=(gamma, 1 - gamma))  # fmt: skip
+    alone = make(
+        PreferenceTrainer,
+        tiny(name),
+        tmp_path / "c",
+        checkpointing,
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        weights=(gamma, 1 - gamma),
+    )
     assert_equal(step(alone, alone.data_collator(numbered)), expected)  # without sharing
 
 
@@ -273,8 +333,16 @@ def test_a_step_of_every_offline_loss_is_trls(name: str, loss: dict[str, Any], t
     theirs = make(DPOTrainer, tiny(name), tmp_path / "a", False, loss)
     expected = step(theirs, theirs.data_collator(rows()))
     policy = tiny(name)
-    ours = make(PreferenceTrainer, policy, tmp_path / "b", False, loss, projector_learning_rate=1e-3,
-                data_collator=PreferenceCollator(policy.processor), shared=SharedForward(policy))  # fmt: skip
+    ours = make(
+        PreferenceTrainer,
+        policy,
+        tmp_path / "b",
+        False,
+        loss,
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        shared=SharedForward(policy),
+    )
     assert_equal(step(ours, ours.data_collator(rows())), expected)
 
 

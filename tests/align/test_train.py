@@ -20,14 +20,23 @@ from mmpref.errors import InputError, ModelError, RunError, UsageError
 from .conftest import MODEL
 
 # Checkpoints (every 2 steps) and log rows (every 3) fall on different steps, accumulation included.
-TRAINER = {"learning_rate": 1e-3, "num_train_epochs": 2, "per_device_train_batch_size": 2,
-           "gradient_accumulation_steps": 2, "save_steps": 2, "logging_steps": 3}  # fmt: skip
+TRAINER = {
+    "learning_rate": 1e-3,
+    "num_train_epochs": 2,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "save_steps": 2,
+    "logging_steps": 3,
+}
 
 
 def recipe(model: str, dataset: str, **changes: Any) -> TrainRecipe:
     settings: dict[str, Any] = {
-        "lora": LoraSettings(4, 8, 0.1), "projector_learning_rate": 1e-4, "trainer": TRAINER, **changes,
-    }  # fmt: skip
+        "lora": LoraSettings(4, 8, 0.1),
+        "projector_learning_rate": 1e-4,
+        "trainer": TRAINER,
+        **changes,
+    }
     return TrainRecipe(model, (dataset,), **settings)
 
 
@@ -50,8 +59,16 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
     names = {path.name for path in finished.iterdir()}
-    assert {"adapter_config.json", "adapter_model.safetensors", "processor_config.json", "tokenizer.json",
-            "chat_template.jinja", "log.jsonl", "training.png", "run.json"} <= names  # fmt: skip
+    assert {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "processor_config.json",
+        "tokenizer.json",
+        "chat_template.jinja",
+        "log.jsonl",
+        "training.png",
+        "run.json",
+    } <= names
     assert "README.md" not in names  # This run's card writer wrote none, and neither TRL's nor PEFT's is left.
     assert {path.name for path in (finished / ".mmpref").iterdir()} == {"recipe.json", "lock"}
     manifest = json.loads((finished / "run.json").read_text())
@@ -71,8 +88,15 @@ def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
 def test_log_rows(finished: Path) -> None:
     logged = rows(finished)
     assert [row["step"] for row in logged] == [3, 6, 9, 12]
-    assert {"loss", "learning_rate", "epoch", "rewards/margins", "rewards/accuracies", "logps/chosen",
-            "logps/rejected"} <= logged[0].keys()  # fmt: skip
+    assert {
+        "loss",
+        "learning_rate",
+        "epoch",
+        "rewards/margins",
+        "rewards/accuracies",
+        "logps/chosen",
+        "logps/rejected",
+    } <= logged[0].keys()
     assert not any("runtime" in key or "second" in key for row in logged for key in row)
 
 
@@ -212,8 +236,10 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     broken = tmp_path / "broken"
     shutil.copytree(finished, broken)
     weights = load_file(broken / "adapter_model.safetensors")
-    save_file({name: value * 1.01 if "projector" in name else value for name, value in weights.items()},
-              broken / "adapter_model.safetensors")  # fmt: skip
+    save_file(
+        {name: value * 1.01 if "projector" in name else value for name, value in weights.items()},
+        broken / "adapter_model.safetensors",
+    )
     with pytest.raises(RunError, match="is not the policy that was trained"):
         probe(broken, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
 

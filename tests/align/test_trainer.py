@@ -40,10 +40,14 @@ def config(folder: Path, **trainer: Any) -> DPOConfig:
 
 def make(policy: Policy, pairs: Pairs, folder: Path, *, projector: bool = True, **trainer: Any) -> PreferenceTrainer:
     return PreferenceTrainer(
-        model=policy.model, args=config(folder, **trainer), train_dataset=pairs.dataset,
-        processing_class=policy.processor, peft_config=lora_config(policy, LoraSettings(4, 8), projector),
-        data_collator=PreferenceCollator(policy.processor), projector_learning_rate=5e-4,
-    )  # fmt: skip
+        model=policy.model,
+        args=config(folder, **trainer),
+        train_dataset=pairs.dataset,
+        processing_class=policy.processor,
+        peft_config=lora_config(policy, LoraSettings(4, 8), projector),
+        data_collator=PreferenceCollator(policy.processor),
+        projector_learning_rate=5e-4,
+    )
 
 
 def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -53,9 +57,12 @@ def parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def test_loss_and_weights_equal_trls_own_trainer(pairs: Pairs, tmp_path: Path) -> None:
     policy = load()
     theirs = DPOTrainer(
-        model=policy.model, args=config(tmp_path / "a", max_steps=3), train_dataset=pairs.dataset,
-        processing_class=policy.processor, peft_config=lora_config(policy, LoraSettings(4, 8), False),
-    )  # fmt: skip
+        model=policy.model,
+        args=config(tmp_path / "a", max_steps=3),
+        train_dataset=pairs.dataset,
+        processing_class=policy.processor,
+        peft_config=lora_config(policy, LoraSettings(4, 8), False),
+    )
     theirs.train()
     ours = make(load(), pairs, tmp_path / "b", projector=False, max_steps=3)
     ours.train()
@@ -72,8 +79,16 @@ def test_trls_unmodified_trainer_trains_on_such_a_dataset(preferences: Path, tmp
 
     policy = load()
     before = parameters(policy.model)
-    args = DPOConfig(str(tmp_path), bf16=False, gradient_checkpointing=False, max_length=None, max_steps=2,
-                     report_to="none", save_strategy="no", learning_rate=1e-3)  # fmt: skip
+    args = DPOConfig(
+        str(tmp_path),
+        bf16=False,
+        gradient_checkpointing=False,
+        max_length=None,
+        max_steps=2,
+        report_to="none",
+        save_strategy="no",
+        learning_rate=1e-3,
+    )
     rows = datasets.load_dataset(str(preferences), split="train", cache_dir=str(tmp_path / "cache"))
     trainer = DPOTrainer(model=policy.model, args=args, train_dataset=rows, processing_class=policy.processor)
     trainer.train()
@@ -123,8 +138,9 @@ def test_the_reference_is_the_original_model_projector_included(pairs: Pairs, tm
     for leaf in ("linear_1.weight", "linear_1.bias", "linear_2.weight", "linear_2.bias"):
         path = "base_model.model.model.multi_modal_projector"
         assert torch.equal(trained[f"{path}.original_module.{leaf}"], originals[f"model.multi_modal_projector.{leaf}"])
-        assert not torch.equal(trained[f"{path}.modules_to_save.default.{leaf}"],
-                               originals[f"model.multi_modal_projector.{leaf}"])  # fmt: skip
+        assert not torch.equal(
+            trained[f"{path}.modules_to_save.default.{leaf}"], originals[f"model.multi_modal_projector.{leaf}"]
+        )
     batch = trainer.data_collator([pairs.dataset[0], pairs.dataset[1]])
     plain = adapter.logits(untouched.model, batch)
     with trainer.model.disable_adapter():

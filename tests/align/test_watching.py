@@ -110,9 +110,27 @@ def test_settings_that_make_no_sense(preferences: Path, tmp_path: Path) -> None:
 
 
 def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path) -> None:
-    words = ["--dataset", preferences, "--output", tmp_path / "run", "--eval-benchmark", "chair", "--eval-benchmark",
-             "pope", "--eval-limit", 8, "--eval-split", "dev", "--eval-every", 1, "--best", "chair/recall",
-             "--set", "trainer.max_steps=2", "--json"]  # fmt: skip
+    words = [
+        "--dataset",
+        preferences,
+        "--output",
+        tmp_path / "run",
+        "--eval-benchmark",
+        "chair",
+        "--eval-benchmark",
+        "pope",
+        "--eval-limit",
+        8,
+        "--eval-split",
+        "dev",
+        "--eval-every",
+        1,
+        "--best",
+        "chair/recall",
+        "--set",
+        "trainer.max_steps=2",
+        "--json",
+    ]
     done = CliRunner().invoke(command, [str(word) for word in words])
     assert done.exit_code == 0, (done.output, done.exception)
     manifest = json.loads(done.stdout)

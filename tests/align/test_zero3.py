@@ -35,10 +35,19 @@ def on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("dpo", ()),
         ("mdpo", ()),
-        ("dpo", ("--set", "trainer.gradient_accumulation_steps=2", "--set", "trainer.gradient_checkpointing=true",
-                 "--set", "preflight=always")),
+        (
+            "dpo",
+            (
+                "--set",
+                "trainer.gradient_accumulation_steps=2",
+                "--set",
+                "trainer.gradient_checkpointing=true",
+                "--set",
+                "preflight=always",
+            ),
+        ),
     ],
-)  # fmt: skip
+)
 def test_two_processes_of_half_a_model_train_what_one_does(
     method: str, more: tuple[str, ...], preferences: Path, tmp_path: Path
 ) -> None:
@@ -56,8 +65,16 @@ def test_two_processes_of_half_a_model_train_what_one_does(
 
 
 def test_in_half_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_path: Path) -> None:
-    half = ["--set", "trainer.bf16=true", "--set", "dtype=bfloat16", "--set", "trainer.learning_rate=1e-3",
-            "--set", "projector_learning_rate=1e-3"]  # fmt: skip
+    half = [
+        "--set",
+        "trainer.bf16=true",
+        "--set",
+        "dtype=bfloat16",
+        "--set",
+        "trainer.learning_rate=1e-3",
+        "--set",
+        "projector_learning_rate=1e-3",
+    ]
     run(launched(preferences, tmp_path / "run", tmp_path, "dpo", *half, mixed_precision="bf16"))
     probe = json.loads((tmp_path / "run" / "run.json").read_text())["probe"]
     assert probe["differs"] <= probe["tolerance"] < probe["changes"]

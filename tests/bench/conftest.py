@@ -51,8 +51,14 @@ def png(colour: str) -> bytes:
 
 
 def pope_row(number: int, image: Any, category: str = "random", answer: str = "yes") -> dict[str, Any]:
-    return {"id": str(number), "question": "Is there a ring in the image?", "answer": answer, "image": image,
-            "image_source": str(number), "category": category}  # fmt: skip
+    return {
+        "id": str(number),
+        "question": "Is there a ring in the image?",
+        "answer": answer,
+        "image": image,
+        "image_source": str(number),
+        "category": category,
+    }
 
 
 def write_rows(file: Path, rows: Sequence[dict[str, Any]]) -> Path:

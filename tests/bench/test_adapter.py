@@ -81,9 +81,9 @@ def test_the_adapter_answers_as_plain_peft_does(runs: Runs, adapter: Path, bench
         prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
         inputs = processor(images=image, text=prompt, add_special_tokens=False, return_tensors="pt")
         with torch.inference_mode():
-            tokens = model.generate(
-                **inputs, do_sample=False, max_new_tokens=BENCHMARK[benchmark]["max_new_tokens"]
-            )[0, inputs["input_ids"].shape[1] :]  # fmt: skip
+            tokens = model.generate(**inputs, do_sample=False, max_new_tokens=BENCHMARK[benchmark]["max_new_tokens"])[
+                0, inputs["input_ids"].shape[1] :
+            ]
         theirs.append(processor.tokenizer.decode(tokens, skip_special_tokens=True).strip())
     assert ours[:CHAIR] == theirs
 

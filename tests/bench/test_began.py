@@ -64,8 +64,13 @@ def _other_image(world: Path, _: MakeAdapter) -> None:
     (world / "data/2.png").write_bytes(png("black"))
 
 
-CHANGES = [(_other_weights, "adapter"), (_other_scale, "adapter"), (_other_base, "model"),
-           (_other_order, "data of pope"), (_other_image, "data of pope")]  # fmt: skip
+CHANGES = [
+    (_other_weights, "adapter"),
+    (_other_scale, "adapter"),
+    (_other_base, "model"),
+    (_other_order, "data of pope"),
+    (_other_image, "data of pope"),
+]
 
 
 @pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])

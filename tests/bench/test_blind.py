@@ -57,10 +57,18 @@ def test_masked_is_what_the_masked_model_says(tmp_path: Path) -> None:
             mask = (ids != policy.image_token_id).long()
             mask[0, inputs["input_ids"].shape[1] :] = 1
             with torch.no_grad():
-                logits = policy.base_model(
-                    input_ids=ids, attention_mask=mask, position_ids=torch.arange(ids.shape[1])[None],
-                    pixel_values=inputs["pixel_values"], image_sizes=inputs["image_sizes"], use_cache=False,
-                ).logits[0, -1].clone()  # fmt: skip
+                logits = (
+                    policy.base_model(
+                        input_ids=ids,
+                        attention_mask=mask,
+                        position_ids=torch.arange(ids.shape[1])[None],
+                        pixel_values=inputs["pixel_values"],
+                        image_sizes=inputs["image_sizes"],
+                        use_cache=False,
+                    )
+                    .logits[0, -1]
+                    .clone()
+                )
             logits[list(policy.never_written)] = -torch.inf
             token = int(logits.argmax())
             if token in policy.eos_ids:
@@ -76,8 +84,10 @@ def test_blind_results_cannot_be_taken_for_sighted_ones(tmp_path: Path) -> None:
     assert {row["benchmark"] for row in blind["results"]} == {"pope-blind-no-image"}
     assert blind["counts"] == {"pope-blind-no-image": 48}
     assert sighted["recipe_hash"] != blind["recipe_hash"]
-    accuracy = [next(row["value"] for row in run["results"] if (row["metric"], row["split"]) == ("accuracy", "all"))
-                for run in (sighted, blind)]  # fmt: skip
+    accuracy = [
+        next(row["value"] for row in run["results"] if (row["metric"], row["split"]) == ("accuracy", "all"))
+        for run in (sighted, blind)
+    ]
     assert accuracy[0] > accuracy[1] + 0.2
     rows = compare([tmp_path / "sighted", tmp_path / "blind"]).rows
     assert all(sum(cell is not None for cell in cells) == 1 for _, cells in rows)

@@ -13,8 +13,17 @@ from mmpref.errors import InputError, RunError
 
 def _run(path: Path, fingerprint: str = "a", command: str = "evaluate") -> Path:
     path.mkdir()
-    row = {"model": "base", "benchmark": "chair", "metric": "chair_i", "split": "all", "value": 0.2, "low": 0.1,
-           "high": 0.3, "settings_hash": "s", "data": {"fingerprint": fingerprint, "split": "test"}}  # fmt: skip
+    row = {
+        "model": "base",
+        "benchmark": "chair",
+        "metric": "chair_i",
+        "split": "all",
+        "value": 0.2,
+        "low": 0.1,
+        "high": 0.3,
+        "settings_hash": "s",
+        "data": {"fingerprint": fingerprint, "split": "test"},
+    }
     (path / "results.json").write_text(json.dumps({"models": [{"name": "base"}], "results": [row], "differences": []}))
     (path / "run.json").write_text(json.dumps({"command": command, "recipe": {}}))
     return path

@@ -42,8 +42,12 @@ def test_a_served_model_scores_as_it_does_when_loaded_here(tmp_path: Path) -> No
         assert _answers(tmp_path / "far", label) == _answers(tmp_path / "near", label)
     assert len(set(_answers(tmp_path / "far", "chair"))) > 4, "it sees the images"
     assert far["results"] == near["results"]
-    assert far["models"] == [{"name": "base", "ref": {"model": f"{url}#{TESTBED}", "revision": None, "adapter": None,
-                                                      "adapter_revision": None}}]  # fmt: skip
+    assert far["models"] == [
+        {
+            "name": "base",
+            "ref": {"model": f"{url}#{TESTBED}", "revision": None, "adapter": None, "adapter_revision": None},
+        }
+    ]
 
 
 @pytest.fixture

@@ -66,11 +66,17 @@ def test_the_hub_columns_of_pope(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     rows = [
-        {"id": str(i), "question_id": str(i + 1), "question": "Is there a ring in the image?", "answer": answer,
-         "image_source": f"COCO_val2014_{i // 2:012d}", "image": {"bytes": _png("red"), "path": None},
-         "category": category}
+        {
+            "id": str(i),
+            "question_id": str(i + 1),
+            "question": "Is there a ring in the image?",
+            "answer": answer,
+            "image_source": f"COCO_val2014_{i // 2:012d}",
+            "image": {"bytes": _png("red"), "path": None},
+            "category": category,
+        }
         for i, (answer, category) in enumerate([("yes", "random"), ("no", "random"), ("no", "adversarial")])
-    ]  # fmt: skip
+    ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test-00000-of-00001.parquet")
     recipe = EvaluateRecipe(MODEL, ("pope",), benchmark={"pope": {"data": str(tmp_path), "max_new_tokens": 4}})
     found = evaluate(recipe, tmp_path / "out")

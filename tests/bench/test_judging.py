@@ -29,11 +29,18 @@ def mmhal_rows(count: int = 4) -> list[dict[str, Any]]:
     """FACTS.md B.3, MMHal-Bench: response_template.json."""
     types = ("attribute", "adversarial", "comparison", "counting", "relation", "environment", "holistic", "other")
     return [
-        {"question_type": types[i % 8], "question_topic": "food", "image_id": f"id{i}", "model_answer": "",
-         "image_src": f"https://farm1.staticflickr.com/7/{i}_o.jpg", "image_content": ["Ring", "Table"],
-         "question": f"Where is the ring? {i}", "gt_answer": "On the {table}."}
+        {
+            "question_type": types[i % 8],
+            "question_topic": "food",
+            "image_id": f"id{i}",
+            "model_answer": "",
+            "image_src": f"https://farm1.staticflickr.com/7/{i}_o.jpg",
+            "image_content": ["Ring", "Table"],
+            "question": f"Where is the ring? {i}",
+            "gt_answer": "On the {table}.",
+        }
         for i in range(count)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
@@ -51,8 +58,11 @@ def judged(benchmark: str, settings: dict[str, Any], judge: str, output: Path, *
 
 
 def _value(found: dict[str, Any], name: str, part: str = "all", model: str = "base") -> dict[str, Any]:
-    return next(row for row in found["results"]
-                if row["metric"].startswith(f"{name}@") and (row["split"], row["model"]) == (part, model))  # fmt: skip
+    return next(
+        row
+        for row in found["results"]
+        if row["metric"].startswith(f"{name}@") and (row["split"], row["model"]) == (part, model)
+    )
 
 
 def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_path: Path) -> None:
@@ -231,10 +241,17 @@ def test_a_judge_is_asked_for_where_it_is_needed_and_refused_where_not(mmhal: di
 def test_llava_wild(tmp_path: Path) -> None:
     """FACTS.md B.1 and B.4, LLaVA-Bench: the ratio of sums, reference first, captions as context."""
     rows = [
-        {"question_id": i, "question": f"What is it? {i}", "image": cell(i), "caption": "A {ring}.",
-         "gpt_answer": "It is a ring.", "category": ("conv", "detail", "complex")[i], "image_id": f"00{i}.jpg"}
+        {
+            "question_id": i,
+            "question": f"What is it? {i}",
+            "image": cell(i),
+            "caption": "A {ring}.",
+            "gpt_answer": "It is a ring.",
+            "category": ("conv", "detail", "complex")[i],
+            "image_id": f"00{i}.jpg",
+        }
         for i in range(3)
-    ]  # fmt: skip
+    ]
     file = write_parquet(tmp_path / "train.parquet", rows)
 
     def answer(body: dict, _: int) -> str:
@@ -254,10 +271,16 @@ def test_llava_wild(tmp_path: Path) -> None:
 def test_mm_vet(tmp_path: Path) -> None:
     """FACTS.md B.1 and B.6, MM-Vet: comma lists of abilities, <AND> and <OR> spaced in the judge's table."""
     rows = [
-        {"question_id": f"v1_{i}", "question": f"What is x? {i}", "answer": "-1<AND>-5", "image": cell(i),
-         "image_source": "x", "capability": ("ocr,math", "rec")[i]}
+        {
+            "question_id": f"v1_{i}",
+            "question": f"What is x? {i}",
+            "answer": "-1<AND>-5",
+            "image": cell(i),
+            "image_source": "x",
+            "capability": ("ocr,math", "rec")[i],
+        }
         for i in range(2)
-    ]  # fmt: skip
+    ]
     file = write_parquet(tmp_path / "test.parquet", rows)
     with ChatServer(lambda body, _: "0.5" if "x? 0" in text_of(body) else "1.0") as server:
         found = judged("mmvet", {"data": str(file), "max_new_tokens": 4}, f"{server.url}#j", tmp_path / "run")
@@ -278,9 +301,15 @@ def test_a_prediction_cannot_break_the_judges_table() -> None:
     assert text.splitlines()[-1] == "q | a | 1.0 / q / a / b / 1.0 | "
 
 
-@pytest.mark.parametrize(("benchmark", "metric", "least"), [
-    ("mmhal", "score", 3.5), ("mmhal-v", "score", 3.5), ("llava-wild", "relative_score", 50), ("mmvet", "score", 50),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("benchmark", "metric", "least"),
+    [
+        ("mmhal", "score", 3.5),
+        ("mmhal-v", "score", 3.5),
+        ("llava-wild", "relative_score", 50),
+        ("mmvet", "score", 50),
+    ],
+)
 def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, least: float, tmp_path: Path) -> None:
     settings = recipes.load("testbed")["evaluate"]["benchmark"][benchmark]
     found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=48)
@@ -302,8 +331,10 @@ def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None
 
 @pytest.mark.long
 def test_a_judge_that_is_not_there_is_told_before_any_answer(mmhal: dict[str, Any], tmp_path: Path) -> None:
-    for judge, reason in (("http://127.0.0.1:9/v1#m", "Nobody answers at http://127.0.0.1:9/v1"),
-                          ("testbed-orcale", "Did you mean 'testbed-oracle'?")):  # fmt: skip
+    for judge, reason in (
+        ("http://127.0.0.1:9/v1#m", "Nobody answers at http://127.0.0.1:9/v1"),
+        ("testbed-orcale", "Did you mean 'testbed-oracle'?"),
+    ):
         with pytest.raises(ModelError) as raised:
             judged("mmhal", mmhal, judge, tmp_path / "run")
         assert reason in f"{raised.value} {raised.value.hint}"
@@ -351,8 +382,10 @@ def test_a_judge_does_not_see_a_models_reasoning(mmhal: dict[str, Any], tmp_path
         return "Rating: 4" if "### LMM" in text_of(body) else "<think>no idea</think>A ring"
 
     with ChatServer(answer) as server:
-        evaluate(EvaluateRecipe(f"{server.url}#m", ("mmhal",), benchmark={"mmhal": mmhal}, judge=f"{server.url}#j"),
-                 tmp_path / "run")  # fmt: skip
+        evaluate(
+            EvaluateRecipe(f"{server.url}#m", ("mmhal",), benchmark={"mmhal": mmhal}, judge=f"{server.url}#j"),
+            tmp_path / "run",
+        )
         judged_ = [text_of(body) for body in server.requests if "### LMM" in text_of(body)]
     assert len(judged_) == 4
     assert all(text.rstrip().endswith("A ring") and "no idea" not in text for text in judged_)
@@ -363,8 +396,16 @@ def test_a_judges_reply_that_was_cut_is_missing(mmhal: dict[str, Any], tmp_path:
         if "ring? 1" not in text_of(body):
             return "Rating: 5"
         message = {"role": "assistant", "content": "It invents a ring, so rating: 2. But wait"}
-        return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m", "usage": None,
-                             "choices": [{"index": 0, "finish_reason": "length", "message": message}]})  # fmt: skip
+        return JSONResponse(
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": "m",
+                "usage": None,
+                "choices": [{"index": 0, "finish_reason": "length", "message": message}],
+            }
+        )
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
@@ -395,8 +436,10 @@ def test_a_judge_whose_server_takes_no_temperature_is_named_so(mmhal: dict[str, 
 
 def test_a_judge_that_was_started_with_other_weights_is_told_apart(mmhal: dict[str, Any], tmp_path: Path) -> None:
     with ChatServer(lambda _, before: f"Rating: {4 + before}") as server:
-        runs = [judged("mmhal", mmhal, f"{server.url}#j", tmp_path / str(number), judge_revision=word)
-                for number, word in enumerate(("a", "b", "a"))]  # fmt: skip
+        runs = [
+            judged("mmhal", mmhal, f"{server.url}#j", tmp_path / str(number), judge_revision=word)
+            for number, word in enumerate(("a", "b", "a"))
+        ]
     assert [_value(run, "score")["value"] for run in runs] == [4, 5, 4]
     with pytest.raises(UsageError, match="judge is no endpoint"):
         judged("mmhal", mmhal, "testbed-oracle", tmp_path / "no", judge_revision="a")

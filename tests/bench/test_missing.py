@@ -32,9 +32,13 @@ def _by_part(found: dict[str, Any], model: str = "base") -> dict[str, tuple[int,
 
 def test_broken_images_are_missing_in_their_part_for_both_models(adapter: Path, tmp_path: Path) -> None:
     good, cut = png("red"), png("blue")[:40]
-    cells = [({"bytes": good, "path": None}, "random"), ({"bytes": cut, "path": None}, "random"),
-             ({"bytes": good, "path": None}, "popular"), ({"bytes": None, "path": "/none.png"}, "adversarial"),
-             ({"bytes": good, "path": None}, "adversarial")]  # fmt: skip
+    cells = [
+        ({"bytes": good, "path": None}, "random"),
+        ({"bytes": cut, "path": None}, "random"),
+        ({"bytes": good, "path": None}, "popular"),
+        ({"bytes": None, "path": "/none.png"}, "adversarial"),
+        ({"bytes": good, "path": None}, "adversarial"),
+    ]
     rows = [pope_row(i, image, category) for i, (image, category) in enumerate(cells)]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "test.parquet")
     found = _evaluate(tmp_path / "test.parquet", tmp_path / "run", adapter=str(adapter))

@@ -25,8 +25,9 @@ SETTINGS = {
 @pytest.fixture(scope="module")
 def runs(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("runs")
-    both = evaluate(EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(adapter), benchmark=SETTINGS, limit=40),
-                    folder / "both")  # fmt: skip
+    both = evaluate(
+        EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(adapter), benchmark=SETTINGS, limit=40), folder / "both"
+    )
     evaluate(EvaluateRecipe(MODEL, ("pope", "chair"), benchmark=SETTINGS, limit=40), folder / "base")
     evaluate(EvaluateRecipe(MODEL, ("pope",), benchmark=SETTINGS, limit=30), folder / "fewer")
     return folder, both
@@ -40,8 +41,9 @@ def test_differences_have_p_values_and_claims_are_corrected_over_benchmarks(runs
     assert tests["pope", "f1"] == tests["chair", "chair_i"] == "bootstrap"
     claimed = [row for row in rows if row["headline"]]
     assert [(row["benchmark"], row["metric"], row["split"]) for row in claimed] == [
-        ("pope", "accuracy", "all"), ("chair", "chair_i", "all"),
-    ]  # fmt: skip
+        ("pope", "accuracy", "all"),
+        ("chair", "chair_i", "all"),
+    ]
     assert [row["p_holm"] for row in claimed] == holm([row["p"] for row in claimed])
     assert all(row["p_holm"] is None for row in rows if not row["headline"])
 

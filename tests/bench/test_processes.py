@@ -30,8 +30,10 @@ def alone(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def assert_same(run: Path, other: Path) -> None:
-    for name in ("results.json", *(f"samples/{model}-{benchmark}.parquet" for model in ("base", "adapter")
-                                   for benchmark in ("chair", "pope"))):  # fmt: skip
+    for name in (
+        "results.json",
+        *(f"samples/{model}-{benchmark}.parquet" for model in ("base", "adapter") for benchmark in ("chair", "pope")),
+    ):
         assert (run / name).read_bytes() == (other / name).read_bytes(), name
 
 
@@ -52,8 +54,11 @@ def test_two_processes_find_what_one_does(alone: Path, adapter: Path, tmp_path: 
 @pytest.mark.long
 def test_two_killed_processes_are_finished_by_one(alone: Path, adapter: Path, tmp_path: Path) -> None:
     kept = [tmp_path / f"cut/.mmpref/answers-base-chair.jsonl.{rank}" for rank in (0, 1)]
-    kill_once(evaluation(tmp_path / "cut", adapter, 2), tmp_path / "cut",
-              lambda: all(path.is_file() and path.stat().st_size for path in kept))  # fmt: skip
+    kill_once(
+        evaluation(tmp_path / "cut", adapter, 2),
+        tmp_path / "cut",
+        lambda: all(path.is_file() and path.stat().st_size for path in kept),
+    )
     before = [lines(path) for path in kept]
     run(evaluation(tmp_path / "cut", adapter))
     assert_same(tmp_path / "cut", alone)
@@ -67,8 +72,15 @@ def test_an_unreadable_image_of_another_process_is_missing_once(tmp_path: Path) 
     for number, content in enumerate((png("red"), b"no image", png("blue"), png("green"))):
         (tmp_path / f"{number}.png").write_bytes(content)
     data = write_rows(tmp_path / "test.jsonl", [pope_row(number, f"{number}.png") for number in range(4)])
-    common = ["evaluate", "--benchmark", "pope", "--set", f"benchmark.pope.data={data}",
-              "--set", "benchmark.pope.max_new_tokens=4"]  # fmt: skip
+    common = [
+        "evaluate",
+        "--benchmark",
+        "pope",
+        "--set",
+        f"benchmark.pope.data={data}",
+        "--set",
+        "benchmark.pope.max_new_tokens=4",
+    ]
     run(command([*common, "--output", str(tmp_path / "one")]))
     done = run(command([*common, "--output", str(tmp_path / "two")], 2))
     assert (tmp_path / "one/results.json").read_bytes() == (tmp_path / "two/results.json").read_bytes()

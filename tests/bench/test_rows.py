@@ -26,8 +26,12 @@ NAN = math.nan
 
 def official(number: int, label: Any = "yes") -> dict[str, Any]:
     """A line of POPE's ``coco_pope_random.json``."""
-    return {"question_id": number, "image": f"COCO_val2014_{number // 2:012}.jpg", "label": label,
-            "text": f"Is there a thing {number} in the image?"}  # fmt: skip
+    return {
+        "question_id": number,
+        "image": f"COCO_val2014_{number // 2:012}.jpg",
+        "label": label,
+        "text": f"Is there a thing {number} in the image?",
+    }
 
 
 @pytest.fixture
@@ -93,12 +97,15 @@ def test_paths_of_authors_machines_are_found_in_the_folder(path: str, folder: Pa
 @pytest.mark.parametrize(
     ("cell", "why"),
     [
-        ("none.jpg", r"row 0 \(no image file 'none.jpg' under .*\)\.$"), ("../secret.png", "leaves its root"),
-        ("empty.jpg", r"row 0 \(a file of 0 bytes\)\.$"), ("", r"row 0 \(no image\)\.$"),
+        ("none.jpg", r"row 0 \(no image file 'none.jpg' under .*\)\.$"),
+        ("../secret.png", "leaves its root"),
+        ("empty.jpg", r"row 0 \(a file of 0 bytes\)\.$"),
+        ("", r"row 0 \(no image\)\.$"),
         (NAN, r"row 0 \(no image\)\.$"),
-        ("https://x.org/a.jpg", r"an address, which is not fetched"), ("x" * 9000, "."),
+        ("https://x.org/a.jpg", r"an address, which is not fetched"),
+        ("x" * 9000, "."),
     ],
-)  # fmt: skip
+)
 def test_an_image_that_is_not_there_says_one_thing(cell: Any, why: str, folder: Path, tmp_path: Path) -> None:
     (folder / "empty.jpg").write_bytes(b"")
     (tmp_path / "secret.png").write_bytes(png("blue"))
@@ -112,8 +119,11 @@ def test_an_image_that_is_not_there_says_one_thing(cell: Any, why: str, folder: 
 @pytest.mark.parametrize("form", ["base64", "data URI", "mapping"])
 def test_an_image_inside_its_cell_is_read_as_every_command_reads_it(form: str, folder: Path, tmp_path: Path) -> None:
     coded = base64.b64encode(png("red")).decode()
-    cells: dict[str, Any] = {"base64": coded, "data URI": f"data:image/png;base64,{coded}",
-                             "mapping": {"bytes": coded, "path": "elsewhere.png"}}  # fmt: skip
+    cells: dict[str, Any] = {
+        "base64": coded,
+        "data URI": f"data:image/png;base64,{coded}",
+        "mapping": {"bytes": coded, "path": "elsewhere.png"},
+    }
     [sample] = samples("pope", [{**official(0), "image": cells[form]}], tmp_path, images=str(folder))
     assert sample.image
     assert (sample.image.content, sample.image_id) == (png("red"), "0")
@@ -135,10 +145,18 @@ SETS: dict[str, dict[str, Any]] = {
     "textvqa": {"question": "Q?", "answers": ["x"] * 10},
     "mmvet": {"question": "Q?", "answer": "x", "capability": "ocr"},
     "llava-wild": {"question": "Q?", "caption": "c", "gpt_answer": "x", "category": "conv"},
-    "hallusionbench": {"category": "VD", "subcategory": "x", "visual_input": "1", "set_id": "0", "figure_id": "0",
-                       "question_id": "0", "question": "Q?", "gt_answer": "1"},
+    "hallusionbench": {
+        "category": "VD",
+        "subcategory": "x",
+        "visual_input": "1",
+        "set_id": "0",
+        "figure_id": "0",
+        "question_id": "0",
+        "question": "Q?",
+        "gt_answer": "1",
+    },
     "mmhal": {"question_type": "x", "question": "Q?", "gt_answer": "x", "image_content": ["x"]},
-}  # fmt: skip
+}
 """Columns that must have a value."""
 NAMES = {"mmvet": "imagename", "hallusionbench": "filename"}
 
@@ -160,8 +178,9 @@ def test_a_cell_without_a_value_is_refused_and_never_the_text_nan(
     image = {"image": "COCO_val2014_000000000001.jpg"}
     settings = {"non_image_split": None} if name == "hallusionbench" else {}
     with pytest.raises(InputError, match=rf"row 1 has no value in column '{column}'"):
-        samples(name, [SETS[name] | image, {**SETS[name], **image, column: empty}], tmp_path, images=str(folder),
-                **settings)  # fmt: skip
+        samples(
+            name, [SETS[name] | image, {**SETS[name], **image, column: empty}], tmp_path, images=str(folder), **settings
+        )
 
 
 def test_a_list_with_an_empty_entry_is_refused() -> None:
@@ -197,9 +216,21 @@ def test_hallusionbench_in_one_file_is_read_once(folder: Path, tmp_path: Path) -
     image = {"filename": "COCO_val2014_000000000001.jpg"}
     rows = [SETS["hallusionbench"] | image, {**SETS["hallusionbench"], "visual_input": "0", "question_id": "1"}]
     file = write_rows(tmp_path / "HallusionBench.jsonl", rows)
-    recipe = EvaluateRecipe(MODEL, ("hallusionbench",), benchmark={
-        "hallusionbench": {"data": str(file), "images": str(folder), "config": None, "split": "image",
-                           "non_image_split": "non_image", "suffix": "", "max_new_tokens": 4}})  # fmt: skip
+    recipe = EvaluateRecipe(
+        MODEL,
+        ("hallusionbench",),
+        benchmark={
+            "hallusionbench": {
+                "data": str(file),
+                "images": str(folder),
+                "config": None,
+                "split": "image",
+                "non_image_split": "non_image",
+                "suffix": "",
+                "max_new_tokens": 4,
+            }
+        },
+    )
     assert [sample.image is None for sample in planned(recipe, "hallusionbench").samples] == [False, True]
 
 

@@ -18,21 +18,40 @@ METRICS = Path(chair.__file__).parents[1] / "metrics"
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("Yes", "yes"), ("No", "no"), ("no", "no"), ("No, there is not.", "no"), ("There is not a dog.", "no"),
+        ("Yes", "yes"),
+        ("No", "no"),
+        ("no", "no"),
+        ("No, there is not.", "no"),
+        ("There is not a dog.", "no"),
         ("Yes, there is. It is not big.", "yes"),  # cut at the first full stop
-        ("NO", "yes"), ("No\nReally", "yes"), ("", "yes"), ("maybe", "yes"), ("No,", "no"), ("I do not know", "no"),
+        ("NO", "yes"),
+        ("No\nReally", "yes"),
+        ("", "yes"),
+        ("maybe", "yes"),
+        ("No,", "no"),
+        ("I do not know", "no"),
         ("nothing", "yes"),
     ],
-)  # fmt: skip
+)
 def test_the_original_rule_of_pope(answer: str, said: str) -> None:
     assert pope.parse(answer) == said
 
 
 @pytest.mark.parametrize(
     ("answer", "unreadable"),
-    [("", True), ("maybe", True), ("nothing", True), ("NO", True), ("**No**", True), ("No\nIt isn't", True),
-     ("no", False), ("It is not there.", False), ("YES", False), ("**Yes**", False)],
-)  # fmt: skip
+    [
+        ("", True),
+        ("maybe", True),
+        ("nothing", True),
+        ("NO", True),
+        ("**No**", True),
+        ("No\nIt isn't", True),
+        ("no", False),
+        ("It is not there.", False),
+        ("YES", False),
+        ("**Yes**", False),
+    ],
+)
 def test_answers_that_the_rule_takes_for_yes_by_default_are_counted(answer: str, unreadable: bool) -> None:
     assert pope.unreadable(answer) is unreadable
 
@@ -49,8 +68,13 @@ def test_pope_rates() -> None:
 
 def test_pope_without_any_yes_divides_by_nothing() -> None:
     assert pope.scores(["No"], ["no"]) == {
-        "accuracy": 1, "precision": 0, "recall": 0, "f1": 0, "yes_ratio": 0, "parse_failures": 0,
-    }  # fmt: skip
+        "accuracy": 1,
+        "precision": 0,
+        "recall": 0,
+        "f1": 0,
+        "yes_ratio": 0,
+        "parse_failures": 0,
+    }
 
 
 def test_pope_refuses_other_labels() -> None:

@@ -25,8 +25,10 @@ def test_with_one_question_an_image_it_is_mcnemars_exact_test(gained: int, lost:
 @given(st.lists(st.integers(-4, 4), max_size=9))
 def test_with_several_it_counts_all_ways_to_swap_images(differences: list[int]) -> None:
     far = abs(sum(differences))
-    ways = [sum(sign * d for sign, d in zip(signs, differences, strict=True))
-            for signs in itertools.product((1, -1), repeat=len(differences))]  # fmt: skip
+    ways = [
+        sum(sign * d for sign, d in zip(signs, differences, strict=True))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
     assert mcnemar(differences) == pytest.approx(np.mean([abs(way) >= far for way in ways]))
 
 

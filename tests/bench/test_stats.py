@@ -61,8 +61,10 @@ def test_the_same_seed_gives_the_same_interval() -> None:
 
 def test_resamples_without_any_sample_of_a_part_say_nothing_of_it() -> None:
     """Two of twelve images are of a part, and all that is asked about them is right."""
-    scores = [Score("", {"right": 1.0, "n": 1.0, **({"part/right": 1.0, "part/n": 1.0} if number < 2 else {})})
-              for number in range(12)]  # fmt: skip
+    scores = [
+        Score("", {"right": 1.0, "n": 1.0, **({"part/right": 1.0, "part/n": 1.0} if number < 2 else {})})
+        for number in range(12)
+    ]
     clusters = Clusters.of([str(number) for number in range(12)], scores)
     metric = rate("accuracy", "part", "part/right", "part/n")
     values = replicates(clusters, metric, 0)

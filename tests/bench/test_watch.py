@@ -29,10 +29,16 @@ def policy() -> Policy:
 def questions() -> list[dict[str, Any]]:
     """MME's: two about each image."""
     return [
-        {"question_id": f"count/{i}.png", "image": cell(i), "category": "count", "answer": answer,
-         "question": f"Is there a ring in the image? {answer}"}
-        for i in range(3) for answer in ("Yes", "No")
-    ]  # fmt: skip
+        {
+            "question_id": f"count/{i}.png",
+            "image": cell(i),
+            "category": "count",
+            "answer": answer,
+            "question": f"Is there a ring in the image? {answer}",
+        }
+        for i in range(3)
+        for answer in ("Yes", "No")
+    ]
 
 
 def _recipe(file: Path) -> EvaluateRecipe:
@@ -50,12 +56,26 @@ def test_watching_gives_what_evaluating_gives(questions: list[dict[str, Any]], p
 
 def test_a_group_with_an_unreadable_image_is_missing_while_training(policy: Policy, tmp_path: Path) -> None:
     """One figure with two questions, of which one has a broken image: the other one alone must not make it right."""
-    rows = [{"category": "VD", "subcategory": "x", "visual_input": "1", "set_id": str(figure), "figure_id": "1",
-             "question_id": str(question), "question": "Is there a ring in the image?", "gt_answer": "1",
-             "image": {"bytes": png("red")[:30] if (figure, question) == (0, 1) else png("red"), "path": None}}
-            for figure in (0, 1) for question in (0, 1)]  # fmt: skip
-    settings = {"data": str(write_parquet(tmp_path / "image.parquet", rows)), "non_image_split": None,
-                "max_new_tokens": 4}  # fmt: skip
+    rows = [
+        {
+            "category": "VD",
+            "subcategory": "x",
+            "visual_input": "1",
+            "set_id": str(figure),
+            "figure_id": "1",
+            "question_id": str(question),
+            "question": "Is there a ring in the image?",
+            "gt_answer": "1",
+            "image": {"bytes": png("red")[:30] if (figure, question) == (0, 1) else png("red"), "path": None},
+        }
+        for figure in (0, 1)
+        for question in (0, 1)
+    ]
+    settings = {
+        "data": str(write_parquet(tmp_path / "image.parquet", rows)),
+        "non_image_split": None,
+        "max_new_tokens": 4,
+    }
     recipe = EvaluateRecipe(MODEL, ("hallusionbench",), benchmark={"hallusionbench": settings})
     watch = Watch(recipe)
     watched = watch(policy)

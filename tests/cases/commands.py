@@ -12,8 +12,16 @@ from mmpref.cli.main import program
 
 HERE = Path(__file__).parent
 MODEL = "pkg:mmpref.testbed/model"
-SMALL = ("--set", "trainer.max_steps=2", "--set", "trainer.per_device_train_batch_size=2", "--set", "lora.r=4",
-         "--set", "lora.alpha=8")  # fmt: skip
+SMALL = (
+    "--set",
+    "trainer.max_steps=2",
+    "--set",
+    "trainer.per_device_train_batch_size=2",
+    "--set",
+    "lora.r=4",
+    "--set",
+    "lora.alpha=8",
+)
 
 
 def done(*arguments: object) -> dict[str, Any]:

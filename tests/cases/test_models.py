@@ -43,9 +43,18 @@ def test_a_template_for_text_is_refused_by_every_command_before_any_row(tmp_path
 
 @pytest.mark.parametrize("share", ["true", "false"])
 def test_a_model_without_a_padding_token_trains(share: str, tmp_path: Path) -> None:
-    found = done("train", "--model", model("no_pad_token", tmp_path / "model"), "--dataset",
-                 HERE / "rows/c07_implicit.jsonl", *SMALL, "--set", f"share_prompt={share}", "--output",
-                 tmp_path / "run")  # fmt: skip
+    found = done(
+        "train",
+        "--model",
+        model("no_pad_token", tmp_path / "model"),
+        "--dataset",
+        HERE / "rows/c07_implicit.jsonl",
+        *SMALL,
+        "--set",
+        f"share_prompt={share}",
+        "--output",
+        tmp_path / "run",
+    )
     assert found["steps"] == 2
 
 

@@ -37,8 +37,16 @@ def stub(body: dict[str, Any], _: int) -> str | Response:
     if name not in ("null", "cut"):
         return REPLIES[name]
     message = {"role": "assistant", "content": REPLIES.get(name), "reasoning_content": "thinking ..."}
-    return JSONResponse({"id": "x", "object": "chat.completion", "created": 1, "model": name, "usage": None,
-                         "choices": [{"index": 0, "finish_reason": "length", "message": message}]})  # fmt: skip
+    return JSONResponse(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 1,
+            "model": name,
+            "usage": None,
+            "choices": [{"index": 0, "finish_reason": "length", "message": message}],
+        }
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -64,9 +72,13 @@ def test_every_form_of_a_judges_rating_is_that_rating(name: str, server: ChatSer
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("ten", r"'Excellent.\nRating: 10'"), ("float", r"'Supported.\nRating: 4.5'"),
-     ("cut", "cut at its limit of 1024 tokens"), ("null", "no text (finish reason length)")],
-)  # fmt: skip
+    [
+        ("ten", r"'Excellent.\nRating: 10'"),
+        ("float", r"'Supported.\nRating: 4.5'"),
+        ("cut", "cut at its limit of 1024 tokens"),
+        ("null", "no text (finish reason length)"),
+    ],
+)
 def test_what_is_no_rating_is_no_score(name: str, said: str, server: ChatServer, tmp_path: Path) -> None:
     message = refused(*judged(server, name, tmp_path / "run"))
     assert "gave no readable verdict" in message
@@ -77,19 +89,43 @@ def test_a_model_and_an_annotator_that_refuse_max_tokens_are_asked_otherwise(
     server: ChatServer, tmp_path: Path
 ) -> None:
     spec = f"{server.url}#o-mini"
-    found = done(*POPE, "--model", spec, "--set", f"benchmark.pope.data={BENCH / 'c11_pope_official.json'}", "--set",
-                 f"benchmark.pope.images={BENCH / 'img'}", "--output", tmp_path / "scores")  # fmt: skip
+    found = done(
+        *POPE,
+        "--model",
+        spec,
+        "--set",
+        f"benchmark.pope.data={BENCH / 'c11_pope_official.json'}",
+        "--set",
+        f"benchmark.pope.images={BENCH / 'img'}",
+        "--output",
+        tmp_path / "scores",
+    )
     assert value(found, "accuracy")["n"] == 4
-    built = done("build-dataset", "--method", "corrupt", "--annotator", spec, "--source", "testbed", "--limit", 3,
-                 "--output", tmp_path / "pairs")  # fmt: skip
+    built = done(
+        "build-dataset",
+        "--method",
+        "corrupt",
+        "--annotator",
+        spec,
+        "--source",
+        "testbed",
+        "--limit",
+        3,
+        "--output",
+        tmp_path / "pairs",
+    )
     assert built["counts"] == {"rows": 3, "skipped": {}}
 
 
 @pytest.mark.parametrize(
     ("file", "rows"),
-    [("c11_pope_official.json", 4), ("c11_pope_odd_answers.jsonl", 4), ("c11_pope_bool.jsonl", 2),
-     ("c11_pope_missing_images.jsonl", 2)],
-)  # fmt: skip
+    [
+        ("c11_pope_official.json", 4),
+        ("c11_pope_odd_answers.jsonl", 4),
+        ("c11_pope_bool.jsonl", 2),
+        ("c11_pope_missing_images.jsonl", 2),
+    ],
+)
 def test_pope_however_its_rows_are_written(file: str, rows: int, tmp_path: Path) -> None:
     data = ("--model", MODEL, "--set", f"benchmark.pope.data={BENCH / file}", "--output", tmp_path / "run")
     found = done(*POPE, *data, "--set", f"benchmark.pope.images={BENCH / 'img'}")
@@ -110,8 +146,10 @@ def test_another_encoding_of_chairs_words_is_no_other_number(mark: str, tmp_path
     own = Path(resolve_path("pkg:mmpref.testbed/synonyms.txt"))
     words = tmp_path / "synonyms.txt"
     words.write_bytes(own.read_text(encoding="utf-8").replace("\n", "\r\n").encode(mark))
-    runs = [done(*chair, f"benchmark.chair.synonyms={path}", "--output", tmp_path / f"run{number}")["results"]
-            for number, path in enumerate((own, words))]  # fmt: skip
+    runs = [
+        done(*chair, f"benchmark.chair.synonyms={path}", "--output", tmp_path / f"run{number}")["results"]
+        for number, path in enumerate((own, words))
+    ]
     numbers = [[(row["metric"], row["value"], row["low"]) for row in run] for run in runs]
     assert numbers[0] == numbers[1]
 
@@ -134,7 +172,16 @@ def test_a_served_model_is_shown_what_a_loaded_one_sees(server: ChatServer, tmp_
 def test_of_a_thinking_models_reply_the_answer_counts(
     name: str, yes: float, server: ChatServer, tmp_path: Path
 ) -> None:
-    found = done(*POPE, "--model", f"{server.url}#{name}", "--limit", 6, "--set", "benchmark.pope.data=testbed-pope",
-                 "--output", tmp_path / "run")  # fmt: skip
+    found = done(
+        *POPE,
+        "--model",
+        f"{server.url}#{name}",
+        "--limit",
+        6,
+        "--set",
+        "benchmark.pope.data=testbed-pope",
+        "--output",
+        tmp_path / "run",
+    )
     assert value(found, "yes_ratio")["value"] == yes
     assert value(found, "yes_ratio")["parse_failures"] == 0

@@ -32,16 +32,32 @@ def test_a_closed_licence_is_seen_however_its_card_is_written(
 
 @pytest.mark.parametrize("name", ["c17_recipe.yaml", "c17_recipe_bom.yaml"])
 def test_a_learning_rate_is_the_number_that_it_says(name: str, tmp_path: Path) -> None:
-    found = done("train", "--recipe", HERE / "recipes" / name, "--model", MODEL, "--dataset",
-                 HERE / "rows/c07_implicit.jsonl", *SMALL, "--output", tmp_path / "run")  # fmt: skip
+    found = done(
+        "train",
+        "--recipe",
+        HERE / "recipes" / name,
+        "--model",
+        MODEL,
+        "--dataset",
+        HERE / "rows/c07_implicit.jsonl",
+        *SMALL,
+        "--output",
+        tmp_path / "run",
+    )
     assert found["recipe"]["trainer"]["learning_rate"] == 5e-6
 
 
 @pytest.mark.parametrize("command", ["evaluate", "train", "build-dataset"])
 def test_a_pasted_address_of_a_model_is_told_its_id(command: str, tmp_path: Path) -> None:
     """Where it names a revision, which the id alone would lose; without one it stands for the id."""
-    said = refused(command, "--model", "https://huggingface.co/alice/merged/tree/v2", "--output", tmp_path / "run",
-                   *(("--source", "testbed") if command == "build-dataset" else ()),
-                   *(("--dataset", HERE / "rows/c07_implicit.jsonl") if command == "train" else ()))  # fmt: skip
+    said = refused(
+        command,
+        "--model",
+        "https://huggingface.co/alice/merged/tree/v2",
+        "--output",
+        tmp_path / "run",
+        *(("--source", "testbed") if command == "build-dataset" else ()),
+        *(("--dataset", HERE / "rows/c07_implicit.jsonl") if command == "train" else ()),
+    )
     assert "alice/merged" in said
     assert "v2" in said

@@ -31,9 +31,18 @@ def read(file: str, pairs: bool = False) -> list[Example | Skip]:
 
 @pytest.mark.parametrize(
     "file",
-    ["c01_qwen_parts.jsonl", "c01_openai_parts.jsonl", "c02_base64.jsonl", "c02_datauri.jsonl", "c02_fileuri.jsonl",
-     "c03_swift.jsonl", "c04_cauldron.jsonl", "c05_lf_dpo.jsonl", "c06_backslash.jsonl"],
-)  # fmt: skip
+    [
+        "c01_qwen_parts.jsonl",
+        "c01_openai_parts.jsonl",
+        "c02_base64.jsonl",
+        "c02_datauri.jsonl",
+        "c02_fileuri.jsonl",
+        "c03_swift.jsonl",
+        "c04_cauldron.jsonl",
+        "c05_lf_dpo.jsonl",
+        "c06_backslash.jsonl",
+    ],
+)
 def test_the_picture_is_read_wherever_it_stands(file: str) -> None:
     [example] = read(file)
     assert isinstance(example, Example), example
@@ -41,24 +50,38 @@ def test_the_picture_is_read_wherever_it_stands(file: str) -> None:
 
 
 def test_an_address_is_said_not_to_be_fetched(tmp_path: Path) -> None:
-    said = refused("build-dataset", "--method", "unrelated-text", "--source", ROWS / "c02_url.jsonl", "--output",
-                   tmp_path / "run")  # fmt: skip
+    said = refused(
+        "build-dataset", "--method", "unrelated-text", "--source", ROWS / "c02_url.jsonl", "--output", tmp_path / "run"
+    )
     assert "image-url: 1" in said
     assert "Row 1: the image 'https://images.example.org/a/s0.png' is on another machine" in said
     assert len(said) < 600
 
 
 def test_a_single_row_has_no_partner(tmp_path: Path) -> None:
-    said = refused("build-dataset", "--method", "unrelated-text", "--source", ROWS / "c01_qwen_parts.jsonl", "--output",
-                   tmp_path / "run")  # fmt: skip
+    said = refused(
+        "build-dataset",
+        "--method",
+        "unrelated-text",
+        "--source",
+        ROWS / "c01_qwen_parts.jsonl",
+        "--output",
+        tmp_path / "run",
+    )
     assert said.endswith("(no-partner: 1). Row 0: no row beside it has another answer.")
 
 
 @pytest.mark.parametrize(
     ("file", "pairs"),
-    [("c03_swift.jsonl", 1), ("c03_swift_messages.jsonl", 1), ("c05_lf_dpo.jsonl", 1), ("c07_implicit.jsonl", 4),
-     ("c16/absolute_pairs.jsonl", 4), ("c16/prompt_with_placeholder.jsonl", 4)],
-)  # fmt: skip
+    [
+        ("c03_swift.jsonl", 1),
+        ("c03_swift_messages.jsonl", 1),
+        ("c05_lf_dpo.jsonl", 1),
+        ("c07_implicit.jsonl", 4),
+        ("c16/absolute_pairs.jsonl", 4),
+        ("c16/prompt_with_placeholder.jsonl", 4),
+    ],
+)
 def test_pairs_of_other_tools_are_pairs_to_all_three(file: str, pairs: int, tmp_path: Path) -> None:
     built = done("build-dataset", "--method", "mix", "--source", ROWS / file, "--output", tmp_path / "built")
     assert (built["counts"]["rows"], built["counts"]["skipped"]) == (pairs, {})
@@ -98,8 +121,11 @@ def test_a_build_counts_what_it_skips_and_changes(
     expected: dict[str, Any] = {"rows": read, "skipped": skipped} | ({"changed": changed} if changed else {})
     assert found["counts"] == expected
     [shard] = (tmp_path / "run").rglob("*.parquet")
-    said = [row[name][-1]["content"] for row in pq.read_table(shard).to_pylist()
-            for name in ("prompt", "chosen", "rejected")]  # fmt: skip
+    said = [
+        row[name][-1]["content"]
+        for row in pq.read_table(shard).to_pylist()
+        for name in ("prompt", "chosen", "rejected")
+    ]
     assert "nan" not in said
 
 
@@ -118,19 +144,35 @@ def test_several_answers_in_one_cell_are_told(file: str) -> None:
 
 @pytest.mark.parametrize(
     ("file", "said"),
-    [("c15/csv", "several formats, such as bom_crlf.jsonl, data.csv. Name one file."),
-     ("c15/web/train-0000.tar", "Of a webdataset (.tar), name the folder.")],
-)  # fmt: skip
+    [
+        ("c15/csv", "several formats, such as bom_crlf.jsonl, data.csv. Name one file."),
+        ("c15/web/train-0000.tar", "Of a webdataset (.tar), name the folder."),
+    ],
+)
 def test_containers_that_are_not_read_say_what_to_name(file: str, said: str, tmp_path: Path) -> None:
     assert said in refused("build-dataset", "--method", "mix", "--source", ROWS / file, "--output", tmp_path / "run")
 
 
 BRIGHTNESS = {
-    "gray16.png": 127.5, "gray16.tif": 127.5, "gray12in16.png": 127.5, "rgba_black_on_clear.png": 195.2,
-    "palette.png": 212.4, "palette_t.png": 228.1, "bilevel.png": 217.5, "cmyk.jpg": 212.4, "anim.gif": 212.4,
-    "anim.webp": 212.1, "exif6.jpg": 66.7, "exif_cut.jpg": 212.3, "exif_junk.jpg": 212.3, "ok.bmp": 212.4,
-    "ok.ppm": 212.4, "h1.png": 73.3, "w1.png": 73.3, "p1.png": 73.3,
-}  # fmt: skip
+    "gray16.png": 127.5,
+    "gray16.tif": 127.5,
+    "gray12in16.png": 127.5,
+    "rgba_black_on_clear.png": 195.2,
+    "palette.png": 212.4,
+    "palette_t.png": 228.1,
+    "bilevel.png": 217.5,
+    "cmyk.jpg": 212.4,
+    "anim.gif": 212.4,
+    "anim.webp": 212.1,
+    "exif6.jpg": 66.7,
+    "exif_cut.jpg": 212.3,
+    "exif_junk.jpg": 212.3,
+    "ok.bmp": 212.4,
+    "ok.ppm": 212.4,
+    "h1.png": 73.3,
+    "w1.png": 73.3,
+    "p1.png": 73.3,
+}
 SIZES = {"exif6.jpg": (40, 80), "h1.png": (400, 1), "w1.png": (1, 400), "p1.png": (1, 1)}
 
 
@@ -142,11 +184,14 @@ def test_no_mode_of_an_image_is_seen_as_black_or_white(name: str) -> None:
 
 
 def test_a_build_of_all_modes(tmp_path: Path) -> None:
-    found = done("build-dataset", "--method", "unrelated-text", "--source", IMAGES / "rows.jsonl", "--output",
-                 tmp_path / "run")  # fmt: skip
+    found = done(
+        "build-dataset", "--method", "unrelated-text", "--source", IMAGES / "rows.jsonl", "--output", tmp_path / "run"
+    )
     assert found["counts"] == {
-        "rows": 18, "skipped": {"bad-image": 1}, "changed": {"16-bit_images": 3, "transparent_images": 2}
-    }  # fmt: skip
+        "rows": 18,
+        "skipped": {"bad-image": 1},
+        "changed": {"16-bit_images": 3, "transparent_images": 2},
+    }
 
 
 def strips(folder: Path) -> Path:
@@ -175,24 +220,52 @@ def test_shapes_that_a_processor_takes_train(tmp_path: Path) -> None:
 
 
 def test_several_images_a_row_train_and_nothing_is_cut(tmp_path: Path) -> None:
-    train = ("train", "--model", MODEL, "--dataset", ROWS / "c16/several_images.jsonl", *SMALL, "--output",
-             tmp_path / "run")  # fmt: skip
+    train = (
+        "train",
+        "--model",
+        MODEL,
+        "--dataset",
+        ROWS / "c16/several_images.jsonl",
+        *SMALL,
+        "--output",
+        tmp_path / "run",
+    )
     assert "nothing is cut" in refused(*train, "--set", "trainer.max_length=60")
     assert done(*train)["counts"] == {"rows": 6, "skipped": {"image-placement": 1}}
 
 
 def test_an_online_method_takes_several_images_a_row(tmp_path: Path) -> None:
-    found = done("train", "--method", "online-bdhs", "--model", MODEL, "--dataset", ROWS / "c16/several_images.jsonl",
-                 *SMALL, "--set", "loss.bdhs.similarity_model=pkg:mmpref.testbed/embedder", "--output",
-                 tmp_path / "run")  # fmt: skip
+    found = done(
+        "train",
+        "--method",
+        "online-bdhs",
+        "--model",
+        MODEL,
+        "--dataset",
+        ROWS / "c16/several_images.jsonl",
+        *SMALL,
+        "--set",
+        "loss.bdhs.similarity_model=pkg:mmpref.testbed/embedder",
+        "--output",
+        tmp_path / "run",
+    )
     assert found["steps"] == 2
 
 
 def test_length_counts_words_of_any_script(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (ROWS / "c14/rows.jsonl").read_text(encoding="utf-8").splitlines()]
     chinese = next(row["id"] for row in rows if "\u3002" in str(row["conversations"][-1]))
-    done("build-dataset", "--method", "unrelated-text", "--source", ROWS / "c14/rows.jsonl", "--where", "length >= 3",
-         "--output", tmp_path / "run")  # fmt: skip
+    done(
+        "build-dataset",
+        "--method",
+        "unrelated-text",
+        "--source",
+        ROWS / "c14/rows.jsonl",
+        "--where",
+        "length >= 3",
+        "--output",
+        tmp_path / "run",
+    )
     [shard] = (tmp_path / "run").rglob("*.parquet")
     assert chinese in [row["id"] for row in pq.read_table(shard).to_pylist()]
     assert done("inspect", tmp_path / "run")["problems"] == {}
@@ -200,7 +273,14 @@ def test_length_counts_words_of_any_script(tmp_path: Path) -> None:
 
 def test_special_tokens_are_left_out_before_training(tmp_path: Path) -> None:
     """Pairs that were built without a model, which alone knows its tokens."""
-    done("build-dataset", "--method", "unrelated-text", "--source", ROWS / "c14/rows.jsonl", "--output",
-         tmp_path / "pairs")  # fmt: skip
+    done(
+        "build-dataset",
+        "--method",
+        "unrelated-text",
+        "--source",
+        ROWS / "c14/rows.jsonl",
+        "--output",
+        tmp_path / "pairs",
+    )
     found = done("train", "--model", MODEL, "--dataset", tmp_path / "pairs", *SMALL, "--output", tmp_path / "run")
     assert found["counts"]["skipped"].keys() == {"special-token"}

@@ -69,15 +69,16 @@ def _for_text(path: Path) -> None:
 
 
 MODELS: dict[str, Callable[[Path], None]] = {
-    "no_patch_size": _without("processor_config.json", "patch_size", "vision_feature_select_strategy",
-                              "num_additional_image_tokens"),
+    "no_patch_size": _without(
+        "processor_config.json", "patch_size", "vision_feature_select_strategy", "num_additional_image_tokens"
+    ),
     "no_additional_tokens": _without("processor_config.json", "num_additional_image_tokens"),
     "no_pad_token": _no_pad_token,
     "sampling_flags": _sampling_flags,
     "template_in_tokenizer": _in_tokenizer,
     "template_legacy_json": _legacy,
     "template_for_text": _for_text,
-}  # fmt: skip
+}
 
 
 def model(name: str, folder: Path) -> Path:
@@ -94,15 +95,13 @@ ADAPTERS: dict[str, Callable[[], Any]] = {
     "full_embeddings": lambda: peft.LoraConfig(
         r=4, target_modules=["q_proj"], modules_to_save=["embed_tokens", "lm_head"]
     ),
-    "trained_tokens": lambda: peft.LoraConfig(
-        r=4, target_modules=["q_proj", "v_proj"], trainable_token_indices=[5, 6]
-    ),
+    "trained_tokens": lambda: peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], trainable_token_indices=[5, 6]),
     "vision_only": lambda: peft.LoraConfig(r=4, target_modules=r".*vision_tower.*(q_proj|v_proj)"),
     "plain": lambda: peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"]),
     "projector": lambda: peft.LoraConfig(
         r=4, target_modules=r".*language_model.*(q_proj|v_proj)", modules_to_save=["multi_modal_projector"]
     ),
-}  # fmt: skip
+}
 
 
 def adapter(name: str, folder: Path) -> Path:

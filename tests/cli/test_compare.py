@@ -32,8 +32,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=1.0)
     model.save_pretrained(str(folder / "adapter"))
-    evaluate(EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(folder / "adapter"), benchmark=SETTINGS, limit=30),
-             folder / "run")  # fmt: skip
+    evaluate(
+        EvaluateRecipe(MODEL, ("pope", "chair"), adapter=str(folder / "adapter"), benchmark=SETTINGS, limit=30),
+        folder / "run",
+    )
     return folder / "run"
 
 

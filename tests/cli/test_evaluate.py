@@ -15,8 +15,16 @@ from mmpref.cli.main import program
 
 
 def _content(missing: int = 0) -> dict[str, Any]:
-    row = {"benchmark": "pope", "metric": "accuracy", "split": "all", "value": 0.5, "low": 0.4, "high": 0.6,
-           "missing": missing, "n": 90}  # fmt: skip
+    row = {
+        "benchmark": "pope",
+        "metric": "accuracy",
+        "split": "all",
+        "value": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "missing": missing,
+        "n": 90,
+    }
     return {
         "results": [
             {**row, "model": "base", "parse_failures": 3},
@@ -66,8 +74,17 @@ def test_compare_warns_on_stderr_of_other_limits(tmp_path: Path) -> None:
 
 
 def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
-    arguments = ["evaluate", "--benchmark", "pope", "--limit", "6", "--output", str(tmp_path / "run"), "--save",
-                 str(tmp_path / "saved")]  # fmt: skip
+    arguments = [
+        "evaluate",
+        "--benchmark",
+        "pope",
+        "--limit",
+        "6",
+        "--output",
+        str(tmp_path / "run"),
+        "--save",
+        str(tmp_path / "saved"),
+    ]
     done = CliRunner().invoke(program, arguments)
     assert done.exit_code == 0, done.output
     [file] = (tmp_path / "saved").iterdir()

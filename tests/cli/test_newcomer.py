@@ -178,8 +178,10 @@ def test_text_stands_left_numbers_right_and_neither_is_broken(
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "40")
-    rows = [("pope accuracy random", "0.889 [0.864, 0.911]", "-0.1 [-0.2, 0.0]", "yes"),
-            ("pope f1", "1", "2", "[red]" + "word " * 20)]  # fmt: skip
+    rows = [
+        ("pope accuracy random", "0.889 [0.864, 0.911]", "-0.1 [-0.2, 0.0]", "yes"),
+        ("pope f1", "1", "2", "[red]" + "word " * 20),
+    ]
     common.print_table("title", ("metric", "base", "change", "what"), rows)
     _, head, first, second, *_ = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert first.startswith("pope accuracy random  0.889 [0.864, 0.911]  -0.1 [-0.2, 0.0]  yes")

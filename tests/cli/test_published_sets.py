@@ -26,20 +26,48 @@ def build(*arguments: str) -> Result:
 
 
 def test_no_option_but_the_method_and_images_is_needed(folder: Path) -> None:
-    done = build("--method", "povid", "--source", str(folder / "povid"), "--image-root", str(folder / "coco"),
-                 "--output", str(folder / "run"), "--json")  # fmt: skip
+    done = build(
+        "--method",
+        "povid",
+        "--source",
+        str(folder / "povid"),
+        "--image-root",
+        str(folder / "coco"),
+        "--output",
+        str(folder / "run"),
+        "--json",
+    )
     assert done.exit_code == 0, done.output
     recipe = json.loads(done.stdout)["recipe"]
     assert (recipe["model"], recipe["limit"], recipe["builder"]) == (None, None, {})
-    listed = build("--method", "povid", "--source", str(folder / "povid"), "--image-root", str(folder / "coco"),
-                   "--output", str(folder / "run"))  # fmt: skip
+    listed = build(
+        "--method",
+        "povid",
+        "--source",
+        str(folder / "povid"),
+        "--image-root",
+        str(folder / "coco"),
+        "--output",
+        str(folder / "run"),
+    )
     assert "1 missing-image, 1 prompts-differ" in listed.stdout
 
 
 def test_a_model_is_not_loaded(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("WARNING", "mmpref"):
-        done = build("--method", "povid", "--model", "pkg:mmpref.testbed/model", "--source", str(folder / "povid"),
-                     "--image-root", str(folder / "coco"), "--output", str(folder / "run"), "--json")  # fmt: skip
+        done = build(
+            "--method",
+            "povid",
+            "--model",
+            "pkg:mmpref.testbed/model",
+            "--source",
+            str(folder / "povid"),
+            "--image-root",
+            str(folder / "coco"),
+            "--output",
+            str(folder / "run"),
+            "--json",
+        )
     assert done.exit_code == 0, done.output
     assert "uses no model" in caplog.text
     assert json.loads(done.stdout)["model"] is None
@@ -49,8 +77,18 @@ def test_mix_needs_a_source_and_takes_several(folder: Path) -> None:
     built = []
     for number in range(2):
         output = folder / f"run{number}"
-        done = build("--method", "povid", "--source", str(folder / "povid"), "--image-root", str(folder / "coco"),
-                     "--limit", str(number + 1), "--output", str(output))  # fmt: skip
+        done = build(
+            "--method",
+            "povid",
+            "--source",
+            str(folder / "povid"),
+            "--image-root",
+            str(folder / "coco"),
+            "--limit",
+            str(number + 1),
+            "--output",
+            str(output),
+        )
         assert done.exit_code == 0, done.output
         built.append(str(output))
     done = build(

@@ -26,9 +26,21 @@ def run(*arguments: object) -> dict[str, Any]:
 
 def test_a_build_leaves_out_special_tokens_and_tells(tmp_path: Path) -> None:
     """`</s>` in an answer, `</s><assistant>` in a prompt; `<user>` is text to this model."""
-    manifest = run("build-dataset", "--model", MODEL, "--source", CASES / "c14/rows.jsonl", "--limit", 8, "--set",
-                   "builder.similarity_model=pkg:mmpref.testbed/embedder", "--set", "builder.iterations=1",
-                   "--output", tmp_path / "run")  # fmt: skip
+    manifest = run(
+        "build-dataset",
+        "--model",
+        MODEL,
+        "--source",
+        CASES / "c14/rows.jsonl",
+        "--limit",
+        8,
+        "--set",
+        "builder.similarity_model=pkg:mmpref.testbed/embedder",
+        "--set",
+        "builder.iterations=1",
+        "--output",
+        tmp_path / "run",
+    )
     skipped = manifest["counts"]["skipped"]
     assert skipped["special-token"] == 2, skipped
     assert skipped["image-placement"] == 1
@@ -40,16 +52,23 @@ def test_a_build_leaves_out_special_tokens_and_tells(tmp_path: Path) -> None:
 def pairs(folder: Path) -> Path:
     """Paths of another machine, a placeholder in the prompt, answers equal but for white space, an end of sequence."""
     folder.mkdir()
-    good = {"images": ["/data/elsewhere/s0.png"], "prompt": "<image>\nWhat is it?", "chosen": "A red ring.",
-            "rejected": "A dog."}  # fmt: skip
+    good = {
+        "images": ["/data/elsewhere/s0.png"],
+        "prompt": "<image>\nWhat is it?",
+        "chosen": "A red ring.",
+        "rejected": "A dog.",
+    }
     rows = [
         good,
-        {**good, "images": ["s1.png"], "prompt": [{"role": "user", "content": [
-            {"type": "text", "text": "What is it?"}, {"type": "image"}]}]},
+        {
+            **good,
+            "images": ["s1.png"],
+            "prompt": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {"type": "image"}]}],
+        },
         {**good, "rejected": " A red  ring.\n"},
         {**good, "rejected": "A </s> dog."},
         {**good, "images": ["gone.png"]},
-    ]  # fmt: skip
+    ]
     file = folder / "pairs.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
@@ -66,8 +85,9 @@ def images(tmp_path: Path) -> Path:
 
 def test_inspect_and_train_agree(tmp_path: Path, images: Path) -> None:
     file = pairs(tmp_path / "data")
-    trained = run("train", "--model", MODEL, "--dataset", file, "--image-root", images, *SMALL, "--output",
-                  tmp_path / "run")  # fmt: skip
+    trained = run(
+        "train", "--model", MODEL, "--dataset", file, "--image-root", images, *SMALL, "--output", tmp_path / "run"
+    )
     assert trained["counts"] == {
         "rows": 2,
         "skipped": {"equal-answers": 1, "missing-image": 1, "special-token": 1},
@@ -87,8 +107,9 @@ def test_pairs_of_other_tools_train_as_they_are(tmp_path: Path, name: str) -> No
 
 
 def test_a_mix_of_an_ms_swift_set(tmp_path: Path) -> None:
-    manifest = run("build-dataset", "--method", "mix", "--source", CASES / "c03_swift_messages.jsonl", "--output",
-                   tmp_path / "run")  # fmt: skip
+    manifest = run(
+        "build-dataset", "--method", "mix", "--source", CASES / "c03_swift_messages.jsonl", "--output", tmp_path / "run"
+    )
     assert manifest["counts"] == {"rows": 1, "skipped": {}}
 
 
@@ -98,7 +119,8 @@ def test_a_report_stays_short_whatever_the_cells_hold(tmp_path: Path, images: Pa
     cells = ["s0.png", *("data:image/png;base64," + "A" * 300_000 for _ in range(5)), "x" * 300_000]
     rows = [other, *({**row, "image": cell} for cell in cells)]
     (images / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    manifest = run("build-dataset", "--method", "unrelated-text", "--source", images / "rows.jsonl", "--output",
-                   tmp_path / "run")  # fmt: skip
+    manifest = run(
+        "build-dataset", "--method", "unrelated-text", "--source", images / "rows.jsonl", "--output", tmp_path / "run"
+    )
     assert manifest["counts"]["skipped"]["bad-image"] == 6
     assert (tmp_path / "run/report.json").stat().st_size < 30_000

@@ -70,8 +70,20 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
 def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, hub_env: dict[str, str]) -> None:
     from huggingface_hub import HfApi
 
-    arguments = ("train", "--recipe", recipe, "--dataset", preferences, "--output", tmp_path / "run",
-                 "--hub-model-id", "tiny-dpo", "--base-hub-id", "someone/tiny-vlm", "--json")  # fmt: skip
+    arguments = (
+        "train",
+        "--recipe",
+        recipe,
+        "--dataset",
+        preferences,
+        "--output",
+        tmp_path / "run",
+        "--hub-model-id",
+        "tiny-dpo",
+        "--base-hub-id",
+        "someone/tiny-vlm",
+        "--json",
+    )
     done = mmpref(*arguments, cwd=tmp_path, env=hub_env)
     assert done.returncode == 0, done.stderr
     published = json.loads(done.stdout)["published"]
@@ -90,11 +102,22 @@ def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, 
     assert not any(name.startswith(".mmpref") for name in files)
 
 
-def test_a_push_that_cannot_work_is_said_before_training(preferences: Path, recipe: Path, tmp_path: Path,
-                                                          hub_env: dict[str, str]) -> None:  # fmt: skip
+def test_a_push_that_cannot_work_is_said_before_training(
+    preferences: Path, recipe: Path, tmp_path: Path, hub_env: dict[str, str]
+) -> None:
     env = {key: value for key, value in hub_env.items() if key != "HF_TOKEN"}
-    done = mmpref("train", "--recipe", recipe, "--dataset", preferences, "--output", tmp_path / "run", "--push",
-                  cwd=tmp_path, env=env)  # fmt: skip
+    done = mmpref(
+        "train",
+        "--recipe",
+        recipe,
+        "--dataset",
+        preferences,
+        "--output",
+        tmp_path / "run",
+        "--push",
+        cwd=tmp_path,
+        env=env,
+    )
     assert done.returncode == 1
     assert done.stderr.count("Error:") == 1
     assert "no Hugging Face token" in done.stderr
@@ -113,9 +136,15 @@ def test_a_push_that_cannot_work_is_said_before_training(preferences: Path, reci
     ],
 )
 def test_mistakes_end_in_one_line(
-    preferences: Path, recipe: Path, tmp_path: Path, arguments: list[str], code: int, message: str,
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+    preferences: Path,
+    recipe: Path,
+    tmp_path: Path,
+    arguments: list[str],
+    code: int,
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from mmpref.cli.main import main
 
     monkeypatch.chdir(tmp_path)
@@ -141,8 +170,22 @@ def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_ctrl_c_keeps_what_was_done(preferences: Path, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [sys.executable, "-m", "mmpref", "train", "--recipe", recipe, "--dataset", preferences, "--output", run,
-               "--set", "trainer.max_steps=100000", "--set", "trainer.save_steps=50000"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "mmpref",
+        "train",
+        "--recipe",
+        recipe,
+        "--dataset",
+        preferences,
+        "--output",
+        run,
+        "--set",
+        "trainer.max_steps=100000",
+        "--set",
+        "trainer.save_steps=50000",
+    ]
     process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
     deadline = time.monotonic() + 120
     while not (run / "log.jsonl").is_file() or len((run / "log.jsonl").read_text().splitlines()) < 2:

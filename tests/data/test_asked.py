@@ -34,8 +34,15 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def recipe(method: str, **changes: Any) -> BuildRecipe:
-    made = BuildRecipe(MODEL if BUILDERS.get(method).uses_model else None, "testbed", method, limit=ROWS,
-                       block_size=BLOCK, annotator="testbed-oracle", builder=SETTINGS[method])  # fmt: skip
+    made = BuildRecipe(
+        MODEL if BUILDERS.get(method).uses_model else None,
+        "testbed",
+        method,
+        limit=ROWS,
+        block_size=BLOCK,
+        annotator="testbed-oracle",
+        builder=SETTINGS[method],
+    )
     return replace(made, **changes)
 
 

@@ -69,9 +69,12 @@ def run(source: Path, output: Path, **given: Any) -> subprocess.CompletedProcess
     settings = {**what, **given.pop("recipe", {})}
     text = json.dumps({"recipe": settings, "output": str(output), **given})
     return subprocess.run(
-        [sys.executable, "-m", "tests.data.reverse", text], capture_output=True, text=True, check=False,
+        [sys.executable, "-m", "tests.data.reverse", text],
+        capture_output=True,
+        text=True,
+        check=False,
         cwd=Path(__file__).parents[2],
-    )  # fmt: skip
+    )
 
 
 def digests(output: Path) -> dict[str, str]:
@@ -110,8 +113,18 @@ def test_what_was_built(source: Path, whole: Path) -> None:
 
     rows = datasets.load_dataset(str(whole), split="train", cache_dir=str(whole.parent / "cache"))
     assert rows.features["images"] == datasets.List(datasets.Image())
-    assert rows.column_names == ["images", "prompt", "chosen", "rejected", "id", "method", "similarity", "iterations",
-                                 "seed", "source_id"]  # fmt: skip
+    assert rows.column_names == [
+        "images",
+        "prompt",
+        "chosen",
+        "rejected",
+        "id",
+        "method",
+        "similarity",
+        "iterations",
+        "seed",
+        "source_id",
+    ]
     encoded = list(rows.cast_column("images", datasets.List(datasets.Image(decode=False))))
     for row in encoded:
         number = int(row["id"].removeprefix("row"))
@@ -193,12 +206,19 @@ def test_shards_at_the_same_time(source: Path, whole: Path, tmp_path: Path) -> N
     given = {"model": "none", "source": str(source / "rows.json"), "method": "reverse", "block_size": 4}
     started = [
         subprocess.Popen(
-            [sys.executable, "-m", "tests.data.reverse",
-             json.dumps({"recipe": given, "output": str(output), "shard": [index, 3]})],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+            [
+                sys.executable,
+                "-m",
+                "tests.data.reverse",
+                json.dumps({"recipe": given, "output": str(output), "shard": [index, 3]}),
+            ],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(__file__).parents[2],
         )
         for index in range(3)
-    ]  # fmt: skip
+    ]
     told = [process.communicate() for process in started]
     assert [process.returncode for process in started] == [0, 0, 0], told
     assert any("recipe_hash" in out for out, _ in told), "whoever was last merged"

@@ -28,8 +28,9 @@ ROWS = st.lists(st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_si
 @given(ROWS, st.integers(0, 5))
 def test_no_key_is_on_both_sides_and_order_does_not_matter(rows: list[list[str]], seed: int) -> None:
     held = held_out(rows, 0.4, seed)
-    sides = [{key for row, side in zip(rows, held, strict=True) if side is wanted for key in row}
-             for wanted in (True, False)]  # fmt: skip
+    sides = [
+        {key for row, side in zip(rows, held, strict=True) if side is wanted for key in row} for wanted in (True, False)
+    ]
     assert not sides[0] & sides[1]
     backwards = held_out([row[::-1] for row in rows[::-1]], 0.4, seed)
     assert backwards[::-1] == held
@@ -60,10 +61,12 @@ def source(tmp_path: Path) -> Path:
     rows = [
         {
             "images": [f"{number % 20}.png"] + ([f"{(number + 1) % 20}.png"] if number % 15 == 0 else []),
-            "prompt": f"Question {number}?", "chosen": "Yes.", "rejected": "No.",
+            "prompt": f"Question {number}?",
+            "chosen": "Yes.",
+            "rejected": "No.",
         }
         for number in range(60)
-    ]  # fmt: skip
+    ]
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return folder
 
@@ -84,8 +87,9 @@ def test_a_dataset_has_two_splits_that_share_no_image(
     manifest = build_dataset(recipe, tmp_path / "run", write_card=write_dataset_card)
     for index in (2, 0, 1):
         build_dataset(recipe, tmp_path / "shards", shard=(index, 3), write_card=write_dataset_card)
-    whole, shards = ({file.name: file.read_bytes() for file in (tmp_path / name / "data").iterdir()}
-                     for name in ("run", "shards"))  # fmt: skip
+    whole, shards = (
+        {file.name: file.read_bytes() for file in (tmp_path / name / "data").iterdir()} for name in ("run", "shards")
+    )
     assert whole == shards
     splits = manifest["splits"]
     assert sum(splits.values()) == manifest["counts"]["rows"] == 60

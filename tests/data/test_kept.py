@@ -26,11 +26,20 @@ def pairs(folder: Path, name: str, png: bytes, count: int = 5, **more: Any) -> s
     folder.mkdir(exist_ok=True)
     (folder / "x.png").write_bytes(png)
     rows = [
-        {"id": f"{name}{n}", "image": "x.png", "prompt": "What is it?", "chosen": f"It is number {n}.",
-         "rejected": f"It is a dog {n}.", "source": "vqa", "chosen_model": "a", "rejected_model": "b", "margin": n,
-         **more}
+        {
+            "id": f"{name}{n}",
+            "image": "x.png",
+            "prompt": "What is it?",
+            "chosen": f"It is number {n}.",
+            "rejected": f"It is a dog {n}.",
+            "source": "vqa",
+            "chosen_model": "a",
+            "rejected_model": "b",
+            "margin": n,
+            **more,
+        }
         for n in range(count)
-    ]  # fmt: skip
+    ]
     rows[-1]["rejected"] = None
     rows[-2]["rejected"] = rows[-2]["chosen"]
     (folder / f"{name}.json").write_text(json.dumps(rows))
@@ -144,8 +153,12 @@ def test_a_published_set_from_a_folder_of_files(tmp_path: Path) -> None:
     folder.mkdir()
     shapes.vlfeedback_files(folder)
     assert build(tmp_path / "run", source=str(folder), method="vlfeedback")[0]["counts"]["rows"] == 2
-    one = build(tmp_path / "one", source=str(folder / "vlfeedback_80k.jsonl"), method="vlfeedback",
-                image_root=(str(folder / "merged_images.zip"),))  # fmt: skip
+    one = build(
+        tmp_path / "one",
+        source=str(folder / "vlfeedback_80k.jsonl"),
+        method="vlfeedback",
+        image_root=(str(folder / "merged_images.zip"),),
+    )
     assert one[0]["counts"]["rows"] == 2
     with pytest.raises(InputError, match="has no split 'test'"):
         build(tmp_path / "test", source=str(folder), method="vlfeedback", split="test")

@@ -185,10 +185,16 @@ def test_a_spoiled_image_keeps_its_size_and_loses_its_detail() -> None:
     assert min(sharpness) < 10 < max(sharpness)  # shrunk, and only recoloured
 
 
-@pytest.mark.parametrize(("method", "key", "value"), [
-    ("stic", "misleading_share", 1.5), ("stic", "low_resolution", 0), ("seva", "noise_steps", 1001),
-    ("povid-distortion", "noise_steps", -1), ("other-image", "max_answer_tokens", 0),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("method", "key", "value"),
+    [
+        ("stic", "misleading_share", 1.5),
+        ("stic", "low_resolution", 0),
+        ("seva", "noise_steps", 1001),
+        ("povid-distortion", "noise_steps", -1),
+        ("other-image", "max_answer_tokens", 0),
+    ],
+)
 def test_impossible_settings_are_refused(method: str, key: str, value: float) -> None:
     with pytest.raises(UsageError, match=key):
         BUILDERS.get(method).config()(**{key: value})

@@ -18,8 +18,14 @@ from mmpref.vlm.policy import Policy
 @torch.inference_mode()
 def naive(policy: Policy, png: bytes, prompt: str, answer: str) -> float:
     messages = [Message("user", prompt)]
-    inputs = dict(policy.processor(text=[policy.render(messages, 1)], images=[[decode(ImageData(png))]],
-                                   return_tensors="pt", add_special_tokens=False))  # fmt: skip
+    inputs = dict(
+        policy.processor(
+            text=[policy.render(messages, 1)],
+            images=[[decode(ImageData(png))]],
+            return_tensors="pt",
+            add_special_tokens=False,
+        )
+    )
     ids = policy.tokenizer(answer, add_special_tokens=False, return_tensors="pt")["input_ids"]
     begin = inputs["input_ids"].shape[1]
     inputs["input_ids"] = torch.cat([inputs["input_ids"], ids], 1)

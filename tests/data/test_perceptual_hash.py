@@ -43,8 +43,9 @@ def test_the_recorded_rates_hold(check: ModuleType) -> None:
             assert abs(kind["missed"][change] - recorded[name]["missed"][change]) <= 0.5, (name, change)
 
 
-@pytest.mark.parametrize("change", ["JPEG 90", "JPEG 20", "WebP 50", "GIF", "half", "a quarter", "336 x 336",
-                                    "brighter", "2 % off"])  # fmt: skip
+@pytest.mark.parametrize(
+    "change", ["JPEG 90", "JPEG 20", "WebP 50", "GIF", "half", "a quarter", "336 x 336", "brighter", "2 % off"]
+)
 def test_a_photograph_is_known_again(check: ModuleType, change: str) -> None:
     index = NearIndex(PerceptualHash.of(draw(check, "photographs", number)) for number in range(6))
     for number in range(6):

@@ -76,8 +76,11 @@ def blocks(*parts: str | None) -> list[dict[str, Any]]:
         (blocks("What is", None, "this?"), 1, Skip("0", "image-placement", "<image> amid the text")),
         (text(MARK), 1, Skip("0", "empty-prompt")),
         (text("What?")[::-1], 1, Skip("0", "empty-prompt")),
-        ([*text("What?"), *text(f"{MARK} And?")], 1,
-         Skip("0", "image-placement", "<image> outside the first user turn")),
+        (
+            [*text("What?"), *text(f"{MARK} And?")],
+            1,
+            Skip("0", "image-placement", "<image> outside the first user turn"),
+        ),
         ([*text("What?")[:1], *text("What?")], 1, Skip("0", "turn-order", "user, user, assistant")),
         (text("\ud800"), 1, Skip("0", "malformed", "turn 1 is not Unicode text (surrogates not allowed)")),
         ([*text("What?")[:1], {"role": "tool", "content": "x"}], 1, "role 'tool'"),
@@ -87,7 +90,7 @@ def blocks(*parts: str | None) -> list[dict[str, Any]]:
         ({"user": 1}, 1, "messages is a dict"),
         (None, 1, Skip("0", "empty-prompt", "no messages")),
     ],
-)  # fmt: skip
+)
 def test_conversations(messages: Any, images: int, outcome: str | Skip) -> None:
     [made] = outcomes({"messages": messages, "images": [CELL] * images})
     if isinstance(outcome, Skip):
@@ -148,14 +151,22 @@ def test_only_wanted_blocks_are_read() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(max_size=9) | st.just(MARK)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text()
+    | st.binary(max_size=9)
+    | st.just(MARK)
     | st.sampled_from(["user", "assistant", "human", "gpt", "system", "image", "text"]),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(
-        st.sampled_from(["role", "content", "from", "value", "type", "text", "bytes", "path"]), inner, max_size=4
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["role", "content", "from", "value", "type", "text", "bytes", "path"]), inner, max_size=4
+        )
     ),
     max_leaves=12,
-)  # fmt: skip
+)
 COLUMNS = ("messages", "conversations", "prompt", "completion", "chosen", "question", "answer", "image", "images", "id")
 
 

@@ -24,11 +24,23 @@ from mmpref.types import Example, ImageData, Skip
 FACTS: dict[str, str | float] = {"source": "LLaVA-reasoning", "margin": 1.5, "length": 12.0}
 
 
-@pytest.mark.parametrize(("text", "holds"), [
-    ("source = LLaVA-reasoning", True), ("source=llava", False), ("source ~ llava", True), ("source != svit", True),
-    ("margin >= 1.5", True), ("margin > 1.5", False), ("margin<2", True), ("length <= 12", True), ("length = 12", True),
-    ("length != 12.0", False), ("chosen_model = gpt4_v", False), ("chosen_model != gpt4_v", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "holds"),
+    [
+        ("source = LLaVA-reasoning", True),
+        ("source=llava", False),
+        ("source ~ llava", True),
+        ("source != svit", True),
+        ("margin >= 1.5", True),
+        ("margin > 1.5", False),
+        ("margin<2", True),
+        ("length <= 12", True),
+        ("length = 12", True),
+        ("length != 12.0", False),
+        ("chosen_model = gpt4_v", False),
+        ("chosen_model != gpt4_v", False),
+    ],
+)
 def test_a_condition(text: str, holds: bool) -> None:
     assert Condition.parse(text)(FACTS) is holds
 
@@ -106,10 +118,17 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = []
     for number in range(40):
         (folder / f"{number}.png").write_bytes(picture(number))
-        rows.append({
-            "id": f"row{number}", "image": f"{number}.png", "prompt": "What is it?", "margin": number / 10,
-            "source": "llava" if number % 2 else "svit", "chosen": f"It is {number}.", "rejected": "It is nothing.",
-        })  # fmt: skip
+        rows.append(
+            {
+                "id": f"row{number}",
+                "image": f"{number}.png",
+                "prompt": "What is it?",
+                "margin": number / 10,
+                "source": "llava" if number % 2 else "svit",
+                "chosen": f"It is {number}.",
+                "rejected": "It is nothing.",
+            }
+        )
     (folder / "rows.json").write_text(json.dumps(rows))
     (folder / "test.json").write_text(json.dumps([{"image": f"{number}.png"} for number in range(5)]))
     return folder
@@ -124,8 +143,9 @@ def ids(run: Path) -> list[str]:
 
 
 def test_a_build_of_a_selection_counts_what_it_left_out(source: Path, tmp_path: Path) -> None:
-    chosen = recipe(source, where=("source = llava", "margin >= 1"), subsample=9,
-                    exclude_images_of=(f"{source}/test.json",))  # fmt: skip
+    chosen = recipe(
+        source, where=("source = llava", "margin >= 1"), subsample=9, exclude_images_of=(f"{source}/test.json",)
+    )
     manifest = build_dataset(chosen, tmp_path / "run")
     assert manifest["counts"] == {"rows": 9, "skipped": {FILTERED: 25, NOT_DRAWN: 6}}
     assert ids(tmp_path / "run") == sorted(ids(tmp_path / "run"), key=lambda name: int(name[3:]))

@@ -67,5 +67,10 @@ def test_lengths_that_differ_are_warned_of(chosen: list[int], rejected: list[int
 
 def test_length_bias() -> None:
     assert length_bias([3, 1], [1, 1]) == {
-        "mean": 1, "median": 1, "min": 0, "max": 2, "chosen_longer": 0.5, "ratio": 0.5
-    }  # fmt: skip
+        "mean": 1,
+        "median": 1,
+        "min": 0,
+        "max": 2,
+        "chosen_longer": 0.5,
+        "ratio": 0.5,
+    }

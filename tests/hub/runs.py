@@ -137,10 +137,19 @@ def evaluation(benchmark: str = "pope", adapter: float = 0.891) -> dict[str, Any
 
     def result(model: str, metric: str, value: float, higher: bool) -> dict[str, Any]:
         return {
-            "model": model, "benchmark": benchmark, "split": "random", "metric": metric, "value": value, "n": 3000,
-            "low": value - 0.01, "high": value + 0.01, "parse_failures": 2 if model == "base" else 0, "missing": 0,
-            "higher_is_better": higher, "data": {"id": "lmms-lab/POPE", "revision": COMMIT, "fingerprint": COMMIT},
-        }  # fmt: skip
+            "model": model,
+            "benchmark": benchmark,
+            "split": "random",
+            "metric": metric,
+            "value": value,
+            "n": 3000,
+            "low": value - 0.01,
+            "high": value + 0.01,
+            "parse_failures": 2 if model == "base" else 0,
+            "missing": 0,
+            "higher_is_better": higher,
+            "data": {"id": "lmms-lab/POPE", "revision": COMMIT, "fingerprint": COMMIT},
+        }
 
     return {
         "models": [
@@ -154,10 +163,18 @@ def evaluation(benchmark: str = "pope", adapter: float = 0.891) -> dict[str, Any
             result("adapter", "yes_ratio", 0.5, False),
         ],
         "differences": [
-            {"benchmark": benchmark, "split": "random", "metric": "accuracy", "value": adapter - 0.864, "low": 0.012,
-             "high": 0.042, "n": 3000, "p": 0.001},
+            {
+                "benchmark": benchmark,
+                "split": "random",
+                "metric": "accuracy",
+                "value": adapter - 0.864,
+                "low": 0.012,
+                "high": 0.042,
+                "n": 3000,
+                "p": 0.001,
+            },
         ],
-    }  # fmt: skip
+    }
 
 
 def adapter_run(path: Path, base: str, revision: str | None) -> dict[str, Any]:

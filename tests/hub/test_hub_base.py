@@ -19,8 +19,14 @@ MODEL = Path(__file__).parents[2] / "mmpref" / "testbed" / "model"
 
 @pytest.fixture
 def run(hub: HubAccount, tmp_path: Path):
-    environment = {**os.environ, "HF_ENDPOINT": hub.endpoint, "HF_TOKEN": hub.token, "HF_HOME": str(tmp_path / "hf"),
-                   "HF_HUB_DISABLE_XET": "1", "OMP_NUM_THREADS": "1"}  # fmt: skip
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_TOKEN": hub.token,
+        "HF_HOME": str(tmp_path / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "OMP_NUM_THREADS": "1",
+    }
 
     def call(*arguments: str, **changes: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -80,14 +86,42 @@ def test_from_a_base_on_the_hub_to_an_adapter_on_the_hub(hub: HubAccount, run, t
     commit = api.upload_folder(repo_id=base, folder_path=str(MODEL)).oid
     embedder = ("--similarity-model", "pkg:mmpref.testbed/embedder")
 
-    built = run("-m", "mmpref", "build-dataset", "--model", base, "--source", "testbed", "--limit", "8", *embedder,
-                "--output", "pairs")  # fmt: skip
+    built = run(
+        "-m",
+        "mmpref",
+        "build-dataset",
+        "--model",
+        base,
+        "--source",
+        "testbed",
+        "--limit",
+        "8",
+        *embedder,
+        "--output",
+        "pairs",
+    )
     assert built.returncode == 0, built.stderr
     assert json.loads((tmp_path / "pairs/run.json").read_text())["model"]["revision"] == commit
 
-    trained = run("-m", "mmpref", "train", "--model", base, "--dataset", "pairs", "--output", "adapter",
-                  "--set", "lora.r=2", "--set", "trainer.max_steps=2", "--set", "trainer.learning_rate=1e-3",
-                  "--hub-model-id", adapter)  # fmt: skip
+    trained = run(
+        "-m",
+        "mmpref",
+        "train",
+        "--model",
+        base,
+        "--dataset",
+        "pairs",
+        "--output",
+        "adapter",
+        "--set",
+        "lora.r=2",
+        "--set",
+        "trainer.max_steps=2",
+        "--set",
+        "trainer.learning_rate=1e-3",
+        "--hub-model-id",
+        adapter,
+    )
     assert trained.returncode == 0, trained.stderr
     model = json.loads((tmp_path / "adapter/run.json").read_text())["model"]
     assert model == {"id": base, "revision": commit, "licence": "apache-2.0"}
@@ -105,8 +139,23 @@ def test_from_a_base_on_the_hub_to_an_adapter_on_the_hub(hub: HubAccount, run, t
 
     # The base moves on: whoever asks for its head is told, instead of getting other answers.
     api.upload_file(repo_id=base, path_in_repo="NOTES.txt", path_or_fileobj=b"new")
-    asked = ("-m", "mmpref", "evaluate", "--model", base, "--adapter", adapter, "--limit", "4", "--benchmark", "pope",
-             "--set", "benchmark.pope.data=testbed-pope", "--set", "benchmark.pope.split=dev")  # fmt: skip
+    asked = (
+        "-m",
+        "mmpref",
+        "evaluate",
+        "--model",
+        base,
+        "--adapter",
+        adapter,
+        "--limit",
+        "4",
+        "--benchmark",
+        "pope",
+        "--set",
+        "benchmark.pope.data=testbed-pope",
+        "--set",
+        "benchmark.pope.split=dev",
+    )
     refused = run(*asked, "--output", "moved")
     assert refused.returncode == 1
     assert f"--revision {commit}" in refused.stderr

@@ -89,14 +89,16 @@ WORDS = {"text": ["a", "b"]}
         ({TEST: WORDS}, "does not name"),
         ({"README.md": "# No metadata\n", "test.csv": "a\n1\n"}, "does not name"),
         ({"README.md": card("{split: test, path: test.jsonl}"), "test.jsonl": '{"a": 1}\n'}, "one format"),
-        ({"README.md": card("{split: test, path: mine/*}", flow="mine") , "mine/test.csv": "a\n1\n"}, "one format"),
+        ({"README.md": card("{split: test, path: mine/*}", flow="mine"), "mine/test.csv": "a\n1\n"}, "one format"),
         ({"README.md": card("{split: all, path: data/*.parquet}"), TEST: WORDS}, "no longer load"),
         ({"README.md": card("{split: test, path: data/*}", flow="mine"), TEST: WORDS}, "no longer load"),
-        ({"README.md": card("{split: test, path: mine/*}", flow="mine"), "mine/test.parquet": WORDS},
-         "where none is named"),
+        (
+            {"README.md": card("{split: test, path: mine/*}", flow="mine"), "mine/test.parquet": WORDS},
+            "where none is named",
+        ),
         ({"README.md": card("test.csv"), "test.csv": "a\n1\n"}, "no longer load"),
     ],
-)  # fmt: skip
+)
 def test_a_push_that_would_break_what_is_there_is_refused(
     hub: HubAccount, upload: Upload, tmp_path: Path, files: dict[str, Any], said: str
 ) -> None:

@@ -74,12 +74,15 @@ def test_a_card_that_cannot_be_read_is_not_one_that_states_nothing(tmp_path: Pat
 
 
 def test_the_card_of_a_union_names_all_licences() -> None:
-    tables = [Table(name, "train", None, name, licence, lambda: iter(())) for name, licence in
-              (("a", "mit"), ("b", None), ("c", "cc-by-4.0"))]  # fmt: skip
+    tables = [
+        Table(name, "train", None, name, licence, lambda: iter(()))
+        for name, licence in (("a", "mit"), ("b", None), ("c", "cc-by-4.0"))
+    ]
     assert source_facts(tables[:2])["licence"] == "mit and unknown"
     assert licence_fields(source_facts(tables[::2])["licence"]) == {
-        "license": "other", "license_name": "mit-and-cc-by-4.0"
-    }  # fmt: skip
+        "license": "other",
+        "license_name": "mit-and-cc-by-4.0",
+    }
     assert source_facts(tables[1:2] * 2)["licence"] is None
 
 

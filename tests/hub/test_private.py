@@ -15,9 +15,16 @@ from tests.hub.runs import COMMIT, adapter_manifest, adapter_run, dataset_run, e
 from tests.hub.test_publish_run import BASE, _evaluated, _files, _push
 from tests.hub_fixtures import HubAccount
 
-FOLDERS = ("/data/alice smith/client-acme", "file:///data/alice%20smith/client-acme", "~/alice smith/client-acme",
-           "./alice smith/client-acme", "../alice smith/client-acme", "alice smith/client-acme", "client-acme/of-alice",
-           "C:\\Users\\alice smith\\client-acme")  # fmt: skip
+FOLDERS = (
+    "/data/alice smith/client-acme",
+    "file:///data/alice%20smith/client-acme",
+    "~/alice smith/client-acme",
+    "./alice smith/client-acme",
+    "../alice smith/client-acme",
+    "alice smith/client-acme",
+    "client-acme/of-alice",
+    "C:\\Users\\alice smith\\client-acme",
+)
 
 
 def _silent(files: dict[str, bytes]) -> None:
@@ -79,8 +86,12 @@ def test_samples_of_an_evaluation_name_no_folder(hub: HubAccount, tmp_path: Path
     results = evaluation_run(tmp_path / "evaluation", adapter)
     results["adapter"] = adapter
     for entry in results["models"]:
-        entry["ref"] = {"model": _inside(folder, "vlm"), "revision": None, "adapter": adapter["id"],
-                        "adapter_revision": None}  # fmt: skip
+        entry["ref"] = {
+            "model": _inside(folder, "vlm"),
+            "revision": None,
+            "adapter": adapter["id"],
+            "adapter_revision": None,
+        }
     for entry in results["results"]:
         entry["data"] = {"id": _inside(folder, "pope.jsonl"), "revision": None, "fingerprint": "sha256:1"}
     (tmp_path / "evaluation/results.json").write_text(json.dumps(results))

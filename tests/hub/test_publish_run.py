@@ -283,8 +283,9 @@ def test_records_are_a_dataset_that_plain_datasets_load(
         "    rows = datasets.load_dataset(sys.argv[1], config, split=split)\n"
         "    assert list(rows['answer']) == [f'{split}-{config}'] * 3\n"
     )
-    loaded = subprocess.run([sys.executable, "-c", script, f"{hub.name}/records"], env=hub_env, capture_output=True,
-                            text=True, check=False)  # fmt: skip
+    loaded = subprocess.run(
+        [sys.executable, "-c", script, f"{hub.name}/records"], env=hub_env, capture_output=True, text=True, check=False
+    )
     assert loaded.returncode == 0, loaded.stderr
     (path / "samples/base-chair.parquet").unlink()
     _push(hub, path, "records", samples_only=True)

@@ -46,8 +46,13 @@ def _pairs(version: str, shard: int, rows: int) -> list[Pair]:
         pixels = np.random.default_rng([len(version), ord(version[0]), row]).integers(0, 256, (12, 12, 3), dtype="u1")
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
-        example = Example(f"{version}-{row}", (ImageData(buffer.getvalue(), f"{row}.png"),),
-                          (Message("user", "What is it?"),), f"The picture {row} of {version}.", str(row))  # fmt: skip
+        example = Example(
+            f"{version}-{row}",
+            (ImageData(buffer.getvalue(), f"{row}.png"),),
+            (Message("user", "What is it?"),),
+            f"The picture {row} of {version}.",
+            str(row),
+        )
         made.append(Pair(example, f"A cat in the picture {row}.", "bdhs", 0.5, 1, 7))
     return made
 

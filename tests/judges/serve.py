@@ -20,8 +20,19 @@ def serving(model: str, log: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-    command = [Path(sys.executable).with_name("transformers"), "serve", model, "--port", str(port), "--device", "cpu",
-               "--host", "127.0.0.1", "--dtype", "float32"]  # fmt: skip
+    command = [
+        Path(sys.executable).with_name("transformers"),
+        "serve",
+        model,
+        "--port",
+        str(port),
+        "--device",
+        "cpu",
+        "--host",
+        "127.0.0.1",
+        "--dtype",
+        "float32",
+    ]
     with open(log, "wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
     try:

@@ -23,8 +23,11 @@ Answer = Callable[[Body, int], "str | Response"]
 def text_of(body: Body) -> str:
     """All text of a request."""
     contents = [message["content"] for message in body["messages"]]
-    parts = [part for content in contents for part in ([{"type": "text", "text": content}]
-                                                       if isinstance(content, str) else content)]  # fmt: skip
+    parts = [
+        part
+        for content in contents
+        for part in ([{"type": "text", "text": content}] if isinstance(content, str) else content)
+    ]
     return "\n".join(part["text"] for part in parts if part["type"] == "text")
 
 
@@ -44,9 +47,16 @@ def finished(text: str | None, reason: str, **more: Any) -> Response:
         more: further fields of the message.
     """
     message = {"role": "assistant", "content": text, **more}
-    return JSONResponse({"id": "x", "object": "chat.completion", "created": 0, "model": "m",
-                         "choices": [{"index": 0, "finish_reason": reason, "message": message}],
-                         "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}})  # fmt: skip
+    return JSONResponse(
+        {
+            "id": "x",
+            "object": "chat.completion",
+            "created": 0,
+            "model": "m",
+            "choices": [{"index": 0, "finish_reason": reason, "message": message}],
+            "usage": {"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12},
+        }
+    )
 
 
 class ChatServer:
@@ -89,11 +99,16 @@ class ChatServer:
         answer = self._answer(body, before)
         if isinstance(answer, Response):
             return answer
-        return JSONResponse({
-            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}],
-            "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
-        })  # fmt: skip
+        return JSONResponse(
+            {
+                "id": "x",
+                "object": "chat.completion",
+                "created": 0,
+                "model": body["model"],
+                "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": answer}}],
+                "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
+            }
+        )
 
     def __enter__(self) -> ChatServer:
         self._thread.start()

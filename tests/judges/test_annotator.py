@@ -42,8 +42,18 @@ def test_an_annotator_that_looks_at_the_answers_agrees_with_itself(image: ImageD
     assert len(server.requests) == 4
     assert all(body["messages"][0]["content"][0]["type"] == "image_url" for body in server.requests)
     counts = tally(verdicts)
-    assert counts == {"comparisons": 2, "agreed": 2, "tie": 0, "missing": 0, "named": 4, "named_first": 2,
-                      "requests": 4, "failed": 0, "prompt_tokens": 44, "completion_tokens": 12}  # fmt: skip
+    assert counts == {
+        "comparisons": 2,
+        "agreed": 2,
+        "tie": 0,
+        "missing": 0,
+        "named": 4,
+        "named_first": 2,
+        "requests": 4,
+        "failed": 0,
+        "prompt_tokens": 44,
+        "completion_tokens": 12,
+    }
 
 
 def test_an_annotator_that_loves_a_place_gives_ties_and_is_found_out(image: ImageData) -> None:

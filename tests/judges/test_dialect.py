@@ -24,9 +24,9 @@ from tests.judges.server import ChatServer, fault, finished
 QUICK = ChatSettings(retries=0)
 REFUSED = {
     "max_tokens": "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' "
-                  "instead.",
+    "instead.",
     "temperature": "Unsupported value: 'temperature' does not support 0 with this model.",
-}  # fmt: skip
+}
 
 
 def asking(text: str) -> Query:

@@ -54,8 +54,9 @@ def test_the_probability_of_yes_is_that_of_a_plain_forward(policy: Policy, image
     asked = queries(image)
     together = chat.yes(asked)
     assert together == pytest.approx([chat.yes([query])[0] for query in asked], abs=1e-5)
-    tokens = {word: policy.tokenizer(word, add_special_tokens=False)["input_ids"][0]
-              for word in ("Yes", "yes", "No", "no")}  # fmt: skip
+    tokens = {
+        word: policy.tokenizer(word, add_special_tokens=False)["input_ids"][0] for word in ("Yes", "yes", "No", "no")
+    }
     for query, yes in zip(asked, together, strict=True):
         inputs = policy.prompter.prepare(query.messages, [decode(one) for one in query.images])
         with torch.inference_mode():

@@ -39,9 +39,15 @@ def moving() -> ImageData:
     return encoded("GIF", save_all=True, append_images=[other])
 
 
-CASES = {"turned": turned(), "16 bit": encoded("PNG", "I;16"), "transparent": encoded("PNG", "RGBA"),
-         "CMYK": encoded("JPEG", "CMYK"), "animation": moving(), "TIFF": encoded("TIFF"),
-         "animated PNG": encoded("PNG", save_all=True, append_images=[Image.new("RGB", (8, 4), "blue")])}  # fmt: skip
+CASES = {
+    "turned": turned(),
+    "16 bit": encoded("PNG", "I;16"),
+    "transparent": encoded("PNG", "RGBA"),
+    "CMYK": encoded("JPEG", "CMYK"),
+    "animation": moving(),
+    "TIFF": encoded("TIFF"),
+    "animated PNG": encoded("PNG", save_all=True, append_images=[Image.new("RGB", (8, 4), "blue")]),
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -40,12 +40,15 @@ def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
     assert (chat.identity["model"], chat.identity["temperature"]) == ("gpt-x", 0.0)
 
 
-@pytest.mark.parametrize(("rows", "message"), [
-    ([], "holds no judgements"),
-    ([row(JUDGE, QUERY, "Yes."), {"reply": "Yes."}], "row 1, is no judgement"),
-    ([row(JUDGE, QUERY, "Yes."), row({"model": "other"}, QUERY, "No.")], "row 1, is of another judge"),
-    ([["a", "list"]], "row 0, is no judgement"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "holds no judgements"),
+        ([row(JUDGE, QUERY, "Yes."), {"reply": "Yes."}], "row 1, is no judgement"),
+        ([row(JUDGE, QUERY, "Yes."), row({"model": "other"}, QUERY, "No.")], "row 1, is of another judge"),
+        ([["a", "list"]], "row 0, is no judgement"),
+    ],
+)
 def test_what_is_wrong_is_told_by_row(rows: list[object], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
         Recorded(written(tmp_path, *rows))

@@ -160,17 +160,27 @@ def test_a_cut_may_fall_before_a_word_whose_token_begins_with_the_space(policy: 
         cut = sampler._cut(job, 1)
         found[cut.head, cut.prefix, cut.fresh] += 1
     assert set(found) == {
-        ("", (0, 1, 2, 3), True), ("It", (0, 1, 2, 3, 4), False), ("It is", (0, 1, 2, 3, 4, 5), False),
+        ("", (0, 1, 2, 3), True),
+        ("It", (0, 1, 2, 3, 4), False),
+        ("It is", (0, 1, 2, 3, 4, 5), False),
         ("It is old", (0, 1, 2, 3, 4, 5, 6), False),
-    }  # fmt: skip
+    }
     assert min(found.values()) > 60
 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("rho_th", 1.5), ("rho_th", -3.0), ("top_p", 0.0), ("iterations", 0), ("max_tail_tokens", 0), ("batch_size", 0),
-     ("temperature", -1.0), ("noise_steps", 1001)],
-)  # fmt: skip
+    [
+        ("rho_th", 1.5),
+        ("rho_th", -3.0),
+        ("top_p", 0.0),
+        ("iterations", 0),
+        ("max_tail_tokens", 0),
+        ("batch_size", 0),
+        ("temperature", -1.0),
+        ("noise_steps", 1001),
+    ],
+)
 def test_settings_are_checked(setting: str, value: float) -> None:
     with pytest.raises(UsageError, match=setting):
         BdhsSettings(**{setting: value})

@@ -76,8 +76,12 @@ def test_where_the_prompt_opens_a_block_that_stays_open_there_is_no_pair(method:
     template = model / "chat_template.jinja"
     template.write_text(template.read_text() + "{% if add_generation_prompt %}<think>\n{% endif %}")
     recipe = BuildRecipe(
-        str(model), "testbed", method, limit=4, annotator="testbed-oracle" if method == "candidates" else None,
+        str(model),
+        "testbed",
+        method,
+        limit=4,
+        annotator="testbed-oracle" if method == "candidates" else None,
         builder={"similarity_model": EMBEDDER, "max_answer_tokens": 40},
-    )  # fmt: skip
+    )
     with pytest.raises(InputError, match=json.dumps({"seva": "cut-off: 4"}.get(method, "one-answer: 4"))[1:-1]):
         build_dataset(recipe, tmp_path / "run")

@@ -95,18 +95,31 @@ SUPERVISED = {
     "image behind the text": {"messages": user(text(), {"type": "image"}), "images": [CELL]},
     "the Cauldron": {"images": [CELL], "texts": [{"user": Q, "assistant": GOOD, "source": "x"}]},
     "Docmatix": {"images": [CELL], "texts": {"user": [Q], "assistant": [GOOD], "source": ["PDF"]}},
-    "LLaVA-Instruct": {"image": "a.png", "conversations": [
-        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}]},
-    "ShareGPT4V": {"image": "coco/train2017/000000000009.jpg", "conversations": [
-        {"from": "human", "value": f"{Q}\n<image>"}, {"from": "gpt", "value": GOOD}]},
-    "begins with the assistant": {"image": CELL, "conversations": [
-        {"from": "gpt", "value": "Hello."}, {"from": "human", "value": Q}, {"from": "gpt", "value": GOOD}]},
+    "LLaVA-Instruct": {
+        "image": "a.png",
+        "conversations": [{"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}],
+    },
+    "ShareGPT4V": {
+        "image": "coco/train2017/000000000009.jpg",
+        "conversations": [{"from": "human", "value": f"{Q}\n<image>"}, {"from": "gpt", "value": GOOD}],
+    },
+    "begins with the assistant": {
+        "image": CELL,
+        "conversations": [
+            {"from": "gpt", "value": "Hello."},
+            {"from": "human", "value": Q},
+            {"from": "gpt", "value": GOOD},
+        ],
+    },
     "a list taken apart": {"image": CELL, "conversations": {"from": ["human", "gpt"], "value": [Q, GOOD]}},
-    "JSON text": {"image": CELL, "conversations": json.dumps([
-        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}])},
+    "JSON text": {
+        "image": CELL,
+        "conversations": json.dumps([{"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}]),
+    },
     "pandas' text": {"image": CELL, "messages": str([USER, ASSISTANT])},
     "a developer's words": {
-        "image": CELL, "messages": [{"role": "developer", "content": "Be brief."}, USER, ASSISTANT]
+        "image": CELL,
+        "messages": [{"role": "developer", "content": "Be brief."}, USER, ASSISTANT],
     },
     "ms-swift": {"query": Q, "response": GOOD, "system": "Be brief.", "history": [], "images": ["a.png"]},
     "Alpaca": {"instruction": Q, "input": "", "output": GOOD, "images": ["a.png"]},
@@ -125,12 +138,14 @@ SUPERVISED = {
     "a file URI": {"question": Q, "answer": GOOD, "image": "file:///data/elsewhere/a.png"},
     "letters taken apart": {"question": Q, "answer": GOOD, "image": "cafe\u0301.png"},
     "COCO's address": {
-        "question": Q, "answer": GOOD, "image": "http://images.cocodataset.org/train2017/000000000009.jpg"
+        "question": Q,
+        "answer": GOOD,
+        "image": "http://images.cocodataset.org/train2017/000000000009.jpg",
     },
     "an empty image column first": {"question": Q, "answer": GOOD, "images": [], "image": CELL},
     "InternLM's placeholder": {"question": f"<ImageHere>{Q}", "answer": GOOD, "image": CELL},
     "a numbered placeholder": {"question": f"<image_1>\n{Q}", "answer": GOOD, "image": CELL},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", SUPERVISED)
@@ -149,29 +164,58 @@ PREFERENCES = {
     "TRL": {"images": [CELL], "prompt": [USER], "chosen": [ASSISTANT], "rejected": [{**ASSISTANT, "content": BAD}]},
     "plain text": {"image": CELL, "prompt": Q, "chosen": GOOD, "rejected": BAD},
     "the prompt inside": {
-        "image": CELL, "chosen": [USER, ASSISTANT], "rejected": [USER, {**ASSISTANT, "content": BAD}]
+        "image": CELL,
+        "chosen": [USER, ASSISTANT],
+        "rejected": [USER, {**ASSISTANT, "content": BAD}],
     },
-    "the prompt twice": {"image": CELL, "prompt": Q, "chosen": [USER, ASSISTANT], "rejected": [
-        USER, {**ASSISTANT, "content": BAD}]},
-    "parts": {"images": [CELL], "prompt": user({"type": "image"}, text())[:1], "chosen": [
-        {"role": "assistant", "content": [text(GOOD)]}], "rejected": [{"role": "assistant", "content": [text(BAD)]}]},
-    "LLaMA-Factory": {"images": ["a.png"], "conversations": [{"from": "human", "value": f"<image>{Q}"}],
-                      "chosen": {"from": "gpt", "value": GOOD}, "rejected": {"from": "gpt", "value": BAD}},
+    "the prompt twice": {
+        "image": CELL,
+        "prompt": Q,
+        "chosen": [USER, ASSISTANT],
+        "rejected": [USER, {**ASSISTANT, "content": BAD}],
+    },
+    "parts": {
+        "images": [CELL],
+        "prompt": user({"type": "image"}, text())[:1],
+        "chosen": [{"role": "assistant", "content": [text(GOOD)]}],
+        "rejected": [{"role": "assistant", "content": [text(BAD)]}],
+    },
+    "LLaMA-Factory": {
+        "images": ["a.png"],
+        "conversations": [{"from": "human", "value": f"<image>{Q}"}],
+        "chosen": {"from": "gpt", "value": GOOD},
+        "rejected": {"from": "gpt", "value": BAD},
+    },
     "Alpaca's": {"images": ["a.png"], "instruction": Q, "input": "", "chosen": GOOD, "rejected": BAD},
     "ms-swift": {"images": ["a.png"], "messages": [USER, ASSISTANT], "rejected_response": BAD},
-    "ms-swift, messages": {"images": ["a.png"], "messages": [{**USER, "content": f"<image>{Q}"}, ASSISTANT],
-                           "rejected_messages": [USER, {**ASSISTANT, "content": BAD}]},
-    "POVID": {"image": "a.png", "conversations": [
-        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}], "rejected_conversations": [
-        {"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": BAD}]},
+    "ms-swift, messages": {
+        "images": ["a.png"],
+        "messages": [{**USER, "content": f"<image>{Q}"}, ASSISTANT],
+        "rejected_messages": [USER, {**ASSISTANT, "content": BAD}],
+    },
+    "POVID": {
+        "image": "a.png",
+        "conversations": [{"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": GOOD}],
+        "rejected_conversations": [{"from": "human", "value": f"<image>\n{Q}"}, {"from": "gpt", "value": BAD}],
+    },
     "RLHF-V": {"image": CELL, "text": json.dumps({"question": Q, "chosen": GOOD, "rejected": BAD}), "idx": 3},
-    "UltraFeedback's": {"image": CELL, "prompt": Q, "messages": [USER, ASSISTANT], "chosen": [USER, ASSISTANT],
-                        "rejected": [USER, {**ASSISTANT, "content": BAD}], "score_rejected": 1.5},
+    "UltraFeedback's": {
+        "image": CELL,
+        "prompt": Q,
+        "messages": [USER, ASSISTANT],
+        "chosen": [USER, ASSISTANT],
+        "rejected": [USER, {**ASSISTANT, "content": BAD}],
+        "score_rejected": 1.5,
+    },
     "a placeholder in the prompt": {"image": CELL, "prompt": f"<image>\n{Q}", "chosen": GOOD, "rejected": BAD},
     "another machine's paths": {"images": ["/data/elsewhere/a.png"], "prompt": Q, "chosen": GOOD, "rejected": BAD},
-    "image behind the text": {"images": [CELL], "prompt": user(text(), {"type": "image"})[:1], "chosen": GOOD,
-                              "rejected": BAD},
-}  # fmt: skip
+    "image behind the text": {
+        "images": [CELL],
+        "prompt": user(text(), {"type": "image"})[:1],
+        "chosen": GOOD,
+        "rejected": BAD,
+    },
+}
 
 
 @pytest.mark.parametrize("name", PREFERENCES)
@@ -189,7 +233,11 @@ def test_pairs_of_every_form_are_one_pair_to_every_command(tmp_path: Path, root:
 GOOD_ROW = PREFERENCES["plain text"]
 UNUSABLE = {
     "no-image": [
-        {"image": ""}, {"image": None}, {"image": "nan"}, {"image": float("nan")}, {"image": []},
+        {"image": ""},
+        {"image": None},
+        {"image": "nan"},
+        {"image": float("nan")},
+        {"image": []},
         {"image": {"bytes": None, "path": None}},
     ],
     "image-placement": [
@@ -225,12 +273,23 @@ UNUSABLE = {
     ],
     "malformed": [{"prompt": True}, {"chosen": ["one", "two"]}, {"chosen": float("inf")}, {"prompt": [3]}],
     "missing-image": [{"image": "nowhere.png"}],
-    "image-url": [{"image": "https://example.org/a.png"}, {"image": "s3://bucket/a.png"},
-                  {"prompt": user({"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}, text())[:1],
-                   "image": None}],
-    "bad-image": [{"image": "../secret.png"}, {"image": b""}, {"image": 3}, {"image": "data:image/png,x"},
-                  {"image": "x" * 5000}, {"image": BASE64[:40] + BASE64[80:]}],
-}  # fmt: skip
+    "image-url": [
+        {"image": "https://example.org/a.png"},
+        {"image": "s3://bucket/a.png"},
+        {
+            "prompt": user({"type": "image_url", "image_url": {"url": "http://example.org/a.png"}}, text())[:1],
+            "image": None,
+        },
+    ],
+    "bad-image": [
+        {"image": "../secret.png"},
+        {"image": b""},
+        {"image": 3},
+        {"image": "data:image/png,x"},
+        {"image": "x" * 5000},
+        {"image": BASE64[:40] + BASE64[80:]},
+    ],
+}
 
 
 @pytest.mark.parametrize(("reason", "change"), [(reason, row) for reason, rows in UNUSABLE.items() for row in rows])
@@ -286,10 +345,15 @@ def test_columns_that_look_like_images_are_named() -> None:
     assert skip == Skip("0", "no-image", "image_1 is not read as an image")
 
 
-@pytest.mark.parametrize(("label", "shape"), [
-    ({"label": False}, {"prompt": Q, "completion": BAD}), ({"label": "False"}, {"prompt": Q, "completion": BAD}),
-    ({"label": 0}, {"prompt": Q, "completion": BAD}), ({"kto_tag": False}, {"messages": [USER, ASSISTANT]}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("label", "shape"),
+    [
+        ({"label": False}, {"prompt": Q, "completion": BAD}),
+        ({"label": "False"}, {"prompt": Q, "completion": BAD}),
+        ({"label": 0}, {"prompt": Q, "completion": BAD}),
+        ({"kto_tag": False}, {"messages": [USER, ASSISTANT]}),
+    ],
+)
 def test_a_bad_answer_without_a_good_one_is_no_supervised_row(label: dict[str, Any], shape: dict[str, Any]) -> None:
     [skip] = built(table({**shape, **label, "image": CELL}))
     assert isinstance(skip, Skip)
@@ -324,10 +388,17 @@ def test_text_that_looks_like_json_or_like_nothing_stays_text() -> None:
         assert (read.prompt[-1].content, read.chosen) == (said, said)
 
 
-@pytest.mark.parametrize("cell", [
-    base64.b64encode(png((300, 300))[:-9]).decode() * 9, "data:image/png;base64," + "A" * 400_000, "/" + "x" * 300_000,
-    "https://example.org/" + "x" * 300_000, {"path": "y" * 300_000}, "C:\\" + "z" * 300_000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "cell",
+    [
+        base64.b64encode(png((300, 300))[:-9]).decode() * 9,
+        "data:image/png;base64," + "A" * 400_000,
+        "/" + "x" * 300_000,
+        "https://example.org/" + "x" * 300_000,
+        {"path": "y" * 300_000},
+        "C:\\" + "z" * 300_000,
+    ],
+)
 def test_no_cell_makes_a_long_message(tmp_path: Path, cell: Any) -> None:
     rows = table({**GOOD_ROW, "image": cell}, root=tmp_path)
     [skip] = built(rows)
@@ -359,8 +430,10 @@ def test_a_table_with_a_row_of_no_shape_goes_on_with_the_others(tmp_path: Path) 
 def test_special_tokens_are_no_text(tmp_path: Path) -> None:
     """An end of sequence in the middle of an answer would teach a stop, and then to go on."""
     changes: tuple[dict[str, Any], ...] = (
-        {"chosen": "A ring.</s> And a star."}, {"rejected": "A </s>."}, {"prompt": "No.</s> What?"}
-    )  # fmt: skip
+        {"chosen": "A ring.</s> And a star."},
+        {"rejected": "A </s>."},
+        {"prompt": "No.</s> What?"},
+    )
     rows = table(GOOD_ROW, *({**GOOD_ROW, **change} for change in changes))
     pairs = trained(rows, tmp_path / "run", special_tokens=("</s>", "<user>"))
     assert (len(pairs.dataset), pairs.skipped) == (1, {"special-token": 3})
@@ -436,13 +509,32 @@ def test_build_train_and_inspect_agree_on_any_row(
 
 
 FILES = {
-    "c01_openai_parts.jsonl": 1, "c01_qwen_parts.jsonl": 1, "c02_base64.jsonl": 1, "c02_datauri.jsonl": 1,
-    "c02_fileuri.jsonl": 1, "c02_url.jsonl": 0, "c03_swift.jsonl": 1, "c03_swift_messages.jsonl": 1,
-    "c04_cauldron.jsonl": 1, "c05_lf_dpo.jsonl": 1, "c06_backslash.jsonl": 1, "c07_implicit.jsonl": 4,
-    "c15/answer_list.parquet": 1, "c15/csv/data.csv": 2, "c15/csv/rows.jsonl.gz": 2, "c15/struct_of_lists.parquet": 2,
-    "c15/web": 2, "c15/folder_csv": 2, "c15/saved": 2, "c16/absolute_pairs.jsonl": 4, "c16/gpt_first.jsonl": 2,
-    "c16/nan.jsonl": 2, "c16/prompt_with_placeholder.jsonl": 4, "c16/sys_tool.jsonl": 2, "c16/parts_null.jsonl": 4,
-}  # fmt: skip
+    "c01_openai_parts.jsonl": 1,
+    "c01_qwen_parts.jsonl": 1,
+    "c02_base64.jsonl": 1,
+    "c02_datauri.jsonl": 1,
+    "c02_fileuri.jsonl": 1,
+    "c02_url.jsonl": 0,
+    "c03_swift.jsonl": 1,
+    "c03_swift_messages.jsonl": 1,
+    "c04_cauldron.jsonl": 1,
+    "c05_lf_dpo.jsonl": 1,
+    "c06_backslash.jsonl": 1,
+    "c07_implicit.jsonl": 4,
+    "c15/answer_list.parquet": 1,
+    "c15/csv/data.csv": 2,
+    "c15/csv/rows.jsonl.gz": 2,
+    "c15/struct_of_lists.parquet": 2,
+    "c15/web": 2,
+    "c15/folder_csv": 2,
+    "c15/saved": 2,
+    "c16/absolute_pairs.jsonl": 4,
+    "c16/gpt_first.jsonl": 2,
+    "c16/nan.jsonl": 2,
+    "c16/prompt_with_placeholder.jsonl": 4,
+    "c16/sys_tool.jsonl": 2,
+    "c16/parts_null.jsonl": 4,
+}
 
 
 @pytest.mark.parametrize("name", FILES)

@@ -84,9 +84,11 @@ def say(adapter: Path, **changes: Any) -> None:
 
 def old(name: str) -> str:
     """As transformers named it before 4.52."""
-    for now, before in {"model.model.language_model.": "model.language_model.model.",
-                        "model.model.multi_modal_projector.": "model.multi_modal_projector.",
-                        "model.model.vision_tower.": "model.vision_tower.vision_model."}.items():  # fmt: skip
+    for now, before in {
+        "model.model.language_model.": "model.language_model.model.",
+        "model.model.multi_modal_projector.": "model.multi_modal_projector.",
+        "model.model.vision_tower.": "model.vision_tower.vision_model.",
+    }.items():
         name = name.replace(f"base_model.{now}", f"base_model.{before}")
     return name
 
@@ -142,7 +144,7 @@ def test_the_names_of_before_4_52(kind: str, tmp_path: Path) -> None:
         ("lora and tokens", "token_adapter", r"lacks 1 of the .*embed_tokens.*trainable_tokens"),
         ("ia3", "layers.0", r"lacks \d+ of the .*ia3_l"),
     ],
-)  # fmt: skip
+)
 def test_one_that_lacks_weights_is_refused_with_their_names(kind: str, lost: str, says: str, tmp_path: Path) -> None:
     made(kind, tmp_path)
     rewrite(tmp_path, lambda weights: {name: value for name, value in weights.items() if lost not in name})
@@ -180,8 +182,12 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
 
 def test_one_that_makes_no_numbers(tmp_path: Path) -> None:
     made("lora", tmp_path)
-    rewrite(tmp_path, lambda weights: {name: value * (1 if "vision_tower" in name else float("nan"))
-                                       for name, value in weights.items()})  # fmt: skip
+    rewrite(
+        tmp_path,
+        lambda weights: {
+            name: value * (1 if "vision_tower" in name else float("nan")) for name, value in weights.items()
+        },
+    )
     with pytest.raises(ModelError, match=r"With the adapter, .* makes no numbers"):
         load(tmp_path)
 

@@ -98,8 +98,12 @@ def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyP
         other = policy.generate(requests, GREEDY)
         ran: list[int] = []
         layers = Tower(policy)._layers()
-        hooks = [module.register_forward_hook(lambda *_: ran.append(1))
-                 for layer in layers for module in layer.modules() if isinstance(module, torch.nn.Linear)]  # fmt: skip
+        hooks = [
+            module.register_forward_hook(lambda *_: ran.append(1))
+            for layer in layers
+            for module in layer.modules()
+            if isinstance(module, torch.nn.Linear)
+        ]
         assert asked.answers(GREEDY) == other
         assert not ran
         for hook in hooks:

@@ -99,8 +99,10 @@ def test_a_bad_word_of_one_token_is_never_written_and_what_is_not_heeded_is_name
     assert {7, 11, policy.image_token_id} <= policy.never_written
     assert not {8, 9} & policy.never_written
     assert unheeded(policy.base_model.generation_config) == [
-        "no_repeat_ngram_size", "min_p", "bad_words_ids of several tokens"
-    ]  # fmt: skip
+        "no_repeat_ngram_size",
+        "min_p",
+        "bad_words_ids of several tokens",
+    ]
     assert unheeded(of("llava", **QWEN2_VL).base_model.generation_config) == []
     eos = next(iter(policy.eos_ids))
     assert eos not in of("llava", bad_words_ids=[[eos]]).never_written

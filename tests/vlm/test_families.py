@@ -81,10 +81,12 @@ class Masked:
             masks[kind] = torch.zeros(size, size).masked_fill(~allowed, torch.finfo(torch.float32).min)[None, None]
         deep = {"visual_pos_masks": whole.is_image[None], "deepstack_visual_embeds": list(whole.deepstack)}
         hidden = policy.decoder(
-            inputs_embeds=embeds[None], position_ids=positions if len(positions) > 1 else positions[0],
-            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())), use_cache=False,
+            inputs_embeds=embeds[None],
+            position_ids=positions if len(positions) > 1 else positions[0],
+            attention_mask=masks if len(masks) > 1 else next(iter(masks.values())),
+            use_cache=False,
             **({key: self._longer(value, size) for key, value in deep.items()} if whole.deepstack else {}),
-        ).last_hidden_state  # fmt: skip
+        ).last_hidden_state
         return policy.head(hidden[0, -1])
 
     @staticmethod
@@ -152,9 +154,11 @@ def test_greedy_tokens_are_those_of_generate(name):
     for inputs, tokens in zip(prompts, ours, strict=True):
         with torch.inference_mode():
             whole = policy.model.generate(
-                **inputs, max_new_tokens=1 if name in GENERATE_SHIFTS else 8, do_sample=False,
+                **inputs,
+                max_new_tokens=1 if name in GENERATE_SHIFTS else 8,
+                do_sample=False,
                 suppress_tokens=sorted(policy.never_written),
-            )[0]  # fmt: skip
+            )[0]
         theirs = whole[inputs["input_ids"].shape[1] :].tolist()
         assert tokens[: len(theirs)] == [token for token in theirs if token not in policy.eos_ids]
     assert len({tuple(tokens) for tokens in ours}) > 1  # the image is seen

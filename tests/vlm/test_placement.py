@@ -83,8 +83,9 @@ def test_the_logits_are_those_of_the_rounded_weights(folder: str) -> None:
     policy = Policy.load(ModelRef(folder), quantization="4bit")
     inputs = inputs_of(policy, [picture()])
     with torch.inference_mode():
-        torch.testing.assert_close(policy.model(**inputs).logits, rounded(policy).model(**inputs).logits,
-                                   atol=1e-4, rtol=0)  # fmt: skip
+        torch.testing.assert_close(
+            policy.model(**inputs).logits, rounded(policy).model(**inputs).logits, atol=1e-4, rtol=0
+        )
 
 
 def test_answers_and_what_the_engine_shares(loaded: tuple[Policy, str]) -> None:

@@ -85,10 +85,13 @@ def with_decoder(tmp_path, text):
 
     model, processor = parts("llava")
     config = hf.LlavaConfig(
-        vision_config=model.config.vision_config, text_config=text, image_token_index=model.config.image_token_index,
+        vision_config=model.config.vision_config,
+        text_config=text,
+        image_token_index=model.config.image_token_index,
         vision_feature_select_strategy=model.config.vision_feature_select_strategy,
-        vision_feature_layer=model.config.vision_feature_layer, image_seq_length=model.config.image_seq_length,
-    )  # fmt: skip
+        vision_feature_layer=model.config.vision_feature_layer,
+        image_seq_length=model.config.image_seq_length,
+    )
     torch.manual_seed(0)
     hf.LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
@@ -99,8 +102,14 @@ def test_another_decoder_in_a_known_family_is_probed(tmp_path):
     import transformers as hf
 
     size = len(parts("llava")[1].tokenizer)
-    common = {"vocab_size": size, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
-              "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
+    common = {
+        "vocab_size": size,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+    }
     assert Policy.load(with_decoder(tmp_path / "olmo", hf.Olmo2Config(**common))).proof is not None
     lfm = hf.Lfm2Config(**common, layer_types=["conv", "full_attention"])
     with pytest.raises(ModelError, match="conv"):

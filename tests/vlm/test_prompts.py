@@ -117,11 +117,15 @@ FOR_TEXT = {
     "a refusal": ("{{ raise_exception('no images') }}", f"{CANNOT}: no images"),
     "no Jinja": ("{% for %}", CANNOT),
     "several, none of them the default": ({"rag": "x", "tool_use": "y"}, CANNOT),
-    "pictures only": (EACH + "{% if part.type == 'image' %}<image>{% endif %}" + END,
-                      "leaves out the text of questions"),
-    "no answers": (EACH + "{% if message.role == 'user' %}{{ part.text or '<image>' }}{% endif %}" + END,
-                   "leaves out the text of answers"),
-}  # fmt: skip
+    "pictures only": (
+        EACH + "{% if part.type == 'image' %}<image>{% endif %}" + END,
+        "leaves out the text of questions",
+    ),
+    "no answers": (
+        EACH + "{% if message.role == 'user' %}{{ part.text or '<image>' }}{% endif %}" + END,
+        "leaves out the text of answers",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", FOR_TEXT)

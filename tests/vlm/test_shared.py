@@ -25,12 +25,14 @@ def batch_of(policy: Policy) -> dict[str, Any]:
     for number, ((chosen, rejected), (height, width)) in enumerate(zip(ANSWERS, SIZES, strict=True)):
         pixels = np.random.default_rng(number).integers(0, 256, (height, width, 3), dtype=np.uint8)
         question = "describe the picture ." + " w1" * number
-        rows.append({
-            "images": [Image.fromarray(pixels)],
-            "prompt": [{"role": "user", "content": question}],
-            "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": rejected}],
-        })  # fmt: skip
+        rows.append(
+            {
+                "images": [Image.fromarray(pixels)],
+                "prompt": [{"role": "user", "content": question}],
+                "chosen": [{"role": "assistant", "content": chosen}],
+                "rejected": [{"role": "assistant", "content": rejected}],
+            }
+        )
     return dict(DataCollatorForVisionPreference(policy.processor)(rows))
 
 

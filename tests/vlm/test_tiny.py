@@ -19,9 +19,16 @@ QUESTIONS = ((Message("user", "describe the picture ."),), (Message("user", "des
 M_ROPE = ["qwen2_vl", "qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe", "glm4v", "glm46v", "paddleocr_vl"]
 # PaliGemma 2 has a window too, but its prompts see themselves whole: it matters for answers only.
 SLIDING = [
-    "llava_mistral_sliding", "llava_qwen2_sliding", "llava_gemma2", "mistral3_sliding", "gemma3", "gemma4",
-    "gemma4_per_layer", "aya_vision", "cohere2_vision",
-]  # fmt: skip
+    "llava_mistral_sliding",
+    "llava_qwen2_sliding",
+    "llava_gemma2",
+    "mistral3_sliding",
+    "gemma3",
+    "gemma4",
+    "gemma4_per_layer",
+    "aya_vision",
+    "cohere2_vision",
+]
 EVERY = pytest.mark.parametrize("name", BUILDERS)
 
 policy_of = cache(tiny)
@@ -36,7 +43,7 @@ def inputs_of(policy: Policy, *prompts: list[Image.Image]) -> Any:
     texts = [policy.render(question, len(images)) for images, question in zip(prompts, QUESTIONS, strict=False)]
     return policy.processor(
         text=texts, images=list(prompts), return_tensors="pt", add_special_tokens=False, padding=True
-    )  # fmt: skip
+    )
 
 
 @torch.inference_mode()

@@ -37,9 +37,14 @@ def adapted(name: str, targets: list[str] | str) -> Policy:
     return Policy(model.eval(), policy.processor, policy.family, ModelRef("tiny", adapter="made here"))
 
 
-@pytest.mark.parametrize(("name", "targets"), [
-    ("llava_next", ["q_proj", "v_proj"]), ("llava_next", "all-linear"), ("qwen2_5_vl", ["qkv", "v_proj"]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        ("llava_next", ["q_proj", "v_proj"]),
+        ("llava_next", "all-linear"),
+        ("qwen2_5_vl", ["qkv", "v_proj"]),
+    ],
+)
 def test_an_adapter_that_changes_the_tower_sees_by_its_own(name: str, targets: list[str] | str) -> None:
     policy = adapted(name, targets)
     assert not Tower(policy).known

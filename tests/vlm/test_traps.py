@@ -31,9 +31,13 @@ def generated(policy: Policy, whole: Context, kept: torch.Tensor, *, positions: 
     mask[0, whole.is_image] = kept.long()
     given = {"position_ids": whole.positions} if positions else {}
     return policy.model.generate(
-        inputs_embeds=whole.embeds[None], attention_mask=mask, max_new_tokens=8, do_sample=False,
-        suppress_tokens=sorted(policy.never_written), **given,
-    )[0].tolist()  # fmt: skip
+        inputs_embeds=whole.embeds[None],
+        attention_mask=mask,
+        max_new_tokens=8,
+        do_sample=False,
+        suppress_tokens=sorted(policy.never_written),
+        **given,
+    )[0].tolist()
 
 
 def test_generate_renumbers_positions_under_a_mask_unless_it_is_told(policy: Policy, whole: Context) -> None:

@@ -59,8 +59,14 @@ def test_what_fits_is_left_alone(name: str) -> None:
     assert policy.processor.chat_template == before
 
 
-@pytest.mark.parametrize("name", ["patch_size vision_feature_select_strategy num_additional_image_tokens",
-                                  "num_additional_image_tokens", "vision_feature_select_strategy"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "patch_size vision_feature_select_strategy num_additional_image_tokens",
+        "num_additional_image_tokens",
+        "vision_feature_select_strategy",
+    ],
+)
 def test_a_processor_of_before_4_46_is_mended(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     edit(folder / "processor_config.json", lambda content: [content.pop(key) for key in name.split()])
     with caplog.at_level(logging.WARNING, "mmpref"):
@@ -77,14 +83,20 @@ def test_a_processor_of_before_4_46_is_mended(folder: Path, name: str, caplog: p
     [
         ("llava", {"patch_size": 8}, {"patch_size": 4}),
         ("llava", {"vision_feature_select_strategy": "full"}, {"vision_feature_select_strategy": "default"}),
-        ("llava_next", {"patch_size": 14, "num_additional_image_tokens": 0},
-         {"patch_size": 4, "num_additional_image_tokens": 1}),
-        ("llava_onevision", {"num_image_tokens": None, "vision_feature_select_strategy": None},
-         {"num_image_tokens": 16, "vision_feature_select_strategy": "full"}),
+        (
+            "llava_next",
+            {"patch_size": 14, "num_additional_image_tokens": 0},
+            {"patch_size": 4, "num_additional_image_tokens": 1},
+        ),
+        (
+            "llava_onevision",
+            {"num_image_tokens": None, "vision_feature_select_strategy": None},
+            {"num_image_tokens": 16, "vision_feature_select_strategy": "full"},
+        ),
         ("mistral3", {"spatial_merge_size": 1}, {"spatial_merge_size": 2}),
         ("internvl", {"image_seq_length": 256}, {"image_seq_length": 4}),
     ],
-)  # fmt: skip
+)
 def test_what_the_model_knows_better_is_mended(name: str, wrong: dict[str, Any], right: dict[str, Any]) -> None:
     policy = tiny(name)
     for attribute, value in wrong.items():
@@ -128,7 +140,7 @@ def no_pictures(policy: Policy) -> None:
         (other_pictures, r"tiny and its processor do not fit together: Input image size \(32\*32\) doesn't match"),
         (no_pictures, "processor of tiny does not prepare a picture"),
     ],
-)  # fmt: skip
+)
 def test_the_rest_is_one_sentence(broken: Callable[[Policy], None], says: str) -> None:
     policy = tiny("llava")
     broken(policy)

@@ -37,12 +37,16 @@ class Mixed:
         self._ranked, self._seed, self._offline = Ranked(context, settings), context.seed, settings.offline
 
     def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
-        kept = {int(row[ROW]) for row in rows
-                if stream(self._seed, step, int(row[ROW]), "mixed").random() < self._offline}  # fmt: skip
+        kept = {
+            int(row[ROW]) for row in rows if stream(self._seed, step, int(row[ROW]), "mixed").random() < self._offline
+        }
         online = self._ranked([row for row in rows if int(row[ROW]) not in kept], step)
         made = {int(row[ROW]): row for row in online.rows}
-        mixed = [row if int(row[ROW]) in kept else made[int(row[ROW])]
-                 for row in rows if int(row[ROW]) in kept or int(row[ROW]) in made]  # fmt: skip
+        mixed = [
+            row if int(row[ROW]) in kept else made[int(row[ROW])]
+            for row in rows
+            if int(row[ROW]) in kept or int(row[ROW]) in made
+        ]
         counts = {**online.counts, "rows": len(rows), "offline": len(kept), "used": len(mixed)}
         return Drawn(mixed, counts)
 

@@ -33,12 +33,19 @@ def _trainer(parts: Parts) -> Any:
 
     attach(parts.policy.model)
     return RewardTrainer(
-        model=parts.policy.model, args=parts.config, train_dataset=numbered(parts.pairs.dataset),
-        data_collator=PreferenceCollator(parts.policy.processor), processing_class=parts.policy.processor,
-        writer=parts.policy, peft_config=parts.lora([HEAD]), projector_learning_rate=parts.projector_learning_rate,
-        shared=parts.share(), held_out=parts.settings.held_out, folder=parts.state,
+        model=parts.policy.model,
+        args=parts.config,
+        train_dataset=numbered(parts.pairs.dataset),
+        data_collator=PreferenceCollator(parts.policy.processor),
+        processing_class=parts.policy.processor,
+        writer=parts.policy,
+        peft_config=parts.lora([HEAD]),
+        projector_learning_rate=parts.projector_learning_rate,
+        shared=parts.share(),
+        held_out=parts.settings.held_out,
+        folder=parts.state,
         image_root=parts.image_root,
-    )  # fmt: skip
+    )
 
 
 METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5))

@@ -47,8 +47,12 @@ class Settings:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
-    return {"num_generations": settings.samples, "temperature": settings.temperature, "beta": settings.kl,
-            "max_completion_length": settings.max_answer_tokens}  # fmt: skip
+    return {
+        "num_generations": settings.samples,
+        "temperature": settings.temperature,
+        "beta": settings.kl,
+        "max_completion_length": settings.max_answer_tokens,
+    }
 
 
 def _config() -> type[Any]:
@@ -63,11 +67,15 @@ def _trainer(parts: Parts) -> Any:
     settings: Settings = parts.settings
     reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)
     return RlooTrainer(
-        model=parts.policy.model, args=parts.config, train_dataset=rows_of(parts.pairs),
+        model=parts.policy.model,
+        args=parts.config,
+        train_dataset=rows_of(parts.pairs),
         reward_funcs=Normalised(reward, settings.reward, parts.pairs, parts.state / "reward.json"),
-        processing_class=parts.policy.processor, peft_config=parts.lora(), writer=parts.policy,
+        processing_class=parts.policy.processor,
+        peft_config=parts.lora(),
+        writer=parts.policy,
         projector_learning_rate=parts.projector_learning_rate,
-    )  # fmt: skip
+    )
 
 
 METHOD = Method(Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5))

@@ -31,8 +31,12 @@ if TYPE_CHECKING:
 
     from mmpref.bench.benchmark import Sums
 
-_PARTS = {"discriminative-hallucination": "existence", "discriminative-attribute-state": "attribute",
-          "discriminative-attribute-number": "attribute", "discriminative-attribute-action": "attribute"}  # fmt: skip
+_PARTS = {
+    "discriminative-hallucination": "existence",
+    "discriminative-attribute-state": "attribute",
+    "discriminative-attribute-number": "attribute",
+    "discriminative-attribute-action": "attribute",
+}
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,11 @@ def _amber(sums: Sums) -> np.ndarray:
 class _Amber:
     def __init__(self, settings: AmberSettings) -> None:
         if settings.relation is None:
-            raise UsageError("The benchmark amber needs its table of related words.",
-                             "Take data/ of https://github.com/junyangwang0410/AMBER and give "
-                             "--set benchmark.amber.relation=PATH (and safe_words).")  # fmt: skip
+            raise UsageError(
+                "The benchmark amber needs its table of related words.",
+                "Take data/ of https://github.com/junyangwang0410/AMBER and give "
+                "--set benchmark.amber.relation=PATH (and safe_words).",
+            )
         self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
         safe = settings.safe_words
@@ -83,8 +89,7 @@ class _Amber:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         spec = self.settings.annotations
-        found = {text(row, "id", where): row
-                 for _, row, where in numbered(open_table(spec), None)} if spec else {}  # fmt: skip
+        found = {text(row, "id", where): row for _, row, where in numbered(open_table(spec), None)} if spec else {}
         samples = []
         for _, row, where in numbered(table, limit):
             name = text(row, "id", where)
@@ -114,12 +119,20 @@ class _Amber:
         if part == "caption":
             nouns = amber.nouns(answer, self.tables)
             counts = amber.count(nouns, sample.reference["truth"], sample.reference["hallu"], self.tables)
-            return Score(", ".join(nouns), {f"caption/{name}": value for name, value in counts.items()},
-                         parse_failure=not answer.strip())  # fmt: skip
+            return Score(
+                ", ".join(nouns),
+                {f"caption/{name}": value for name, value in counts.items()},
+                parse_failure=not answer.strip(),
+            )
         said, truth = amber.said(answer), sample.reference["truth"]
-        counts = {"right": float(said == truth), "read": float(pope.parse(answer) == truth), "n": 1.0,
-                  "said_no": float(said == "no"), "no": float(truth == "no"),
-                  "both_no": float(said == truth == "no")}  # fmt: skip
+        counts = {
+            "right": float(said == truth),
+            "read": float(pope.parse(answer) == truth),
+            "n": 1.0,
+            "said_no": float(said == "no"),
+            "no": float(truth == "no"),
+            "both_no": float(said == truth == "no"),
+        }
         named = {f"{name}/{key}": value for name in (part, "all") for key, value in counts.items()}
         return Score(said, named, said == "other")
 

@@ -55,20 +55,34 @@ class _Annotator:
             for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
                 text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)
                 groups = {name: str(number) for name in {part, "all"}}
-                samples.append(Sample(f"{number}-{place}", image_key(image, number), image, (Message("user", text),),
-                                      {"place": place, "part": part}, groups))  # fmt: skip
+                samples.append(
+                    Sample(
+                        f"{number}-{place}",
+                        image_key(image, number),
+                        image,
+                        (Message("user", text),),
+                        {"place": place, "part": part},
+                        groups,
+                    )
+                )
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
         place = choice(answer)
         right = place == sample.reference["place"]
-        counts = {"replies": 1.0, "right": float(right), "named": float(place is not None),
-                  "named_first": float(place == 1)}  # fmt: skip
+        counts = {
+            "replies": 1.0,
+            "right": float(right),
+            "named": float(place is not None),
+            "named_first": float(place == 1),
+        }
         return Score(f"Response {place}" if place else "", counts, parse_failure=place is None, right=right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.removesuffix("/right") for score in scores for name in score.counts
-                        if name.endswith("/right")} - {"all"})  # fmt: skip
+        parts = sorted(
+            {name.removesuffix("/right") for score in scores for name in score.counts if name.endswith("/right")}
+            - {"all"}
+        )
         return [
             group_rate("accuracy", "all", "all", headline=True),
             *(group_rate("accuracy", part, part) for part in parts),

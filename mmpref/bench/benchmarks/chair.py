@@ -45,9 +45,11 @@ class ChairSettings:
 class _Chair:
     def __init__(self, settings: ChairSettings) -> None:
         if settings.synonyms is None:
-            raise UsageError("The benchmark chair needs a table of synonyms.",
-                             "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
-                             "--set benchmark.chair.synonyms=PATH.")  # fmt: skip
+            raise UsageError(
+                "The benchmark chair needs a table of synonyms.",
+                "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
+                "--set benchmark.chair.synonyms=PATH.",
+            )
         self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
         self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms))
@@ -58,14 +60,23 @@ class _Chair:
             objects = [name.lower() for name in list_of(row, "gt_object", where)]
             truth = [self.synonyms.node.get(name, name) for name in objects]
             image_id = optional(row, "question_id") or image_name(row) or text(row, "question_id", where)
-            samples.append(Sample(str(number), image_id,
-                                  image_of(row, where, table.root, folder=self.settings.images),
-                                  (Message("user", self.settings.prompt),), truth))  # fmt: skip
+            samples.append(
+                Sample(
+                    str(number),
+                    image_id,
+                    image_of(row, where, table.root, folder=self.settings.images),
+                    (Message("user", self.settings.prompt),),
+                    truth,
+                )
+            )
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        return Score(", ".join(self.synonyms.objects(answer)), chair.count(answer, sample.reference, self.synonyms),
-                     parse_failure=not answer.strip())  # fmt: skip
+        return Score(
+            ", ".join(self.synonyms.objects(answer)),
+            chair.count(answer, sample.reference, self.synonyms),
+            parse_failure=not answer.strip(),
+        )
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [

@@ -66,21 +66,32 @@ class _Gqa:
             message = Message("user", text(row, "question", where) + self.settings.suffix)
             kinds = row.get("types")
             kind = (optional(kinds, "structural") if isinstance(kinds, dict) else None) or "all"
-            samples.append(Sample(optional(row, "id") or str(number), image_id, image, (message,),
-                                  {"answer": text(row, "answer", where), "part": kind}))  # fmt: skip
+            samples.append(
+                Sample(
+                    optional(row, "id") or str(number),
+                    image_id,
+                    image,
+                    (message,),
+                    {"answer": text(row, "answer", where), "part": kind},
+                )
+            )
         return samples
 
     def _images(self, table: Table) -> dict[str, ImageData]:
         """All images by id: 398 serve 12,578 questions."""
         spec, split = self.settings.images or table.spec, self.settings.split
-        other = open_table(spec, split, config=self.settings.images_config,
-                           revision=None if self.settings.images else table.revision)  # fmt: skip
+        other = open_table(
+            spec, split, config=self.settings.images_config, revision=None if self.settings.images else table.revision
+        )
         return {text(row, "id", where): image_of(row, where, other.root) for _, row, where in numbered(other, None)}
 
     def score(self, sample: Sample, answer: str) -> Score:
         truth, part = sample.reference["answer"], sample.reference["part"]
-        counts = {"right": float(gqa.right(answer, truth)), "n": 1.0,
-                  "loose": float(gqa.right_without_punctuation(answer, truth))}  # fmt: skip
+        counts = {
+            "right": float(gqa.right(answer, truth)),
+            "n": 1.0,
+            "loose": float(gqa.right_without_punctuation(answer, truth)),
+        }
         named = {f"{name}/{key}": value for name in {part, "all"} for key, value in counts.items()}
         return Score(answer.rstrip(".").lower(), named, parse_failure=not answer.strip())
 

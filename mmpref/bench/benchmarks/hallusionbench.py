@@ -57,8 +57,11 @@ class _HallusionBench:
             other = open_table(table.spec, split, config=config, revision=table.revision)
             if other.fingerprint != table.fingerprint or table.revision:  # one file has all of its rows in any split
                 tables.append(other)
-        return [self._sample(row, where, one, f"{one.split}-{number}")
-                for one in tables for number, row, where in numbered(one, limit)]  # fmt: skip
+        return [
+            self._sample(row, where, one, f"{one.split}-{number}")
+            for one in tables
+            for number, row, where in numbered(one, limit)
+        ]
 
     def _sample(self, row: Row, where: str, table: Table, name: str) -> Sample:
         kind, figure, question = (text(row, key, where) for key in ("category", "figure_id", "question_id"))
@@ -76,8 +79,11 @@ class _HallusionBench:
     def score(self, sample: Sample, answer: str) -> Score:
         said = yes_no.parse(answer)
         right = said == sample.reference["answer"]
-        counts = {f"{part}/{key}": value for part in (sample.reference["category"], "all")
-                  for key, value in {"right": float(right), "n": 1.0}.items()}  # fmt: skip
+        counts = {
+            f"{part}/{key}": value
+            for part in (sample.reference["category"], "all")
+            for key, value in {"right": float(right), "n": 1.0}.items()
+        }
         return Score(said, counts, said == "unknown", right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:

@@ -65,8 +65,11 @@ class _LlavaWild:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            reference = {"category": text(row, "category", where), "caption": text(row, "caption", where),
-                         "answer": text(row, "gpt_answer", where)}  # fmt: skip
+            reference = {
+                "category": text(row, "category", where),
+                "caption": text(row, "caption", where),
+                "answer": text(row, "gpt_answer", where),
+            }
             message = Message("user", text(row, column_of(row, "question", "text"), where))
             image_id = optional(row, "image_id") or image_name(row) or str(number)
             image = image_of(row, where, table.root, folder=self.settings.images)
@@ -74,8 +77,13 @@ class _LlavaWild:
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
-        asked = filled(instruction, context=sample.reference["caption"], question=sample.messages[-1].content,
-                       reference=sample.reference["answer"], answer=answer)  # fmt: skip
+        asked = filled(
+            instruction,
+            context=sample.reference["caption"],
+            question=sample.messages[-1].content,
+            reference=sample.reference["answer"],
+            answer=answer,
+        )
         return Query((Message("system", self.system), Message("user", asked)))
 
     def score(self, sample: Sample, answer: str) -> Score:
@@ -86,20 +94,31 @@ class _LlavaWild:
         return None if found is None else self._score(sample, *found)
 
     def _score(self, sample: Sample, gpt: float, model: float) -> Score:
-        named = {f"{part}/{key}": value for part in (sample.reference["category"], "all")
-                 for key, value in {"gpt": gpt, "model": model, "n": 1.0}.items()}  # fmt: skip
+        named = {
+            f"{part}/{key}": value
+            for part in (sample.reference["category"], "all")
+            for key, value in {"gpt": gpt, "model": model, "n": 1.0}.items()
+        }
         return Score(f"{gpt:g} {model:g}", named)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
         return [
-            Metric("relative_score", part, partial(_relative, part), f"{part}/n", of=(f"{part}/model", f"{part}/gpt"),
-                   headline=part == "all")
+            Metric(
+                "relative_score",
+                part,
+                partial(_relative, part),
+                f"{part}/n",
+                of=(f"{part}/model", f"{part}/gpt"),
+                headline=part == "all",
+            )
             for part in ["all", *parts]
-        ]  # fmt: skip
+        ]
 
 
 BENCHMARK = Benchmark(
-    LlavaWildSettings, ("lmms-lab-encoder/llava-bench-in-the-wild", "lmms-lab/llava-bench-in-the-wild"), _LlavaWild,
+    LlavaWildSettings,
+    ("lmms-lab-encoder/llava-bench-in-the-wild", "lmms-lab/llava-bench-in-the-wild"),
+    _LlavaWild,
     judged=True,
-)  # fmt: skip
+)

@@ -54,8 +54,11 @@ def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
     """The sum over categories of 100 (accuracy + accuracy+)."""
     import numpy as np
 
-    parts = [100 * (ratio(sums[f"{name}/right"], sums[f"{name}/n"])
-                    + ratio(sums[f"{name}/both/right"], sums[f"{name}/both/n"])) for name in categories]  # fmt: skip
+    parts = [
+        100
+        * (ratio(sums[f"{name}/right"], sums[f"{name}/n"]) + ratio(sums[f"{name}/both/right"], sums[f"{name}/both/n"]))
+        for name in categories
+    ]
     total: np.ndarray = np.sum(parts, axis=0)
     return total
 
@@ -75,23 +78,29 @@ class _Mme:
             reference = {"answer": one_of(row, "answer", where, ("yes", "no")), "category": category}
             key = f"{category}/{name}"
             image = image_of(row, where, table.root, folder=self.settings.images)
-            samples.append(Sample(str(number), key, image, (Message("user", question),),
-                                  reference, {f"{category}/both": key}))  # fmt: skip
+            samples.append(
+                Sample(str(number), key, image, (Message("user", question),), reference, {f"{category}/both": key})
+            )
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
         said, category = mme.parse(answer), sample.reference["category"]
         right = said == sample.reference["answer"]
-        counts = {f"{name}/{key}": value for name in (category, "all") for key, value in
-                  {"right": float(right), "n": 1.0, "yes": float(said == "yes")}.items()}  # fmt: skip
+        counts = {
+            f"{name}/{key}": value
+            for name in (category, "all")
+            for key, value in {"right": float(right), "n": 1.0, "yes": float(said == "yes")}.items()
+        }
         return Score(said, counts, said == "other", right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         found = {name.partition("/")[0] for score in scores for name in score.counts if name.endswith("/both/n")}
         known = [name for name in (*mme.PERCEPTION, *mme.COGNITION) if name in found]
         categories = [*known, *sorted(found.difference(known))]
-        metrics = [rate("accuracy", "all", "all/right", "all/n", binary=True, headline=True),
-                   rate("yes_ratio", "all", "all/yes", "all/n", None)]  # fmt: skip
+        metrics = [
+            rate("accuracy", "all", "all/right", "all/n", binary=True, headline=True),
+            rate("yes_ratio", "all", "all/yes", "all/n", None),
+        ]
         for name in categories:
             metrics += [
                 rate("accuracy", name, f"{name}/right", f"{name}/n", binary=True),

@@ -65,23 +65,32 @@ class MmhalTask:
             if "image" in row:
                 image = image_of(row, where, table.root, folder=self.settings.images)
             elif self.settings.images is None:
-                raise UsageError(f"{where} names its image by an address.",
-                                 "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give "
-                                 "--set benchmark.mmhal.images=FOLDER.")  # fmt: skip
+                raise UsageError(
+                    f"{where} names its image by an address.",
+                    "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give --set benchmark.mmhal.images=FOLDER.",
+                )
             else:
                 name = PurePosixPath(urlparse(text(row, "image_src", where)).path).name
                 image = image_of({"image": name}, where, None, folder=self.settings.images)
             question = text(row, "question", where)
-            reference = {"type": text(row, "question_type", where), "answer": text(row, "gt_answer", where),
-                         "contents": list_of(row, "image_content", where)}  # fmt: skip
+            reference = {
+                "type": text(row, "question_type", where),
+                "answer": text(row, "gt_answer", where),
+                "contents": list_of(row, "image_content", where),
+            }
             image_id = optional(row, "image_id") or str(number)
             samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
         reference = sample.reference
-        asked = filled(instruction, contents=", ".join(reference["contents"]), question=sample.messages[-1].content,
-                       reference=reference["answer"], answer=answer)  # fmt: skip
+        asked = filled(
+            instruction,
+            contents=", ".join(reference["contents"]),
+            question=sample.messages[-1].content,
+            reference=reference["answer"],
+            answer=answer,
+        )
         images = (sample.image,) if self._sees and sample.image else ()
         return Query((Message("user", asked),), images)
 
@@ -94,8 +103,12 @@ class MmhalTask:
 
     def _score(self, sample: Sample, found: int) -> Score:
         wrong = found < ratings.HALLUCINATES_BELOW
-        counts = {"score": float(found), "hallucinates": float(wrong), "n": 1.0,
-                  "informative": (found if wrong else found - 3) / 3}  # fmt: skip
+        counts = {
+            "score": float(found),
+            "hallucinates": float(wrong),
+            "n": 1.0,
+            "informative": (found if wrong else found - 3) / 3,
+        }
         named = {f"{part}/{key}": value for part in (sample.reference["type"], "all") for key, value in counts.items()}
         return Score(str(found), named)
 

@@ -48,8 +48,10 @@ class _MmStar:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            reference = {"answer": one_of(row, "answer", where, ("a", "b", "c", "d")).upper(),
-                         "category": text(row, "category", where)}  # fmt: skip
+            reference = {
+                "answer": one_of(row, "answer", where, ("a", "b", "c", "d")).upper(),
+                "category": text(row, "category", where),
+            }
             message = Message("user", text(row, "question", where).strip() + self.settings.suffix)
             image = image_of(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))

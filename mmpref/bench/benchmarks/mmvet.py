@@ -72,8 +72,11 @@ class _MmVet:
         for number, row, where in numbered(table, limit):
             abilities = sorted(filter(None, (one.strip() for one in text(row, "capability", where).split(","))))
             question = text(row, "question", where)
-            reference = {"question": question, "answer": text(row, "answer", where),
-                         "parts": ["all", *abilities, f"{'+'.join(abilities)} only"]}  # fmt: skip
+            reference = {
+                "question": question,
+                "answer": text(row, "answer", where),
+                "parts": ["all", *abilities, f"{'+'.join(abilities)} only"],
+            }
             message = Message("user", self.settings.prefix + question)
             image = image_of(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))
@@ -92,15 +95,29 @@ class _MmVet:
         return None if found is None else self._score(sample, found)
 
     def _score(self, sample: Sample, found: float) -> Score:
-        named = {f"{part}/{key}": value for part in sample.reference["parts"]
-                 for key, value in {"score": found, "n": 1.0}.items()}  # fmt: skip
+        named = {
+            f"{part}/{key}": value
+            for part in sample.reference["parts"]
+            for key, value in {"score": found, "n": 1.0}.items()
+        }
         return Score(f"{found:g}", named)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"},
-                       key=lambda part: (part.endswith(" only"), part))  # fmt: skip
-        return [Metric("score", part, partial(_percent, part), f"{part}/n", of=(f"{part}/score", f"{part}/n"),
-                       headline=part == "all") for part in ["all", *parts]]  # fmt: skip
+        parts = sorted(
+            {name.partition("/")[0] for score in scores for name in score.counts} - {"all"},
+            key=lambda part: (part.endswith(" only"), part),
+        )
+        return [
+            Metric(
+                "score",
+                part,
+                partial(_percent, part),
+                f"{part}/n",
+                of=(f"{part}/score", f"{part}/n"),
+                headline=part == "all",
+            )
+            for part in ["all", *parts]
+        ]
 
 
 BENCHMARK = Benchmark(MmVetSettings, ("lmms-lab-encoder/MMVet", "lmms-lab/MMVet"), _MmVet, judged=True)

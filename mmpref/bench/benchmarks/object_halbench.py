@@ -75,9 +75,11 @@ class _ObjectHalbench:
 
     def __init__(self, settings: ObjectHalbenchSettings) -> None:
         if settings.synonyms is None:
-            raise UsageError("The benchmark object-halbench needs a table of synonyms.",
-                             "Take eval/data/synonyms_refine.txt of https://github.com/RLHF-V/RLHF-V and give "
-                             "--set benchmark.object-halbench.synonyms=PATH.")  # fmt: skip
+            raise UsageError(
+                "The benchmark object-halbench needs a table of synonyms.",
+                "Take eval/data/synonyms_refine.txt of https://github.com/RLHF-V/RLHF-V and give "
+                "--set benchmark.object-halbench.synonyms=PATH.",
+            )
         self.settings = settings
         self.max_new_tokens = settings.max_new_tokens
         self.synonyms = Synonyms.read(resolve_path(settings.synonyms), refined=True)
@@ -86,10 +88,15 @@ class _ObjectHalbench:
         rows = list(numbered(table, limit))
         truths = halbench.truths([(row, where) for _, row, where in rows], self.settings.annotations, self.synonyms)
         return [
-            Sample(str(number), text(row, "image_id", where), _image(row, where, table, self.settings.images),
-                   (Message("user", text(row, "question", where)),), truth)
+            Sample(
+                str(number),
+                text(row, "image_id", where),
+                _image(row, where, table, self.settings.images),
+                (Message("user", text(row, "question", where)),),
+                truth,
+            )
             for (number, row, where), truth in zip(rows, truths, strict=True)
-        ]  # fmt: skip
+        ]
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
         if halbench.is_short(answer):
@@ -106,8 +113,11 @@ class _ObjectHalbench:
 
     def _score(self, sample: Sample, answer: str, names: Sequence[str]) -> Score:
         words = halbench.mentions(names, self.synonyms)
-        return Score(", ".join(words), halbench.count(words, answer, sample.reference, self.synonyms),
-                     parse_failure=not answer.strip())  # fmt: skip
+        return Score(
+            ", ".join(words),
+            halbench.count(words, answer, sample.reference, self.synonyms),
+            parse_failure=not answer.strip(),
+        )
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [

@@ -82,8 +82,11 @@ def _mean_f1(parts: Sequence[str], sums: Sums) -> np.ndarray:
 
 _FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
 _RATES: dict[str, Callable[[str, Sums], np.ndarray]] = {
-    "precision": _precision, "recall": _recall, "f1": _f1, "yes_ratio": _yes_ratio,
-}  # fmt: skip
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+    "yes_ratio": _yes_ratio,
+}
 
 
 def _category(name: str) -> str | None:
@@ -126,8 +129,9 @@ class PopeTask:
             image_id = optional(row, "image_source") or image_name(row) or str(number)
             image = image_of(row, where, table.root, folder=self.settings.images)
             part = optional(row, "category") or _category(table.spec) or "all"
-            samples.append(Sample(str(number), image_id, image, (Message("user", question),),
-                                  {"answer": answer, "part": part}))  # fmt: skip
+            samples.append(
+                Sample(str(number), image_id, image, (Message("user", question),), {"answer": answer, "part": part})
+            )
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

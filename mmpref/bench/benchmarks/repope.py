@@ -68,9 +68,11 @@ class _Repope(PopeTask):
     def __init__(self, settings: RepopeSettings) -> None:
         super().__init__(settings)
         if settings.annotations is None:
-            raise UsageError("The benchmark repope needs the corrected labels.",
-                             "Take annotations/ of https://github.com/YanNeu/RePOPE and give "
-                             "--set benchmark.repope.annotations=FOLDER.")  # fmt: skip
+            raise UsageError(
+                "The benchmark repope needs the corrected labels.",
+                "Take annotations/ of https://github.com/YanNeu/RePOPE and give "
+                "--set benchmark.repope.annotations=FOLDER.",
+            )
         self.annotations = settings.annotations
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
@@ -85,11 +87,12 @@ class _Repope(PopeTask):
             if label is not None:
                 message = Message("user", question + self.settings.suffix)
                 image = image_of(row, where, table.root, folder=self.settings.images)
-                samples.append(Sample(str(number), name, image, (message,),
-                                      {"answer": label, "part": category}))  # fmt: skip
+                samples.append(Sample(str(number), name, image, (message,), {"answer": label, "part": category}))
         if not samples:
-            raise InputError(f"None of the labels in {self.annotations} is about a row of {table.spec}.",
-                             "They are matched by category, image and question.")  # fmt: skip
+            raise InputError(
+                f"None of the labels in {self.annotations} is about a row of {table.spec}.",
+                "They are matched by category, image and question.",
+            )
         talk.info("%d of %d questions have a clear answer.", len(samples), rows)
         return samples
 

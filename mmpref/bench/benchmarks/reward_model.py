@@ -61,8 +61,9 @@ class _RewardModel:
         return Score({1.0: "chosen", 0.5: "equal", 0.0: "rejected"}[right], named)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.removesuffix("/n") for score in scores for name in score.counts
-                        if name.endswith("/n")} - {"all"})  # fmt: skip
+        parts = sorted(
+            {name.removesuffix("/n") for score in scores for name in score.counts if name.endswith("/n")} - {"all"}
+        )
         return [
             rate("accuracy", "all", "all/right", "all/n", headline=True),
             rate("margin", "all", "all/margin", "all/n"),

@@ -57,8 +57,10 @@ class TextVqaTask:
             question = text(row, "question", where)
             answers = list_of(row, "answers", where)
             if len(answers) != vqa.ANSWERS:
-                raise InputError(f"{where}, column answers has {len(answers)} entries; VQA accuracy needs "
-                                 f"{vqa.ANSWERS}.", "The test split has no answers: use validation.")  # fmt: skip
+                raise InputError(
+                    f"{where}, column answers has {len(answers)} entries; VQA accuracy needs {vqa.ANSWERS}.",
+                    "The test split has no answers: use validation.",
+                )
             asked = question.capitalize() if self.settings.capitalise else question
             if self.settings.ocr:
                 tokens = ", ".join(list_of(row, "ocr_tokens", where))

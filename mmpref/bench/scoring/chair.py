@@ -26,14 +26,48 @@ from mmpref.text_files import read_text
 from mmpref.words import words
 
 _DOUBLE = (
-    "motor bike", "motor cycle", "air plane", "traffic light", "street light", "traffic signal", "stop light",
-    "fire hydrant", "stop sign", "parking meter", "suit case", "sports ball", "baseball bat", "baseball glove",
-    "tennis racket", "wine glass", "hot dog", "cell phone", "mobile phone", "teddy bear", "hair drier", "potted plant",
-    "bow tie", "laptop computer", "stove top oven", "home plate", "train track",
-)  # fmt: skip
+    "motor bike",
+    "motor cycle",
+    "air plane",
+    "traffic light",
+    "street light",
+    "traffic signal",
+    "stop light",
+    "fire hydrant",
+    "stop sign",
+    "parking meter",
+    "suit case",
+    "sports ball",
+    "baseball bat",
+    "baseball glove",
+    "tennis racket",
+    "wine glass",
+    "hot dog",
+    "cell phone",
+    "mobile phone",
+    "teddy bear",
+    "hair drier",
+    "potted plant",
+    "bow tie",
+    "laptop computer",
+    "stove top oven",
+    "home plate",
+    "train track",
+)
 _ANIMALS = (
-    "bird", "cat", "dog", "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "animal", "cub",
-)  # fmt: skip
+    "bird",
+    "cat",
+    "dog",
+    "horse",
+    "sheep",
+    "cow",
+    "elephant",
+    "bear",
+    "zebra",
+    "giraffe",
+    "animal",
+    "cub",
+)
 _APART = re.compile(
     r"""\.{2,}|--|(?<!\S)'(?=\w)|[;@#$%&?!*()\[\]{}<>"“”«»‘’„—`]|[:,](?!\d)|\.(?=[\])}>"'»”’ ]*(?:\s|$))"""
 )
@@ -74,8 +108,9 @@ class Synonyms:
             InputError: no such file, or no object in it.
         """
         if not Path(path).is_file():
-            raise InputError(f"There is no table of synonyms at {path}.",
-                             "Take data/synonyms.txt of the CHAIR authors' repository.")  # fmt: skip
+            raise InputError(
+                f"There is no table of synonyms at {path}.", "Take data/synonyms.txt of the CHAIR authors' repository."
+            )
         lines = [line.strip().split(", ") for line in read_text(Path(path)).split("\n")]
         node = {word: words[0] for words in lines if words[0] for word in words}
         if not node:

@@ -47,8 +47,9 @@ def objects(folder: Path, wanted: Set[int], synonyms: Synonyms) -> dict[int, set
 
 def _read(file: Path, *parts: str) -> dict[str, Any]:
     if not file.is_file():
-        raise InputError(f"There is no {file}.",
-                         "Unpack annotations_trainval2014.zip of https://cocodataset.org there.")  # fmt: skip
+        raise InputError(
+            f"There is no {file}.", "Unpack annotations_trainval2014.zip of https://cocodataset.org there."
+        )
     try:
         read = json.loads(read_text(file), object_hook=lambda one: {key: one[key] for key in _KEPT if key in one})
         return {part: read[part] for part in parts}

@@ -23,11 +23,44 @@ from mmpref.tables import Row
 
 SHORT = 3
 """Answers of so many words or fewer mention nothing, and no judge is asked."""
-_BETWEEN = frozenset({
-    "a", "an", "the", "this", "that", "these", "those", "its", "his", "her", "their", "some", "and", "or", "of", "in",
-    "on", "at", "by", "to", "for", "from", "with", "without", "near", "under", "over", "above", "behind", "beside",
-    "between", "inside", "into", "onto",
-})  # fmt: skip
+_BETWEEN = frozenset(
+    {
+        "a",
+        "an",
+        "the",
+        "this",
+        "that",
+        "these",
+        "those",
+        "its",
+        "his",
+        "her",
+        "their",
+        "some",
+        "and",
+        "or",
+        "of",
+        "in",
+        "on",
+        "at",
+        "by",
+        "to",
+        "for",
+        "from",
+        "with",
+        "without",
+        "near",
+        "under",
+        "over",
+        "above",
+        "behind",
+        "beside",
+        "between",
+        "inside",
+        "into",
+        "onto",
+    }
+)
 
 
 def is_short(answer: str) -> bool:
@@ -89,9 +122,11 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
     """
     wanted = {_coco_id(row, where) for row, where in rows if "gt_object" not in row}
     if wanted and annotations is None:
-        raise UsageError("The rows of object-halbench do not say what their images show (no column gt_object).",
-                         "Unpack annotations_trainval2014.zip of https://cocodataset.org and give the folder as "
-                         "--set benchmark.object-halbench.annotations=FOLDER.")  # fmt: skip
+        raise UsageError(
+            "The rows of object-halbench do not say what their images show (no column gt_object).",
+            "Unpack annotations_trainval2014.zip of https://cocodataset.org and give the folder as "
+            "--set benchmark.object-halbench.annotations=FOLDER.",
+        )
     known = coco.objects(Path(annotations), wanted, synonyms) if wanted and annotations else {}
     found = []
     for row, where in rows:

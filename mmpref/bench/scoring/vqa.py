@@ -14,8 +14,12 @@ import re
 from collections.abc import Sequence
 
 ANSWERS = 10
-_NUMBERS = {"none": "0"} | {word: str(value) for value, word in enumerate(
-    ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"))}  # fmt: skip
+_NUMBERS = {"none": "0"} | {
+    word: str(value)
+    for value, word in enumerate(
+        ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    )
+}
 _ARTICLES = frozenset({"a", "an", "the"})
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _COMMA = re.compile(r"(?<=\d),+(?=\d)")

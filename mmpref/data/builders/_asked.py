@@ -48,8 +48,13 @@ def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> Cha
     """
     from mmpref.judges.chat import ChatSettings
 
-    return ChatSettings(settings.reply_temperature, settings.reply_tokens or tokens, context.concurrency,
-                        revision=settings.reply_revision, thinking=settings.reply_thinking)  # fmt: skip
+    return ChatSettings(
+        settings.reply_temperature,
+        settings.reply_tokens or tokens,
+        context.concurrency,
+        revision=settings.reply_revision,
+        thinking=settings.reply_thinking,
+    )
 
 
 class Counts:

@@ -67,8 +67,14 @@ class SamplingWorker(MadeWorker):
         from mmpref.vlm.vision import encode
 
         contexts = encode(self.policy, [self.ahead(example) for example in block])
-        answers = sample(self.policy, contexts, [example.id for example in block], self.decoding, self.settings.samples,
-                         width=self.settings.batch_size)  # fmt: skip
+        answers = sample(
+            self.policy,
+            contexts,
+            [example.id for example in block],
+            self.decoding,
+            self.settings.samples,
+            width=self.settings.batch_size,
+        )
         self.counts.add({"samples_cut_off": sum(answer.cut for each in answers for answer in each)})
         return [
             list(dict.fromkeys(answer.text for answer in each if answer.text and not answer.cut)) for each in answers
@@ -78,14 +84,21 @@ class SamplingWorker(MadeWorker):
         """Pairs of the picked (chosen, rejected, margin), with their similarity."""
         made = [pick for _, pick in picked if not isinstance(pick, Skip)]
         cosines = iter(self.similarity([pick[1] for pick in made], [pick[0] for pick in made]) if made else [])
-        return [pick if isinstance(pick, Skip) else self._pair(example, *pick, next(cosines))
-                for example, pick in picked]  # fmt: skip
+        return [
+            pick if isinstance(pick, Skip) else self._pair(example, *pick, next(cosines)) for example, pick in picked
+        ]
 
     def _pair(self, example: Example, chosen: str, rejected: str, margin: float, cosine: float) -> Pair:
         kept = {name: value for name, value in example.facts.items() if name == "source"}
         facts = {**kept, "chosen_model": self.model, "rejected_model": self.model, "margin": margin}
-        return Pair(replace(example, answer=chosen, rejected=rejected, rejected_policy=None, facts=facts), rejected,
-                    self.method, cosine, 1, self.seed)  # fmt: skip
+        return Pair(
+            replace(example, answer=chosen, rejected=rejected, rejected_policy=None, facts=facts),
+            rejected,
+            self.method,
+            cosine,
+            1,
+            self.seed,
+        )
 
 
 class _Worker(SamplingWorker):
@@ -97,16 +110,20 @@ class _Worker(SamplingWorker):
         super().__init__(context, settings)
         assert context.annotator is not None
         self.annotator = open_annotator(
-            context.annotator, chat_settings(context, settings, 512), instruction=settings.instruction,
+            context.annotator,
+            chat_settings(context, settings, 512),
+            instruction=settings.instruction,
             policy=context.policy,
-        )  # fmt: skip
+        )
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         from mmpref.judges.annotator import Ranked, rank, tally
 
         samples = self.samples(block)
-        ranked = rank(self.annotator, [(example.images, example.prompt, answers)
-                                       for example, answers in zip(block, samples, strict=True)])  # fmt: skip
+        ranked = rank(
+            self.annotator,
+            [(example.images, example.prompt, answers) for example, answers in zip(block, samples, strict=True)],
+        )
         self.counts.add(tally(verdict for one in ranked for verdict in one.verdicts))
 
         def pick(example: Example, one: Ranked) -> tuple[str, str, float] | Skip:

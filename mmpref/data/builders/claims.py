@@ -57,8 +57,12 @@ class _Worker(SamplingWorker):
         super().__init__(context, settings)
         assert context.annotator is not None
         self.margin = settings.min_margin
-        self.checker = open_checker(context.annotator, chat_settings(context, settings, CHECK_TOKENS),
-                                    instruction=settings.instruction, policy=context.policy)  # fmt: skip
+        self.checker = open_checker(
+            context.annotator,
+            chat_settings(context, settings, CHECK_TOKENS),
+            instruction=settings.instruction,
+            policy=context.policy,
+        )
         self.split = self._splitter(context, settings)
 
     def _splitter(self, context: Context, settings: Settings) -> Splitter:
@@ -81,16 +85,23 @@ class _Worker(SamplingWorker):
         samples = self.samples(block)
         answers = [(example, answer) for example, each in zip(block, samples, strict=True) for answer in each]
         scores = iter(self._scores(answers))
-        return self.pairs([(example, self._pick(example, [(answer, next(scores)) for answer in each]))
-                           for example, each in zip(block, samples, strict=True)])  # fmt: skip
+        return self.pairs(
+            [
+                (example, self._pick(example, [(answer, next(scores)) for answer in each]))
+                for example, each in zip(block, samples, strict=True)
+            ]
+        )
 
     def _scores(self, answers: Sequence[tuple[Example, str]]) -> list[int | None]:
         """Minus the rejected claims of each answer; None where a claim, or what the claims are, is missing."""
         from mmpref.judges.claims import Claim
 
         claims = self.split([(example.prompt, answer) for example, answer in answers])
-        asked = [Claim(example.images, claim)
-                 for (example, _), each in zip(answers, claims, strict=True) for claim in each or ()]  # fmt: skip
+        asked = [
+            Claim(example.images, claim)
+            for (example, _), each in zip(answers, claims, strict=True)
+            for claim in each or ()
+        ]
         findings = self.checker.check(asked) if asked else []
         for finding in findings:
             true = finding.true

@@ -42,9 +42,11 @@ class _Worker:
         assert context.annotator is not None
         self.seed, self.counts = context.seed, Counts()
         self.rewriter = open_rewriter(
-            context.annotator, chat_settings(context, settings, 1024), instruction=settings.instruction,
+            context.annotator,
+            chat_settings(context, settings, 1024),
+            instruction=settings.instruction,
             show_images=settings.show_images,
-        )  # fmt: skip
+        )
         self.similarity = load_similarity(settings.similarity_model)
 
     def notes(self) -> dict[str, float]:

@@ -12,4 +12,4 @@ from mmpref.data.builders._published import Keep, NoSettings
 
 BUILDER = Builder(
     config=lambda: NoSettings, worker=lambda context, _: Keep("mix", context.seed), uses_model=False, needs_pairs=True
-)  # fmt: skip
+)

@@ -21,8 +21,11 @@ class _Worker(WritingWorker):
     def _another(self, example: Example, block: Sequence[Example]) -> Example | None:
         """Only images as many as its own, and not the same ones, so that nothing but their content differs."""
         mine = [image.content for image in example.images]
-        fitting = [other for other in block if len(other.images) == len(mine)
-                   and [image.content for image in other.images] != mine]  # fmt: skip
+        fitting = [
+            other
+            for other in block
+            if len(other.images) == len(mine) and [image.content for image in other.images] != mine
+        ]
         if not fitting:
             return None
         chosen = fitting[int(stream(self.seed, example.id, 1, "partner").integers(len(fitting)))]

@@ -23,9 +23,10 @@ class _Worker(WritingWorker):
         for index, example in enumerate(block):
             mine = [image.content for image in example.images]
             fitting = [
-                other for other, candidate in enumerate(block)
+                other
+                for other, candidate in enumerate(block)
                 if len(candidate.images) == len(mine) and [image.content for image in candidate.images] != mine
-            ]  # fmt: skip
+            ]
             best = max(fitting, key=lambda other: (near[index, other], -other), default=None)
             shown.append(None if best is None else replace(example, images=block[best].images))
         return shown

@@ -69,8 +69,9 @@ class _Worker(WritingWorker):
         if draws.random() < self.settings.misleading_share:
             prompt = MISLEADING[int(draws.integers(len(MISLEADING)))]
             return replace(example, prompt=(*example.prompt[:-1], Message("user", prompt)))
-        return replace(example, images=tuple(spoiled(image, self.settings.low_resolution, draws)
-                                             for image in example.images))  # fmt: skip
+        return replace(
+            example, images=tuple(spoiled(image, self.settings.low_resolution, draws) for image in example.images)
+        )
 
 
 def spoiled(image: ImageData, low_resolution: int, draws: np.random.Generator) -> ImageData:

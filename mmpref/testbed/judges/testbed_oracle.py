@@ -56,9 +56,7 @@ class Oracle:
                 verdicts.append(Verdict("first" if first > second else "second", "agreed"))
         return verdicts
 
-    def reward(
-        self, images: Sequence[Image.Image], prompt: Sequence[Message], answers: Sequence[str]
-    ) -> list[float]:  # fmt: skip
+    def reward(self, images: Sequence[Image.Image], prompt: Sequence[Message], answers: Sequence[str]) -> list[float]:
         """True statements less twice the false ones."""
         truth = _known(images[0])
         worths = [_worth(prompt[-1].content, answer, truth) for answer in answers]

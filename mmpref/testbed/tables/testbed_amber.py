@@ -40,5 +40,12 @@ def rows(split: str) -> Iterator[dict]:
 
 
 def _row(number: int, truth: Scene, query: str, kind: str, answer: Any, imagined: list[str]) -> dict[str, Any]:
-    return {"id": number, "image": cell(truth), "image_id": truth.id, "query": query, "type": kind, "truth": answer,
-            "hallu": imagined}  # fmt: skip
+    return {
+        "id": number,
+        "image": cell(truth),
+        "image_id": truth.id,
+        "query": query,
+        "type": kind,
+        "truth": answer,
+        "hallu": imagined,
+    }

@@ -57,6 +57,15 @@ def _thing(truth: Scene, shape: str) -> Thing:
 def _row(
     category: str, subcategory: str, number: int, figure: int, visual: str, asked: Any, true: bool, truth: Scene | None
 ) -> dict[str, Any]:
-    return {"category": category, "subcategory": subcategory, "visual_input": visual, "set_id": str(number),
-            "figure_id": str(figure), "question_id": "0", "question": asked.text, "gt_answer": "1" if true else "0",
-            "gt_answer_details": asked.sentence, "image": cell(truth) if truth else None}  # fmt: skip
+    return {
+        "category": category,
+        "subcategory": subcategory,
+        "visual_input": visual,
+        "set_id": str(number),
+        "figure_id": str(figure),
+        "question_id": "0",
+        "question": asked.text,
+        "gt_answer": "1" if true else "0",
+        "gt_answer_details": asked.sentence,
+        "image": cell(truth) if truth else None,
+    }

@@ -47,21 +47,36 @@ def textvqa_rows() -> list[dict[str, Any]]:
     """FACTS.md B.1, TextVQA: lmms-lab-encoder/textvqa, validation."""
     return [
         {
-            "image_id": f"003a8ae2ef43b90{i}", "question_id": 34602 + i, "question": "what is the brand of this IBM?",
-            "question_tokens": ["what", "is"], "image": cell(i), "image_width": 64, "image_height": 48,
-            "flickr_original_url": "", "flickr_300k_url": "",
+            "image_id": f"003a8ae2ef43b90{i}",
+            "question_id": 34602 + i,
+            "question": "what is the brand of this IBM?",
+            "question_tokens": ["what", "is"],
+            "image": cell(i),
+            "image_width": 64,
+            "image_height": 48,
+            "flickr_original_url": "",
+            "flickr_300k_url": "",
             "answers": ["dakota"] * 8 + ["Dakota digital", "unanswerable"],
-            "image_classes": ["Camera"], "set_name": "val", "ocr_tokens": ["ROLEI", "DAKOTA"],
+            "image_classes": ["Camera"],
+            "set_name": "val",
+            "ocr_tokens": ["ROLEI", "DAKOTA"],
         }
         for i in range(3)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture
 def mme_rows() -> list[dict[str, Any]]:
     """FACTS.md B.1 and B.9, MME: lmms-lab-encoder/MME, test; two rows an image."""
     return [
-        {"question_id": f"{category}/000{i}.png", "image": cell(i), "category": category, "answer": answer,
-         "question": f"Is there a ring in the image? Please answer yes or no. {i}"}
-        for category in ("existence", "OCR") for i in range(2) for answer in ("Yes", "No")
-    ]  # fmt: skip
+        {
+            "question_id": f"{category}/000{i}.png",
+            "image": cell(i),
+            "category": category,
+            "answer": answer,
+            "question": f"Is there a ring in the image? Please answer yes or no. {i}",
+        }
+        for category in ("existence", "OCR")
+        for i in range(2)
+        for answer in ("Yes", "No")
+    ]

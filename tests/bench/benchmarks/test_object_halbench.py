@@ -34,23 +34,38 @@ def _coco(folder: Path, split: str, instances: dict[int, list[str]], captions: d
     names = ["person", "car", "bus", "traffic light"]
     images = [{"id": number, "file_name": f"COCO_{split}2014_{number:012d}.jpg", "width": 640} for number in instances]
     boxes = [
-        {"segmentation": [[1.5, 2.5, 3.0]], "area": 9.5, "iscrowd": 0, "image_id": number, "bbox": [1, 2, 3, 4],
-         "category_id": names.index(name) + 1, "id": 7}
-        for number, found in instances.items() for name in found
-    ]  # fmt: skip
+        {
+            "segmentation": [[1.5, 2.5, 3.0]],
+            "area": 9.5,
+            "iscrowd": 0,
+            "image_id": number,
+            "bbox": [1, 2, 3, 4],
+            "category_id": names.index(name) + 1,
+            "id": 7,
+        }
+        for number, found in instances.items()
+        for name in found
+    ]
     categories = [{"supercategory": "x", "id": place, "name": name} for place, name in enumerate(names, 1)]
     said = [{"image_id": number, "id": 9, "caption": text} for number, texts in captions.items() for text in texts]
     folder.mkdir(exist_ok=True)
-    for kind, content in (("instances", {"annotations": boxes, "categories": categories}),
-                          ("captions", {"annotations": said})):  # fmt: skip
+    for kind, content in (
+        ("instances", {"annotations": boxes, "categories": categories}),
+        ("captions", {"annotations": said}),
+    ):
         file = folder / f"{kind}_{split}2014.json"
         file.write_text(json.dumps({"info": {"year": 2014}, "images": images, "licenses": [], **content}))
 
 
 def _row(number: int, image_id: int | str, **changes: Any) -> dict[str, Any]:
     """FACTS.md B.1 and B.8, Object HalBench: obj_halbench_300_with_image.jsonl."""
-    return {"org_idx": number, "image_id": image_id, "question": "Describe this image in detail.",
-            "image": base64.b64encode(png(("red", "blue", "green")[number])).decode(), **changes}  # fmt: skip
+    return {
+        "org_idx": number,
+        "image_id": image_id,
+        "question": "Describe this image in detail.",
+        "image": base64.b64encode(png(("red", "blue", "green")[number])).decode(),
+        **changes,
+    }
 
 
 @pytest.fixture
@@ -59,8 +74,11 @@ def settings(tmp_path: Path) -> dict[str, Any]:
     (tmp_path / "synonyms_refine.txt").write_text(SYNONYMS)
     _coco(tmp_path / "coco", "val", {42: ["car", "car"], 139: [], 7: ["bus"]}, {42: ["Two women at a street light."]})
     _coco(tmp_path / "coco", "train", {285: ["person"]}, {285: ["a cup"], 42: []})
-    return {"data": str(tmp_path / "obj_halbench_300_with_image.jsonl"), "annotations": str(tmp_path / "coco"),
-            "synonyms": str(tmp_path / "synonyms_refine.txt")}  # fmt: skip
+    return {
+        "data": str(tmp_path / "obj_halbench_300_with_image.jsonl"),
+        "annotations": str(tmp_path / "coco"),
+        "synonyms": str(tmp_path / "synonyms_refine.txt"),
+    }
 
 
 def _task(settings: dict[str, Any]) -> Any:
@@ -106,8 +124,14 @@ def _rates(settings: dict[str, Any], said: list[tuple[str, str]]) -> dict[str, f
 
 def test_rates_are_over_responses_that_mention_an_object(settings: dict[str, Any]) -> None:
     """By hand, by compute_chair: mentions man, woman, car, bus | none | cup, car; of truth 3 + 0 + 2 objects."""
-    found = _rates(settings, [("a b c d", '["man", "woman", "cars", "car", "minibus"]'), ("a  b c", '["sky"]'),
-                              ("w " * 6, '```json\n["cup", "car"]\n```')])  # fmt: skip
+    found = _rates(
+        settings,
+        [
+            ("a b c d", '["man", "woman", "cars", "car", "minibus"]'),
+            ("a  b c", '["sky"]'),
+            ("w " * 6, '```json\n["cup", "car"]\n```'),
+        ],
+    )
     right, recall = 4 / 6, 3 / 5
     assert found == {
         "response_hallucination": pytest.approx(2 / 2),  # the second response mentions nothing, so it does not count

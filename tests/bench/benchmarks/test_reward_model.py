@@ -33,8 +33,15 @@ PAIRS = 60
 def reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model after a few steps on pairs of the dev split, with its accuracy on pairs of the test split."""
     trainer = {"learning_rate": 3e-3, "max_steps": 4, "per_device_train_batch_size": 16}
-    recipe = TrainRecipe(MODEL, ("testbed-pairs",), NAME, lora=LoraSettings(4, 8), trainer=trainer, split="dev",
-                         loss={"held_out": ("testbed-pairs:test",)})  # fmt: skip
+    recipe = TrainRecipe(
+        MODEL,
+        ("testbed-pairs",),
+        NAME,
+        lora=LoraSettings(4, 8),
+        trainer=trainer,
+        split="dev",
+        loss={"held_out": ("testbed-pairs:test",)},
+    )
     folder = tmp_path_factory.mktemp("reward") / "run"
     train(recipe, folder)
     return folder
@@ -85,19 +92,27 @@ def test_the_base_stands_at_chance_and_the_image_counts(reward: Path, tmp_path: 
 
 
 def test_shares_by_source_and_equal_values(tmp_path: Path) -> None:
-    rows = [{"image": "a.png", "prompt": "What?", "chosen": "a", "rejected": "b", "source": source}
-            for source in ("vlfeedback", "vlfeedback", "povid", None)]  # fmt: skip
+    rows = [
+        {"image": "a.png", "prompt": "What?", "chosen": "a", "rejected": "b", "source": source}
+        for source in ("vlfeedback", "vlfeedback", "povid", None)
+    ]
     (tmp_path / "a.png").write_bytes(png("red"))
     task = BENCHMARK.task(BENCHMARK.settings())
     samples = task.samples(open_table(str(write_rows(tmp_path / "train.jsonl", rows))), None)
     said = [(2, 1), (1, 3), (0.5, 0.5), (-1, -2)]
-    scores = [task.score(sample, json.dumps({"chosen": chosen, "rejected": rejected}))
-              for sample, (chosen, rejected) in zip(samples, said, strict=True)]  # fmt: skip
+    scores = [
+        task.score(sample, json.dumps({"chosen": chosen, "rejected": rejected}))
+        for sample, (chosen, rejected) in zip(samples, said, strict=True)
+    ]
     assert [score.parsed for score in scores] == ["chosen", "rejected", "equal", "chosen"]
     clusters = Clusters.of([sample.image_id for sample in samples], scores)
     found = {(one.name, one.part): float(replicates(clusters, one, 0)[0]) for one in task.metrics(scores)}
-    assert found == {("accuracy", "all"): 2.5 / 4, ("accuracy", "vlfeedback"): 1 / 2, ("accuracy", "povid"): 1 / 2,
-                     ("margin", "all"): (1 - 2 + 0 + 1) / 4}  # fmt: skip
+    assert found == {
+        ("accuracy", "all"): 2.5 / 4,
+        ("accuracy", "vlfeedback"): 1 / 2,
+        ("accuracy", "povid"): 1 / 2,
+        ("margin", "all"): (1 - 2 + 0 + 1) / 4,
+    }
 
 
 def test_an_unreadable_image_is_missing(reward: Path, tmp_path: Path) -> None:
@@ -123,11 +138,15 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
         Watch(recipe(None))
 
 
-@pytest.mark.parametrize(("cells", "complaint"), [
-    ({"chosen": 3}, "column chosen holds no messages"), ({"rejected": []}, "column rejected holds no messages"),
-    ({"prompt": [{"role": "assistant", "content": "x"}]}, "column prompt ends with the assistant's turn"),
-    ({"images": ["a.png", "b.png"]}, "column images holds 2 images"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("cells", "complaint"),
+    [
+        ({"chosen": 3}, "column chosen holds no messages"),
+        ({"rejected": []}, "column rejected holds no messages"),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "column prompt ends with the assistant's turn"),
+        ({"images": ["a.png", "b.png"]}, "column images holds 2 images"),
+    ],
+)
 def test_rows_that_are_no_pairs(cells: dict[str, Any], complaint: str, tmp_path: Path) -> None:
     row = {"images": ["a.png"], "prompt": "What?", "chosen": "a", "rejected": "b", **cells}
     file = write_rows(tmp_path / "train.jsonl", [row])

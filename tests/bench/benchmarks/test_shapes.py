@@ -61,11 +61,17 @@ def test_rows_without_ten_answers_are_refused_by_row_and_column(textvqa_rows, tm
 def _gqa(folder: Path, missing: str | None = None) -> Path:
     """FACTS.md B.1, GQA: questions and images in configurations of their own, joined on imageId = id."""
     questions = [
-        {"id": f"2013072{i}", "imageId": f"n16131{i % 2}", "question": "Is it overcast?", "answer": "no",
-         "fullAnswer": "No, it is clear.", "isBalanced": True,
-         "types": {"structural": ("verify", "query")[i % 2], "semantic": "global", "detailed": "x"}}
+        {
+            "id": f"2013072{i}",
+            "imageId": f"n16131{i % 2}",
+            "question": "Is it overcast?",
+            "answer": "no",
+            "fullAnswer": "No, it is clear.",
+            "isBalanced": True,
+            "types": {"structural": ("verify", "query")[i % 2], "semantic": "global", "detailed": "x"},
+        }
         for i in range(4)
-    ]  # fmt: skip
+    ]
     images = [{"id": f"n16131{i}", "image": cell(i)} for i in range(2) if f"n16131{i}" != missing]
     write_parquet(folder / "testdev_balanced_instructions/testdev-00000-of-00001.parquet", questions)
     write_parquet(folder / "testdev_balanced_images/testdev-00000-of-00001.parquet", images)
@@ -131,11 +137,17 @@ def test_mme_rows_that_say_neither_yes_nor_no(mme_rows: list[dict[str, Any]], tm
 def test_mmstar(tmp_path: Path) -> None:
     """FACTS.md B.1, MMStar: Lin-Chen/MMStar, val."""
     rows = [
-        {"index": i, "question": "Which one?\nOptions: A: red, B: blue, C: green, D: white", "image": cell(i),
-         "answer": "ABCD"[i], "category": ("math", "coarse perception")[i % 2], "l2_category": "geometry",
-         "meta_info": {"source": "MMBench", "split": "val", "image_path": "x.jpg"}}
+        {
+            "index": i,
+            "question": "Which one?\nOptions: A: red, B: blue, C: green, D: white",
+            "image": cell(i),
+            "answer": "ABCD"[i],
+            "category": ("math", "coarse perception")[i % 2],
+            "l2_category": "geometry",
+            "meta_info": {"source": "MMBench", "split": "val", "image_path": "x.jpg"},
+        }
         for i in range(4)
-    ]  # fmt: skip
+    ]
     table = str(write_parquet(tmp_path / "val.parquet", rows))
     found = values(run("mmstar", {"data": table}, tmp_path / "run"))
     assert found["accuracy", "math"]["n"] == 2
@@ -143,8 +155,13 @@ def test_mmstar(tmp_path: Path) -> None:
     samples = mmstar.samples(open_table(table, "val"), None)
     assert samples[0].messages[0].content.endswith("\nAnswer with the option's letter from the given choices directly")
     assert mmstar.score(samples[0], "Apples").counts == {
-        "all/right": 1, "all/strict": 0, "all/n": 1, "math/right": 1, "math/strict": 0, "math/n": 1,
-    }  # fmt: skip
+        "all/right": 1,
+        "all/strict": 0,
+        "all/n": 1,
+        "math/right": 1,
+        "math/strict": 0,
+        "math/n": 1,
+    }
 
 
 def test_several_images_in_one_row_are_refused(tmp_path: Path) -> None:
@@ -155,10 +172,20 @@ def test_several_images_in_one_row_are_refused(tmp_path: Path) -> None:
 
 def _hallusion(kind: str, figure: int, question: int, truth: int, seen: str = "1") -> dict[str, Any]:
     """FACTS.md B.1 and B.9, HallusionBench: lmms-lab-encoder/HallusionBench, image and non_image."""
-    return {"category": kind, "subcategory": "chart", "visual_input": seen, "set_id": "3", "figure_id": str(figure),
-            "sample_note": "", "question_id": str(question), "question": "Is there a ring in the image?",
-            "gt_answer_details": "", "gt_answer": str(truth), "filename": None,
-            "image": None if seen == "0" else cell(figure)}  # fmt: skip
+    return {
+        "category": kind,
+        "subcategory": "chart",
+        "visual_input": seen,
+        "set_id": "3",
+        "figure_id": str(figure),
+        "sample_note": "",
+        "question_id": str(question),
+        "question": "Is there a ring in the image?",
+        "gt_answer_details": "",
+        "gt_answer": str(truth),
+        "filename": None,
+        "image": None if seen == "0" else cell(figure),
+    }
 
 
 def test_hallusionbench_groups_figures_and_questions(tmp_path: Path) -> None:
@@ -208,14 +235,21 @@ def amber(tmp_path: Path) -> dict[str, str]:
     ]
     (tmp_path / "images").mkdir()
     (tmp_path / "images/AMBER_1.jpg").write_bytes(png("blue"))
-    content = {"query_all": queries, "annotations": AMBER_ANNOTATIONS,
-               "relation": {"lake": ["water"], "tree": ["leaf"], "boat": ["sail"]}}  # fmt: skip
+    content = {
+        "query_all": queries,
+        "annotations": AMBER_ANNOTATIONS,
+        "relation": {"lake": ["water"], "tree": ["leaf"], "boat": ["sail"]},
+    }
     for name, value in content.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(value))
     (tmp_path / "safe_words.txt").write_text("sky\n")
-    return {"data": str(tmp_path / "query_all.json"), "annotations": str(tmp_path / "annotations.json"),
-            "relation": str(tmp_path / "relation.json"), "safe_words": str(tmp_path / "safe_words.txt"),
-            "images": str(tmp_path / "images")}  # fmt: skip
+    return {
+        "data": str(tmp_path / "query_all.json"),
+        "annotations": str(tmp_path / "annotations.json"),
+        "relation": str(tmp_path / "relation.json"),
+        "safe_words": str(tmp_path / "safe_words.txt"),
+        "images": str(tmp_path / "images"),
+    }
 
 
 def test_amber(amber: dict[str, str], tmp_path: Path) -> None:
@@ -263,10 +297,17 @@ def test_amber_says_what_it_lacks(amber: dict[str, str], tmp_path: Path) -> None
 def test_repope_takes_the_labels_and_leaves_out_what_is_unclear(tmp_path: Path) -> None:
     """FACTS.md B.2, RePOPE: JSON lines of three files; images and questions are POPE's."""
     pope = [
-        {"id": str(i), "question_id": str(i), "question": f"Is there a {thing} in the image?", "answer": "yes",
-         "image_source": "COCO_val2014_000000016631", "image": cell(0), "category": category}
+        {
+            "id": str(i),
+            "question_id": str(i),
+            "question": f"Is there a {thing} in the image?",
+            "answer": "yes",
+            "image_source": "COCO_val2014_000000016631",
+            "image": cell(0),
+            "category": category,
+        }
         for i, (thing, category) in enumerate([("ring", "random"), ("star", "random"), ("ring", "popular")])
-    ]  # fmt: skip
+    ]
     write_parquet(tmp_path / "test.parquet", pope)
     label = {"question_id": 1, "image": "COCO_val2014_000000016631.jpg", "text": "Is there a ring in the image?"}
     write_rows(tmp_path / "labels/coco_repope_random.json", [{**label, "label": "no"}])

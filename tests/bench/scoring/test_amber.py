@@ -62,9 +62,16 @@ def _original(nouns, truth, imagined, relation, safe, similar):
                 break
         if not fine:
             wrong[i] = 1
-    return {"mentions": len(nouns), "hallucinated": sum(wrong), "covered": sum(safe_flags[-len(truth):]),
-            "objects": len(safe_flags[-len(truth):]), "conjured": sum(bad_flags[-len(imagined):]),
-            "imagined": len(bad_flags[-len(imagined):]), "clean": int(not any(wrong)), "n": 1}  # fmt: skip
+    return {
+        "mentions": len(nouns),
+        "hallucinated": sum(wrong),
+        "covered": sum(safe_flags[-len(truth) :]),
+        "objects": len(safe_flags[-len(truth) :]),
+        "conjured": sum(bad_flags[-len(imagined) :]),
+        "imagined": len(bad_flags[-len(imagined) :]),
+        "clean": int(not any(wrong)),
+        "n": 1,
+    }
 
 
 @pytest.mark.parametrize("similar", [amber.exactly, _alike], ids=["exact", "similar"])
@@ -77,8 +84,10 @@ def test_captions_are_counted_as_the_original_does(similar, nouns, truth, imagin
 def test_nouns_are_the_tables_own_words_made_singular() -> None:
     tables = amber.Tables({"dog": ["puppy"], "glass": [], "people": []})
     assert amber.nouns("Two Dogs, a puppy and glasses; the people's dog-house. Cats!", tables) == [
-        "dog", "puppy", "glass",
-    ]  # fmt: skip
+        "dog",
+        "puppy",
+        "glass",
+    ]
 
 
 @pytest.mark.parametrize(

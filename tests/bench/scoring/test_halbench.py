@@ -56,8 +56,16 @@ def test_captions_are_parsed_with_the_refined_double_words(table: chair.Synonyms
 
 def test_counts_of_a_response(table: chair.Synonyms) -> None:
     counts = halbench.count(["man", "woman", "bus"], " A man  and so on ", ["person", "dog"], table)
-    assert counts == {"mentions": 3, "hallucinated": 1, "with_hallucination": 1, "with_mention": 1, "found": 1,
-                      "objects": 2, "words": 6, "n": 1}  # fmt: skip
+    assert counts == {
+        "mentions": 3,
+        "hallucinated": 1,
+        "with_hallucination": 1,
+        "with_mention": 1,
+        "found": 1,
+        "objects": 2,
+        "words": 6,
+        "n": 1,
+    }
 
 
 def test_three_words_are_short() -> None:
@@ -69,10 +77,21 @@ def test_three_words_are_short() -> None:
 @pytest.mark.parametrize(
     ("reply", "names"),
     [
-        ('["a", "b"]', ["a", "b"]), ('Here:\n["a"]', ["a"]), ('```json\n["a",\n "b"]\n```\nDone.', ["a", "b"]),
-        ('```\n["a"]\n```', ["a"]), ('[\n "a"\n]', ["a"]), ("[]", []), ("()", []), ("```json\n[]\n```", []),
-        ('["a"]\nThat is all.', None), ('{"a": 1}', None), ("[1]", None), ('["a"', None), ("", None), ("a, b", None),
+        ('["a", "b"]', ["a", "b"]),
+        ('Here:\n["a"]', ["a"]),
+        ('```json\n["a",\n "b"]\n```\nDone.', ["a", "b"]),
+        ('```\n["a"]\n```', ["a"]),
+        ('[\n "a"\n]', ["a"]),
+        ("[]", []),
+        ("()", []),
+        ("```json\n[]\n```", []),
+        ('["a"]\nThat is all.', None),
+        ('{"a": 1}', None),
+        ("[1]", None),
+        ('["a"', None),
+        ("", None),
+        ("a, b", None),
     ],
-)  # fmt: skip
+)
 def test_lists_of_objects(reply: str, names: list[str] | None) -> None:
     assert ratings.objects(reply) == names

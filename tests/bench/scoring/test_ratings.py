@@ -12,13 +12,27 @@ from mmpref.bench.scoring import judge_prompts, ratings
 @pytest.mark.parametrize(
     ("reply", "found"),
     [
-        ("It is right.\nRating: 5, very informative", 5), ("rating: 0", 0), ("**Rating:** 5", 5), ("Rating: **5**", 5),
-        ("Rating: 3\nRating: 3", 3), ("Rating: 3 or Rating: 4", None), ("5", None), ("Rating 5", None), ("", None),
-        ("Rating: 7", None), ("Rating:\n4", 4), ("Rating: 5/6", 5), ("Rating: 10", None),
-        ("Rating: 60 %", None), ("Rating: 4.5", None), ("Rating: 4.0", 4), ("Rating: 6.5", None), ("Score: 5", 5),
+        ("It is right.\nRating: 5, very informative", 5),
+        ("rating: 0", 0),
+        ("**Rating:** 5", 5),
+        ("Rating: **5**", 5),
+        ("Rating: 3\nRating: 3", 3),
+        ("Rating: 3 or Rating: 4", None),
+        ("5", None),
+        ("Rating 5", None),
+        ("", None),
+        ("Rating: 7", None),
+        ("Rating:\n4", 4),
+        ("Rating: 5/6", 5),
+        ("Rating: 10", None),
+        ("Rating: 60 %", None),
+        ("Rating: 4.5", None),
+        ("Rating: 4.0", 4),
+        ("Rating: 6.5", None),
+        ("Score: 5", 5),
         ("I cannot judge this.", None),
     ],
-)  # fmt: skip
+)
 def test_the_rating_of_mmhal(reply: str, found: int | None) -> None:
     assert ratings.rating(reply) == found
 
@@ -38,12 +52,22 @@ def test_any_explanation_may_stand_before_the_rating(value: int, text: str) -> N
 @pytest.mark.parametrize(
     ("reply", "found"),
     [
-        ("8 7\nBoth are fine.", (8, 7)), ("8, 7", (8, 7)), ("8.5 9", (8.5, 9)), ("**8 7**\nx", (8, 7)),
+        ("8 7\nBoth are fine.", (8, 7)),
+        ("8, 7", (8, 7)),
+        ("8.5 9", (8.5, 9)),
+        ("**8 7**\nx", (8, 7)),
         ("8  7", (8, 7)),
-        ("Assistant 1: 8, Assistant 2: 7", (8, 7)), ("8", None), ("8 7 9", None), ("", None), ("x\n8 7", None),
-        ("0 5", None), ("8 11", None), ("nan 5", None), ("inf 5", None),
+        ("Assistant 1: 8, Assistant 2: 7", (8, 7)),
+        ("8", None),
+        ("8 7 9", None),
+        ("", None),
+        ("x\n8 7", None),
+        ("0 5", None),
+        ("8 11", None),
+        ("nan 5", None),
+        ("inf 5", None),
     ],
-)  # fmt: skip
+)
 def test_the_two_scores_of_llava_bench(reply: str, found: tuple[float, float] | None) -> None:
     assert ratings.two_scores(reply) == found
 
@@ -51,10 +75,19 @@ def test_the_two_scores_of_llava_bench(reply: str, found: tuple[float, float] | 
 @pytest.mark.parametrize(
     ("reply", "found"),
     [
-        ("0.5", 0.5), ("1.0", 1), ("0", 0), (" 0.4 because", 0.4), ("`0.7`", 0.7), ("1.1", None), ("-0.1", None),
-        ("", None), ("Score: 0.5", 0.5), ("Correctness: 0.5", 0.5), ("nan", None),
+        ("0.5", 0.5),
+        ("1.0", 1),
+        ("0", 0),
+        (" 0.4 because", 0.4),
+        ("`0.7`", 0.7),
+        ("1.1", None),
+        ("-0.1", None),
+        ("", None),
+        ("Score: 0.5", 0.5),
+        ("Correctness: 0.5", 0.5),
+        ("nan", None),
     ],
-)  # fmt: skip
+)
 def test_the_correctness_of_mm_vet(reply: str, found: float | None) -> None:
     assert ratings.correctness(reply) == found
 

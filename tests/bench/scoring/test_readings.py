@@ -16,12 +16,18 @@ TEXT = st.text(st.sampled_from(list("yesnoYESNO .,!?()\n\tabcdABCDtheoption is:"
 @pytest.mark.parametrize(
     ("answer", "truth", "official", "loose"),
     [
-        ("Yes.", "yes", True, True), ("yes", "yes", True, True), ("Top left", "top left", True, True),
-        ("Yes!", "yes", False, True), (" yes", "yes", False, False), ("a dog", "dog", False, False),
-        ("T-shirt", "t-shirt", True, True), ("tshirt", "t-shirt", False, True), ("yes...", "yes", True, True),
+        ("Yes.", "yes", True, True),
+        ("yes", "yes", True, True),
+        ("Top left", "top left", True, True),
+        ("Yes!", "yes", False, True),
+        (" yes", "yes", False, False),
+        ("a dog", "dog", False, False),
+        ("T-shirt", "t-shirt", True, True),
+        ("tshirt", "t-shirt", False, True),
+        ("yes...", "yes", True, True),
         ("", "yes", False, False),
     ],
-)  # fmt: skip
+)
 def test_gqa_by_both_rules(answer: str, truth: str, official: bool, loose: bool) -> None:
     assert gqa.right(answer, truth) is official
     assert gqa.right_without_punctuation(answer, truth) is loose
@@ -36,11 +42,23 @@ def test_gqa_without_punctuation_is_character_by_character(answer: str, truth: s
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("Yes", "yes"), ("yes, it is", "yes"), ("No.", "no"), ("Not at all", "no"), ("know", "no"), ("none", "no"),
-        ("", "other"), ("Well, yes", "other"), ("y", "other"), ("n", "other"), (" yes", "yes"), ("  yes", "other"),
-        ("eyes", "yes"), ("It is not", "other"), ("\nno", "no"),
+        ("Yes", "yes"),
+        ("yes, it is", "yes"),
+        ("No.", "no"),
+        ("Not at all", "no"),
+        ("know", "no"),
+        ("none", "no"),
+        ("", "other"),
+        ("Well, yes", "other"),
+        ("y", "other"),
+        ("n", "other"),
+        (" yes", "yes"),
+        ("  yes", "other"),
+        ("eyes", "yes"),
+        ("It is not", "other"),
+        ("\nno", "no"),
     ],
-)  # fmt: skip
+)
 def test_mme_reads_four_characters(answer: str, said: str) -> None:
     assert mme.parse(answer) == said
 
@@ -62,13 +80,24 @@ def test_mme_as_its_script_says(answer: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "letter", "official", "strict"),
     [
-        ("A", "A", True, True), ("A.", "A", True, True), ("a: red", "A", True, True), ("(A) red", "A", True, True),
-        ("Option A", "A", True, True), ("The answer is A", "A", True, True), ("A dog", "A", True, False),
-        ("Apples", "A", True, False), ("The answer is: A", "A", False, True), ("", "A", False, False),
-        ("(", "A", False, False), ("B", "A", False, False), ("It is A", "A", False, False), ("\nA\n", "A", True, True),
-        ("The option is A", "A", False, True), ("option", "A", False, False),
+        ("A", "A", True, True),
+        ("A.", "A", True, True),
+        ("a: red", "A", True, True),
+        ("(A) red", "A", True, True),
+        ("Option A", "A", True, True),
+        ("The answer is A", "A", True, True),
+        ("A dog", "A", True, False),
+        ("Apples", "A", True, False),
+        ("The answer is: A", "A", False, True),
+        ("", "A", False, False),
+        ("(", "A", False, False),
+        ("B", "A", False, False),
+        ("It is A", "A", False, False),
+        ("\nA\n", "A", True, True),
+        ("The option is A", "A", False, True),
+        ("option", "A", False, False),
     ],
-)  # fmt: skip
+)
 def test_mmstar_by_both_rules(answer: str, letter: str, official: bool, strict: bool) -> None:
     assert mmstar.right(answer, letter) is official
     assert (mmstar.letter(answer) == letter) is strict
@@ -94,11 +123,19 @@ def test_mmstar_as_its_script_says(answer: str, letter: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        ("Yes, it is.", "yes"), ("no", "no"), ("It is not.", "unknown"), ("Yes and no", "unknown"), ("", "unknown"),
-        ("I say yes!", "yes"), ("YES", "yes"), ("Yes,it is", "yes"), ("yes-no", "unknown"), ("nope", "unknown"),
+        ("Yes, it is.", "yes"),
+        ("no", "no"),
+        ("It is not.", "unknown"),
+        ("Yes and no", "unknown"),
+        ("", "unknown"),
+        ("I say yes!", "yes"),
+        ("YES", "yes"),
+        ("Yes,it is", "yes"),
+        ("yes-no", "unknown"),
+        ("nope", "unknown"),
         ("The answer: yes:", "unknown"),
     ],
-)  # fmt: skip
+)
 def test_yes_and_no_as_words(answer: str, said: str) -> None:
     assert yes_no.parse(answer) == said
 

@@ -13,11 +13,25 @@ from mmpref.bench.scoring import vqa
 
 # FACTS.md B.5, taken from the official processor.
 VALUES = [
-    ("The Coca-Cola", "coca cola"), ("1,000", "1000"), ("$3.50", "$3.50"), ("3.5.", "3.5"),
-    ("McDonald's", "mcdonald 's"), ("none", "0"), ("U.S.A.", "usa"), ("a & b", "& b"), ("50%", "50%"),
-    ("half/half", "half half"), ("don't", "don't"), ("dont", "don't"), ("Im", "im"), ("Id've", "id've"),
-    ("a / b-c", "b c".replace(" ", " ")), ("." * 40, "." * 8), ("ten to one", "10 to 1"), ("", ""),
-]  # fmt: skip
+    ("The Coca-Cola", "coca cola"),
+    ("1,000", "1000"),
+    ("$3.50", "$3.50"),
+    ("3.5.", "3.5"),
+    ("McDonald's", "mcdonald 's"),
+    ("none", "0"),
+    ("U.S.A.", "usa"),
+    ("a & b", "& b"),
+    ("50%", "50%"),
+    ("half/half", "half half"),
+    ("don't", "don't"),
+    ("dont", "don't"),
+    ("Im", "im"),
+    ("Id've", "id've"),
+    ("a / b-c", "b c".replace(" ", " ")),
+    ("." * 40, "." * 8),
+    ("ten to one", "10 to 1"),
+    ("", ""),
+]
 TEXT = st.text(
     st.sampled_from([*"aAnT1,.'?!-/ \n\t;[]\"(){}=+\\_><@`sdethon", "\u00a0", "é", "İ"]), max_size=30
 ) | st.sampled_from(["none", "an apple", "don't", "couldnt've", "1,000.", "it's", "Im", "the", "two-two"])
@@ -66,8 +80,20 @@ def _official(answer: str) -> str:
     out = re.compile(r"(?!<=\d)(\.)(?!\d)").sub("", out, int(re.UNICODE))
     words = []
     for word in out.lower().split():
-        number = {"none": "0", "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6",
-                  "seven": "7", "eight": "8", "nine": "9", "ten": "10"}.get(word, word)  # fmt: skip
+        number = {
+            "none": "0",
+            "zero": "0",
+            "one": "1",
+            "two": "2",
+            "three": "3",
+            "four": "4",
+            "five": "5",
+            "six": "6",
+            "seven": "7",
+            "eight": "8",
+            "nine": "9",
+            "ten": "10",
+        }.get(word, word)
         if number not in ["a", "an", "the"]:
             words.append(number)
     return " ".join(vqa._CONTRACTIONS.get(word, word) for word in words)

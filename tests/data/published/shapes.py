@@ -66,16 +66,19 @@ def answer(model: str, response: str, ratings: tuple[str, str, str]) -> dict[str
 
 def vlfeedback_rows() -> list[dict[str, Any]]:
     rows = [
-        ("llava-reasoning-3730", [
-            answer("gpt4v", GOOD, ("5", "5", "5")),
-            answer("llava-7b", BAD, ("3", "5", "1")),
-            answer("qwen-vl-chat", "There are a cup and a spoon.", ("5", "5", "5")),
-            answer("minigpt4", "I cannot see it.", ("2", "N/A", "2")),
-        ]),
+        (
+            "llava-reasoning-3730",
+            [
+                answer("gpt4v", GOOD, ("5", "5", "5")),
+                answer("llava-7b", BAD, ("3", "5", "1")),
+                answer("qwen-vl-chat", "There are a cup and a spoon.", ("5", "5", "5")),
+                answer("minigpt4", "I cannot see it.", ("2", "N/A", "2")),
+            ],
+        ),
         ("svit-conversation-1219", [answer("a", "A cup.", ("4", "5", "4")), answer("b", "A mug.", ("4", "5", "4"))]),
         ("svit-conversation-1219", [answer("a", "A cup.", ("4", "5", "4")), answer("b", "A dog.", ("1", "5", "1"))]),
         ("comvint-7", [answer("a", "A cup.", ("4", "5", "4")), answer("b", "A dog.", ("1", "N/A", "1"))]),
-    ]  # fmt: skip
+    ]
     return [
         {"id": name, "prompt": QUESTION, "models": [one["model"] for one in answers], "completions": answers}
         for name, answers in rows
@@ -147,13 +150,34 @@ def rlhf_v(folder: Path) -> None:
 
     text = json.dumps({"question": QUESTION, "chosen": GOOD, "rejected": BAD})
     rows = [
-        {"ds_name": "RLHF-V", "image": _image(1), "text": text, "origin_dataset": "vqav2", "idx": 0,
-         "origin_split": json.dumps({"model": "Muffin", "type": "question_answering"}), "image_path": "RLHF-V/0.jpg"},
-        {"ds_name": "RLHF-V", "image": _image(2), "text": text, "origin_dataset": "LCS-558K", "idx": 1,
-         "origin_split": "train", "image_path": "RLHF-V/1.jpg"},
-        {"ds_name": "RLHF-V", "image": _image(3), "text": text[:30], "origin_dataset": "LCS-558K", "idx": 2,
-         "origin_split": "train", "image_path": "RLHF-V/2.jpg"},
-    ]  # fmt: skip
+        {
+            "ds_name": "RLHF-V",
+            "image": _image(1),
+            "text": text,
+            "origin_dataset": "vqav2",
+            "idx": 0,
+            "origin_split": json.dumps({"model": "Muffin", "type": "question_answering"}),
+            "image_path": "RLHF-V/0.jpg",
+        },
+        {
+            "ds_name": "RLHF-V",
+            "image": _image(2),
+            "text": text,
+            "origin_dataset": "LCS-558K",
+            "idx": 1,
+            "origin_split": "train",
+            "image_path": "RLHF-V/1.jpg",
+        },
+        {
+            "ds_name": "RLHF-V",
+            "image": _image(3),
+            "text": text[:30],
+            "origin_dataset": "LCS-558K",
+            "idx": 2,
+            "origin_split": "train",
+            "image_path": "RLHF-V/2.jpg",
+        },
+    ]
     names = ("ds_name", "text", "origin_dataset", "origin_split", "image_path")
     features = {name: Value("string") for name in names} | {"image": ImageFeature(), "idx": Value("int64")}
     _parquet(folder, "RLHF-V-Dataset.parquet", rows, {name: features[name] for name in rows[0]})
@@ -165,11 +189,19 @@ def rlaif_v(folder: Path) -> None:
     from datasets import Value
 
     rows = [
-        {"ds_name": "RLAIF-V", "image": _image(n), "question": QUESTION, "chosen": f"{GOOD} {n}", "rejected": BAD,
-         "origin_dataset": "coco", "origin_split": json.dumps({"model": "OmniLMM", "type": "vqa"}), "idx": str(n),
-         "image_path": f"images/{n}.jpg"}
+        {
+            "ds_name": "RLAIF-V",
+            "image": _image(n),
+            "question": QUESTION,
+            "chosen": f"{GOOD} {n}",
+            "rejected": BAD,
+            "origin_dataset": "coco",
+            "origin_split": json.dumps({"model": "OmniLMM", "type": "vqa"}),
+            "idx": str(n),
+            "image_path": f"images/{n}.jpg",
+        }
         for n in range(4)
-    ]  # fmt: skip
+    ]
     features = {name: ImageFeature() if name == "image" else Value("string") for name in rows[0]}
     for number in range(2):
         _parquet(folder, f"RLAIF-V-Dataset_{number:03d}.parquet", rows[2 * number : 2 * number + 2], features)
@@ -186,10 +218,14 @@ def rlaif_v_conversational(folder: Path) -> None:
         return [{"role": role, "content": content}]
 
     rows = [
-        {"images": [_image(n)], "prompt": block("user", QUESTION, True), "chosen": block("assistant", f"{GOOD} {n}"),
-         "rejected": block("assistant", BAD)}
+        {
+            "images": [_image(n)],
+            "prompt": block("user", QUESTION, True),
+            "chosen": block("assistant", f"{GOOD} {n}"),
+            "rejected": block("assistant", BAD),
+        }
         for n in range(3)
-    ]  # fmt: skip
+    ]
     turns = List({"role": Value("string"), "content": List({"text": Value("string"), "type": Value("string")})})
     features = {"images": List(ImageFeature()), "prompt": turns, "chosen": turns, "rejected": turns}
     for split, part in (("train", rows[:2]), ("test", rows[2:])):
@@ -226,18 +262,35 @@ def dress(folder: Path) -> None:
         return {"image_id": name, "caption": caption, "interaction": list(turns)}
 
     refine = "Please look at the table again."
-    _write(folder, "LVLM_NLF/helpfulness_nlf.jsonl", [
-        row("000000000009.jpg", "a table", turn(QUESTION, BAD, "2"), turn(refine, GOOD, "4")),
-        row("000000000025.jpg", "a table", turn(QUESTION, GOOD, "4")),
-    ])  # fmt: skip
-    _write(folder, "LVLM_NLF/hallucination_nlf.jsonl", [
-        row("000000000034.jpg", ["a", "table"], turn(QUESTION, BAD, "1"), turn(refine, "A cup.", "2"),
-            turn(refine, GOOD, "3")),
-        row("000000000030.jpg", ["a"], turn(QUESTION, GOOD, "3"), turn(refine, BAD, "3")),
-    ])  # fmt: skip
-    _write(folder, "LVLM_NLF/harmlessness_nlf.jsonl", [
-        row("000000000030.jpg", {"text": "x"}, turn(QUESTION, BAD, "N/A"), turn(refine, GOOD, "4")),
-    ])  # fmt: skip
+    _write(
+        folder,
+        "LVLM_NLF/helpfulness_nlf.jsonl",
+        [
+            row("000000000009.jpg", "a table", turn(QUESTION, BAD, "2"), turn(refine, GOOD, "4")),
+            row("000000000025.jpg", "a table", turn(QUESTION, GOOD, "4")),
+        ],
+    )
+    _write(
+        folder,
+        "LVLM_NLF/hallucination_nlf.jsonl",
+        [
+            row(
+                "000000000034.jpg",
+                ["a", "table"],
+                turn(QUESTION, BAD, "1"),
+                turn(refine, "A cup.", "2"),
+                turn(refine, GOOD, "3"),
+            ),
+            row("000000000030.jpg", ["a"], turn(QUESTION, GOOD, "3"), turn(refine, BAD, "3")),
+        ],
+    )
+    _write(
+        folder,
+        "LVLM_NLF/harmlessness_nlf.jsonl",
+        [
+            row("000000000030.jpg", {"text": "x"}, turn(QUESTION, BAD, "N/A"), turn(refine, GOOD, "4")),
+        ],
+    )
     _write(folder, "VLSafe/train.jsonl", [{"query": "?", "image_id": "000000000009.jpg"}])
 
 
@@ -252,15 +305,23 @@ def llava_instruct(folder: Path) -> None:
             "conversations": [{"from": "human", "value": value}, {"from": "gpt", "value": GOOD}],
         }
 
-    _write(folder, "llava_instruct_150k.json", [
-        row("000000000009", "000000000009.jpg", f"{QUESTION}\n<image>"),
-        row("000000000034", "000000000034.jpg", f"<image>\n{QUESTION}"),
-    ])  # fmt: skip
-    _write(folder, "llava_v1_5_mix665k.json", [
-        row("000000000025", "coco/train2017/000000000025.jpg", f"<image>\n{QUESTION}"),
-        row("text-only", None, "What is a cup?"),
-        row("vg1", "vg/VG_100K/1.jpg", f"<image>\n{QUESTION}"),
-    ])  # fmt: skip
+    _write(
+        folder,
+        "llava_instruct_150k.json",
+        [
+            row("000000000009", "000000000009.jpg", f"{QUESTION}\n<image>"),
+            row("000000000034", "000000000034.jpg", f"<image>\n{QUESTION}"),
+        ],
+    )
+    _write(
+        folder,
+        "llava_v1_5_mix665k.json",
+        [
+            row("000000000025", "coco/train2017/000000000025.jpg", f"<image>\n{QUESTION}"),
+            row("text-only", None, "What is a cup?"),
+            row("vg1", "vg/VG_100K/1.jpg", f"<image>\n{QUESTION}"),
+        ],
+    )
 
 
 # source: HuggingFaceH4/llava-instruct-mix-vsft: messages whose blocks have index, text and type; images embedded.

@@ -34,8 +34,12 @@ class Published:
     def run(self, *jobs: tuple[str, Any]) -> list[dict[str, Any]]:
         done = subprocess.run(
             [sys.executable, "-m", "tests.data.published.build", json.dumps(jobs)],
-            env=self.env, cwd=ROOT, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+            env=self.env,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr[-3000:]
         return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -91,8 +95,10 @@ class Built:
         return [row for file in files for row in pq.read_table(file).to_pylist()]
 
     def texts(self) -> list[tuple[str, str, str]]:
-        return [(row["prompt"][-1]["content"], row["chosen"][0]["content"], row["rejected"][0]["content"])
-                for row in self.rows]  # fmt: skip
+        return [
+            (row["prompt"][-1]["content"], row["chosen"][0]["content"], row["rejected"][0]["content"])
+            for row in self.rows
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +159,9 @@ def test_what_a_set_says(built: dict[str, Built]) -> None:
     ]
     assert built["povid"].texts()[1] == (QUESTION, f"{GOOD} 25", f"{BAD} 25")
     assert [(row["source"], row["rejected_model"]) for row in built["rlhf-v"].rows] == [
-        ("vqav2", "Muffin"), ("LCS-558K", None),
-    ]  # fmt: skip
+        ("vqav2", "Muffin"),
+        ("LCS-558K", None),
+    ]
     assert {row["chosen_model"] for row in built["rlaif-v"].rows} == {"OmniLMM"}
     assert built["rlaif-v-formatted"].texts() == [(QUESTION, f"{GOOD} 2", BAD)]
     last = built["llava-rlhf"].rows[1]["prompt"]
@@ -239,8 +246,9 @@ def test_sft_sources_read(published: Published) -> None:
     assert whole["rows"] == [{"id": "000000000009", **same}, {"id": "000000000034", **same}]
     assert mixed["rows"][0] == {"id": "000000000025", **same}
     assert [(row["id"], row["reason"]) for row in mixed["rows"][1:]] == [
-        ("text-only", "no-image"), ("vg1", "missing-image"),
-    ]  # fmt: skip
+        ("text-only", "no-image"),
+        ("vg1", "missing-image"),
+    ]
     assert vsft["rows"] == trl["rows"] == [{"id": "0", **same}]
     assert "has no split 'test'" in split["error"]
     assert "names no data file" in refused["error"]

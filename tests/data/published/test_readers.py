@@ -59,9 +59,11 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
         folder = tmp_path_factory.mktemp(name)
         write(folder)
         found[name] = [
-            row for file in sorted(folder.rglob("*")) if file.name != "instruction_source.jsonl" and "VLSafe" not in
-            str(file) for row in _rows(file)
-        ]  # fmt: skip
+            row
+            for file in sorted(folder.rglob("*"))
+            if file.name != "instruction_source.jsonl" and "VLSafe" not in str(file)
+            for row in _rows(file)
+        ]
     return found
 
 
@@ -149,8 +151,10 @@ def test_pair_rules_draw_by_seed_and_row() -> None:
     assert set(chosen("best-worst", 0)) == {"a>c"}
     assert set(chosen("one-per-prompt", 0)) == {"a>b", "a>c"}
     assert [pair["id"] for pair in read(build(VLFeedbackSettings, {"pairs": "all-pairs"}), 0)(row)] == [  # type: ignore[index]
-        "llava-reasoning-3730/0-1", "llava-reasoning-3730/0-2", "llava-reasoning-3730/1-2",
-    ]  # fmt: skip
+        "llava-reasoning-3730/0-1",
+        "llava-reasoning-3730/0-2",
+        "llava-reasoning-3730/1-2",
+    ]
 
 
 def test_a_row_that_gives_nothing_is_counted() -> None:

@@ -19,9 +19,14 @@ from tests.vlm.tiny.parts import Parts, template, tokenizer
 __all__ = ["BUILDERS", "REFUSED", "in_blocks", "parts", "template", "tiny", "tokenizer"]
 
 BUILDERS: dict[str, Callable[[], Parts]] = {
-    **llava.BUILDERS, **pixtral.BUILDERS, **qwen.BUILDERS, **idefics.BUILDERS, **gemma.BUILDERS, **tiles.BUILDERS,
+    **llava.BUILDERS,
+    **pixtral.BUILDERS,
+    **qwen.BUILDERS,
+    **idefics.BUILDERS,
+    **gemma.BUILDERS,
+    **tiles.BUILDERS,
     **janus.BUILDERS,
-}  # fmt: skip
+}
 REFUSED: dict[str, Callable[[], Parts]] = refused.BUILDERS
 
 

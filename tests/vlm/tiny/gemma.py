@@ -16,17 +16,25 @@ from tests.vlm.tiny.parts import SIGHT, SQUARE, NoVideo, Parts, images_only, tem
 def gemma3() -> Parts:
     words = tokenizer(image_token="<image_soft_token>", boi_token="<start_of_image>", eoi_token="<end_of_image>")
     decoder = text(
-        words, head_dim=8, query_pre_attn_scalar=8, sliding_window=8,
+        words,
+        head_dim=8,
+        query_pre_attn_scalar=8,
+        sliding_window=8,
         layer_types=["sliding_attention", "full_attention"],
-    )  # fmt: skip
+    )
     config = hf.Gemma3Config(
-        vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False), text_config=decoder,
-        mm_tokens_per_image=16, image_token_index=words.image_token_id, boi_token_index=words.boi_token_id,
-        eoi_token_index=words.eoi_token_id, initializer_range=0.3, tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False),
+        text_config=decoder,
+        mm_tokens_per_image=16,
+        image_token_index=words.image_token_id,
+        boi_token_index=words.boi_token_id,
+        eoi_token_index=words.eoi_token_id,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
+    )
     processor = hf.Gemma3Processor(
         Gemma3ImageProcessorPil(size=SQUARE), words, image_seq_length=16, chat_template=template("<start_of_image>")
-    )  # fmt: skip
+    )
     model = hf.Gemma3ForConditionalGeneration(config)
     torch.nn.init.normal_(model.model.multi_modal_projector.mm_input_projection_weight, std=0.3)  # zeros otherwise
     return model, processor
@@ -39,9 +47,13 @@ def paligemma(decoder: type = hf.GemmaConfig, **more: Any) -> Parts:
     processor = hf.PaliGemmaProcessor(pixels, words, chat_template=template("<image>"))  # adds places and segments
     config = hf.PaliGemmaConfig(
         vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False),
-        text_config=decoder(**text(words, head_dim=8, **more)), image_token_index=words.image_token_id,
-        vocab_size=len(words), projection_dim=32, hidden_size=32, tie_word_embeddings=False,
-    )  # fmt: skip
+        text_config=decoder(**text(words, head_dim=8, **more)),
+        image_token_index=words.image_token_id,
+        vocab_size=len(words),
+        projection_dim=32,
+        hidden_size=32,
+        tie_word_embeddings=False,
+    )
     return hf.PaliGemmaForConditionalGeneration(config), processor
 
 
@@ -53,25 +65,43 @@ def paligemma2() -> Parts:
 
 def gemma4(both_ways: str | None = "vision", layers: int = 2, per_layer: int = 0, shared: int = 0) -> Parts:
     words = tokenizer(
-        image_token="<|image|>", boi_token="<|image>", eoi_token="<image|>", audio_token="<|audio|>",
-        boa_token="<|audio>", eoa_token="<audio|>",
-    )  # fmt: skip
+        image_token="<|image|>",
+        boi_token="<|image>",
+        eoi_token="<image|>",
+        audio_token="<|audio|>",
+        boa_token="<|audio>",
+        eoa_token="<audio|>",
+    )
     pixels = Gemma4ImageProcessorPil(patch_size=2, max_soft_tokens=70, pooling_kernel_size=3)
     processor = images_only(hf.Gemma4Processor)(None, pixels, words, NoVideo(), chat_template=template("<|image|>"))
     decoder = text(
-        words, num_hidden_layers=layers, head_dim=8, global_head_dim=8, sliding_window=8,
-        layer_types=["sliding_attention", "full_attention"] * (layers // 2), use_bidirectional_attention=both_ways,
-        vocab_size_per_layer_input=len(words), final_logit_softcapping=3.0,
-        hidden_size_per_layer_input=per_layer, num_kv_shared_layers=shared,
-    )  # fmt: skip
+        words,
+        num_hidden_layers=layers,
+        head_dim=8,
+        global_head_dim=8,
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"] * (layers // 2),
+        use_bidirectional_attention=both_ways,
+        vocab_size_per_layer_input=len(words),
+        final_logit_softcapping=3.0,
+        hidden_size_per_layer_input=per_layer,
+        num_kv_shared_layers=shared,
+    )
     sight = {key: value for key, value in SIGHT.items() if key != "image_size"}
     sight |= {"patch_size": 2, "num_key_value_heads": 4, "head_dim": 8, "position_embedding_size": 64}
     config = hf.Gemma4Config(
-        text_config=decoder, vision_config=sight, image_token_id=words.image_token_id,
-        video_token_id=processor.video_token_id, boi_token_id=words.boi_token_id, eoi_token_id=words.eoi_token_id,
-        audio_token_id=words.audio_token_id, boa_token_id=words.boa_token_id, eoa_token_index=words.eoa_token_id,
-        initializer_range=0.3, tie_word_embeddings=False,
-    )  # fmt: skip
+        text_config=decoder,
+        vision_config=sight,
+        image_token_id=words.image_token_id,
+        video_token_id=processor.video_token_id,
+        boi_token_id=words.boi_token_id,
+        eoi_token_id=words.eoi_token_id,
+        audio_token_id=words.audio_token_id,
+        boa_token_id=words.boa_token_id,
+        eoa_token_index=words.eoa_token_id,
+        initializer_range=0.3,
+        tie_word_embeddings=False,
+    )
     model = hf.Gemma4ForConditionalGeneration(config)
     torch.nn.init.normal_(model.model.vision_tower.patch_embedder.position_embedding_table, std=0.3)  # ones otherwise
     return model, processor

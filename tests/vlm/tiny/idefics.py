@@ -16,17 +16,16 @@ TILED: dict[str, Any] = {"size": {"longest_edge": 32}, "max_image_size": {"longe
 
 
 def idefics2() -> Parts:
-    words = tokenizer(
-        "<end_of_utterance>", image_token="<image>", image_boundary_token="<fake_token_around_image>"
-    )  # fmt: skip
+    words = tokenizer("<end_of_utterance>", image_token="<image>", image_boundary_token="<fake_token_around_image>")
     pixels = Idefics2ImageProcessorPil(size={"shortest_edge": 8, "longest_edge": 16}, do_image_splitting=False)
     processor = hf.Idefics2Processor(pixels, words, image_seq_len=4, chat_template=template("<image>"))
     latents = {"resampler_n_latents": 4, "resampler_depth": 1, "resampler_n_heads": 4, "resampler_head_dim": 8}
     config = hf.Idefics2Config(
-        vision_config=SIGHT, text_config=hf.MistralConfig(**text(words, sliding_window=None)),
+        vision_config=SIGHT,
+        text_config=hf.MistralConfig(**text(words, sliding_window=None)),
         perceiver_config={**latents, "hidden_size": 32, "num_key_value_heads": 2, "initializer_range": 0.3},
         image_token_id=words.image_token_id,
-    )  # fmt: skip
+    )
     return hf.Idefics2ForConditionalGeneration(config), processor
 
 
@@ -38,9 +37,12 @@ def _tiled_words() -> Any:
 def idefics3() -> Parts:
     words = _tiled_words()
     config = hf.Idefics3Config(
-        vision_config=SIGHT, text_config=hf.LlamaConfig(**text(words)), image_token_id=words.image_token_id,
-        scale_factor=2, pad_token_id=0,
-    )  # fmt: skip
+        vision_config=SIGHT,
+        text_config=hf.LlamaConfig(**text(words)),
+        image_token_id=words.image_token_id,
+        scale_factor=2,
+        pad_token_id=0,
+    )
     pixels = Idefics3ImageProcessorPil(**TILED)
     processor = hf.Idefics3Processor(pixels, words, image_seq_len=4, chat_template=template("<image>"))
     return hf.Idefics3ForConditionalGeneration(config), processor
@@ -49,13 +51,16 @@ def idefics3() -> Parts:
 def smolvlm() -> Parts:
     words = _tiled_words()
     config = hf.SmolVLMConfig(
-        vision_config=SIGHT, text_config=hf.LlamaConfig(**text(words)), image_token_id=words.image_token_id,
-        scale_factor=2, pad_token_id=0,
-    )  # fmt: skip
+        vision_config=SIGHT,
+        text_config=hf.LlamaConfig(**text(words)),
+        image_token_id=words.image_token_id,
+        scale_factor=2,
+        pad_token_id=0,
+    )
     processing_smolvlm.num2words = processing_smolvlm.num2words or str  # it spells the number of frames of a video
     processor = images_only(hf.SmolVLMProcessor)(
         SmolVLMImageProcessorPil(**TILED), words, NoVideo(), image_seq_len=4, chat_template=template("<image>")
-    )  # fmt: skip
+    )
     return hf.SmolVLMForConditionalGeneration(config), processor
 
 

@@ -17,9 +17,13 @@ WINDOW = 12
 
 def _square_processor(words: Any) -> hf.LlavaProcessor:
     return hf.LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=SQUARE), words, patch_size=4,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1, chat_template=template("<image>"),
-    )  # fmt: skip
+        CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=SQUARE),
+        words,
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        chat_template=template("<image>"),
+    )
 
 
 def _anyres_pixels() -> LlavaNextImageProcessorPil:
@@ -29,9 +33,12 @@ def _anyres_pixels() -> LlavaNextImageProcessorPil:
 def _llava(decoder: type = hf.LlamaConfig, **more: Any) -> Parts:
     words = tokenizer(image_token="<image>")
     config = hf.LlavaConfig(
-        vision_config=hf.CLIPVisionConfig(**SIGHT), text_config=decoder(**text(words, **more)),
-        image_token_index=words.image_token_id, image_seq_length=16, vision_feature_layer=-1,
-    )  # fmt: skip
+        vision_config=hf.CLIPVisionConfig(**SIGHT),
+        text_config=decoder(**text(words, **more)),
+        image_token_index=words.image_token_id,
+        image_seq_length=16,
+        vision_feature_layer=-1,
+    )
     return hf.LlavaForConditionalGeneration(config), _square_processor(words)
 
 
@@ -51,50 +58,75 @@ def llava_gemma2() -> Parts:
 def vipllava() -> Parts:
     words = tokenizer(image_token="<image>")
     config = hf.VipLlavaConfig(
-        vision_config=hf.CLIPVisionConfig(**SIGHT), text_config=hf.LlamaConfig(**text(words)),
-        image_token_index=words.image_token_id, image_seq_length=16, vision_feature_layer=[-1, -2],
-    )  # fmt: skip
+        vision_config=hf.CLIPVisionConfig(**SIGHT),
+        text_config=hf.LlamaConfig(**text(words)),
+        image_token_index=words.image_token_id,
+        image_seq_length=16,
+        vision_feature_layer=[-1, -2],
+    )
     return hf.VipLlavaForConditionalGeneration(config), _square_processor(words)
 
 
 def llava_next(**more: Any) -> Parts:
     words = tokenizer(image_token="<image>")
     config = hf.LlavaNextConfig(
-        vision_config=hf.CLIPVisionConfig(**SIGHT), text_config=hf.LlamaConfig(**text(words, **more)),
-        image_token_index=words.image_token_id, image_grid_pinpoints=PINPOINTS, vision_feature_layer=-1,
-    )  # fmt: skip
+        vision_config=hf.CLIPVisionConfig(**SIGHT),
+        text_config=hf.LlamaConfig(**text(words, **more)),
+        image_token_index=words.image_token_id,
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_layer=-1,
+    )
     processor = hf.LlavaNextProcessor(
-        _anyres_pixels(), words, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1,
+        _anyres_pixels(),
+        words,
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
         chat_template=template("<image>"),
-    )  # fmt: skip
+    )
     return hf.LlavaNextForConditionalGeneration(config), processor
 
 
 def llava_onevision() -> Parts:
     words = tokenizer(image_token="<image>", video_token="<video>")
     config = hf.LlavaOnevisionConfig(
-        vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False), text_config=hf.Qwen2Config(**text(words)),
-        image_token_index=words.image_token_id, video_token_index=words.video_token_id, image_grid_pinpoints=PINPOINTS,
-    )  # fmt: skip
+        vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False),
+        text_config=hf.Qwen2Config(**text(words)),
+        image_token_index=words.image_token_id,
+        video_token_index=words.video_token_id,
+        image_grid_pinpoints=PINPOINTS,
+    )
     pixels = LlavaOnevisionImageProcessorPil(size=SQUARE, image_grid_pinpoints=PINPOINTS)
     processor = images_only(hf.LlavaOnevisionProcessor)(
-        pixels, words, NoVideo(), num_image_tokens=16, vision_feature_select_strategy="full",
+        pixels,
+        words,
+        NoVideo(),
+        num_image_tokens=16,
+        vision_feature_select_strategy="full",
         chat_template=template("<image>"),
-    )  # fmt: skip
+    )
     return hf.LlavaOnevisionForConditionalGeneration(config), processor
 
 
 def llava_next_video() -> Parts:
     words = tokenizer(image_token="<image>", video_token="<video>")
     config = hf.LlavaNextVideoConfig(
-        vision_config=hf.CLIPVisionConfig(**SIGHT), text_config=hf.LlamaConfig(**text(words)),
-        image_token_index=words.image_token_id, video_token_index=words.video_token_id,
-        image_grid_pinpoints=PINPOINTS, vision_feature_layer=-1,
-    )  # fmt: skip
+        vision_config=hf.CLIPVisionConfig(**SIGHT),
+        text_config=hf.LlamaConfig(**text(words)),
+        image_token_index=words.image_token_id,
+        video_token_index=words.video_token_id,
+        image_grid_pinpoints=PINPOINTS,
+        vision_feature_layer=-1,
+    )
     processor = images_only(hf.LlavaNextVideoProcessor)(
-        NoVideo(), _anyres_pixels(), words, template("<image>"), patch_size=4,
-        vision_feature_select_strategy="default", num_additional_image_tokens=1,
-    )  # fmt: skip
+        NoVideo(),
+        _anyres_pixels(),
+        words,
+        template("<image>"),
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+    )
     return hf.LlavaNextVideoForConditionalGeneration(config), processor
 
 
@@ -105,13 +137,21 @@ def granite4_vision() -> Parts:
         vision_config=hf.CLIPVisionConfig(**{**SIGHT, "hidden_size": 64}),  # heads of its projector have 64 dimensions
         text_config=text(words, logits_scaling=4.0, residual_multiplier=0.5, embedding_multiplier=2.0),
         qformer_config={**queries, "model_type": "blip_2_qformer", "cross_attention_frequency": 1},
-        downsample_rate="1/2", deepstack_layer_map=[[-1, 0]], spatial_target_layers=[1],
-        image_token_index=words.image_token_id, image_grid_pinpoints=PINPOINTS,
-    )  # fmt: skip
+        downsample_rate="1/2",
+        deepstack_layer_map=[[-1, 0]],
+        spatial_target_layers=[1],
+        image_token_index=words.image_token_id,
+        image_grid_pinpoints=PINPOINTS,
+    )
     processor = hf.Granite4VisionProcessor(
-        _anyres_pixels(), words, patch_size=4, vision_feature_select_strategy="default", num_additional_image_tokens=1,
-        downsample_rate="1/2", chat_template=template("<image>"),
-    )  # fmt: skip
+        _anyres_pixels(),
+        words,
+        patch_size=4,
+        vision_feature_select_strategy="default",
+        num_additional_image_tokens=1,
+        downsample_rate="1/2",
+        chat_template=template("<image>"),
+    )
     return hf.Granite4VisionForConditionalGeneration(config), processor
 
 

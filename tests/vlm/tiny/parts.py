@@ -13,14 +13,27 @@ SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 SQUARE = {"height": 16, "width": 16}
 # Wide enough that different prompts give different tokens.
 TEXT: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
-    "num_key_value_heads": 2, "initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0,
-    "max_position_embeddings": 1024, "tie_word_embeddings": False,
-}  # fmt: skip
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "max_position_embeddings": 1024,
+    "tie_word_embeddings": False,
+}
 SIGHT: dict[str, Any] = {
-    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 16,
-    "patch_size": 4, "initializer_range": 0.3,
-}  # fmt: skip
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 16,
+    "patch_size": 4,
+    "initializer_range": 0.3,
+}
 
 Parts = tuple[Any, Any]
 """A model and its processor."""
@@ -34,9 +47,14 @@ def tokenizer(*image_tokens: str, **named: str) -> hf.PreTrainedTokenizerFast:
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     words.add_special_tokens([*SPECIAL, *extra])
     return hf.PreTrainedTokenizerFast(
-        tokenizer_object=words, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>",
-        extra_special_tokens=named, padding_side="left",
-    )  # fmt: skip
+        tokenizer_object=words,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        extra_special_tokens=named,
+        padding_side="left",
+    )
 
 
 def template(image: str) -> str:

@@ -40,9 +40,12 @@ def _processor(words: Any, merge: int) -> Any:
 def llava_pixtral() -> Parts:
     words = tokenizer(*TOKENS, image_token="[IMG]")
     config = hf.LlavaConfig(
-        vision_config=hf.PixtralVisionConfig(**TOWER), text_config=hf.MistralConfig(**text(words, sliding_window=None)),
-        image_token_index=words.image_token_id, vision_feature_select_strategy="full", vision_feature_layer=-1,
-    )  # fmt: skip
+        vision_config=hf.PixtralVisionConfig(**TOWER),
+        text_config=hf.MistralConfig(**text(words, sliding_window=None)),
+        image_token_index=words.image_token_id,
+        vision_feature_select_strategy="full",
+        vision_feature_layer=-1,
+    )
     return hf.LlavaForConditionalGeneration(config), _processor(words, 1)
 
 
@@ -50,9 +53,10 @@ def _mistral3(window: int | None = None) -> Parts:
     words = tokenizer(*TOKENS, image_token="[IMG]")
     config = hf.Mistral3Config(
         vision_config=hf.PixtralVisionConfig(**TOWER),
-        text_config=hf.MistralConfig(**text(words, sliding_window=window)), image_token_index=words.image_token_id,
+        text_config=hf.MistralConfig(**text(words, sliding_window=window)),
+        image_token_index=words.image_token_id,
         tie_word_embeddings=False,
-    )  # fmt: skip
+    )
     return hf.Mistral3ForConditionalGeneration(config), _processor(words, 2)
 
 
@@ -63,13 +67,18 @@ def mistral3_sliding() -> Parts:
 def lighton_ocr() -> Parts:
     words = tokenizer(image_token="<|image_pad|>", image_break_token="<|vision_pad|>", image_end_token="<|vision_end|>")
     config = hf.LightOnOcrConfig(
-        vision_config=hf.PixtralVisionConfig(**TOWER), text_config=hf.Qwen3Config(**text(words, head_dim=8)),
-        image_token_id=words.image_token_id, tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=hf.PixtralVisionConfig(**TOWER),
+        text_config=hf.Qwen3Config(**text(words, head_dim=8)),
+        image_token_id=words.image_token_id,
+        tie_word_embeddings=False,
+    )
     processor = hf.LightOnOcrProcessor(
-        PixtralImageProcessorPil(size={"longest_edge": 48}, patch_size={"height": 8, "width": 8}), words, patch_size=4,
-        spatial_merge_size=2, chat_template=template("<|image_pad|>"),
-    )  # fmt: skip
+        PixtralImageProcessorPil(size={"longest_edge": 48}, patch_size={"height": 8, "width": 8}),
+        words,
+        patch_size=4,
+        spatial_merge_size=2,
+        chat_template=template("<|image_pad|>"),
+    )
     return hf.LightOnOcrForConditionalGeneration(config), processor
 
 

@@ -13,9 +13,11 @@ from transformers.models.video_llama_3.image_processing_pil_video_llama_3 import
 from tests.vlm.tiny.parts import NoVideo, Parts, images_only, template, text, tokenizer
 
 NAMED = {
-    "image_token": "<|image_pad|>", "video_token": "<|video_pad|>", "vision_start_token": "<|vision_start|>",
+    "image_token": "<|image_pad|>",
+    "video_token": "<|video_pad|>",
+    "vision_start_token": "<|vision_start|>",
     "vision_end_token": "<|vision_end|>",
-}  # fmt: skip
+}
 TOWER: dict[str, Any] = {"depth": 2, "num_heads": 4, "patch_size": 4, "initializer_range": 0.3}
 # Heads of 8 dimensions have 4 frequencies: two follow time, one height, one width.
 ROPE = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 1, 1]}
@@ -35,9 +37,10 @@ def qwen_processor(kind: type, words: Any) -> Any:
 def qwen2_vl() -> Parts:
     words, ids = qwen_words()
     config = hf.Qwen2VLConfig(
-        vision_config={**TOWER, "embed_dim": 32, "hidden_size": 32}, text_config=text(words, rope_parameters=ROPE),
+        vision_config={**TOWER, "embed_dim": 32, "hidden_size": 32},
+        text_config=text(words, rope_parameters=ROPE),
         **ids,
-    )  # fmt: skip
+    )
     return hf.Qwen2VLForConditionalGeneration(config), qwen_processor(hf.Qwen2VLProcessor, words)
 
 
@@ -45,9 +48,10 @@ def qwen2_5_vl() -> Parts:
     words, ids = qwen_words()
     sight = {"hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 32, "window_size": 16}
     config = hf.Qwen2_5_VLConfig(
-        vision_config={**TOWER, **sight, "fullatt_block_indexes": [1]}, text_config=text(words, rope_parameters=ROPE),
+        vision_config={**TOWER, **sight, "fullatt_block_indexes": [1]},
+        text_config=text(words, rope_parameters=ROPE),
         **ids,
-    )  # fmt: skip
+    )
     return hf.Qwen2_5_VLForConditionalGeneration(config), qwen_processor(hf.Qwen2_5_VLProcessor, words)
 
 
@@ -57,8 +61,9 @@ def qwen3_vl() -> Parts:
     rope = {**ROPE, "mrope_interleaved": True}
     config = hf.Qwen3VLConfig(
         vision_config={**TOWER, **sight, "deepstack_visual_indexes": [0]},
-        text_config=text(words, head_dim=8, rope_parameters=rope), **ids,
-    )  # fmt: skip
+        text_config=text(words, head_dim=8, rope_parameters=rope),
+        **ids,
+    )
     return hf.Qwen3VLForConditionalGeneration(config), qwen_processor(hf.Qwen3VLProcessor, words)
 
 
@@ -69,8 +74,9 @@ def qwen3_vl_moe() -> Parts:
     rope = {**ROPE, "mrope_interleaved": True}
     config = hf.Qwen3VLMoeConfig(
         vision_config={**TOWER, **sight, "deepstack_visual_indexes": [0]},
-        text_config=text(words, head_dim=8, rope_parameters=rope, **experts), **ids,
-    )  # fmt: skip
+        text_config=text(words, head_dim=8, rope_parameters=rope, **experts),
+        **ids,
+    )
     return hf.Qwen3VLMoeForConditionalGeneration(config), qwen_processor(hf.Qwen3VLProcessor, words)
 
 
@@ -79,8 +85,10 @@ def paddleocr_vl() -> Parts:
     sight = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = hf.PaddleOCRVLConfig(
         vision_config={**sight, "image_size": 16, "patch_size": 4},
-        text_config=text(words, head_dim=8, rope_parameters=ROPE), tie_word_embeddings=False, **ids,
-    )  # fmt: skip
+        text_config=text(words, head_dim=8, rope_parameters=ROPE),
+        tie_word_embeddings=False,
+        **ids,
+    )
     pixels = PaddleOCRVLImageProcessorPil(patch_size=4, merge_size=2, min_pixels=64, max_pixels=48 * 48)
     processor = hf.PaddleOCRVLProcessor(
         pixels, words, chat_template=template("<|vision_start|><|image_pad|><|vision_end|>")
@@ -92,9 +100,11 @@ def video_llama_3() -> Parts:
     words, _ = qwen_words()
     sight = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     config = hf.VideoLlama3Config(
-        vision_config={**sight, "patch_size": 4, "initializer_range": 0.3}, text_config=hf.Qwen2Config(**text(words)),
-        image_token_id=words.image_token_id, video_token_id=words.video_token_id,
-    )  # fmt: skip
+        vision_config={**sight, "patch_size": 4, "initializer_range": 0.3},
+        text_config=hf.Qwen2Config(**text(words)),
+        image_token_id=words.image_token_id,
+        video_token_id=words.video_token_id,
+    )
     pixels = VideoLlama3ImageProcessorPil(patch_size=4, merge_size=2, min_pixels=64, max_pixels=48 * 48)
     processor = images_only(hf.VideoLlama3Processor)(pixels, words, NoVideo(), chat_template=template("<|image_pad|>"))
     return hf.VideoLlama3ForConditionalGeneration(config), processor
@@ -108,9 +118,12 @@ def glm4v(config_class: type = hf.Glm4vConfig, model: type = hf.Glm4vForConditio
     ids = dict(zip([f"{mark}_token_id" for mark in marks], words.convert_tokens_to_ids(tokens), strict=True))
     sight = {"hidden_size": 32, "intermediate_size": 64, "out_hidden_size": 32, "image_size": 16}
     config = config_class(
-        vision_config={**TOWER, **sight}, text_config=text(words, rope_parameters=ROPE),
-        image_token_id=words.image_token_id, video_token_id=words.video_token_id, **ids,
-    )  # fmt: skip
+        vision_config={**TOWER, **sight},
+        text_config=text(words, rope_parameters=ROPE),
+        image_token_id=words.image_token_id,
+        video_token_id=words.video_token_id,
+        **ids,
+    )
     prompt = template("<|begin_of_image|><|image|><|end_of_image|>")
     pixels = Glm4vImageProcessorPil(**PATCHES)
     return model(config), images_only(hf.Glm4vProcessor)(pixels, words, NoVideo(), chat_template=prompt)

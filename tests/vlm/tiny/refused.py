@@ -30,11 +30,15 @@ def mllama() -> Parts:
     words = tokenizer("<|python_tag|>", image_token="<|image|>")
     config = hf.MllamaConfig(
         vision_config={
-            **{key: value for key, value in SIGHT.items() if key != "num_attention_heads"}, "attention_heads": 4,
-            "num_global_layers": 1, "intermediate_layers_indices": [0], "vision_output_dim": 64,
+            **{key: value for key, value in SIGHT.items() if key != "num_attention_heads"},
+            "attention_heads": 4,
+            "num_global_layers": 1,
+            "intermediate_layers_indices": [0],
+            "vision_output_dim": 64,
         },
-        text_config=text(words, cross_attention_layers=[1]), image_token_index=words.image_token_id,
-    )  # fmt: skip
+        text_config=text(words, cross_attention_layers=[1]),
+        image_token_index=words.image_token_id,
+    )
     pixels = MllamaImageProcessorPil(size=SQUARE)
     processor = hf.MllamaProcessor(pixels, words, chat_template=template("<|image|>"))
     return _open_gates(hf.MllamaForConditionalGeneration(config)), processor
@@ -46,7 +50,7 @@ def idefics() -> Parts:
     sight = {**{key: value for key, value in SIGHT.items() if key != "hidden_size"}, "embed_dim": 32}
     config = hf.IdeficsConfig(
         **sizes, vocab_size=len(words), vision_config=sight, alpha_initializer="ones", use_resampler=False
-    )  # fmt: skip
+    )
     processor = hf.IdeficsProcessor(IdeficsImageProcessorPil(image_size=16), words)
     processor.chat_template = template("")  # images go after the text, whatever the template says
     return hf.IdeficsForVisionText2Text(config), processor
@@ -76,8 +80,10 @@ def lfm2_vl() -> Parts:
     config = hf.Lfm2VlConfig(
         vision_config=hf.Siglip2VisionConfig(**sight, num_patches=64, vision_use_head=False),
         text_config=hf.Lfm2Config(**text(words, layer_types=["conv", "full_attention"])),
-        image_token_id=words.image_token_id, projector_hidden_size=32, tie_word_embeddings=False,
-    )  # fmt: skip
+        image_token_id=words.image_token_id,
+        projector_hidden_size=32,
+        tie_word_embeddings=False,
+    )
     pixels = _Lfm2Pixels(patch_size=4, max_num_patches=64)
     return hf.Lfm2VlForConditionalGeneration(config), hf.Lfm2VlProcessor(
         pixels, words, chat_template=template("<image>")
@@ -96,7 +102,7 @@ def qwen3_5() -> Parts:
             words, head_dim=8, rope_parameters=rope, layer_types=["linear_attention", "full_attention"], **linear
         ),
         **ids,
-    )  # fmt: skip
+    )
     return hf.Qwen3_5ForConditionalGeneration(config), qwen_processor(hf.Qwen3VLProcessor, words)
 
 

@@ -15,16 +15,21 @@ TILED: dict[str, Any] = {"size": SQUARE, "crop_to_patches": True, "min_patches":
 
 def internvl() -> Parts:
     words = tokenizer(
-        start_image_token="<img>", end_image_token="</img>", context_image_token="<IMG_CONTEXT>",
+        start_image_token="<img>",
+        end_image_token="</img>",
+        context_image_token="<IMG_CONTEXT>",
         video_token="<video>",
-    )  # fmt: skip
+    )
     config = hf.InternVLConfig(
-        vision_config=SIGHT, text_config=hf.Qwen2Config(**text(words)), image_token_id=words.context_image_token_id,
-        image_seq_length=4, tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=SIGHT,
+        text_config=hf.Qwen2Config(**text(words)),
+        image_token_id=words.context_image_token_id,
+        image_seq_length=4,
+        tie_word_embeddings=False,
+    )
     processor = images_only(hf.InternVLProcessor)(
         GotOcr2ImageProcessorPil(**TILED), words, NoVideo(), image_seq_length=4, chat_template=template("<IMG_CONTEXT>")
-    )  # fmt: skip
+    )
     return hf.InternVLForConditionalGeneration(config), processor
 
 
@@ -39,12 +44,18 @@ def aya_vision() -> Parts:
     words = tokenizer("<image>", *marks, *tiles, image_patch_token="<|IMG_PATCH|>")
     config = hf.AyaVisionConfig(
         vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False),
-        text_config=_cohere2(words), image_token_index=words.image_patch_token_id, tie_word_embeddings=False,
-    )  # fmt: skip
+        text_config=_cohere2(words),
+        image_token_index=words.image_patch_token_id,
+        tie_word_embeddings=False,
+    )
     processor = hf.AyaVisionProcessor(
-        GotOcr2ImageProcessorPil(**TILED), words, patch_size=4, img_size=16, downsample_factor=2,
+        GotOcr2ImageProcessorPil(**TILED),
+        words,
+        patch_size=4,
+        img_size=16,
+        downsample_factor=2,
         chat_template=template("<image>"),
-    )  # fmt: skip
+    )
     return hf.AyaVisionForConditionalGeneration(config), processor
 
 
@@ -56,13 +67,18 @@ class _CoherePixels(GotOcr2ImageProcessorPil):
 
 def cohere2_vision() -> Parts:
     words = tokenizer(
-        boi_token="<|START_OF_IMG|>", eoi_token="<|END_OF_IMG|>", image_token="<|IMG_PATCH|>",
+        boi_token="<|START_OF_IMG|>",
+        eoi_token="<|END_OF_IMG|>",
+        image_token="<|IMG_PATCH|>",
         img_line_break_token="<|IMG_LINE_BREAK|>",
-    )  # fmt: skip
+    )
     config = hf.Cohere2VisionConfig(
-        vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False), text_config=_cohere2(words),
-        image_token_id=words.image_token_id, alignment_intermediate_size=64, tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config=hf.SiglipVisionConfig(**SIGHT, vision_use_head=False),
+        text_config=_cohere2(words),
+        image_token_id=words.image_token_id,
+        alignment_intermediate_size=64,
+        tie_word_embeddings=False,
+    )
     processor = hf.Cohere2VisionProcessor(_CoherePixels(**TILED), words, chat_template=template("<|IMG_PATCH|>"))
     return hf.Cohere2VisionForConditionalGeneration(config), processor
 
@@ -71,10 +87,14 @@ def ovis2() -> Parts:
     marks = ["<IMG_START>", "<IMG_GRID>", "<IMG_COL>", "<IMG_ROW>", "<IMG_END>"]
     words = tokenizer(*marks, "<IMG_ATOM>", image_token="<image>")
     config = hf.Ovis2Config(
-        vision_config={**SIGHT, "vocab_size": 21, "hidden_stride": 2}, text_config=hf.Qwen2Config(**text(words)),
-        image_token_id=words.convert_tokens_to_ids("<IMG_ATOM>"), hidden_size=32, vocab_size=len(words),
-        visual_indicator_token_ids=words.convert_tokens_to_ids(marks), tie_word_embeddings=False,
-    )  # fmt: skip
+        vision_config={**SIGHT, "vocab_size": 21, "hidden_stride": 2},
+        text_config=hf.Qwen2Config(**text(words)),
+        image_token_id=words.convert_tokens_to_ids("<IMG_ATOM>"),
+        hidden_size=32,
+        vocab_size=len(words),
+        visual_indicator_token_ids=words.convert_tokens_to_ids(marks),
+        tie_word_embeddings=False,
+    )
     pixels = Ovis2ImageProcessorPil(**TILED)
     processor = hf.Ovis2Processor(pixels, words, image_seq_length=4, chat_template=template("<image>"))
     return hf.Ovis2ForConditionalGeneration(config), processor
