@@ -17,12 +17,21 @@ from mmpref.licence import LICENCES, UNREADABLE
 
 from ._merge import split_card
 
-# fmt: off
-SIZES = ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M", "1M<n<10M", "10M<n<100M", "100M<n<1B", "1B<n<10B",
-         "10B<n<100B", "100B<n<1T", "n>1T")
+SIZES = (
+    "n<1K",
+    "1K<n<10K",
+    "10K<n<100K",
+    "100K<n<1M",
+    "1M<n<10M",
+    "10M<n<100M",
+    "100M<n<1B",
+    "1B<n<10B",
+    "10B<n<100B",
+    "100B<n<1T",
+    "n>1T",
+)
 TASKS = frozenset(("image-text-to-text", "visual-question-answering", "image-to-text", "text-generation"))
 LIBRARIES = frozenset(("peft", "transformers"))
-# fmt: on
 REQUIRED = {
     "dataset": ("license", "pretty_name", "task_categories", "size_categories", "configs", "dataset_info", "tags"),
     "model": ("license", "library_name", "pipeline_tag", "tags"),

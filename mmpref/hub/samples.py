@@ -67,8 +67,8 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation:
             f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
             f"# {text(hub_id.split('/')[1])}",
             "",
-            f"What {who} answered to benchmarks, a row a question: prompt, reference, raw answer, what the scorer read in "
-            f"it (`parsed`), and how it counts (`counts`, JSON).{licence}",
+            f"What {who} answered to benchmarks, a row a question: prompt, reference, raw answer, what the scorer read "
+            f"in it (`parsed`), and how it counts (`counts`, JSON).{licence}",
             "",
             table(("benchmark", "data", "questions", "missing"), rows),
             "",

@@ -10,16 +10,53 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 FRONT = re.compile(r"^\s*---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|$)", re.DOTALL)
-# fmt: off
-LICENSES = frozenset((
-    "apache-2.0", "mit", "openrail", "creativeml-openrail-m", "bigscience-openrail-m", "afl-3.0",
-    "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause", "bsd-3-clause", "c-uda", "cc", "cc0-1.0",
-    "cc-by-2.0", "cc-by-2.5", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc-by-nc-2.0",
-    "cc-by-nc-3.0", "cc-by-nc-4.0", "cc-by-nd-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-4.0",
-    "cdla-permissive-2.0", "gpl", "gpl-2.0", "gpl-3.0", "agpl-3.0", "lgpl-3.0", "mpl-2.0", "odbl",
-    "odc-by", "pddl", "unlicense", "llama2", "llama3", "llama3.1", "gemma", "other", "unknown",
-))
-# fmt: on
+LICENSES = frozenset(
+    (
+        "apache-2.0",
+        "mit",
+        "openrail",
+        "creativeml-openrail-m",
+        "bigscience-openrail-m",
+        "afl-3.0",
+        "artistic-2.0",
+        "bsl-1.0",
+        "bsd",
+        "bsd-2-clause",
+        "bsd-3-clause",
+        "c-uda",
+        "cc",
+        "cc0-1.0",
+        "cc-by-2.0",
+        "cc-by-2.5",
+        "cc-by-3.0",
+        "cc-by-4.0",
+        "cc-by-sa-3.0",
+        "cc-by-sa-4.0",
+        "cc-by-nc-2.0",
+        "cc-by-nc-3.0",
+        "cc-by-nc-4.0",
+        "cc-by-nd-4.0",
+        "cc-by-nc-nd-4.0",
+        "cc-by-nc-sa-4.0",
+        "cdla-permissive-2.0",
+        "gpl",
+        "gpl-2.0",
+        "gpl-3.0",
+        "agpl-3.0",
+        "lgpl-3.0",
+        "mpl-2.0",
+        "odbl",
+        "odc-by",
+        "pddl",
+        "unlicense",
+        "llama2",
+        "llama3",
+        "llama3.1",
+        "gemma",
+        "other",
+        "unknown",
+    )
+)
 LISTS = ("tags", "datasets", "task_categories", "configs")
 
 
