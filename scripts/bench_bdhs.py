@@ -14,7 +14,7 @@ The vision tower is sized to take the share of a naive pass that CLIP-L takes in
 peak of resident memory over the loaded model, each arm in a process of its own, the engine with a block of 32 pairs and
 32 branches at a time. The testbed is the whole command `mmpref build-dataset`, against the same command with `generate`
 on the dropped sequences, vision shared: one call a sentence (`testbed_vs_portable`), one a pair, or our own portable
-path, which batches 64 branches of any pairs (`mmpref.vlm.portable`).
+path, which batches 64 branches of any pairs (`mmpref.vlm.transformers_pool`).
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ from PIL import Image
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.decode import Branch, Decoding, decode
+from mmpref.vlm.encode import Context, encode
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.vision import Context, encode
+from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
 from tests.vlm.tiny import template, tokenizer
 
 SENTENCES, SENTENCE, NEW, BLOCK = 5, 15, 15, 8

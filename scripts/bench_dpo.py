@@ -35,14 +35,14 @@ from datasets import Dataset
 from PIL import Image
 from trl import DPOTrainer
 
-from mmpref.align import options
+from mmpref.align import trl_options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.features import KeptFeatures
-from mmpref.align.reference import ReferenceLogProbs
-from mmpref.align.rows import ROW
+from mmpref.align.feature_cache import KeptFeatures
+from mmpref.align.preference_data import ROW
+from mmpref.align.reference_cache import ReferenceLogProbs
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.vlm.shared import SharedForward
+from mmpref.vlm.shared_prefix_forward import SharedForward
 
 ANSWER = 100
 VOCABULARY = 32064
@@ -65,7 +65,7 @@ class Arm:
 
     def __init__(self, shared: bool, checkpointing: bool, folder: Path) -> None:
         policy = random_policy(VOCABULARY)
-        used = options.resolve(
+        used = trl_options.resolve(
             {"per_device_train_batch_size": 1, "gradient_checkpointing": checkpointing},
             {"loss_type": ["sigmoid"], "beta": 0.1},
             seed=0,
@@ -75,7 +75,7 @@ class Arm:
         data = rows()
         common: dict[str, Any] = {
             "model": policy.model,
-            "args": options.config(used, folder),
+            "args": trl_options.config(used, folder),
             "train_dataset": Dataset.from_list(data),
             "processing_class": policy.processor,
             "peft_config": lora_config(policy, LoraSettings(16, 32), False),

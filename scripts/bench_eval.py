@@ -35,8 +35,8 @@ from peft import get_peft_model
 from PIL import Image
 
 from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.bench.answers import ADAPTER, BASE, loaded
 from mmpref.bench.benchmark import Sample
-from mmpref.bench.runner import ADAPTER, BASE, loaded
 from mmpref.images import decode
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.policy import Policy

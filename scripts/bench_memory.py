@@ -21,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 
 FAST = ["--iterations", "1", "--rho-th", "1", "--set", "builder.max_tail_tokens=2"]
 

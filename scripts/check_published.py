@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 LOAD = """
 import sys
 try:
-    import mmpref.run
+    import mmpref.run.directory
 except ModuleNotFoundError:
     pass  # as it should be; templates of an editable install may still make the bare name importable
 else:

@@ -23,7 +23,7 @@ LAYERS = {
     "recipe": 1,
     "images": 1,
     "rng": 1,
-    "processes": 2,
+    "distributed": 2,
     "run": 2,
     "tables": 2,
     "vlm": 3,

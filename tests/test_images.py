@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmpref.data.build import BuildRecipe, build_dataset
-from mmpref.data.finish import summary
+from mmpref.data.finalize import summary
 from mmpref.errors import ImageError
 from mmpref.images import FLOAT, SIXTEEN_BIT, TRANSPARENT, decode, decode_noting
 from mmpref.types import ImageData

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.licence import UNREADABLE, licence_of_card, licence_of_folder
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 
 ROW = '{"prompt": "What?", "chosen": "A.", "rejected": "B.", "image": "no.png"}\n'
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 import pytest
 
-from mmpref import recipe
 from mmpref.errors import InputError, UsageError
+from mmpref.recipe import resolve, schema
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Outer:
 
 
 def test_nested_values_are_checked_and_typed() -> None:
-    built = recipe.build(Outer, {"name": "x", "names": ["p", "q"], "inner": {"rate": 1}, "maybe": None})
+    built = schema.build(Outer, {"name": "x", "names": ["p", "q"], "inner": {"rate": 1}, "maybe": None})
     assert built == Outer("x", names=("p", "q"), inner=Inner(1.0))
     assert isinstance(built.inner.rate, float)
 
@@ -47,18 +47,18 @@ def test_nested_values_are_checked_and_typed() -> None:
 )
 def test_wrong_values_are_refused(values: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        recipe.build(Outer, values)
+        schema.build(Outer, values)
 
 
 def test_assignments() -> None:
-    assert recipe.parse_set(["trainer.learning_rate=5e-6", "a.b=x", "c=true", "d=[1, 2]"]) == {
+    assert resolve.parse_set(["trainer.learning_rate=5e-6", "a.b=x", "c=true", "d=[1, 2]"]) == {
         "trainer": {"learning_rate": 5e-6},
         "a": {"b": "x"},
         "c": True,
         "d": [1, 2],
     }
     with pytest.raises(UsageError, match="KEY=VALUE"):
-        recipe.parse_set(["a"])
+        resolve.parse_set(["a"])
 
 
 NUMBERS: dict[str, object] = {
@@ -91,31 +91,31 @@ NUMBERS: dict[str, object] = {
 def test_a_number_is_what_it_is_to_a_reader(text: str, value: object, tmp_path: Path) -> None:
     """In a file, nested in one, and on the command line."""
     (tmp_path / "recipe.yaml").write_text(f"train:\n  value: {text}\n  values: [{text}]\n", encoding="utf-8")
-    read = recipe.load(str(tmp_path / "recipe.yaml"))["train"]
-    for found in (read["value"], read["values"][0], recipe.parse_set([f"value={text}"])["value"]):
+    read = resolve.load(str(tmp_path / "recipe.yaml"))["train"]
+    for found in (read["value"], read["values"][0], resolve.parse_set([f"value={text}"])["value"]):
         assert (type(found), found) == (type(value), value)
 
 
 def test_later_layers_win_key_by_key() -> None:
     first = {"a": {"x": 1, "y": 2}, "b": 1}
-    assert recipe.merge(first, {"a": {"y": 3}}, {"b": 2}) == {"a": {"x": 1, "y": 3}, "b": 2}
+    assert resolve.merge(first, {"a": {"y": 3}}, {"b": 2}) == {"a": {"x": 1, "y": 3}, "b": 2}
     assert first == {"a": {"x": 1, "y": 2}, "b": 1}
 
 
 def test_the_hash_sees_every_value_and_no_order() -> None:
-    assert recipe.fingerprint(Outer("x", free={"a": 1, "b": 2})) == recipe.fingerprint(
+    assert schema.fingerprint(Outer("x", free={"a": 1, "b": 2})) == schema.fingerprint(
         Outer("x", free={"b": 2, "a": 1})
     )
-    assert recipe.fingerprint(Outer("x")) != recipe.fingerprint(Outer("x", inner=Inner(0.6)))
+    assert schema.fingerprint(Outer("x")) != schema.fingerprint(Outer("x", inner=Inner(0.6)))
 
 
 def test_named_recipes_and_files(tmp_path: Any) -> None:
-    assert {"testbed", "paper"} <= set(recipe.names())
+    assert {"testbed", "paper"} <= set(resolve.names())
     (tmp_path / "mine.yaml").write_text("train: {method: dpo}\n")
-    assert recipe.load(str(tmp_path / "mine.yaml")) == {"train": {"method": "dpo"}}
+    assert resolve.load(str(tmp_path / "mine.yaml")) == {"train": {"method": "dpo"}}
     (tmp_path / "broken.yaml").write_text("train: [\n")
     with pytest.raises(InputError, match="not YAML"):
-        recipe.load(str(tmp_path / "broken.yaml"))
+        resolve.load(str(tmp_path / "broken.yaml"))
 
 
 @pytest.mark.parametrize(
@@ -132,14 +132,14 @@ def test_named_recipes_and_files(tmp_path: Any) -> None:
 def test_files_that_are_no_recipe(tmp_path: Any, text: bytes, says: str) -> None:
     (tmp_path / "mine.yaml").write_bytes(text)
     with pytest.raises((InputError, UsageError), match=says):
-        recipe.load(str(tmp_path / "mine.yaml"))
+        resolve.load(str(tmp_path / "mine.yaml"))
 
 
 def test_an_empty_section_is_one_without_settings(tmp_path: Any) -> None:
     (tmp_path / "mine.yaml").write_text("train:\n")
-    assert not recipe.load(str(tmp_path / "mine.yaml"))["train"]
+    assert not resolve.load(str(tmp_path / "mine.yaml"))["train"]
     (tmp_path / "empty.yaml").write_text("")
-    assert recipe.load(str(tmp_path / "empty.yaml")) == {}
+    assert resolve.load(str(tmp_path / "empty.yaml")) == {}
 
 
 def test_every_command_knows_the_dtypes() -> None:
@@ -153,9 +153,9 @@ def test_every_command_knows_the_dtypes() -> None:
         EvaluateRecipe: {"model": "m", "benchmarks": ["pope"]},
     }
     for cls, values in given.items():
-        assert recipe.build(cls, {**values, "dtype": "bfloat16"}).dtype == "bfloat16"
+        assert schema.build(cls, {**values, "dtype": "bfloat16"}).dtype == "bfloat16"
         with pytest.raises(UsageError, match="dtype is 'flot32'; it must be one of auto, float32, bfloat16, float16"):
-            recipe.build(cls, {**values, "dtype": "flot32"})
+            schema.build(cls, {**values, "dtype": "flot32"})
 
 
 def test_the_papers_defaults() -> None:
@@ -165,7 +165,7 @@ def test_the_papers_defaults() -> None:
     bdhs = BdhsSettings()
     assert (bdhs.rho_th, bdhs.iterations, bdhs.similarity_threshold, bdhs.guidance) == (0.99, 5, 0.97, True)
     assert bdhs.similarity_model == "sentence-transformers/all-mpnet-base-v2"
-    trained = recipe.build(TrainRecipe, {**recipe.load("paper")["train"], "model": "m", "dataset": ["d"]})
+    trained = schema.build(TrainRecipe, {**resolve.load("paper")["train"], "model": "m", "dataset": ["d"]})
     assert (trained.lora.r, trained.lora.alpha, trained.projector_learning_rate) == (128, 256, 2e-6)
     assert trained.trainer["learning_rate"] == 1e-6
     batch = trained.trainer["per_device_train_batch_size"] * trained.trainer["gradient_accumulation_steps"]

@@ -14,11 +14,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref import run as run_module
 from mmpref.errors import ImageError, RunError, UsageError
 from mmpref.images import decode, read_under
 from mmpref.registry import resolve_path
-from mmpref.run import Run, open_run, read_manifest, write_atomic
+from mmpref.run import directory as run_module
+from mmpref.run.directory import Run, open_run
+from mmpref.run.files import write_atomic
+from mmpref.run.manifest import read_manifest
 from mmpref.types import ImageData
 
 
@@ -123,7 +125,7 @@ def test_the_seconds_of_killed_processes_count_and_the_pause_does_not(tmp_path: 
 import os, signal, sys, time
 from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from mmpref import run
+from mmpref.run import directory as run
 from tests.test_run import Recipe
 run._BEAT = 0.1
 one = run.open_run(Path({str(tmp_path / "run")!r}), "train", Recipe())
@@ -160,7 +162,7 @@ import resource, signal
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 from pathlib import Path
 from mmpref.errors import RunError
-from mmpref.run import write_atomic
+from mmpref.run.directory import write_atomic
 path = Path({str(tmp_path / "file")!r})
 write_atomic(path, "old")
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))

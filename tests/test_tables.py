@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from mmpref.errors import InputError, RunError, UsageError
-from mmpref.tables import Table, open_table, refuse_split
+from mmpref.tables.open import open_table, refuse_split
+from mmpref.tables.table import Table
 from tests.hub_fixtures import HubAccount
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.registry import resolve_path
-from mmpref.run import STATE, read_manifest
+from mmpref.run.manifest import STATE, read_manifest
 from mmpref.types import ModelRef
 from mmpref.vlm.adapters import CONFIG, HEAD, check_files
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import torch
     from peft import LoraConfig, PeftModel
 
-    from mmpref.vlm.placement import Placement
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.quantization import Placement
 
 
 @dataclass(frozen=True)

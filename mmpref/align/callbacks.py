@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mmpref.errors import RunError
-from mmpref.run import disk_errors, write_atomic
+from mmpref.run.files import disk_errors, write_atomic
 
 OnProgress = Callable[[int, int], None]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmpref.errors import RunError
-from mmpref.run import write_atomic
+from mmpref.run.files import write_atomic
 
 COMPLETE = "complete.json"
 

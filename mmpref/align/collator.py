@@ -12,9 +12,9 @@ import torch
 from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-from mmpref.align.rows import CROPPED, ROW
+from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.tables.conversations import SECOND
-from mmpref.vlm.prompter import processed
+from mmpref.vlm.preprocess import processed
 
 ROWS = "rows"
 BESIDE = "beside"

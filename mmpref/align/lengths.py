@@ -9,8 +9,8 @@ from mmpref.align.collator import BESIDE
 from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
-    from mmpref.align.rows import Pairs
-    from mmpref.align.running import Running
+    from mmpref.align.preference_data import Pairs
+    from mmpref.align.trainer_mixin import Running
     from mmpref.vlm.policy import Policy
 
 _EVEN, _LONG = 32, 16

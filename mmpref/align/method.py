@@ -15,10 +15,10 @@ from mmpref.registry import Registry
 
 if TYPE_CHECKING:
     from mmpref.align.losses import Pairwise, Terms
-    from mmpref.align.pairs import PairSource, SourceContext
-    from mmpref.align.rows import Pairs
+    from mmpref.align.pair_source import PairSource, SourceContext
+    from mmpref.align.preference_data import Pairs
     from mmpref.vlm.policy import Policy
-    from mmpref.vlm.shared import SharedForward
+    from mmpref.vlm.shared_prefix_forward import SharedForward
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Method:
             cannot set them again in its ``trainer:`` block.
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
         config: gives the class of TRL's configuration; called when it is needed.
-        build: makes a trainer (`mmpref.align.running.Running` and one of TRL's) other than the one over pairs.
+        build: makes a trainer (`mmpref.align.trainer_mixin.Running` and one of TRL's) other than the one over pairs.
         needs: answers of the data that the method reads; rows may lack the others.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is

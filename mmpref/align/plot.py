@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.run import write_atomic
+from mmpref.run.files import write_atomic
 
 _PANELS = (
     ("loss", {"loss": "loss"}),

@@ -13,8 +13,8 @@ from mmpref.errors import RunError, is_out_of_memory, reason_of
 
 if TYPE_CHECKING:
     from mmpref.align.lengths import Length
-    from mmpref.align.rows import Pairs
-    from mmpref.align.running import Running
+    from mmpref.align.preference_data import Pairs
+    from mmpref.align.trainer_mixin import Running
 
 talk = logging.getLogger("mmpref")
 When = Literal["auto", "always", "never"]

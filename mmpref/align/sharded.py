@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils import ModulesToSaveWrapper
 
-    from mmpref.align.running import Running
+    from mmpref.align.trainer_mixin import Running
 
 
 def prepare(trainer: Running) -> None:

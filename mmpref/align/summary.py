@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mmpref.align.lengths import Length
-    from mmpref.align.running import Running
+    from mmpref.align.trainer_mixin import Running
     from mmpref.vlm.policy import Policy
 
 talk = logging.getLogger("mmpref")

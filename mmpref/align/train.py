@@ -14,24 +14,26 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
-from mmpref.align.make import checkpoints_in, trainer_of
 from mmpref.align.method import METHODS, Method, Way
-from mmpref.align.options import PAPER
 from mmpref.align.sharded import gathered, is_spread, load_whole
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
+from mmpref.align.trainer_factory import checkpoints_in, trainer_of
+from mmpref.align.trl_options import PAPER
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
+from mmpref.distributed import first, part, processes, rank, sharded
 from mmpref.errors import UsageError
-from mmpref.processes import first, part, processes, rank, sharded
-from mmpref.run import Run, default_path, open_run, write_atomic
-from mmpref.tables import Table, open_table
+from mmpref.recipe import schema as recipes
+from mmpref.run.directory import Run, default_path, open_run
+from mmpref.run.files import write_atomic
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
-    from mmpref.align.rows import Pairs
-    from mmpref.align.running import Running
-    from mmpref.align.watching import Watching
+    from mmpref.align.eval_callback import Watching
+    from mmpref.align.preference_data import Pairs
+    from mmpref.align.trainer_mixin import Running
 
 talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
@@ -135,12 +137,12 @@ def train(
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
             loss that is not finite, or a saved adapter that fails the probe.
     """
-    from mmpref.align import options
+    from mmpref.align import trl_options
 
     method = METHODS.get(recipe.method)
     _check(recipe, method, evaluate)
     settings = recipes.build(method.settings, recipe.loss, "loss")
-    options.check(recipe.trainer, method.trainer(settings), method.config())
+    trl_options.check(recipe.trainer, method.trainer(settings), method.config())
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
     with first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
@@ -201,7 +203,7 @@ def _work(
 ) -> None:
     from mmpref.align.callbacks import read_rows
     from mmpref.align.plot import plot
-    from mmpref.vlm.origin import licence_of
+    from mmpref.vlm.revisions import licence_of
 
     fitted = _fit(run, recipe, way, evaluate, on_progress)
     assert fitted is not None
@@ -257,15 +259,15 @@ def _fit(
     """Train to the end from the last whole checkpoint, and save the adapter; None in a process that does not write."""
     import torch
 
-    from mmpref.align import adapter, options
+    from mmpref.align import adapter, trl_options
     from mmpref.align.checkpoints import writing
     from mmpref.align.lengths import measured
+    from mmpref.align.preference_data import collect
     from mmpref.align.preflight import Preflight
-    from mmpref.align.rows import collect
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import own_values
-    from mmpref.vlm.placement import arguments_of
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.quantization import arguments_of
     from mmpref.vlm.special_tokens import special_tokens_of
 
     tables, revision = _as_it_began(run, recipe)
@@ -295,7 +297,9 @@ def _fit(
         )
     _tell(pairs)
     dtype = str(policy.dtype).removeprefix("torch.")
-    used = options.resolve(recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0)
+    used = trl_options.resolve(
+        recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0
+    )
     trainer = trainer_of(recipe, way, used, policy, pairs, run.state)
     modules = adapter.adapted_modules(trainer.model, policy)
     talk.info(
@@ -377,7 +381,7 @@ def _run_training(
 ) -> Watching | None:
     from mmpref.align.callbacks import LogRows, Progress, Restore, Stop
     from mmpref.align.checkpoints import latest, step_of
-    from mmpref.align.watching import Watching
+    from mmpref.align.eval_callback import Watching
     from mmpref.vlm.adapters import check_names
 
     with first():
@@ -426,7 +430,7 @@ def _keep_checkpoints(run: Run) -> None:
 
 def _drop_restart_state(run: Run) -> None:
     """A finished run needs neither its checkpoints nor its copy of the pairs."""
-    from mmpref.align.rows import DATA, FACTS
+    from mmpref.align.preference_data import DATA, FACTS
 
     shutil.rmtree(checkpoints_in(run.state), ignore_errors=True)
     for path in (

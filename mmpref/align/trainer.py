@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
-from mmpref.align.accumulating import Accumulating
 from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
-from mmpref.align.pairs import added
-from mmpref.align.rows import CROPPED, ROW
+from mmpref.align.gradient_accumulation import Accumulating
+from mmpref.align.pair_source import added
+from mmpref.align.preference_data import CROPPED, ROW
+from mmpref.distributed import everybodys
 from mmpref.errors import RunError
-from mmpref.processes import everybodys
 from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
-    from mmpref.align.features import KeptFeatures
+    from mmpref.align.feature_cache import KeptFeatures
     from mmpref.align.losses import Pairwise, Terms
-    from mmpref.align.pairs import PairSource
-    from mmpref.align.reference import LogProbs, ReferenceLogProbs
+    from mmpref.align.pair_source import PairSource
+    from mmpref.align.reference_cache import LogProbs, ReferenceLogProbs
     from mmpref.vlm.policy import Policy
-    from mmpref.vlm.shared import SharedForward
-    from mmpref.vlm.tower import Features
+    from mmpref.vlm.shared_prefix_forward import SharedForward
+    from mmpref.vlm.vision_tower import Features
 
 talk = logging.getLogger("mmpref")
 

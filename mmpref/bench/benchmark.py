@@ -2,7 +2,7 @@
 
 A benchmark is one file in `mmpref/bench/benchmarks` (or in a plugin's package under ``mmpref.benchmarks``) with a
 module-level ``BENCHMARK``. Every metric is a function of sums of per-sample counts, so that intervals come from
-resampling images (`mmpref.bench.stats`) for all of them alike.
+resampling images (`mmpref.bench.bootstrap`) for all of them alike.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.registry import Registry
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def rate(
     """The metric ``sum of top / sum of bottom``."""
 
     def value(sums: Sums) -> np.ndarray:
-        from mmpref.bench.stats import ratio
+        from mmpref.bench.bootstrap import ratio
 
         return ratio(sums[top], sums[bottom])
 
@@ -133,7 +133,7 @@ class Benchmark:
         candidates: Hub ids to try in order where ``data`` is not given; where there are none, it must be.
         task: from settings to the task.
         judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
-        rewards: it asks a reward model for the values of two answers (`mmpref.bench.rewards`).
+        rewards: it asks a reward model for the values of two answers (`mmpref.bench.reward_answerer`).
         opens: reads ``data`` of a layout that is the authors' own; None where they have the usual one.
     """
 

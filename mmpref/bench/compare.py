@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.columns import Column, Key, read_columns, reference
+from mmpref.bench.bootstrap import interval
+from mmpref.bench.finished import Column, Key, read_columns, reference
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
-from mmpref.bench.stats import interval
 
 
 @dataclass(frozen=True)

@@ -12,24 +12,25 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref import recipe as recipes
-from mmpref.bench import rewards
-from mmpref.bench.began import as_it_began, data_facts
+from mmpref.bench import reward_answerer
+from mmpref.bench.answers import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
+from mmpref.bench.identity import as_it_began, data_facts
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
-from mmpref.bench.planning import planned, resolved
+from mmpref.bench.plan import planned, resolved
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.replies import Replies, replies
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
-from mmpref.bench.runner import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served, share_of
-from mmpref.bench.stats import replicates
+from mmpref.distributed import first, part, processes, rank, wait
 from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
-from mmpref.judges.opened import endpoint_of
-from mmpref.processes import first, part, processes, rank, wait
+from mmpref.judges.resolve import endpoint_of
 from mmpref.reasoning import markers
-from mmpref.run import Run, default_path, open_run, write_atomic
+from mmpref.recipe import schema as recipes
+from mmpref.run.directory import Run, default_path, open_run
+from mmpref.run.files import write_atomic
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 
@@ -174,7 +175,7 @@ def _check(recipe: EvaluateRecipe) -> None:
     markers(recipe.thinking)
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
-    rewards.asked_for(recipe)
+    reward_answerer.asked_for(recipe)
 
 
 class _Work:
@@ -350,8 +351,8 @@ def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
 def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency: int) -> Answerer:
     if recipe.endpoint:
         return served(*recipe.endpoint, concurrency, sees=not recipe.blind)
-    if rewards.asked_for(recipe):
-        return rewards.answerer(policy, recipe.blind)
+    if reward_answerer.asked_for(recipe):
+        return reward_answerer.answerer(policy, recipe.blind)
     return loaded(policy, recipe.blind, markers(recipe.thinking))
 
 
@@ -361,7 +362,7 @@ def _load(run: Run, recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
-    load = rewards.load if rewards.asked_for(recipe) else Policy.load
+    load = reward_answerer.load if reward_answerer.asked_for(recipe) else Policy.load
     policy = load(
         ref,
         dtype=recipe.dtype,

@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmpref import reasoning
+from mmpref.bench.answers import kept_lines, mend
 from mmpref.bench.benchmark import Metric, Sample, Score
-from mmpref.bench.runner import kept_lines, mend
 from mmpref.errors import ModelError, UsageError
-from mmpref.judges import recorded
+from mmpref.judges import replay
 from mmpref.judges.chat import ChatSettings, Query, Reply, usage
 from mmpref.judges.final import Final
-from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
+from mmpref.judges.resolve import open_chat
 from mmpref.reasoning import markers
-from mmpref.run import disk_errors
+from mmpref.run.files import disk_errors
 
 talk = logging.getLogger("mmpref")
 
@@ -105,7 +105,7 @@ class Verdicts:
     """Args:
     replies: for each sample, or None where there is none.
     scores: what they say; None where there is no reply, or it cannot be read.
-    judgements: the replies with what was asked, as rows of `mmpref.judges.recorded`.
+    judgements: the replies with what was asked, as rows of `mmpref.judges.replay`.
     counts: `mmpref.judges.chat.usage` of what was asked in this session; of all replies those that were ``read``,
         ``unreadable``, ``unfinished`` (cut at their limit, or nothing but reasoning) and ``reasoned``; and how many
         answers are ``missing``.
@@ -219,7 +219,7 @@ def ask_all(
             100 * len(unread) / replied,
         )
     judgements = [
-        recorded.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
+        replay.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
         for query, reply in zip(queries, said, strict=True)
         if query and reply is not None
     ]

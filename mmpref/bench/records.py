@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.benchmark import Sample, Score
-from mmpref.run import write_atomic
+from mmpref.run.files import write_atomic
 
 
 def write_records(

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmpref import recipe as recipes
+from mmpref.bench.answers import Blind
 from mmpref.bench.benchmark import Metric, Sample, Score, Task
-from mmpref.bench.runner import Blind
+from mmpref.bench.bootstrap import Clusters, interval, moved, replicates
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
-from mmpref.bench.stats import Clusters, interval, moved, replicates
-from mmpref.tables import Table
+from mmpref.recipe import schema as recipes
+from mmpref.tables.table import Table
 
 Row = dict[str, Any]
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ImageError, InputError
 from mmpref.images import decode, read_under
 from mmpref.registry import resolve_path
-from mmpref.tables import Row, Table
 from mmpref.tables.image_cells import held, is_embedded
+from mmpref.tables.table import Row, Table
 from mmpref.types import ImageData, Message, messages
 
 if TYPE_CHECKING:

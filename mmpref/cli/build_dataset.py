@@ -195,8 +195,8 @@ def command(
     """
     from mmpref.data.build import BuildRecipe, build_dataset
     from mmpref.data.builder import BUILDERS
-    from mmpref.data.finish import summary
-    from mmpref.hub.cards import write_dataset_card
+    from mmpref.data.finalize import summary
+    from mmpref.hub.cards.dataset import write_dataset_card
     from mmpref.hub.licences import check_licences
 
     options: dict[str, Any] = {

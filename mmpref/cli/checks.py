@@ -2,42 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 import time
-from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import ModelError
 from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
-from mmpref.tables import refuse_split
+from mmpref.tables.open import refuse_split
 
 _ATTEMPTS, _PAUSE, _TIMEOUT = 2, 1.0, 10.0  # the last two in seconds
-
-
-def refuse_missing(
-    cls: type, values: Mapping[str, Any], command: str, recipe_name: str, dispensable: Collection[str] = ()
-) -> None:
-    """Name the option of a setting that neither the recipe nor the command line has given.
-
-    Args:
-        dispensable: settings that may be None.
-
-    Raises:
-        UsageError: one that the command cannot do without.
-    """
-    for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and values.get(field.name) is None and field.name not in dispensable:
-            raise UsageError(
-                f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
-                f"Give it with --{field.name.replace('_', '-')}.",
-            )
 
 
 def refuse_absent(recipe: Any) -> None:

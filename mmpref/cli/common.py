@@ -10,8 +10,9 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from mmpref import recipe as recipes
 from mmpref.errors import InputError, RunError, UsageError
+from mmpref.recipe.resolve import Fit
+from mmpref.recipe.resolve import resolve as resolved
 
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -19,9 +20,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 _NUMBERS = re.compile(r"[-+\d.,:%/\[\] ]*")
 _WIDEST = 1000  # characters
 _OTHER_HTML = "Choose another file for --html."
-
-TESTBED, PAPER = "testbed", "paper"
-"""The recipes that a command takes its defaults from: without --model, and with one."""
 
 
 def recipe_options(command: F) -> F:
@@ -87,48 +85,19 @@ def resolve(
     options: Mapping[str, Any],
     assignments: Sequence[str],
     has_model: bool,
-    fit: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]] | None = None,
+    fit: Fit | None = None,
 ) -> R:
-    """The recipe's section for the command, then explicit options (None means not given), then ``--set``.
-
-    Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``.
-
-    Args:
-        fit: adapts the recipe's section to what the command line chose; what it sets to None the command can do
-            without.
+    """`mmpref.recipe.resolve.resolve`, for this machine.
 
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
         ModelError, InputError: what the recipe names is not on this machine (`mmpref.cli.checks`).
     """
-    from mmpref.cli.checks import refuse_absent, refuse_missing
+    from mmpref.cli.checks import refuse_absent
 
-    name = recipe_name or (PAPER if has_model else TESTBED)
-    given: dict[str, Any] = {}
-    for key, value in options.items():
-        if value is None or value in ((), []):
-            continue
-        *parents, last = key.split(".")
-        target = given
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-    section = recipes.load(name).get(command) or {}
-    section = for_method(cls, section, {**section, **given, **recipes.parse_set(assignments)})
-    overrides = recipes.merge(given, recipes.parse_set(assignments))
-    fitting = fit(section, recipes.merge(section, overrides)) if fit else section
-    values = recipes.merge(fitting, overrides)
-    refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
-    recipe = recipes.build(cls, values, f"{command} recipe")
+    recipe = resolved(cls, command, recipe_name, options, assignments, has_model, fit)
     refuse_absent(recipe)
     return recipe
-
-
-def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section with what it says under ``methods`` for the method that was chosen."""
-    rest = {key: value for key, value in section.items() if key != "methods"}
-    method = values.get("method", getattr(cls, "method", None))
-    return recipes.merge(rest, (section.get("methods") or {}).get(method) or {})
 
 
 def template(path: Path, option: str) -> str:
@@ -191,7 +160,7 @@ def write_page(path: Path, page: str) -> None:
     Raises:
         RunError: it cannot be written there.
     """
-    from mmpref.run import write_atomic
+    from mmpref.run.files import write_atomic
 
     if path.is_dir():
         raise RunError(f"{path} is a folder.", _OTHER_HTML)

@@ -39,7 +39,7 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if html:
-        from mmpref.cli.compare_page import page
+        from mmpref.cli.pages.compare import page
 
         common.write_page(html, page(runs, found))
         click.echo(f"Page: {html}", err=True)

@@ -92,8 +92,8 @@ def command(
       mmpref evaluate --blind masked
     """
     from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-    from mmpref.bench.saved import save
-    from mmpref.processes import rank
+    from mmpref.bench.export import save
+    from mmpref.distributed import rank
 
     options: dict[str, Any] = {
         "model": model,

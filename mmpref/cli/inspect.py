@@ -11,7 +11,7 @@ import click
 from mmpref.cli import common
 
 if TYPE_CHECKING:
-    from mmpref.tables import Table
+    from mmpref.tables.table import Table
     from mmpref.vlm.policy import Policy
 
 
@@ -58,9 +58,9 @@ def command(
       mmpref inspect pairs.jsonl --image-root photos --html gallery.html
       mmpref inspect me/bdhs-5k --split train --json
     """
-    from mmpref.cli.gallery import Gallery
+    from mmpref.cli.pages.gallery import Gallery
     from mmpref.data.inspect import inspect
-    from mmpref.tables import open_table, refuse_split
+    from mmpref.tables.open import open_table, refuse_split
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
     refuse_split(dataset, split or "train")
@@ -86,7 +86,7 @@ def _policy(model: str) -> Policy:
 
 def _under(policy: Policy, table: Table, image_root: tuple[str, ...]) -> dict[str, Any]:
     from mmpref.cli.progress import Progress
-    from mmpref.data.margins import under_model
+    from mmpref.data.policy_margins import under_model
 
     with Progress("rows") as progress:
         return under_model(policy, table, image_root, progress.reach)

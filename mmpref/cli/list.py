@@ -43,9 +43,9 @@ def _methods() -> Rows:
 
 def _recipes() -> Rows:
     """The recipes, the commands that they have settings for, and the options that these cannot do without."""
-    from mmpref import recipe
+    from mmpref.recipe import resolve
 
-    found = {name: recipe.load(name) for name in recipe.names()}
+    found = {name: resolve.load(name) for name in resolve.names()}
     return [
         {"name": name, "commands": list(sections), "needs": [f"--{key}" for key in lacking(sections, sections)]}
         for name, sections in found.items()
@@ -111,7 +111,7 @@ def command(what: str, as_json: bool) -> None:
         columns = [column for column, value in rows[0].items() if not isinstance(value, dict)]
         print_table(f"{what} ({len(rows)})", columns, [[_cell(row[column]) for column in columns] for row in rows])
     if what == "datasets" and not as_json:
-        from mmpref.tables import TABLES
+        from mmpref.tables.table import TABLES
 
         click.echo(f"\nThese are --method of build-dataset. Tables that --source takes: {', '.join(TABLES.names())}.")
 

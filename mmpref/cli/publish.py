@@ -63,7 +63,7 @@ def command(
     """
     from mmpref.hub.publish import check_access
     from mmpref.hub.publish_run import kind_of, publish_run
-    from mmpref.run import read_manifest
+    from mmpref.run.manifest import read_manifest
 
     samples_only = hub_dataset_id is not None and hub_model_id is None and read_manifest(run)["command"] == "evaluate"
     kind = "dataset" if samples_only else kind_of(run)
@@ -78,7 +78,7 @@ def command(
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:
-            from mmpref.align.merge import merge as merge_into
+            from mmpref.align.merge_adapter import merge as merge_into
 
             check_access(given[kind] or run.resolve().name, "model")
             merged = Path(folder)

@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from mmpref import recipe as recipes
 from mmpref.cli import common
 from mmpref.cli.list import lacking
 from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
-from mmpref.run import read_manifest
+from mmpref.recipe import resolve
+from mmpref.run.manifest import read_manifest
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
 
@@ -30,7 +30,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
       mmpref reproduce testbed
       mmpref reproduce testbed --output runs/mine --only evaluate --only report
     """
-    sections = recipes.load(name)
+    sections = resolve.load(name)
     missing = [step for step in STEPS[:-1] if step not in sections]
     if missing:
         raise UsageError(f"The recipe {name} has no section {missing[0]!r}, so it cannot be run end to end.")
@@ -62,7 +62,7 @@ def _by_hand(recipe: str) -> str:
 
 def _build(name: str, root: Path) -> None:
     from mmpref.data.build import BuildRecipe, build_dataset
-    from mmpref.hub.cards import write_dataset_card
+    from mmpref.hub.cards.dataset import write_dataset_card
 
     recipe = common.resolve(BuildRecipe, "build-dataset", name, {}, (), has_model=False)
     with Progress("pairs") as progress:
@@ -71,7 +71,7 @@ def _build(name: str, root: Path) -> None:
 
 def _train(name: str, root: Path) -> None:
     from mmpref.align.train import TrainRecipe, train
-    from mmpref.hub.cards import write_model_card
+    from mmpref.hub.cards.dataset import write_model_card
 
     options = {"dataset": (str(_needs(root, "build-dataset")),)}
     recipe = common.resolve(TrainRecipe, "train", name, options, (), has_model=False)
@@ -88,7 +88,7 @@ def _evaluate(name: str, root: Path) -> None:
 
 
 def _report(_name: str, root: Path) -> None:
-    from mmpref.cli.report import write_report
+    from mmpref.cli.pages.report import write_report
 
     write_report(root, _needs(root, "build-dataset"), _needs(root, "train"), _needs(root, "evaluate"))
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref import recipe as recipes
 from mmpref.cli import common
 from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
+from mmpref.recipe import resolve
+from mmpref.recipe import schema as recipes
 
 if TYPE_CHECKING:
     from mmpref.align.train import TrainRecipe
@@ -91,8 +92,8 @@ def command(
     from mmpref.align.method import METHODS
     from mmpref.align.summary import summary
     from mmpref.align.train import TrainRecipe, train
-    from mmpref.hub.cards import write_model_card
-    from mmpref.processes import processes, rank
+    from mmpref.distributed import processes, rank
+    from mmpref.hub.cards.dataset import write_model_card
 
     options: dict[str, Any] = {
         "method": method,
@@ -112,13 +113,13 @@ def command(
     }
     recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
     METHODS.get(recipe.method)  # a name that is none is told before anything is built
-    recipe, evaluate = _watched(recipe, recipe_name or (common.PAPER if model else common.TESTBED))
+    recipe, evaluate = _watched(recipe, recipe_name or (resolve.PAPER if model else resolve.TESTBED))
     main = rank() == 0
     target = common.push_target(push, hub_id, "model", output) if main else None
     if not recipe.dataset and processes() > 1:
         raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
     if not recipe.dataset:
-        built = _build(recipe_name or (common.PAPER if model else common.TESTBED), recipe.model, recipe.revision)
+        built = _build(recipe_name or (resolve.PAPER if model else resolve.TESTBED), recipe.model, recipe.revision)
         recipe = dataclasses.replace(recipe, dataset=(str(built),))
     with Progress("steps", watched=main) as progress:
         manifest = train(recipe, output, evaluate=evaluate, write_card=write_model_card, on_progress=progress.reach)
@@ -138,14 +139,14 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
     A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
     """
     from mmpref.bench.evaluate import EvaluateRecipe
-    from mmpref.bench.watch import Watch
+    from mmpref.bench.while_training import Watch
 
     watch = recipe.watch
     if not watch.benchmarks:
         return recipe, None
-    known = (recipes.load(recipe_name).get("evaluate") or {}).get("benchmark") or {}
+    known = (resolve.load(recipe_name).get("evaluate") or {}).get("benchmark") or {}
     settings = {
-        name: recipes.merge(known.get(name) or {}, watch.benchmark.get(name) or {}) for name in watch.benchmarks
+        name: resolve.merge(known.get(name) or {}, watch.benchmark.get(name) or {}) for name in watch.benchmarks
     }
     recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
     return recipe, Watch(
@@ -156,9 +157,9 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
 def _build(recipe_name: str, model: str, revision: str | None) -> Path:
     """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
     from mmpref.data.build import BuildRecipe, build_dataset
-    from mmpref.hub.cards import write_dataset_card
+    from mmpref.hub.cards.dataset import write_dataset_card
 
-    section = common.for_method(BuildRecipe, recipes.load(recipe_name).get("build-dataset") or {}, {})
+    section = resolve.for_method(BuildRecipe, resolve.load(recipe_name).get("build-dataset") or {}, {})
     if not section.get("source"):
         raise UsageError(
             f"The recipe {recipe_name!r} names no source to build preference data from.",

@@ -12,17 +12,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref import recipe as recipes
 from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
-from mmpref.data.finish import finish
-from mmpref.data.holdout import VALIDATION
-from mmpref.data.inputs import open_excluded, open_tables, pin, pinned, source_facts
+from mmpref.data.finalize import finish
+from mmpref.data.open_source import open_excluded, open_tables, pin, pinned, source_facts
 from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.data.stats import SAME
+from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
-from mmpref.run import Run, default_path, open_run, versions
+from mmpref.recipe import schema as recipes
+from mmpref.run.directory import Run, default_path, open_run
+from mmpref.run.manifest import versions
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, ModelRef, Pair, Skip
 
@@ -66,7 +67,7 @@ class BuildRecipe:
         device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
         trust_remote_code: run code that comes with the model.
         validation: hold out about this share of the rows as a second split, with images that no other row has.
-        annotator: who ranks, rewrites or checks answers, for methods that ask (`mmpref.judges.opened`).
+        annotator: who ranks, rewrites or checks answers, for methods that ask (`mmpref.judges.resolve`).
         builder: settings of the method.
     """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.data.schema import Reader
 from mmpref.registry import Registry
-from mmpref.tables import Origin
+from mmpref.tables.table import Origin
 from mmpref.types import Example, ModelRef, Pair, Skip
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.run import write_atomic
+from mmpref.run.files import write_atomic
 
 PICTURE = "statistics.png"
 

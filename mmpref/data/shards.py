@@ -17,9 +17,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.data.holdout import keys_of
 from mmpref.data.schema import FACTS
-from mmpref.run import disk_errors, write_atomic
+from mmpref.data.validation_split import keys_of
+from mmpref.run.files import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from typing import Any
 from mmpref.data.schema import Reader, Unusable, facts_of
 from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
-from mmpref.tables import Table
 from mmpref.tables.conversations import UNREAD, PreferenceRow, image_fault, read_row
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.shapes import Shape, unfolded
+from mmpref.tables.table import Table
 from mmpref.types import Example, Skip
 
 log = logging.getLogger("mmpref")

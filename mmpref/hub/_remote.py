@@ -20,11 +20,10 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from mmpref.errors import HubError, InputError
+from mmpref.hub._calls import Calls
+from mmpref.hub._manifest import CARD, LocalFile, digest, local_bytes
+from mmpref.hub.kept import Change
 from mmpref.text_files import read_text, text_of_bytes
-
-from ._calls import Calls
-from ._manifest import CARD, LocalFile, digest, local_bytes
-from .kept import Change
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,10 +11,9 @@ import logging
 from huggingface_hub import Discussion
 
 from mmpref.errors import HubError
-
-from ._calls import CALL_ERRORS, trouble_of
-from ._manifest import CARD
-from ._remote import Content, Plan, Remote
+from mmpref.hub._calls import CALL_ERRORS, trouble_of
+from mmpref.hub._manifest import CARD
+from mmpref.hub._remote import Content, Plan, Remote
 
 log = logging.getLogger("mmpref")
 FILES_A_COMMIT = 100

@@ -10,8 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OIDCError
 from huggingface_hub.utils import validate_repo_id
 
 from mmpref.errors import HubError, UsageError
-
-from ._calls import CALL_ERRORS, Calls, Retry
+from mmpref.hub._calls import CALL_ERRORS, Calls, Retry
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with write access."
 READ_ONLY = ("read", "no_access")

@@ -14,9 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import HubError
+from mmpref.hub._manifest import CARD
 from mmpref.licence import metadata_of
-
-from ._manifest import CARD
 
 if TYPE_CHECKING:
     import pyarrow as pa

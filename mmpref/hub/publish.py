@@ -16,14 +16,13 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants
 
 from mmpref.errors import HubError, UsageError
-
-from ._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal, trouble_of
-from ._manifest import CARD, IGNORE, local_files
-from ._merge import merge_cards
-from ._remote import CardMerger, Content, Plan, Remote, RepoType
-from ._staged import FILES_A_COMMIT, publish_staged
-from .access import check_access, check_repo_id, usual_token
-from .kept import Change
+from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal, trouble_of
+from mmpref.hub._manifest import CARD, IGNORE, local_files
+from mmpref.hub._remote import CardMerger, Content, Plan, Remote, RepoType
+from mmpref.hub._staged import FILES_A_COMMIT, publish_staged
+from mmpref.hub.access import check_access, check_repo_id, usual_token
+from mmpref.hub.cards.merge import merge_cards
+from mmpref.hub.kept import Change
 
 __all__ = ["IGNORE", "Published", "Retry", "check_access", "merge_cards", "publish_folder"]
 

@@ -22,23 +22,23 @@ from huggingface_hub.errors import RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
 from mmpref.errors import HubError, RunError, UsageError
+from mmpref.hub._calls import Calls, Retry
+from mmpref.hub._manifest import CARD, IGNORE
+from mmpref.hub.access import check_repo_id, usual_token
+from mmpref.hub.cards.dataset import STATISTICS, dataset_card, merge_model_card, merge_own_text, model_card
+from mmpref.hub.cards.merge import split_card
+from mmpref.hub.cards.metadata import is_hub_id
+from mmpref.hub.cards.results_table import add_results, eval_files
+from mmpref.hub.cards.samples import FILES, samples_card
+from mmpref.hub.cards.splits import merge_dataset_card
+from mmpref.hub.kept import refuse_breaking
+from mmpref.hub.licences import check_licences
+from mmpref.hub.private import is_commit, public, without_places
+from mmpref.hub.publish import Published, check_access, publish_folder
 from mmpref.registry import resolve_path
-from mmpref.run import STATE, read_manifest, write_atomic
+from mmpref.run.files import write_atomic
+from mmpref.run.manifest import STATE, read_manifest
 from mmpref.text_files import read_text
-
-from ._calls import Calls, Retry
-from ._manifest import CARD, IGNORE
-from ._merge import split_card
-from .access import check_repo_id, usual_token
-from .cards import STATISTICS, dataset_card, merge_model_card, merge_own_text, model_card
-from .kept import refuse_breaking
-from .licences import check_licences
-from .metadata import is_hub_id
-from .private import is_commit, public, without_places
-from .publish import Published, check_access, publish_folder
-from .results import add_results, eval_files
-from .samples import FILES, samples_card
-from .splits import merge_dataset_card
 
 talk = logging.getLogger("mmpref")
 

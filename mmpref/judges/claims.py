@@ -12,8 +12,8 @@ from mmpref.judges.annotator import conversation, filled
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
 from mmpref.judges.final import Final
 from mmpref.judges.local import LocalChat
-from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
+from mmpref.judges.resolve import open_chat
 from mmpref.judges.verdicts import yes_or_no
 from mmpref.types import ImageData, Message
 
@@ -136,7 +136,7 @@ def open_checker(
     instruction: str | None = None,
     policy: Callable[[], Policy] | None = None,
 ) -> Checker:
-    """Somebody who checks claims, named as `mmpref.judges.opened.open_annotator` has it (but no function).
+    """Somebody who checks claims, named as `mmpref.judges.resolve.open_annotator` has it (but no function).
 
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.

@@ -16,8 +16,8 @@ from typing import Any
 
 from mmpref.errors import RunError
 from mmpref.judges.chat import ChatSettings
-from mmpref.judges.kept import default_folder
-from mmpref.run import write_atomic
+from mmpref.judges.reply_cache import default_folder
+from mmpref.run.files import write_atomic
 
 _BOUNDS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 

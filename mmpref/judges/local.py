@@ -12,7 +12,7 @@ from mmpref.reasoning import markers
 from mmpref.types import Message
 
 if TYPE_CHECKING:
-    from mmpref.vlm.asked import Answer
+    from mmpref.vlm.generate import Answer
     from mmpref.vlm.policy import Policy, Request
 
 _BATCH = 8
@@ -54,9 +54,9 @@ class LocalChat:
         }
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
-        from mmpref.vlm.askable import ask
         from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.policy import Request
+        from mmpref.vlm.request_checks import ask
 
         s = self._settings
         decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
@@ -80,7 +80,7 @@ class LocalChat:
     @property
     def reasons_first(self) -> bool:
         """Whether its prompt format opens a block of reasoning, so that no answer begins with a yes."""
-        from mmpref.vlm.texts import Texts
+        from mmpref.vlm.detokenize import Texts
 
         return bool(Texts(self.policy, markers(self._settings.thinking)).opened)
 
@@ -92,9 +92,9 @@ class LocalChat:
         """
         import torch
 
-        from mmpref.vlm.askable import why_not
         from mmpref.vlm.attention import Attention
-        from mmpref.vlm.vision import encode
+        from mmpref.vlm.encode import encode
+        from mmpref.vlm.request_checks import why_not
 
         policy, shown = self.policy, list[tuple[int, Any]]()
         for number, query in enumerate(queries):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Protocol
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import conversation, filled
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply
-from mmpref.judges.opened import open_chat
 from mmpref.judges.plugins import plugin
+from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def open_rewriter(
     show_images: bool = False,
     policy: Callable[[], Policy] | None = None,
 ) -> Rewriter:
-    """Somebody who rewrites answers, named as `mmpref.judges.opened.open_annotator` has it (but no function).
+    """Somebody who rewrites answers, named as `mmpref.judges.resolve.open_annotator` has it (but no function).
 
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.reasoning import read
-from mmpref.vlm.asked import Answer
-from mmpref.vlm.decode import Branch, Decoding, decode
-from mmpref.vlm.texts import Texts
+from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.generate import Answer
+from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
 
 if TYPE_CHECKING:
+    from mmpref.vlm.encode import Context
     from mmpref.vlm.policy import Policy
-    from mmpref.vlm.vision import Context
 
 
 def answer_of(texts: Texts, ids: Sequence[int], limit: int) -> Answer:

@@ -22,10 +22,10 @@ from mmpref.sampling.sentences import Sentence, sentences
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_off, joined
 from mmpref.types import Example
-from mmpref.vlm.decode import Branch, pool_of
-from mmpref.vlm.prompter import Inputs
-from mmpref.vlm.texts import Texts
-from mmpref.vlm.vision import Context, encode
+from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.preprocess import Inputs
+from mmpref.vlm.shared_prefix_pool import Branch, pool_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy

@@ -16,13 +16,13 @@ import torch
 
 from mmpref.images import decode
 from mmpref.rng import stream
-from mmpref.sampling.scoring import answer_tokens
+from mmpref.sampling.logprobs import answer_tokens
 from mmpref.types import Example, ImageData
 from mmpref.vlm.attention import Attention
-from mmpref.vlm.decode import PREFILL_TOKENS
+from mmpref.vlm.encode import Context, encode
 from mmpref.vlm.noise import diffuse
-from mmpref.vlm.prompter import Inputs
-from mmpref.vlm.vision import Context, encode
+from mmpref.vlm.preprocess import Inputs
+from mmpref.vlm.shared_prefix_pool import PREFILL_TOKENS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,8 +12,8 @@ from typing import Any
 
 from mmpref.errors import HubError
 from mmpref.registry import suggest
-from mmpref.tables import FORMATS
 from mmpref.tables._repository import Repository
+from mmpref.tables.table import FORMATS
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>[-.].*)")
 _DATA = (*FORMATS, ".csv", ".tsv", ".arrow", ".tar", ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")

@@ -11,7 +11,7 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.licence import licence_of_folder
 from mmpref.registry import suggest
-from mmpref.tables import FORMATS, Table
+from mmpref.tables.table import FORMATS, Table
 
 _BATCH = 32
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from mmpref.errors import InputError, RunError
 from mmpref.licence import CARD, licence_of_folder, metadata_of
 from mmpref.registry import suggest
-from mmpref.run import MANIFEST, STATE
-from mmpref.tables import FORMATS, Origin, Table
+from mmpref.run.manifest import MANIFEST, STATE
 from mmpref.tables._files import read_files
+from mmpref.tables.table import FORMATS, Origin, Table
 from mmpref.text_files import read_text
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")

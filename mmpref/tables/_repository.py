@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from mmpref.errors import HubError, InputError, MmprefError
 from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
-from mmpref.run import write_atomic
-from mmpref.tables import tables_hint
+from mmpref.run.files import write_atomic
+from mmpref.tables.table import tables_hint
 from mmpref.text_files import read_text
 
 if TYPE_CHECKING:

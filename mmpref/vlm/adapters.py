@@ -15,7 +15,7 @@ from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
-from mmpref.vlm.faults import load_errors, some
+from mmpref.vlm.load_errors import load_errors, some
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +24,7 @@ talk = logging.getLogger("mmpref")
 
 CONFIG = "adapter_config.json"
 HEAD = "value_head"
-"""Of a reward model (`mmpref.vlm.value`)."""
+"""Of a reward model (`mmpref.vlm.reward_model`)."""
 _NAME = "default"
 _PREFIX = "base_model.model."
 

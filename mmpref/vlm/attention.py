@@ -19,8 +19,8 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 if TYPE_CHECKING:
+    from mmpref.vlm.encode import Context
     from mmpref.vlm.policy import Policy
-    from mmpref.vlm.vision import Context
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 _GROWTH = 32

@@ -19,10 +19,11 @@ class Family:
         positions: position scheme of the decoder.
         projector: module name of the vision-language projector.
         deepstack: name of the list of modules that make features for early decoder layers out of the tower's.
-        shares_prefix: a prefill of prompt and answer serves every continuation of it (`mmpref.vlm.decode`); otherwise
-            each is prefilled anew (`mmpref.vlm.portable`).
+        shares_prefix: a prefill of prompt and answer serves every continuation of it
+            (`mmpref.vlm.shared_prefix_pool`); otherwise
+            each is prefilled anew (`mmpref.vlm.transformers_pool`).
         vicuna_prompt: replace the shipped chat template by the true Vicuna format where the shipped one lacks BOS,
-            system text and EOS (see `mmpref.vlm.prompts`).
+            system text and EOS (see `mmpref.vlm.chat_template`).
         tested: tests compare logits, masks and whole greedy answers of a tiny random model with transformers' own.
     """
 
@@ -130,7 +131,8 @@ _REFUSED = {
 
 
 def find_family(model_type: str, where: str) -> Family:
-    """The row of a model type; for one that nobody has tried, a row that says so: a probe decides (`mmpref.vlm.probe`).
+    """The row of a model type; for one that nobody has tried, a row that says so: a probe decides
+    (`mmpref.vlm.verify`).
 
     Raises:
         ModelError: the architecture is known not to work.

@@ -17,16 +17,16 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import base_of, load_adapter
 from mmpref.vlm.decoding import unheeded
 from mmpref.vlm.families import DECODERS, Family, find_family
-from mmpref.vlm.faults import load_errors
-from mmpref.vlm.origin import commit_of
-from mmpref.vlm.placement import Placement
-from mmpref.vlm.prompter import Prompter
+from mmpref.vlm.load_errors import load_errors
+from mmpref.vlm.preprocess import Prompter
+from mmpref.vlm.quantization import Placement
+from mmpref.vlm.revisions import commit_of
 
 if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from mmpref.vlm.decode import Decoding
+    from mmpref.vlm.shared_prefix_pool import Decoding
 
 talk = logging.getLogger("mmpref")
 
@@ -55,13 +55,13 @@ class Policy:
         model: the transformers model, or the `peft.PeftModel` around it; in eval mode.
         base_model: the transformers model itself (with the adapter's layers in it, if there is one).
         prompter: renders and preprocesses prompts; it can go to other processes.
-        processor: its chat template writes the family's true format (`mmpref.vlm.prompts`).
+        processor: its chat template writes the family's true format (`mmpref.vlm.chat_template`).
         ref: what was loaded, revisions resolved to commits where they come from the Hub.
         placement: how it was brought into memory.
         replaced: parameters of the base that an adapter's file wrote over, and what they were
             (`mmpref.vlm.adapters.Adapted`).
-        mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.trial`).
-        proof: what the probe of a family that nobody has tried found (`mmpref.vlm.probe`), else None.
+        mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.smoke_test`).
+        proof: what the probe of a family that nobody has tried found (`mmpref.vlm.verify`), else None.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Policy:
             dtype: ``auto`` is fp32 on a CPU and the checkpoint's own elsewhere; or ``float32``, ``bfloat16``...
             device: such as ``cuda:0``; by default the accelerator, if there is one: this process's own, where several
                 were launched together.
-            quantization, device_map: see `mmpref.vlm.placement.Placement`.
+            quantization, device_map: see `mmpref.vlm.quantization.Placement`.
 
         Raises:
             ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that was
@@ -114,7 +114,7 @@ class Policy:
         import torch
         from transformers import AutoProcessor
 
-        from mmpref.vlm.trial import changes_nothing, try_out
+        from mmpref.vlm.smoke_test import changes_nothing, try_out
 
         family, revision = identify(ref, trust_remote_code)
         own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
@@ -152,7 +152,7 @@ class Policy:
             )
         text = policy.base_model.config.get_text_config().model_type
         if not (family.tested and text in DECODERS):
-            from mmpref.vlm.probe import probe
+            from mmpref.vlm.verify import probe
 
             talk.info(
                 "Nobody has tried %r models with a %r decoder: comparing dropped with masked image tokens ...",
@@ -226,7 +226,7 @@ class Policy:
         return ways[best]
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
-        """As `mmpref.vlm.prompter.Prompter.render`."""
+        """As `mmpref.vlm.preprocess.Prompter.render`."""
         return self.prompter.render(messages, images, generation=generation)
 
     def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
@@ -268,8 +268,9 @@ class Policy:
         progress: Callable[[int], None] | None = None,
         hide_images: bool = False,
     ) -> list[str]:
-        """Answer every request, order kept; answers do not depend on the batch size. See `mmpref.vlm.asked.Asked`."""
-        from mmpref.vlm.asked import Asked
+        """Answer every request, order kept; answers do not depend on the batch size.
+        See `mmpref.vlm.generate.Asked`."""
+        from mmpref.vlm.generate import Asked
 
         answers: list[str] = []
         for start in range(0, len(requests), batch_size):
@@ -343,7 +344,7 @@ def _never_written(own: Any, eos_ids: set[int]) -> set[int]:
 
 
 def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
-    from mmpref.vlm.prompts import set_prompt_format
+    from mmpref.vlm.chat_template import set_prompt_format
 
     if getattr(processor, "tokenizer", None) is None:
         raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")

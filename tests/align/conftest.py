@@ -14,7 +14,7 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set folder in mmpref's own shape: 24 pairs, each rejected answer being the one to another image."""
     import datasets
 
-    from mmpref.tables import open_table
+    from mmpref.tables.open import open_table
 
     rows = [row for _, row in zip(range(25), open_table("testbed"), strict=False)]
     others = [row["completion"] for row in rows[1:]]

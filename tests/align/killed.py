@@ -7,7 +7,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mmpref.align import running
+from mmpref.align import trainer_mixin
 from mmpref.align.checkpoints import seal
 from mmpref.align.train import train
 
@@ -30,7 +30,7 @@ def main(model: str, dataset: str, output: str, when: str) -> None:
         if what != "checkpoint" and done == int(number):
             os.kill(os.getpid(), signal.SIGKILL if what == "step" else signal.SIGINT)
 
-    running.seal = seal_or_die  # type: ignore[attr-defined]
+    trainer_mixin.seal = seal_or_die  # type: ignore[attr-defined]
     train(recipe(model, dataset), Path(output), on_progress=step)
 
 

@@ -9,16 +9,16 @@ from typing import Any
 import pytest
 import torch
 
-from mmpref import recipe as recipes
-from mmpref.align import options
+from mmpref.align import trl_options
 from mmpref.align.adapter import LoraSettings, adapted_modules
-from mmpref.align.make import trainer_of
 from mmpref.align.method import METHODS, Way
-from mmpref.align.rows import collect
-from mmpref.align.running import Running
+from mmpref.align.preference_data import collect
 from mmpref.align.train import TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.tables import open_table
+from mmpref.align.trainer_factory import trainer_of
+from mmpref.align.trainer_mixin import Running
+from mmpref.recipe import schema as recipes
+from mmpref.tables.open import open_table
 from mmpref.types import messages, text_of
 from mmpref.vlm.families import FAMILIES
 from mmpref.vlm.policy import Policy
@@ -30,7 +30,7 @@ def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: 
     block = {"learning_rate": 1e-3, "max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no"}
     recipe = TrainRecipe("tiny", (str(data),), method, lora=LoraSettings(2, 4), trainer=block)
     way = Way(METHODS.get(method), recipes.build(METHODS.get(method).settings, loss))
-    used = options.resolve(recipe.trainer, way.options, seed=3, dtype="float32", dropout=False)
+    used = trl_options.resolve(recipe.trainer, way.options, seed=3, dtype="float32", dropout=False)
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     pairs = collect([open_table(str(data))], folder, image_token=image_token, limit=4)
     return trainer_of(recipe, way, used, policy, pairs, folder)

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from mmpref.align.adapter import check_saved
 from mmpref.align.checkpoints import latest, seal
-from mmpref.align.make import checkpoints_in
-from mmpref.align.merge import merge
+from mmpref.align.merge_adapter import merge
 from mmpref.align.train import train
+from mmpref.align.trainer_factory import checkpoints_in
 from mmpref.cli.main import program
 from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
-from mmpref.run import STATE
+from mmpref.run.manifest import STATE
 from mmpref.types import ModelRef
 from mmpref.vlm.policy import Policy
 

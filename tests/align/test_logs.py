@@ -10,7 +10,7 @@ import torch
 
 from mmpref.align import adapter
 from mmpref.align.plot import plot
-from mmpref.align.rows import Pairs
+from mmpref.align.preference_data import Pairs
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import Image
 
-from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
-from mmpref.align.pairs import SourceContext
-from mmpref.align.rows import ROW, SECOND
+from mmpref.align.pair_source import SourceContext
+from mmpref.align.preference_data import ROW, SECOND
 from mmpref.align.train import TrainRecipe, train
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
-from mmpref.judges.opened import open_annotator
+from mmpref.judges.resolve import open_annotator
+from mmpref.recipe import schema as recipes
 from mmpref.testbed.language import CAPTION_PROMPTS, caption
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene

@@ -10,8 +10,8 @@ import torch
 
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
-from mmpref.align.options import resolve
 from mmpref.align.train import TrainRecipe
+from mmpref.align.trl_options import resolve
 from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError
 from mmpref.images import decode
@@ -19,8 +19,8 @@ from mmpref.testbed.language import CAPTION_PROMPTS
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene
 from mmpref.types import ImageData, Message, ModelRef
-from mmpref.vlm.decode import Decoding
 from mmpref.vlm.policy import Policy, Request
+from mmpref.vlm.shared_prefix_pool import Decoding
 
 from .conftest import MODEL
 from .cut import whole_and_cut

@@ -13,10 +13,10 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.lengths import measured
-from mmpref.align.rows import collect
+from mmpref.align.preference_data import collect
 from mmpref.align.train import train
 from mmpref.cli.main import main
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 
 from .cut import Cut, adapters, cutting
 from .test_online import AVERAGED, log_of, recipe

@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from mmpref.align.adapter import LoraSettings
-from mmpref.align.merge import merge
+from mmpref.align.merge_adapter import merge
 from mmpref.align.train import TrainRecipe, train
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
 from mmpref.errors import UsageError
-from mmpref.hub.cards import write_model_card
+from mmpref.hub.cards.dataset import write_model_card
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.policy import Policy

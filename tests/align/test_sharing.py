@@ -12,18 +12,18 @@ from datasets import Dataset
 from PIL import Image
 from trl import DPOTrainer
 
-from mmpref.align import options
+from mmpref.align import trl_options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.features import KeptFeatures
+from mmpref.align.feature_cache import KeptFeatures
 from mmpref.align.method import METHODS
-from mmpref.align.pairs import SourceContext
-from mmpref.align.reference import ReferenceLogProbs
-from mmpref.align.rows import CROPPED, ROW, SECOND
+from mmpref.align.pair_source import SourceContext
+from mmpref.align.preference_data import CROPPED, ROW, SECOND
+from mmpref.align.reference_cache import ReferenceLogProbs
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared import SharedForward
-from mmpref.vlm.tower import Tower
+from mmpref.vlm.shared_prefix_forward import SharedForward
+from mmpref.vlm.vision_tower import Tower
 from tests.vlm.tiny import tiny
 
 FAMILIES = ["llava_next", "qwen2_5_vl", "smolvlm", "internvl", "qwen3_vl", "gemma3"]
@@ -59,7 +59,7 @@ def make(
     **ours: Any,
 ) -> DPOTrainer:
     """A trainer with LoRA on the language model and the projector in full; the same initial adapter every time."""
-    used = options.resolve(
+    used = trl_options.resolve(
         {"per_device_train_batch_size": 3, "gradient_checkpointing": checkpointing},
         loss,
         seed=3,
@@ -69,7 +69,7 @@ def make(
     torch.manual_seed(1)
     trainer = kind(
         model=policy.model,
-        args=options.config(used, folder),
+        args=trl_options.config(used, folder),
         train_dataset=Dataset.from_list(rows()),
         processing_class=policy.processor,
         peft_config=lora_config(policy, LoraSettings(4, 8), True),

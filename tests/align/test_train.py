@@ -220,11 +220,11 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     from safetensors.torch import load_file, save_file
 
     from mmpref.align.adapter import logits, probe
-    from mmpref.align.rows import collect
-    from mmpref.tables import open_table
+    from mmpref.align.preference_data import collect
+    from mmpref.tables.open import open_table
     from mmpref.types import ModelRef
-    from mmpref.vlm.placement import Placement
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.quantization import Placement
 
     from .test_trainer import make
 

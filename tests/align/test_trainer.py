@@ -11,12 +11,12 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from trl import DPOConfig, DPOTrainer
 
-from mmpref.align import adapter, options
+from mmpref.align import adapter, trl_options
 from mmpref.align.adapter import LoraSettings, lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.rows import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 from mmpref.vlm.policy import Policy
 
@@ -34,8 +34,8 @@ def load() -> Policy:
 
 def config(folder: Path, **trainer: Any) -> DPOConfig:
     block = {"per_device_train_batch_size": 4, "learning_rate": 1e-3, "save_strategy": "no", **trainer}
-    used = options.resolve(block, {"beta": 0.1}, seed=3, dtype="float32", dropout=False)
-    return options.config(used, folder)
+    used = trl_options.resolve(block, {"beta": 0.1}, seed=3, dtype="float32", dropout=False)
+    return trl_options.config(used, folder)
 
 
 def make(policy: Policy, pairs: Pairs, folder: Path, *, projector: bool = True, **trainer: Any) -> PreferenceTrainer:

@@ -61,7 +61,7 @@ def test_the_adapter_answers_as_plain_peft_does(runs: Runs, adapter: Path, bench
 
     from mmpref.images import decode
     from mmpref.registry import resolve_path
-    from mmpref.tables import open_table
+    from mmpref.tables.open import open_table
     from mmpref.types import ImageData
 
     ours = runs.answers("adapter", benchmark)

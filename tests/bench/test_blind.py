@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.hub.results import lines_of, model_index
+from mmpref.hub.cards.results_table import lines_of, model_index
 
 from .conftest import MODEL, png, pope_row, write_rows
 
@@ -42,7 +42,7 @@ def test_masked_is_what_the_masked_model_says(tmp_path: Path) -> None:
     import torch
 
     from mmpref.images import decode
-    from mmpref.tables import open_table
+    from mmpref.tables.open import open_table
     from mmpref.types import ImageData, Message, ModelRef
     from mmpref.vlm.policy import Policy
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from mmpref import recipe as recipes
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
 from mmpref.cli.evaluate import print_results
 from mmpref.errors import ModelError, UsageError
+from mmpref.recipe import resolve
 from tests.judges.server import ChatServer, fault, text_of
 
 from .benchmarks.conftest import cell, records, write_parquet
@@ -311,7 +311,7 @@ def test_a_prediction_cannot_break_the_judges_table() -> None:
     ],
 )
 def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, least: float, tmp_path: Path) -> None:
-    settings = recipes.load("testbed")["evaluate"]["benchmark"][benchmark]
+    settings = resolve.load("testbed")["evaluate"]["benchmark"][benchmark]
     found = judged(benchmark, settings, "testbed-oracle", tmp_path / "run", limit=48)
     assert _value(found, metric)["value"] >= least
     assert found["missing"] == {benchmark: 0}
@@ -320,7 +320,7 @@ def test_the_testbeds_oracle_judges_its_analogues(benchmark: str, metric: str, l
 
 
 def test_the_testbeds_oracle_finds_what_captions_mention(tmp_path: Path) -> None:
-    settings = recipes.load("testbed")["evaluate"]["benchmark"]["object-halbench"]
+    settings = resolve.load("testbed")["evaluate"]["benchmark"]["object-halbench"]
     found = judged("object-halbench", settings, "testbed-oracle", tmp_path / "run", limit=48)
     assert _value(found, "mention_hallucination")["value"] < 0.4
     assert _value(found, "recall")["value"] > 0.6

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from mmpref.bench.columns import read_columns
 from mmpref.bench.compare import compare
+from mmpref.bench.disagreements import headlines, turns
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.bench.examples import headlines, turns
+from mmpref.bench.finished import read_columns
 from mmpref.bench.significance import holm
 
 from .conftest import MODEL

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mmpref.bench.answers import ADAPTER, loaded
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.bench.runner import ADAPTER, loaded
 from mmpref.cli.compare import missing_rows
 from mmpref.cli.evaluate import print_results
 from mmpref.errors import ImageError, ModelError, UsageError

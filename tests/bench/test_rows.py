@@ -12,11 +12,11 @@ import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
 from mmpref.bench.evaluate import EvaluateRecipe
-from mmpref.bench.planning import planned
+from mmpref.bench.plan import planned
 from mmpref.bench.rows import is_empty, list_of, one_of, optional, seen, text, turns_of
 from mmpref.errors import ImageError, InputError
-from mmpref.recipe import build
-from mmpref.tables import open_table
+from mmpref.recipe.schema import build
+from mmpref.tables.open import open_table
 
 from .benchmarks.conftest import run, values, write_parquet
 from .conftest import MODEL, png, pope_row, write_rows

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from mmpref.bench.benchmark import Score, rate
+from mmpref.bench.bootstrap import Clusters, difference, moved
 from mmpref.bench.significance import bootstrap_p, holm, mark, mcnemar
-from mmpref.bench.stats import Clusters, difference, moved
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 20))

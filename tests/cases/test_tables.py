@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mmpref.align.rows import collect
+from mmpref.align.preference_data import collect
 from mmpref.data.sources import Source
 from mmpref.images import decode_noting
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Skip
 from tests.vlm.tiny import tiny
 

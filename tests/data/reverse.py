@@ -70,7 +70,7 @@ BUILDER = Builder(config=lambda: Settings, worker=Worker)
 
 def main(given: dict[str, Any]) -> None:
     from mmpref.data.build import BuildRecipe, build_dataset
-    from mmpref.recipe import build
+    from mmpref.recipe.schema import build
     from mmpref.registry import _modules
 
     _modules("mmpref.builders")["reverse"] = "tests.data.reverse"

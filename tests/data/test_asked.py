@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.data.build import BuildRecipe, build_dataset
 from mmpref.data.builder import BUILDERS
-from mmpref.data.finish import summary
+from mmpref.data.finalize import summary
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.testbed import language, oracle
 from tests.judges.server import ChatServer, fault, text_of
@@ -80,7 +80,7 @@ def test_pairs_are_told_apart_by_the_truth_and_shards_give_the_same_bytes(method
 
 
 def test_the_card_says_who_judged(tmp_path: Path) -> None:
-    from mmpref.hub.cards import write_dataset_card
+    from mmpref.hub.cards.dataset import write_dataset_card
 
     build_dataset(recipe("candidates"), tmp_path / "run", write_card=write_dataset_card)
     card = (tmp_path / "run/README.md").read_text()

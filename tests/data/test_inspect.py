@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.data.inspect import Sample, inspect
 from mmpref.errors import InputError
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 
 
 def _row(png: bytes, **changes: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ import pytest
 
 from mmpref import registry
 from mmpref.data.build import BuildRecipe, build_dataset
-from mmpref.data.finish import summary
+from mmpref.data.finalize import summary
 from mmpref.errors import InputError, RunError, UsageError
-from mmpref.hub.cards import write_dataset_card
+from mmpref.hub.cards.dataset import write_dataset_card
 
 
 @pytest.fixture(autouse=True)

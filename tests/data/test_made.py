@@ -19,7 +19,7 @@ from mmpref.data.builders.stic import spoiled
 from mmpref.data.sources import Source
 from mmpref.errors import UsageError
 from mmpref.rng import stream
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, ModelRef, Pair, Skip
 from mmpref.vlm.policy import Policy
 
@@ -105,8 +105,8 @@ def test_masking_sees_next_to_nothing_and_writes_whole_answers(policy: Policy, e
 
 def test_other_image_is_the_answer_to_another_image(policy: Policy, examples: list[Example]) -> None:
     from mmpref.sampling.answers import write
-    from mmpref.vlm.decode import Decoding
-    from mmpref.vlm.vision import encode
+    from mmpref.vlm.encode import encode
+    from mmpref.vlm.shared_prefix_pool import Decoding
 
     block = examples[:BLOCK]
     asked = [replace(block[0], images=other.images) for other in block[1:]]
@@ -148,8 +148,8 @@ def test_seva_without_noise_is_the_models_own_answer(policy: Policy, examples: l
     made = pairs_of(policy, "seva", examples[:4], noise_steps=0)
     noisy = pairs_of(policy, "seva", examples[:4], noise_steps=1000)
     from mmpref.images import decode
-    from mmpref.vlm.decode import Decoding
     from mmpref.vlm.policy import Request
+    from mmpref.vlm.shared_prefix_pool import Decoding
 
     requests = [Request(example.prompt, tuple(decode(image) for image in example.images)) for example in examples[:4]]
     own = policy.generate(requests, Decoding(48))

@@ -10,9 +10,9 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mmpref.data.holdout import held_out, keys_of
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.data.select import EXCLUDED, Excluded
+from mmpref.data.validation_split import held_out, keys_of
 from mmpref.types import Example, ImageData, Message, Skip
 
 SCRIPT = Path(__file__).parents[2] / "scripts/check_near_duplicates.py"

@@ -13,7 +13,7 @@ from PIL import Image
 from mmpref import images as mmpref_images
 from mmpref.data.sources import Source
 from mmpref.errors import InputError
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 from mmpref.types import Example, Skip
 
 USER, ASSISTANT = "What is it?", "A red square."

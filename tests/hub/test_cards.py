@@ -17,17 +17,24 @@ import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 from mmpref import __version__
-from mmpref import recipe as recipes
 from mmpref.align.train import TrainRecipe
 from mmpref.cli import common
 from mmpref.data.build import BuildRecipe
 from mmpref.errors import HubError
-from mmpref.hub import cards
-from mmpref.hub.cards import dataset_card, merge_model_card, model_card, write_dataset_card, write_model_card
-from mmpref.hub.markdown import fence, marked_pair, text
-from mmpref.hub.metadata import check_metadata, licence_fields, refuse_broken, size_category
-from mmpref.hub.rebuild import command_of
-from mmpref.hub.results import add_results
+from mmpref.hub.cards.dataset import (
+    dataset_card,
+    merge_model_card,
+    model_card,
+    template,
+    write_dataset_card,
+    write_model_card,
+)
+from mmpref.hub.cards.markdown import fence, marked_pair, text
+from mmpref.hub.cards.metadata import check_metadata, licence_fields, refuse_broken, size_category
+from mmpref.hub.cards.rebuild import command_of
+from mmpref.hub.cards.results_table import add_results
+from mmpref.recipe import resolve
+from mmpref.recipe import schema as recipes
 from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, dataset_run, evaluation
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -129,7 +136,7 @@ def given_back(manifest: dict[str, Any], cls: type[Any]) -> dict[str, Any]:
 def test_the_command_gives_the_recipe_back(tmp_path: Path) -> None:
     manifest = dataset_run(tmp_path / "run")
     got = given_back(manifest, BuildRecipe)
-    wanted = recipes.merge(manifest["recipe"], {"revision": COMMIT, "source_revision": COMMIT})
+    wanted = resolve.merge(manifest["recipe"], {"revision": COMMIT, "source_revision": COMMIT})
     wanted["image_root"] = ["/path/to/images"]
     wanted["builder"] = {key: value for key, value in wanted["builder"].items() if value is not None}
     assert {key: got["builder"][key] for key in wanted["builder"]} == wanted["builder"]
@@ -313,7 +320,7 @@ def test_templates_are_strict_and_huggingface_hub_takes_them() -> None:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     for kind in ("dataset", "model"):
         with pytest.raises(jinja2.UndefinedError):
-            environment.from_string(cards.template(kind)).render(card_data="license: mit")
+            environment.from_string(template(kind)).render(card_data="license: mit")
     checkout = Path(__file__).parents[2] / "dataset_cards" / "template.md.j2"
     card = DatasetCard.from_template(DatasetCardData(license="mit"), template_path=str(checkout), rows="3", title="T")
     assert card.data.license == "mit"

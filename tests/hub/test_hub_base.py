@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi
 
-from mmpref.vlm.origin import licence_of
+from mmpref.vlm.revisions import licence_of
 from tests.hub.conftest import HubAccount
 
 MODEL = Path(__file__).parents[2] / "mmpref" / "testbed" / "model"
@@ -73,7 +73,7 @@ print(Policy.load(ModelRef(sys.argv[1])).ref.revision)
 
 COMMIT = """
 import sys
-from mmpref.vlm.origin import commit_of
+from mmpref.vlm.revisions import commit_of
 print(commit_of(sys.argv[1], None))
 """
 

@@ -11,14 +11,14 @@ import pytest
 from PIL import Image
 
 from mmpref.data.build import BuildRecipe, build_dataset
-from mmpref.data.inputs import source_facts
+from mmpref.data.open_source import source_facts
 from mmpref.errors import HubError
-from mmpref.hub.cards import write_dataset_card
+from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.hub.cards.metadata import licence_fields
 from mmpref.hub.licences import check_licences
-from mmpref.hub.metadata import licence_fields
 from mmpref.hub.publish_run import publish_run
 from mmpref.licence import UNREADABLE
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from tests.hub.runs import dataset_run
 from tests.hub_fixtures import HubAccount
 

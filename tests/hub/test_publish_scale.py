@@ -19,7 +19,7 @@ from PIL import Image
 
 from mmpref.data import shards
 from mmpref.data.stats import build_report
-from mmpref.hub.cards import write_dataset_card
+from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.types import Example, ImageData, Message, Pair
 from tests.hub.runs import dataset_run
 from tests.hub.server import HubServer

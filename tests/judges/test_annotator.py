@@ -12,7 +12,7 @@ from mmpref.errors import ModelError, UsageError
 from mmpref.judges.annotator import ChatAnnotator, Comparison, conversation, filled, rank, tally
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.opened import open_annotator
+from mmpref.judges.resolve import open_annotator
 from mmpref.judges.verdicts import choice
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, fault, text_of

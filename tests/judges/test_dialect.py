@@ -15,8 +15,8 @@ from mmpref.judges.annotator import ChatAnnotator, Comparison
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.final import Final
-from mmpref.judges.kept import Kept
-from mmpref.judges.opened import open_chat
+from mmpref.judges.reply_cache import Kept
+from mmpref.judges.resolve import open_chat
 from mmpref.judges.rewriter import ChatRewriter, Rewriting
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, fault, finished

@@ -14,9 +14,9 @@ from PIL import Image
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges.chat import ChatSettings, Query, Reply, usage
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.kept import Kept
-from mmpref.judges.opened import open_chat
 from mmpref.judges.pictures import data_url
+from mmpref.judges.reply_cache import Kept
+from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, fault, raw, text_of
 

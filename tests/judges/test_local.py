@@ -9,8 +9,8 @@ from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.local import LocalChat
 from mmpref.types import ImageData, Message
-from mmpref.vlm.decode import Decoding
 from mmpref.vlm.policy import Policy, Request
+from mmpref.vlm.shared_prefix_pool import Decoding
 from tests.vlm.tiny import tiny
 
 

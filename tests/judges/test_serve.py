@@ -12,7 +12,7 @@ from mmpref.judges.annotator import Comparison, tally
 from mmpref.judges.chat import ChatSettings, Query, usage
 from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.local import LocalChat
-from mmpref.judges.opened import open_annotator
+from mmpref.judges.resolve import open_annotator
 from mmpref.registry import resolve_path
 from mmpref.testbed import language
 from mmpref.testbed.render import png

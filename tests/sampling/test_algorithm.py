@@ -21,10 +21,10 @@ from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings
 from mmpref.sampling.sentences import Sentence, sentences, split
 from mmpref.sampling.similarity import load_similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, joined
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
-from mmpref.vlm.decode import Branch, Pool
 from mmpref.vlm.policy import Policy
+from mmpref.vlm.shared_prefix_pool import Branch, Pool
 
 SETTINGS = BdhsSettings(similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40)
 

@@ -18,9 +18,9 @@ from mmpref.sampling.bdhs import BdhsSampler
 from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.similarity import load_similarity
 from mmpref.types import ModelRef
-from mmpref.vlm.asked import Answer
+from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.generate import Answer
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.texts import Texts
 from tests.sampling.test_algorithm import example as example
 from tests.vlm.tiny import tiny
 

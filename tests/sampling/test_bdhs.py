@@ -13,11 +13,11 @@ from mmpref.images import decode as decode_image
 from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings, Rejected
 from mmpref.sampling.sentences import split
 from mmpref.sampling.similarity import Similarity, load_similarity
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
-from mmpref.vlm.decode import Branch, Decoding, decode
+from mmpref.vlm.encode import Context, embed_prompt
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.vision import Context, embed_prompt
+from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
 
 SETTINGS = BdhsSettings(
     similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40, iterations=3

@@ -9,18 +9,18 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mmpref import recipe as recipes
 from mmpref.align.method import METHODS
 from mmpref.data.build import BuildRecipe, build_dataset
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import UsageError
+from mmpref.recipe import schema as recipes
 from mmpref.sampling.settings import SamplingSettings, sampling_facts
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.decode import Branch, Pool
 from mmpref.vlm.decoding import MODEL, OFF
+from mmpref.vlm.encode import embed_prompt
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.portable import PortablePool
-from mmpref.vlm.vision import embed_prompt
+from mmpref.vlm.shared_prefix_pool import Branch, Pool
+from mmpref.vlm.transformers_pool import PortablePool
 from tests.vlm.tiny import tiny
 
 TESTBED, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"

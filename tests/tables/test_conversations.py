@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmpref.align.rows import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect
 from mmpref.data.builders._published import Keep
 from mmpref.data.inspect import inspect
 from mmpref.data.sources import Source
 from mmpref.errors import ImageError, InputError
-from mmpref.tables import Table, open_table
 from mmpref.tables.conversations import read_row
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Table
 from mmpref.types import Example, Pair, Skip, as_dicts
 from mmpref.vlm.special_tokens import special_token_in
 

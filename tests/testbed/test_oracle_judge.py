@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmpref.errors import ModelError
 from mmpref.judges.annotator import Comparison
 from mmpref.judges.claims import Claim
-from mmpref.judges.opened import open_annotator
+from mmpref.judges.resolve import open_annotator
 from mmpref.judges.rewriter import Rewriting, open_rewriter
 from mmpref.testbed import language, oracle
 from mmpref.testbed.judges.testbed_oracle import JUDGE

@@ -19,7 +19,7 @@ from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import check_files
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.trial import picture
+from mmpref.vlm.smoke_test import picture
 from tests.vlm.tiny import parts
 
 MODEL = "pkg:mmpref.testbed/model"

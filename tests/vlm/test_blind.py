@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmpref.vlm.decode import Decoding
 from mmpref.vlm.policy import Request
+from mmpref.vlm.shared_prefix_pool import Decoding
 from tests.vlm.test_families import EVERY, MESSAGES, picture, policy_of
 
 GREEDY = Decoding(6, greedy=True)

@@ -17,11 +17,11 @@ from PIL import Image
 from mmpref.errors import ModelError
 from mmpref.types import Message
 from mmpref.vlm.attention import kinds_of_layers
-from mmpref.vlm.decode import Branch, Decoding, decode
+from mmpref.vlm.encode import Context, embed_prompt, encode
 from mmpref.vlm.families import FAMILIES
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.portable import PortablePool
-from mmpref.vlm.vision import Context, embed_prompt, encode
+from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+from mmpref.vlm.transformers_pool import PortablePool
 from tests.vlm.tiny import BUILDERS, tiny
 
 MESSAGES = (Message("user", "describe the picture ."),)

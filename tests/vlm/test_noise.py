@@ -11,8 +11,8 @@ from PIL import Image
 
 from mmpref.errors import ModelError
 from mmpref.types import Message
+from mmpref.vlm.encode import encode
 from mmpref.vlm.noise import diffuse, noisy
-from mmpref.vlm.vision import encode
 from tests.vlm.tiny import BUILDERS, tiny
 
 STEPS = 500

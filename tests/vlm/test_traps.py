@@ -7,9 +7,9 @@ import torch
 
 from mmpref.errors import UsageError
 from mmpref.types import Message
-from mmpref.vlm.decode import Branch, Decoding, Pool, decode
+from mmpref.vlm.encode import Context, embed_prompt
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.vision import Context, embed_prompt
+from mmpref.vlm.shared_prefix_pool import Branch, Decoding, Pool, decode
 from tests.vlm.test_families import MESSAGES, half_kept, picture
 from tests.vlm.tiny import tiny
 
@@ -138,7 +138,7 @@ def test_a_pool_takes_more_while_it_works(policy: Policy, whole: Context) -> Non
 
 def test_long_contexts_get_fewer_rows(policy: Policy, whole: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool's memory is planned by tokens, 512 a row: also that of branches of one context, which are copies."""
-    from mmpref.vlm import decode as module
+    from mmpref.vlm import shared_prefix_pool as module
 
     monkeypatch.setattr(module, "ROWS", 8)
     monkeypatch.setattr(module, "ROW_SLOTS", (4 * len(whole.embeds) + 20) // 8)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method
-from mmpref.align.pairs import Drawn, Row, SourceContext
-from mmpref.align.rows import CROPPED, ROW
+from mmpref.align.pair_source import Drawn, Row, SourceContext
+from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 

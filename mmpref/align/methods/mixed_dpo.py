@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from mmpref.align.losses import options
 from mmpref.align.method import Method
-from mmpref.align.pairs import Drawn, Row, SourceContext
-from mmpref.align.ranked import Ranked, RankedSettings
-from mmpref.align.rows import ROW
+from mmpref.align.pair_source import Drawn, Row, SourceContext
+from mmpref.align.preference_data import ROW
+from mmpref.align.ranked_source import Ranked, RankedSettings
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 

@@ -7,6 +7,6 @@ from __future__ import annotations
 
 from mmpref.align.losses import options
 from mmpref.align.method import Method
-from mmpref.align.ranked import Ranked, RankedSettings
+from mmpref.align.ranked_source import Ranked, RankedSettings
 
 METHOD = Method(RankedSettings, options, source=Ranked, needs=lambda _: (), needs_annotator=True)

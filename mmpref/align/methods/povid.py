@@ -13,7 +13,7 @@ from typing import Literal
 
 from mmpref.align.losses import AveragedSettings, options
 from mmpref.align.method import Method
-from mmpref.align.pairs import Drawn, Row, SourceContext, beside
+from mmpref.align.pair_source import Drawn, Row, SourceContext, beside
 from mmpref.errors import UsageError
 
 

@@ -1,8 +1,8 @@
 """A reward model: the VLM with a value head, trained so that chosen answers have the higher value (Bradley-Terry).
 
 -log sigmoid(r(chosen) - r(rejected)), r being a linear head on the last hidden state of the answer's last token. The
-run says how often it is right on held-out pairs (the paper's table 7). `mmpref.vlm.value.RewardModel` loads it. The
-learning rate is the paper's (section 4), and also the highest that it tries for a projector.
+run says how often it is right on held-out pairs (the paper's table 7). `mmpref.vlm.reward_model.RewardModel` loads it.
+The learning rate is the paper's (section 4), and also the highest that it tries for a projector.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ class Settings:
 
 def _trainer(parts: Parts) -> Any:
     from mmpref.align.collator import PreferenceCollator
-    from mmpref.align.rewards import RewardTrainer
-    from mmpref.align.rows import numbered
+    from mmpref.align.preference_data import numbered
+    from mmpref.align.reward_trainer import RewardTrainer
     from mmpref.vlm.adapters import HEAD
-    from mmpref.vlm.value import attach
+    from mmpref.vlm.reward_model import attach
 
     attach(parts.policy.model)
     return RewardTrainer(

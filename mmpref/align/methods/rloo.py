@@ -62,7 +62,7 @@ def _config() -> type[Any]:
 
 
 def _trainer(parts: Parts) -> Any:
-    from mmpref.align.rloo import Normalised, RlooTrainer, open_reward, rows_of
+    from mmpref.align.rloo_trainer import Normalised, RlooTrainer, open_reward, rows_of
 
     settings: Settings = parts.settings
     reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)

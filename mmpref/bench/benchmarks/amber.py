@@ -23,7 +23,8 @@ from mmpref.bench.rows import image_name, image_of, list_of, numbered, one_of, o
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
-from mmpref.tables import Table, open_table
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from mmpref.bench.groups import group_rate
 from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled
 from mmpref.judges.verdicts import choice
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 

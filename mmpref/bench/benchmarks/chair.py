@@ -19,7 +19,7 @@ from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional,
 from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
 from mmpref.registry import resolve_path
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 

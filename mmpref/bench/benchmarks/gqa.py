@@ -21,7 +21,8 @@ from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.rows import image_of, numbered, optional, text
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
-from mmpref.tables import Table, open_table
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 
 

@@ -22,7 +22,8 @@ from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
 from mmpref.bench.rows import column_of, image_of, numbered, one_of, text
 from mmpref.bench.scoring import yes_no
-from mmpref.tables import Row, Table, open_table
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Row, Table
 from mmpref.types import Message
 
 

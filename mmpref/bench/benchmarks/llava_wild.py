@@ -20,12 +20,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score
+from mmpref.bench.bootstrap import ratio
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
-from mmpref.bench.stats import ratio
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 if TYPE_CHECKING:

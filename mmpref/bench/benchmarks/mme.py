@@ -18,11 +18,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.bootstrap import ratio
 from mmpref.bench.groups import group_rate
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mme
-from mmpref.bench.stats import ratio
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 if TYPE_CHECKING:

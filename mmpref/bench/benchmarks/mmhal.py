@@ -24,7 +24,7 @@ from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 SEES = {False: "You do not see the image.", True: "You see the image; it decides."}

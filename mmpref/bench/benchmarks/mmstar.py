@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mmstar
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 

@@ -20,15 +20,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.bootstrap import ratio
 from mmpref.bench.rows import image_of, numbered, text
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
-from mmpref.bench.stats import ratio
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
 from mmpref.registry import resolve_path
-from mmpref.tables import Row, Table
+from mmpref.tables.table import Row, Table
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:

@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.bootstrap import ratio
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import pope
-from mmpref.bench.stats import ratio
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
-from mmpref.tables import Row, Table, open_table
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Row, Table
 from mmpref.types import Message
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
-from mmpref.tables import Table, open_table
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 talk = logging.getLogger("mmpref")

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rewards import PAIR
+from mmpref.bench.reward_answerer import PAIR
 from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.errors import InputError
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 
 
 @dataclass(frozen=True)

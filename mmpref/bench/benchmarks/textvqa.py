@@ -19,7 +19,7 @@ from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
-from mmpref.tables import Table
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 

@@ -19,7 +19,7 @@ from mmpref.bench.rows import list_of, text
 from mmpref.bench.scoring import coco
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, UsageError
-from mmpref.tables import Row
+from mmpref.tables.table import Row
 
 SHORT = 3
 """Answers of so many words or fewer mention nothing, and no judge is asked."""

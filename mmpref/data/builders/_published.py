@@ -10,8 +10,8 @@ from typing import Any
 from mmpref.data.builder import Builder, Context
 from mmpref.data.schema import Reader, Unusable
 from mmpref.data.stats import SAME
-from mmpref.tables import Origin
 from mmpref.tables.conversations import same_answer
+from mmpref.tables.table import Origin
 from mmpref.tables.turns import ROLES
 from mmpref.types import Example, Pair, Skip
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Context
-from mmpref.data.builders._made import MadeWorker, WrittenSettings
+from mmpref.data.builders._generated import MadeWorker, WrittenSettings
 from mmpref.data.stats import CUT_OFF
 from mmpref.types import Example, Skip
 
 if TYPE_CHECKING:
-    from mmpref.vlm.vision import Context as Prompt
+    from mmpref.vlm.encode import Context as Prompt
 
 
 class WritingWorker(MadeWorker):
@@ -27,7 +27,7 @@ class WritingWorker(MadeWorker):
         raise NotImplementedError
 
     def answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
-        from mmpref.vlm.vision import encode
+        from mmpref.vlm.encode import encode
 
         asked = [(example.id, shown) for example, shown in zip(block, self.shown(block), strict=True) if shown]
         contexts = encode(self.policy, [self.policy.prompter(shown) for _, shown in asked]) if asked else []

@@ -25,7 +25,7 @@ class BdhsWorker:
     def __init__(self, context: Context, settings: BdhsSettings, method: str = "bdhs") -> None:
         from mmpref.sampling.bdhs import BdhsSampler
         from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.prompter import Ahead
+        from mmpref.vlm.preprocess import Ahead
 
         self.method = method
         policy = context.policy()

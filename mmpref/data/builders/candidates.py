@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings
-from mmpref.data.builders._made import MadeWorker, WrittenSettings
+from mmpref.data.builders._annotated import AskedSettings, Counts, chat_settings
+from mmpref.data.builders._generated import MadeWorker, WrittenSettings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import need
 from mmpref.types import Example, Pair, Skip
@@ -64,7 +64,7 @@ class SamplingWorker(MadeWorker):
     def samples(self, block: Sequence[Example]) -> list[list[str]]:
         """The different answers to each prompt that say something and come to an end, as they were sampled."""
         from mmpref.sampling.answers import sample
-        from mmpref.vlm.vision import encode
+        from mmpref.vlm.encode import encode
 
         contexts = encode(self.policy, [self.ahead(example) for example in block])
         answers = sample(
@@ -105,7 +105,7 @@ class _Worker(SamplingWorker):
     method = "candidates"
 
     def __init__(self, context: Context, settings: Settings) -> None:
-        from mmpref.judges.opened import open_annotator
+        from mmpref.judges.resolve import open_annotator
 
         super().__init__(context, settings)
         assert context.annotator is not None

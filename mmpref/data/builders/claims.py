@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._asked import chat_settings
+from mmpref.data.builders._annotated import chat_settings
 from mmpref.data.builders.candidates import SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import need
@@ -70,7 +70,7 @@ class _Worker(SamplingWorker):
             return _sentences
         from mmpref.judges.chat import usage
         from mmpref.judges.claims import ChatSplitter
-        from mmpref.judges.opened import open_chat
+        from mmpref.judges.resolve import open_chat
 
         listing = ChatSplitter(open_chat(settings.splitter, chat_settings(context, settings, 1024), context.policy))
 

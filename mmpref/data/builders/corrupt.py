@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._asked import AskedSettings, Counts, chat_settings
-from mmpref.data.builders._made import MadeSettings
+from mmpref.data.builders._annotated import AskedSettings, Counts, chat_settings
+from mmpref.data.builders._generated import MadeSettings
 from mmpref.data.stats import SAME
 from mmpref.judges.annotator import need
 from mmpref.tables.conversations import same_answer

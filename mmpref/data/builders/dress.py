@@ -13,7 +13,7 @@ from typing import Any
 
 from mmpref.data.builders._published import Row, published, rows
 from mmpref.data.schema import Reader, Unusable, number
-from mmpref.tables import Origin
+from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("YangyiYY/LVLM_NLF",), files=("LVLM_NLF/*_nlf.jsonl", "*_nlf.jsonl"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpref.data.builders._published import Row, mapping, published, role, rows
 from mmpref.data.schema import Reader, Unusable
-from mmpref.tables import Origin
+from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("zhiqings/LLaVA-Human-Preference-10K",), files=("llava_7b_v1_preference.json",))
 

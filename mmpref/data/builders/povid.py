@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpref.data.builders._published import Row, published, role, rows
 from mmpref.data.schema import Reader, Unusable
-from mmpref.tables import Origin
+from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("YiyangAiLab/POVID_preference_data_for_VLLMs",), files=("POVID_preference_data_for_VLLMs*.json",))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._made import MadeSettings, MadeWorker
+from mmpref.data.builders._generated import MadeSettings, MadeWorker
 from mmpref.errors import UsageError
 from mmpref.types import Example
 

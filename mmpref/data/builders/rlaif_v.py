@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpref.data.builders._published import Row, published, writer
 from mmpref.data.schema import Reader
-from mmpref.tables import Origin
+from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("openbmb/RLAIF-V-Dataset", "HuggingFaceH4/rlaif-v_formatted", "trl-lib/rlaif-v"))
 

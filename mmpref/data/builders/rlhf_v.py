@@ -11,7 +11,7 @@ from typing import Any
 
 from mmpref.data.builders._published import Row, mapping, published, writer
 from mmpref.data.schema import Reader
-from mmpref.tables import Origin
+from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("openbmb/RLHF-V-Dataset", "HaoyeZhang/RLHF-V-Dataset"))
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._made import WrittenSettings
+from mmpref.data.builders._generated import WrittenSettings
 from mmpref.data.builders._writing import WritingWorker
 from mmpref.errors import UsageError
 from mmpref.rng import stream
@@ -40,7 +40,7 @@ class _Worker(WritingWorker):
         self.ahead.begin(block)
 
     def answers(self, block: Sequence[Example]) -> list[str | Skip]:
-        from mmpref.vlm.vision import encode
+        from mmpref.vlm.encode import encode
 
         noise = self.noise_steps, [stream(self.seed, example.id, 1, "noise") for example in block]
         contexts = encode(self.policy, [self.ahead(example) for example in block], noise)

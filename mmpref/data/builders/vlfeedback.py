@@ -18,8 +18,8 @@ from typing import Literal
 from mmpref.data.builders._published import Row, malformed, mapping, published, text
 from mmpref.data.schema import Reader, Unusable, number
 from mmpref.rng import stream
-from mmpref.tables import Origin
 from mmpref.tables.image_cells import IMAGES
+from mmpref.tables.table import Origin
 
 ORIGIN = Origin(
     ("MMInstruction/VLFeedback",),

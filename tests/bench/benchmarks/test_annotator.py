@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from mmpref import recipe as recipes
 from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
 from mmpref.bench.groups import counted
-from mmpref.bench.stats import Clusters, replicates
 from mmpref.errors import InputError
-from mmpref.tables import open_table
+from mmpref.recipe import resolve
+from mmpref.tables.open import open_table
 
 from ..conftest import MODEL
 
@@ -55,7 +55,7 @@ def test_it_is_asked_as_annotators_are_in_both_orders() -> None:
 
 
 def test_a_model_that_does_not_understand_is_counted(tmp_path: Path) -> None:
-    settings = {"annotator": recipes.load("testbed")["evaluate"]["benchmark"]["annotator"]}
+    settings = {"annotator": resolve.load("testbed")["evaluate"]["benchmark"]["annotator"]}
     content = evaluate(EvaluateRecipe(MODEL, ("annotator",), benchmark=settings, limit=6), tmp_path / "run")
     rows = {(row["metric"], row["split"]): row for row in content["results"]}
     assert rows["accuracy", "all"]["value"] == 0

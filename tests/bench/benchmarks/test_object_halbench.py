@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample
+from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.bench.stats import Clusters, replicates
 from mmpref.errors import InputError, ModelError, UsageError
-from mmpref.recipe import build
-from mmpref.tables import open_table
+from mmpref.recipe.schema import build
+from mmpref.tables.open import open_table
 from tests.judges.server import ChatServer, text_of
 
 from ..conftest import MODEL, png, write_rows

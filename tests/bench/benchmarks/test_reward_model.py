@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from mmpref import recipe as recipes
 from mmpref.align.adapter import LoraSettings
 from mmpref.align.train import TrainRecipe, train
 from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.bench.stats import Clusters, replicates
-from mmpref.bench.watch import Watch
+from mmpref.bench.while_training import Watch
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.images import decode
-from mmpref.tables import open_table
+from mmpref.recipe import resolve
+from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
-from mmpref.vlm.value import RewardModel
+from mmpref.vlm.reward_model import RewardModel
 
 from ..conftest import MODEL, png, write_rows
 from .conftest import records, values
@@ -48,7 +48,7 @@ def reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def recipe(adapter: Path | None, **changes: Any) -> EvaluateRecipe:
-    block = recipes.load("testbed")["evaluate"]["benchmark"][NAME]
+    block = resolve.load("testbed")["evaluate"]["benchmark"][NAME]
     changes = {"limit": PAIRS, "benchmark": {NAME: block}, **changes}
     return EvaluateRecipe(MODEL, (NAME,), adapter=str(adapter) if adapter else None, **changes)
 

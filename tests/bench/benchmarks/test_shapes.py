@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench.bootstrap import Clusters
 from mmpref.bench.groups import counted
-from mmpref.bench.stats import Clusters
 from mmpref.errors import InputError, UsageError
-from mmpref.recipe import build
-from mmpref.tables import open_table
+from mmpref.recipe.schema import build
+from mmpref.tables.open import open_table
 
 from ..conftest import png, write_rows
 from .conftest import cell, records, run, values, write_parquet

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from mmpref import recipe as recipes
 from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.recipe import resolve
 
 from ..conftest import MODEL
 from .conftest import values
@@ -26,7 +26,7 @@ LEAST = {  # well below what the shipped model reaches, well above chance
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    settings = {name: recipes.load("testbed")["evaluate"]["benchmark"][name] for name in NAMES}
+    settings = {name: resolve.load("testbed")["evaluate"]["benchmark"][name] for name in NAMES}
     recipe = EvaluateRecipe(MODEL, NAMES, benchmark=settings, limit=60)
     return evaluate(recipe, tmp_path_factory.mktemp("run") / "out")
 
@@ -55,7 +55,7 @@ def test_captions_of_amber_are_counted_by_the_scene(found: dict[str, Any]) -> No
 
 def test_no_answer_depends_on_the_batch_size(tmp_path: Path) -> None:
     names = ("textvqa-ocr", "gqa", "amber", "hallusionbench")
-    settings = {name: recipes.load("testbed")["evaluate"]["benchmark"][name] for name in names}
+    settings = {name: resolve.load("testbed")["evaluate"]["benchmark"][name] for name in names}
     for size in (1, 7):
         recipe = EvaluateRecipe(MODEL, names, benchmark=settings, limit=9)
         evaluate(recipe, tmp_path / str(size), batch_size=size)

@@ -30,7 +30,7 @@ def build(arguments: list[str]) -> dict[str, Any]:
 
 def read(given: dict[str, Any]) -> dict[str, Any]:
     from mmpref.data.sources import Source
-    from mmpref.tables import open_table
+    from mmpref.tables.open import open_table
 
     try:
         table = open_table(given["source"], given.get("split"))

@@ -1,0 +1,145 @@
+"""What the frozen vision tower makes of the images of rows, kept on disk: the same in every epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mmpref.run.files import write_atomic
+
+if TYPE_CHECKING:
+    from mmpref.vlm.vision_tower import Features
+
+talk = logging.getLogger("mmpref")
+GIGABYTE = 10**9
+
+
+class KeptFeatures:
+    """Features of the images of rows, made when a row is first met, one row at a time whatever the batch is.
+
+    They belong to a run: its base model and data cannot change under it. A restart finds what was made before.
+
+    Args:
+        path: file of the features, one row's behind another's. Beside it, in ``.jsonl``, stands where each one is; its
+            line is written last.
+        budget: bytes that it may take.
+    """
+
+    def __init__(self, path: Path, budget: float) -> None:
+        self._path, self._index, self._budget = path, path.with_suffix(".jsonl"), budget
+        self._full = False
+        places = []
+        if self._index.is_file():
+            content = self._index.read_text(encoding="utf-8")
+            whole = content[: content.rfind("\n") + 1]
+            if whole != content:
+                write_atomic(self._index, whole)
+            places = [json.loads(line) for line in whole.splitlines()]
+        self._places: dict[int, dict[str, Any]] = {place["row"]: place for place in places}
+        self._size = max((place["begin"] + place["bytes"] for place in places), default=0)
+        with open(path, "ab") as file:
+            file.truncate(self._size)  # what a kill left without its line
+
+    @staticmethod
+    def begun(path: Path) -> bool:
+        """Whether an earlier session of the run has kept features there."""
+        return path.with_suffix(".jsonl").is_file()
+
+    def of(self, rows: Sequence[int], make: Callable[[int], Features]) -> list[Features]:
+        """Features of the rows of a batch; none where those of a row are not there and cannot be kept.
+
+        Args:
+            make: runs the tower on the images of one row; called only where a row is new.
+        """
+        found = []
+        for row in rows:
+            if row in self._places:
+                found.append(self._read(self._places[row]))
+            elif self._full:
+                return []
+            else:
+                found.append(self._made(row, make(row)))
+        return found
+
+    def _made(self, row: int, features: Features) -> Features:
+        features = [feature.detach().to("cpu").contiguous() for feature in features]
+        content = b"".join(feature.view(torch.uint8).numpy().tobytes() for feature in features)
+        place = {
+            "row": row,
+            "begin": self._size,
+            "bytes": len(content),
+            "shapes": [list(feature.shape) for feature in features],
+            "dtype": str(features[0].dtype).removeprefix("torch."),
+        }
+        if self._size + len(content) > self._budget:
+            self._give_up("feature_cache_gb is reached")
+            return features
+        try:
+            with open(self._path, "r+b") as file:
+                file.seek(self._size)
+                file.write(content)
+            with open(self._index, "a", encoding="utf-8") as index:
+                index.write(json.dumps(place) + "\n")
+        except OSError as error:
+            self._give_up(f"{self._path}: {error.strerror}")
+            with contextlib.suppress(OSError):
+                os.truncate(self._path, self._size)  # on a full disk others need the room
+        else:
+            self._places[row] = place
+            self._size += len(content)
+        return features
+
+    def _give_up(self, reason: str) -> None:
+        talk.warning(
+            "Warning: image features of %d rows are kept, and no more (%s): the vision tower runs for batches "
+            "with other rows.",
+            len(self._places),
+            reason,
+        )
+        self._full = True
+
+    def _read(self, place: dict[str, Any]) -> Features:
+        dtype = getattr(torch, place["dtype"])
+        with open(self._path, "rb") as file:
+            file.seek(place["begin"])
+            flat = torch.frombuffer(bytearray(file.read(place["bytes"])), dtype=dtype)
+        shapes = place["shapes"]
+        parts = flat.split([math.prod(shape) for shape in shapes])
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def worth_keeping(features: Features, rows: int, budget: float, folder: Path) -> bool:
+    """Whether the features of all rows would fit into the budget and on the disk, as far as one row tells; says so
+    where they do not.
+
+    Args:
+        features: of one row.
+        budget: bytes.
+    """
+    need = rows * sum(feature.numel() * feature.element_size() for feature in features)
+    free = shutil.disk_usage(folder).free
+    if need <= budget and need <= free // 2:
+        talk.info("Image features are kept on disk from the first epoch on, some %s.", _size(need))
+        return True
+    what = (
+        f"feature_cache_gb is {budget / GIGABYTE:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
+        if need > budget
+        else f"{_size(free)} are free"
+    )
+    talk.info(
+        "Image features of all rows would take %s, so the vision tower runs in every epoch (%s).", _size(need), what
+    )
+    return False
+
+
+def _size(count: float) -> str:
+    return f"{count / GIGABYTE:.1f} GB" if count >= GIGABYTE else f"{count / 10**6:.1f} MB"

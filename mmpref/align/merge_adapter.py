@@ -1,0 +1,44 @@
+"""A finished adapter run as one ordinary model: the adapter's weights added into the base's."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from mmpref.errors import RunError
+from mmpref.registry import resolve_path
+from mmpref.run.manifest import read_manifest
+from mmpref.vlm.adapters import put_on
+
+talk = logging.getLogger("mmpref")
+
+
+def merge(path: Path, folder: Path) -> None:
+    """Write model and processor into a folder that plain transformers loads, in the precision of the checkpoint.
+
+    An adapter that was trained on a quantized base (QLoRA) is added to the weights in full, since a quantized sum would
+    be rounded once more. That is said: what quantizing had changed in the base is gone then.
+
+    Args:
+        path: a finished run of ``mmpref train``.
+
+    Raises:
+        RunError: it is no adapter of a policy.
+        ModelError: its files lack weights, or hold others.
+    """
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    manifest = read_manifest(path)
+    if manifest["command"] != "train" or "held_out" in manifest:
+        raise RunError(f"{path} holds no policy's adapter that could be merged.", "Leave --merge out.")
+    model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
+    if quantization := manifest["recipe"].get("quantization"):
+        talk.info(
+            "The adapter was trained on %s in %s; it is merged into the weights in full.", model["id"], quantization
+        )
+    base = AutoModelForImageTextToText.from_pretrained(
+        resolve_path(model["id"]), revision=model["revision"], dtype="auto", trust_remote_code=code
+    )
+    merged = put_on(base, str(path))[0].merge_and_unload()
+    merged.save_pretrained(str(folder))
+    AutoProcessor.from_pretrained(str(path), trust_remote_code=code).save_pretrained(str(folder))

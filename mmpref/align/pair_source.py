@@ -1,0 +1,112 @@
+"""Pair sources: what a step trains on, where it is more than the rows of the data.
+
+A source is called with the rows of a batch just before they are collated, and with the number of the optimizer's step.
+It draws from the current policy, by streams that are named by seed, step and row: the same run draws the same, whatever
+it is interrupted by, and a row that comes again in another epoch is drawn anew.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mmpref.align.preference_data import ROW
+from mmpref.tables.conversations import SECOND, same_answer
+from mmpref.types import Example, ImageData, messages, text_of
+
+if TYPE_CHECKING:
+    from mmpref.judges.annotator import Annotator
+    from mmpref.vlm.policy import Policy
+
+Row = Mapping[str, Any]
+"""A row of the data: ``images`` (decoded), ``prompt``, ``chosen``, ``rejected`` (messages) and its number."""
+
+
+@dataclass(frozen=True)
+class SourceContext:
+    """What a source may use.
+
+    Args:
+        policy: in training; what it writes depends on the step.
+        annotator: who compares answers, where the method asks somebody.
+        images: the encoded images of a row, by its number.
+    """
+
+    policy: Policy
+    seed: int
+    images: Callable[[int], tuple[ImageData, ...]]
+    annotator: Annotator | None = None
+
+    def example(self, row: Row, step: int) -> Example:
+        """A row as an example whose id names step and row."""
+        number = int(row[ROW])
+        return Example(
+            f"{step}/{number}", self.images(number), tuple(messages(row["prompt"])), text_of(row["chosen"]), ""
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a source made of a batch.
+
+    Args:
+        rows: those that there is a pair for, complete.
+        counts: of what was asked and what became of the other rows; they add up over a run.
+    """
+
+    rows: list[Row]
+    counts: Mapping[str, float] = field(default_factory=dict)
+
+
+def added(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Sums by name."""
+    total: Counter[str] = Counter()
+    for one in counts:
+        total.update(one)  # floats add up as well
+    return dict(total)
+
+
+class PairSource(Protocol):
+    """Turns rows of the data into the pairs of a step."""
+
+    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+        """The pairs for some of the rows. The model is in eval mode, and no gradients are kept."""
+        ...
+
+
+def answer(text: str) -> list[dict[str, str]]:
+    """An answer as the data has it."""
+    return [{"role": "assistant", "content": text}]
+
+
+def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[str | None], averaged: bool) -> Drawn:
+    """Rows with the policy's answer as their second rejected one, or where nothing is averaged as their only one.
+
+    An answer that is cut off, empty or the chosen one is counted, and its row left out; where losses are averaged the
+    row stays with the chosen answer as its second one, against which the loss has no gradient.
+
+    Args:
+        examples: of the rows.
+        written: the policy's rejected answers; None for one that a bound on its length cut off.
+    """
+    counts = {"rows": len(rows), "cut_off": 0, "empty": 0, "same": 0}
+    drawn: list[Row] = []
+    for row, example, text in zip(rows, examples, written, strict=True):
+        if useless := _useless(text, example.answer):
+            counts[useless] += 1
+            if averaged:
+                drawn.append({**row, SECOND: row["chosen"]})
+        else:
+            drawn.append({**row, SECOND if averaged else "rejected": answer(text or "")})
+    return Drawn(drawn, {**counts, "used": len(drawn)})
+
+
+def _useless(text: str | None, chosen: str) -> str | None:
+    """Why an answer teaches nothing; None where it may."""
+    if text is None:
+        return "cut_off"
+    if not text.strip():
+        return "empty"
+    return "same" if same_answer(text, chosen) else None

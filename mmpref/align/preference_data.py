@@ -1,0 +1,324 @@
+"""Preference rows -> one Arrow file of usable pairs, read back lazily. Every row is used, or skipped and counted.
+
+Rows are those of `mmpref.tables.conversations`, and so are the reasons for a skip; further ones are ``equal-answers``
+(chosen is rejected, but for white space), ``special-token`` (a text contains one of the model's special tokens, which
+would not be text to it) and, where a method wants two rejected answers, ``no-second``. Methods that write answers
+themselves do without those of the data: supervised rows and bare prompts are rows too, then.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ImageError, InputError, RunError, brief
+from mmpref.images import decode
+from mmpref.run.files import disk_errors, write_atomic
+from mmpref.tables.conversations import (
+    SECOND,
+    UNREAD,
+    Fault,
+    PreferenceRow,
+    image_fault,
+    read_row,
+    same_answer,
+    unknown_row,
+)
+from mmpref.tables.image_cells import read_images
+from mmpref.tables.image_roots import ImageRoots
+from mmpref.tables.shapes import columns_of, rejected_column, unfolded
+from mmpref.tables.table import Table
+from mmpref.types import ImageData, Message, as_dicts
+from mmpref.vlm.special_tokens import special_token_in
+
+if TYPE_CHECKING:
+    import datasets
+
+log = logging.getLogger("mmpref")
+TEXTS = ("prompt", "chosen", "rejected")
+CROPPED = "cropped"
+"""Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
+ROW, WHERE = "row", "where"
+DATA, FACTS = "pairs.arrow", "pairs.json"
+STAND_IN = {"chosen": "(an answer)", "rejected": "(another answer)"}
+"""For answers that a method does not need and the data do not have."""
+_ANSWERS = ("chosen", "rejected", SECOND)
+_BATCH, _SHOWN = 64, 20
+
+
+Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
+"""Prepares a prompt and its decoded images for the model, and raises an ImageError where its processor refuses."""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """The usable pairs of a run.
+
+    Args:
+        dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes; and
+            ``rejected_policy``, where it was asked for.
+            It is in Arrow beside ``where``, the row's place in its table.
+        sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it.
+        skipped: number of rows by reason.
+        changed: number of used rows by what was changed in them, such as ``images_moved_first``.
+        skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.
+    """
+
+    dataset: datasets.Dataset
+    sources: list[dict[str, Any]]
+    skipped: dict[str, int]
+    changed: dict[str, int] = field(default_factory=dict)
+    skips: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+
+    def where(self, row: int) -> str:
+        """The place of a row in its table, for errors."""
+        where: str = self.dataset.data.column(WHERE)[row].as_py()
+        return where
+
+
+def collect(
+    tables: Sequence[Table],
+    folder: Path,
+    *,
+    image_token: str,
+    special_tokens: Sequence[str] = (),
+    image_root: Sequence[str] = (),
+    accepts: Accepts | None = None,
+    limit: int | None = None,
+    second: bool = False,
+    needs: Sequence[str] = ("chosen", "rejected"),
+) -> Pairs:
+    """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
+
+    Args:
+        folder: holds ``pairs.arrow`` and ``pairs.json``; the latter is written last.
+        image_token: the model's placeholder, which no text may contain.
+        special_tokens: other texts that the model's tokenizer does not take for text.
+        image_root: folders and archives that image paths are relative to; by default a local table's own folder.
+        accepts: tries the model's processor, on a row of every size of images.
+        limit: take only the first rows.
+        second: rows must have a second rejected answer.
+        needs: answers that rows must have; others may be missing.
+
+    Raises:
+        InputError: a table without rows or columns that preference data needs, or no usable row at all.
+        RunError: the tables changed since an earlier call, or the disk is full.
+    """
+    facts = [table.facts() for table in tables]
+    if (folder / FACTS).is_file():
+        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        _refuse_changed([source["fingerprint"] for source in known["sources"]], facts)
+    else:
+        needed = (*needs, SECOND) if second else tuple(needs)
+        check = _Check(needed, special_token_in({image_token, *special_tokens}), accepts)
+        known = _write(tables, folder, limit, (*TEXTS, SECOND) if second else TEXTS, image_root, check)
+        write_atomic(folder / FACTS, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
+    return Pairs(_open(folder / DATA), known["sources"], known["skipped"], known["changed"], known["skips"])
+
+
+def _refuse_changed(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> None:
+    for fingerprint, fact in zip(before, facts, strict=True):
+        if fingerprint != fact["fingerprint"]:
+            raise RunError(f"The data set {fact['id']} has changed since this run began.", "Choose another --output.")
+
+
+def _write(
+    tables: Sequence[Table],
+    folder: Path,
+    limit: int | None,
+    texts: Sequence[str],
+    image_root: Sequence[str],
+    check: _Check,
+) -> dict[str, Any]:
+    import pyarrow as pa
+
+    schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in (*texts, WHERE))])
+    skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
+    skips: dict[str, list[dict[str, str]]] = {}
+    temporary = folder / f".{DATA}.tmp"
+    with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        batch: list[dict[str, Any]] = []
+        for number, (index, where, row, roots) in enumerate(_rows(tables, image_root, check.needs)):
+            if limit is not None and number >= limit:
+                break
+            read = check(row, where, roots)
+            if isinstance(read, Fault):
+                skipped[read.reason] += 1
+                if len(shown := skips.setdefault(read.reason, [])) < _SHOWN:
+                    shown.append({"row": where, "detail": read.detail or read.reason})
+            else:
+                images, notes = read
+                batch.append(_arrow_row(row, images, where, texts))
+                changed.update(notes)
+                used[index] += 1
+            if len(batch) == _BATCH:
+                writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+                batch = []
+        if batch:
+            writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
+    if not used:
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
+        names = ", ".join(table.spec for table in tables)
+        told = next(shown[0] for shown in skips.values())
+        first = f"First: {told['row']}: {told['detail']}".rstrip(".")
+        raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.")
+    os.replace(temporary, folder / DATA)
+    sources = [{**table.facts(), "rows": used[index]} for index, table in enumerate(tables)]
+    return {
+        "sources": sources,
+        "skipped": dict(sorted(skipped.items())),
+        "changed": dict(sorted(changed.items())),
+        "skips": dict(sorted(skips.items())),
+    }
+
+
+class _Check:
+    """Whether a row can be trained on.
+
+    Args:
+        needs: answers that it must have.
+        special: gives a special token that a text contains.
+        accepts: tries the processor. What it refuses depends on the sizes of images, so it is not asked for every row.
+    """
+
+    def __init__(self, needs: Sequence[str], special: Callable[[str], str | None], accepts: Accepts | None) -> None:
+        self.needs, self._special, self._accepts = needs, special, accepts
+        self._refused: dict[tuple[tuple[int, int], ...], str] = {}
+        self._taken: set[tuple[tuple[int, int], ...]] = set()
+
+    def __call__(
+        self, row: PreferenceRow, where: str, roots: ImageRoots
+    ) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
+        """The row's images, and what was changed in it; or why it is not used."""
+        if fault := row.fault(*self.needs):
+            return fault
+        if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
+            return Fault("equal-answers", "", "rejected", "rejected")
+        if SECOND in self.needs and same_answer(row.chosen, row.rejected_policy):
+            return Fault("equal-answers", "", SECOND, SECOND)
+        said = {"prompt": "\n".join(turn.content for turn in row.prompt)}
+        said |= {name: _answer(row, name) for name in _ANSWERS}
+        for name, text in said.items():
+            if token := self._special(text):
+                return Fault("special-token", f"{name} contains {token}", name, name)
+        try:
+            images, notes = read_images(row.images, roots)
+            if refusal := self._refusal(row, images):
+                raise ImageError(refusal)
+        except ImageError as error:
+            return image_fault(error)
+        return images, [*row.notes, *notes]
+
+    def _refusal(self, row: PreferenceRow, images: Sequence[ImageData]) -> str | None:
+        """What the processor says against images of these sizes."""
+        if self._accepts is None:
+            return None
+        decoded = [decode(image) for image in images]
+        sizes = tuple(image.size for image in decoded)
+        alike = tuple(_alike(*size) for size in sizes)
+        if alike in self._taken:
+            return None
+        if sizes not in self._refused:
+            try:
+                self._accepts(row.prompt, decoded)
+            except ImageError as error:
+                self._refused[sizes] = brief(str(error), 300)
+            else:
+                self._taken.add(alike)
+        return self._refused.get(sizes)
+
+
+def _alike(width: int, height: int) -> tuple[int, int]:
+    """What sizes are taken for equal: of ordinary pictures those within some 20%, of others none but the same."""
+    ordinary = min(width, height) >= 64 and max(width, height) <= 4 * min(width, height)
+    return (-round(4 * math.log2(width)), -round(4 * math.log2(height))) if ordinary else (width, height)
+
+
+def _answer(row: PreferenceRow, name: str) -> str:
+    text: str = getattr(row, name)
+    return text or STAND_IN.get(name, "")
+
+
+def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, texts: Sequence[str]) -> dict[str, Any]:
+    """A row as it is kept, with stand-ins for answers that nobody needs."""
+    said = {"prompt": as_dicts(row.prompt)}
+    said |= {name: [{"role": "assistant", "content": _answer(row, name)}] for name in texts if name != "prompt"}
+    return {
+        "images": [image.content for image in images],
+        **{name: json.dumps(value) for name, value in said.items()},
+        WHERE: where,
+    }
+
+
+def _rows(
+    tables: Iterable[Table], image_root: Sequence[str], needs: Sequence[str]
+) -> Iterator[tuple[int, str, PreferenceRow, ImageRoots]]:
+    """(table's index, where the row is, row, where its images are)."""
+    for index, table in enumerate(tables):
+        roots = ImageRoots(image_root or table.images)
+        number = -1
+        unread: set[str] = set()
+        for number, row in enumerate(table):
+            where = f"{table.spec} ({table.split}), row {number}"
+            try:
+                read = read_row(row, where, bare=True)
+            except InputError as error:
+                if number == 0:
+                    raise
+                read = unknown_row(error)
+            if number == 0:
+                _check_columns(row, read, where, needs)
+            for column in {*read.unread} - unread:
+                unread.add(column)
+                log.warning(UNREAD, f"{table.spec} ({table.split})", brief(column, 60))
+            yield index, where, read, roots
+        if number < 0:
+            raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")
+
+
+def _check_columns(row: Mapping[str, Any], read: PreferenceRow, where: str, needs: Sequence[str]) -> None:
+    """Refuse a table that has no such answers at all.
+
+    Raises:
+        InputError: columns are missing.
+    """
+    have = {"chosen": bool(read.shape[-1]), "rejected": bool(rejected_column(unfolded(row))), SECOND: SECOND in row}
+    if missing := [name for name in needs if not have[name]]:
+        unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
+        raise InputError(
+            f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}",
+            "Preference data has prompt, chosen, rejected and images."
+            if missing != [SECOND]
+            else "build-dataset with --set keep_rejected=true writes two rejected answers.",
+        )
+
+
+def numbered(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The same rows with a column of their numbers, by which what is known of a row is found again."""
+    return dataset.with_format(None).add_column(ROW, list(range(len(dataset)))).with_transform(_decoded)
+
+
+def _open(path: Path) -> datasets.Dataset:
+    import datasets
+
+    # The file is mapped, not read: memory stays flat however many images there are.
+    return datasets.Dataset.from_file(str(path)).with_transform(_decoded)
+
+
+def _decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    """Arrow cells -> PIL images and messages, when the trainer asks for a row."""
+    decoded: dict[str, list[Any]] = {
+        name: [json.loads(text) for text in batch[name]] for name in (*TEXTS, SECOND) if name in batch
+    }
+    if ROW in batch:
+        decoded[ROW] = batch[ROW]
+    if "images" in batch:
+        decoded["images"] = [[decode(ImageData(content)) for content in images] for images in batch["images"]]
+    return decoded

@@ -1,0 +1,77 @@
+"""Online pairs: two samples of the current policy, told apart by an annotator (the paper's online-DPO, section 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mmpref.align.losses import PairwiseSettings
+from mmpref.align.pair_source import Drawn, Row, SourceContext, answer
+from mmpref.errors import UsageError
+from mmpref.judges.annotator import need
+from mmpref.sampling.settings import SamplingSettings
+
+
+@dataclass(frozen=True)
+class RankedSettings(SamplingSettings, PairwiseSettings):
+    """How answers are sampled from the current policy.
+
+    Args:
+        max_answer_tokens: bound on an answer's length; one that reaches it is not used.
+        sampling_batch_size: answers decoded together.
+        instruction: a template of your own for the annotator, with ``{prompt}``, ``{first}`` and ``{second}``.
+    """
+
+    max_answer_tokens: int = 512
+    sampling_batch_size: int = 64
+    instruction: str | None = None
+
+    def __post_init__(self) -> None:
+        SamplingSettings.__post_init__(self)
+        PairwiseSettings.__post_init__(self)
+        for name in ("max_answer_tokens", "sampling_batch_size"):
+            if getattr(self, name) < 1:
+                raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 1.")
+        need(self.instruction, "prompt", "first", "second")
+
+
+class Ranked:
+    """Two answers to each prompt; the better one is chosen, the other rejected.
+
+    A row without a verdict is not trained on in this step, and counted: ``unfinished`` (an answer that did not come to
+    an end), ``same`` (both answers are equal, or empty), ``tie`` and ``missing``.
+    """
+
+    def __init__(self, context: SourceContext, settings: RankedSettings) -> None:
+        assert context.annotator is not None
+        self._context, self._annotator = context, context.annotator
+        self._decoding = settings.decoding(settings.max_answer_tokens, context.seed)
+        self._width = settings.sampling_batch_size
+
+    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+        from mmpref.judges.annotator import Comparison, tally
+        from mmpref.sampling.answers import sample
+        from mmpref.vlm.encode import encode
+
+        policy = self._context.policy
+        examples = [self._context.example(row, step) for row in rows]
+        contexts = encode(policy, [policy.prompter(example) for example in examples])
+        sampled = sample(policy, contexts, [example.id for example in examples], self._decoding, 2, width=self._width)
+        counts = {"rows": len(rows), "unfinished": 0, "same": 0}
+        asked: list[tuple[Row, Comparison]] = []
+        for row, example, (first, second) in zip(rows, examples, sampled, strict=True):
+            if first.cut or second.cut:
+                counts["unfinished"] += 1
+            elif first.text == second.text or not (first.text and second.text):
+                counts["same"] += 1
+            else:
+                asked.append((row, Comparison(example.images, example.prompt, first.text, second.text)))
+        verdicts = self._annotator.compare([comparison for _, comparison in asked]) if asked else []
+        drawn: list[Row] = []
+        for (row, comparison), verdict in zip(asked, verdicts, strict=True):
+            if verdict.winner is not None:
+                better, worse = comparison.first, comparison.second
+                if verdict.winner == "second":
+                    better, worse = worse, better
+                drawn.append({**row, "chosen": answer(better), "rejected": answer(worse)})
+        return Drawn(drawn, {**counts, "used": len(drawn), **tally(verdicts)})

@@ -1,0 +1,49 @@
+"""Log-probabilities under the reference, kept on disk: a frozen model says the same of a pair in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mmpref.distributed import everybodys
+
+LogProbs = Sequence[tuple[torch.Tensor, torch.Tensor]]
+"""Of the chosen and the rejected answers [B] of a batch, and of those of the batches beside it."""
+
+
+class ReferenceLogProbs:
+    """Summed log-probabilities of the answers of every row, computed when a row is first met.
+
+    They belong to a run: its base model, data and prompt format cannot change under it. A restart finds what was
+    computed before.
+
+    Args:
+        path: file of float32 [rows, pairs, 2]; NaN where a row has not been met. Made if it is not there.
+        pairs: of every row: 2 where it has a second rejected answer.
+        together: the reference can only be asked by all processes at once, since its parameters are spread over them.
+    """
+
+    def __init__(self, path: Path, rows: int, pairs: int = 1, together: bool = False) -> None:
+        self._together = together
+        shape = (rows, pairs, 2)
+        if not path.is_file() or path.stat().st_size != rows * pairs * 8:
+            np.full(shape, np.nan, dtype=np.float32).tofile(path)
+        self._kept = np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
+
+    def of(self, rows: torch.Tensor, compute: Callable[[], LogProbs]) -> LogProbs:
+        """Log-probabilities of a batch.
+
+        Args:
+            rows: long [B], the numbers of the batch's rows.
+            compute: asks the reference about the whole batch; called only where a row is new.
+        """
+        numbers = rows.cpu().numpy()
+        new = bool(np.isnan(self._kept[numbers]).any())
+        if any(everybodys(new)) if self._together else new:
+            pairs = [torch.stack(tuple(pair), 1) for pair in compute()]
+            self._kept[numbers] = torch.stack(pairs, 1).float().cpu().numpy()
+        known = torch.from_numpy(self._kept[numbers]).to(rows.device)
+        return [(pair[:, 0], pair[:, 1]) for pair in known.unbind(1)]

@@ -1,0 +1,199 @@
+"""What every trainer here has, whichever of TRL's: exact resuming, a learning rate for the projector, the best step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+from transformers import PrinterCallback, TrainerState
+
+from mmpref.align.adapter import as_loaded, in_model_precision, in_training_precision, is_projector, logits, probe
+from mmpref.align.checkpoints import seal, writing
+from mmpref.align.collator import BESIDE, PreferenceCollator
+from mmpref.align.sharded import is_spread, prepare
+from mmpref.distributed import rank
+from mmpref.run.files import write_atomic
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+    Base = Any
+else:
+    Base = object
+
+
+class Running(Base):
+    """Stands before one of TRL's trainers in a class's bases.
+
+    Attributes:
+        collate: makes a batch of rows that are pairs.
+        writer: the policy around the model that is trained, for whoever lets it write.
+        drawn: what was counted so far, in all processes, of answers that were drawn while training.
+    """
+
+    collate: PreferenceCollator
+    _total_train_tokens: float
+
+    def facts(self) -> dict[str, Any]:
+        """What the run's manifest should say of this trainer."""
+        return {"drawn": self.drawn} if self.drawn else {}
+
+    def set_up(self, writer: Policy | None, projector_learning_rate: float) -> None:
+        """What follows on the trainer's own beginning.
+
+        Args:
+            projector_learning_rate: for the projector's parameters; the schedule is the common one.
+        """
+        self.writer, self._projector_learning_rate = writer, projector_learning_rate
+        self.drawn: dict[str, float] = {}
+        self._barren: int = 0
+        in_training_precision(self.model)
+        prepare(self)
+        self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
+
+    @contextlib.contextmanager
+    def sampling(self) -> Iterator[None]:
+        """The policy as a writer: no gradients, dropout or checkpointing; the weights and precision that it will have
+        when it is loaded. (A model that is spread over processes writes nothing.)"""
+        model = self.accelerator.unwrap_model(self.model)
+        self.model.eval()
+        try:
+            with torch.no_grad(), contextlib.nullcontext() if is_spread(model) else as_loaded(model):
+                yield
+        finally:
+            self.model.train()
+
+    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """A step on rows of the data, forward and backward, that leaves nothing behind; or why there can be none."""
+        return "this method trains on what it samples"
+
+    @contextlib.contextmanager
+    def unlogged(self) -> Iterator[None]:
+        """Steps within it leave nothing in the log."""
+        metrics = {name: list(values) for name, values in self._metrics["train"].items()}
+        tokens = self._total_train_tokens
+        try:
+            yield
+        finally:
+            self._metrics["train"].clear()
+            self._metrics["train"].update(metrics)
+            self._total_train_tokens = tokens
+
+    def create_optimizer(self, model: Any = None) -> torch.optim.Optimizer:
+        """Trainer's optimizer; the projector's parameters move into groups of their own."""
+        if self.optimizer is not None:
+            return self.optimizer
+        optimizer = super().create_optimizer(model)
+        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        for group in list(optimizer.param_groups):
+            projector = [parameter for parameter in group["params"] if is_projector(names[parameter])]
+            if projector:
+                group["params"] = [parameter for parameter in group["params"] if not is_projector(names[parameter])]
+                optimizer.add_param_group(
+                    {"params": projector, "weight_decay": group["weight_decay"], "lr": self._projector_learning_rate}
+                )
+        return optimizer
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        with writing(str(checkpoint)):
+            super()._save_checkpoint(model, trial)
+        write_atomic(checkpoint / _pending(), json.dumps(self.pending()))
+        self.accelerator.wait_for_everyone()  # each process writes files of its own
+        if self.args.should_save:
+            seal(checkpoint)
+
+    def pending(self) -> dict[str, Any]:
+        """Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them."""
+        return {
+            "loss": self._tr_loss.item(),
+            "total_loss": self._total_loss_scalar,
+            "last_logged": self._globalstep_last_logged,
+            "tokens": self._total_train_tokens,
+            "metrics": self._metrics["train"],
+            "drawn": self.drawn,
+            "barren": self._barren,
+        }
+
+    def restore_pending(self, checkpoint: Path) -> None:
+        """Take up the sums of a checkpoint; call it when training begins, after Trainer has set them to zero."""
+        self.take_up(json.loads((checkpoint / _pending()).read_text(encoding="utf-8")))
+
+    def take_up(self, pending: dict[str, Any]) -> None:
+        """Go on with the sums that `pending` gave."""
+        self._tr_loss.fill_(pending["loss"])
+        self._total_loss_scalar = pending["total_loss"]
+        self._globalstep_last_logged = pending["last_logged"]
+        self._total_train_tokens = pending["tokens"]
+        self._metrics["train"].update(pending["metrics"])
+        self.drawn, self._barren = pending["drawn"], pending["barren"]
+
+    def restore_finished(self, checkpoint: Path, stopped: bool = False) -> bool:
+        """Load the weights of a checkpoint that was the last one; False, and nothing done, where steps are left.
+
+        Args:
+            stopped: it was the last one although steps are left.
+        """
+        state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+        if state.global_step < state.max_steps and not stopped:
+            return False
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = state
+        self.drawn = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))["drawn"]
+        return True
+
+    def keep(self, path: Path) -> None:
+        """Write what is trained, as it is now."""
+        trained = {name: value.detach().contiguous() for name, value in self._trained()}
+        with writing(str(path)):
+            save_file(trained, path.with_name(f".{path.name}.tmp"))
+            path.with_name(f".{path.name}.tmp").replace(path)
+
+    def take(self, path: Path) -> None:
+        """Go back to what `keep` wrote."""
+        kept = load_file(path)
+        with torch.no_grad():
+            for name, value in self._trained():
+                value.copy_(kept[name].to(value.device))
+
+    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+        return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
+
+    def proof(
+        self, path: Path, policy: Policy, row: dict[str, Any], trust_remote_code: bool
+    ) -> Callable[[], dict[str, Any]]:
+        """What will tell whether the files hold what was trained, once this trainer is out of memory."""
+        batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
+        dtype = str(policy.dtype).removeprefix("torch.")
+        placement = replace(policy.placement, device=str(policy.device))
+        # FSDP and DeepSpeed bring LoRA to the base's precision; whoever loads it keeps it in fp32.
+        slack = 5.0 if is_spread(self.model) else 1.0
+        return partial(
+            probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, placement, trust_remote_code, slack
+        )
+
+    def policy(self) -> PeftModel:
+        """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        if not is_spread(model):  # FSDP and DeepSpeed cast by themselves
+            in_model_precision(model)
+        return model
+
+    def create_model_card(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the run writes its own card."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing: a run sends no word of itself to anybody."""
+
+
+def _pending() -> str:
+    """The file of a process's sums in a checkpoint."""
+    return f"pending-{rank()}.json"

@@ -1,0 +1,124 @@
+"""What an evaluation is made of, pinned when it begins: answers are kept by sample, so all else must stay the same."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.bench.benchmark import Sample
+from mmpref.errors import ModelError, RunError
+from mmpref.judges.resolve import endpoint_of
+from mmpref.registry import resolve_path
+from mmpref.run.directory import Run
+from mmpref.run.files import write_atomic
+from mmpref.tables.table import Table
+from mmpref.text_files import read_text
+from mmpref.types import ModelRef, as_dicts
+
+_MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
+
+
+def as_it_began(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Pin the base, the adapter and the data of a run, or check that they are those that it began with.
+
+    Args:
+        ref: as the recipe has it.
+        data: `data_facts` of each benchmark.
+
+    Returns:
+        ``model`` (id, commit, and for a folder a hash of its files), ``adapter`` (id, commit, hash of its weights, and
+        for a folder of its configuration; None where there is none) and ``data``.
+
+    Raises:
+        ModelError: no such model or adapter.
+        RunError: something has changed since the run began.
+    """
+    now = {"model": _model(ref), "adapter": _adapter(ref), "data": {name: dict(facts) for name, facts in data.items()}}
+    path = run.state / "began.json"
+    if not path.is_file():
+        write_atomic(path, json.dumps(now, indent=2) + "\n")
+        return now
+    before = json.loads(read_text(path))
+    changed = [what for what in ("model", "adapter") if before.get(what) != now[what]]
+    changed += [
+        f"data of {name}" for name, facts in data.items() if _identity(before["data"].get(name)) != _identity(facts)
+    ]
+    if changed:
+        raise RunError(
+            f"The {' and the '.join(changed)} has changed since {run.path} was begun.", "Choose another --output."
+        )
+    return now
+
+
+def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What identifies a benchmark's questions and their scoring: the table's facts, a hash of the samples with their
+    images (which a table's own fingerprint leaves out where it only names them), and of files that settings name."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
+        content = sample.image.content if sample.image else b""
+        digest.update(hashlib.sha256(content).digest() + hashlib.sha256(text.encode()).digest())
+    named = {
+        name: Path(resolve_path(value)) for name, value in settings.items() if name != "data" and isinstance(value, str)
+    }
+    files = {name: _hash([path]) for name, path in sorted(named.items()) if _is_file(path)}
+    return {**table.facts(), "samples": f"sha256:{digest.hexdigest()}", "files": files}
+
+
+def _identity(facts: Any) -> Any:
+    return {key: value for key, value in facts.items() if key != "licence"} if isinstance(facts, Mapping) else facts
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a prompt is no path
+        return False
+
+
+def _model(ref: ModelRef) -> dict[str, Any]:
+    from mmpref.vlm.revisions import commit_of
+
+    if endpoint_of(ref.model):  # which says no more of itself
+        return {"id": ref.model, "revision": ref.revision, "files": None}
+    with _found(ref.model):
+        commit = commit_of(ref.model, ref.revision)
+        folder = Path(resolve_path(ref.model))
+        files = None
+        if commit is None and folder.is_dir():
+            files = _hash(sorted(file for file in folder.iterdir() if file.suffix in _MODEL_FILES and file.is_file()))
+    return {"id": ref.model, "revision": commit or ref.revision, "files": files}
+
+
+def _adapter(ref: ModelRef) -> dict[str, Any] | None:
+    from mmpref.vlm.revisions import adapter_facts
+
+    if ref.adapter is None:
+        return None
+    with _found(ref.adapter):
+        facts = adapter_facts(ref.adapter, ref.adapter_revision)
+        if facts["revision"] is None:
+            facts["config"] = _hash([Path(ref.adapter) / "adapter_config.json"])
+    return facts
+
+
+@contextlib.contextmanager
+def _found(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"{what} cannot be found: {reason}", "Check --model and --adapter.") from error
+
+
+def _hash(files: Iterable[Path]) -> str:
+    """Over names and contents."""
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as opened:
+            digest.update(f"{file.name}\0{hashlib.file_digest(opened, 'sha256').hexdigest()}\n".encode())
+    return f"sha256:{digest.hexdigest()}"

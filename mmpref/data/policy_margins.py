@@ -1,0 +1,78 @@
+"""What a model makes of a preference dataset: which answers it prefers before any training, and how long rows are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmpref.data.sources import Source
+from mmpref.data.stats import spread
+from mmpref.sampling.logprobs import answer_tokens, log_probs
+from mmpref.tables.table import Table
+from mmpref.types import Example
+from mmpref.vlm.encode import encode
+from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+_BLOCK = 16
+
+
+def under_model(
+    policy: Policy, table: Table, image_root: Sequence[str] = (), on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """Score every usable pair whose texts have no special token of the model in them.
+
+    Args:
+        on_progress: told how many rows are done, of how many.
+
+    Returns:
+        ``rows`` that were scored; ``margin`` (log-probability of chosen minus that of rejected, in nats) and
+        ``margin_per_token``; ``prefers_chosen`` and ``prefers_chosen_per_token``, the shares of rows where they are
+        above 0 (the accuracy of the model's implicit reward, before training); ``image_tokens`` and ``tokens`` (prompt
+        and longer answer) of a row; ``context`` (how many tokens the model takes, or None).
+
+    Raises:
+        InputError: rows of no known shape.
+    """
+    source = Source([table], image_root)
+    special = special_token_in(special_tokens_of(policy.tokenizer))
+    margins, means, images, lengths, done = [], [], [], [], 0
+    for _, block in source.blocks(_BLOCK, lambda _: True):
+        pairs = [one for one in block if isinstance(one, Example) and one.rejected]
+        examples = [one for one in pairs if not any(map(special, _texts(one)))]
+        contexts = encode(policy, [policy.prompter(example) for example in examples]) if examples else []
+        chosen, rejected = (
+            log_probs(
+                policy, contexts, [answer_tokens(policy, one.prompt, len(one.images), text) for one, text in texts]
+            )
+            for texts in ([(one, one.answer) for one in examples], [(one, one.rejected or "") for one in examples])
+        )
+        for context, good, bad in zip(contexts, chosen, rejected, strict=True):
+            margins.append(good.total - bad.total)
+            means.append(good.mean - bad.mean)
+            images.append(context.image_tokens)
+            lengths.append(len(context.embeds) + max(good.tokens, bad.tokens))
+        done += len(block)
+        if on_progress:
+            on_progress(done, len(source))
+    return {
+        "model": str(policy.ref),
+        "rows": len(margins),
+        "margin": spread(margins),
+        "margin_per_token": spread(means),
+        "prefers_chosen": _share(margins),
+        "prefers_chosen_per_token": _share(means),
+        "image_tokens": spread(images),
+        "tokens": spread(lengths),
+        "context": getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None),
+    }
+
+
+def _texts(example: Example) -> list[str]:
+    return [*(turn.content for turn in example.prompt), example.answer, example.rejected or ""]
+
+
+def _share(margins: Sequence[float]) -> float | None:
+    return round(sum(margin > 0 for margin in margins) / len(margins), 4) if margins else None

@@ -1,0 +1,183 @@
+"""What a card says about data files, read from the Parquet files themselves: sizes, columns, samples, language."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import InputError
+from mmpref.hub.cards.markdown import clip, code, marked_pair, text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from huggingface_hub import DatasetCardData
+
+SAMPLES = 3
+ANSWER, PROMPT = 600, 300
+"""Characters that a card shows of one answer and of one prompt."""
+_ENGLISH = frozenset(
+    (
+        "a",
+        "an",
+        "and",
+        "are",
+        "at",
+        "in",
+        "is",
+        "it",
+        "no",
+        "not",
+        "of",
+        "on",
+        "that",
+        "the",
+        "there",
+        "this",
+        "to",
+        "with",
+        "yes",
+    )
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One pair as ready-made Markdown."""
+
+    id: str
+    prompt: str
+    chosen: str
+    rejected: str
+    similarity: str
+    iterations: str
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Facts of the splits of a folder.
+
+    Args:
+        splits: rows and uncompressed bytes of each, by its name.
+        rows, images: how many in all.
+        columns: their names, in order.
+        download_size, dataset_size: bytes of the files, and of what they hold uncompressed.
+        english: whether the texts are English, judged by its commonest words.
+        samples: pairs spread evenly over the rows.
+        schema: of the files.
+    """
+
+    splits: Mapping[str, tuple[int, int]]
+    rows: int
+    images: int
+    columns: tuple[str, ...]
+    download_size: int
+    dataset_size: int
+    english: bool
+    samples: tuple[Sample, ...]
+    schema: pa.Schema
+
+    def describe_in(self, data: DatasetCardData) -> None:
+        """Add ``configs`` and ``dataset_info`` to a card's metadata."""
+        from datasets import DatasetInfo, Features, SplitDict, SplitInfo
+        from datasets.info import DatasetInfosDict
+
+        info = DatasetInfo(
+            features=Features.from_arrow_schema(self.schema),
+            splits=SplitDict({name: SplitInfo(name, size, rows) for name, (rows, size) in self.splits.items()}),
+            download_size=self.download_size,
+            dataset_size=self.dataset_size,
+        )
+        DatasetInfosDict({"default": info}).to_dataset_card_data(data)
+        files = [{"split": name, "path": f"data/{name}-*"} for name in self.splits]
+        data["configs"] = [{"config_name": "default", "data_files": files}]
+
+
+def preview(folder: Path, names: Sequence[str]) -> Preview:
+    """Read the data files ``<split>-*.parquet`` of a folder, without their images.
+
+    Args:
+        names: of the splits.
+
+    Raises:
+        InputError: there are none, or they hold no row.
+    """
+    import pyarrow.parquet as pq
+
+    by_split = {split: sorted(folder.glob(f"{split}-*.parquet")) for split in names}
+    splits = {split: _size(of) for split, of in by_split.items()}
+    for split, (count, _) in splits.items():
+        if count == 0:
+            raise InputError(f"{folder} has no rows of the split {split!r}.")
+    files, rows = [file for of in by_split.values() for file in of], sum(count for count, _ in splits.values())
+    schema = pq.read_schema(files[0])
+    wanted = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
+    samples, words, common = [], 0, 0
+    for number, row in enumerate(_texts(files)):
+        for word in re.findall(r"\w+", _text(row["chosen"]).lower()):
+            words, common = words + 1, common + (word in _ENGLISH)
+        if number in wanted:
+            samples.append(_sample(row))
+    return Preview(
+        splits=splits,
+        rows=rows,
+        images=_count_images(files),
+        columns=tuple(schema.names),
+        download_size=sum(file.stat().st_size for file in files),
+        dataset_size=sum(size for _, size in splits.values()),
+        english=common >= 0.1 * words > 0,
+        samples=tuple(samples),
+        schema=schema,
+    )
+
+
+def _size(files: Sequence[Path]) -> tuple[int, int]:
+    """Rows of files, and bytes of what they hold uncompressed."""
+    import pyarrow.parquet as pq
+
+    metadata = [pq.read_metadata(file) for file in files]
+    groups = [entry.row_group(index) for entry in metadata for index in range(entry.num_row_groups)]
+    return sum(entry.num_rows for entry in metadata), sum(group.total_byte_size for group in groups)
+
+
+def _texts(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
+    import pyarrow.parquet as pq
+
+    columns = ["prompt", "chosen", "rejected", "id", "similarity", "iterations"]
+    for file in files:
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=256, columns=columns):
+            yield from batch.to_pylist()
+
+
+def _count_images(files: Sequence[Path]) -> int:
+    """Images of all rows, by the lengths of the lists: only the small ``path`` leaf is read."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    names = pq.read_metadata(files[0]).schema
+    paths = [names.column(index).path for index in range(len(names))]
+    leaf = next((path for path in paths if path.startswith("images.") and path.endswith(".path")), None)
+    total = 0
+    for file in files if leaf else []:
+        for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=1024, columns=[leaf]):
+            total += pc.sum(pc.list_value_length(batch.column(0))).as_py() or 0
+    return total
+
+
+def _sample(row: Mapping[str, Any]) -> Sample:
+    chosen, rejected = marked_pair(_text(row["chosen"]), _text(row["rejected"]), ANSWER)
+    similarity = row["similarity"]
+    return Sample(
+        id=code(clip(str(row["id"]), 80)),
+        prompt=text(clip("\n".join(f"{turn['role']}: {turn['content']}" for turn in row["prompt"]), PROMPT)),
+        chosen=chosen,
+        rejected=rejected,
+        similarity="not measured" if similarity is None else f"{similarity:.3f}",
+        iterations=str(row["iterations"]),
+    )
+
+
+def _text(turns: Sequence[Mapping[str, Any]]) -> str:
+    return "\n".join(str(turn["content"]) for turn in turns)

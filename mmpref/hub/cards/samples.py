@@ -1,0 +1,80 @@
+"""An evaluation's per-sample records as a dataset: a configuration for each benchmark, a split for each model."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmpref.hub.cards.markdown import code, fence, table, text
+from mmpref.hub.cards.metadata import is_hub_id
+
+FILES = "samples/*.parquet"
+_NAME = re.compile(r"(?P<model>base|adapter)-(?P<benchmark>.+)\.parquet")
+
+
+def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation: Mapping[str, Any], hub_id: str) -> str:
+    """The card of the records.
+
+    Args:
+        files: of the records, as the run has them.
+        manifest, evaluation: of the run, as they may be published.
+    """
+    splits: dict[str, list[str]] = {}
+    for file in files:
+        if found := _NAME.fullmatch(file.name):
+            splits.setdefault(found["benchmark"], []).append(found["model"])
+    configs = [
+        {
+            "config_name": benchmark,
+            "data_files": [
+                {"split": model, "path": f"samples/{model}-{benchmark}.parquet"}
+                for model in sorted(models, reverse=True)
+            ],
+        }
+        for benchmark, models in sorted(splits.items())
+    ]
+    front = {"tags": ["evaluation", "vlm", "mmpref"], "configs": configs}
+    models = {row["name"]: row["ref"] for row in evaluation["models"]}
+    data = {row["benchmark"]: row.get("data") or {} for row in evaluation["results"]}
+    rows = [
+        (
+            text(name),
+            code(str(data.get(name, {}).get("id"))),
+            str(manifest.get("counts", {}).get(name, "–")),
+            str(manifest.get("missing", {}).get(name, "–")),
+        )
+        for name in sorted(splits)
+    ]
+    adapter = models.get("adapter", {}).get("adapter")
+    who = code(models["base"]["model"]) + (f" and the adapter {code(adapter)} on it" if adapter else "")
+    load = (
+        "from datasets import load_dataset\n\n"
+        f'records = load_dataset("{hub_id}", "{sorted(splits)[0]}", split="base")\n'
+        'print(records[0]["prompt"], records[0]["answer"], records[0]["counts"])'
+    )
+    hub_data = sorted({one["id"] for one in data.values() if is_hub_id(one.get("id"))})
+    licence = (
+        f" Prompts and references are those of {', '.join(map(code, hub_data))}, under their licences."
+        if hub_data
+        else ""
+    )
+    return "\n".join(
+        [
+            f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
+            f"# {text(hub_id.split('/')[1])}",
+            "",
+            f"What {who} answered to benchmarks, a row a question: prompt, reference, raw answer, what the scorer read "
+            f"in it (`parsed`), and how it counts (`counts`, JSON).{licence}",
+            "",
+            table(("benchmark", "data", "questions", "missing"), rows),
+            "",
+            fence(load, "python"),
+            "",
+            "`results.json` has the results with their intervals, `run.json` the whole recipe of `mmpref evaluate`.",
+            "",
+        ]
+    )

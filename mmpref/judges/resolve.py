@@ -1,0 +1,163 @@
+"""Who is asked, by a word on the command line: an endpoint, a plugin, a function, the policy, a local model, a file."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ModelError, UsageError
+from mmpref.hub_ids import refuse_page
+from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator
+from mmpref.judges.chat import Chat, ChatSettings
+from mmpref.judges.endpoint import Endpoint
+from mmpref.judges.final import Final
+from mmpref.judges.local import LocalChat
+from mmpref.judges.plugins import JUDGES, plugin
+from mmpref.judges.replay import Recorded
+from mmpref.judges.reply_cache import Kept
+from mmpref.reasoning import markers
+from mmpref.registry import suggest
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+POLICY = "policy"
+"""The run's own model."""
+
+FORMS = (
+    "Give URL#MODEL, a model's id or folder, policy, MODULE:FUNCTION, a file of judgements (.jsonl), or a name of "
+    "`mmpref list annotators`."
+)
+_ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
+_FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
+
+
+def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> Final:
+    """A model that is asked in words; its replies are what counts of them (`mmpref.judges.final`).
+
+    Args:
+        policy: loads the run's own model, where there is one.
+
+    Raises:
+        UsageError: the word names no such model.
+        InputError: a file of judgements that cannot be read.
+    """
+    return Final(_chat(spec, settings, policy), markers(settings.thinking))
+
+
+def _chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None) -> Chat:
+    if spec == POLICY:
+        if policy is None:
+            raise UsageError("There is no policy here that could be asked.", FORMS)
+        return LocalChat(policy, POLICY, settings)
+    if endpoint := endpoint_of(spec):
+        return Kept(Endpoint(*endpoint, settings))
+    if spec.endswith(".jsonl"):
+        return Recorded(Path(spec))
+    if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
+        raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
+    # Not kept: the files of a local folder may change under its name, and asking again gives the same.
+    return LocalChat(_loader(spec), spec, settings, partial(_identify, spec))
+
+
+def endpoint_of(spec: str) -> tuple[str, str] | None:
+    """URL and model of ``URL#MODEL``; None for another form.
+
+    Raises:
+        UsageError: a URL without a model, or with a password, or the address of a Hub page.
+    """
+    if not spec.startswith(("http://", "https://")):
+        return None
+    refuse_page(spec)
+    named = _ENDPOINT.fullmatch(spec)
+    if not named:
+        raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")
+    if "@" in named[1].split("/")[2]:
+        raise UsageError(
+            "The URL has a user or password in it, which would be written into run files.",
+            "Set MMPREF_API_KEY instead.",
+        )
+    return named[1], named[2]
+
+
+def open_annotator(
+    spec: str,
+    settings: ChatSettings | None = None,
+    *,
+    instruction: str | None = None,
+    policy: Callable[[], Policy] | None = None,
+) -> Annotator:
+    """Somebody who compares answers.
+
+    Args:
+        instruction: another template for `ChatAnnotator`.
+
+    Raises:
+        UsageError: the word names nobody, or an instruction is given to somebody who takes none.
+    """
+    found: Annotator | None = plugin(spec, "compare")
+    if found is None and (function := function_of(spec)):
+        found = FunctionAnnotator(function, spec)
+    if found is None:
+        # A verdict is short; the reasons before it are wanted, but not at any length.
+        settings = settings or ChatSettings(max_tokens=512)
+        return ChatAnnotator(open_chat(spec, settings, policy), instruction)
+    if instruction is not None:
+        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
+    return found
+
+
+def function_of(spec: str) -> Callable[..., Any] | None:
+    """The function that ``MODULE:FUNCTION`` names; None for another form.
+
+    Raises:
+        UsageError: there is no such function.
+    """
+    named = _FUNCTION.fullmatch(spec)
+    if not named:
+        return None
+    try:
+        function: Callable[..., Any] = getattr(importlib.import_module(named[1]), named[2])
+    except (ImportError, AttributeError) as error:
+        raise UsageError(
+            f"There is no function {spec} ({error}).", "The module must be importable: install it, or set PYTHONPATH."
+        ) from error
+    if not callable(function):
+        raise UsageError(f"{spec} is no function.")
+    return function
+
+
+def _ref(spec: str) -> ModelRef:
+    """Of ``ID`` or ``ID@REVISION``."""
+    model, at, revision = spec.rpartition("@")
+    return ModelRef(model, revision) if at else ModelRef(spec)
+
+
+def _identify(spec: str) -> None:
+    from mmpref.vlm.policy import identify
+
+    try:
+        identify(_ref(spec))
+    except ModelError as error:
+        raise ModelError(
+            f"{spec!r} is no judge or annotator of mmpref, and no model that can be loaded: {error}",
+            suggest(spec, JUDGES.names()),
+        ) from error
+
+
+def _loader(spec: str) -> Callable[[], Policy]:
+    """Loads a model once."""
+    ref = _ref(spec)
+
+    @cache
+    def load() -> Policy:
+        from mmpref.vlm.policy import Policy
+
+        return Policy.load(ref)
+
+    return load

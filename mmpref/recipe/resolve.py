@@ -1,0 +1,163 @@
+"""From a named recipe or a file, options and ``--set`` to a command's resolved recipe: the same for everybody."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmpref.errors import InputError, UsageError
+from mmpref.recipe.schema import R, build
+from mmpref.recipe.yaml_loader import YamlLoader
+from mmpref.registry import package_files, suggest
+from mmpref.text_files import read_text
+
+Fit = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+
+GROUP = "mmpref.recipes"
+
+
+COMMANDS = ("build-dataset", "train", "evaluate")
+"""The sections that a recipe may have."""
+
+
+def names() -> list[str]:
+    """Every recipe that an installed package offers."""
+    return sorted(package_files(GROUP, ".yaml"))
+
+
+def load(name_or_path: str) -> dict[str, Any]:
+    """Read a named recipe or a YAML file: one mapping a command, each of that command's keys to values.
+
+    Raises:
+        UsageError: no recipe of that name and no such file.
+        InputError: not YAML, not a mapping, or a section of no command.
+    """
+    known = package_files(GROUP, ".yaml")
+    path = known.get(name_or_path, Path(name_or_path))
+    if not path.is_file():
+        raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
+    try:
+        content = yaml.load(read_text(path), YamlLoader)
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    content = {} if content is None else content
+    if not isinstance(content, dict):
+        raise InputError(f"{path} must hold a mapping from commands to settings.")
+    for command, section in content.items():
+        if command not in COMMANDS:
+            raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(COMMANDS)))
+        if not isinstance(section, Mapping | None):
+            raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
+    return content
+
+
+def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
+    """Turn ``["trainer.learning_rate=5e-6"]`` into ``{"trainer": {"learning_rate": 5e-6}}``; values are YAML.
+
+    Raises:
+        UsageError: an assignment without ``=`` or with an empty key.
+    """
+    nested: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals or not all(key.split(".")):
+            raise UsageError(f"--set {assignment!r} is not of the form KEY=VALUE.", "Example: --set trainer.seed=1")
+        target = nested
+        *parents, last = key.split(".")
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
+        target[last] = _scalar(text)
+    return nested
+
+
+def _scalar(text: str) -> Any:
+    try:
+        return yaml.load(text, YamlLoader)
+    except yaml.YAMLError:
+        return text
+
+
+def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """Later layers win; mappings are merged key by key. Inputs are left as they are."""
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            old = merged.get(key)
+            merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+TESTBED, PAPER = "testbed", "paper"
+"""The recipes that a command takes its defaults from: without --model, and with one."""
+
+
+def resolve(
+    cls: type[R],
+    command: str,
+    recipe_name: str | None,
+    options: Mapping[str, Any],
+    assignments: Sequence[str],
+    has_model: bool,
+    fit: Fit | None = None,
+) -> R:
+    """The recipe's section for the command, then explicit options (None means not given), then ``--set``.
+
+    Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``.
+
+    Args:
+        fit: adapts the recipe's section to what the command line chose; what it sets to None the command can do
+            without.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    name = recipe_name or (PAPER if has_model else TESTBED)
+    given: dict[str, Any] = {}
+    for key, value in options.items():
+        if value is None or value in ((), []):
+            continue
+        *parents, last = key.split(".")
+        target = given
+        for parent in parents:
+            target = target.setdefault(parent, {})
+        target[last] = value
+    section = load(name).get(command) or {}
+    section = for_method(cls, section, {**section, **given, **parse_set(assignments)})
+    overrides = merge(given, parse_set(assignments))
+    fitting = fit(section, merge(section, overrides)) if fit else section
+    values = merge(fitting, overrides)
+    refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
+    return build(cls, values, f"{command} recipe")
+
+
+def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section with what it says under ``methods`` for the method that was chosen."""
+    rest = {key: value for key, value in section.items() if key != "methods"}
+    method = values.get("method", getattr(cls, "method", None))
+    return merge(rest, (section.get("methods") or {}).get(method) or {})
+
+
+def refuse_missing(
+    cls: type, values: Mapping[str, Any], command: str, recipe_name: str, dispensable: Collection[str] = ()
+) -> None:
+    """Name the option of a setting that neither the recipe nor the command line has given.
+
+    Args:
+        dispensable: settings that may be None.
+
+    Raises:
+        UsageError: one that the command cannot do without.
+    """
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and values.get(field.name) is None and field.name not in dispensable:
+            raise UsageError(
+                f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
+                f"Give it with --{field.name.replace('_', '-')}.",
+            )

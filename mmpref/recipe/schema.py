@@ -1,0 +1,90 @@
+"""Recipes as frozen dataclasses: made of plain values and checked, plain again, and the hash that identifies one."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from mmpref.errors import UsageError
+from mmpref.registry import suggest
+
+R = TypeVar("R")
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+"""How a model is loaded; ``auto`` is fp32 on a CPU."""
+
+
+def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
+    """Make a (nested) frozen dataclass of plain values, checking names and types.
+
+    Raises:
+        UsageError: an unknown key, a missing one, or a value of another type.
+    """
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            raise UsageError(f"{where} has no setting {key!r}.", suggest(str(key), list(fields)))
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            raise UsageError(f"{where} lacks the setting {name!r}.")
+    return cls(**{key: _coerce(value, hints[key], f"{where}.{key}") for key, value in values.items()})
+
+
+_NAMES = {int: "a whole number", float: "a number"}
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in arguments:
+            return None
+        inner = [argument for argument in arguments if argument is not type(None)]
+        for argument in inner[:-1]:
+            with contextlib.suppress(UsageError):
+                return _coerce(value, argument, where)
+        word = typing.get_args(inner[-1])  # of a number or a word, what else the number could be is said too
+        if len(inner) == 1 or typing.get_origin(inner[-1]) is not typing.Literal or value in word:
+            return _coerce(value, inner[-1], where)
+        allowed = [*(_NAMES.get(one, str(one)) for one in inner[:-1]), *map(repr, word)]
+        raise UsageError(f"{where} is {value!r}; it must be {' or '.join(allowed)}.")
+    if origin is typing.Literal:
+        if value in arguments:
+            return value
+        raise UsageError(f"{where} is {value!r}; it must be one of {', '.join(map(str, arguments))}.")
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if isinstance(value, Mapping):
+            return build(hint, value, where)
+        if isinstance(value, hint):
+            return value
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
+    if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    expected = getattr(hint, "__name__", str(hint))
+    raise UsageError(f"{where} is {value!r}; it must be of type {expected}.")
+
+
+def as_plain(recipe: Any) -> dict[str, Any]:
+    """A recipe dataclass as JSON-ready values (tuples become lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    return plain
+
+
+def fingerprint(recipe: Any) -> str:
+    """SHA-256 (hex) of a resolved recipe, independent of key order."""
+    text = json.dumps(as_plain(recipe), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,255 @@
+"""The run directory: one lock, one recipe, atomic files, and ``run.json`` written last.
+
+Layout: the artefacts a user wants, ``run.json`` (its existence means that the run is complete) and ``.mmpref/``
+with what a restart needs (the recipe, the lock, finished pieces of work).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from mmpref.errors import RunError
+from mmpref.recipe.schema import as_plain, fingerprint
+from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
+
+_BEAT = 1.0  # seconds
+
+
+@contextlib.contextmanager
+def _place_errors(path: Path) -> Iterator[None]:
+    """As `disk_errors`, for paths that cannot be too: below a file, in /proc, too long, in a circle of links."""
+    try:
+        with disk_errors(path):
+            yield
+    except OSError as error:
+        raise RunError(f"Cannot write {path} ({error.strerror}).", "Choose another --output.") from error
+
+
+@dataclass(frozen=True)
+class Run:
+    """An open run directory. Make one with `open_run`.
+
+    Args:
+        path: the directory.
+        command: the command that works in it, such as ``build-dataset``.
+        recipe: its resolved recipe as plain values.
+        recipe_hash: SHA-256 of the recipe.
+        started: seconds since the epoch, for the manifest's timing.
+        created: whether this process has made the directory.
+        held: names of the locks that this process holds.
+    """
+
+    path: Path
+    command: str
+    recipe: Mapping[str, Any]
+    recipe_hash: str
+    started: float
+    created: bool = False
+    held: set[str] = field(default_factory=set, compare=False)
+
+    @property
+    def state(self) -> Path:
+        """Folder for what a restart needs."""
+        return self.path / STATE
+
+    @property
+    def _signs(self) -> Path:
+        return self.state / "worked"
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / MANIFEST).is_file()
+
+    def manifest(self) -> dict[str, Any]:
+        return read_manifest(self.path)
+
+    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Write ``run.json``, the last file of a run. ``facts`` are JSON-ready (revisions, counts, timings...).
+
+        ``seconds`` are those in which at least one process was at work in the directory: a run that was killed and
+        went on counts all its processes, the pauses between them do not count, and shards at the same time count once.
+        """
+        manifest = {
+            "command": self.command,
+            "recipe": dict(self.recipe),
+            "recipe_hash": self.recipe_hash,
+            "versions": versions(),
+            "seconds": round(_together([*self._worked(), (self.started, time.time())]), 3),
+            **facts,
+        }
+        write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+        shutil.rmtree(self._signs, ignore_errors=True)
+        return manifest
+
+    @contextlib.contextmanager
+    def forgotten_if_it_fails(self, kept: Callable[[], bool], scraps: Sequence[str] = ()) -> Iterator[None]:
+        """A mistyped model or source must not claim the directory for its recipe: where the work under this process's
+        lock fails, and there is nothing that a restart would go on from, the claim is taken back.
+
+        An interrupt keeps it, and so does another process that works in the directory.
+
+        Args:
+            kept: whether there is something to go on from in the state.
+            scraps: files beside the state that are worth nothing then; any other file keeps the directory.
+        """
+        try:
+            yield
+        except Exception:
+            with contextlib.suppress(OSError):
+                beside = {entry.name for entry in self.path.iterdir()} - {STATE, *scraps}
+                if not beside and not kept():
+                    self._forget(scraps)
+            raise
+
+    def _forget(self, scraps: Sequence[str]) -> None:
+        """Take away the state, and the directory if this process has made it, unless another process works here."""
+        with contextlib.ExitStack() as stack:
+            for path in (*self.state.glob("lock*"), *self.state.glob("*-lock")):
+                if path.name not in self.held and not _flock(stack.enter_context(open(path, "w"))):
+                    return
+            for name in scraps:
+                (self.path / name).unlink(missing_ok=True)
+            shutil.rmtree(self.state, ignore_errors=True)
+            if self.created:
+                with contextlib.suppress(OSError):
+                    self.path.rmdir()
+
+    @contextlib.contextmanager
+    def lock(self, name: str = "lock") -> Iterator[None]:
+        """Hold the run's lock, so that two processes never work on the same piece. The time is counted.
+
+        Raises:
+            RunError: another process holds it.
+        """
+        path = self.state / name
+        given_up = RunError(f"Another process has just given up {self.path}.", "Run the same command again.")
+        try:
+            with disk_errors(path):
+                file = open(path, "w")  # noqa: SIM115
+        except FileNotFoundError as error:
+            raise given_up from error
+        with file:
+            if not _flock(file):
+                raise RunError(
+                    f"Another process is working in {self.path}.", "Wait for it, or choose another --output."
+                )
+            if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                raise given_up
+            self.held.add(name)
+            try:
+                with contextlib.nullcontext() if self.finished else self._counted():
+                    yield
+            finally:
+                self.held.discard(name)
+
+    @contextlib.contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Leave signs of life: a file that tells this process's beginning by its name and its end by its time."""
+        sign = self._signs / f"{self.started:.6f}-{os.getpid()}"
+        with contextlib.suppress(OSError):  # A time that is not counted stops no work.
+            sign.parent.mkdir(exist_ok=True)
+            sign.touch()
+        done = threading.Event()
+
+        def beat() -> None:
+            while not done.wait(_BEAT):
+                with contextlib.suppress(OSError):
+                    os.utime(sign, (now := time.time(), now))
+
+        thread = threading.Thread(target=beat, name="mmpref-seconds", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+            with contextlib.suppress(OSError):
+                os.utime(sign, (now := time.time(), now))
+
+    def _worked(self) -> list[tuple[float, float]]:
+        """From when to when each process worked here, as far as the last sign of life tells."""
+        signs = self._signs.glob("*-*")
+        return [(float(sign.name.partition("-")[0]), sign.stat().st_mtime) for sign in signs]
+
+
+def _flock(file: IO[str]) -> bool:
+    """Lock an open file for this process until it is closed, unless another one has done so."""
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _together(spans: Iterable[tuple[float, float]]) -> float:
+    """Seconds that at least one of the spans covers."""
+    total, reached = 0.0, -math.inf
+    for begin, end in sorted(spans):
+        total += max(0.0, end - max(begin, reached))
+        reached = max(reached, end)
+    return total
+
+
+def default_path(command: str, what: str, recipe: Any) -> Path:
+    """``runs/<command>-<method or benchmarks>-<first 8 of the recipe hash>``: a repeat of a command resumes."""
+    return Path("runs") / f"{command}-{what}-{fingerprint(recipe)[:8]}"
+
+
+def open_run(path: Path, command: str, recipe: Any) -> Run:
+    """Create or reopen a run directory for exactly this command and recipe.
+
+    Raises:
+        RunError: the directory belongs to another recipe, holds files that are no run, or cannot be written.
+    """
+    with _place_errors(path):
+        run = Run(path, command, as_plain(recipe), fingerprint(recipe), time.time(), created=not path.exists())
+        marker = run.state / "recipe.json"
+        if path.exists() and not path.is_dir():
+            raise RunError(f"{path} is a file.", "Choose another --output.")
+        if marker.is_file():
+            _refuse_other(run, json.loads(marker.read_text(encoding="utf-8")))
+            return run
+        if path.is_dir() and any(entry.name != STATE for entry in path.iterdir()):
+            raise RunError(f"{path} is not empty and is not a run of mmpref.", "Choose another --output.")
+        run.state.mkdir(parents=True, exist_ok=True)
+    content = {"command": command, "recipe": run.recipe, "recipe_hash": run.recipe_hash}
+    write_atomic(marker, json.dumps(content, indent=2) + "\n")
+    return run
+
+
+def _refuse_other(run: Run, found: Mapping[str, Any]) -> None:
+    if found["command"] != run.command:
+        raise RunError(f"{run.path} holds a run of `{found['command']}`.", "Choose another --output.")
+    if found["recipe_hash"] == run.recipe_hash:
+        return
+    old, new = _flat(found["recipe"]), _flat(run.recipe)
+    changed = [
+        f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    shown = "; ".join(changed[:3]) + (f"; and {len(changed) - 3} more" if len(changed) > 3 else "")
+    raise RunError(f"{run.path} belongs to another recipe ({shown}).", "Choose another --output.")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,61 @@
+"""``run.json``: what a finished run says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import RunError
+
+MANIFEST = "run.json"
+
+
+STATE = ".mmpref"
+
+
+_PACKAGES = (
+    "mmpref",
+    "torch",
+    "transformers",
+    "trl",
+    "peft",
+    "datasets",
+    "huggingface-hub",
+    "evaluate",
+    "accelerate",
+    "sentence-transformers",
+    "bitsandbytes",
+)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The ``run.json`` of a finished run.
+
+    Raises:
+        RunError: the directory is no finished run, or its manifest is damaged.
+    """
+    file = path / MANIFEST
+    if not file.is_file():
+        known = (path / STATE).is_dir()
+        what = "is an unfinished run" if known else "is not a run directory"
+        raise RunError(f"{path} {what} (no {MANIFEST}).", "Run the command that made it again." if known else "")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{file} is not JSON: {error}.", "Delete it and run the command again.") from error
+    if not isinstance(manifest, dict) or not {"command", "recipe"} <= manifest.keys():
+        raise RunError(f"{file} is not a run manifest (it needs at least 'command' and 'recipe').")
+    return manifest
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a run's bytes."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

@@ -1,0 +1,250 @@
+"""Prompts with images as the decoder sees them: embedded once, then masked by dropping, or seen through noise.
+
+The vision-language model is run up to its decoder's door: a hook records what the decoder would get (embeddings and
+positions) and stops. Dropping rows of these equals hiding them from attention exactly, as long as positions stay
+what they were and every decoder layer is softmax attention over its keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from mmpref.errors import ModelError, UsageError
+from mmpref.types import Message
+from mmpref.vlm.noise import noisy
+from mmpref.vlm.preprocess import Inputs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from mmpref.vlm.policy import Policy
+
+ENCODED_TOKENS = 4096
+"""Prompt tokens, image tokens among them, that go through the vision tower together."""
+
+
+_KNOWN = {
+    "inputs_embeds",
+    "position_ids",
+    "attention_mask",
+    "deepstack_visual_embeds",
+    "visual_pos_masks",
+    "cache_position",
+    "input_ids",
+}
+"""Tensors at the decoder's door that are dropped row by row, or made anew."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """One prompt at the decoder's door.
+
+    Args:
+        embeds: float [S, H], image features merged in.
+        positions: long [A, S]; A is 1, or the number of axes of M-RoPE.
+        is_image: bool [S], the rows that hold image features (for LLaVA-NeXT row newlines too).
+        order: long [S], where each row stood in the whole sequence.
+        deepstack: features [k, H] that early decoder layers add to the rows of the k image tokens (Qwen3-VL).
+        allowed: where attention is not plainly causal, bool [S, S] for each kind of decoder layer ("" for any): rows
+            are queries, columns the keys that they see.
+        text: token ids of the prompt without its image tokens, which a repetition penalty counts.
+    """
+
+    embeds: torch.Tensor
+    positions: torch.Tensor
+    is_image: torch.Tensor
+    order: torch.Tensor
+    deepstack: tuple[torch.Tensor, ...] = ()
+    allowed: dict[str, torch.Tensor] | None = None
+    text: tuple[int, ...] = ()
+
+    @property
+    def image_tokens(self) -> int:
+        return int(self.is_image.sum())
+
+    @property
+    def end(self) -> int:
+        """Where the first token behind the prompt stands in the whole sequence."""
+        return int(self.order[-1]) + 1
+
+    def hidden(self) -> Context:
+        """Without any image token, every other one where it was."""
+        return self.drop(torch.zeros(self.image_tokens, dtype=torch.bool), "original")
+
+    def until(self, end: int) -> Context:
+        """The part that stands before a place in the whole sequence; all images stand before it."""
+        size = int((self.order < end).sum())
+        allowed = {kind: seen[:size, :size] for kind, seen in (self.allowed or {}).items()}
+        allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, torch.ones_like(seen).tril())}
+        return Context(
+            self.embeds[:size],
+            self.positions[:, :size],
+            self.is_image[:size],
+            self.order[:size],
+            self.deepstack,
+            allowed or None,
+            self.text[: len(self.text) - (len(self.embeds) - size)],
+        )
+
+    def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
+        """Hide image tokens from every query by removing them.
+
+        Args:
+            kept_image_tokens: bool [k], over the image tokens in order.
+            positions: ``original`` keeps every position as it was (masking, exactly); ``compact`` renumbers.
+
+        Raises:
+            UsageError: ``compact`` for a model whose positions have several axes.
+        """
+        keep = torch.ones_like(self.is_image)
+        keep[self.is_image] = kept_image_tokens = kept_image_tokens.to(keep.device)
+        numbers = self.positions[:, keep]
+        if positions == "compact":
+            if len(numbers) > 1:
+                raise UsageError("positions=compact has no meaning under M-RoPE.", "Use positions=original.")
+            numbers = torch.arange(numbers.shape[1], device=numbers.device)[None]
+        return Context(
+            self.embeds[keep],
+            numbers,
+            self.is_image[keep],
+            self.order[keep],
+            tuple(features[kept_image_tokens] for features in self.deepstack),
+            {kind: seen[keep][:, keep] for kind, seen in self.allowed.items()} if self.allowed else None,
+            self.text,
+        )
+
+
+class _AtTheDoor(Exception):
+    def __init__(self, inputs: dict[str, Any]) -> None:
+        super().__init__()
+        self.inputs = inputs
+
+
+def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+    raise _AtTheDoor(inputs)
+
+
+def encode(
+    policy: Policy,
+    prompts: Sequence[Inputs],
+    noise: tuple[int, Sequence[np.random.Generator]] | None = None,
+    keep: Callable[[int, Context], Context] = lambda _, context: context,
+    look: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[Context]:
+    """Encode the images and merge them into their prompts, up to the decoder's door. Prompts whose inputs have equal
+    shapes go through the vision tower together.
+
+    Args:
+        noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed
+            form, on the normalised pixel values).
+        keep: what to keep of each context, by its number, while the next ones are encoded.
+        look: what to enter around each run of the vision tower.
+
+    Raises:
+        ModelError: the number of image embeddings is not what the processor announced.
+    """
+    if noise is not None:
+        steps, generators = noise
+        prompts = [
+            {**inputs, "pixel_values": noisy(inputs["pixel_values"], steps, generator, policy.processor)}
+            for inputs, generator in zip(prompts, generators, strict=True)
+        ]
+    alike: dict[Any, list[int]] = {}
+    for index, inputs in enumerate(prompts):
+        alike.setdefault(tuple((name, value.shape) for name, value in inputs.items()), []).append(index)
+    contexts: dict[int, Context] = {}
+    for indices in alike.values():
+        together = max(1, ENCODED_TOKENS // prompts[indices[0]]["input_ids"].shape[1])
+        for start in range(0, len(indices), together):
+            group = indices[start : start + together]
+            with look():
+                made = _encode_alike(policy, [prompts[index] for index in group])
+            contexts.update((index, keep(index, context)) for index, context in zip(group, made, strict=True))
+            del made
+    return [contexts[index] for index in range(len(prompts))]
+
+
+@torch.inference_mode()
+def _encode_alike(policy: Policy, prompts: Sequence[Inputs]) -> list[Context]:
+    inputs = {name: torch.cat([prompt[name] for prompt in prompts]).to(policy.device) for name in prompts[0]}
+    inputs = {name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
+    return at_the_door(policy, inputs)
+
+
+def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
+    """What the decoder would get of a batch, a context for each row; with gradients where they are wanted.
+
+    Args:
+        inputs: as the model takes them, ``input_ids`` [B, S] among them.
+
+    Raises:
+        ModelError: the number of image embeddings is not what the processor announced, or the decoder is given
+            something that cannot be divided by rows.
+    """
+    door = policy.decoder.register_forward_pre_hook(_stop_at_the_door, with_kwargs=True)
+    try:
+        policy.base_model(**inputs, use_cache=False)
+    except _AtTheDoor as stopped:
+        seen = stopped.inputs
+    else:
+        raise ModelError(f"{policy.ref} never called its decoder; it cannot be used.")
+    finally:
+        door.remove()
+    unknown = [name for name, value in seen.items() if isinstance(value, torch.Tensor) and name not in _KNOWN]
+    if unknown:
+        raise ModelError(
+            f"The decoder of {policy.ref} is also given {', '.join(unknown)}: mmpref cannot hide image tokens in that.",
+            "Supported model types: mmpref list families.",
+        )
+    is_image = inputs["input_ids"] == policy.image_token_id
+    embeds = seen["inputs_embeds"]
+    if embeds.shape[:2] != is_image.shape:
+        raise ModelError(f"{policy.ref} merged {embeds.shape[1]} embeddings for {is_image.shape[1]} prompt tokens.")
+    rows, size = is_image.shape
+    order = torch.arange(size, device=embeds.device)
+    positions = seen.get("position_ids")
+    if positions is None:
+        positions = order.expand(1, rows, -1)
+    elif positions.dim() == 2:
+        positions = positions.expand(rows, -1)[None]
+    own = [_not_plainly_causal(seen.get("attention_mask"), row) for row in range(rows)]
+    if not policy.causal_prompts:  # such a decoder makes no mask where it is given none
+        both = {"": torch.ones(size, size, dtype=torch.bool, device=embeds.device)}
+        own = [allowed or both for allowed in own]
+    features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]
+    return [
+        Context(
+            embeds[row],
+            positions[:, row],
+            is_image[row],
+            order,
+            tuple(layer[row] for layer in features),
+            own[row],
+            tuple(inputs["input_ids"][row][~is_image[row]].tolist()),
+        )
+        for row in range(rows)
+    ]
+
+
+def embed_prompt(policy: Policy, messages: Sequence[Message], images: Sequence[Image.Image]) -> Context:
+    """One prompt at the decoder's door; preprocessing and `encode` in one."""
+    return encode(policy, [policy.prompter.prepare(messages, images)])[0]
+
+
+def _not_plainly_causal(mask: Any, row: int) -> dict[str, torch.Tensor] | None:
+    """What each kind of layer sees, where the model made masks itself: images whose tokens see each other both ways."""
+    masks = mask if isinstance(mask, dict) else {"": mask}
+    allowed = {}
+    for kind, given in masks.items():
+        if isinstance(given, torch.Tensor) and given.dim() == 4:
+            own = given[row if len(given) > 1 else 0, 0]
+            own = own if own.dtype == torch.bool else own >= 0
+            if not torch.equal(own, torch.ones_like(own).tril()):
+                allowed[kind] = own
+    return allowed or None

@@ -1,0 +1,77 @@
+"""Which requests a model can be asked: one that it cannot take costs that request, and not the batch that it is in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mmpref.errors import ImageError, InputError, MmprefError, is_out_of_memory, reason_of
+from mmpref.vlm.generate import Asked
+from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy, Request
+
+
+def ask(
+    policy: Policy, requests: Sequence[Request], names: Sequence[str], again: bool = False
+) -> tuple[Asked, list[MmprefError | None]]:
+    """A batch of those requests that the model can take, and for each why it cannot.
+
+    A prompt that holds one of the tokenizer's special tokens as text cannot be asked: it would be read as markup. Nor
+    can one whose images the processor refuses, such as a strip that is too long for it.
+
+    Args:
+        names: of the requests, for messages.
+        again: as `mmpref.vlm.generate.Asked` has it.
+    """
+    refused: list[MmprefError | None] = [_markup(policy, *one) for one in zip(requests, names, strict=True)]
+
+    def fine() -> list[Request]:
+        return [request for request, why in zip(requests, refused, strict=True) if why is None]
+
+    try:
+        return Asked(policy, fine(), again), refused
+    except Exception as error:  # processors raise whatever an image leads them to
+        theirs = isinstance(error, MmprefError) and not isinstance(error, ImageError)
+        if theirs or is_out_of_memory(error) or not _refuse(policy, requests, names, refused):
+            raise
+    return Asked(policy, fine(), again), refused
+
+
+def why_not(policy: Policy, request: Request, name: str) -> MmprefError | None:
+    """Why the model cannot take a request; None where it can."""
+    return _markup(policy, request, name) or _unprepared(policy, request, name)
+
+
+def _markup(policy: Policy, request: Request, name: str) -> InputError | None:
+    image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
+    special = special_token_in({*special_tokens_of(policy.tokenizer), *([image_token] if image_token else [])})
+    token = next(filter(None, (special(message.content) for message in request.messages)), None)
+    if token is None:
+        return None
+    return InputError(f"{name} holds {token!r} in its text, which the model would read as markup.")
+
+
+def _refuse(
+    policy: Policy, requests: Sequence[Request], names: Sequence[str], refused: list[MmprefError | None]
+) -> bool:
+    """Find the requests that cannot be prepared by themselves; whether there are any."""
+    found = False
+    for number, (request, name) in enumerate(zip(requests, names, strict=True)):
+        if refused[number] is None:
+            refused[number] = _unprepared(policy, request, name)
+            found |= refused[number] is not None
+    return found
+
+
+def _unprepared(policy: Policy, request: Request, name: str) -> ImageError | None:
+    try:
+        policy.prompter.prepare(request.messages, request.images)
+    except ImageError as error:
+        return ImageError(f"{name}: {error.message}")
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return ImageError(f"{name}: the model's processor refuses it: {reason_of(error)[:300].rstrip('.')}.")
+    return None

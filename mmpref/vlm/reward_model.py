@@ -1,0 +1,91 @@
+"""A vision-language model that gives answers a value: a linear head on the hidden state of an answer's last token."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from mmpref.errors import ModelError
+from mmpref.types import Message, ModelRef
+from mmpref.vlm.adapters import HEAD, load_adapter
+from mmpref.vlm.attention import Attention
+from mmpref.vlm.encode import encode
+from mmpref.vlm.policy import Policy
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_TOGETHER = 8
+
+
+def attach(model: Any) -> None:
+    """Give a transformers model a value head, fp32 [1, H], that says 0 of everything. PEFT trains and saves it in full
+    where ``modules_to_save`` names it."""
+    head = nn.Linear(model.config.get_text_config().hidden_size, 1, bias=False, device=model.device)
+    nn.init.zeros_(head.weight)
+    model.add_module(HEAD, head)
+
+
+def values(model: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+    """Values [...] of last hidden states [..., H]."""
+    head: Any = model.get_submodule(HEAD)
+    said: torch.Tensor = head(hidden.float())[..., 0]
+    return said
+
+
+class RewardModel:
+    """A trained reward model. Make one with `RewardModel.load`."""
+
+    def __init__(self, policy: Policy) -> None:
+        self.policy = policy
+        self._attention = Attention(policy)
+
+    @classmethod
+    def load(cls, ref: ModelRef, **options: Any) -> RewardModel:
+        """Load a base with the adapter that ``mmpref train --method reward-model`` made.
+
+        Args:
+            options: of `Policy.load`.
+
+        Raises:
+            ModelError: as `Policy.load`, or an adapter without a value head, or with one of zeros.
+        """
+        base = Policy.load(ModelRef(ref.model, ref.revision), **options)
+        attach(base.model)
+        adapted = load_adapter(base.model, replace(ref, revision=base.ref.revision))
+        model = adapted.model
+        if HEAD not in (model.peft_config["default"].modules_to_save or ()):
+            raise ModelError(
+                f"{ref.adapter} is no reward model: it has no value head.",
+                "Train one with `mmpref train --method reward-model`.",
+            )
+        resolved = replace(ref, revision=base.ref.revision, adapter_revision=adapted.commit or ref.adapter_revision)
+        policy = Policy(base.placement.move(model).eval(), base.processor, base.family, resolved, base.placement)
+        policy.mended = base.mended
+        head = policy.base_model.get_submodule(HEAD).modules_to_save["default"]
+        if not head.weight.any():
+            raise ModelError(f"The value head of {ref.adapter} is all zeros: every answer would be worth 0.")
+        return cls(policy)
+
+    @torch.inference_mode()
+    def score(self, images: Sequence[Image.Image], prompt: Sequence[Message], answers: Sequence[str]) -> list[float]:
+        """The value of each answer to a prompt; the image is encoded once.
+
+        Args:
+            prompt: turns that end with the user's.
+        """
+        policy = self.policy
+        [context] = encode(policy, [policy.prompter.prepare(prompt, images)])
+        texts = [policy.render_answer(prompt, len(images), answer) for answer in answers]
+        tokens = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
+        scores: list[float] = []
+        for start in range(0, len(tokens), _TOGETHER):
+            group = tokens[start : start + _TOGETHER]
+            hidden, _ = self._attention.prefill([context] * len(group), group)
+            ends = torch.tensor([len(context.embeds) + len(one) - 1 for one in group])
+            scores += values(policy.base_model, hidden[torch.arange(len(group)), ends]).tolist()
+        return scores

@@ -1,0 +1,273 @@
+"""The backbone's forward of preference training, with image and prompt run once for all answers of a row.
+
+TRL stacks rows as [chosen; rejected]: image and prompt go through the model twice, and twice more for the reference.
+`SharedForward` runs one sequence [prompt | chosen | rejected | ...] instead, under a mask in which answers do not see
+each other, and hands TRL the answers' hidden states only, so that the output head sees no prompt either. Attention over
+a plainly causal prompt keeps the kernel's causal fast path; gradient checkpointing works, since nothing is cached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+from transformers.modeling_outputs import BaseModelOutputWithPast
+
+from mmpref.errors import ModelError
+from mmpref.vlm.attention import FULL, Attention
+from mmpref.vlm.encode import Context, at_the_door
+from mmpref.vlm.vision_tower import Features, Tower, Unlike, forward_of
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+Batch = dict[str, Any]
+
+_TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+"""Share of the norm by which sums in another order may differ."""
+
+_SPLIT = "mmpref_split_sdpa"
+
+
+def _split_sdpa(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    **settings: Any,
+) -> tuple[torch.Tensor, None]:
+    """SDPA under a mask that may be for the last queries only; those before it are causal among themselves."""
+    begin = query.shape[2] - (query.shape[2] if attention_mask is None else attention_mask.shape[2])
+    if not begin:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
+    settings.pop("is_causal", None)
+    first, _ = sdpa_attention_forward(
+        module, query[:, :, :begin], key[:, :, :begin], value[:, :, :begin], None, is_causal=True, **settings
+    )
+    last, _ = sdpa_attention_forward(module, query[:, :, begin:], key, value, attention_mask, **settings)
+    return torch.cat([first, last], 1), None
+
+
+AttentionInterface.register(_SPLIT, _split_sdpa)
+AttentionMaskInterface.register(_SPLIT, sdpa_mask)
+
+
+class _Output(BaseModelOutputWithPast):
+    """Hidden states only: whatever else a family's backbone hands on (hidden states of images, say) is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+class SharedForward:
+    """Stands in for the forward of a policy's backbone (the model below its output head)."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        self._attention = Attention(policy)
+        self._tower = Tower(policy)
+        self._batches: Sequence[Batch] = ()
+        self._features: Sequence[Features] = ()
+        self._own: Any = None
+        self._shown, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
+        config = policy.decoder.config
+        if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
+            # For good, not while it is called: gradient checkpointing runs layers again in the backward pass.
+            config._attn_implementation = _SPLIT
+
+    @torch.no_grad()
+    def refusal(self, batch: Mapping[str, Any]) -> str | None:
+        """Why this model's answers cannot share their prompt, or None where they can: a batch both ways decides.
+
+        Args:
+            batch: as TRL's collator makes it.
+        """
+        if not self._policy.family.shares_prefix:
+            return f"in {self._policy.family.model_type} models a prompt's hidden states depend on the answer behind it"
+        if not self._policy.causal_prompts:  # also its last token, which stands in front of each answer here
+            return "prompts see themselves both ways"
+        whole = self._placed(batch)
+        inputs = {name: value for name, value in whole.items() if name != "completion_mask"}
+        backbone = self._policy.base_model.base_model
+        rows = backbone(**inputs, use_cache=False).last_hidden_state
+        begins = _begins(whole["completion_mask"])
+        try:
+            with self.instead([whole]) as [cut]:
+                backbone()
+                got = backbone().last_hidden_state  # on what the vision tower made the first time
+        except ModelError as error:
+            return str(error)
+        seen = cut["attention_mask"].bool()
+        expected = pad_sequence([row[begin:] for row, begin in zip(rows, begins, strict=True)], batch_first=True)
+        difference = float((got - expected[:, : got.shape[1]])[seen].norm() / expected[:, : got.shape[1]][seen].norm())
+        if not difference <= _TOLERANCE[self._policy.dtype]:
+            return f"shared and separate hidden states differ by {difference:.1e} of their norm"
+        return None
+
+    @property
+    def has_features(self) -> bool:
+        """Whether `features` can be had: it is known which part of the model is the vision tower."""
+        return self._tower.known
+
+    def features(self, batch: Mapping[str, Any]) -> list[torch.Tensor]:
+        """What the vision tower makes of the images of a batch, as TRL's collator makes it."""
+        whole = self._placed(batch)
+        return self._tower.features(self._prompts(whole, _begins(whole["completion_mask"])))
+
+    @contextlib.contextmanager
+    def instead(self, batches: Sequence[Batch], features: Sequence[Features] = ()) -> Iterator[list[Batch]]:
+        """Within it, calls of the backbone are answered here, for the batch that `show` names whatever they say, and
+        gradients stop at the vision tower, which is frozen and runs once.
+
+        Args:
+            batches: TRL's, of the same prompts and chosen answers, with different rejected ones: ``input_ids``,
+                ``attention_mask`` and ``completion_mask`` [2B, L], padded on the right, all chosen before all rejected
+                answers; in the first of them images and what describes them, repeated in the same way.
+            features: of the images of each row, where they are known: the tower does not run then.
+
+        Yields:
+            What to give TRL in their places: the three, [2B, S], each row from the last token of its prompt on.
+        """
+        backbone = self._policy.base_model.base_model
+        self._batches, self._features = batches, features
+        self._own = backbone.__dict__.get("forward")
+        self.show(0)
+        try:
+            with forward_of(backbone, self._forward), self._tower.frozen():
+                yield [_without_prompt(batch) for batch in batches]
+        finally:
+            self._batches, self._features, self._hidden = (), (), {}
+
+    def show(self, number: int) -> None:
+        """Name the batch that the backbone's next calls are for. Each call for the first one runs all answers anew;
+        those for the others take theirs from the last run."""
+        self._shown = number
+
+    def _forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
+        """Hidden states [2B, S, H] of the rows that `instead` made; zero where there is padding."""
+        if self._shown == 0:
+            self._hidden = self._run()
+        rows = len(self._batches[0]["input_ids"]) // 2
+        answers = [(answer, row) for answer in (0, self._shown + 1) for row in range(rows)]
+        return _Output(last_hidden_state=pad_sequence([self._hidden[one] for one in answers], batch_first=True))
+
+    def _run(self) -> dict[tuple[int, int], torch.Tensor]:
+        """Hidden states [T, H] of every answer of every row, from the last token of the prompt on."""
+        first, *others = self._batches
+        begins = _begins(first["completion_mask"])
+        contexts = self._contexts(begins)
+        rows, size = len(contexts), max(len(context.embeds) for context in contexts)
+        tails = _tails(first)
+        for other in others:
+            tails += _tails(other)[rows:]
+        trees = [self._tree(context, tails[row::rows], size) for row, context in enumerate(contexts)]
+        plain = self._policy.decoder.config._attn_implementation == _SPLIT and not any(
+            context.allowed for context in contexts
+        )
+        hidden = self._attention.run_whole(trees, queries_from=size if plain else 0)
+        parts: dict[tuple[int, int], torch.Tensor] = {}
+        for row in range(rows):
+            sizes = [len(tail) for tail in tails[row::rows]]
+            for answer, part in enumerate(hidden[row, size : size + sum(sizes)].split(sizes)):
+                parts[answer, row] = part
+        return parts
+
+    def _contexts(self, begins: Sequence[int]) -> list[Context]:
+        """Every prompt without its last token, at the decoder's door."""
+        inputs = self._prompts(self._batches[0], begins)
+        with forward_of(self._policy.base_model.base_model, self._own):  # itself, up to its decoder
+            seen = self._seen(inputs)
+        return [context.until(begin) for context, begin in zip(seen, begins, strict=False)]
+
+    def _seen(self, inputs: Batch) -> list[Context]:
+        """The prompts at the decoder's door; what the tower makes of their images is kept for the batch's next run."""
+        if self._features:
+            # Some processors pad images by the batch that they are in; features of single rows do not fit then.
+            with contextlib.suppress(Unlike), self._tower.replayed(self._features):
+                return at_the_door(self._policy, inputs)
+        with self._tower.recorded() as features:
+            seen = at_the_door(self._policy, inputs)
+        self._features = [features] if self._tower.known else ()
+        return seen
+
+    def _placed(self, batch: Mapping[str, Any]) -> Batch:
+        device, dtype = self._policy.device, self._policy.dtype
+        return {
+            name: value.to(device, dtype if value.is_floating_point() else None)
+            for name, value in batch.items()
+            if isinstance(value, torch.Tensor)
+        }
+
+    @staticmethod
+    def _prompts(batch: Batch, begins: Sequence[int]) -> Batch:
+        """The prompts of a batch, once each."""
+        ids, rows = batch["input_ids"], len(batch["input_ids"]) // 2
+        size = max(begins) + 1
+        inputs = {
+            name: value[: len(value) // 2]
+            for name, value in batch.items()
+            if isinstance(value, torch.Tensor) and name != "completion_mask"
+        }
+        return {
+            name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value for name, value in inputs.items()
+        }
+
+    def _tree(self, context: Context, tails: Sequence[torch.Tensor], size: int) -> Context:
+        """A context, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
+        device, begin = context.embeds.device, len(context.embeds)
+        ids = torch.cat(list(tails))
+        steps = torch.cat([torch.arange(len(tail), device=device) for tail in tails])
+        branch = torch.cat([torch.full((len(tail),), number, device=device) for number, tail in enumerate(tails)])
+        branch = torch.cat([branch.new_full((begin,), -1), branch.new_full((size - begin,), -2), branch])
+        order = torch.cat([context.order, context.order.new_zeros(size - begin), context.end + steps])
+        seen = (branch == -1)[None, :] | (branch[:, None] == branch[None, :])
+        seen &= torch.ones_like(seen).tril()
+        allowed = {}
+        for kind, window in self._attention.kinds.items():
+            mask = seen if window is None else seen & (order[:, None] - order[None, :] < window)
+            given = (context.allowed or {}).get(kind, (context.allowed or {}).get(""))
+            if given is not None:
+                mask = mask.clone()
+                mask[:begin, :begin] = given
+            allowed[kind] = mask
+        padding = context.embeds.new_zeros(size - begin, context.embeds.shape[1])
+        positions = context.positions
+        return Context(
+            torch.cat([context.embeds, padding, self._policy.embed(ids)]),
+            torch.cat([positions, positions.new_zeros(len(positions), size - begin), positions[:, -1:] + 1 + steps], 1),
+            torch.cat([context.is_image, torch.zeros(size - begin + len(ids), dtype=torch.bool, device=device)]),
+            order,
+            context.deepstack,
+            allowed,
+        )
+
+
+def _without_prompt(batch: Batch) -> Batch:
+    """The texts of a batch, each row from the last token of its prompt on."""
+    begins = _begins(batch["completion_mask"])
+    texts = {
+        name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
+        for name in ("input_ids", "attention_mask", "completion_mask")
+    }
+    size = int(texts["attention_mask"].sum(1).max())
+    return {name: text[:, :size] for name, text in texts.items()}
+
+
+def _tails(batch: Batch) -> list[torch.Tensor]:
+    """The token ids of each row, from the last one of its prompt on."""
+    begins, ends = _begins(batch["completion_mask"]), batch["attention_mask"].sum(1).tolist()
+    return [row[begin:end] for row, begin, end in zip(batch["input_ids"], begins, ends, strict=True)]
+
+
+def _begins(completion_mask: torch.Tensor) -> list[int]:
+    """Where the last token of each row's prompt stands: it predicts the answer's first."""
+    begins: list[int] = (completion_mask.long().argmax(1) - 1).tolist()
+    return begins

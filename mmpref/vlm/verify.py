@@ -1,0 +1,161 @@
+"""A family that nobody has tried is not trusted: dropping image tokens must equal masking them, or it is refused.
+
+Run once when such a model is loaded, in fp32, on two pictures of noise.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from mmpref.errors import ModelError, reason_of
+from mmpref.types import Message
+from mmpref.vlm.attention import Attention, kinds_of_layers
+from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.families import refusal
+from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmpref.vlm.policy import Policy
+
+TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 5e-2
+"""Largest difference of logits that is allowed, in units of the largest logit."""
+
+_NEW = 4
+
+
+def probe(policy: Policy) -> dict[str, float]:
+    """Compare dropping with masking, shared decoding with anew, and all of it with the model's own logits.
+
+    Returns:
+        The largest differences, in units of the largest logit: ``own`` (nothing dropped, against the model),
+        ``half`` and ``none`` (half of the image tokens kept, none kept; against masking), ``leak`` (another image,
+        all tokens hidden), and ``tolerance``.
+
+    Raises:
+        ModelError: one of them is too large, or the engine's answer is another than the masked model's.
+    """
+    if reason := refusal(kinds_of_layers(policy.decoder.config)):
+        raise ModelError(f"{policy.ref} cannot be used: {reason}.", "Supported: mmpref list families.")
+    try:
+        return _compared(policy)
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+        raise ModelError(
+            f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it ({reason_of(error)}).",
+            "Supported: mmpref list families.",
+        ) from error
+
+
+def _compared(policy: Policy) -> dict[str, float]:
+    quantized = getattr(policy.base_model, "is_quantized", False)
+    tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
+    with _in_fp32(policy), torch.inference_mode():
+        prompts = [
+            policy.prompter.prepare([Message("user", "Describe the picture.")], [_noise(seed)]) for seed in range(2)
+        ]
+        whole, other = (encode(policy, [prompt])[0] for prompt in prompts)
+        if not whole.image_tokens:
+            raise ModelError(f"{policy.ref} has no image tokens (id {policy.image_token_id}) in its prompts.")
+        inputs = {name: value.to(policy.device) for name, value in prompts[0].items()}
+        own = policy.base_model(**inputs, use_cache=False).logits[0, -1].float()
+        half = torch.arange(whole.image_tokens) % 2 == 0
+        none = torch.zeros_like(half)
+        unit = float(own.abs().max())
+
+        def off(left: torch.Tensor, right: torch.Tensor) -> float:
+            return float((left - right).abs().max()) / unit
+
+        blind = _masked(policy, whole, none)
+        found = {
+            "own": off(_logits(policy, whole), own),
+            "half": off(_logits(policy, whole.drop(half, "original")), _masked(policy, whole, half)),
+            "none": off(_logits(policy, whole.drop(none, "original")), blind),
+            "leak": off(blind, _masked(policy, other, none)),
+        }
+        wrong = {name: value for name, value in found.items() if not value <= tolerance}
+        if wrong:
+            shown = ", ".join(f"{name} {value:.2g}" for name, value in wrong.items())
+            raise ModelError(
+                f"{policy.ref} cannot be used: dropping its image tokens is not masking them (logits "
+                f"differ by {shown} of the largest; {tolerance:g} is allowed).",
+                "Supported: mmpref list families.",
+            )
+        dropped = whole.drop(half, "original")
+        (tokens,) = decode(policy, [Branch(dropped)], Decoding(_NEW))
+        for length in range(len(tokens)):
+            logits = _masked(policy, whole, half, tokens[:length])
+            logits[sorted(policy.never_written)] = -torch.inf
+            # Another token counts only where it is no tie.
+            if float(logits.max() - logits[tokens[length]]) > tolerance * unit:
+                raise ModelError(
+                    f"{policy.ref} cannot be used: decoding from a cache gives other tokens than decoding anew.",
+                    "Supported: mmpref list families.",
+                )
+    return {**found, "tolerance": tolerance}
+
+
+def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[int] = ()) -> torch.Tensor:
+    """The last logits of the whole prompt and text, computed anew, where nothing sees the image tokens not kept."""
+    prompt, size, device = len(whole.embeds), len(whole.embeds) + len(text), whole.embeds.device
+    steps = torch.arange(len(text), device=device)
+    visible = torch.ones(size, dtype=torch.bool, device=device)
+    visible[:prompt][whole.is_image] = kept.to(device)
+    place = torch.arange(size, device=device)
+    allowed = {}
+    for kind, window in kinds_of_layers(policy.decoder.config).items():
+        seen = place[:, None] >= place
+        if window is not None:
+            seen &= place[:, None] - place < window
+        own = (whole.allowed or {}).get(kind, (whole.allowed or {}).get(""))
+        if own is not None:
+            seen[:prompt, :prompt] = own
+        # A hidden row must see something, or its softmax is not a number; nothing else sees that row.
+        allowed[kind] = seen & visible | torch.eye(size, dtype=torch.bool, device=device)
+    context = Context(
+        torch.cat([whole.embeds, policy.embed(torch.tensor(text, dtype=torch.long, device=device))]),
+        torch.cat([whole.positions, whole.positions[:, -1:] + 1 + steps], dim=1),
+        torch.cat([whole.is_image, torch.zeros(len(text), dtype=torch.bool, device=device)]),
+        place,
+        whole.deepstack,
+        allowed,
+    )
+    return _logits(policy, context)
+
+
+def _logits(policy: Policy, context: Context) -> torch.Tensor:
+    hidden, _ = Attention(policy).prefill([context], [()])
+    return policy.head(hidden[0, -1]).float()
+
+
+def _noise(seed: int) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(seed).integers(0, 256, (224, 320, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@contextlib.contextmanager
+def _in_fp32(policy: Policy) -> Iterator[None]:
+    """The model in fp32 for a while. Every tensor comes back in the dtype it had: a model in bf16 keeps its rotary
+    frequencies in fp32, and a cast of the whole model would round them. Quantized models stay as they are."""
+    dtype = policy.dtype
+    if getattr(policy.base_model, "is_quantized", False) or dtype == torch.float32:
+        yield
+        return
+    model = policy.base_model
+    parameters = [(parameter, parameter.dtype) for parameter in model.parameters()]
+    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
+    model.float()
+    try:
+        yield
+    finally:
+        for parameter, before in parameters:
+            parameter.data = parameter.data.to(before)
+        for module, name, buffer in buffers:
+            module._buffers[name] = buffer

@@ -1,0 +1,76 @@
+"""An adapter merged into its base: one ordinary model that says what base and adapter say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from peft import PeftModel
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+from mmpref.align.adapter import LoraSettings
+from mmpref.align.merge_adapter import merge
+from mmpref.align.train import TrainRecipe, train
+from mmpref.errors import RunError
+from mmpref.hub.cards.dataset import write_model_card
+from mmpref.hub.publish_run import publish_run
+from mmpref.images import decode
+from mmpref.registry import resolve_path
+from mmpref.testbed.render import png
+from mmpref.testbed.world import scene
+from mmpref.types import ImageData
+from tests.hub_fixtures import HubAccount
+
+from .conftest import MODEL
+
+
+def trained(data: Path, output: Path, method: str = "dpo") -> Path:
+    trainer = {"learning_rate": 3e-3, "max_steps": 2, "per_device_train_batch_size": 8}
+    recipe = TrainRecipe(MODEL, (str(data),), method, lora=LoraSettings(4, 8), trainer=trainer)
+    train(recipe, output, write_card=write_model_card)
+    return output
+
+
+def test_a_merged_model_is_published_and_loads_as_one(preferences: Path, hub: HubAccount, tmp_path: Path) -> None:
+    run = trained(preferences, tmp_path / "run")
+    merge(run, tmp_path / "merged")
+    name = f"{hub.name}/whole"
+    publish_run(run, name, merged=tmp_path / "merged", token=hub.token, endpoint=hub.endpoint)
+    there = hub.hub.tree("model", name)
+    assert "model.safetensors" in there
+    assert not [file for file in there if file.startswith("adapter")]
+    place = tmp_path / "from-hub"
+    place.mkdir()
+    for file in there:
+        (place / file).write_bytes(hub.hub.read("model", name, file))
+        if file.endswith((".json", ".md", ".jinja")):
+            assert str(tmp_path) not in (place / file).read_text()
+    card = (place / "README.md").read_text()
+    assert yaml.safe_load(card.split("---\n")[1])["library_name"] == "transformers"
+    assert "with a LoRA adapter merged into its weights" in card
+    assert f'AutoModelForImageTextToText.from_pretrained("{name}")' in card
+    assert "Plain clients do not check" not in card
+
+    processor = AutoProcessor.from_pretrained(place)
+    text = processor.apply_chat_template(
+        [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Describe the image."}]}],
+        add_generation_prompt=True,
+    )
+    image = decode(ImageData(png(scene("test", 0))))
+    inputs = processor(text=[text], images=[image], return_tensors="pt", add_special_tokens=False)
+    whole = AutoModelForImageTextToText.from_pretrained(place, dtype=torch.float32)
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL), dtype=torch.float32)
+    with torch.no_grad():
+        before = base(**inputs).logits
+        expected = PeftModel.from_pretrained(base, run)(**inputs).logits
+        got = whole(**inputs).logits
+    assert (expected - before).abs().max() > 1e-3
+    # The checkpoint's precision is half: so is that of what is merged into it.
+    assert (got - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+def test_a_reward_model_is_not_merged(preferences: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no policy's adapter"):
+        merge(trained(preferences, tmp_path / "reward", "reward-model"), tmp_path / "merged")

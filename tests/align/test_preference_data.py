@@ -1,0 +1,163 @@
+"""Every row is used or counted under a reason; what is used reaches TRL's collator as it was."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mmpref.align.preference_data import collect
+from mmpref.errors import InputError, RunError
+from mmpref.tables.table import Table
+
+
+def png(color: str = "red") -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (6, 4), color).save(content, "PNG")
+    return content.getvalue()
+
+
+def table(*rows: dict[str, Any], spec: str = "rows", fingerprint: str = "1") -> Table:
+    return Table(spec, "train", None, fingerprint, None, lambda: iter(rows))
+
+
+def row(**changes: Any) -> dict[str, Any]:
+    base = {
+        "images": [{"bytes": png(), "path": None}],
+        "prompt": [{"role": "user", "content": "What is it?"}],
+        "chosen": [{"role": "assistant", "content": "A ring."}],
+        "rejected": [{"role": "assistant", "content": "A star."}],
+    }
+    return {**base, **changes}
+
+
+def structured(*parts: Any) -> list[dict[str, Any]]:
+    # None values are what an Arrow round trip adds to parts of differing keys.
+    content = [{"type": "image", "text": None} if part is None else {"type": "text", "text": part} for part in parts]
+    return [{"role": "user", "content": content}]
+
+
+def used(tmp_path: Path, *rows: dict[str, Any]) -> tuple[int, dict[str, int]]:
+    pairs = collect([table(row(), *rows)], tmp_path, image_token="<image>")
+    return len(pairs.dataset) - 1, pairs.skipped
+
+
+@pytest.mark.parametrize(
+    "good",
+    [
+        row(),
+        row(images=[{"bytes": png(), "path": None}, {"bytes": png("blue"), "path": None}]),
+        row(prompt="What is it?", chosen="A ring.", rejected="A star."),
+        row(prompt=structured(None, "What is it?")),
+        row(prompt=structured("What is it?", None)),
+        row(prompt=structured("no part for the image")),
+        row(prompt=[{"role": "user", "content": "<image> What?"}]),
+        row(prompt="<image>\nWhat?"),
+        row(prompt=[{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is it?"}]),
+        {**{key: value for key, value in row().items() if key != "images"}, "image": {"bytes": png(), "path": None}},
+    ],
+)
+def test_trl_shapes_are_used(tmp_path: Path, good: dict[str, Any]) -> None:
+    assert used(tmp_path, good) == (1, {})
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (row(images=[]), "no-image"),
+        (row(images=None), "no-image"),
+        (row(rejected=row()["chosen"]), "equal-answers"),
+        (row(rejected=""), "empty-answer"),
+        (row(chosen=[{"role": "assistant", "content": "  "}]), "empty-answer"),
+        (row(images=[{"bytes": b"", "path": None}]), "bad-image"),
+        (row(images=[{"bytes": png()[:40], "path": None}]), "bad-image"),
+        (row(images=[{"bytes": None, "path": "../secret.png"}]), "bad-image"),
+        (row(rejected=" A  ring.\n"), "equal-answers"),
+        (row(prompt=structured("What is", None, "this?")), "image-placement"),
+        (row(prompt=structured(None, None, "two for one")), "image-placement"),
+        (row(chosen=[{"role": "assistant", "content": [{"type": "image"}]}]), "image-placement"),
+        (row(prompt=[{"role": "user", "content": "What is <image> here?"}]), "image-placement"),
+        (row(prompt=None), "empty-prompt"),
+        (row(prompt=[]), "empty-prompt"),
+        (row(prompt=3.5j), "malformed"),
+        (row(prompt=[{"role": "assistant", "content": "I begin."}]), "empty-prompt"),
+        (row(prompt=[{"role": "robot", "content": "What?"}]), "not-read"),
+        (row(chosen=[{"role": "assistant", "content": None}]), "empty-answer"),
+        (row(rejected=None), "no-rejected"),
+        (row(rejected=[{"role": "user", "content": "Why?"}, *row()["rejected"]]), "prompts-differ"),
+    ],
+)
+def test_unusable_rows_are_counted(tmp_path: Path, bad: dict[str, Any], reason: str) -> None:
+    assert used(tmp_path, bad) == (0, {reason: 1})
+
+
+def test_rows_come_back_decoded(tmp_path: Path) -> None:
+    pairs = collect([table(row(prompt=structured(None, "What?")))], tmp_path, image_token="<image>")
+    first = pairs.dataset[0]
+    assert first["images"][0].size == (6, 4)
+    assert first["images"][0].getpixel((0, 0)) == (255, 0, 0)
+    assert first["prompt"] == [{"role": "user", "content": "What?"}], "TRL puts the images before plain text"
+    assert first["chosen"] == row()["chosen"]
+
+
+def test_tables_are_concatenated_and_limited(tmp_path: Path) -> None:
+    tables = [table(row(), row(), spec="a"), table(row(images=[]), row(), row(), spec="b")]
+    pairs = collect(tables, tmp_path, image_token="<image>", limit=4)
+    assert [(source["id"], source["rows"]) for source in pairs.sources] == [("a", 2), ("b", 1)]
+    assert pairs.skipped == {"no-image": 1}
+
+
+def test_paths_in_a_local_file_are_relative_to_it(tmp_path: Path) -> None:
+    from mmpref.tables.open import open_table
+
+    (tmp_path / "ring.png").write_bytes(png())
+    file = tmp_path / "pairs.jsonl"
+    rows = [row(images=["ring.png"]), row(images=["missing.png"]), row(images=["../../etc/passwd"])]
+    file.write_text("".join(json.dumps(one) + "\n" for one in rows))
+    (tmp_path / "run").mkdir()
+    pairs = collect([open_table(str(file))], tmp_path / "run", image_token="<image>")
+    assert (len(pairs.dataset), pairs.skipped) == (1, {"bad-image": 1, "missing-image": 1})
+
+
+def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path) -> None:
+    first = collect([table(row(), row(images=[]))], tmp_path, image_token="<image>")
+    written = (tmp_path / "pairs.arrow").stat().st_mtime_ns
+    second = collect([table(row(), row(images=[]))], tmp_path, image_token="<image>")
+    assert (tmp_path / "pairs.arrow").stat().st_mtime_ns == written
+    assert second.skipped == first.skipped
+    assert second.sources == first.sources
+
+
+def test_data_that_changed_under_the_run_is_refused(tmp_path: Path) -> None:
+    collect([table(row())], tmp_path, image_token="<image>")
+    with pytest.raises(RunError, match="has changed"):
+        collect([table(row(), fingerprint="2")], tmp_path, image_token="<image>")
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"row 0 lacks chosen; its columns are prompt, rejected"):
+        collect([table({"prompt": "a", "rejected": "b"})], tmp_path, image_token="<image>")
+
+
+def test_an_empty_table_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no rows"):
+        collect([table()], tmp_path, image_token="<image>")
+
+
+def test_no_usable_row_is_an_error_with_its_reasons(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"bad-image: 1, no-image: 1.*First: rows \(train\), row 0"):
+        collect([table(row(images=[]), row(images=[b"x"]))], tmp_path, image_token="<image>")
+    assert not (tmp_path / "pairs.json").exists()
+
+
+def test_a_bomb_is_skipped(tmp_path: Path) -> None:
+    # A 12000 x 12000 one-colour PNG: a few hundred kilobytes that would decode to 432 MB.
+    content = io.BytesIO()
+    Image.new("1", (12000, 12000)).save(content, "PNG")
+    assert len(base64.b64encode(content.getvalue())) < 200_000
+    assert used(tmp_path, row(images=[content.getvalue()])) == (0, {"bad-image": 1})

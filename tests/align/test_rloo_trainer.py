@@ -1,0 +1,141 @@
+"""RLOO on TRL's trainer: what is rewarded, by whom, on which scale, and the same after a kill."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mmpref.align.adapter import LoraSettings
+from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.rloo_trainer import Normalised, open_reward
+from mmpref.align.train import TrainRecipe, train
+from mmpref.errors import InputError, ModelError, UsageError
+from mmpref.tables.open import open_table
+from mmpref.types import Message, ModelRef
+from mmpref.vlm.quantization import Placement
+
+from .conftest import MODEL
+from .cut import whole_and_cut
+
+
+def recipe(data: Path, **changes: Any) -> TrainRecipe:
+    trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
+    loss = {"reward": "testbed-oracle", "max_answer_tokens": 30, "temperature": 1.5}
+    settings: dict[str, Any] = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": loss, **changes}
+    return TrainRecipe(MODEL, (str(data),), "rloo", **settings)
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "step_time"} for row in rows]
+
+
+@pytest.fixture
+def pairs(preferences: Path, tmp_path: Path) -> Pairs:
+    (tmp_path / "rows").mkdir()
+    return collect([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
+
+
+@pytest.mark.long
+def test_it_trains_and_resumes_bit_for_bit(preferences: Path, tmp_path: Path) -> None:
+    whole, again = whole_and_cut(recipe(preferences), tmp_path)
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "cut")
+    assert whole["reward"] == again["reward"]
+    assert whole["reward"]["deviation"] > 0
+    assert {"reward", "kl", "loss"} <= whole["final"].keys()
+
+
+@pytest.mark.parametrize("lacks", ["chosen", "rejected"])
+def test_it_needs_the_pairs_that_its_rewards_are_normalised_over(lacks: str, preferences: Path, tmp_path: Path) -> None:
+    [file] = (preferences / "data").iterdir()
+    pq.write_table(pq.read_table(file).drop_columns(lacks), tmp_path / "train.parquet")
+    with pytest.raises(InputError, match=f"lacks .*{lacks}"):
+        train(recipe(tmp_path / "train.parquet"), tmp_path / "run")
+
+
+def by_length(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
+    assert images[0].size == (48, 48)
+    assert prompt[-1].role == "user"
+    assert "<image>" not in prompt[-1].content
+    return [float(len(answer)) for answer in answers]
+
+
+def constant(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
+    return [1.0] * len(answers)
+
+
+def too_few(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
+    return [1.0]
+
+
+def test_rewards_are_normalised_over_the_datas_answers(pairs: Pairs, tmp_path: Path) -> None:
+    reward = open_reward("tests.align.test_rloo_trainer:by_length", ModelRef(MODEL), Placement("cpu"))
+    scale = Normalised(reward, "length", pairs, tmp_path / "scale.json")
+    lengths = [
+        len(row[name][0]["content"])
+        for row in (pairs.dataset[n] for n in range(len(pairs.dataset)))
+        for name in ("chosen", "rejected")
+    ]
+    mean = sum(lengths) / len(lengths)
+    deviation = (sum((one - mean) ** 2 for one in lengths) / (len(lengths) - 1)) ** 0.5
+    assert scale.scale == pytest.approx({"mean": mean, "deviation": deviation})
+    images = [Image.new("RGB", (48, 48))]
+    turns = [{"role": "user", "content": [{"type": "image", "image": images[0]}, {"type": "text", "text": "What?"}]}]
+    said = scale(
+        [turns] * 3,
+        [[{"role": "assistant", "content": text}] for text in ("a", "bb", "ccc")],
+        [images] * 3,
+        [4, 4, 7],
+        trainer_state=None,
+    )
+    assert said == pytest.approx([(size - mean) / deviation for size in (1, 2, 3)])
+    assert Normalised(constant, "kept", pairs, tmp_path / "scale.json").scale == scale.scale, "measured once a run"
+
+
+def test_rewards_that_tell_nothing_or_too_little(pairs: Pairs, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="the same reward"):
+        Normalised(constant, "constant", pairs, tmp_path / "a.json")
+    with pytest.raises(ModelError, match="1 values for 2 answers"):
+        Normalised(too_few, "too few", pairs, tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_rewards_that_are_no_numbers(value: float, pairs: Pairs, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"broken gives {value} as the value"):
+        Normalised(lambda _images, _prompt, _answers: [1.0, value], "broken", pairs, tmp_path / "scale.json")
+
+
+def test_a_reward_model_rewards(preferences: Path, tmp_path: Path) -> None:
+    trainer = {"learning_rate": 3e-3, "max_steps": 3, "per_device_train_batch_size": 8}
+    train(
+        TrainRecipe(MODEL, (str(preferences),), "reward-model", lora=LoraSettings(4, 8), trainer=trainer),
+        tmp_path / "reward",
+    )
+    loss = {"reward": str(tmp_path / "reward"), "max_answer_tokens": 20, "samples": 2}
+    manifest = train(recipe(preferences, loss=loss), tmp_path / "run")
+    assert manifest["steps"] == 4
+    assert manifest["reward"]["name"] == str(tmp_path / "reward")
+
+
+@pytest.mark.parametrize(
+    "loss", [{}, {"reward": "x", "samples": 1}, {"reward": "x", "temperature": 0}, {"reward": "a.b:c"}]
+)
+def test_settings_that_make_no_sense(loss: dict[str, Any], preferences: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError):
+        train(recipe(preferences, loss=loss), tmp_path / "run")
+
+
+def test_samples_are_the_policys_whatever_its_config_says(
+    greedy_by_its_config: str, preferences: Path, tmp_path: Path
+) -> None:
+    asked = recipe(preferences)
+    asked = replace(asked, trainer={**asked.trainer, "max_steps": 2})
+    train(asked, tmp_path / "plain")
+    train(replace(asked, model=greedy_by_its_config), tmp_path / "qwen")
+    assert log_of(tmp_path / "plain") == log_of(tmp_path / "qwen")

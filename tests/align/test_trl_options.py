@@ -1,0 +1,94 @@
+"""Every TRL option is reachable; what mmpref decides is refused by name; typos get a suggestion."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.align import trl_options
+from mmpref.align.method import METHODS
+from mmpref.errors import UsageError
+
+DPO = {"loss_type": ["sigmoid"], "beta": 0.2}
+
+
+def resolved(**trainer: Any) -> dict[str, Any]:
+    return trl_options.resolve(trainer, DPO, seed=7, dtype="float32", dropout=False)
+
+
+def test_the_block_reaches_trl(tmp_path: Path) -> None:
+    config = trl_options.config(resolved(learning_rate=5e-6, warmup_steps=3, ld_alpha=0.5, logging_steps=4), tmp_path)
+    assert (config.learning_rate, config.warmup_steps, config.ld_alpha, config.logging_steps) == (5e-6, 3, 0.5, 4)
+    assert (config.beta, config.loss_type, config.seed) == (0.2, ["sigmoid"], 7)
+
+
+def test_trl_defaults_that_hurt_are_off(tmp_path: Path) -> None:
+    config = trl_options.config(resolved(), tmp_path)
+    assert config.max_length is None
+    assert (config.bf16, config.gradient_checkpointing) == (False, False)
+    assert config.report_to == []
+
+
+@pytest.mark.parametrize(
+    ("block", "message"),
+    [
+        ({"learning_rat": 1}, "Did you mean 'learning_rate'"),
+        ({"max_length": 512}, "nothing is cut"),
+        ({"seed": 1}, "use --seed"),
+        ({"output_dir": "x"}, "use --output"),
+        ({"hub_model_id": "me/x"}, "--hub-model-id"),
+        ({"beta": 0.3}, "loss.KEY=VALUE"),
+        ({"save_total_limit": 1}, "at least 2"),
+    ],
+)
+def test_refused(block: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        trl_options.check(block, DPO)
+    assert message in str(caught.value)
+
+
+def test_what_trl_refuses_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="TRL refuses"):
+        trl_options.config(resolved(lr_scheduler_type="no-such-schedule"), tmp_path)
+
+
+def test_dropout_reaches_the_model() -> None:
+    assert trl_options.resolve({}, DPO, seed=0, dtype="float32", dropout=True)["disable_dropout"] is False
+    with pytest.raises(UsageError, match="contradict"):
+        trl_options.resolve({"disable_dropout": True}, DPO, seed=0, dtype="float32", dropout=True)
+
+
+def test_methods_are_listed_and_checked() -> None:
+    assert "dpo" in METHODS.names()
+    assert METHODS.summary("dpo").startswith("Direct preference optimisation")
+    method = METHODS.get("dpo")
+    assert method.trainer(method.settings(beta=0.3)) == {"loss_type": ["sigmoid"], "beta": 0.3}
+    with pytest.raises(UsageError, match="above 0"):
+        method.settings(beta=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_steps", "abc"),
+        ("max_steps", True),
+        ("max_steps", 2.5),
+        ("learning_rate", "fast"),
+        ("per_device_train_batch_size", 0),
+        ("gradient_accumulation_steps", 0),
+        ("save_total_limit", "few"),
+        ("eval_steps", "often"),
+        ("gradient_checkpointing", "maybe"),
+        ("use_cpu", 3),
+    ],
+)
+def test_values_that_trl_would_trip_over_later_are_refused(name: str, value: object) -> None:
+    with pytest.raises(UsageError, match=rf"trainer\.{name} is"):
+        trl_options.check({name: value}, {})
+
+
+def test_numbers_are_taken_in_either_form() -> None:
+    trl_options.check({"num_train_epochs": 1, "learning_rate": 1e-5, "save_steps": 0.5, "max_steps": 3}, {})
+    trl_options.check({"save_total_limit": None, "eval_steps": None, "bf16": None, "use_cpu": True}, {})

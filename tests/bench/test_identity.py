@@ -1,0 +1,135 @@
+"""A run's answers belong to one adapter, one base and one set of rows, from its beginning on and after its end."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.errors import HubError, RunError
+from mmpref.registry import resolve_path
+
+from .conftest import MODEL, MakeAdapter, png, pope_row, write_rows
+
+SYNONYMS = Path(resolve_path("pkg:mmpref.testbed/synonyms.txt"))
+
+
+def _rows() -> list[dict[str, Any]]:
+    return [pope_row(i, f"{i}.png", answer="yes" if i % 2 else "no") for i in range(4)]
+
+
+@pytest.fixture
+def world(adapter: Path, tmp_path: Path) -> Path:
+    """A base, an adapter and benchmark rows in folders of their own, which a test can change."""
+    shutil.copytree(resolve_path(MODEL), tmp_path / "model")
+    shutil.copytree(adapter, tmp_path / "adapter")
+    write_rows(tmp_path / "data/test.jsonl", _rows())
+    for i in range(4):
+        (tmp_path / f"data/{i}.png").write_bytes(png(["red", "blue", "green", "white"][i]))
+    return tmp_path
+
+
+def _recipe(world: Path) -> EvaluateRecipe:
+    pope = {"data": str(world / "data/test.jsonl"), "max_new_tokens": 4}
+    return EvaluateRecipe(str(world / "model"), ("pope",), adapter=str(world / "adapter"), benchmark={"pope": pope})
+
+
+def _other_weights(world: Path, make_adapter: MakeAdapter) -> None:
+    make_adapter(world / "adapter", seed=1)
+
+
+def _other_scale(world: Path, _: MakeAdapter) -> None:
+    file = world / "adapter/adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "lora_alpha": 1}))
+
+
+def _other_base(world: Path, _: MakeAdapter) -> None:
+    file = world / "model/model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def _other_order(world: Path, _: MakeAdapter) -> None:
+    write_rows(world / "data/test.jsonl", _rows()[::-1])
+
+
+def _other_image(world: Path, _: MakeAdapter) -> None:
+    (world / "data/2.png").write_bytes(png("black"))
+
+
+CHANGES = [
+    (_other_weights, "adapter"),
+    (_other_scale, "adapter"),
+    (_other_base, "model"),
+    (_other_order, "data of pope"),
+    (_other_image, "data of pope"),
+]
+
+
+@pytest.mark.parametrize("finished", [True, False], ids=["finished", "unfinished"])
+@pytest.mark.parametrize(("change", "what"), CHANGES)
+def test_what_has_changed_is_told_and_refused(
+    world: Path, make_adapter: MakeAdapter, finished: bool, change: Callable[[Path, MakeAdapter], None], what: str
+) -> None:
+    run = world / "run"
+    evaluate(_recipe(world), run)
+    if not finished:  # as after a kill between the two models
+        (run / "run.json").unlink()
+        (run / ".mmpref/answers-adapter-pope.jsonl").unlink()
+    assert evaluate(_recipe(world), run)["counts"] == {"pope": 4}
+    if not finished:
+        (run / "run.json").unlink()
+    before = (run / "results.json").read_bytes()
+    change(world, make_adapter)
+    with pytest.raises(RunError, match=rf"^The {what} .*has changed since .*Choose another --output\.$") as told:
+        evaluate(_recipe(world), run)
+    assert "\n" not in str(told.value)
+    assert (run / "results.json").read_bytes() == before
+    assert (run / "run.json").exists() is finished
+
+
+def test_another_table_of_words_is_another_score(world: Path) -> None:
+    shutil.copy(SYNONYMS, world / "words.txt")
+    chair = {"data": "testbed-chair", "synonyms": str(world / "words.txt"), "max_new_tokens": 4}
+    recipe = EvaluateRecipe(MODEL, ("chair",), benchmark={"chair": chair}, limit=2)
+    evaluate(recipe, world / "run")
+    (world / "words.txt").write_text("circle\n")
+    with pytest.raises(RunError, match=r"The data of chair has changed"):
+        evaluate(recipe, world / "run")
+
+
+def test_both_files_say_what_was_evaluated_on_what(world: Path) -> None:
+    manifest = evaluate(_recipe(world), world / "run")
+    run, results = (json.loads((world / "run" / name).read_text()) for name in ("run.json", "results.json"))
+    weights = hashlib.sha256((world / "adapter/adapter_model.safetensors").read_bytes()).hexdigest()
+    for content in (run, results, manifest):
+        assert content["adapter"]["weights"] == weights
+        assert content["adapter"]["id"] == str(world / "adapter")
+    assert run["seeds"] == {"bootstrap": 0}
+    assert run["data"]["pope"]["fingerprint"] == results["results"][0]["data"]["fingerprint"]
+    assert run["data"]["pope"]["fingerprint"].startswith("sha256:")
+    assert run["model"]["files"].startswith("sha256:")
+
+
+def test_a_finished_run_is_shown_where_the_hub_cannot_be_asked(
+    world: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = evaluate(_recipe(world), world / "run")
+
+    def down(*_: Any, **__: Any) -> None:
+        raise HubError("The Hub is away.")
+
+    monkeypatch.setattr("mmpref.bench.plan.open_table", down)
+    again = evaluate(_recipe(world), world / "run")
+    assert again["results"] == first["results"]
+    assert "could not be checked" in caplog.text
+    (world / "run/run.json").unlink()
+    with pytest.raises(HubError, match="away"):
+        evaluate(_recipe(world), world / "run")

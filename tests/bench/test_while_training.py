@@ -1,0 +1,117 @@
+"""Benchmarks of a policy in training: groups with a missing image, and images that are not held in memory."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.bench.benchmark import Sample
+from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.image_store import Shelf
+from mmpref.bench.while_training import Watch
+from mmpref.errors import InputError
+from mmpref.types import ImageData, Message, ModelRef
+from mmpref.vlm.policy import Policy
+
+from .benchmarks.conftest import cell, values, write_parquet
+from .conftest import MODEL, png
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return Policy.load(ModelRef(MODEL))
+
+
+@pytest.fixture
+def questions() -> list[dict[str, Any]]:
+    """MME's: two about each image."""
+    return [
+        {
+            "question_id": f"count/{i}.png",
+            "image": cell(i),
+            "category": "count",
+            "answer": answer,
+            "question": f"Is there a ring in the image? {answer}",
+        }
+        for i in range(3)
+        for answer in ("Yes", "No")
+    ]
+
+
+def _recipe(file: Path) -> EvaluateRecipe:
+    return EvaluateRecipe(MODEL, ("mme",), benchmark={"mme": {"data": str(file), "max_new_tokens": 4}})
+
+
+def test_watching_gives_what_evaluating_gives(questions: list[dict[str, Any]], policy: Policy, tmp_path: Path) -> None:
+    questions[1]["image"] = {"bytes": png("red")[:30], "path": None}
+    recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
+    watched = Watch(recipe, batch_size=3)(policy)
+    found = values(evaluate(recipe, tmp_path / "run"))
+    assert watched["mme/accuracy"].value == found["accuracy", "all"]["value"]
+    assert found["accuracy", "all"]["missing"] == 1
+
+
+def test_a_group_with_an_unreadable_image_is_missing_while_training(policy: Policy, tmp_path: Path) -> None:
+    """One figure with two questions, of which one has a broken image: the other one alone must not make it right."""
+    rows = [
+        {
+            "category": "VD",
+            "subcategory": "x",
+            "visual_input": "1",
+            "set_id": str(figure),
+            "figure_id": "1",
+            "question_id": str(question),
+            "question": "Is there a ring in the image?",
+            "gt_answer": "1",
+            "image": {"bytes": png("red")[:30] if (figure, question) == (0, 1) else png("red"), "path": None},
+        }
+        for figure in (0, 1)
+        for question in (0, 1)
+    ]
+    settings = {
+        "data": str(write_parquet(tmp_path / "image.parquet", rows)),
+        "non_image_split": None,
+        "max_new_tokens": 4,
+    }
+    recipe = EvaluateRecipe(MODEL, ("hallusionbench",), benchmark={"hallusionbench": settings})
+    watch = Watch(recipe)
+    watched = watch(policy)
+    found = values(evaluate(recipe, tmp_path / "run"))
+    assert found["fAcc_yes_no", "all"]["n"] == 1
+    for name in ("aAcc_yes_no", "fAcc_yes_no", "qAcc_yes_no"):
+        if found[name, "all"]["n"]:
+            assert watched[f"hallusionbench/{name}"].value == found[name, "all"]["value"]
+        else:
+            assert f"hallusionbench/{name}" not in watched
+    assert watch(policy) == watched
+
+
+def test_where_no_image_can_be_read_nothing_is_scored(
+    questions: list[dict[str, Any]], policy: Policy, tmp_path: Path
+) -> None:
+    for row in questions:
+        row["image"] = {"bytes": b"x", "path": None}
+    watch = Watch(_recipe(write_parquet(tmp_path / "test.parquet", questions)))
+    with pytest.raises(InputError, match="No image of benchmark mme"):
+        watch(policy)
+
+
+def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], tmp_path: Path) -> None:
+    for row in questions:
+        row["image"] = {"bytes": png("red") + b"%" * 100_000, "path": None}
+    watch = Watch(_recipe(write_parquet(tmp_path / "test.parquet", questions)))
+    gc.collect()
+    held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
+    assert not held
+    assert watch
+
+
+def test_a_shelf_gives_samples_back_with_their_images() -> None:
+    images = [ImageData(b"a", "one"), None, ImageData(b"bb", "two"), ImageData(b"a", "three"), ImageData(b"", "four")]
+    samples = [Sample(str(i), "", image, (Message("user", "?"),), None) for i, image in enumerate(images)]
+    batches = list(Shelf(samples).batches(2))
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    assert [sample for batch in batches for sample in batch] == samples

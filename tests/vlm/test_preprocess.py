@@ -1,0 +1,105 @@
+"""Preprocessing ahead of the model in worker processes: the same inputs, and a death costs one example."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from mmpref.errors import ImageError
+from mmpref.types import Example, ImageData, Message
+from mmpref.vlm.preprocess import Ahead, Prompter, processed
+from tests.vlm.tiny import tiny
+
+
+def example(name: str, side: int = 24) -> Example:
+    buffer = io.BytesIO()
+    pixels = np.random.default_rng(side).integers(0, 256, (side, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return Example(name, (ImageData(buffer.getvalue(), name),), (Message("user", "describe"),), "w1 .", name)
+
+
+class Deadly(Prompter):
+    """Ends its process on images of 13 rows, as a fault in a decoder written in C would."""
+
+    def prepare(self, messages: Any, images: Any) -> Any:
+        if any(image.height == 13 for image in images):
+            os._exit(1)
+        return super().prepare(messages, images)
+
+
+@pytest.fixture(scope="module")
+def prompter() -> Prompter:
+    return tiny("llava_next").prompter
+
+
+def test_workers_give_the_same_inputs(prompter: Prompter) -> None:
+    examples = [example(f"e{side}", side) for side in (16, 24, 40)]
+    ahead = Ahead(prompter, 1)
+    try:
+        ahead.begin(examples[:2])
+        for one in examples:
+            ours, expected = ahead(one), prompter(one)
+            assert ours.keys() == expected.keys()
+            assert all(torch.equal(ours[name], expected[name]) for name in ours)
+    finally:
+        ahead.close()
+
+
+@pytest.mark.long
+def test_an_image_that_kills_its_process_costs_that_example_only(prompter: Prompter) -> None:
+    examples = [example("a"), example("deadly", 13), example("b", 32), example("c", 40)]
+    ahead = Ahead(Deadly(prompter.processor), 2)
+    try:
+        ahead.begin(examples)
+        assert ahead(examples[0])
+        with pytest.raises(ImageError, match="deadly"):
+            ahead(examples[1])
+        assert ahead(examples[2])
+        assert ahead(examples[3])
+    finally:
+        ahead.close()
+
+
+@pytest.mark.parametrize("size", [(1, 400), (400, 1)])
+def test_an_image_that_the_processor_does_not_take(size: tuple[int, int]) -> None:
+    """Qwen2-VL refuses shapes of more than 200 to 1; that is said of the image, in whatever process and command."""
+    policy = tiny("qwen2_vl")
+    narrow, question = Image.new("RGB", size), (Message("user", "describe"),)
+    says = rf"an image of {size[0]} x {size[1]} pixels is none for this model: absolute aspect ratio"
+    with pytest.raises(ImageError, match=says):
+        policy.prompter.prepare(question, [narrow])
+    with pytest.raises(ImageError, match=says):
+        policy.prompter.prepare_all([question, (Message("user", "w1"),)], [narrow])
+    fine = Image.new("RGB", (24, 40))
+    with pytest.raises(ImageError, match=says):  # of a batch, the one that it is
+        processed(policy.processor, [policy.render(question, 1)] * 2, [[fine], [narrow]], return_tensors="pt")
+    assert policy.prompter.prepare(question, [fine])
+
+
+def test_a_fault_of_the_text_is_not_the_images(prompter: Prompter) -> None:
+    with pytest.raises(ValueError, match="number of <image> tokens"):
+        prompter.prepare((Message("user", "describe <image>"),), [Image.new("RGB", (24, 40))])
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK"])
+def test_images_reach_the_processor_as_rgb(prompter: Prompter, mode: str) -> None:
+    image = Image.effect_noise((24, 40), 80).convert(mode)
+    ours = prompter.prepare((Message("user", "describe"),), [image])["pixel_values"]
+    assert torch.equal(ours, prompter.prepare((Message("user", "describe"),), [image.convert("RGB")])["pixel_values"])
+
+
+def test_a_broken_image_is_told_as_such(prompter: Prompter) -> None:
+    broken = Example("x", (ImageData(b"no image", "x.png"),), (Message("user", "describe"),), "w1", "x")
+    for workers in (0, 1):
+        ahead = Ahead(prompter, workers)
+        try:
+            with pytest.raises(ImageError, match=r"x\.png"):
+                ahead(broken)
+        finally:
+            ahead.close()

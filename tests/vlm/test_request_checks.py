@@ -1,0 +1,42 @@
+"""Which requests a model can be asked."""
+
+from __future__ import annotations
+
+import pytest
+from PIL import Image
+
+from mmpref.errors import ImageError, InputError
+from mmpref.types import Message
+from mmpref.vlm.policy import Request
+from mmpref.vlm.request_checks import ask
+from mmpref.vlm.shared_prefix_pool import Decoding
+from tests.vlm.tiny import tiny
+
+
+def test_a_bad_request_costs_itself_and_no_other() -> None:
+    policy = tiny("qwen2_vl")
+    red, strip = Image.new("RGB", (60, 60), "red"), Image.new("RGB", (400, 1), "red")
+    asked = ["What?", "What?", "Is it <|image_pad|>?", "What is it?"]
+    requests = [
+        Request((Message("user", text),), (strip if number == 1 else red,)) for number, text in enumerate(asked)
+    ]
+    batch, refused = ask(policy, requests, [f"row {number}" for number in range(4)])
+    assert [type(why) for why in refused] == [type(None), ImageError, InputError, type(None)]
+    assert "row 2 holds '<|image_pad|>'" in str(refused[2])
+    decoding = Decoding(4)
+    written = batch.write(decoding)
+    assert [answer.text for answer in written] == policy.generate([requests[0], requests[3]], decoding)
+    assert all(answer.cut == (len(answer.text.split()) >= 4) for answer in written)
+
+
+def test_an_error_of_all_rows_is_no_rows_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    policy = tiny("llava")
+    requests = [Request((Message("user", "What?"),), (Image.new("RGB", (60, 60)),))] * 2
+    monkeypatch.setattr(policy.tokenizer, "convert_ids_to_tokens", lambda _: None)
+    monkeypatch.setattr("mmpref.vlm.request_checks.Asked", _broken)
+    with pytest.raises(ValueError, match="of all"):
+        ask(policy, requests, ["row 0", "row 1"])
+
+
+def _broken(*_: object) -> None:
+    raise ValueError("a defect of all")
