@@ -36,10 +36,11 @@ from PIL import Image
 from trl import DPOTrainer
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.align.adapter import lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.feature_cache import KeptFeatures
 from mmpref.align.preference_data import ROW
+from mmpref.align.recipe import LoraSettings
 from mmpref.align.reference_cache import ReferenceLogProbs
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.shared_prefix_forward import SharedForward

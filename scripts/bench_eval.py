@@ -34,7 +34,8 @@ from bench_bdhs import machine, random_policy
 from peft import get_peft_model
 from PIL import Image
 
-from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.align.adapter import lora_config
+from mmpref.align.recipe import LoraSettings
 from mmpref.bench.answers import ADAPTER, BASE, loaded
 from mmpref.bench.benchmark import Sample
 from mmpref.images import decode

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
 from mmpref.data.finalize import summary
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import ImageError
 from mmpref.images import FLOAT, SIXTEEN_BIT, TRANSPARENT, decode, decode_noting
 from mmpref.types import ImageData

@@ -143,9 +143,9 @@ def test_an_empty_section_is_one_without_settings(tmp_path: Any) -> None:
 
 
 def test_every_command_knows_the_dtypes() -> None:
-    from mmpref.align.train import TrainRecipe
-    from mmpref.bench.evaluate import EvaluateRecipe
-    from mmpref.data.build import BuildRecipe
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
 
     given: dict[Any, dict[str, Any]] = {
         BuildRecipe: {"model": "m", "source": "s"},
@@ -159,7 +159,7 @@ def test_every_command_knows_the_dtypes() -> None:
 
 
 def test_the_papers_defaults() -> None:
-    from mmpref.align.train import TrainRecipe
+    from mmpref.align.recipe import TrainRecipe
     from mmpref.sampling.bdhs import BdhsSettings
 
     bdhs = BdhsSettings()

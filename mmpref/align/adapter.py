@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ModelError, RunError, UsageError
+from mmpref.align.recipe import LoraSettings
+from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.types import ModelRef
@@ -21,28 +21,6 @@ if TYPE_CHECKING:
 
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.quantization import Placement
-
-
-@dataclass(frozen=True)
-class LoraSettings:
-    """Low-rank adaptation of the language model.
-
-    Args:
-        r: rank. The paper's is 128.
-        alpha: scale; the update is alpha / r times the product. The paper's is 256.
-        dropout: on the adapter's inputs. Above 0 it turns off TRL's ``disable_dropout``, which would undo it.
-    """
-
-    r: int = 128
-    alpha: int = 256
-    dropout: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.r < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:
-            raise UsageError(
-                f"lora is r={self.r}, alpha={self.alpha}, dropout={self.dropout}; "
-                "r and alpha must be at least 1 and dropout in [0, 1)."
-            )
 
 
 def lora_config(

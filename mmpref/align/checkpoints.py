@@ -66,3 +66,8 @@ def latest(folder: Path) -> Path | None:
 def step_of(checkpoint: Path) -> int:
     """How many optimizer steps a checkpoint holds."""
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def checkpoints_in(state: Path) -> Path:
+    """Where a run keeps its checkpoints."""
+    return state / "checkpoints"

@@ -9,18 +9,18 @@ import logging
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from mmpref.align.adapter import LoraSettings
+from mmpref.align.checkpoints import checkpoints_in
 from mmpref.align.method import METHODS, Method, Way
+from mmpref.align.recipe import TrainRecipe
 from mmpref.align.sharded import gathered, is_spread, load_whole
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
-from mmpref.align.trainer_factory import checkpoints_in, trainer_of
-from mmpref.align.trl_options import PAPER
-from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
+from mmpref.align.trainer_factory import trainer_of
+from mmpref.align.watch_settings import BEST, Evaluator
 from mmpref.distributed import first, part, processes, rank, sharded
 from mmpref.errors import UsageError
 from mmpref.recipe import schema as recipes
@@ -41,74 +41,6 @@ OnProgress = Callable[[int, int], None]
 
 BEGAN = "began.json"
 """State: the commits of data and model that a restart must go on with."""
-
-
-@dataclass(frozen=True)
-class TrainRecipe:
-    """Everything that decides an adapter.
-
-    Args:
-        model: Hub id, folder, or ``pkg:<package>/<path>``.
-        dataset: preference data: Hub ids, files, folders or table names; several are concatenated.
-        method: name of a training method.
-        revision: of the model.
-        split: of every data set.
-        image_root: folders, or ``.zip`` files, that image paths in rows are relative to; by default a data set's own
-            folder.
-        limit: take only the first rows.
-        seed: of the adapter's initial weights and of the order of rows.
-        dtype: of the base model; ``auto`` is fp32 on a CPU and bf16 on an accelerator that has it.
-        quantization: ``4bit`` or ``8bit``: QLoRA, on a base whose language model is quantized by bitsandbytes; adapter
-            and projector are trained in full.
-        device_map: of the base, such as ``auto`` to spread it over devices; by default it goes to one.
-        trust_remote_code: run code that comes with the model.
-        annotator: who ranks answers, for methods that ask.
-        lora: rank, alpha and dropout.
-        train_projector: train the vision-language projector too, in full.
-        projector_learning_rate: the projector's own; None takes the method's.
-        share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
-            otherwise TRL's own forward.
-        preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
-            accelerator. It has no part in the result.
-        feature_cache_gb: room on disk, in units of 10^9 bytes, for what the frozen vision tower makes of all images,
-            while the run lasts. Where it does not suffice, or with 0, the tower runs in every epoch.
-        keep_checkpoints: keep the adapters of checkpoints in the run, under ``checkpoints/``, and publish them with it;
-            how many there are say ``trainer.save_steps`` and ``trainer.save_total_limit``.
-        watch: benchmarks while training: how often, which is best, when to stop.
-        loss: settings of the method.
-        trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given. A learning rate
-            that is not among them is the method's.
-    """
-
-    model: str
-    dataset: tuple[str, ...] = ()
-    method: str = "dpo"
-    revision: str | None = None
-    split: str = "train"
-    image_root: tuple[str, ...] = ()
-    limit: int | None = None
-    seed: int = 0
-    dtype: recipes.Dtype = "auto"
-    quantization: Literal["4bit", "8bit"] | None = None
-    device_map: str | None = None
-    trust_remote_code: bool = False
-    annotator: str | None = None
-    lora: LoraSettings = field(default_factory=LoraSettings)
-    train_projector: bool = True
-    projector_learning_rate: float | None = None
-    share_prompt: bool = True
-    preflight: Literal["auto", "always", "never"] = "auto"
-    feature_cache_gb: float = 8.0
-    keep_checkpoints: bool = False
-    watch: WatchSettings = field(default_factory=WatchSettings)
-    loss: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
-
-    def __post_init__(self) -> None:
-        rates = METHODS.get(self.method).rates
-        object.__setattr__(self, "trainer", {"learning_rate": rates.learning_rate, **self.trainer})
-        if self.projector_learning_rate is None:
-            object.__setattr__(self, "projector_learning_rate", rates.projector)
 
 
 def train(

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.align.checkpoints import checkpoints_in
 from mmpref.align.method import Parts, Way
 from mmpref.distributed import processes, rank, sharded
 from mmpref.errors import ModelError, UsageError
@@ -17,17 +18,12 @@ if TYPE_CHECKING:
     from mmpref.align.feature_cache import KeptFeatures
     from mmpref.align.pair_source import PairSource
     from mmpref.align.preference_data import Pairs
-    from mmpref.align.train import TrainRecipe
+    from mmpref.align.recipe import TrainRecipe
     from mmpref.align.trainer_mixin import Running
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
 
 talk = logging.getLogger("mmpref")
-
-
-def checkpoints_in(state: Path) -> Path:
-    """Where a run keeps its checkpoints."""
-    return state / "checkpoints"
 
 
 def trainer_of(

@@ -102,7 +102,7 @@ def rate(
     """The metric ``sum of top / sum of bottom``."""
 
     def value(sums: Sums) -> np.ndarray:
-        from mmpref.bench.bootstrap import ratio
+        from mmpref.bench.benchmark import ratio
 
         return ratio(sums[top], sums[bottom])
 
@@ -146,3 +146,11 @@ class Benchmark:
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")
+
+
+def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """Element-wise quotient; 0 where the denominator is 0."""
+    import numpy as np
+
+    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
+    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom > 0)

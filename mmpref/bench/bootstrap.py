@@ -17,14 +17,6 @@ RESAMPLES = 2000
 LEVEL = 0.95
 
 
-def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
-    """Element-wise quotient; 0 where the denominator is 0."""
-    import numpy as np
-
-    top, bottom = np.broadcast_arrays(np.asarray(numerator, float), np.asarray(denominator, float))
-    return np.divide(top, bottom, out=np.zeros(top.shape), where=bottom > 0)
-
-
 @dataclass(frozen=True)
 class Interval:
     """A value with its 95 % percentile bootstrap interval."""

@@ -7,10 +7,10 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.evaluate import EvaluateRecipe
 from mmpref.bench.finished import Column, Key
 from mmpref.bench.identity import data_facts
 from mmpref.bench.plan import planned
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
 from mmpref.recipe import schema as recipes
 from mmpref.types import ImageData

@@ -7,19 +7,19 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mmpref.bench import reward_answerer
-from mmpref.bench.answers import ADAPTER, BASE, Answerer, Blind, answer_all, answer_share, loaded, served, share_of
+from mmpref.bench.answers import ADAPTER, BASE, Answerer, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
 from mmpref.bench.identity import as_it_began, data_facts
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.plan import planned, resolved
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.replies import Replies, replies
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
@@ -28,7 +28,6 @@ from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.reasoning import markers
-from mmpref.recipe import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
 from mmpref.text_files import read_text
@@ -42,74 +41,6 @@ MENDED = "mended.json"
 
 RESAMPLES = "resamples.parquet"
 """Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
-
-
-@dataclass(frozen=True)
-class EvaluateRecipe:
-    """Everything that decides the results. The batch size does not, so it is not here.
-
-    Args:
-        model, revision: the base; ``URL#MODEL`` for one behind an OpenAI-compatible endpoint.
-        adapter, adapter_revision: scored beside the base, if given.
-        benchmarks: names.
-        benchmark: settings of each by name.
-        split: of all benchmarks, instead of their own.
-        limit: first samples of each only.
-        seed: of the bootstrap.
-        blind: the image-blind control: every benchmark is asked without its images, and named so.
-        judge: who judges the answers of benchmarks that need it (`mmpref.bench.judging`).
-        judge_prompt: template for the judge, in place of the benchmark's own.
-        judge_temperature, judge_max_tokens: of its replies.
-        judge_repeats: how often it is asked the same; the first time scores, all of them give the judge's noise.
-        judge_revision, endpoint_revision: any word that tells apart what an endpoint serves under one name (a judge's
-            replies are kept by it, and a model's run belongs to it), for a server that was started with other weights.
-        thinking: markers of reasoning beside the known ones, of model and judge, each ``OPEN CLOSE``
-            (`mmpref.reasoning`).
-        dtype, trust_remote_code: of the model.
-        quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
-        device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
-    """
-
-    model: str
-    benchmarks: tuple[str, ...]
-    revision: str | None = None
-    adapter: str | None = None
-    adapter_revision: str | None = None
-    benchmark: dict[str, Any] = field(default_factory=dict)
-    split: str | None = None
-    limit: int | None = None
-    seed: int = 0
-    blind: Blind | None = None
-    judge: str | None = None
-    judge_prompt: str | None = None
-    judge_temperature: float = 0.0
-    judge_max_tokens: int = 1024
-    judge_repeats: int = 1
-    judge_revision: str | None = None
-    endpoint_revision: str | None = None
-    thinking: tuple[str, ...] = ()
-    dtype: recipes.Dtype = "auto"
-    quantization: Literal["4bit", "8bit"] | None = None
-    device_map: str | None = None
-    trust_remote_code: bool = False
-
-    @property
-    def endpoint(self) -> tuple[str, str] | None:
-        """URL and name of a model behind an endpoint.
-
-        Raises:
-            UsageError: one without its name.
-        """
-        return endpoint_of(self.model)
-
-    def label(self, benchmark: str) -> str:
-        """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""
-        return f"{benchmark}-blind-{self.blind}" if self.blind else benchmark
-
-    @property
-    def title(self) -> str:
-        """All of them, for the name of the run's folder."""
-        return "-".join(map(self.label, self.benchmarks))
 
 
 def evaluate(

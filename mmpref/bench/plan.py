@@ -16,7 +16,7 @@ from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 
 if TYPE_CHECKING:
-    from mmpref.bench.evaluate import EvaluateRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
 
 
 def resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:

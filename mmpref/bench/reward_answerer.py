@@ -17,7 +17,7 @@ from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, UsageError
 
 if TYPE_CHECKING:
-    from mmpref.bench.evaluate import EvaluateRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.types import ModelRef
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.reward_model import RewardModel

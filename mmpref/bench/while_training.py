@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from mmpref.bench.answers import ADAPTER, loaded
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
-from mmpref.bench.evaluate import EvaluateRecipe
 from mmpref.bench.groups import counted
 from mmpref.bench.image_store import Shelf
 from mmpref.bench.judging import JudgedTask
 from mmpref.bench.plan import planned, resolved
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.replies import replies
 from mmpref.bench.results import Outcome, Plan
 from mmpref.errors import MmprefError, UsageError

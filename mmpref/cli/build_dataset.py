@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mmpref.cli import common
+from mmpref.cli.format import print_table
 from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
 
@@ -52,8 +53,8 @@ def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, A
         section: the recipe's settings.
         values: the same, with the command line's on top.
     """
-    from mmpref.data.build import BuildRecipe
     from mmpref.data.builder import BUILDERS
+    from mmpref.data.recipe import BuildRecipe
 
     methods = {field.name: field.default for field in dataclasses.fields(BuildRecipe)}
     own, method = section.get("method", methods["method"]), values.get("method", methods["method"])
@@ -193,9 +194,10 @@ def command(
       mmpref build-dataset --method corrupt --annotator https://api.openai.com/v1#gpt-4o --source me/sft
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """
-    from mmpref.data.build import BuildRecipe, build_dataset
+    from mmpref.data.build import build_dataset
     from mmpref.data.builder import BUILDERS
     from mmpref.data.finalize import summary
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.hub.cards.dataset import write_dataset_card
     from mmpref.hub.licences import check_licences
 
@@ -266,5 +268,5 @@ def command(
     common.show(
         {**manifest, "path": str(path), **published},
         as_json,
-        lambda: common.print_table("preference dataset", ("", ""), rows),
+        lambda: print_table("preference dataset", ("", ""), rows),
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,8 +16,6 @@ from mmpref.recipe.resolve import resolve as resolved
 R = TypeVar("R")
 F = TypeVar("F", bound=Callable[..., Any])
 
-_NUMBERS = re.compile(r"[-+\d.,:%/\[\] ]*")
-_WIDEST = 1000  # characters
 _OTHER_HTML = "Choose another file for --html."
 
 
@@ -170,35 +167,3 @@ def write_page(path: Path, page: str) -> None:
         raise RunError(error.message, _OTHER_HTML) from error
     except OSError as error:
         raise RunError(f"Cannot write {path} ({error.strerror or error}).", _OTHER_HTML) from error
-
-
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout: numbers to the right, text to the left. Only text of the last column is broken over lines; a
-    terminal that is too narrow for the rest wraps whole lines instead."""
-    import sys
-
-    from rich.cells import cell_len
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
-    cells = [[str(cell) for cell in row] for row in rows]
-    table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for index, column in enumerate(columns):
-        numbers = bool(index) and all(_NUMBERS.fullmatch(row[index]) for row in cells)
-        whole = numbers or index < len(columns) - 1
-        width = max(cell_len(text) for text in (column, *(row[index] for row in cells)))
-        table.add_column(
-            Text(column),
-            justify="right" if numbers else "left",
-            overflow="fold",
-            no_wrap=whole,
-            min_width=width if whole else None,
-        )
-    for row in cells:
-        table.add_row(*map(Text, row))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    wide = Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum
-    console.width = max(console.width, min(wide, _WIDEST))
-    console.print(table)

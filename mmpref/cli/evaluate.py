@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mmpref.cli import common
+from mmpref.cli.format import print_results
 from mmpref.cli.progress import Progress
 
 
@@ -91,8 +92,9 @@ def command(
       mmpref evaluate --model http://127.0.0.1:8000/v1#my-model --benchmark pope
       mmpref evaluate --blind masked
     """
-    from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+    from mmpref.bench.evaluate import evaluate
     from mmpref.bench.export import save
+    from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.distributed import rank
 
     options: dict[str, Any] = {
@@ -125,85 +127,7 @@ def command(
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
 
 
-def print_results(content: Mapping[str, Any]) -> None:
-    """The results of an evaluation as a table on stdout."""
-    with_adapter = bool(content["differences"])
-    base = [row for row in content["results"] if row["model"] == "base"]
-    other = {_key(row): row for row in content["results"] if row["model"] == "adapter"}
-    change = {_key(row): row for row in content["differences"]}
-    counts = {"n": "n", "unparsed": "parse_failures"}
-    if any(row["missing"] for row in content["results"]):
-        counts["missing"] = "missing"
-    rows = []
-    for row in base:
-        cells = [" ".join(_key(row)).removesuffix(" all"), _interval(row)]
-        if with_adapter:
-            moved = change[_key(row)]
-            cells += [_interval(other[_key(row)]), _interval(moved, signed=True), p_value(moved)]
-        models = [row, *([other[_key(row)]] if with_adapter else [])]
-        rows.append([*cells, *(_count(models, name) for name in counts.values())])
-    columns = ["metric", "base", *(["adapter", "difference", "p"] if with_adapter else []), *counts]
-    noisy = [row for row in content["results"] if "judge_noise" in row and row["headline"] and row["split"] == "all"]
-    common.print_table("evaluation: value [95 % interval]", columns, rows)
-    for row in noisy:
-        noise = row["judge_noise"]
-        click.echo(
-            f"Judge noise of {row['model']} {row['benchmark']} {row['metric']}: {noise['deviation']:.3f} (SD of "
-            f"{noise['repeats']} repeats, {noise['low']:.3f} to {noise['high']:.3f}); the first repeat scores."
-        )
-    for label, models in content.get("reasoning", {}).items():
-        for model, replies in models.items():
-            click.echo(
-                f"Reasoning was taken off {replies['reasoned']} replies of {model} to {label}; {replies['unfinished']} "
-                "of them came to no answer and are missing."
-            )
-    for label, models in content.get("judge", {}).get("replies", {}).items():
-        for model, said in models.items():
-            if example := said.get("unreadable_example"):
-                click.echo(
-                    f"Replies of the judge to {label} of {model} that could not be read: "
-                    f"{100 * said['unreadable_share']:.1f} %, such as {example!r}."
-                )
-    if with_adapter:
-        click.echo("Counts that differ are written base / adapter.")
-        claims = sum(row.get("p_holm") is not None for row in content["differences"])
-        click.echo(legend(claims))
-
-
-def p_value(test: Mapping[str, Any]) -> str:
-    """A p-value as a cell: of a headline metric the corrected one, with its stars."""
-    from mmpref.bench.significance import mark
-
-    corrected = test.get("p_holm")
-    p = test.get("p") if corrected is None else corrected
-    if p is None:
-        return "–"
-    text = "<0.001" if p < 0.001 else f"{p:.3f}"
-    return text if corrected is None else f"{text} Holm{mark(corrected)}"
-
-
-def legend(claims: int) -> str:
-    """What the p-values of a table are."""
-    return (
-        "p: McNemar's exact test for shares of right answers, paired bootstrap else, both by image. Headline "
-        f"metrics ({claims} here): corrected by Holm's method, * < 0.05, ** < 0.01, *** < 0.001."
-    )
-
-
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
     print_results(manifest)
     for name, text in {"written to": str(path), **published}.items():
         click.echo(f"{name} {text}")
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["benchmark"], row["metric"], row["split"]
-
-
-def _count(models: Sequence[Mapping[str, Any]], name: str) -> str:
-    return " / ".join(str(count) for count in dict.fromkeys(model[name] for model in models))
-
-
-def _interval(row: Mapping[str, Any], signed: bool = False) -> str:
-    form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
-    return form.format(row["value"], row["low"], row["high"])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.cli import common
+from mmpref.cli.format import print_table
 
 if TYPE_CHECKING:
     from mmpref.tables.table import Table
@@ -94,7 +95,7 @@ def _under(policy: Policy, table: Table, image_root: tuple[str, ...]) -> dict[st
 
 def _print(report: Mapping[str, Any]) -> None:
     dataset = report["dataset"]
-    common.print_table(f"{dataset['id']} ({dataset['split']})", ("", ""), list(_lines(report)))
+    print_table(f"{dataset['id']} ({dataset['split']})", ("", ""), list(_lines(report)))
     found = [
         (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
         for kind, entry in report["problems"].items()
@@ -102,10 +103,10 @@ def _print(report: Mapping[str, Any]) -> None:
     ]
     if found:
         click.echo()
-        common.print_table("problems", ("kind", "rows in all", "row", "column", "what"), found)
+        print_table("problems", ("kind", "rows in all", "row", "column", "what"), found)
     if repeated := report["repeats"]["sentences"]:
         click.echo()
-        common.print_table(
+        print_table(
             "sentences that rejected answers repeat",
             ("sentence", "rejected", "chosen"),
             [(one["text"], one["rejected"], one["chosen"]) for one in repeated[:5]],

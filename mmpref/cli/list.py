@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from mmpref.cli.common import print_table
+from mmpref.cli.format import print_table
 
 KINDS = ("methods", "datasets", "benchmarks", "recipes", "families", "annotators", "launchers")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from mmpref.cli import common
+from mmpref.cli.format import print_table
 from mmpref.errors import UsageError
 
 
@@ -95,4 +96,4 @@ def command(
             merged=merged,
         )
     rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
-    common.show(published, as_json, lambda: common.print_table("published", ("", ""), rows))
+    common.show(published, as_json, lambda: print_table("published", ("", ""), rows))

@@ -61,7 +61,8 @@ def _by_hand(recipe: str) -> str:
 
 
 def _build(name: str, root: Path) -> None:
-    from mmpref.data.build import BuildRecipe, build_dataset
+    from mmpref.data.build import build_dataset
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.hub.cards.dataset import write_dataset_card
 
     recipe = common.resolve(BuildRecipe, "build-dataset", name, {}, (), has_model=False)
@@ -70,7 +71,8 @@ def _build(name: str, root: Path) -> None:
 
 
 def _train(name: str, root: Path) -> None:
-    from mmpref.align.train import TrainRecipe, train
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.align.train import train
     from mmpref.hub.cards.dataset import write_model_card
 
     options = {"dataset": (str(_needs(root, "build-dataset")),)}
@@ -79,7 +81,8 @@ def _train(name: str, root: Path) -> None:
 
 
 def _evaluate(name: str, root: Path) -> None:
-    from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+    from mmpref.bench.evaluate import evaluate
+    from mmpref.bench.recipe import EvaluateRecipe
 
     options = {"adapter": str(_needs(root, "train"))}
     recipe = common.resolve(EvaluateRecipe, "evaluate", name, options, (), has_model=False)
@@ -112,7 +115,7 @@ def _evaluation(root: Path) -> dict[str, Any]:
 
 
 def _print(root: Path, report: Path) -> None:
-    from mmpref.cli.evaluate import print_results
+    from mmpref.cli.format import print_results
 
     if (root / "evaluate" / "results.json").is_file():
         print_results(_evaluation(root))

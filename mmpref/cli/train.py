@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmpref.cli import common
+from mmpref.cli.format import print_table
 from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
 from mmpref.recipe import resolve
 from mmpref.recipe import schema as recipes
 
 if TYPE_CHECKING:
-    from mmpref.align.train import TrainRecipe
+    from mmpref.align.recipe import TrainRecipe
     from mmpref.align.watch_settings import Evaluator
 
 
@@ -90,8 +91,9 @@ def command(
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
     from mmpref.align.method import METHODS
+    from mmpref.align.recipe import TrainRecipe
     from mmpref.align.summary import summary
-    from mmpref.align.train import TrainRecipe, train
+    from mmpref.align.train import train
     from mmpref.distributed import processes, rank
     from mmpref.hub.cards.dataset import write_model_card
 
@@ -128,9 +130,7 @@ def command(
     path = common.run_path("train", recipe.method, manifest, output)
     published = common.publish(target, path, private, base_hub_id=base_hub_id)
     rows = [*summary(manifest), ("written to", str(path)), *published.items()]
-    common.show(
-        {**manifest, "path": str(path), **published}, as_json, lambda: common.print_table("adapter", ("", ""), rows)
-    )
+    common.show({**manifest, "path": str(path), **published}, as_json, lambda: print_table("adapter", ("", ""), rows))
 
 
 def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evaluator | None]:
@@ -138,7 +138,7 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
 
     A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
     """
-    from mmpref.bench.evaluate import EvaluateRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.bench.while_training import Watch
 
     watch = recipe.watch
@@ -156,7 +156,8 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
 
 def _build(recipe_name: str, model: str, revision: str | None) -> Path:
     """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
-    from mmpref.data.build import BuildRecipe, build_dataset
+    from mmpref.data.build import build_dataset
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.hub.cards.dataset import write_dataset_card
 
     section = resolve.for_method(BuildRecipe, resolve.load(recipe_name).get("build-dataset") or {}, {})

@@ -23,7 +23,7 @@ from mmpref.tables.table import Table
 from mmpref.types import Skip
 
 if TYPE_CHECKING:
-    from mmpref.data.build import BuildRecipe
+    from mmpref.data.recipe import BuildRecipe
 
 talk = logging.getLogger("mmpref")
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import TrainRecipe
+from mmpref.align.train import train
 from mmpref.align.watch_settings import Evaluator
 
 

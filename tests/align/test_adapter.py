@@ -8,7 +8,8 @@ import pytest
 import torch
 from peft import get_peft_model
 
-from mmpref.align.adapter import LoraSettings, adapted_modules, lora_config
+from mmpref.align.adapter import adapted_modules, lora_config
+from mmpref.align.recipe import LoraSettings
 from mmpref.errors import UsageError
 from tests.vlm.tiny import BUILDERS, tiny
 

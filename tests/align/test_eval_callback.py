@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from mmpref.align.adapter import LoraSettings
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.align.watch_settings import WatchSettings
 from mmpref.cli.train import command
 from mmpref.errors import UsageError

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import LoraSettings, adapted_modules
+from mmpref.align.adapter import adapted_modules
 from mmpref.align.method import METHODS, Way
 from mmpref.align.preference_data import collect
-from mmpref.align.train import TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.align.trainer_factory import trainer_of
 from mmpref.align.trainer_mixin import Running

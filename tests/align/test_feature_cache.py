@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import load_file
 
 from mmpref.align.feature_cache import KeptFeatures, worth_keeping
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import TrainRecipe
+from mmpref.align.train import train
 from mmpref.vlm.vision_tower import Features, Tower
 from tests.align.cut import Cut, adapters, cutting
 

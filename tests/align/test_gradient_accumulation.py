@@ -11,10 +11,11 @@ import torch
 from transformers import TrainerCallback
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import HEAD, LoraSettings, lora_config
+from mmpref.align.adapter import HEAD, lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.pair_source import Drawn, Row
 from mmpref.align.preference_data import Pairs, collect, numbered
+from mmpref.align.recipe import LoraSettings
 from mmpref.align.reward_trainer import RewardTrainer
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table

@@ -14,10 +14,9 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from mmpref.align.adapter import check_saved
-from mmpref.align.checkpoints import latest, seal
+from mmpref.align.checkpoints import checkpoints_in, latest, seal
 from mmpref.align.merge_adapter import merge
 from mmpref.align.train import train
-from mmpref.align.trainer_factory import checkpoints_in
 from mmpref.cli.main import program
 from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path

@@ -10,9 +10,9 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.merge_adapter import merge
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.errors import RunError
 from mmpref.hub.cards.dataset import write_model_card
 from mmpref.hub.publish_run import publish_run

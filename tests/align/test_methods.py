@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
+from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.summary import final_of, remarks_on
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.train import train
 from mmpref.cli import common
 from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError

@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
 from mmpref.align.pair_source import SourceContext
 from mmpref.align.preference_data import ROW, SECOND
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict

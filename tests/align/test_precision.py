@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.method import METHODS
-from mmpref.align.train import TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trl_options import resolve
 from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError

@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.lengths import measured
 from mmpref.align.preference_data import collect
+from mmpref.align.recipe import LoraSettings
 from mmpref.align.train import train
 from mmpref.cli.main import main
 from mmpref.tables.open import open_table

@@ -14,10 +14,11 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.merge_adapter import merge
-from mmpref.align.train import TrainRecipe, train
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import UsageError
 from mmpref.hub.cards.dataset import write_model_card
 from mmpref.registry import resolve_path

@@ -12,11 +12,12 @@ import torch
 from datasets import Dataset
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import HEAD, LoraSettings, lora_config
+from mmpref.align.adapter import HEAD, lora_config
 from mmpref.align.collator import PreferenceCollator
+from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reward_trainer import RewardTrainer
 from mmpref.align.summary import summary
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError
 from mmpref.images import decode
 from mmpref.testbed.language import CAPTION_PROMPTS, caption

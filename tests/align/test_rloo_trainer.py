@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref.align.adapter import LoraSettings
 from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.rloo_trainer import Normalised, open_reward
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables.open import open_table
 from mmpref.types import Message, ModelRef

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.align.adapter import LoraSettings
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 
 from .conftest import MODEL

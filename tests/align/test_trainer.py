@@ -12,9 +12,10 @@ from peft.tuners.lora import LoraLayer
 from trl import DPOConfig, DPOTrainer
 
 from mmpref.align import adapter, trl_options
-from mmpref.align.adapter import LoraSettings, lora_config
+from mmpref.align.adapter import lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.recipe import LoraSettings
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from mmpref.align import reward_trainer
-from mmpref.align.adapter import LoraSettings
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.errors import UsageError
 from mmpref.registry import resolve_path
 

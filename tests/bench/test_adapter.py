@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 
 from .conftest import MODEL
 

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpref.bench.compare import compare
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.hub.cards.results_table import lines_of, model_index
 
 from .conftest import MODEL, png, pope_row, write_rows

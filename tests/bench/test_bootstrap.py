@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from mmpref.bench.benchmark import Metric, Score, rate
-from mmpref.bench.bootstrap import Clusters, Interval, difference, estimate, moved, ratio, replicates
+from mmpref.bench.benchmark import Metric, Score, rate, ratio
+from mmpref.bench.bootstrap import Clusters, Interval, difference, estimate, moved, replicates
 from mmpref.bench.significance import bootstrap_p
 
 MEAN = Metric("mean", "all", lambda sums: ratio(sums["x"], sums["n"]), "n")

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError, UsageError
 
 MODEL = "pkg:mmpref.testbed/model"

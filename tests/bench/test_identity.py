@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import HubError, RunError
 from mmpref.registry import resolve_path
 

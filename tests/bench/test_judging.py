@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from starlette.responses import JSONResponse
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.cli.evaluate import print_results
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.cli.format import print_results
 from mmpref.errors import ModelError, UsageError
 from mmpref.recipe import resolve
 from tests.judges.server import ChatServer, fault, text_of

@@ -6,7 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.registry import resolve_path
 
 

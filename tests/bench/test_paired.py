@@ -10,8 +10,9 @@ import pytest
 
 from mmpref.bench.compare import compare
 from mmpref.bench.disagreements import headlines, turns
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
 from mmpref.bench.finished import read_columns
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.significance import holm
 
 from .conftest import MODEL

@@ -13,9 +13,9 @@ from PIL import Image
 from mmpref.bench.answers import ADAPTER, loaded
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.compare import compare
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
-from mmpref.cli.compare import missing_rows
-from mmpref.cli.evaluate import print_results
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.cli.format import missing_rows, print_results
 from mmpref.errors import ImageError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.final import Final

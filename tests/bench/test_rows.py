@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
-from mmpref.bench.evaluate import EvaluateRecipe
 from mmpref.bench.plan import planned
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.rows import is_empty, list_of, one_of, optional, seen, text, turns_of
 from mmpref.errors import ImageError, InputError
 from mmpref.recipe.schema import build

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import Sample
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
 from mmpref.bench.image_store import Shelf
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import Watch
 from mmpref.errors import InputError
 from mmpref.types import ImageData, Message, ModelRef

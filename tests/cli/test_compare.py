@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.main import program
 from tests.bench.conftest import MODEL
 from tests.bench.test_paired import SETTINGS

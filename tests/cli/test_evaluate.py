@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from mmpref.cli.evaluate import print_results
+from mmpref.cli.format import print_results
 from mmpref.cli.main import program
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mmpref.cli import common
+from mmpref.cli.format import print_table
 from mmpref.cli.main import main
 from tests.align.conftest import preferences
 
@@ -182,7 +182,7 @@ def test_text_stands_left_numbers_right_and_neither_is_broken(
         ("pope accuracy random", "0.889 [0.864, 0.911]", "-0.1 [-0.2, 0.0]", "yes"),
         ("pope f1", "1", "2", "[red]" + "word " * 20),
     ]
-    common.print_table("title", ("metric", "base", "change", "what"), rows)
+    print_table("title", ("metric", "base", "change", "what"), rows)
     _, head, first, second, *_ = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
     assert first.startswith("pope accuracy random  0.889 [0.864, 0.911]  -0.1 [-0.2, 0.0]  yes")
     assert head.index("what") == first.index("yes") == second.index("[red]word")

@@ -69,7 +69,8 @@ BUILDER = Builder(config=lambda: Settings, worker=Worker)
 
 
 def main(given: dict[str, Any]) -> None:
-    from mmpref.data.build import BuildRecipe, build_dataset
+    from mmpref.data.build import build_dataset
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.recipe.schema import build
     from mmpref.registry import _modules
 

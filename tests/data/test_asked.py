@@ -11,9 +11,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
 from mmpref.data.finalize import summary
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.testbed import language, oracle
 from tests.judges.server import ChatServer, fault, text_of

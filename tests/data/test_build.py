@@ -20,7 +20,8 @@ from PIL import Image
 
 from mmpref import registry
 from mmpref.data import shards
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 
 ROWS = 23

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError
 
 EMBEDDER = "pkg:mmpref.testbed/embedder"

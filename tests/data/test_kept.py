@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpref import registry
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
 from mmpref.data.finalize import summary
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
 

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS, Context
 from mmpref.data.builders.stic import spoiled
+from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
 from mmpref.errors import UsageError
 from mmpref.rng import stream

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 
 
 def test_the_engine_writes_much_the_same_in_8_bits(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.data.select import EXCLUDED, FILTERED, NOT_DRAWN, Condition, Excluded, Selection
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.types import Example, ImageData, Skip

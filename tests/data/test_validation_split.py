@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmpref.cli.inspect import command as inspect
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.data.validation_split import held_out, keys_of
 from mmpref.errors import InputError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card

@@ -17,9 +17,9 @@ import yaml
 from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 from mmpref import __version__
-from mmpref.align.train import TrainRecipe
+from mmpref.align.recipe import TrainRecipe
 from mmpref.cli import common
-from mmpref.data.build import BuildRecipe
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError
 from mmpref.hub.cards.dataset import (
     dataset_card,

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
 from mmpref.data.open_source import source_facts
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.metadata import licence_fields

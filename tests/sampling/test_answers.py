@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.sampling.answers import answer_of

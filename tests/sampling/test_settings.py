@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmpref.align.method import METHODS
-from mmpref.data.build import BuildRecipe, build_dataset
+from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import UsageError
 from mmpref.recipe import schema as recipes
 from mmpref.sampling.settings import SamplingSettings, sampling_facts

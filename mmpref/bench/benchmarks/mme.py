@@ -17,8 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.bootstrap import ratio
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
 from mmpref.bench.groups import group_rate
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mme

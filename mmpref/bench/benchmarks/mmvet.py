@@ -18,8 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score
-from mmpref.bench.bootstrap import ratio
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, ratio
 from mmpref.bench.rows import column_of, image_of, numbered, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled

@@ -19,8 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.bootstrap import ratio
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
 from mmpref.bench.rows import image_of, numbered, text
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms

@@ -25,8 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.bootstrap import ratio
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError

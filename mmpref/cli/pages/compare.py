@@ -10,9 +10,8 @@ from typing import Any
 from mmpref.bench.compare import Comparison
 from mmpref.bench.disagreements import Turn, headlines, turns
 from mmpref.bench.finished import Column, read_columns, reference
-from mmpref.cli.compare import claims, difference_columns, difference_rows, metric_name, missing_rows, value_rows
-from mmpref.cli.evaluate import legend
-from mmpref.cli.pages.report import _as_png, _data_url, _figure, _png, marked, render
+from mmpref.cli.format import claims, difference_columns, difference_rows, legend, metric_name, missing_rows, value_rows
+from mmpref.cli.pages.html import as_png, data_url, figure_png, marked, new_figure, render
 from mmpref.errors import ImageError
 
 SHOWN = 4
@@ -36,7 +35,7 @@ def page(runs: Sequence[Path], found: Comparison) -> str:
         legend=legend(claims(found)),
         warnings=found.warnings,
         readings=_readings(columns),
-        plots=[{"title": title, "image": _data_url(_png(figure))} for title, figure in plots],
+        plots=[{"title": title, "image": data_url(figure_png(figure))} for title, figure in plots],
     )
 
 
@@ -47,7 +46,7 @@ def _planes(columns: Sequence[Column]) -> list[tuple[str, Any]]:
         for name, across, up, part, beside in PLANES:
             if benchmark != name and not benchmark.startswith(f"{name}-blind"):
                 continue
-            figure = _figure(5.4, 3.8)
+            figure = new_figure(5.4, 3.8)
             axes = figure.subplots()
             for column in columns:
                 x, y = (column.found.get((benchmark, metric, part)) for metric in (across, up))
@@ -80,7 +79,7 @@ def _bars(columns: Sequence[Column]) -> list[tuple[str, Any]]:
         parts = [key[2] for key in first.found if key[:2] == (benchmark, metric)]
         if len(parts) < 2:
             continue
-        figure = _figure(min(12.0, 2.4 + 0.9 * len(parts)), 3.6)
+        figure = new_figure(min(12.0, 2.4 + 0.9 * len(parts)), 3.6)
         axes = figure.subplots()
         width = 0.8 / len(columns)
         for number, column in enumerate(columns):
@@ -139,7 +138,7 @@ def _readings(columns: Sequence[Column]) -> list[dict[str, Any]]:
 
 def _shown(turn: Turn) -> dict[str, Any]:
     try:
-        image = _data_url(_as_png(turn.image.content)) if turn.image else None
+        image = data_url(as_png(turn.image.content)) if turn.image else None
     except ImageError:
         image = None
     reference = json.loads(turn.reference)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.cli import common
-from mmpref.cli.pages.report import marked, render
+from mmpref.cli.pages.html import marked, render
 from mmpref.data.inspect import PROBLEMS, Sample
 from mmpref.images import decode
 from mmpref.types import ImageData

@@ -298,10 +298,10 @@ def merge_own_text(remote: str | None, ours: str) -> str:
 
 
 def _without_key(card: str, key: str) -> str:
-    from mmpref.hub.cards.merge import _blocks
+    from mmpref.hub.cards.merge import front_matter_blocks
 
     front, body = split_card(card)
-    kept = "".join(block for name, block in _blocks(front).items() if name != key)
+    kept = "".join(block for name, block in front_matter_blocks(front).items() if name != key)
     return f"---\n{kept}---\n{body}"
 
 

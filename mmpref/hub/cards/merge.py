@@ -17,7 +17,7 @@ def split_card(card: str) -> tuple[str, str]:
     return (match.group("yaml"), card[match.end() :]) if match else ("", card)
 
 
-def _blocks(text: str) -> dict[str, str]:
+def front_matter_blocks(text: str) -> dict[str, str]:
     """Each top-level key with its lines as written; raises yaml.YAMLError.
 
     Text, not values: a foreign `language: no`, a date or a comment must come back as it was.
@@ -48,13 +48,13 @@ def merge_cards(remote: str | None, local: str) -> str:
     """
     ours, body = split_card(local)
     try:
-        mine = _blocks(ours)
+        mine = front_matter_blocks(ours)
     except yaml.YAMLError as error:
         raise InputError(f"README.md: the metadata is not valid YAML ({_flat(error)}).") from error
     if remote is None:
         return local
     try:
-        theirs = _blocks(split_card(remote)[0])
+        theirs = front_matter_blocks(split_card(remote)[0])
     except yaml.YAMLError as error:
         raise HubError(
             f"The card on the Hub has metadata that is not valid YAML ({_flat(error)}).",

@@ -16,7 +16,7 @@ import yaml
 
 from mmpref.errors import HubError
 from mmpref.hub.cards.markdown import table, text
-from mmpref.hub.cards.merge import _blocks, split_card
+from mmpref.hub.cards.merge import front_matter_blocks, split_card
 from mmpref.hub.cards.metadata import is_hub_id
 from mmpref.hub.private import is_commit
 
@@ -273,7 +273,7 @@ def add_results(card_text: str, evaluation: Mapping[str, Any]) -> str:
     """
     front, body = split_card(card_text)
     try:
-        blocks = _blocks(front)
+        blocks = front_matter_blocks(front)
         old = yaml.safe_load(front) or {}
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())

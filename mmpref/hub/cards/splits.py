@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from mmpref.hub.cards.dataset import merge_own_text
-from mmpref.hub.cards.merge import _blocks, split_card
+from mmpref.hub.cards.merge import front_matter_blocks, split_card
 
 _DEFAULT = "default"
 
@@ -23,7 +23,7 @@ def merge_dataset_card(remote: str | None, ours: str) -> str:
         return merged
     old = yaml.safe_load(split_card(remote)[0]) or {}
     front, body = split_card(merged)
-    blocks, new = _blocks(front), yaml.safe_load(front)
+    blocks, new = front_matter_blocks(front), yaml.safe_load(front)
     configs, infos = _configs(old.get("configs"), new["configs"]), _infos(old.get("dataset_info"), new["dataset_info"])
     for key, value in (("configs", configs), ("dataset_info", infos)):
         if value != new[key]:

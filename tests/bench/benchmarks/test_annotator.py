@@ -9,8 +9,9 @@ import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import Clusters, replicates
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
 from mmpref.bench.groups import counted
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError
 from mmpref.recipe import resolve
 from mmpref.tables.open import open_table

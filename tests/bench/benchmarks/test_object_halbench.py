@@ -11,7 +11,8 @@ import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.bootstrap import Clusters, replicates
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.recipe.schema import build
 from mmpref.tables.open import open_table

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from mmpref.align.adapter import LoraSettings
-from mmpref.align.train import TrainRecipe, train
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import Clusters, replicates
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import Watch
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.images import decode

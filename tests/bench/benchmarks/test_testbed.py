@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.bench.evaluate import EvaluateRecipe, evaluate
+from mmpref.bench.evaluate import evaluate
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.recipe import resolve
 
 from ..conftest import MODEL

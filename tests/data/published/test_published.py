@@ -133,8 +133,8 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_set_builds_and_trains_a_step(built: dict[str, Built], name: str, tmp_path: Path) -> None:
-    from mmpref.align.adapter import LoraSettings
-    from mmpref.align.train import TrainRecipe, train
+    from mmpref.align.recipe import LoraSettings, TrainRecipe
+    from mmpref.align.train import train
 
     made = built[name]
     assert (made.manifest["counts"]["rows"], made.manifest["counts"]["skipped"]) == EXPECTED[name]

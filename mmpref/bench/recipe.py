@@ -1,0 +1,78 @@
+"""What decides an evaluation's numbers: the recipe of ``evaluate``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mmpref.bench.answers import Blind
+from mmpref.judges.resolve import endpoint_of
+from mmpref.recipe import schema as recipes
+
+
+@dataclass(frozen=True)
+class EvaluateRecipe:
+    """Everything that decides the results. The batch size does not, so it is not here.
+
+    Args:
+        model, revision: the base; ``URL#MODEL`` for one behind an OpenAI-compatible endpoint.
+        adapter, adapter_revision: scored beside the base, if given.
+        benchmarks: names.
+        benchmark: settings of each by name.
+        split: of all benchmarks, instead of their own.
+        limit: first samples of each only.
+        seed: of the bootstrap.
+        blind: the image-blind control: every benchmark is asked without its images, and named so.
+        judge: who judges the answers of benchmarks that need it (`mmpref.bench.judging`).
+        judge_prompt: template for the judge, in place of the benchmark's own.
+        judge_temperature, judge_max_tokens: of its replies.
+        judge_repeats: how often it is asked the same; the first time scores, all of them give the judge's noise.
+        judge_revision, endpoint_revision: any word that tells apart what an endpoint serves under one name (a judge's
+            replies are kept by it, and a model's run belongs to it), for a server that was started with other weights.
+        thinking: markers of reasoning beside the known ones, of model and judge, each ``OPEN CLOSE``
+            (`mmpref.reasoning`).
+        dtype, trust_remote_code: of the model.
+        quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
+        device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
+    """
+
+    model: str
+    benchmarks: tuple[str, ...]
+    revision: str | None = None
+    adapter: str | None = None
+    adapter_revision: str | None = None
+    benchmark: dict[str, Any] = field(default_factory=dict)
+    split: str | None = None
+    limit: int | None = None
+    seed: int = 0
+    blind: Blind | None = None
+    judge: str | None = None
+    judge_prompt: str | None = None
+    judge_temperature: float = 0.0
+    judge_max_tokens: int = 1024
+    judge_repeats: int = 1
+    judge_revision: str | None = None
+    endpoint_revision: str | None = None
+    thinking: tuple[str, ...] = ()
+    dtype: recipes.Dtype = "auto"
+    quantization: Literal["4bit", "8bit"] | None = None
+    device_map: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def endpoint(self) -> tuple[str, str] | None:
+        """URL and name of a model behind an endpoint.
+
+        Raises:
+            UsageError: one without its name.
+        """
+        return endpoint_of(self.model)
+
+    def label(self, benchmark: str) -> str:
+        """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""
+        return f"{benchmark}-blind-{self.blind}" if self.blind else benchmark
+
+    @property
+    def title(self) -> str:
+        """All of them, for the name of the run's folder."""
+        return "-".join(map(self.label, self.benchmarks))

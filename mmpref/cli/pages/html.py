@@ -1,0 +1,66 @@
+"""Pages from our templates, and pictures inside them."""
+
+from __future__ import annotations
+
+import base64
+import difflib
+import io
+from pathlib import Path
+from typing import Any
+
+from mmpref.words import spaced
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from one of our templates; every value is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def new_figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def figure_png(figure: Any) -> bytes:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_png(buffer)
+    return buffer.getvalue()
+
+
+def as_png(content: bytes) -> bytes:
+    from mmpref.images import decode
+    from mmpref.types import ImageData
+
+    image = decode(ImageData(content))
+    image.thumbnail((256, 256))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def marked(other: str, text: str) -> list[tuple[str, bool]]:
+    """The text in pieces, each with whether it differs from the other text, by words; joined they are the text."""
+    before, after = spaced(other), spaced(text)
+    alike = difflib.SequenceMatcher(None, [*map(str.rstrip, before)], [*map(str.rstrip, after)], autojunk=False)
+    pieces = []
+    for tag, _, _, start, end in alike.get_opcodes():
+        run = "".join(after[start:end])
+        core = run if tag == "equal" else run.rstrip()  # the space behind a word is not marked
+        pieces += [(piece, differs) for piece, differs in ((core, tag != "equal"), (run[len(core) :], False)) if piece]
+    return pieces
