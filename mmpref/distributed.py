@@ -12,50 +12,50 @@ if TYPE_CHECKING:
     import torch
     from accelerate import Accelerator, PartialState
 
-Thing = TypeVar("Thing")
+T = TypeVar("T")
 
 
-def rank() -> int:
+def process_index() -> int:
     """This process's number where a launcher (accelerate, torchrun) started several; 0 is the one that writes."""
     return int(os.environ.get("RANK", "0"))
 
 
-def processes() -> int:
+def num_processes() -> int:
     """How many there are."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def sharded() -> bool:
+def is_model_sharded() -> bool:
     """Whether the launcher's configuration divides one model among them (FSDP, DeepSpeed)."""
     return "true" in (os.environ.get("ACCELERATE_USE_FSDP"), os.environ.get("ACCELERATE_USE_DEEPSPEED"))
 
 
-def wait() -> None:
+def wait_for_everyone() -> None:
     """Go on when all processes have come this far."""
-    if processes() > 1:
+    if num_processes() > 1:
         _state().wait_for_everyone()
 
 
-def part() -> None:
+def end_collective() -> None:
     """The processes have nothing more to do together: each may end when it is done. One that ends while others are
     still connected to it may abort."""
-    if processes() > 1:
+    if num_processes() > 1:
         _state().wait_for_everyone()
         _state().destroy_process_group()
 
 
-def everybodys(thing: Thing) -> list[Thing]:
-    """What each process has of something, in their order; all of them must ask."""
-    if processes() == 1:
-        return [thing]
-    from accelerate.utils import gather_object
+def gather_object(value: T) -> list[T]:
+    """What each process has of a value, in their order; a collective call."""
+    if num_processes() == 1:
+        return [value]
+    from accelerate import utils
 
-    gathered: list[Thing] = gather_object([thing])
+    gathered: list[T] = utils.gather_object([value])
     return gathered
 
 
 @contextlib.contextmanager
-def of_sizes(accelerator: Accelerator, sizes: Sequence[int]) -> Iterator[None]:
+def gather_uneven(accelerator: Accelerator, sizes: Sequence[int]) -> Iterator[None]:
     """Within it `Accelerator.gather` takes tensors of different lengths.
 
     Args:
@@ -64,7 +64,7 @@ def of_sizes(accelerator: Accelerator, sizes: Sequence[int]) -> Iterator[None]:
     if len(set(sizes)) == 1:
         yield
         return
-    gather, own, most = accelerator.gather, sizes[rank()], max(sizes)
+    gather, own, most = accelerator.gather, sizes[process_index()], max(sizes)
 
     import torch
 
@@ -83,9 +83,9 @@ def of_sizes(accelerator: Accelerator, sizes: Sequence[int]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def first() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """The writing process goes through alone, and the others after it: they find what it has written."""
-    if processes() == 1:
+    if num_processes() == 1:
         yield
         return
     with _state().main_process_first():

@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "mmpref"
 LAYERS = {
     "errors": 0,
+    "log": 0,
     "types": 0,
     "words": 0,
     "hub_ids": 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import signal
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 from transformers import TrainerCallback
 
 from mmpref.errors import RunError
-from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.files import JsonLines
 
 OnProgress = Callable[[int, int], None]
 
@@ -28,9 +27,8 @@ class LogRows(TrainerCallback):
     """
 
     def __init__(self, path: Path, resumed: int) -> None:
-        self._path = path
-        kept = [row for row in read_rows(path) if row["step"] <= resumed]
-        write_atomic(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._log = JsonLines(path)
+        self._log.write(row for row in self._log.rows() if row["step"] <= resumed)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.global_step >= state.max_steps:
@@ -45,16 +43,8 @@ class LogRows(TrainerCallback):
                 "Lower trainer.learning_rate or loss.beta, or use another dtype.",
             )
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
-        with disk_errors(self._path), open(self._path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole rows of a log; a last line that a kill cut short is left out."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+        with self._log.appending() as append:
+            append(row)
 
 
 class Restore(TrainerCallback):

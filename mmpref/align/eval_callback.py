@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from mmpref.align.callbacks import read_rows
 from mmpref.align.watch_settings import BEST, Evaluator, WatchSettings
-from mmpref.distributed import rank
+from mmpref.distributed import process_index
 from mmpref.errors import UsageError
-from mmpref.run.files import disk_errors, write_atomic
+from mmpref.log import logger
+from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
     from mmpref.align.trainer import PreferenceTrainer
-
-talk = logging.getLogger("mmpref")
 
 
 class Watching(TrainerCallback):
@@ -41,10 +37,10 @@ class Watching(TrainerCallback):
         resumed: int,
     ) -> None:
         self._trainer, self._evaluate, self._settings = trainer, evaluate, settings
-        self._log, self._best = folder / "evaluations.jsonl", state / BEST
-        self.rows = [row for row in read_rows(self._log) if row["step"] <= resumed]
-        if not rank():
-            write_atomic(self._log, "".join(json.dumps(row) + "\n" for row in self.rows))
+        self._log, self._best = JsonLines(folder / "evaluations.jsonl"), state / BEST
+        self.rows = [row for row in self._log.rows() if row["step"] <= resumed]
+        if not process_index():
+            self._log.write(self.rows)
 
     @property
     def exhausted(self) -> bool:
@@ -71,15 +67,17 @@ class Watching(TrainerCallback):
         if self._settings.best:
             row["higher_is_better"] = found[self._settings.best][1]
         self.rows.append(row)
-        if not rank():
-            with disk_errors(self._log), open(self._log, "a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+        if not process_index():
+            with self._log.appending() as append:
+                append(row)
             if self._settings.best and self._best_row() == len(self.rows) - 1:
                 self._trainer.keep(self._best)
         told = ", ".join(f"{name} {value:.3f}" for name, (value, _) in found.items())
-        talk.info("Step %d: %s.", state.global_step, told)
+        logger.info("Step %d: %s.", state.global_step, told)
         if self.exhausted:
-            talk.info("%s has not improved for %d evaluations: stopping.", self._settings.best, self._settings.patience)
+            logger.info(
+                "%s has not improved for %d evaluations: stopping.", self._settings.best, self._settings.patience
+            )
             control.should_save = control.should_training_stop = True
 
     def _best_row(self) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import math
 import os
 import shutil
@@ -14,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from mmpref.log import logger
 from mmpref.run.files import write_atomic
 
 if TYPE_CHECKING:
     from mmpref.vlm.vision_tower import Features
 
-talk = logging.getLogger("mmpref")
 GIGABYTE = 10**9
 
 
@@ -99,7 +98,7 @@ class KeptFeatures:
         return features
 
     def _give_up(self, reason: str) -> None:
-        talk.warning(
+        logger.warning(
             "Warning: image features of %d rows are kept, and no more (%s): the vision tower runs for batches "
             "with other rows.",
             len(self._places),
@@ -128,14 +127,14 @@ def worth_keeping(features: Features, rows: int, budget: float, folder: Path) ->
     need = rows * sum(feature.numel() * feature.element_size() for feature in features)
     free = shutil.disk_usage(folder).free
     if need <= budget and need <= free // 2:
-        talk.info("Image features are kept on disk from the first epoch on, some %s.", _size(need))
+        logger.info("Image features are kept on disk from the first epoch on, some %s.", _size(need))
         return True
     what = (
         f"feature_cache_gb is {budget / GIGABYTE:g}; set it to {math.ceil(need / GIGABYTE)} to keep them"
         if need > budget
         else f"{_size(free)} are free"
     )
-    talk.info(
+    logger.info(
         "Image features of all rows would take %s, so the vision tower runs in every epoch (%s).", _size(need), what
     )
     return False

@@ -12,7 +12,7 @@ import torch
 
 from mmpref.align.loss_weighting import SHARE, Amounts, Share, StepMeans, shares
 from mmpref.align.trainer_mixin import Running
-from mmpref.distributed import of_sizes
+from mmpref.distributed import gather_uneven
 
 _SUMS = ("num_tokens",)
 """What TRL logs as a sum over the whole training."""
@@ -96,7 +96,7 @@ class Accumulating(Running):
         logged, self._metrics["train"] = self._metrics["train"], defaultdict(list)
         self._share = share
         try:
-            with of_sizes(self.accelerator, share.sizes):
+            with gather_uneven(self.accelerator, share.sizes):
                 return super().training_step(model, inputs, *args, **kwargs)
         finally:
             self._share = None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.align.collator import BESIDE
-from mmpref.distributed import everybodys, rank
+from mmpref.distributed import gather_object, process_index
 
 SHARE = "share"
 """Of a batch: its `Share`."""
@@ -72,44 +72,44 @@ class Share:
     """A process's part of a micro-batch in its step.
 
     Args:
-        everybodys: what each process has of the micro-batch.
+        of_processes: what each process has of the micro-batch.
         step: what all of them have of the step.
         is_last: the step ends with this micro-batch.
     """
 
-    everybodys: tuple[Amounts, ...]
+    of_processes: tuple[Amounts, ...]
     step: Amounts
     is_last: bool
 
     @property
     def sizes(self) -> list[int]:
         """Pairs of each process."""
-        return [amounts.pairs for amounts in self.everybodys]
+        return [amounts.pairs for amounts in self.of_processes]
 
     @property
     def whole(self) -> Amounts:
         """What there is in the micro-batch."""
-        return _summed(self.everybodys)
+        return _summed(self.of_processes)
 
     @property
     def of_pairs(self) -> float:
         """What a mean over its pairs is multiplied by: the mean over processes of the sum over the step's micro-batches
         is that over all pairs of the step."""
-        return self._own.pairs * len(self.everybodys) / max(1, self.step.pairs)
+        return self._own.pairs * len(self.of_processes) / max(1, self.step.pairs)
 
     @property
     def of_tokens(self) -> float:
         """The same for a mean over the tokens of its chosen answers."""
-        return self._own.chosen * len(self.everybodys) / max(1, self.step.chosen)
+        return self._own.chosen * len(self.of_processes) / max(1, self.step.chosen)
 
     @property
     def _own(self) -> Amounts:
-        return self.everybodys[rank()]
+        return self.of_processes[process_index()]
 
 
 def shares(own: Sequence[Amounts]) -> list[Share]:
     """The shares of the micro-batches of a step, of which every process has as many; all of them must ask."""
-    columns = list(zip(*everybodys(list(own)), strict=True))
+    columns = list(zip(*gather_object(list(own)), strict=True))
     step = _summed([amounts for column in columns for amounts in column])
     return [Share(column, step, number == len(columns)) for number, column in enumerate(columns, 1)]
 

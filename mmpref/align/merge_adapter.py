@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from mmpref.errors import RunError
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import read_manifest
 from mmpref.vlm.adapters import put_on
-
-talk = logging.getLogger("mmpref")
 
 
 def merge(path: Path, folder: Path) -> None:
@@ -33,7 +31,7 @@ def merge(path: Path, folder: Path) -> None:
         raise RunError(f"{path} holds no policy's adapter that could be merged.", "Leave --merge out.")
     model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
     if quantization := manifest["recipe"].get("quantization"):
-        talk.info(
+        logger.info(
             "The adapter was trained on %s in %s; it is merged into the weights in full.", model["id"], quantization
         )
     base = AutoModelForImageTextToText.from_pretrained(

@@ -9,7 +9,6 @@ themselves do without those of the data: supervised rows and bare prompts are ro
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 from collections import Counter
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import decode
+from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.conversations import (
     SECOND,
@@ -41,7 +41,6 @@ from mmpref.vlm.special_tokens import special_token_in
 if TYPE_CHECKING:
     import datasets
 
-log = logging.getLogger("mmpref")
 TEXTS = ("prompt", "chosen", "rejected")
 CROPPED = "cropped"
 """Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
@@ -277,7 +276,7 @@ def _rows(
                 _check_columns(row, read, where, needs)
             for column in {*read.unread} - unread:
                 unread.add(column)
-                log.warning(UNREAD, f"{table.spec} ({table.split})", brief(column, 60))
+                logger.warning(UNREAD, f"{table.spec} ({table.split})", brief(column, 60))
             yield index, where, read, roots
         if number < 0:
             raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")

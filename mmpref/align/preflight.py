@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,13 +9,13 @@ import torch
 from transformers import TrainerCallback
 
 from mmpref.errors import RunError, is_out_of_memory, reason_of
+from mmpref.log import logger
 
 if TYPE_CHECKING:
     from mmpref.align.lengths import Length
     from mmpref.align.preference_data import Pairs
     from mmpref.align.trainer_mixin import Running
 
-talk = logging.getLogger("mmpref")
 When = Literal["auto", "always", "never"]
 
 
@@ -45,12 +44,12 @@ class Preflight(TrainerCallback):
                 raise
             raise self._refusal(device, error) from error
         if reason:
-            talk.info("No pre-flight: %s.", reason)
+            logger.info("No pre-flight: %s.", reason)
         elif device.type == "cuda":
             peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-            talk.info("The longest batch fits: %.1f of %.1f GiB.", peak / 2**30, whole / 2**30)
+            logger.info("The longest batch fits: %.1f of %.1f GiB.", peak / 2**30, whole / 2**30)
         else:
-            talk.info("The longest batch fits.")
+            logger.info("The longest batch fits.")
 
     def _refusal(self, device: torch.device, error: Exception) -> RunError:
         first, rows = self._longest[0], len(self._longest)

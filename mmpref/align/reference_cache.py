@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from mmpref.distributed import everybodys
+from mmpref.distributed import gather_object
 
 LogProbs = Sequence[tuple[torch.Tensor, torch.Tensor]]
 """Of the chosen and the rejected answers [B] of a batch, and of those of the batches beside it."""
@@ -42,7 +42,7 @@ class ReferenceLogProbs:
         """
         numbers = rows.cpu().numpy()
         new = bool(np.isnan(self._kept[numbers]).any())
-        if any(everybodys(new)) if self._together else new:
+        if any(gather_object(new)) if self._together else new:
             pairs = [torch.stack(tuple(pair), 1) for pair in compute()]
             self._kept[numbers] = torch.stack(pairs, 1).float().cpu().numpy()
         known = torch.from_numpy(self._kept[numbers]).to(rows.device)

@@ -18,7 +18,7 @@ from torch.nn.functional import logsigmoid
 from mmpref.align.collator import BESIDE
 from mmpref.align.preference_data import ROW, Pairs, collect
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.distributed import first
+from mmpref.distributed import main_process_first
 from mmpref.errors import RunError
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
@@ -60,7 +60,7 @@ class RewardTrainer(PreferenceTrainer):
     def _read(self, table: Table, folder: Path, image_root: Sequence[str]) -> Pairs:
         assert self.writer is not None
         tokenizer = self.writer.tokenizer
-        with first():
+        with main_process_first():
             folder.mkdir(exist_ok=True)
             return collect(
                 [table],

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from mmpref.log import logger
 
 if TYPE_CHECKING:
     from mmpref.align.lengths import Length
     from mmpref.align.trainer_mixin import Running
     from mmpref.vlm.policy import Policy
-
-talk = logging.getLogger("mmpref")
 
 _NOTHING = 1e-3
 """Of a reward (beta times a log-ratio): as good as none."""
@@ -21,7 +20,7 @@ def lengths(measured: Sequence[Length], policy: Policy) -> dict[str, Any]:
     """Image tokens and whole sequences of some rows, in tokens; nothing is cut, so the context must hold them."""
     images, whole = [length.image for length in measured], [length.whole for length in measured]
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
-    talk.info(
+    logger.info(
         "Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
         min(images),
         max(images),
@@ -30,7 +29,9 @@ def lengths(measured: Sequence[Length], policy: Policy) -> dict[str, Any]:
         len(measured),
     )
     if context and max(whole) > context:
-        talk.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context)
+        logger.warning(
+            "Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context
+        )
     return {
         "sample": len(measured),
         "image_tokens": [min(images), max(images)],
@@ -83,7 +84,7 @@ def remarks_on(final: Mapping[str, float]) -> list[str]:
             + " Read recall and length beside a lower hallucination rate."
         )
     for remark in remarks:
-        talk.warning("Note: %s", remark)
+        logger.warning("Note: %s", remark)
     return remarks
 
 

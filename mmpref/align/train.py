@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import shutil
 import warnings
@@ -21,11 +20,12 @@ from mmpref.align.sharded import gathered, is_spread, load_whole
 from mmpref.align.summary import final_of, lengths, parameters, remarks_on
 from mmpref.align.trainer_factory import trainer_of
 from mmpref.align.watch_settings import BEST, Evaluator
-from mmpref.distributed import first, part, processes, rank, sharded
+from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import UsageError
+from mmpref.log import logger
 from mmpref.recipe import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
-from mmpref.run.files import write_atomic
+from mmpref.run.files import JsonLines
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef
@@ -35,12 +35,11 @@ if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
     from mmpref.align.trainer_mixin import Running
 
-talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
 OnProgress = Callable[[int, int], None]
 
-BEGAN = "began.json"
-"""State: the commits of data and model that a restart must go on with."""
+BEGAN = "began"
+"""Pinned: the commits of data and model that a restart must go on with."""
 
 
 def train(
@@ -76,18 +75,18 @@ def train(
     settings = recipes.build(method.settings, recipe.loss, "loss")
     trl_options.check(recipe.trainer, method.trainer(settings), method.config())
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
-    with first():
+    with main_process_first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
         finished = run.finished
-    if rank():
-        talk.setLevel(logging.ERROR)
+    if process_index():
+        logger.setLevel(logging.ERROR)
         if not finished:
             with _quietly():
                 _fit(run, recipe, Way(method, settings), evaluate, None)
         return {}
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_checkpoint(run), scraps=("log.jsonl", "evaluations.jsonl")):
         if finished:
-            talk.info("%s is complete already.", run.path)
+            logger.info("%s is complete already.", run.path)
         else:
             with _quietly():
                 _work(run, recipe, Way(method, settings), evaluate, write_card, on_progress)
@@ -116,9 +115,9 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
-    if recipe.quantization and sharded():
+    if recipe.quantization and is_model_sharded():
         raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
-    if recipe.device_map and processes() > 1:
+    if recipe.device_map and num_processes() > 1:
         raise UsageError(
             f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
             "Leave it out, or start one process.",
@@ -133,7 +132,6 @@ def _work(
     write_card: WriteCard | None,
     on_progress: OnProgress | None,
 ) -> None:
-    from mmpref.align.callbacks import read_rows
     from mmpref.align.plot import plot
     from mmpref.vlm.revisions import licence_of
 
@@ -141,7 +139,7 @@ def _work(
     assert fitted is not None
     # The trained policy is out of memory by now: the probe loads the model a second time.
     proof = fitted.prove()
-    rows = read_rows(run.path / "log.jsonl")
+    rows = JsonLines(run.path / "log.jsonl").rows()
     plot(rows, run.path / "training.png")
     facts = {
         "model": {
@@ -212,10 +210,8 @@ def _fit(
         trust_remote_code=recipe.trust_remote_code,
     )
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    with first():
-        if not (run.state / BEGAN).is_file():
-            began = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
-            write_atomic(run.state / BEGAN, json.dumps(began) + "\n")
+    with main_process_first():
+        run.pin(BEGAN, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
         pairs = collect(
             tables,
             run.state,
@@ -234,7 +230,7 @@ def _fit(
     )
     trainer = trainer_of(recipe, way, used, policy, pairs, run.state)
     modules = adapter.adapted_modules(trainer.model, policy)
-    talk.info(
+    logger.info(
         "Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
         modules["language_model"],
         modules["elsewhere"],
@@ -248,14 +244,14 @@ def _fit(
     state, proof = None, None
     if is_spread(trainer.model):  # all processes have a part in what is saved, and in a forward pass
         state, proof = gathered(trainer.model), prove()
-    part()
-    if rank():
+    end_collective()
+    if process_index():
         return None
-    if sharded():
+    if is_model_sharded():
         load_whole()
     if watching and (best := watching.best()):
         trainer.take(run.state / BEST)
-        talk.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
+        logger.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
     model = trainer.policy()
     with writing(f"the adapter in {run.path}"):
         adapter.save(model, policy.processor, policy.ref, run.path, state)
@@ -270,7 +266,7 @@ def _fit(
         "steps": trainer.state.global_step,
         **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),
         "threads": torch.get_num_threads(),
-        "processes": processes(),
+        "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **sampling_facts(recipe.loss, own_values(policy.base_model.generation_config)),
@@ -282,8 +278,7 @@ def _fit(
 
 def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:
     """The preference data, and the revision of the model, at the commits that the run began with."""
-    path = run.state / BEGAN
-    began = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    began = run.pinned(BEGAN)
     revisions = began.get("datasets") or [None] * len(recipe.dataset)
     tables = [
         open_table(spec, recipe.split, revision=revision)
@@ -301,11 +296,11 @@ def _dtype(asked: str) -> str:
 
 def _tell(pairs: Pairs) -> None:
     skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
-    talk.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
+    logger.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
     for reason, rows in pairs.skips.items():
-        talk.info("The first that is skipped as %s: %s: %s", reason, rows[0]["row"], rows[0]["detail"])
+        logger.info("The first that is skipped as %s: %s: %s", reason, rows[0]["row"], rows[0]["detail"])
     for what, count in pairs.changed.items():
-        talk.info("%d rows: %s.", count, what.replace("_", " "))
+        logger.info("%d rows: %s.", count, what.replace("_", " "))
 
 
 def _run_training(
@@ -316,10 +311,10 @@ def _run_training(
     from mmpref.align.eval_callback import Watching
     from mmpref.vlm.adapters import check_names
 
-    with first():
+    with main_process_first():
         checkpoint = latest(checkpoints_in(run.state))
     resumed = step_of(checkpoint) if checkpoint else 0
-    if not rank():
+    if not process_index():
         trainer.add_callback(LogRows(run.path / "log.jsonl", resumed))
     watching = None
     if evaluate and recipe.watch.benchmarks:
@@ -328,8 +323,8 @@ def _run_training(
     if on_progress:
         trainer.add_callback(Progress(on_progress))
     if checkpoint:
-        talk.info("Resuming from step %d.", step_of(checkpoint))
-        if not sharded():  # which saves in other files
+        logger.info("Resuming from step %d.", step_of(checkpoint))
+        if not is_model_sharded():  # which saves in other files
             check_names(str(checkpoint), trainer.model)
         if trainer.restore_finished(checkpoint, stopped=watching is not None and watching.exhausted):
             return watching
@@ -366,7 +361,7 @@ def _drop_restart_state(run: Run) -> None:
 
     shutil.rmtree(checkpoints_in(run.state), ignore_errors=True)
     for path in (
-        *(run.state / name for name in (DATA, FACTS, BEGAN, BEST, "reward.json")),
+        *(run.state / name for name in (DATA, FACTS, f"{BEGAN}.json", BEST, "reward.json")),
         *run.state.glob("reference-*.f32"),
         *run.state.glob("features-*"),
     ):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +13,9 @@ from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
 from mmpref.align.gradient_accumulation import Accumulating
 from mmpref.align.pair_source import added
 from mmpref.align.preference_data import CROPPED, ROW
-from mmpref.distributed import everybodys
+from mmpref.distributed import gather_object
 from mmpref.errors import RunError
+from mmpref.log import logger
 from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
     from mmpref.vlm.vision_tower import Features
-
-talk = logging.getLogger("mmpref")
 
 _PATIENCE = 50
 """Batches in a row that may give no pair."""
@@ -72,7 +70,7 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
         if shared and self.aux_loss_enabled:
-            talk.warning(
+            logger.warning(
                 "Image and prompt go through the model once for each answer: experts are balanced over all "
                 "tokens of a step (trainer.router_aux_loss_coef: 0 turns that off)."
             )
@@ -110,7 +108,7 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         """This process's pairs of the rows of a step's micro-batches, collated; an empty batch where there is none."""
         with self.sampling():
             drawn = [source(rows, self.state.global_step) for rows in batches]
-        for everything in zip(*everybodys([(len(one.rows), one.counts) for one in drawn]), strict=True):
+        for everything in zip(*gather_object([(len(one.rows), one.counts) for one in drawn]), strict=True):
             self._count(any(size for size, _ in everything), added(counts for _, counts in everything))
         return [self.collate([dict(row) for row in one.rows]) if one.rows else {} for one in drawn]
 

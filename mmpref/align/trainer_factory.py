@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import traceback
 from collections.abc import Mapping
 from functools import partial
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.checkpoints import checkpoints_in
 from mmpref.align.method import Parts, Way
-from mmpref.distributed import processes, rank, sharded
+from mmpref.distributed import is_model_sharded, num_processes, process_index
 from mmpref.errors import ModelError, UsageError
+from mmpref.log import logger
 
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import KeptFeatures
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import Running
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
-
-talk = logging.getLogger("mmpref")
 
 
 def trainer_of(
@@ -46,7 +44,7 @@ def trainer_of(
     from mmpref.align.reference_cache import ReferenceLogProbs
     from mmpref.align.trainer import PreferenceTrainer
 
-    if sharded():
+    if is_model_sharded():
         _refuse_what_needs_all(recipe, way)
     config = trl_options.config(used, checkpoints_in(state), way.method.config())
     _prepare_padding(policy, getattr(config, "pad_token", None))
@@ -75,7 +73,9 @@ def trainer_of(
             reference=None
             if way.method.source and not way.method.keeps_answers
             # Each process of several keeps those of its own rows.
-            else ReferenceLogProbs(state / f"reference-{rank()}.f32", len(pairs.dataset), len(way.weights), sharded()),
+            else ReferenceLogProbs(
+                state / f"reference-{process_index()}.f32", len(pairs.dataset), len(way.weights), is_model_sharded()
+            ),
             weights=way.weights,
             terms=way.method.terms(way.settings) if way.method.terms else None,
             pairwise=way.method.pairwise(way.settings),
@@ -154,7 +154,9 @@ def _shared(recipe: TrainRecipe, policy: Policy, pairs: Pairs) -> SharedForward 
         return None
     shared = SharedForward(policy)
     if reason := shared.refusal(_first(policy, pairs)):
-        talk.warning("Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason)
+        logger.warning(
+            "Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason
+        )
         return None
     return shared
 
@@ -166,13 +168,13 @@ def _features(
     from mmpref.align.feature_cache import GIGABYTE, KeptFeatures, worth_keeping
 
     rows = len(pairs.dataset)
-    step = config.per_device_train_batch_size * config.gradient_accumulation_steps * processes()
+    step = config.per_device_train_batch_size * config.gradient_accumulation_steps * num_processes()
     met = config.max_steps * step if config.max_steps > 0 else config.num_train_epochs * rows
     if shared is None or not shared.has_features or not recipe.feature_cache_gb or met <= rows:
         return None
-    if sharded():  # The tower is asked by all processes at once, and each would know other rows.
+    if is_model_sharded():  # The tower is asked by all processes at once, and each would know other rows.
         return None
-    path, budget = state / f"features-{rank()}.bin", recipe.feature_cache_gb * GIGABYTE / processes()
+    path, budget = state / f"features-{process_index()}.bin", recipe.feature_cache_gb * GIGABYTE / num_processes()
     # In the course of epochs every process meets all rows.
     if not KeptFeatures.begun(path) and not worth_keeping(shared.features(_first(policy, pairs)), rows, budget, state):
         return None

@@ -19,7 +19,7 @@ from mmpref.align.adapter import as_loaded, in_model_precision, in_training_prec
 from mmpref.align.checkpoints import seal, writing
 from mmpref.align.collator import BESIDE, PreferenceCollator
 from mmpref.align.sharded import is_spread, prepare
-from mmpref.distributed import rank
+from mmpref.distributed import process_index
 from mmpref.run.files import write_atomic
 
 if TYPE_CHECKING:
@@ -196,4 +196,4 @@ class Running(Base):
 
 def _pending() -> str:
     """The file of a process's sums in a checkpoint."""
-    return f"pending-{rank()}.json"
+    return f"pending-{process_index()}.json"

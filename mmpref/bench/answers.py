@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.rows import seen
-from mmpref.distributed import processes, rank
+from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
-from mmpref.run.files import disk_errors
+from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -154,7 +152,7 @@ def share_of(samples: Sequence[Sample], kept: Mapping[str, Path]) -> list[Sample
     writes."""
     left = _open(samples, {model: _known(path) for model, path in kept.items()})
     images = list(dict.fromkeys(sample.image_id for sample in left))
-    own = set(images[rank() :: processes()])
+    own = set(images[process_index() :: num_processes()])
     return [sample for sample in left if sample.image_id in own]
 
 
@@ -170,7 +168,7 @@ def answer_share(
 
     What has no answer is left to whoever calls `answer_all` when the processes are done.
     """
-    own = {model: path.with_name(f"{path.name}.{rank()}") for model, path in kept.items()}
+    own = {model: path.with_name(f"{path.name}.{process_index()}") for model, path in kept.items()}
     _ask(answerer, share, max_new_tokens, own, {model: {} for model in kept}, batch_size, progress)
 
 
@@ -191,12 +189,7 @@ def _ask(
     """Ask about samples, and add the answers to those that there are."""
     todo = _in_order(samples)
     with contextlib.ExitStack() as stack:
-        files = {}
-        for model, path in kept.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(disk_errors(path))
-            mend(path)
-            files[model] = stack.enter_context(open(path, "a", encoding="utf-8"))
+        append = {model: stack.enter_context(JsonLines(path).appending()) for model, path in kept.items()}
         for start in range(0, len(todo), batch_size):
             batch = todo[start : start + batch_size]
             for model, said in answerer(batch, max_new_tokens, list(kept)).items():
@@ -205,8 +198,7 @@ def _ask(
                         continue
                     answers[model][sample.id] = answer
                     if isinstance(answer, str):
-                        files[model].write(json.dumps({"id": sample.id, "answer": answer}) + "\n")
-                files[model].flush()
+                        append[model]({"id": sample.id, "answer": answer})
             if progress:
                 progress(len(batch) * len(kept))
 
@@ -225,18 +217,5 @@ def _in_order(samples: Sequence[Sample]) -> list[Sample]:
 
 def _known(kept: Path) -> dict[str, str]:
     """The answers that earlier sessions kept, in whichever process."""
-    rows = [row for path in (kept, *sorted(kept.parent.glob(f"{kept.name}.*"))) for row in kept_lines(path)]
+    rows = [row for path in (kept, *sorted(kept.parent.glob(f"{kept.name}.*"))) for row in JsonLines(path).rows()]
     return {row["id"]: row["answer"] for row in rows}
-
-
-def kept_lines(kept: Path) -> list[dict[str, str]]:
-    """The rows that an earlier session kept, without a last line that was cut off."""
-    content = kept.read_text(encoding="utf-8") if kept.is_file() else ""
-    return [json.loads(line) for line in content[: content.rfind("\n") + 1].splitlines()]
-
-
-def mend(kept: Path) -> None:
-    """Cut off a last line that is not whole. Only who writes the file may do so."""
-    content = kept.read_bytes() if kept.is_file() else b""
-    if not content.endswith(b"\n") and content:
-        os.truncate(kept, content.rfind(b"\n") + 1)

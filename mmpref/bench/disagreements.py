@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,10 +11,9 @@ from mmpref.bench.identity import data_facts
 from mmpref.bench.plan import planned
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
+from mmpref.log import logger
 from mmpref.recipe import schema as recipes
 from mmpref.types import ImageData
-
-talk = logging.getLogger("mmpref")
 
 
 @dataclass(frozen=True)
@@ -83,11 +81,13 @@ def _images(column: Column, label: str, wanted: set[str]) -> dict[str, ImageData
         plan = planned(recipe, name)
         facts = data_facts(plan.table, plan.samples, recipe.benchmark[name])
         if facts["samples"] != column.manifest["data"][name]["samples"]:
-            talk.warning("Warning: the data of %s have changed since %s; its images are not shown.", name, column.path)
+            logger.warning(
+                "Warning: the data of %s have changed since %s; its images are not shown.", name, column.path
+            )
             return {}
         return {sample.id: sample.image for sample in plan.samples if sample.id in wanted and sample.image}
     except (MmprefError, StopIteration, KeyError) as error:
-        talk.warning("Warning: the images of %s cannot be shown: %s", label, error)
+        logger.warning("Warning: the images of %s cannot be shown: %s", label, error)
         return {}
 
 

@@ -23,10 +23,11 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.replies import Replies, replies
 from mmpref.bench.results import Outcome, Plan, correct, difference, result
-from mmpref.distributed import first, part, processes, rank, wait
+from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
+from mmpref.log import logger
 from mmpref.reasoning import markers
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
@@ -36,7 +37,6 @@ from mmpref.types import ModelRef
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
-talk = logging.getLogger("mmpref")
 MENDED = "mended.json"
 
 RESAMPLES = "resamples.parquet"
@@ -71,11 +71,11 @@ def evaluate(
     _check(recipe)
     recipe = resolved(recipe)
     judge = _judge(recipe, concurrency)
-    with first():
+    with main_process_first():
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
         finished = run.finished
-    if rank():
-        talk.setLevel(logging.ERROR)
+    if process_index():
+        logger.setLevel(logging.ERROR)
         if not finished:
             _Work(run, recipe, judge, batch_size, concurrency, None).share()
         return {}
@@ -129,7 +129,7 @@ class _Work:
         self._batch_size, self._progress = batch_size, progress
         self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
         self._plans = [planned(recipe, name) for name in recipe.benchmarks]
-        with first():
+        with main_process_first():
             self._facts = _began(run, recipe, self._plans)
         self._policy = cache(lambda: _load(run, recipe, self._facts))
         self._answerer = _answerer(recipe, self._policy, concurrency)
@@ -146,15 +146,15 @@ class _Work:
 
     def share(self) -> None:
         """Answer this process's part of the samples, where there are several, and wait for the others."""
-        if processes() == 1:
+        if num_processes() == 1:
             return
         shares = [share_of(plan.samples, self._kept(plan)) for plan in self._plans]
-        wait()
+        wait_for_everyone()
         for plan, share in zip(self._plans, shares, strict=True):
             answer_share(
                 self._answerer, share, plan.task.max_new_tokens, self._kept(plan), self._batch_size, self._progress
             )
-        part()
+        end_collective()
 
     def results(self) -> dict[str, Any]:
         """Answer what is left, score everything, and finish the run."""
@@ -240,7 +240,7 @@ class _Work:
             "seeds": {"bootstrap": recipe.seed},
             "counts": {plan.label: len(plan.samples) for plan in self._plans},
             "missing": missing,
-            "processes": processes(),
+            "processes": num_processes(),
             **({"judge": self._judge.facts(judged)} if self._judge else {}),
         }
         return {**run.finish(facts), **content}
@@ -276,7 +276,7 @@ def _check_finished(run: Run, recipe: EvaluateRecipe) -> None:
     try:
         _began(run, recipe, [planned(recipe, name) for name in recipe.benchmarks])
     except HubError as error:
-        talk.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
+        logger.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
 
 def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency: int) -> Answerer:

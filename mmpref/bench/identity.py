@@ -14,9 +14,7 @@ from mmpref.errors import ModelError, RunError
 from mmpref.judges.resolve import endpoint_of
 from mmpref.registry import resolve_path
 from mmpref.run.directory import Run
-from mmpref.run.files import write_atomic
 from mmpref.tables.table import Table
-from mmpref.text_files import read_text
 from mmpref.types import ModelRef, as_dicts
 
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
@@ -38,11 +36,7 @@ def as_it_began(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) 
         RunError: something has changed since the run began.
     """
     now = {"model": _model(ref), "adapter": _adapter(ref), "data": {name: dict(facts) for name, facts in data.items()}}
-    path = run.state / "began.json"
-    if not path.is_file():
-        write_atomic(path, json.dumps(now, indent=2) + "\n")
-        return now
-    before = json.loads(read_text(path))
+    before = run.pin("began", now)
     changed = [what for what in ("model", "adapter") if before.get(what) != now[what]]
     changed += [
         f"data of {name}" for name, facts in data.items() if _identity(before["data"].get(name)) != _identity(facts)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmpref import reasoning
-from mmpref.bench.answers import kept_lines, mend
 from mmpref.bench.benchmark import Metric, Sample, Score
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges import replay
@@ -24,10 +21,9 @@ from mmpref.judges.chat import ChatSettings, Query, Reply, usage
 from mmpref.judges.final import Final
 from mmpref.judges.plugins import plugin
 from mmpref.judges.resolve import open_chat
+from mmpref.log import logger
 from mmpref.reasoning import markers
-from mmpref.run.files import disk_errors
-
-talk = logging.getLogger("mmpref")
+from mmpref.run.files import JsonLines
 
 ANSWER = "{answer}"
 _TOO_MANY = 0.75
@@ -153,7 +149,7 @@ def ask_all(
     Raises:
         ModelError: the judge cannot be reached, or leaves most answers without a verdict.
     """
-    known = {row["id"]: str(row["reply"]) for row in kept_lines(kept)}
+    known = {row["id"]: str(row["reply"]) for row in JsonLines(kept).rows()}
     queries = [
         None if answer is None else task.query(sample, answer, judge.instruction(task)) for sample, answer in asked
     ]
@@ -163,8 +159,7 @@ def ask_all(
         if query and sample.id not in known
     ]
     failed: list[Reply] = []
-    mend(kept)
-    with disk_errors(kept), open(kept, "a", encoding="utf-8") as file:
+    with JsonLines(kept).appending() as append:
 
         def keep(number: int, reply: Reply) -> None:
             sample = left[number][0]
@@ -172,8 +167,7 @@ def ask_all(
                 failed.append(reply)
             else:
                 known[sample.id] = reply.raw
-                file.write(json.dumps({"id": sample.id, "reply": reply.raw}) + "\n")
-                file.flush()
+                append({"id": sample.id, "reply": reply.raw})
             if progress:
                 progress(1)
 
@@ -203,7 +197,7 @@ def ask_all(
             f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unread)}", _mended(failed, unread)
         )
     if lost:
-        talk.warning(
+        logger.warning(
             "Warning: %d of %d answers to %s have no verdict and are missing. %s",
             lost,
             answered,
@@ -212,7 +206,7 @@ def ask_all(
         )
     if unread:
         replied = len(unread) + read
-        talk.warning(
+        logger.warning(
             "Warning: %d of %d replies of the judge (%.1f %%) could not be read.",
             len(unread),
             replied,
@@ -258,7 +252,7 @@ def _tell_before(judge: Judge, label: str, queries: Sequence[Query]) -> None:
     images, bound = sum(len(query.images) for query in queries), judge.chat.identity.get("max_tokens")
     seen = f" with {images} images" if images else ""
     said = f" of up to {bound} tokens each" if bound else ""
-    talk.info(
+    logger.info(
         "Asking %s about %d answers to %s: some %d tokens of text%s, and replies%s.",
         judge.name,
         len(queries),
@@ -274,7 +268,7 @@ def _tell_after(judge: Judge, replies: Sequence[Reply]) -> None:
         return
     new = [reply for reply in replies if not reply.kept]
     spent, kept = usage(new), len(replies) - len(new)
-    talk.info(
+    logger.info(
         "%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
         judge.name,
         len(new),

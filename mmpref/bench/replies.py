@@ -6,15 +6,13 @@ came to an answer is counted apart, told with the first of its kind, and the sco
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.results import Plan
 from mmpref.errors import ImageError, InputError, MmprefError, ModelError
+from mmpref.log import logger
 from mmpref.reasoning import Markers, read, read_all
-
-talk = logging.getLogger("mmpref")
 
 _SHOWN = 200
 _KINDS: tuple[tuple[type[MmprefError], str], ...] = (
@@ -86,7 +84,7 @@ def _kind(error: MmprefError) -> type[MmprefError] | None:
 
 
 def _warn(first: object, lost: int, all_: int, name: str, why: str) -> None:
-    talk.warning(
+    logger.warning(
         "Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
         lost,
         all_,

@@ -95,7 +95,7 @@ def command(
     from mmpref.bench.evaluate import evaluate
     from mmpref.bench.export import save
     from mmpref.bench.recipe import EvaluateRecipe
-    from mmpref.distributed import rank
+    from mmpref.distributed import process_index
 
     options: dict[str, Any] = {
         "model": model,
@@ -113,7 +113,7 @@ def command(
     }
     recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
     target = common.push_target(push, hub_id, "model", output)
-    main = not rank()
+    main = not process_index()
     with Progress("answers", watched=main) as progress:
         manifest = evaluate(
             recipe, output, batch_size=batch_size, concurrency=concurrency, on_progress=progress.advance

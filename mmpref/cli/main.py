@@ -14,6 +14,7 @@ import click
 
 from mmpref import __version__
 from mmpref.errors import MmprefError
+from mmpref.log import logger
 
 COMMANDS = {
     "build-dataset": ("mmpref.cli.build_dataset", "Make a preference dataset."),
@@ -117,10 +118,9 @@ def _quiet_libraries() -> None:
         warnings.simplefilter("ignore", FutureWarning)
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    talk = logging.getLogger("mmpref")
-    if not talk.handlers:
+    if not logger.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(message)s"))
-        talk.addHandler(handler)
-        talk.setLevel(logging.INFO)
-        talk.propagate = False
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False

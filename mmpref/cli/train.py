@@ -94,7 +94,7 @@ def command(
     from mmpref.align.recipe import TrainRecipe
     from mmpref.align.summary import summary
     from mmpref.align.train import train
-    from mmpref.distributed import processes, rank
+    from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.dataset import write_model_card
 
     options: dict[str, Any] = {
@@ -116,9 +116,9 @@ def command(
     recipe = common.resolve(TrainRecipe, "train", recipe_name, options, assignments, model is not None)
     METHODS.get(recipe.method)  # a name that is none is told before anything is built
     recipe, evaluate = _watched(recipe, recipe_name or (resolve.PAPER if model else resolve.TESTBED))
-    main = rank() == 0
+    main = process_index() == 0
     target = common.push_target(push, hub_id, "model", output) if main else None
-    if not recipe.dataset and processes() > 1:
+    if not recipe.dataset and num_processes() > 1:
         raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
     if not recipe.dataset:
         built = _build(recipe_name or (resolve.PAPER if model else resolve.TESTBED), recipe.model, recipe.revision)

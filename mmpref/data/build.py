@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
 from mmpref.data.finalize import finish
-from mmpref.data.open_source import open_excluded, open_tables, pin, pinned, source_facts
+from mmpref.data.open_source import open_excluded, open_tables, source_facts
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks
@@ -21,6 +20,7 @@ from mmpref.data.sources import Source
 from mmpref.data.stats import SAME
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
+from mmpref.log import logger
 from mmpref.recipe import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.manifest import versions
@@ -30,7 +30,6 @@ from mmpref.types import Example, ModelRef, Pair, Skip
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
-talk = logging.getLogger("mmpref")
 WriteCard = Callable[[Path, dict[str, Any]], None]
 OnProgress = Callable[[int, Sequence[Pair | Skip]], None]
 
@@ -80,7 +79,7 @@ def build_dataset(
             raise UsageError(f"{name} is {value}; it must be at least 1.")
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     if run.finished:
-        talk.info("%s is complete already.", run.path)
+        logger.info("%s is complete already.", run.path)
         Blocks(run.state).remove()
         return run.manifest()
     lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
@@ -139,7 +138,7 @@ def _resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
                 "is for methods that write theirs."
             )
         if recipe.model:
-            talk.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
+            logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
         recipe = dataclasses.replace(recipe, model=None, revision=None)
     if recipe.validation is not None and not (0 < recipe.validation < 1 and recipe.split != VALIDATION):
         raise UsageError(
@@ -182,7 +181,7 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     from mmpref.vlm.decoding import own_values
     from mmpref.vlm.policy import Policy
 
-    began_with = pinned(run, "model")
+    began_with = run.pinned("model")
     torch.set_num_threads(began_with.get("threads") or torch.get_num_threads())
     ref = ModelRef(recipe.model or "", began_with.get("revision") or recipe.revision)
     policy = Policy.load(
@@ -195,7 +194,7 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     began = began_with.get("versions") or versions()
     for name, now in versions().items():
         if began.get(name) != now:
-            talk.warning(
+            logger.warning(
                 "This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted run's.",
                 name,
                 began.get(name),
@@ -204,7 +203,7 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
     own = own_values(policy.base_model.generation_config)
     facts |= {"family": policy.family.model_type, "probe": policy.proof, "mended": policy.mended, "generation": own}
-    pin(run, "model", facts)
+    run.pin("model", facts)
     return policy
 
 
@@ -386,5 +385,5 @@ def _one_by_one(
     elif len(failed) > 1 and not proven():
         raise first
     for skip in refused:
-        talk.warning("Row %s is skipped: %s", skip.id, skip.detail)
+        logger.warning("Row %s is skipped: %s", skip.id, skip.detail)
     return made

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.data.builder import BUILDERS
-from mmpref.data.open_source import pinned, source_facts, write_missing
+from mmpref.data.open_source import source_facts, write_missing
 from mmpref.data.plot import PICTURE, plot
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
 from mmpref.data.validation_split import VALIDATION, held_out
 from mmpref.errors import InputError, brief
+from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
 from mmpref.sampling.settings import sampling_facts
@@ -24,8 +24,6 @@ from mmpref.types import Skip
 
 if TYPE_CHECKING:
     from mmpref.data.recipe import BuildRecipe
-
-talk = logging.getLogger("mmpref")
 
 
 def finish(
@@ -72,10 +70,10 @@ def finish(
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     for warning in report["warnings"]:
-        talk.warning("Warning: %s", warning)
+        logger.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
     write_missing(run.path, skips)
-    model = pinned(run, "model")
+    model = run.pinned("model")
     facts = {
         "model": {"id": recipe.model, "revision": model.get("revision") or recipe.revision} if recipe.model else None,
         "source": source_facts(tables),
@@ -87,7 +85,7 @@ def finish(
         **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
         **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {"notes": notes}),
         "data": files,
-        "excluded": pinned(run, "excluded").get("tables", []),
+        "excluded": run.pinned("excluded").get("tables", []),
         "seeds": {"run": recipe.seed},
         "threads": model.get("threads"),
         "family": {

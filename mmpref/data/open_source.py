@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +12,7 @@ from mmpref.data.select import Excluded
 from mmpref.data.sources import MISSING
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.licence import together
+from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
 from mmpref.tables.conversations import read_row
@@ -22,8 +21,6 @@ from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Origin, Table
 from mmpref.types import Skip
-
-talk = logging.getLogger("mmpref")
 
 MISSING_LIST = "missing-images.txt"
 
@@ -53,7 +50,7 @@ def open_tables(
         InputError: a source that cannot be read, or a revision for several.
         RunError: a source that has changed.
     """
-    began = pinned(run, "source").get("tables", [])
+    began = run.pinned("source").get("tables", [])
     specs = [source] if isinstance(source, str) else list(source or ())
     if len(specs) > 1 and recipe.source_revision:
         raise InputError(
@@ -73,7 +70,7 @@ def open_tables(
         if then and then["fingerprint"] != table.fingerprint:
             raise RunError(f"The source {spec} has changed since {run.path} was begun.", "Choose another --output.")
         tables.append(table)
-    pin(run, "source", {"tables": [table.facts() for table in tables]})
+    run.pin("source", {"tables": [table.facts() for table in tables]})
     return tables
 
 
@@ -108,11 +105,11 @@ def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
         named = bool(colon) and split.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
         tables.append(open_table(spec if named else name, split if named else "test"))
     facts = {"tables": [table.facts() for table in tables]}
-    if (began := pinned(run, "excluded")) and began != facts:
+    if (began := run.pinned("excluded")) and began != facts:
         raise RunError(
             f"The data of --exclude-images-of has changed since {run.path} was begun.", "Choose another --output."
         )
-    pin(run, "excluded", facts)
+    run.pin("excluded", facts)
     excluded = Excluded()
     for table in tables:
         _exclude(excluded, table)
@@ -135,7 +132,7 @@ def _exclude(excluded: Excluded, table: Table) -> None:
     if lost == images:
         raise InputError(f"No image of {where} can be read, so none can be excluded.", first)
     if lost:
-        talk.warning(
+        logger.warning(
             "Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
             lost,
             images,
@@ -168,18 +165,6 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
         "licence": None if licences == "unknown" else licences,
         "sources": each,
     }
-
-
-def pinned(run: Run, what: str) -> dict[str, Any]:
-    """What `pin` kept of this run; empty where nothing."""
-    path = run.state / f"{what}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def pin(run: Run, what: str, facts: Mapping[str, Any]) -> None:
-    """Keep facts that the run began with, the first time."""
-    if not pinned(run, what):
-        write_atomic(run.state / f"{what}.json", json.dumps(facts, indent=2) + "\n")
 
 
 def write_missing(folder: Path, skips: Iterable[Skip]) -> None:

@@ -5,7 +5,6 @@ The reasons are those of `mmpref.tables.conversations`; a `Reader` of a publishe
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,14 +13,13 @@ from typing import Any
 from mmpref.data.schema import Reader, Unusable, facts_of
 from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
+from mmpref.log import logger
 from mmpref.tables.conversations import UNREAD, PreferenceRow, image_fault, read_row
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.shapes import Shape, unfolded
 from mmpref.tables.table import Table
 from mmpref.types import Example, Skip
-
-log = logging.getLogger("mmpref")
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
@@ -116,7 +114,7 @@ class Source:
             for column in read.unread:
                 if (part.where, column) not in unread:
                     unread.add((part.where, column))
-                    log.warning(UNREAD, part.where, brief(column, 60))
+                    logger.warning(UNREAD, part.where, brief(column, 60))
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
 
     def __len__(self) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import logging
 import random
 import re
 import sys
@@ -20,8 +19,8 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
 from mmpref.errors import HubError
+from mmpref.log import logger
 
-log = logging.getLogger("mmpref")
 T = TypeVar("T")
 Trouble = Literal["moved", "busy", "lost", "fatal"]
 
@@ -116,7 +115,7 @@ class Calls:
                 ) from error
             wait = asked
         reason = self._reason(error)
-        log.info("could not %s (%s); trying again in %.1f s", what, reason, wait)
+        logger.info("could not %s (%s); trying again in %.1f s", what, reason, wait)
         time.sleep(wait)
 
     def _reason(self, error: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -23,12 +22,12 @@ from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls
 from mmpref.hub._manifest import CARD, LocalFile, digest, local_bytes
 from mmpref.hub.kept import Change
+from mmpref.log import logger
 from mmpref.text_files import read_text, text_of_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-log = logging.getLogger("mmpref")
 RepoType = Literal["dataset", "model"]
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 CardMerger = Callable[[str | None, str], str]
@@ -196,7 +195,7 @@ class Remote:
         """
         out: list[Operation] = []
         for number, file in enumerate(plan.add, start=1):
-            log.info("uploading %s (%d of %d, %s bytes)", file.path, number, len(plan.add), f"{file.size:,}")
+            logger.info("uploading %s (%d of %d, %s bytes)", file.path, number, len(plan.add), f"{file.size:,}")
             operation = file.operation()
             self.calls.run(f"upload {file.path}", lambda op=operation: self._preupload(op, revision, create_pr))  # type: ignore[misc]
             if operation._should_ignore:

@@ -6,16 +6,14 @@ old and new in between; a pull request's branch is not `main`, and its merge is 
 
 from __future__ import annotations
 
-import logging
-
 from huggingface_hub import Discussion
 
 from mmpref.errors import HubError
 from mmpref.hub._calls import CALL_ERRORS, trouble_of
 from mmpref.hub._manifest import CARD
 from mmpref.hub._remote import Content, Plan, Remote
+from mmpref.log import logger
 
-log = logging.getLogger("mmpref")
 FILES_A_COMMIT = 100
 
 
@@ -29,7 +27,7 @@ def publish_staged(remote: Remote, content: Content, message: str, merge: bool) 
     """
     title = f"{message} [{content.digest[:12]}]"
     pull = remote.calls.run("open a pull request", lambda: _find_or_open(remote, title))
-    log.info("more than %d files: staging them in %s", FILES_A_COMMIT, pull.url)
+    logger.info("more than %d files: staging them in %s", FILES_A_COMMIT, pull.url)
     _fill(remote, content, pull, message)
     number = pull.num
     if pull.status == "draft":
@@ -65,7 +63,7 @@ def _fill(remote: Remote, content: Content, pull: Discussion, message: str) -> N
                 revision=ref,
                 parent_commit=part.head,
             )
-            log.info("%d files to go", len(plan) - len(part))
+            logger.info("%d files to go", len(plan) - len(part))
         except CALL_ERRORS as error:
             failures += 1
             if trouble_of(error) == "fatal" or failures == remote.calls.retry.attempts:

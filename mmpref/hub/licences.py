@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from mmpref.errors import HubError
 from mmpref.licence import AND, LICENCES, UNREADABLE
-
-talk = logging.getLogger("mmpref")
+from mmpref.log import logger
 
 _UNREAD = "what its card states cannot be read"
 _NO_DERIVATIVES = re.compile(r"-nd(-|$)")
@@ -39,11 +37,11 @@ def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
     for one in source.get("sources") or [source]:
         name, licence = one["id"], " ".join((one.get("licence") or "").split()).lower()
         if licence in ("", "unknown"):
-            talk.warning("Warning: %s states no licence. Find out whether you may publish what is made of it.", name)
+            logger.warning("Warning: %s states no licence. Find out whether you may publish what is made of it.", name)
         elif _NO_DERIVATIVES.search(licence) or AND in licence or licence not in LICENCES - {"other"}:
             given.append(f"{name}: {_UNREAD if licence == UNREADABLE else licence}")
         elif _NON_COMMERCIAL.search(licence):
-            talk.warning(
+            logger.warning(
                 "Warning: %s is under %s: the dataset that is published is too, and nobody may use it commercially.",
                 name,
                 licence,

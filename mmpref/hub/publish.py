@@ -8,7 +8,6 @@ again makes no commit.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +22,9 @@ from mmpref.hub._staged import FILES_A_COMMIT, publish_staged
 from mmpref.hub.access import check_access, check_repo_id, usual_token
 from mmpref.hub.cards.merge import merge_cards
 from mmpref.hub.kept import Change
+from mmpref.log import logger
 
 __all__ = ["IGNORE", "Published", "Retry", "check_access", "merge_cards", "publish_folder"]
-
-log = logging.getLogger("mmpref")
 
 
 @dataclass(frozen=True)
@@ -96,10 +94,10 @@ def publish_folder(
         found = _find_or_commit(remote, content, commit_message, create_pr, tag)
     if found.pull_request_url:
         if tag:
-            log.info("not tagged: %s is not merged yet", found.pull_request_url)
+            logger.info("not tagged: %s is not merged yet", found.pull_request_url)
         return found
     named = _set_tag(remote, tag, found.commit) if tag else None
-    log.info("%s %s at %s", "published" if found.changed else "already there:", remote.url, found.commit[:8])
+    logger.info("%s %s at %s", "published" if found.changed else "already there:", remote.url, found.commit[:8])
     return Published(repo_id, repo_type, remote.url, found.commit, named, found.changed, None)
 
 
@@ -205,5 +203,5 @@ def _set_tag(remote: Remote, tag: str, commit: str) -> str | None:
     at = remote.calls.run(f"tag {tag}", tag_once)
     if at == commit:
         return tag
-    log.warning("the tag %s stays on commit %s; the content is also at %s", tag, at[:8], commit[:8])
+    logger.warning("the tag %s stays on commit %s; the content is also at %s", tag, at[:8], commit[:8])
     return None

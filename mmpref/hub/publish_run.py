@@ -9,7 +9,6 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-import logging
 import re
 import tempfile
 from collections.abc import Mapping
@@ -35,12 +34,11 @@ from mmpref.hub.kept import refuse_breaking
 from mmpref.hub.licences import check_licences
 from mmpref.hub.private import is_commit, public, without_places
 from mmpref.hub.publish import Published, check_access, publish_folder
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 from mmpref.text_files import read_text
-
-talk = logging.getLogger("mmpref")
 
 RECORD = "published.json"
 """State: where the run was published (address, commit, tag), an entry for each repository and pull request."""
@@ -150,7 +148,7 @@ def _record(path: Path, place: dict[str, Any]) -> None:
         if place not in known:
             write_atomic(file, json.dumps([*others, place], indent=2) + "\n")
     except (RunError, OSError, ValueError, TypeError, KeyError) as error:
-        talk.warning("Warning: the commit could not be recorded in %s: %s", file, error)
+        logger.warning("Warning: the commit could not be recorded in %s: %s", file, error)
 
 
 def _stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> dict[str, Any]:

@@ -6,7 +6,6 @@ vLLM, `transformers serve`, OpenAI and most providers speak this protocol. The k
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import threading
@@ -19,8 +18,7 @@ from mmpref.errors import ImageError, ModelError
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
 from mmpref.judges.dialect import Dialect, remember, remembered
 from mmpref.judges.pictures import data_url
-
-talk = logging.getLogger("mmpref")
+from mmpref.log import logger
 
 _CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
 """Finish reasons of a reply that its limit cut off, as servers call them."""
@@ -152,7 +150,7 @@ class Endpoint:
             self._dialect = dialect
             remember(self.url, self.model, dialect)
         if not dialect.temperature:
-            talk.warning(
+            logger.warning(
                 "Warning: %s takes no temperature for %s: its replies are sampled at its own.", self.url, self.model
             )
 

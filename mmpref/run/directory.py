@@ -74,6 +74,27 @@ class Run:
     def manifest(self) -> dict[str, Any]:
         return read_manifest(self.path)
 
+    def pinned(self, name: str) -> dict[str, Any]:
+        """The facts of that name that the run began with; empty where none are pinned yet."""
+        path = self.state / f"{name}.json"
+        facts: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return facts
+
+    def pin(self, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Keep facts that a restart must go on with, the first time.
+
+        Args:
+            name: of a file in the state.
+            facts: JSON-ready.
+
+        Returns:
+            Those that the run began with.
+        """
+        if pinned := self.pinned(name):
+            return pinned
+        write_atomic(self.state / f"{name}.json", json.dumps(facts, indent=2) + "\n")
+        return self.pinned(name)
+
     def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Write ``run.json``, the last file of a run. ``facts`` are JSON-ready (revisions, counts, timings...).
 

@@ -1,12 +1,14 @@
-"""Files of a run: written whole or not at all, with errors that a user can act on."""
+"""Files of a run: written whole or not at all, or a line at a time; with errors that a user can act on."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from mmpref.errors import RunError
 
@@ -45,3 +47,49 @@ def disk_errors(path: Path) -> Iterator[None]:
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise RunError(f"Cannot write {path} ({error.strerror}).", "Choose another --output.") from error
         raise
+
+
+class JsonLines:
+    """JSON objects that are appended to a file, one a line. A kill leaves at most a last line without its end, which
+    counts for nothing.
+
+    Args:
+        path: the file; without one there are no rows.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The whole rows, in order."""
+        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True) if self.path.is_file() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Replace all rows, at once."""
+        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in rows))
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+        """Within it rows can be appended, by the one process that writes this file; each is on its way to the disk when
+        the call returns.
+
+        Raises:
+            RunError: the disk is full or refuses the write.
+        """
+        with disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._repair()
+            with open(self.path, "a", encoding="utf-8") as file:
+
+                def append(row: Mapping[str, Any]) -> None:
+                    file.write(json.dumps(row) + "\n")
+                    file.flush()
+
+                yield append
+
+    def _repair(self) -> None:
+        """Cut off a last line that is not whole."""
+        content = self.path.read_bytes() if self.path.is_file() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(self.path, content.rfind(b"\n") + 1)

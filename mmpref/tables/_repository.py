@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.errors import HubError, InputError, MmprefError
 from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
+from mmpref.log import logger
 from mmpref.run.files import write_atomic
 from mmpref.tables.table import tables_hint
 from mmpref.text_files import read_text
@@ -25,7 +25,6 @@ from mmpref.text_files import read_text
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import DatasetInfo
 
-talk = logging.getLogger("mmpref")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -78,7 +77,9 @@ def repository(spec: str, revision: str | None) -> Repository:
             f"dataset of that name: {reason}.",
             tables_hint(spec),
         ) from cause
-    talk.info("%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, known.commit[:8])
+    logger.info(
+        "%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, known.commit[:8]
+    )
     return known
 
 

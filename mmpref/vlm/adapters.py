@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 import warnings
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.hub_ids import refuse_page
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
@@ -19,8 +19,6 @@ from mmpref.vlm.load_errors import load_errors, some
 
 if TYPE_CHECKING:
     import torch
-
-talk = logging.getLogger("mmpref")
 
 CONFIG = "adapter_config.json"
 HEAD = "value_head"
@@ -77,7 +75,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     same = base in (ref.model, resolve_path(ref.model))
     if base and not same:
-        talk.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
+        logger.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
     if same and revision and ref.revision and revision != ref.revision:
         raise ModelError(
             f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
@@ -160,7 +158,7 @@ def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) ->
             resolve_path(ref.model), revision=ref.revision, trust_remote_code=trust_remote_code
         )
     except (OSError, ValueError, ImportError, UsageError) as error:
-        talk.warning(
+        logger.warning(
             "Warning: the adapter's weights are not compared with its base: %s cannot be read here (%s).",
             ref.model,
             reason_of(error)[:200],

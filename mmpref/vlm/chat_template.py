@@ -8,14 +8,12 @@ it was trained with nor EOS, and ends answers with a space; it is replaced by th
 
 from __future__ import annotations
 
-import logging
 import re
 from datetime import date
 from typing import Any
 
 from mmpref.errors import ModelError, reason_of
-
-talk = logging.getLogger("mmpref")
+from mmpref.log import logger
 
 _SHIPPED_LLAVA = "USER: <image>\nQ ASSISTANT: A "
 
@@ -88,7 +86,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
         first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
         processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
         tokenizer.chat_template = processor.chat_template
-        talk.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
+        logger.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _written(processor, where)
     _fix_date(processor, where)
     if "'type': 'text'" in rendered or '"type": "text"' in rendered:
@@ -100,7 +98,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
             raise ModelError(f"The chat template of {where} leaves out the text of {what}s that are in parts.", _HINT)
     answer_end = rendered[rendered.rindex(ANSWER) + len(ANSWER) :]
     if not any(token in answer_end for token in tokenizer.convert_ids_to_tokens(sorted(eos_ids))):
-        talk.warning(
+        logger.warning(
             "Warning: the chat template of %s writes no end-of-sequence token after an answer, so training "
             "does not teach the model where to stop.",
             where,
@@ -111,9 +109,9 @@ def _fix_date(processor: Any, where: str) -> None:
     fixed = _TODAY.sub(lambda found: repr(DATE.strftime(found[2])), processor.chat_template)
     if fixed != processor.chat_template:
         processor.chat_template = processor.tokenizer.chat_template = fixed
-        talk.info("Prompt format: the chat template of %s writes the date of the day; it is always %s.", where, DATE)
+        logger.info("Prompt format: the chat template of %s writes the date of the day; it is always %s.", where, DATE)
     if "strftime_now(" in fixed:
-        talk.warning("Warning: the chat template of %s depends on the time: results may differ by the day.", where)
+        logger.warning("Warning: the chat template of %s depends on the time: results may differ by the day.", where)
 
 
 def _written(processor: Any, where: str, question: str = QUESTION, answer: str = ANSWER) -> str:

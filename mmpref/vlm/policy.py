@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import InputError, ModelError
 from mmpref.hub_ids import refuse_page
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import base_of, load_adapter
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mmpref.vlm.shared_prefix_pool import Decoding
-
-talk = logging.getLogger("mmpref")
 
 _SMALL = 20_000_000
 
@@ -133,7 +131,7 @@ class Policy:
         if device == "cpu" and model.num_parameters() < _SMALL:
             torch.set_num_threads(1)  # for small models the hand-over between threads costs more than the work
         if ignored := unheeded(model.generation_config):
-            talk.warning(
+            logger.warning(
                 "Warning: the generation_config of %s sets %s, which mmpref does not go by.",
                 ref.model,
                 ", ".join(ignored),
@@ -154,7 +152,7 @@ class Policy:
         if not (family.tested and text in DECODERS):
             from mmpref.vlm.verify import probe
 
-            talk.info(
+            logger.info(
                 "Nobody has tried %r models with a %r decoder: comparing dropped with masked image tokens ...",
                 family.model_type,
                 text,

@@ -6,11 +6,10 @@ feature, and need the patch size, the tokens beside the patches (CLIP's CLS), an
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-talk = logging.getLogger("mmpref")
+from mmpref.log import logger
 
 _ADDITIONAL = "num_additional_image_tokens"
 """Tokens beside the patches: CLIP has one (CLS), SigLIP none."""
@@ -54,7 +53,7 @@ def put(processor: Any, values: Mapping[str, Any]) -> None:
 def tell(mended: Mapping[str, Any], where: str) -> None:
     """Say what was mended."""
     if mended:
-        talk.warning(
+        logger.warning(
             "Warning: the processor of %s does not fit its model; mended from the model: %s.",
             where,
             ", ".join(f"{name} {value}" for name, value in mended.items()),

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpref.distributed import sharded
+from mmpref.distributed import is_model_sharded
 from mmpref.errors import ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
@@ -65,7 +65,7 @@ class Placement:
             resolve_path(ref.model), dtype=dtype, output_loading_info=True, **where, **how
         )
         missing = sorted(found["missing_keys"])
-        if missing and not sharded():  # where a model is divided, only one process reads the files
+        if missing and not is_model_sharded():  # where a model is divided, only one process reads the files
             raise ModelError(
                 f"The files of {ref} lack {len(missing)} of the model's weights, which would be random: "
                 f"{some(missing)}.",

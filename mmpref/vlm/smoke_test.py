@@ -6,13 +6,13 @@ looked at; the decoder itself runs, on a few tokens, where an adapter has to sho
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.distributed import sharded
+from mmpref.distributed import is_model_sharded
 from mmpref.errors import ImageError, ModelError, is_out_of_memory, reason_of
+from mmpref.log import logger
 from mmpref.types import Message
 from mmpref.vlm import processors
 from mmpref.vlm.chat_template import QUESTION
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from mmpref.vlm.policy import Policy
-
-talk = logging.getLogger("mmpref")
 
 _ASKED = (Message("user", QUESTION),)
 _SIZES = ((96, 64), (60, 84))
@@ -62,7 +60,7 @@ def try_out(policy: Policy) -> None:
     inputs = _prepared(policy)
     try:
         # Divided among processes, weights lie about in pieces; and `mmpref.vlm.verify` tries more than this.
-        if policy.family.tested and not sharded():
+        if policy.family.tested and not is_model_sharded():
             _look(policy, inputs)
     except _FAULTS as error:
         if is_out_of_memory(error):
@@ -162,7 +160,7 @@ def _begin_with_bos(policy: Policy) -> None:
         for settings in ({"add_special_tokens": False}, {})
     )
     if bos is not None and bos not in apart and whole == [bos, *apart]:
-        talk.info(
+        logger.info(
             "Prompt format: the chat template of %s writes no %s; it is put in front, as its tokenizer does.",
             policy.ref,
             policy.tokenizer.bos_token,

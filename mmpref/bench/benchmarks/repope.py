@@ -11,7 +11,6 @@ the folder of the three files as ``--set benchmark.repope.annotations=FOLDER``. 
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,12 +18,11 @@ from mmpref.bench.benchmark import Benchmark, Sample
 from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.errors import InputError, UsageError
+from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 from mmpref.types import Message
-
-talk = logging.getLogger("mmpref")
 
 CATEGORIES = ("random", "popular", "adversarial")
 _Key = tuple[str, str, str]
@@ -94,7 +92,7 @@ class _Repope(PopeTask):
                 f"None of the labels in {self.annotations} is about a row of {table.spec}.",
                 "They are matched by category, image and question.",
             )
-        talk.info("%d of %d questions have a clear answer.", len(samples), rows)
+        logger.info("%d of %d questions have a clear answer.", len(samples), rows)
         return samples
 
 
