@@ -73,7 +73,7 @@ def _build(name: str, root: Path) -> None:
 def _train(name: str, root: Path) -> None:
     from mmpref.align.recipe import TrainRecipe
     from mmpref.align.train import train
-    from mmpref.hub.cards.dataset import write_model_card
+    from mmpref.hub.cards.model import write_model_card
 
     options = {"dataset": (str(_needs(root, "build-dataset")),)}
     recipe = common.resolve(TrainRecipe, "train", name, options, (), has_model=False)

@@ -95,7 +95,7 @@ def command(
     from mmpref.align.summary import summary
     from mmpref.align.train import train
     from mmpref.distributed import num_processes, process_index
-    from mmpref.hub.cards.dataset import write_model_card
+    from mmpref.hub.cards.model import write_model_card
 
     options: dict[str, Any] = {
         "method": method,

@@ -24,9 +24,10 @@ from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub._manifest import CARD, IGNORE
 from mmpref.hub.access import check_repo_id, usual_token
-from mmpref.hub.cards.dataset import STATISTICS, dataset_card, merge_model_card, merge_own_text, model_card
-from mmpref.hub.cards.merge import split_card
+from mmpref.hub.cards.dataset import STATISTICS, dataset_card
+from mmpref.hub.cards.merge import merge_model_card, merge_own_text, split_card
 from mmpref.hub.cards.metadata import is_hub_id
+from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.results_table import add_results, eval_files
 from mmpref.hub.cards.samples import FILES, samples_card
 from mmpref.hub.cards.splits import merge_dataset_card

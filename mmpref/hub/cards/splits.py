@@ -6,8 +6,7 @@ from typing import Any
 
 import yaml
 
-from mmpref.hub.cards.dataset import merge_own_text
-from mmpref.hub.cards.merge import front_matter_blocks, split_card
+from mmpref.hub.cards.merge import front_matter_blocks, join_card, merge_own_text, split_card
 
 _DEFAULT = "default"
 
@@ -30,41 +29,39 @@ def merge_dataset_card(remote: str | None, ours: str) -> str:
             blocks[key] = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
     if configs != new["configs"] and (licences := _licences(old.get("license"), new.get("license"))):
         blocks["license"] = yaml.safe_dump({"license": licences}, sort_keys=False)
-    metadata = "".join(block if block.endswith("\n") else f"{block}\n" for block in blocks.values())
-    return f"---\n{metadata}---\n{body}"
+    return join_card(blocks.values(), body)
 
 
 def _licences(old: Any, new: Any) -> list[Any] | None:
     """Both licences where data of both stay, each once; None where there is one only, which is ours."""
-    names = [name for one in (old, new) for name in (one if isinstance(one, list) else [one]) if name]
-    found = list(dict.fromkeys(map(str, names)))
-    return found if len(found) > 1 else None
+    stated = [name for value in (old, new) for name in (value if isinstance(value, list) else [value]) if name]
+    names = list(dict.fromkeys(map(str, stated)))
+    return names if len(names) > 1 else None
 
 
-def _by(key: str, old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _merged_by(key: str, old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Entries of both, named by `key`; ours replace theirs in their place."""
     theirs = [entry for entry in old if isinstance(entry, dict) and key in entry] if isinstance(old, list) else []
     return list(({entry[key]: entry for entry in theirs} | {entry[key]: entry for entry in new}).values())
 
 
 def _configs(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    found = _by("config_name", old, new)
-    there = next((entry for entry in _by("config_name", old, []) if entry["config_name"] == _DEFAULT), {})
+    theirs = next((entry for entry in _merged_by("config_name", old, []) if entry["config_name"] == _DEFAULT), {})
     return [
-        {**entry, "data_files": _by("split", there.get("data_files"), new[0]["data_files"])}
+        {**entry, "data_files": _merged_by("split", theirs.get("data_files"), new[0]["data_files"])}
         if entry["config_name"] == _DEFAULT
         else entry
-        for entry in found
+        for entry in _merged_by("config_name", old, new)
     ]
 
 
 def _infos(old: Any, new: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
     theirs = [{"config_name": _DEFAULT, **entry} for entry in ([old] if isinstance(old, dict) else old or [])]
-    there = next((entry for entry in theirs if entry["config_name"] == _DEFAULT), {})
-    splits = _by("name", there.get("splits"), new["splits"])
-    mine = {**new, "splits": splits}
+    their_default = next((entry for entry in theirs if entry["config_name"] == _DEFAULT), {})
+    splits = _merged_by("name", their_default.get("splits"), new["splits"])
+    ours = {**new, "splits": splits}
     if len(splits) > len(new["splits"]):
-        mine["dataset_size"] = sum(split["num_bytes"] for split in splits)
-        mine.pop("download_size", None)  # That of the other splits is known to the Hub alone.
+        ours["dataset_size"] = sum(split["num_bytes"] for split in splits)
+        ours.pop("download_size", None)  # That of the other splits is known to the Hub alone.
     others = [entry for entry in theirs if entry["config_name"] != _DEFAULT]
-    return [*others, {"config_name": _DEFAULT, **mine}] if others else mine
+    return [*others, {"config_name": _DEFAULT, **ours}] if others else ours
