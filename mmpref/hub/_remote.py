@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -20,15 +20,15 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls
-from mmpref.hub._manifest import CARD, LocalFile, digest, local_bytes
-from mmpref.hub.kept import Change
+from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes
+from mmpref.hub.access import RepoType
+from mmpref.hub.other_splits import Change
 from mmpref.log import logger
 from mmpref.text_files import read_text, text_of_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RepoType = Literal["dataset", "model"]
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 CardMerger = Callable[[str | None, str], str]
 PULLS_LOOKED_AT = 20

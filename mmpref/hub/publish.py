@@ -16,12 +16,12 @@ from huggingface_hub import HfApi, constants
 
 from mmpref.errors import HubError, UsageError
 from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal, trouble_of
-from mmpref.hub._manifest import CARD, IGNORE, local_files
-from mmpref.hub._remote import CardMerger, Content, Plan, Remote, RepoType
-from mmpref.hub._staged import FILES_A_COMMIT, publish_staged
-from mmpref.hub.access import check_access, check_repo_id, usual_token
+from mmpref.hub._local_files import CARD, IGNORE, local_files
+from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
+from mmpref.hub._remote import CardMerger, Content, Plan, Remote
+from mmpref.hub.access import RepoType, check_access, check_repo_id, usual_token
 from mmpref.hub.cards.merge import merge_cards
-from mmpref.hub.kept import Change
+from mmpref.hub.other_splits import Change
 from mmpref.log import logger
 
 __all__ = ["IGNORE", "Published", "Retry", "check_access", "merge_cards", "publish_folder"]

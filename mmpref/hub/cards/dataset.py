@@ -10,7 +10,7 @@ from typing import Any
 
 from mmpref.hub.cards import snippets
 from mmpref.hub.cards.markdown import code, fence, table, text
-from mmpref.hub.cards.metadata import is_hub_id, licence_fields, size_category
+from mmpref.hub.cards.metadata import licence_fields, size_category
 from mmpref.hub.cards.preview import preview
 from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.render import (
@@ -23,7 +23,8 @@ from mmpref.hub.cards.render import (
     plain_name,
     render_card,
 )
-from mmpref.hub.private import is_commit, portable, public
+from mmpref.hub.private import portable, public
+from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
 from mmpref.run.files import write_atomic
 

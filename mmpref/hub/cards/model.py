@@ -10,7 +10,7 @@ from typing import Any
 from mmpref.errors import UsageError
 from mmpref.hub.cards import snippets
 from mmpref.hub.cards.markdown import code, fence, table, text
-from mmpref.hub.cards.metadata import is_hub_id, licence_fields
+from mmpref.hub.cards.metadata import licence_fields
 from mmpref.hub.cards.rebuild import command_of, used_settings
 from mmpref.hub.cards.render import (
     TAGS,
@@ -23,7 +23,8 @@ from mmpref.hub.cards.render import (
     render_card,
 )
 from mmpref.hub.cards.results_table import lines_of, model_index, results_block
-from mmpref.hub.private import is_commit, portable, public
+from mmpref.hub.private import portable, public
+from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic

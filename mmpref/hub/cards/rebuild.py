@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from mmpref.hub.cards.metadata import is_hub_id
-from mmpref.hub.private import is_commit, portable
+from mmpref.hub.private import portable
+from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.recipe import resolve
 
 _COMMON = ("method", "model", "revision", "limit", "seed")

@@ -17,8 +17,7 @@ import yaml
 from mmpref.errors import HubError
 from mmpref.hub.cards.markdown import table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block, front_matter_blocks, join_card, put_block, split_card
-from mmpref.hub.cards.metadata import is_hub_id
-from mmpref.hub.private import is_commit
+from mmpref.hub_ids import is_commit, is_hub_id
 
 TASK = "image-text-to-text"
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")

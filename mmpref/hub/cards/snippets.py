@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mmpref.hub.private import is_commit
+from mmpref.hub_ids import is_commit
 
 
 def load_dataset(place: str, split: str) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import HubError
-from mmpref.hub._manifest import CARD
+from mmpref.hub._local_files import CARD
 from mmpref.licence import metadata_of
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from huggingface_hub import Discussion
 
 from mmpref.errors import HubError
 from mmpref.hub._calls import CALL_ERRORS, trouble_of
-from mmpref.hub._manifest import CARD
+from mmpref.hub._local_files import CARD
 from mmpref.hub._remote import Content, Plan, Remote
 from mmpref.log import logger
 
