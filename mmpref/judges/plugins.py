@@ -20,7 +20,7 @@ def plugin(name: str, role: str) -> Any | None:
     """
     if name not in JUDGES.names():
         return None
-    found = JUDGES.get(name)
-    if not hasattr(found, role):
+    annotator = JUDGES.get(name)
+    if not hasattr(annotator, role):
         raise UsageError(f"The annotator {name!r} does not {role} answers.")
-    return found
+    return annotator
