@@ -122,7 +122,7 @@ def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"
     """
     if not push and hub_id is None:
         return None
-    from mmpref.hub.publish import check_access
+    from mmpref.hub.access import check_access
 
     full = check_access(hub_id, kind, default_name=output.resolve().name if output else "")
     return full if hub_id or output else ""

@@ -62,7 +62,7 @@ def command(
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-dataset-id me/vlm-bdhs-answers
     """
-    from mmpref.hub.publish import check_access
+    from mmpref.hub.access import check_access
     from mmpref.hub.publish_run import kind_of, publish_run
     from mmpref.run.manifest import read_manifest
 

@@ -10,11 +10,10 @@ from typing import Any
 from huggingface_hub import HfApi, constants
 
 from mmpref.errors import RunError
-from mmpref.hub._calls import Calls, Retry
-from mmpref.hub.access import RepoType, check_repo_id, usual_token
+from mmpref.hub.access import RepoType, check_access, check_repo_id, usual_token
 from mmpref.hub.licences import check_licences
 from mmpref.hub.private import refuse_secrets
-from mmpref.hub.publish import Published, check_access, publish_folder
+from mmpref.hub.publish import publish_folder
 from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
@@ -101,17 +100,17 @@ def publish_run(
             private=private,
             create_pr=create_pr,
             commit_message=staged.commit_message,
+            tag_prefix=f"mmpref-{manifest['recipe_hash'][:8]}-",
             delete_patterns=staged.delete_patterns,
             token=token,
             endpoint=endpoint,
             merge_card=staged.merge_card,
             check=staged.check,
         )
-    tag = None if published.pull_request_url else _tag(api, published, str(manifest["recipe_hash"]))
     place = {
         "url": published.url,
         "commit": published.commit,
-        "tag": tag,
+        "tag": published.tag,
         "pull_request_url": published.pull_request_url,
     }
     _record(path, {**place, **({"accepted_licences": accepted} if accepted else {})})
@@ -129,21 +128,3 @@ def _record(path: Path, place: dict[str, Any]) -> None:
             write_atomic(file, json.dumps([*others, place], indent=2) + "\n")
     except (RunError, OSError, ValueError, TypeError, KeyError) as error:
         logger.warning("Warning: the commit could not be recorded in %s: %s", file, error)
-
-
-def _tag(api: HfApi, published: Published, recipe_hash: str) -> str:
-    """Mark the commit with the recipe that made it; a tag that is there already stays."""
-    calls = Calls(published.repo_id, api.endpoint, str(api.token), Retry())
-    prefix = f"mmpref-{recipe_hash[:8]}-"
-
-    def tag_once() -> str:
-        for ref in api.list_repo_refs(published.repo_id, repo_type=published.repo_type).tags:
-            if ref.name.startswith(prefix) and ref.target_commit == published.commit:
-                return ref.name
-        name = f"{prefix}{published.commit[:8]}"
-        api.create_tag(
-            published.repo_id, tag=name, revision=published.commit, repo_type=published.repo_type, exist_ok=True
-        )
-        return name
-
-    return calls.run("tag the commit", tag_once)
