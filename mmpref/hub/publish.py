@@ -15,7 +15,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, constants
 
 from mmpref.errors import HubError, UsageError
-from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal, trouble_of
+from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_terminal
 from mmpref.hub._local_files import CARD, IGNORE, local_files
 from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
 from mmpref.hub._remote import CardMerger, Content, Plan, Remote
@@ -139,7 +139,7 @@ def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: b
             )
             return _result(remote, commit.oid, True, commit.pr_url)
         except CALL_ERRORS as error:
-            if trouble_of(error) == "fatal":
+            if failure_of(error) == "fatal":
                 raise remote.calls.explain("commit", error) from error
             failure = error
             if attempt < attempts:

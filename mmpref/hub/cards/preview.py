@@ -113,12 +113,12 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
             raise InputError(f"{folder} has no rows of the split {split!r}.")
     files, rows = [file for of in by_split.values() for file in of], sum(count for count, _ in splits.values())
     schema = pq.read_schema(files[0])
-    wanted = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
+    shown = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
     samples, words, common = [], 0, 0
     for number, row in enumerate(_texts(files)):
         for word in re.findall(r"\w+", _text(row["chosen"]).lower()):
             words, common = words + 1, common + (word in _ENGLISH)
-        if number in wanted:
+        if number in shown:
             samples.append(_sample(row))
     return Preview(
         splits=splits,
