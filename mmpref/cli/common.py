@@ -135,7 +135,7 @@ def publish(target: str | None, path: Path, private: bool, **options: Any) -> di
     from mmpref.hub.publish_run import publish_run
 
     published = publish_run(path, target or None, private=private, **options)
-    return {"published": published["url"], "commit": published["commit"], "tag": published["tag"]}
+    return {"published": published.url, "commit": published.commit, "tag": published.tag}
 
 
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: Path | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -95,5 +96,6 @@ def command(
             accept_license=accept_license,
             merged=merged,
         )
-    rows = [(name.replace("_", " "), value) for name, value in published.items() if value is not None]
-    common.show(published, as_json, lambda: print_table("published", ("", ""), rows))
+    fields = asdict(published)
+    rows = [(name.replace("_", " "), value) for name, value in fields.items() if value is not None]
+    common.show(fields, as_json, lambda: print_table("published", ("", ""), rows))

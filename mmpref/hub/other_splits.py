@@ -9,6 +9,7 @@ in the format of its first configuration: what is not Parquet cannot stand besid
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,46 +21,12 @@ from mmpref.licence import metadata_of
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DATA_SUFFIXES = (
-    ".parquet",
-    ".arrow",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".xml",
-    ".h5",
-    ".hdf5",
-    ".tar",
-    ".zip",
-    ".gz",
-    ".zst",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".wav",
-    ".mp3",
-    ".flac",
-    ".mp4",
-    ".pdf",
+_DATA = re.compile(
+    r".*\.(parquet|arrow|jsonl?|ndjson|csv|tsv|txt|xml|h5|hdf5|tar|zip|gz|zst"
+    r"|png|jpe?g|webp|gif|tiff?|bmp|wav|mp3|flac|mp4|pdf)"
 )
-_NOT_DATA = (
-    "run.json",
-    "report.json",
-    "results.json",
-    "statistics.png",
-    "dataset_infos.json",
-    "license.txt",
-    "licence.txt",
-    "readme.txt",
-    "requirements.txt",
+_NOT_DATA = re.compile(
+    r"(run|report|results|dataset_infos)\.json|statistics\.png|(licen[cs]e|readme|requirements)\.txt"
 )
 _HINT = "Nothing was changed there. Publish to another repository, or take it out of this one first."
 _SHOWN_CHARACTERS = 200
@@ -219,4 +186,4 @@ def _matches(path: str, pattern: str) -> bool:
 def _is_data(path: str) -> bool:
     parts = path.lower().split("/")
     hidden = any(part.startswith((".", "_")) for part in parts)
-    return path != CARD and not hidden and parts[-1].endswith(_DATA_SUFFIXES) and parts[-1] not in _NOT_DATA
+    return path != CARD and not hidden and bool(_DATA.fullmatch(parts[-1])) and not _NOT_DATA.fullmatch(parts[-1])

@@ -32,13 +32,13 @@ class Published:
     `commit` is on `main`, or on the pull request's branch where `pull_request_url` is set.
     """
 
-    repo_id: str
-    repo_type: RepoType
     url: str
     commit: str
     tag: str | None
-    changed: bool
     pull_request_url: str | None
+    changed: bool
+    repo_id: str
+    repo_type: RepoType
 
 
 def publish_folder(
@@ -167,7 +167,7 @@ def _publish_many(remote: Remote, content: Content, message: str, create_pr: boo
 
 
 def _result(remote: Remote, commit: str, changed: bool, pull_url: str | None = None) -> Published:
-    return Published(remote.repo_id, remote.repo_type, remote.url, commit, None, changed, pull_url)
+    return Published(remote.url, commit, None, pull_url, changed, remote.repo_id, remote.repo_type)
 
 
 def _set_tag(remote: Remote, prefix: str, commit: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mmpref.errors import RunError
 from mmpref.hub.access import RepoType, check_access, check_repo_id, usual_token
 from mmpref.hub.licences import check_licences
 from mmpref.hub.private import refuse_secrets
-from mmpref.hub.publish import publish_folder
+from mmpref.hub.publish import Published, publish_folder
 from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
@@ -50,7 +51,7 @@ def publish_run(
     merged: Path | None = None,
     token: str | None = None,
     endpoint: str | None = None,
-) -> dict[str, Any]:
+) -> Published:
     """Publish a finished run directory by one commit; publishing it again makes none.
 
     Args:
@@ -65,9 +66,6 @@ def publish_run(
         push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
         samples_only: of an evaluation, publish the per-sample records as a dataset of their own.
         token, endpoint: by default from the usual places.
-
-    Returns:
-        url, commit, tag, changed, repo_id, repo_type and pull_request_url of what is on the Hub.
 
     Raises:
         UsageError: an id that is not one, or results of another adapter than the repository's.
@@ -107,24 +105,26 @@ def publish_run(
             merge_card=staged.merge_card,
             check=staged.check,
         )
-    place = {
+    _record(path, published, accepted)
+    return published
+
+
+def _record(path: Path, published: Published, accepted_licences: Sequence[str]) -> None:
+    """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
+    file = path / STATE / RECORD
+    entry: dict[str, Any] = {
         "url": published.url,
         "commit": published.commit,
         "tag": published.tag,
         "pull_request_url": published.pull_request_url,
     }
-    _record(path, {**place, **({"accepted_licences": accepted} if accepted else {})})
-    return {**place, "changed": published.changed, "repo_id": published.repo_id, "repo_type": published.repo_type}
-
-
-def _record(path: Path, place: dict[str, Any]) -> None:
-    """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
-    file = path / STATE / RECORD
+    if accepted_licences:
+        entry["accepted_licences"] = accepted_licences
     try:
-        places = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        target = (place["url"], place["pull_request_url"])
-        others = [other for other in places if (other["url"], other["pull_request_url"]) != target]
-        if place not in places:
-            write_atomic(file, json.dumps([*others, place], indent=2) + "\n")
+        entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        target = (published.url, published.pull_request_url)
+        others = [other for other in entries if (other["url"], other["pull_request_url"]) != target]
+        if entry not in entries:
+            write_atomic(file, json.dumps([*others, entry], indent=2) + "\n")
     except (RunError, OSError, ValueError, TypeError, KeyError) as error:
         logger.warning("Warning: the commit could not be recorded in %s: %s", file, error)
