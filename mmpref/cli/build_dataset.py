@@ -199,7 +199,7 @@ def command(
     from mmpref.data.finalize import summary
     from mmpref.data.recipe import BuildRecipe
     from mmpref.hub.cards.dataset import write_dataset_card
-    from mmpref.hub.licences import check_licences
+    from mmpref.hub.licence_check import check_licences
 
     options: dict[str, Any] = {
         "method": method,

@@ -21,11 +21,10 @@ from mmpref.errors import RunError, UsageError
 from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import CardMerger
 from mmpref.hub.cards.dataset import STATISTICS, dataset_card
-from mmpref.hub.cards.merge import merge_cards, merge_model_card, merge_own_text, split_card
+from mmpref.hub.cards.merge import merge_cards, merge_dataset_card, merge_model_card, merge_own_text, split_card
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.results_table import add_results, eval_files
 from mmpref.hub.cards.samples import FILES, samples_card
-from mmpref.hub.cards.splits import merge_dataset_card
 from mmpref.hub.other_splits import Change, refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
 from mmpref.hub_ids import is_commit, is_hub_id

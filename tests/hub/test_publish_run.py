@@ -15,8 +15,8 @@ from huggingface_hub import HfApi
 
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
-from mmpref.hub.cards.splits import merge_dataset_card
 from mmpref.hub.publish import Published
 from mmpref.hub.publish_run import publish_run
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run

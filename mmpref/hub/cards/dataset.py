@@ -16,6 +16,7 @@ from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.render import (
     TAGS,
     TASK,
+    content_id,
     counts_table,
     format_number,
     last_part,
@@ -107,7 +108,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         if len(splits) > 1
         else "",
         source=code(source["id"]),
-        source_revision=code(source.get("revision") or source.get("fingerprint") or "not recorded"),
+        source_revision=content_id(source),
         licence=code(licence.get("license_name", licence["license"])),
         licence_note=licence_note,
         language_note="" if facts.english else "The language of the texts was not determined.",
@@ -144,8 +145,7 @@ def _source_link(source: Mapping[str, Any]) -> str | None:
 
 def _source_row(source: Mapping[str, Any]) -> tuple[str, str, str]:
     """One of several sources: name, revision or content, licence."""
-    content = source.get("revision") or source.get("fingerprint") or "not recorded"
-    return code(portable(source["id"])), code(content), code(source.get("licence") or "unknown")
+    return code(portable(source["id"])), content_id(source), code(source.get("licence") or "unknown")
 
 
 def _variant_text(builder: Mapping[str, Any]) -> str:

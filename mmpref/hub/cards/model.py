@@ -15,6 +15,7 @@ from mmpref.hub.cards.rebuild import command_of, used_settings
 from mmpref.hub.cards.render import (
     TAGS,
     TASK,
+    content_id,
     counts_table,
     format_number,
     last_part,
@@ -149,7 +150,7 @@ def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             code(portable(entry["id"])),
-            code(str(entry.get("revision") or entry.get("fingerprint") or "not recorded")),
+            content_id(entry),
             f"{entry['rows']:,}" if isinstance(entry.get("rows"), int) else "–",
         )
         for entry in datasets

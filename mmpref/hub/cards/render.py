@@ -75,6 +75,11 @@ def last_part(name: str) -> str:
     return name.rstrip("/").split("/")[-1] or name
 
 
+def content_id(entry: Mapping[str, Any]) -> str:
+    """The revision of a model or data set, or the fingerprint of a local one."""
+    return code(entry.get("revision") or entry.get("fingerprint") or "not recorded")
+
+
 def format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.4g}"
 
