@@ -6,7 +6,6 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import HfApi, constants
 
@@ -112,12 +111,7 @@ def publish_run(
 def _record(path: Path, published: Published, accepted_licences: Sequence[str]) -> None:
     """Note in the run's state where it is; it has its ``run.json``, which holds what does not depend on that."""
     file = path / STATE / RECORD
-    entry: dict[str, Any] = {
-        "url": published.url,
-        "commit": published.commit,
-        "tag": published.tag,
-        "pull_request_url": published.pull_request_url,
-    }
+    entry = {key: getattr(published, key) for key in ("url", "commit", "tag", "pull_request_url")}
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
     try:

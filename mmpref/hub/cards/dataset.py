@@ -90,7 +90,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         tags=TAGS,
     )
     facts.describe_in(data)
-    place = hub_id or "path/to/this/folder"
+    repo = hub_id or "path/to/this/folder"
     command = command_of(manifest)
     licence_note = ""
     if licence["license"] == "unknown":
@@ -132,8 +132,8 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
             [(str(row["try"]), f"{row['pairs']:,}", f"{row['share']:.1%}") for row in report["resolved"]],
         ),
         samples=facts.samples,
-        load=fence(snippets.load_dataset(place, recipe["split"]), "python"),
-        train=fence(snippets.train_with_trl(place, recipe["split"]), "python"),
+        load=fence(snippets.load_dataset(repo, recipe["split"]), "python"),
+        train=fence(snippets.train_with_trl(repo, recipe["split"]), "python"),
     )
 
 

@@ -86,13 +86,13 @@ def model_card(
         fields["model-index"] = model_index(hub_id or name, evaluation)
     library = "transformers" if merged else "peft"
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
-    at, place = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
+    base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if "held_out" in manifest:
-        load = snippets.load_rewards(at, place, recipe.get("quantization"))
+        load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
     elif merged:
-        load = snippets.load_merged(place)
+        load = snippets.load_merged(repo)
     else:
-        load = snippets.load_adapter(at, revision, place, manifest.get("quantization"))
+        load = snippets.load_adapter(base_repo, revision, repo, manifest.get("quantization"))
     return render_card(
         "model",
         data,
