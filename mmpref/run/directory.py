@@ -23,7 +23,7 @@ from mmpref.recipe.schema import as_plain, fingerprint
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 
-_INTERVAL = 1.0  # seconds
+_HEARTBEAT = 1.0  # seconds
 
 
 @contextlib.contextmanager
@@ -184,7 +184,7 @@ class Run:
         done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(_INTERVAL):
+            while not done.wait(_HEARTBEAT):
                 with contextlib.suppress(OSError):
                     os.utime(heartbeat, (now := time.time(), now))
 
