@@ -9,13 +9,14 @@ from collections.abc import Sequence
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
-def interval_text(value: float, low: float, high: float, *, signed: bool = False, digits: int = 3) -> str:
+def interval_text(value: float, low: float | None, high: float | None, *, signed: bool = False, digits: int = 3) -> str:
     """``value [low, high]``; no brackets where there is no interval, and a dash where there is no value (NaN)."""
     if not math.isfinite(value):
         return "–"
     style = f"{'+' if signed else ''}.{digits}f"
-    interval = f" [{low:{style}}, {high:{style}}]" if math.isfinite(low) and math.isfinite(high) else ""
-    return f"{value:{style}}{interval}"
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{value:{style}}"
+    return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
 def stars(p: float | None) -> str:
