@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench import reward_answerer
-from mmpref.bench.answers import ADAPTER, BASE, Answerer, answer_all, answer_share, loaded, served, share_of
+from mmpref.bench.answers import Answerer, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
@@ -32,7 +32,7 @@ from mmpref.log import logger
 from mmpref.reasoning import markers
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
-from mmpref.run.results import Difference, Key, Results, Value
+from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.bench.answers import ADAPTER, loaded
+from mmpref.bench.answers import loaded
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
@@ -21,7 +21,7 @@ from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.final import Final
 from mmpref.judges.local import LocalChat
 from mmpref.reasoning import read
-from mmpref.run.results import Results
+from mmpref.run.results import ADAPTER, Results
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, finished, text_of
 from tests.vlm.tiny import tiny
