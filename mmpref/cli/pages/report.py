@@ -23,7 +23,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         "report.html.j2",
         built=read_manifest(built),
         trained=read_manifest(trained),
-        rows=_rows(results),
+        rows=result_rows(results),
         plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
         training=data_url((trained / "training.png").read_bytes()),
@@ -36,7 +36,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     return path
 
 
-def _rows(results: Results) -> list[dict[str, Any]]:
+def result_rows(results: Results) -> list[dict[str, Any]]:
     adapter, differences = results.by_key(ADAPTER), results.differences_by_key()
     return [
         {
