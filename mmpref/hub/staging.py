@@ -28,6 +28,7 @@ from mmpref.hub.cards.samples import FILES, samples_card
 from mmpref.hub.other_splits import Change, refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.run.results import Results
 from mmpref.text_files import read_text
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -117,7 +118,7 @@ def stage_adapter(
     _write_json(stage / "run.json", content)
     results = path / "results.json"
     evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
-    for name, text in eval_files(evaluation).items() if evaluation else ():
+    for name, text in eval_files(Results.from_dict(evaluation)).items() if evaluation else ():
         _write(stage / name, text)
     card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
@@ -172,6 +173,7 @@ def stage_evaluation(
         UsageError: they are another adapter's than the repository's.
     """
     evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
+    results = Results.from_dict(evaluation)
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
         raise UsageError(
@@ -179,17 +181,17 @@ def stage_evaluation(
         )
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
-    for name, content in eval_files(evaluation).items():
+    for name, content in eval_files(results).items():
         _write(stage / name, content)
     if push_samples:
         folder = f"evaluation/{manifest['recipe_hash'][:8]}"
         _write_json(stage / folder / "results.json", evaluation)
         for file in sorted((path / "samples").glob("*.parquet")):
             _link(file, stage / folder / "samples" / file.name)
-    names = ", ".join(dict.fromkeys(str(result["benchmark"]) for result in evaluation["results"]))
+    names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
     return Staged(
         f"Results of {names}",
-        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, evaluation),
+        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results),
     )
 
 
@@ -207,7 +209,8 @@ def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
     _write_json(stage / "results.json", evaluation)
     _write_json(stage / "run.json", public(manifest))
-    _write(stage / CARD, clean_text(samples_card(files, public(manifest), evaluation, repo_id), local_folders(path)))
+    card = samples_card(files, public(manifest), Results.from_dict(evaluation), repo_id)
+    _write(stage / CARD, clean_text(card, local_folders(path)))
     return Staged("Per-sample records of an evaluation", (FILES,), check=refuse_breaking)
 
 

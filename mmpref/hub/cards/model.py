@@ -29,6 +29,7 @@ from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
+from mmpref.run.results import Results
 
 
 def write_model_card(path: Path, manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
@@ -64,7 +65,7 @@ def model_card(
     from huggingface_hub import ModelCardData
 
     stated = _base_licence(manifest["model"])
-    evaluation = public(evaluation, manifest) if evaluation else None
+    results = Results.from_dict(public(evaluation, manifest)) if evaluation else None
     manifest = public(manifest)
     recipe, model = manifest["recipe"], manifest["model"]
     local = not is_commit(model.get("revision"))
@@ -74,7 +75,7 @@ def model_card(
         recipe = {**recipe, "model": base_hub_id, "revision": revision}
         manifest = {**manifest, "recipe": recipe, "model": {**model, "id": base_hub_id, "revision": revision}}
     licence = licence_fields(stated, f"https://huggingface.co/{base}" if base else None)
-    lines = lines_of(evaluation) if evaluation else []
+    lines = lines_of(results) if results else []
     shown = base or portable(model["id"])
     name = plain_name(f"{last_part(shown)} with {method_name(manifest).upper()}")
     fields: dict[str, Any] = dict(licence)
@@ -82,8 +83,8 @@ def model_card(
         fields["base_model"] = base
     if ids := _datasets_on_hub(manifest.get("datasets", [])):
         fields["datasets"] = ids
-    if evaluation:
-        fields["model-index"] = model_index(hub_id or name, evaluation)
+    if results:
+        fields["model-index"] = model_index(hub_id or name, results)
     library = "transformers" if merged else "peft"
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
