@@ -10,14 +10,14 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.data.builder import BUILDERS, BlockWorker, Builder, Context
+from mmpref.data.builder import BUILDERS, SAME, BlockWorker, Builder, Context
+from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import finish
-from mmpref.data.open_source import open_excluded, open_tables, source_facts
+from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.select import Selection, parsed
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
-from mmpref.data.stats import SAME
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
 from mmpref.log import logger

@@ -19,6 +19,11 @@ from mmpref.types import Example, ModelRef, Pair, Skip
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
+SAME = "same-as-chosen"
+"""Reason of a skip: the rejected answer came out equal to the chosen one."""
+CUT_OFF = "cut-off"
+"""Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
+
 
 class BlockWorker(Protocol):
     """Turns one block of consecutive examples into pairs. A block is the unit of determinism and of restart:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from mmpref.data.select import Excluded
 from mmpref.data.sources import MISSING
-from mmpref.errors import ImageError, InputError, RunError, brief
+from mmpref.errors import InputError, RunError
 from mmpref.licence import together
-from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
-from mmpref.tables.conversations import read_row
-from mmpref.tables.image_cells import image_cells, read_image
-from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Origin, Table
 from mmpref.types import Skip
@@ -85,69 +79,6 @@ def _first_of(origin: Origin | None, recipe: _Recipe, revision: str | None) -> T
     raise InputError(
         f"The published set cannot be read. {reasons}", "Name another copy of it, or files of your own, with --source."
     )
-
-
-def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
-    """The images that no example may have; None where no table is named.
-
-    Args:
-        names: ``NAME`` or ``NAME:SPLIT`` of tables; the split is ``test`` unless told otherwise.
-
-    Raises:
-        InputError: a table that cannot be read, or has no image that can be recognised.
-        RunError: a table that has changed since the run began.
-    """
-    if not names:
-        return None
-    tables = []
-    for name in names:
-        spec, colon, split = name.rpartition(":")
-        named = bool(colon) and split.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
-        tables.append(open_table(spec if named else name, split if named else "test"))
-    facts = {"tables": [table.facts() for table in tables]}
-    if (began := run.pinned("excluded")) and began != facts:
-        raise RunError(
-            f"The data of --exclude-images-of has changed since {run.path} was begun.", "Choose another --output."
-        )
-    run.pin("excluded", facts)
-    excluded = Excluded()
-    for table in tables:
-        _exclude(excluded, table)
-    return excluded
-
-
-def _exclude(excluded: Excluded, table: Table) -> None:
-    """Add the images of a table, and say of how many there is nothing to recognise them by. Where an image cannot be
-    read, a COCO name will do."""
-    roots, where = ImageRoots(table.images), f"{table.spec} ({table.split})"
-    images, lost, first = 0, 0, ""
-    for row in table:
-        for cell in _cells(row):
-            images += 1
-            try:
-                excluded.add(read_image(cell, roots))
-            except ImageError as error:
-                if not (isinstance(cell, str) and excluded.add_name(cell)):
-                    lost, first = lost + 1, first or str(error)
-    if lost == images:
-        raise InputError(f"No image of {where} can be read, so none can be excluded.", first)
-    if lost:
-        logger.warning(
-            "Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
-            lost,
-            images,
-            where,
-            brief(first, 300),
-        )
-
-
-def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
-    """The image cells of a row of any shape: of its image column, or of its messages."""
-    if cells := image_cells(row):
-        return cells
-    with contextlib.suppress(InputError):
-        return read_row(row, "a row", bare=True).images
-    return []
 
 
 def source_facts(tables: Sequence[Table]) -> dict[str, Any]:

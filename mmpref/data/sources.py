@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from mmpref.data.contamination import Excluded
 from mmpref.data.schema import Reader, Unusable, facts_of
-from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
+from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger
 from mmpref.tables.conversations import UNREAD, PreferenceRow, image_fault, read_row

@@ -8,15 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpref.data.builder import SAME
 from mmpref.data.shards import text_of
 from mmpref.types import Skip
 from mmpref.words import words
 
 SHOWN_IDS = 20
-SAME = "same-as-chosen"
-"""Reason of a skip: the rejected answer came out equal to the chosen one."""
-CUT_OFF = "cut-off"
-"""Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
 SHARES = [round(0.05 * step, 2) for step in range(21)]
 UNEVEN = 0.03
 """Rejected answers that are longer or shorter than chosen ones by more than this share are warned of."""

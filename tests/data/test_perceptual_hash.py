@@ -10,8 +10,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from mmpref.data.contamination import EXCLUDED, Excluded
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
-from mmpref.data.select import EXCLUDED, Excluded
 from mmpref.data.validation_split import held_out, keys_of
 from mmpref.types import Example, ImageData, Message, Skip
 

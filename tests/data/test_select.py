@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmpref.data.build import build_dataset
+from mmpref.data.contamination import EXCLUDED, Excluded
 from mmpref.data.recipe import BuildRecipe
-from mmpref.data.select import EXCLUDED, FILTERED, NOT_DRAWN, Condition, Excluded, Selection
+from mmpref.data.select import FILTERED, NOT_DRAWN, Condition, Selection
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.types import Example, ImageData, Skip
 

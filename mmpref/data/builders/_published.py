@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.builder import Builder, Context
+from mmpref.data.builder import SAME, Builder, Context
 from mmpref.data.schema import Reader, Unusable
-from mmpref.data.stats import SAME
 from mmpref.tables.conversations import same_answer
 from mmpref.tables.table import Origin
 from mmpref.tables.turns import ROLES

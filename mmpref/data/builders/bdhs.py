@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import Builder, Context
-from mmpref.data.stats import CUT_OFF, SAME
+from mmpref.data.builder import CUT_OFF, SAME, Builder, Context
 from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip

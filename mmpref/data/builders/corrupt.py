@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.data.builder import Builder, Context
+from mmpref.data.builder import SAME, Builder, Context
 from mmpref.data.builders._annotated import AskedSettings, Counts, chat_settings
 from mmpref.data.builders._generated import MadeSettings
-from mmpref.data.stats import SAME
 from mmpref.judges.annotator import need
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import WrittenSettings
-from mmpref.data.builders._writing import WritingWorker
+from mmpref.data.builders._generated import WritingWorker, WrittenSettings
 from mmpref.types import Example
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._generated import WrittenSettings
-from mmpref.data.builders._writing import WritingWorker
+from mmpref.data.builders._generated import WritingWorker, WrittenSettings
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.types import Example, ImageData, Message
