@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from mmpref.data.sources import MISSING
 from mmpref.errors import InputError, RunError
@@ -19,25 +20,21 @@ from mmpref.types import Skip
 MISSING_LIST = "missing-images.txt"
 
 
-class _Recipe(Protocol):
-    """What a recipe says of its source besides the name."""
-
-    @property
-    def split(self) -> str: ...
-    @property
-    def source_config(self) -> str | None: ...
-    @property
-    def source_revision(self) -> str | None: ...
-
-
 def open_tables(
-    run: Run, source: Sequence[str] | str | None, recipe: _Recipe, origin: Origin | None = None
+    run: Run,
+    source: Sequence[str] | str | None,
+    split: str,
+    *,
+    config: str | None = None,
+    revision: str | None = None,
+    origin: Origin | None = None,
 ) -> list[Table]:
     """The tables of a source as they were when the run began: a Hub dataset at that commit, a file only if it has not
     changed.
 
     Args:
         source: one or several names; None for the first repository of the origin that exists.
+        config, revision: of a Hub source.
         origin: where the method's own source is published.
 
     Raises:
@@ -46,7 +43,7 @@ def open_tables(
     """
     began = run.pinned("source").get("tables", [])
     specs = [source] if isinstance(source, str) else list(source or ())
-    if len(specs) > 1 and recipe.source_revision:
+    if len(specs) > 1 and revision:
         raise InputError(
             "One source revision cannot hold for several sources.", "Name each as hf://datasets/OWNER/NAME@REVISION."
         )
@@ -54,28 +51,26 @@ def open_tables(
         specs = [began[0]["id"]] if began else [""]
     tables = []
     for number, spec in enumerate(specs):
-        then = began[number] if began else {}
-        revision = then.get("revision") or recipe.source_revision
-        table = (
-            open_table(spec, recipe.split, config=recipe.source_config, revision=revision, origin=origin)
-            if spec
-            else _first_of(origin, recipe, revision)
+        pinned = began[number] if began else {}
+        at_revision = partial(
+            open_table, split=split, config=config, revision=pinned.get("revision") or revision, origin=origin
         )
-        if then and then["fingerprint"] != table.fingerprint:
+        table = at_revision(spec) if spec or not origin else _first_of(origin, at_revision)
+        if pinned and pinned["fingerprint"] != table.fingerprint:
             raise RunError(f"The source {spec} has changed since {run.path} was begun.", "Choose another --output.")
         tables.append(table)
     run.pin("source", {"tables": [table.facts() for table in tables]})
     return tables
 
 
-def _first_of(origin: Origin | None, recipe: _Recipe, revision: str | None) -> Table:
-    refused: list[InputError] = []
-    for repo in origin.repos if origin else ():
+def _first_of(origin: Origin, open_repo: Callable[[str], Table]) -> Table:
+    errors: list[InputError] = []
+    for repo in origin.repos:
         try:
-            return open_table(repo, recipe.split, config=recipe.source_config, revision=revision, origin=origin)
+            return open_repo(repo)
         except InputError as error:
-            refused.append(error)
-    reasons = " ".join(error.message for error in refused)
+            errors.append(error)
+    reasons = " ".join(error.message for error in errors)
     raise InputError(
         f"The published set cannot be read. {reasons}", "Name another copy of it, or files of your own, with --source."
     )

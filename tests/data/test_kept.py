@@ -194,17 +194,17 @@ def test_answers_that_a_model_wrote_are_held_to_its_special_tokens(png: bytes) -
 
     from transformers import AutoTokenizer
 
-    from mmpref.data.build import _AsText
+    from mmpref.data.blocks import SpecialTokenFilter
     from mmpref.registry import resolve_path
     from mmpref.types import Example, ImageData, Message, Pair, Skip
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
     example = Example("1", (ImageData(png),), (Message("user", "What?"),), "A ring.", "x/train/1")
     good = Pair(example, "A star.", "bdhs", 0.5, 1, 0)
-    check = _AsText(lambda: SimpleNamespace(tokenizer=tokenizer))  # type: ignore[arg-type,return-value]
+    check = SpecialTokenFilter(lambda: SimpleNamespace(tokenizer=tokenizer))  # type: ignore[arg-type,return-value]
     assert check(good) == good
     assert check(Pair(example, "A </s> star.", "bdhs", 0.5, 1, 0)) == Skip(
         "1", "special-token", "rejected contains </s>"
     )
     assert check(Pair(example, "A.", "bdhs", 0.5, 1, 0, "B <pad>")).reason == "special-token"  # type: ignore[union-attr]
-    assert _AsText(lambda: None)(Pair(example, "A </s>.", "mix", None, 1, 0)).rejected  # type: ignore[union-attr]
+    assert SpecialTokenFilter(lambda: None)(Pair(example, "A </s>.", "mix", None, 1, 0)).rejected  # type: ignore[union-attr]

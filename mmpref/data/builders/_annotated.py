@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AskedSettings:
+class AnnotatorSettings:
     """How the annotator is asked.
 
     Args:
@@ -40,7 +40,7 @@ class AskedSettings:
         markers(self.reply_thinking)
 
 
-def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> ChatSettings:
+def chat_settings(context: Context, settings: AnnotatorSettings, tokens: int) -> ChatSettings:
     """As `mmpref.judges.chat.ChatSettings`.
 
     Args:

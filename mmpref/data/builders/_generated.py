@@ -1,4 +1,4 @@
-"""What the methods share that write rejected answers with the run's model: one answer a try, judged by similarity."""
+"""What the methods share that generate rejected answers with the run's model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mmpref.data.builder import CUT_OFF, SAME, Context
+from mmpref.data.builder import CUT_OFF, SAME, Context, Worker
 from mmpref.errors import UsageError
 from mmpref.sampling.settings import SamplingSettings
 from mmpref.tables.conversations import same_answer
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MadeSettings:
+class SimilaritySettings:
     """Settings of every such method.
 
     Args:
@@ -29,7 +29,7 @@ class MadeSettings:
 
 
 @dataclass(frozen=True)
-class WrittenSettings(SamplingSettings, MadeSettings):
+class GenerationSettings(SamplingSettings, SimilaritySettings):
     """Settings of methods that let the model write a whole answer.
 
     Args:
@@ -51,7 +51,7 @@ class WrittenSettings(SamplingSettings, MadeSettings):
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
 
 
-class MadeWorker:
+class RejectedAnswerWorker(Worker):
     """A block worker whose subclass says what the rejected answers are.
 
     Reasons for a skip: ``empty-rejected``, ``same-as-chosen``, ``no-partner`` where a method takes something from
@@ -60,7 +60,7 @@ class MadeWorker:
 
     method: ClassVar[str]
 
-    def __init__(self, context: Context, settings: MadeSettings) -> None:
+    def __init__(self, context: Context, settings: SimilaritySettings) -> None:
         from mmpref.sampling.similarity import load_similarity
         from mmpref.vlm.preprocess import Ahead
 
@@ -75,15 +75,18 @@ class MadeWorker:
     def close(self) -> None:
         self.ahead.close()
 
-    def answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
+    def rejected_answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
         """The rejected answer of every example; None where it has no partner, and a skip where it cannot be used."""
         raise NotImplementedError
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        answers = self.answers(block)
+        answers = self.rejected_answers(block)
         texts = [answer if isinstance(answer, str) else "" for answer in answers]
         cosines = self.similarity(texts, [example.answer for example in block])
-        return [self._outcome(*made) for made in zip(block, answers, cosines, strict=True)]
+        return [
+            self._outcome(example, answer, cosine)
+            for example, answer, cosine in zip(block, answers, cosines, strict=True)
+        ]
 
     def _outcome(self, example: Example, answer: str | Skip | None, cosine: float) -> Pair | Skip:
         if isinstance(answer, Skip):
@@ -97,29 +100,28 @@ class MadeWorker:
         return Pair(example, answer, self.method, cosine, 1, self.seed)
 
 
-class WritingWorker(MadeWorker):
-    """A block worker whose subclass says what the model is shown."""
+class GenerationWorker(RejectedAnswerWorker):
+    """A block worker whose subclass says what the model is shown: it generates a whole answer to that."""
 
-    def __init__(self, context: Context, settings: WrittenSettings) -> None:
+    def __init__(self, context: Context, settings: GenerationSettings) -> None:
         super().__init__(context, settings)
         self.width, self.keep_cut_off = settings.batch_size, settings.keep_cut_off
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
 
-    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         """What the model is asked and shown in each example's place; None where there is no partner."""
         raise NotImplementedError
 
-    def answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
+    def rejected_answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
         from mmpref.vlm.encode import encode
 
-        asked = [(example.id, shown) for example, shown in zip(block, self.shown(block), strict=True) if shown]
-        contexts = encode(self.policy, [self.policy.prompter(shown) for _, shown in asked]) if asked else []
-        names = [name for name, _ in asked]
-        written = dict(zip(names, self.write(contexts, names), strict=True))
-        return [written.get(example.id) for example in block]
+        shown = {example.id: inputs for example, inputs in zip(block, self.model_inputs(block), strict=True) if inputs}
+        contexts = encode(self.policy, [self.policy.prompter(inputs) for inputs in shown.values()]) if shown else []
+        answers = dict(zip(shown, self.generate(contexts, list(shown)), strict=True))
+        return [answers.get(example.id) for example in block]
 
-    def write(self, contexts: Sequence[Prompt], names: Sequence[str]) -> list[str | Skip]:
-        """An answer to each prompt, at the decoder's door; a skip in place of one that the bound on its length cut off.
+    def generate(self, contexts: Sequence[Prompt], names: Sequence[str]) -> list[str | Skip]:
+        """An answer to each prompt, and a skip in place of one that the bound on its length cut off.
 
         Args:
             names: the examples' ids.
@@ -133,4 +135,4 @@ class WritingWorker(MadeWorker):
         ]
 
     def begin(self, block: Sequence[Example]) -> None:
-        """Nothing: what is shown is made block by block."""
+        """Nothing: what the model is shown is known block by block."""

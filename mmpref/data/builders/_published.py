@@ -1,4 +1,4 @@
-"""What the builders of published preference sets share: pairs are kept as they are, cells of raw rows are checked."""
+"""What the builders of published preference sets share: their own pairs are taken, cells of raw rows are checked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class NoSettings:
 
 
 @dataclass(frozen=True)
-class Keep:
+class SourcePairs:
     """A block worker that takes the source's own pairs. Reasons for a skip: ``no-rejected``, ``same-as-chosen``."""
 
     method: str
@@ -47,6 +47,7 @@ class Keep:
             int(example.facts.get("iterations", 1)),
             self.seed,
             example.rejected_policy,
+            "example",
         )
 
 
@@ -60,8 +61,8 @@ def published(
         settings: the dataclass of its settings.
     """
 
-    def worker(context: Context, _settings: Any) -> Keep:
-        return Keep(method, context.seed)
+    def worker(context: Context, _settings: Any) -> SourcePairs:
+        return SourcePairs(method, context.seed)
 
     return Builder(
         config=lambda: settings, worker=worker, uses_model=False, needs_pairs=True, origin=origin, reader=reader

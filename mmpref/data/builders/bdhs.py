@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import CUT_OFF, SAME, Builder, Context
+from mmpref.data.builder import CUT_OFF, SAME, Builder, Context, Worker
 from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmpref.sampling.bdhs import Rejected
 
 
-class BdhsWorker:
+class BdhsWorker(Worker):
     """A block worker on the BDHS sampler.
 
     Args:
@@ -40,23 +40,28 @@ class BdhsWorker:
         self.ahead.close()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        return [self._outcome(example, made) for example, made in zip(block, self.sampler(block), strict=True)]
+        return [self._outcome(example, rejected) for example, rejected in zip(block, self.sampler(block), strict=True)]
 
     def notes(self) -> dict[str, float]:
-        """Tries since last asked, and those of them that a bound on length cut off."""
+        """Tries since the last call, and those of them that a bound on length cut off."""
         tries, self._tries = self._tries, {"tries": 0, "tries_cut_off": 0}
         return {**tries}
 
-    def _outcome(self, example: Example, made: Rejected) -> Pair | Skip:
-        self._tries["tries"] += made.iterations
-        self._tries["tries_cut_off"] += made.cut_tries
-        if made.cut_off and not self.sampler.settings.keep_cut_off:
+    def _outcome(self, example: Example, rejected: Rejected) -> Pair | Skip:
+        self._tries["tries"] += rejected.iterations
+        self._tries["tries_cut_off"] += rejected.cut_tries
+        if rejected.cut_off and not self.sampler.settings.keep_cut_off:
             return Skip(example.id, CUT_OFF)
-        if not made.answer.strip():
+        if not rejected.answer.strip():
             return Skip(example.id, "empty-rejected")
-        if same_answer(made.answer, example.answer):
+        if same_answer(rejected.answer, example.answer):
             return Skip(example.id, SAME)
-        return Pair(example, made.answer, self.method, made.similarity, made.iterations, self.sampler.seed)
+        return Pair(example, rejected.answer, self.method, rejected.similarity, rejected.iterations, self.sampler.seed)
 
 
-BUILDER = Builder(config=lambda: BdhsSettings, worker=BdhsWorker)
+BUILDER = Builder(
+    config=lambda: BdhsSettings,
+    worker=BdhsWorker,
+    model_settings=("similarity_model",),
+    tries=lambda settings: (settings.iterations, settings.similarity_threshold),
+)

@@ -8,8 +8,11 @@ the second rejected answer). Published sets of other shapes are built by the met
 from __future__ import annotations
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._published import Keep, NoSettings
+from mmpref.data.builders._published import NoSettings, SourcePairs
 
 BUILDER = Builder(
-    config=lambda: NoSettings, worker=lambda context, _: Keep("mix", context.seed), uses_model=False, needs_pairs=True
+    config=lambda: NoSettings,
+    worker=lambda context, _: SourcePairs("mix", context.seed),
+    uses_model=False,
+    needs_pairs=True,
 )

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import WritingWorker, WrittenSettings
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker
 from mmpref.rng import stream
 from mmpref.types import Example
 
 
-class _Worker(WritingWorker):
+class _Worker(GenerationWorker):
     method = "other-image"
 
-    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         return [self._another(example, block) for example in block]
 
     def _another(self, example: Example, block: Sequence[Example]) -> Example | None:
@@ -31,4 +31,4 @@ class _Worker(WritingWorker):
         return replace(example, images=chosen.images)
 
 
-BUILDER = Builder(config=lambda: WrittenSettings, worker=_Worker)
+BUILDER = Builder(config=lambda: GenerationSettings, worker=_Worker, model_settings=("similarity_model",))
