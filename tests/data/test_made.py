@@ -132,7 +132,7 @@ def test_same_kind_shows_the_image_whose_answer_is_nearest(policy: Policy, examp
     worker: Any = builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**WRITTEN))
     answers = ("A red ring is in the top left.", "A red ring is in the top right.", "No.")
     mine, near, far = (replace(example, answer=answer) for example, answer in zip(examples, answers, strict=False))
-    shown = worker.shown([mine, far, near])
+    shown = worker.model_inputs([mine, far, near])
     assert shown[0].images == near.images
     assert shown[0].prompt == mine.prompt
     assert shown[2].images == mine.images
@@ -166,7 +166,7 @@ def test_stic_spoils_an_image_or_misleads(policy: Policy, examples: list[Example
     builder = BUILDERS.get("stic")
     worker: Any = builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**WRITTEN))
     kinds = set()
-    for example, shown in zip(examples, worker.shown(examples), strict=True):
+    for example, shown in zip(examples, worker.model_inputs(examples), strict=True):
         misled = shown.prompt != example.prompt
         assert misled == (shown.images == example.images)
         assert not misled or shown.prompt[-1].content in MISLEADING
