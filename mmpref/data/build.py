@@ -17,7 +17,7 @@ from mmpref.data.finalize import MethodRun, Splits, WriteCard, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.recipe import BuildRecipe, resolved
-from mmpref.data.select import Selection, parsed
+from mmpref.data.select import Selection, parse_conditions
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.errors import RunError
@@ -61,7 +61,7 @@ def build_dataset(
     """
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
-    where = parsed(recipe.where)
+    where = parse_conditions(recipe.where)
     recipe = resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     blocks = Blocks(run.state, recipe.validation is not None)

@@ -23,7 +23,7 @@ from mmpref.types import Example, ImageData, Skip
 EXCLUDED = "in-evaluation-set"
 
 
-class Excluded:
+class ExcludedImages:
     """Images that must not be in a training set, recognised by COCO id and by what they look like.
 
     Args:
@@ -34,9 +34,9 @@ class Excluded:
     """
 
     def __init__(self, images: Iterable[ImageData] = ()) -> None:
-        self._ids: set[int] = set()
+        self._coco_ids: set[int] = set()
         self._index = NearIndex()
-        self._known: set[PerceptualHash] = set()
+        self._hashes: set[PerceptualHash] = set()
         for image in images:
             self.add(image)
 
@@ -46,17 +46,17 @@ class Excluded:
         Raises:
             ImageError: it cannot be decoded.
         """
-        one = PerceptualHash.of(image)
+        image_hash = PerceptualHash.of(image)
         self.add_name(image.name)
-        if one not in self._known:
-            self._known.add(one)
-            self._index.add(one)
+        if image_hash not in self._hashes:
+            self._hashes.add(image_hash)
+            self._index.add(image_hash)
 
     def add_name(self, name: str) -> bool:
         """Add an image by its name alone; whether that is a COCO name."""
-        if (found := coco_id(name)) is not None:
-            self._ids.add(found)
-        return found is not None
+        if (number := coco_id(name)) is not None:
+            self._coco_ids.add(number)
+        return number is not None
 
     def __call__(self, example: Example) -> Example | Skip:
         """The example, or a skip where one of its images is among those.
@@ -65,14 +65,14 @@ class Excluded:
             ImageError: an image that cannot be decoded.
         """
         for image in example.images:
-            if (found := coco_id(image.name)) is not None and found in self._ids:
-                return Skip(example.id, EXCLUDED, f"COCO image {found}")
+            if (number := coco_id(image.name)) is not None and number in self._coco_ids:
+                return Skip(example.id, EXCLUDED, f"COCO image {number}")
             if len(self._index) and any(True for _ in self._index.near(PerceptualHash.of(image))):
                 return Skip(example.id, EXCLUDED, f"looks the same: {image.name or 'unnamed image'}")
         return example
 
 
-def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
+def open_excluded(run: Run, names: Sequence[str]) -> ExcludedImages | None:
     """The images that no example may have; None where no table is named.
 
     Args:
@@ -90,22 +90,22 @@ def open_excluded(run: Run, names: Sequence[str]) -> Excluded | None:
         named = bool(colon) and split.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
         tables.append(open_table(spec if named else name, split if named else "test"))
     facts = {"tables": [table.facts() for table in tables]}
-    if (began := run.pinned("excluded")) and began != facts:
+    if (pinned := run.pinned("excluded")) and pinned != facts:
         raise RunError(
             f"The data of --exclude-images-of has changed since {run.path} was begun.", "Choose another --output."
         )
     run.pin("excluded", facts)
-    excluded = Excluded()
+    excluded = ExcludedImages()
     for table in tables:
         _exclude(excluded, table)
     return excluded
 
 
-def _exclude(excluded: Excluded, table: Table) -> None:
+def _exclude(excluded: ExcludedImages, table: Table) -> None:
     """Add the images of a table, and say of how many there is nothing to recognise them by. Where an image cannot be
     read, a COCO name will do."""
     roots, where = ImageRoots(table.images), f"{table.spec} ({table.split})"
-    images, lost, first = 0, 0, ""
+    images, unreadable, first_error = 0, 0, ""
     for row in table:
         for cell in _cells(row):
             images += 1
@@ -113,16 +113,16 @@ def _exclude(excluded: Excluded, table: Table) -> None:
                 excluded.add(read_image(cell, roots))
             except ImageError as error:
                 if not (isinstance(cell, str) and excluded.add_name(cell)):
-                    lost, first = lost + 1, first or str(error)
-    if lost == images:
-        raise InputError(f"No image of {where} can be read, so none can be excluded.", first)
-    if lost:
+                    unreadable, first_error = unreadable + 1, first_error or str(error)
+    if unreadable == images:
+        raise InputError(f"No image of {where} can be read, so none can be excluded.", first_error)
+    if unreadable:
         logger.warning(
             "Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
-            lost,
+            unreadable,
             images,
             where,
-            brief(first, 300),
+            brief(first_error, 300),
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.builder import Builder
-from mmpref.data.open_source import write_missing
+from mmpref.data.open_source import write_missing_images
 from mmpref.data.plot import PICTURE, plot
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING
@@ -123,7 +123,7 @@ def finish(
     for warning in report["warnings"]:
         logger.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
-    write_missing(run.path, skips)
+    write_missing_images(run.path, skips)
     pinned, model, annotator = run.pinned("model"), made_by.model, made_by.annotator
     settings = recipes.as_plain(made_by.settings)
     facts = {

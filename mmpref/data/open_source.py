@@ -41,17 +41,17 @@ def open_tables(
         InputError: a source that cannot be read, or a revision for several.
         RunError: a source that has changed.
     """
-    began = run.pinned("source").get("tables", [])
+    pinned_tables = run.pinned("source").get("tables", [])
     specs = [source] if isinstance(source, str) else list(source or ())
     if len(specs) > 1 and revision:
         raise InputError(
             "One source revision cannot hold for several sources.", "Name each as hf://datasets/OWNER/NAME@REVISION."
         )
     if not specs and origin:
-        specs = [began[0]["id"]] if began else [""]
+        specs = [pinned_tables[0]["id"]] if pinned_tables else [""]
     tables = []
     for number, spec in enumerate(specs):
-        pinned = began[number] if began else {}
+        pinned = pinned_tables[number] if pinned_tables else {}
         at_revision = partial(
             open_table, split=split, config=config, revision=pinned.get("revision") or revision, origin=origin
         )
@@ -93,7 +93,7 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
     }
 
 
-def write_missing(folder: Path, skips: Iterable[Skip]) -> None:
+def write_missing_images(folder: Path, skips: Iterable[Skip]) -> None:
     """List every image that no root has, a path a line; no file where none is missing."""
     names = sorted({skip.detail for skip in skips if skip.reason == MISSING})
     if names:

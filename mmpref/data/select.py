@@ -107,23 +107,24 @@ class Selection:
         Raises:
             UsageError: a condition on something that no row has, or that cannot be compared.
         """
-        known: set[str] = set()
-        left_out: list[str | None] = []
+        field_names: set[str] = set()
+        reasons: list[str | None] = []
         ranks: list[tuple[bytes, int]] = []
         for place, (name, facts) in enumerate(rows):
-            known |= facts.keys()
-            held = all(condition(facts) for condition in self.where)
-            left_out.append(None if held else FILTERED)
-            if held and self.subsample is not None:
+            field_names |= facts.keys()
+            fulfilled = all(condition(facts) for condition in self.where)
+            reasons.append(None if fulfilled else FILTERED)
+            if fulfilled and self.subsample is not None:
                 ranks.append((hashlib.sha256(f"{self.seed}\x1fsubsample\x1f{name}".encode()).digest(), place))
         for condition in self.where:
-            if condition.name not in known:
+            if condition.name not in field_names:
                 raise UsageError(
-                    f"No row has {condition.name!r}, which --where asks for.", suggest(condition.name, sorted(known))
+                    f"No row has {condition.name!r}, which --where asks for.",
+                    suggest(condition.name, sorted(field_names)),
                 )
         for _, place in sorted(ranks)[self.subsample or 0 :] if ranks else ():
-            left_out[place] = NOT_DRAWN
-        return left_out
+            reasons[place] = NOT_DRAWN
+        return reasons
 
 
 def facts_with_lengths(facts: Facts, answer: str | None, rejected: str | None) -> dict[str, str | float]:
@@ -132,7 +133,7 @@ def facts_with_lengths(facts: Facts, answer: str | None, rejected: str | None) -
     return {**facts, **{name: float(len(words(text))) for name, text in texts if text is not None}}
 
 
-def parsed(conditions: Sequence[str]) -> tuple[Condition, ...]:
+def parse_conditions(conditions: Sequence[str]) -> tuple[Condition, ...]:
     """The conditions of a recipe.
 
     Raises:

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mmpref.data.contamination import EXCLUDED, Excluded
+from mmpref.data.contamination import EXCLUDED, ExcludedImages
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.data.validation_split import image_keys, validation_mask
 from mmpref.types import Example, ImageData, Message, Skip
@@ -94,7 +94,7 @@ def test_a_photograph_saved_twice_stands_on_one_side(check: ModuleType) -> None:
 
 
 def test_charts_of_an_evaluation_set_leave_the_other_charts_in(check: ModuleType) -> None:
-    excluded = Excluded(draw(check, "bar charts", number) for number in range(20))
+    excluded = ExcludedImages(draw(check, "bar charts", number) for number in range(20))
     turn = (Message("user", "What?"),)
     for number in range(15, 40):
         made = excluded(Example("one", (draw(check, "bar charts", number),), turn, "A.", "x/train/0"))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmpref.data.build import build_dataset
-from mmpref.data.contamination import EXCLUDED, Excluded
+from mmpref.data.contamination import EXCLUDED, ExcludedImages
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.select import FILTERED, NOT_DRAWN, Condition, Selection
 from mmpref.errors import InputError, RunError, UsageError
@@ -98,7 +98,7 @@ def example(image: bytes, name: str = "") -> Example:
 
 
 def test_an_image_is_recognised_scaled_and_compressed() -> None:
-    excluded = Excluded([ImageData(picture(seed)) for seed in range(20)])
+    excluded = ExcludedImages([ImageData(picture(seed)) for seed in range(20)])
     for seed in range(20):
         again = picture(seed, (300, 225), format="JPEG", quality=60)
         made = excluded(example(again))
@@ -109,7 +109,7 @@ def test_an_image_is_recognised_scaled_and_compressed() -> None:
 
 
 def test_coco_names_of_both_years_are_one_image() -> None:
-    excluded = Excluded([ImageData(picture(1), "val2014/COCO_val2014_000000000042.jpg")])
+    excluded = ExcludedImages([ImageData(picture(1), "val2014/COCO_val2014_000000000042.jpg")])
     assert excluded(example(picture(2), "000000000042.jpg")) == Skip("one", EXCLUDED, "COCO image 42")
     assert isinstance(excluded(example(picture(2), "000000000043.jpg")), Example)
 
