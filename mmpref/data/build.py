@@ -17,7 +17,7 @@ from mmpref.data.finalize import MethodRun, Splits, WriteCard, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.recipe import BuildRecipe, resolved
-from mmpref.data.select import Selection, parse_conditions
+from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.errors import RunError
@@ -61,7 +61,7 @@ def build_dataset(
     """
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
-    where = parse_conditions(recipe.where)
+    where = tuple(Condition.parse(text) for text in recipe.where)
     recipe = resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     blocks = Blocks(run.state, recipe.validation is not None)
@@ -72,12 +72,7 @@ def build_dataset(
     lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
     with run.lock(lock), run.forgotten_if_it_fails(blocks.have_pairs):
         tables = open_tables(
-            run,
-            recipe.source,
-            recipe.split,
-            config=recipe.source_config,
-            revision=recipe.source_revision,
-            origin=builder.origin,
+            run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
         )
         if check_source:
             check_source(source_facts(tables))

@@ -6,7 +6,7 @@ They are skips with the reason ``in-evaluation-set``.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
@@ -24,21 +24,12 @@ EXCLUDED = "in-evaluation-set"
 
 
 class ExcludedImages:
-    """Images that must not be in a training set, recognised by COCO id and by what they look like.
+    """Images that must not be in a training set, recognised by COCO id and by what they look like."""
 
-    Args:
-        images: of the evaluation sets.
-
-    Raises:
-        ImageError: an image that cannot be decoded.
-    """
-
-    def __init__(self, images: Iterable[ImageData] = ()) -> None:
+    def __init__(self) -> None:
         self._coco_ids: set[int] = set()
         self._index = NearIndex()
         self._hashes: set[PerceptualHash] = set()
-        for image in images:
-            self.add(image)
 
     def add(self, image: ImageData) -> None:
         """Add an image.

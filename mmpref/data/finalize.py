@@ -106,9 +106,7 @@ def finish(
     skips = [*left_out, *(Skip(**skip) for block in described for skip in block["skips"])]
     rows = sum(block["rows"] for block in described)
     notes = _summed(block.get("notes", {}) for block in described)
-    changed = {
-        name: int(rows) for name, rows in sorted(_summed(block.get("changed", {}) for block in described).items())
-    }
+    changed = dict(sorted(_summed(block.get("changed", {}) for block in described).items()))
     if rows == 0:
         raise _no_pair(source["id"], splits.name, skips)
     # Temporary files of a process that was killed while it wrote.

@@ -24,7 +24,6 @@ def open_tables(
     run: Run,
     source: Sequence[str] | str | None,
     split: str,
-    *,
     config: str | None = None,
     revision: str | None = None,
     origin: Origin | None = None,

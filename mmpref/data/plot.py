@@ -46,25 +46,20 @@ def _bars(axes: Any, edges: list[float], counts: list[int], title: str) -> None:
 
 
 def _similarity(axes: Any, report: Mapping[str, Any]) -> None:
-    histogram = report["similarity"]
+    bins = report["similarity"]
     # The first bin holds all that is not above 0; at its own width it would look like most.
-    _bars(
-        axes,
-        [histogram["edges"][1] - 0.05, *histogram["edges"][1:]],
-        histogram["counts"],
-        "similarity of rejected to chosen",
-    )
+    _bars(axes, [bins["edges"][1] - 0.05, *bins["edges"][1:]], bins["counts"], "similarity of rejected to chosen")
 
 
 def _differing(axes: Any, report: Mapping[str, Any]) -> None:
-    histogram = report["histograms"]["differing_words"]
-    _bars(axes, histogram["edges"], histogram["counts"], "share of words that differ")
+    bins = report["histograms"]["differing_words"]
+    _bars(axes, bins["edges"], bins["counts"], "share of words that differ")
 
 
 def _words(axes: Any, report: Mapping[str, Any]) -> None:
-    histogram = report["histograms"]["words"]
+    bins = report["histograms"]["words"]
     for column in ("chosen", "rejected"):
-        axes.stairs(histogram[column], histogram["edges"], label=column, linewidth=1.4)
+        axes.stairs(bins[column], bins["edges"], label=column, linewidth=1.4)
     axes.set_title("words of an answer", fontsize=9, loc="left")
     axes.legend(frameon=False, fontsize=8)
 

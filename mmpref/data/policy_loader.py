@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmpref.log import logger
 from mmpref.run.directory import Run
@@ -19,22 +19,11 @@ class PolicyLoader:
 
     Args:
         ref: which model; None for a method that uses none, and never calls.
-        dtype, quantization, device_map, trust_remote_code: as of `mmpref.vlm.policy.Policy.load`.
+        options: of `mmpref.vlm.policy.Policy.load`.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        ref: ModelRef | None,
-        *,
-        dtype: str,
-        quantization: str | None,
-        device_map: str | None,
-        trust_remote_code: bool,
-    ) -> None:
-        self._run, self._ref = run, ref or ModelRef("")
-        self._dtype, self._quantization, self._device_map = dtype, quantization, device_map
-        self._trust_remote_code = trust_remote_code
+    def __init__(self, run: Run, ref: ModelRef | None, **options: Any) -> None:
+        self._run, self._ref, self._options = run, ref or ModelRef(""), options
         self._threads: int | None = None
         self.loaded: Policy | None = None
 
@@ -57,13 +46,8 @@ class PolicyLoader:
         pinned = self._run.pinned("model")
         self._threads = self._threads or torch.get_num_threads()
         torch.set_num_threads(pinned.get("threads") or self._threads)
-        policy = Policy.load(
-            ModelRef(self._ref.model, pinned.get("revision") or self._ref.revision),
-            dtype=self._dtype,
-            quantization=self._quantization,
-            device_map=self._device_map,
-            trust_remote_code=self._trust_remote_code,
-        )
+        ref = ModelRef(self._ref.model, pinned.get("revision") or self._ref.revision)
+        policy = Policy.load(ref, **self._options)
         pinned_versions = pinned.get("versions") or versions()
         for name, now in versions().items():
             if pinned_versions.get(name) != now:

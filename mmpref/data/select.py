@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -131,12 +131,3 @@ def facts_with_lengths(facts: Facts, answer: str | None, rejected: str | None) -
     """A row's facts, and the lengths of its answers in words."""
     texts = zip(LENGTHS, (answer, rejected), strict=True)
     return {**facts, **{name: float(len(words(text))) for name, text in texts if text is not None}}
-
-
-def parse_conditions(conditions: Sequence[str]) -> tuple[Condition, ...]:
-    """The conditions of a recipe.
-
-    Raises:
-        UsageError: one that is not of the form.
-    """
-    return tuple(Condition.parse(text) for text in conditions)

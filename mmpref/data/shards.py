@@ -106,13 +106,10 @@ class Blocks:
         data, description = self._files(number)
         return description.is_file() and data.is_file() and data.stat().st_size == self.describe(number)["bytes"]
 
-    def numbers(self) -> list[int]:
-        """The blocks that are there."""
-        return sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
-
     def have_pairs(self) -> bool:
         """Whether any block has a pair: a build of skipped rows only is worth nothing to the corrected command."""
-        return any(self.describe(number)["rows"] for number in self.numbers())
+        described = (file.stem for file in self._folder.glob("*.json") if not file.name.startswith("."))
+        return any(self.describe(int(stem))["rows"] for stem in described)
 
     def write(self, number: int, outcomes: Sequence[Pair | Skip], notes: Mapping[str, float] | None = None) -> None:
         """Keep a block, with what its worker counted. Its description is written last, so that its existence means that
@@ -251,8 +248,3 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
-    """The text of an answer column."""
-    return "\n".join(str(turn["content"]) for turn in turns)

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.builder import SAME
-from mmpref.data.shards import text_of
-from mmpref.types import Skip
+from mmpref.types import Skip, text_of
 from mmpref.words import words
 
 SHOWN_IDS = 20

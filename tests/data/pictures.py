@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
+from mmpref.data.contamination import ExcludedImages
 from mmpref.data.recipe import BuildRecipe
+from mmpref.types import ImageData
 
 
 def picture(seed: int, size: tuple[int, int] = (120, 90), **saving: Any) -> bytes:
@@ -49,3 +52,10 @@ def recipe(source: Path, **changes: Any) -> BuildRecipe:
 
 def ids(run: Path) -> list[str]:
     return [row["id"] for file in sorted((run / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+
+
+def excluding(images: Iterable[ImageData]) -> ExcludedImages:
+    excluded = ExcludedImages()
+    for image in images:
+        excluded.add(image)
+    return excluded

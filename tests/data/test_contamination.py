@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from mmpref.data.build import build_dataset
-from mmpref.data.contamination import EXCLUDED, ExcludedImages
+from mmpref.data.contamination import EXCLUDED
 from mmpref.errors import InputError, RunError
 from mmpref.types import Example, ImageData, Skip
-from tests.data.pictures import ids, picture, recipe, write_pictures
+from tests.data.pictures import excluding, ids, picture, recipe, write_pictures
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def example(image: bytes, name: str = "") -> Example:
 
 
 def test_an_image_is_recognised_scaled_and_compressed() -> None:
-    excluded = ExcludedImages([ImageData(picture(seed)) for seed in range(20)])
+    excluded = excluding(ImageData(picture(seed)) for seed in range(20))
     for seed in range(20):
         again = picture(seed, (300, 225), format="JPEG", quality=60)
         made = excluded(example(again))
@@ -36,7 +36,7 @@ def test_an_image_is_recognised_scaled_and_compressed() -> None:
 
 
 def test_coco_names_of_both_years_are_one_image() -> None:
-    excluded = ExcludedImages([ImageData(picture(1), "val2014/COCO_val2014_000000000042.jpg")])
+    excluded = excluding([ImageData(picture(1), "val2014/COCO_val2014_000000000042.jpg")])
     assert excluded(example(picture(2), "000000000042.jpg")) == Skip("one", EXCLUDED, "COCO image 42")
     assert isinstance(excluded(example(picture(2), "000000000043.jpg")), Example)
 

@@ -10,10 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from mmpref.data.contamination import EXCLUDED, ExcludedImages
+from mmpref.data.contamination import EXCLUDED
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.data.validation_split import image_keys, validation_mask
 from mmpref.types import Example, ImageData, Message, Skip
+from tests.data.pictures import excluding
 
 SCRIPT = Path(__file__).parents[2] / "scripts/check_near_duplicates.py"
 
@@ -94,7 +95,7 @@ def test_a_photograph_saved_twice_stands_on_one_side(check: ModuleType) -> None:
 
 
 def test_charts_of_an_evaluation_set_leave_the_other_charts_in(check: ModuleType) -> None:
-    excluded = ExcludedImages(draw(check, "bar charts", number) for number in range(20))
+    excluded = excluding(draw(check, "bar charts", number) for number in range(20))
     turn = (Message("user", "What?"),)
     for number in range(15, 40):
         made = excluded(Example("one", (draw(check, "bar charts", number),), turn, "A.", "x/train/0"))

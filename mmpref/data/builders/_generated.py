@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from mmpref.data.builder import CUT_OFF, SAME, Context, Worker
 from mmpref.errors import UsageError
+from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.settings import SamplingSettings
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
@@ -51,6 +52,33 @@ class GenerationSettings(SamplingSettings, SimilaritySettings):
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
 
 
+class Counts:
+    """Counts that are added up until they are taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+
+    def add(self, counts: Mapping[str, float]) -> None:
+        for name, value in counts.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+
+    def take(self) -> dict[str, float]:
+        """The sums since they were last taken."""
+        sums, self._sums = self._sums, {}
+        return sums
+
+
+def pair_or_skip(
+    example: Example, rejected: str, method: str, similarity: float, iterations: int, seed: int
+) -> Pair | Skip:
+    """The pair, or a skip where the rejected answer is empty or the chosen one."""
+    if not rejected.strip():
+        return Skip(example.id, "empty-rejected")
+    if same_answer(rejected, example.answer):
+        return Skip(example.id, SAME)
+    return Pair(example, rejected, method, similarity, iterations, seed)
+
+
 class RejectedAnswerWorker(Worker):
     """A block worker whose subclass says what the rejected answers are.
 
@@ -58,9 +86,9 @@ class RejectedAnswerWorker(Worker):
     another example of the block and none fits, and what the method says itself.
     """
 
-    method: ClassVar[str]
+    method: str
 
-    def __init__(self, context: Context, settings: SimilaritySettings) -> None:
+    def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
         from mmpref.sampling.similarity import load_similarity
         from mmpref.vlm.preprocess import Ahead
 
@@ -68,9 +96,13 @@ class RejectedAnswerWorker(Worker):
         self.seed = context.seed
         self.ahead = Ahead(self.policy.prompter, context.preprocessors(self.policy.device.type))
         self.similarity = load_similarity(settings.similarity_model)
+        self.counts = Counts()
 
     def begin(self, block: Sequence[Example]) -> None:
         self.ahead.begin(block)
+
+    def notes(self) -> dict[str, float]:
+        return self.counts.take()
 
     def close(self) -> None:
         self.ahead.close()
@@ -93,11 +125,7 @@ class RejectedAnswerWorker(Worker):
             return answer
         if answer is None:
             return Skip(example.id, "no-partner", "no row beside it has what this method takes from another")
-        if not answer.strip():
-            return Skip(example.id, "empty-rejected")
-        if same_answer(answer, example.answer):
-            return Skip(example.id, SAME)
-        return Pair(example, answer, self.method, cosine, 1, self.seed)
+        return pair_or_skip(example, answer, self.method, cosine, 1, self.seed)
 
 
 class GenerationWorker(RejectedAnswerWorker):
@@ -136,3 +164,13 @@ class GenerationWorker(RejectedAnswerWorker):
 
     def begin(self, block: Sequence[Example]) -> None:
         """Nothing: what the model is shown is known block by block."""
+
+
+def with_other_images(example: Example, block: Sequence[Example]) -> list[int]:
+    """Places in the block of examples with as many images as this one, and not the same ones."""
+    own = [image.content for image in example.images]
+    return [
+        place
+        for place, other in enumerate(block)
+        if len(other.images) == len(own) and [image.content for image in other.images] != own
+    ]

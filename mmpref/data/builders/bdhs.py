@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import CUT_OFF, SAME, Builder, Context, Worker
+from mmpref.data.builder import CUT_OFF, Builder, Context
+from mmpref.data.builders._generated import RejectedAnswerWorker, pair_or_skip
 from mmpref.sampling.bdhs_settings import BdhsSettings
-from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
     from mmpref.sampling.bdhs import Rejected
 
 
-class BdhsWorker(Worker):
+class BdhsWorker(RejectedAnswerWorker):
     """A block worker on the BDHS sampler.
 
     Args:
@@ -23,40 +23,19 @@ class BdhsWorker(Worker):
 
     def __init__(self, context: Context, settings: BdhsSettings, method: str = "bdhs") -> None:
         from mmpref.sampling.bdhs import BdhsSampler
-        from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.preprocess import Ahead
 
+        super().__init__(context, settings)
         self.method = method
-        policy = context.policy()
-        self.ahead = Ahead(policy.prompter, context.preprocessors(policy.device.type))
-        similarity = load_similarity(settings.similarity_model)
-        self.sampler = BdhsSampler(policy, similarity, settings, context.seed, self.ahead)
-        self._tries = {"tries": 0, "tries_cut_off": 0}
-
-    def begin(self, block: Sequence[Example]) -> None:
-        self.ahead.begin(block)
-
-    def close(self) -> None:
-        self.ahead.close()
+        self.sampler = BdhsSampler(self.policy, self.similarity, settings, context.seed, self.ahead)
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        return [self._outcome(example, rejected) for example, rejected in zip(block, self.sampler(block), strict=True)]
+        return [self._pair(example, rejected) for example, rejected in zip(block, self.sampler(block), strict=True)]
 
-    def notes(self) -> dict[str, float]:
-        """Tries since the last call, and those of them that a bound on length cut off."""
-        tries, self._tries = self._tries, {"tries": 0, "tries_cut_off": 0}
-        return {**tries}
-
-    def _outcome(self, example: Example, rejected: Rejected) -> Pair | Skip:
-        self._tries["tries"] += rejected.iterations
-        self._tries["tries_cut_off"] += rejected.cut_tries
+    def _pair(self, example: Example, rejected: Rejected) -> Pair | Skip:
+        self.counts.add({"tries": rejected.iterations, "tries_cut_off": rejected.cut_tries})
         if rejected.cut_off and not self.sampler.settings.keep_cut_off:
             return Skip(example.id, CUT_OFF)
-        if not rejected.answer.strip():
-            return Skip(example.id, "empty-rejected")
-        if same_answer(rejected.answer, example.answer):
-            return Skip(example.id, SAME)
-        return Pair(example, rejected.answer, self.method, rejected.similarity, rejected.iterations, self.sampler.seed)
+        return pair_or_skip(example, rejected.answer, self.method, rejected.similarity, rejected.iterations, self.seed)
 
 
 BUILDER = Builder(

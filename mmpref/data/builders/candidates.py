@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._annotated import AnnotatorSettings, Counts, chat_settings
+from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import GenerationSettings, RejectedAnswerWorker
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import need
@@ -55,11 +55,7 @@ class SamplingWorker(RejectedAnswerWorker):
         super().__init__(context, settings)
         self.settings = settings
         self.model = str(context.model)
-        self.counts = Counts()
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
-
-    def notes(self) -> dict[str, float]:
-        return self.counts.take()
 
     def samples(self, block: Sequence[Example]) -> list[list[str]]:
         """The different answers to each prompt that say something and come to an end, as they were sampled."""

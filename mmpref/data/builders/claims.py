@@ -12,10 +12,11 @@ and ``no-verdict`` (fewer than two answers could be scored: a claim that is miss
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import Builder, Context
+from mmpref.data.builder import Context
+from mmpref.data.builders import candidates
 from mmpref.data.builders._annotated import chat_settings
 from mmpref.data.builders.candidates import SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
@@ -137,10 +138,4 @@ def _sentences(answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[
     return [[sentence.strip() for sentence in split(answer)] for _, answer in answers]
 
 
-BUILDER = Builder(
-    config=lambda: Settings,
-    worker=_Worker,
-    needs_annotator=True,
-    writes_chosen=True,
-    model_settings=("similarity_model",),
-)
+BUILDER = replace(candidates.BUILDER, config=lambda: Settings, worker=_Worker)

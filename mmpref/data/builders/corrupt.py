@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.data.builder import SAME, Builder, Context, Worker
-from mmpref.data.builders._annotated import AnnotatorSettings, Counts, chat_settings
-from mmpref.data.builders._generated import SimilaritySettings
+from mmpref.data.builder import Builder, Context, Worker
+from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
+from mmpref.data.builders._generated import Counts, SimilaritySettings, pair_or_skip
 from mmpref.judges.annotator import need
-from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 
@@ -64,12 +63,8 @@ class _Worker(Worker):
         for example, reply, cosine in zip(block, replies, cosines, strict=True):
             if reply.text is None:
                 outcomes.append(Skip(example.id, "failed-rewrite", reply.error))
-            elif not reply.text.strip():
-                outcomes.append(Skip(example.id, "empty-rejected"))
-            elif same_answer(reply.text, example.answer):
-                outcomes.append(Skip(example.id, SAME))
             else:
-                outcomes.append(Pair(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
+                outcomes.append(pair_or_skip(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
         return outcomes
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import GenerationSettings, GenerationWorker
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker, with_other_images
 from mmpref.rng import stream
 from mmpref.types import Example
 
@@ -18,16 +18,11 @@ class _Worker(GenerationWorker):
         return [self._another(example, block) for example in block]
 
     def _another(self, example: Example, block: Sequence[Example]) -> Example | None:
-        """Only images as many as its own, and not the same ones, so that nothing but their content differs."""
-        mine = [image.content for image in example.images]
-        fitting = [
-            other
-            for other in block
-            if len(other.images) == len(mine) and [image.content for image in other.images] != mine
-        ]
-        if not fitting:
+        """With other images, so that nothing but their content differs."""
+        places = with_other_images(example, block)
+        if not places:
             return None
-        chosen = fitting[int(stream(self.seed, example.id, 1, "partner").integers(len(fitting)))]
+        chosen = block[places[int(stream(self.seed, example.id, 1, "partner").integers(len(places)))]]
         return replace(example, images=chosen.images)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import GenerationSettings, GenerationWorker
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker, with_other_images
 from mmpref.types import Example
 
 
@@ -20,13 +20,8 @@ class _Worker(GenerationWorker):
         near = vectors @ vectors.T
         inputs: list[Example | None] = []
         for index, example in enumerate(block):
-            mine = [image.content for image in example.images]
-            fitting = [
-                other
-                for other, candidate in enumerate(block)
-                if len(candidate.images) == len(mine) and [image.content for image in candidate.images] != mine
-            ]
-            best = max(fitting, key=lambda other: (near[index, other], -other), default=None)
+            places = with_other_images(example, block)
+            best = max(places, key=lambda other: (near[index, other], -other), default=None)
             inputs.append(None if best is None else replace(example, images=block[best].images))
         return inputs
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -136,4 +136,4 @@ def _images(row: Row, name: str) -> Row:
     return given or {"img_path": f"merged_images/{name}.jpg"}
 
 
-BUILDER = published("vlfeedback", ORIGIN, reader, VLFeedbackSettings)
+BUILDER = replace(published("vlfeedback", ORIGIN), config=lambda: VLFeedbackSettings, reader=reader)
