@@ -59,6 +59,8 @@ class Pair:
         iterations: tries that were needed, counted from 1.
         seed: the run's seed.
         rejected_policy: a second rejected answer, for averaged losses.
+        rejected_by: whether the rejected answer is the example's own, which the example's facts describe (who wrote it,
+            how it was rated), or the method's.
     """
 
     example: Example
@@ -68,6 +70,7 @@ class Pair:
     iterations: int
     seed: int
     rejected_policy: str | None = None
+    rejected_by: Literal["example", "method"] = "method"
 
     @property
     def chosen(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,30 +43,6 @@ def _cost(annotator: Mapping[str, Any], price: tuple[float, float]) -> float:
 def _launched() -> tuple[int, int]:
     """This process's number and how many there are, where a launcher (accelerate, torchrun) started several."""
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-
-
-def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section for the method that was asked for: what is meant for the recipe's own method is left out.
-
-    Args:
-        section: the recipe's settings.
-        values: the same, with the command line's on top.
-    """
-    from mmpref.data.builder import BUILDERS
-    from mmpref.data.recipe import BuildRecipe
-
-    methods = {field.name: field.default for field in dataclasses.fields(BuildRecipe)}
-    own, method = section.get("method", methods["method"]), values.get("method", methods["method"])
-    fitting, builder = dict(section), BUILDERS.get(method)
-    if method != own:
-        known = {field.name for field in dataclasses.fields(builder.config())}
-        fitting["builder"] = {key: value for key, value in (section.get("builder") or {}).items() if key in known}
-    if not builder.uses_model:
-        fitting["model"] = None
-    # The recipe's source is for its own method, where the other has a published set or keeps a source's pairs.
-    if builder.needs_pairs and (method != own or "source" not in section):
-        fitting |= {"source": None, "limit": None}
-    return fitting
 
 
 @click.command()
@@ -197,7 +172,7 @@ def command(
     from mmpref.data.build import build_dataset
     from mmpref.data.builder import BUILDERS
     from mmpref.data.finalize import summary
-    from mmpref.data.recipe import BuildRecipe
+    from mmpref.data.recipe import BuildRecipe, section_for_method
     from mmpref.hub.cards.dataset import write_dataset_card
     from mmpref.hub.licence_check import check_licences
 
@@ -226,7 +201,9 @@ def command(
     }
     if source and limit is None and recipe_name is None:
         assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source
-    recipe = common.resolve(BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None, fitted)
+    recipe = common.resolve(
+        BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None, section_for_method
+    )
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
     if annotator and not BUILDERS.get(recipe.method).needs_annotator:

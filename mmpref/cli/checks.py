@@ -10,6 +10,8 @@ from typing import Any
 
 import click
 
+from mmpref.data.builder import BUILDERS
+from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import ModelError
 from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
@@ -28,12 +30,12 @@ def refuse_absent(recipe: Any) -> None:
         ModelError: a model or adapter whose name can only be a path, where there is no such folder.
         InputError: a single file that has no such split.
     """
-    builder = getattr(recipe, "builder", {})
     named = {
         "model": None if getattr(recipe, "endpoint", None) else getattr(recipe, "model", None),
         "adapter": getattr(recipe, "adapter", None),
-        "similarity model": builder.get("similarity_model"),
     }
+    if isinstance(recipe, BuildRecipe):
+        named |= BUILDERS.get(recipe.method).models(recipe.builder)
     remote = False
     for what, name in named.items():
         refuse_page(name or "")

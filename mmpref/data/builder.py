@@ -7,9 +7,9 @@ A builder is one file in `mmpref/data/builders` (or in a plugin's package under 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mmpref.data.schema import Reader
 from mmpref.registry import Registry
@@ -19,19 +19,42 @@ from mmpref.types import Example, ModelRef, Pair, Skip
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
+SAME = "same-as-chosen"
+"""Reason of a skip: the rejected answer came out equal to the chosen one."""
+CUT_OFF = "cut-off"
+"""Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
 
-class BlockWorker(Protocol):
-    """Turns one block of consecutive examples into pairs. A block is the unit of determinism and of restart:
-    the same block gives the same result whatever was done before it in the process.
 
-    It may have three more methods: ``begin(block)``, told of the next block while the one before is in work, so that it
-    can preprocess ahead, ``notes()``, what it has counted since it was last asked (the run adds these up and
-    reports them), and ``close()``, called at the end.
-    """
+MakePairs = Callable[[Sequence[Example]], list[Pair | Skip]]
+"""Turns one block of consecutive examples into one `Pair` or `Skip` for every example, in order. A block is the unit of
+determinism and of restart: the same block gives the same result whatever was done before it in the process."""
+
+
+class Worker:
+    """A `MakePairs` that does more: it preprocesses ahead, counts, or holds what must be closed."""
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        """One `Pair` or `Skip` for every example, in order."""
-        ...
+        raise NotImplementedError
+
+    def begin(self, block: Sequence[Example]) -> None:
+        """Start to preprocess the next block, while the one before is in work."""
+
+    def notes(self) -> dict[str, float]:
+        """What was counted since the last call; the run adds these up and reports them."""
+        return {}
+
+    def close(self) -> None:
+        """End what was started; called once, after the last block."""
+
+
+class _PlainWorker(Worker):
+    """The worker of a builder that gives a plain callable."""
+
+    def __init__(self, make_pairs: MakePairs) -> None:
+        self._make_pairs = make_pairs
+
+    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+        return self._make_pairs(block)
 
 
 @dataclass(frozen=True)
@@ -69,24 +92,45 @@ class Builder:
     Args:
         config: gives the frozen dataclass of the settings (the recipe's ``builder:`` block); called when it is needed,
             so that naming builders loads no torch.
-        worker: makes the block worker from a context and a config instance.
+        worker: makes the `Worker`, or a plain `MakePairs`, from a context and a config instance.
         uses_model: whether a model writes or judges anything; where not, the recipe has none and none is loaded.
         needs_annotator: whether somebody ranks, rewrites or checks answers (``--annotator``).
         writes_chosen: whether the chosen answers are the method's too, not the source's.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
         origin: where the method's own source is published; a recipe without a source reads that.
+        model_settings: settings that name further models, such as ``similarity_model``.
+        tries: from a config instance, how many tries a pair may take, and from which similarity on the last one is kept
+            unresolved (None: never).
         reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
             into rows of `mmpref.data.schema`; without one they must be of its shapes already.
     """
 
     config: Callable[[], type[Any]]
-    worker: Callable[[Context, Any], BlockWorker]
+    worker: Callable[[Context, Any], MakePairs]
     uses_model: bool = True
     needs_annotator: bool = False
     writes_chosen: bool = False
     needs_pairs: bool = False
     origin: Origin | None = None
+    model_settings: tuple[str, ...] = ()
+    tries: Callable[[Any], tuple[int, float | None]] = lambda _: (1, None)
     reader: Callable[[Any, int], Reader] | None = None
+
+    def open_worker(self, context: Context, settings: Any) -> Worker:
+        """The worker of a run."""
+        worker = self.worker(context, settings)
+        return worker if isinstance(worker, Worker) else _PlainWorker(worker)
+
+    def models(self, settings: Mapping[str, Any]) -> dict[str, str]:
+        """Further models that a recipe's settings name, by what they are: ``{"similarity model": ...}``."""
+        return {name.replace("_", " "): settings[name] for name in self.model_settings if settings.get(name)}
+
+    @property
+    def written_columns(self) -> list[str]:
+        """Which answers the method writes, the source's being the others."""
+        if self.writes_chosen:
+            return ["chosen", "rejected"]
+        return ["rejected"] if self.uses_model or self.needs_annotator or not self.needs_pairs else []
 
 
 BUILDERS: Registry[Builder] = Registry("dataset method", "mmpref.builders", "BUILDER")

@@ -3,97 +3,147 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mmpref.data.builder import BUILDERS
-from mmpref.data.open_source import source_facts, write_missing
+from mmpref.data.builder import Builder
+from mmpref.data.open_source import write_missing_images
 from mmpref.data.plot import PICTURE, plot
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
-from mmpref.data.validation_split import VALIDATION, held_out
+from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
 from mmpref.log import logger
+from mmpref.recipe import schema as recipes
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
 from mmpref.sampling.settings import sampling_facts
-from mmpref.tables.table import Table
-from mmpref.types import Skip
+from mmpref.types import ModelRef, Skip
 
-if TYPE_CHECKING:
-    from mmpref.data.recipe import BuildRecipe
+WriteCard = Callable[[Path, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """What made the pairs.
+
+    Args:
+        method: the builder's name.
+        settings: an instance of the builder's config.
+        model: None where the method uses none.
+        annotator: who was asked, where the method asks somebody.
+        seed: of every random draw.
+    """
+
+    method: str
+    builder: Builder
+    settings: Any
+    model: ModelRef | None
+    annotator: str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Into which splits the rows go.
+
+    Args:
+        name: of the split of all rows, or of those that are not held out.
+        validation: share that is held out as a second split; None for no such split.
+        seed: of the draw.
+    """
+
+    name: str
+    validation: float | None
+    seed: int
+
+    def masks(self, keys: Sequence[Sequence[str]]) -> dict[str, list[bool] | None]:
+        """Which of all rows each split has, None for all.
+
+        Args:
+            keys: `mmpref.data.validation_split.image_keys` of each row, where rows are held out.
+
+        Raises:
+            InputError: nothing is left for one of them.
+        """
+        if self.validation is None:
+            return {self.name: None}
+        held_out = validation_mask(keys, self.validation, self.seed)
+        if all(held_out) or not any(held_out):
+            raise InputError(
+                f"With validation {self.validation}, {sum(held_out)} of {len(held_out)} rows are held out.",
+                "Use more rows, another share or another seed.",
+            )
+        return {self.name: [not held for held in held_out], VALIDATION: held_out}
 
 
 def finish(
     run: Run,
-    recipe: BuildRecipe,
-    tables: Sequence[Table],
-    left_out: Sequence[Skip],
+    blocks: Blocks,
     count: int,
-    write_card: Callable[[Path, dict[str, Any]], None] | None,
+    made_by: MethodRun,
+    splits: Splits,
+    source: Mapping[str, Any],
+    left_out: Sequence[Skip],
+    write_card: WriteCard | None,
 ) -> None:
     """Merge the blocks and write all that a finished build has; the manifest last.
 
     Args:
-        left_out: rows that the selection left out.
         count: of blocks.
+        source: what the manifest says of it.
+        left_out: rows that the selection left out.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
 
     Raises:
         InputError: no pair at all, or none for one of the splits.
     """
-    blocks = Blocks(run.state)
-    skips = [*left_out, *(Skip(**skip) for number in range(count) for skip in blocks.describe(number)["skips"])]
-    rows = sum(blocks.describe(number)["rows"] for number in range(count))
-    notes = _summed(blocks.describe(number).get("notes", {}) for number in range(count))
-    changed = {
-        name: int(rows)
-        for name, rows in sorted(_summed(blocks.describe(number).get("changed", {}) for number in range(count)).items())
-    }
+    described = [blocks.describe(number) for number in range(count)]
+    skips = [*left_out, *(Skip(**skip) for block in described for skip in block["skips"])]
+    rows = sum(block["rows"] for block in described)
+    notes = _summed(block.get("notes", {}) for block in described)
+    changed = dict(sorted(_summed(block.get("changed", {}) for block in described).items()))
     if rows == 0:
-        raise _no_pair(source_facts(tables)["id"], recipe.split, skips)
+        raise _no_pair(source["id"], splits.name, skips)
     # Temporary files of a process that was killed while it wrote.
     for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
         stale.unlink(missing_ok=True)
-    splits = _splits(recipe, blocks, count)
-    files = merge(blocks, count, run.path / "data", splits)
-    report = build_report(
-        run.path / "data",
-        list(splits),
-        skips,
-        int(recipe.builder.get("iterations", 1)),
-        recipe.builder.get("similarity_threshold"),
-    )
+    masks = splits.masks([keys for block in described for keys in block.pop("keys", ())])
+    files = merge(blocks, count, run.path / "data", masks)
+    report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
     for warning in report["warnings"]:
         logger.warning("Warning: %s", warning)
     plot(report, run.path / PICTURE)
-    write_missing(run.path, skips)
-    model = run.pinned("model")
+    write_missing_images(run.path, skips)
+    pinned, model, annotator = run.pinned("model"), made_by.model, made_by.annotator
+    settings = recipes.as_plain(made_by.settings)
     facts = {
-        "model": {"id": recipe.model, "revision": model.get("revision") or recipe.revision} if recipe.model else None,
-        "source": source_facts(tables),
-        "method": recipe.method,
+        "model": {"id": model.model, "revision": pinned.get("revision") or model.revision} if model else None,
+        "source": source,
+        "method": made_by.method,
         "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
         "length_ratio": report["length_bias"]["ratio"],
-        "written": _written(recipe),
-        **(sampling_facts(recipe.builder, model.get("generation")) if recipe.model else {}),
-        **({"splits": _rows_of(files, splits)} if recipe.validation else {}),
-        **({"annotator": {"name": recipe.annotator, **notes}} if recipe.annotator else {"notes": notes}),
+        "written": made_by.builder.written_columns,
+        **(sampling_facts(settings, pinned.get("generation")) if model else {}),
+        **({"splits": _rows_of(files, masks)} if splits.validation else {}),
+        **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),
         "data": files,
         "excluded": run.pinned("excluded").get("tables", []),
-        "seeds": {"run": recipe.seed},
-        "threads": model.get("threads"),
+        "seeds": {"run": made_by.seed},
+        "threads": pinned.get("threads"),
         "family": {
-            "name": model.get("family"),
-            "probe": model.get("probe"),
-            **({"mended": model["mended"]} if model.get("mended") else {}),
+            "name": pinned.get("family"),
+            "probe": pinned.get("probe"),
+            **({"mended": pinned["mended"]} if pinned.get("mended") else {}),
         }
-        if recipe.model
+        if model
         else None,
     }
     if write_card:
@@ -103,24 +153,6 @@ def finish(
     run.finish(facts)
 
 
-def _splits(recipe: BuildRecipe, blocks: Blocks, count: int) -> dict[str, list[bool] | None]:
-    """The dataset's splits: which of all rows each has, None for all.
-
-    Raises:
-        InputError: nothing is left for one of them.
-    """
-    if recipe.validation is None:
-        return {recipe.split: None}
-    keys = [row for number in range(count) for row in blocks.describe(number)["keys"]]
-    held = held_out(keys, recipe.validation, recipe.seed)
-    if all(held) or not any(held):
-        raise InputError(
-            f"With validation {recipe.validation}, {sum(held)} of {len(held)} rows are held out.",
-            "Use more rows, another share or another seed.",
-        )
-    return {recipe.split: [not one for one in held], VALIDATION: held}
-
-
 def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, int]:
     return {
         split: sum(file["rows"] for file in files if Path(file["path"]).name.startswith(f"{split}-"))
@@ -128,44 +160,33 @@ def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[
     }
 
 
-def _written(recipe: BuildRecipe) -> list[str]:
-    """Which answers the method wrote, the source's being the others."""
-    builder = BUILDERS.get(recipe.method)
-    if builder.writes_chosen:
-        return ["chosen", "rejected"]
-    return ["rejected"] if builder.uses_model or builder.needs_annotator or not builder.needs_pairs else []
-
-
 def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
     """What to say where every row was skipped: the reasons, and what was wrong with the first that tells."""
     reasons = ", ".join(f"{reason}: {count}" for reason, count in _counted(skips).items())
     missing = next((skip for skip in skips if skip.reason == MISSING), None)
-    told = missing or next((skip for skip in skips if skip.detail), None)
+    explained = missing or next((skip for skip in skips if skip.detail), None)
     message, hint = f"No row of {source} ({split}) could be used ({reasons}).", ""
-    if told and told.reason == MISSING:
-        message += f" There is no image file {brief(told.detail)!r}."
+    if explained and explained.reason == MISSING:
+        message += f" There is no image file {brief(explained.detail)!r}."
         hint = "Name the folder that paths are relative to with --image-root."
-    elif told:
-        message += f" Row {brief(told.id)}: {told.detail.rstrip('.')}."
+    elif explained:
+        message += f" Row {brief(explained.id)}: {explained.detail.rstrip('.')}."
     return InputError(message, hint)
 
 
 def _counted(skips: Iterable[Skip]) -> dict[str, int]:
-    counts: dict[str, int] = {}
-    for skip in skips:
-        counts[skip.reason] = counts.get(skip.reason, 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(skip.reason for skip in skips).items()))
 
 
-def _summed(notes: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def _summed(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     total: dict[str, float] = {}
-    for block in notes:
+    for block in counts:
         for name, value in block.items():
             total[name] = total.get(name, 0) + value
     return total
 
 
-def _asked(annotator: Mapping[str, Any]) -> str:
+def _annotator_line(annotator: Mapping[str, Any]) -> str:
     """Who was asked, what came of it, and what it took."""
     shown = [
         f"{value:,.0f} {name.replace('_', ' ')}"
@@ -186,13 +207,13 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     pairs = str(counts["rows"])
     if splits := manifest.get("splits"):
         pairs += f" ({', '.join(f'{rows} {split}' for split, rows in splits.items())})"
-    asked = [("annotator", _asked(manifest["annotator"]))] if manifest.get("annotator") else []
+    annotator = [("annotator", _annotator_line(manifest["annotator"]))] if manifest.get("annotator") else []
     changed = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.get("changed", {}).items())
     noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
     ratio = manifest.get("length_ratio")
     lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
     return [
-        *asked,
+        *annotator,
         ("pairs", pairs),
         ("skipped rows", skipped),
         *([("rows changed", changed)] if changed else []),

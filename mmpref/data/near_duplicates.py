@@ -19,7 +19,7 @@ _BLUR = (
     r"blurr?(?:y|ed)|pixelat(?:ed|ion)|grainy|noisy|low[- ]resolution|out of focus|too dark|unclear|distorted"
     r"|(?:static|color(?:ed|ful)?|random) (?:noise|dots)"
 )
-TELLS = {
+BOILERPLATE = {
     "refusals": re.compile(
         r"\bI(?:'m| am) (?:sorry|unable|not able)\b|\bI (?:cannot|can't|could not|couldn't)\b"
         r"|\bas an AI\b|\bunable to (?:see|view|provide|describe)\b",
@@ -29,7 +29,7 @@ TELLS = {
 }
 """Boilerplate that gives rejected answers away: refusals, and what the image-noise variant of BDHS is known for."""
 
-_OFTEN, _MUCH_MORE = 0.01, 3.0
+_MIN_SHARE, _MIN_RATIO = 0.01, 3.0
 """A sentence is repeated when it is in this share of rejected answers, and in so many times fewer chosen ones."""
 
 _BANDS, _NEAR_TEXT = 4, 3
@@ -42,7 +42,7 @@ class Repeats:
         self._rows = 0
         self._sentences: dict[str, Counter[bytes]] = {"chosen": Counter(), "rejected": Counter()}
         self._texts: dict[bytes, str] = {}
-        self._tells: dict[str, Counter[str]] = {"chosen": Counter(), "rejected": Counter()}
+        self._boilerplate: dict[str, Counter[str]] = {"chosen": Counter(), "rejected": Counter()}
 
     def add(self, chosen: str, rejected: str) -> None:
         self._rows += 1
@@ -53,21 +53,23 @@ class Repeats:
                 self._sentences[kind][digest] += 1
                 if kind == "rejected" and self._sentences[kind][digest] == 2:
                     self._texts[digest] = sentence
-            for name, pattern in TELLS.items():
-                self._tells[kind][name] += bool(pattern.search(answer))
+            for name, pattern in BOILERPLATE.items():
+                self._boilerplate[kind][name] += bool(pattern.search(answer))
 
     def report(self) -> dict[str, Any]:
-        """``sentences``: text and how many rejected and chosen answers have it; ``tells``: the same of `TELLS`."""
+        """``sentences``: text, and how many rejected and chosen answers have it; ``tells``: those of `BOILERPLATE`."""
         chosen, rejected = self._sentences["chosen"], self._sentences["rejected"]
-        least = max(3, _OFTEN * self._rows)
-        found: list[dict[str, Any]] = [
+        least = max(3, _MIN_SHARE * self._rows)
+        sentences: list[dict[str, Any]] = [
             {"text": text, "rejected": rejected[digest], "chosen": chosen[digest]}
             for digest, text in self._texts.items()
-            if rejected[digest] >= least and rejected[digest] >= _MUCH_MORE * chosen[digest]
+            if rejected[digest] >= least and rejected[digest] >= _MIN_RATIO * chosen[digest]
         ]
-        found.sort(key=lambda one: (-one["rejected"], one["text"]))
-        tells = {name: {kind: self._tells[kind][name] for kind in ("rejected", "chosen")} for name in TELLS}
-        return {"rows": self._rows, "sentences": found[:SHOWN_IDS], "tells": tells}
+        sentences.sort(key=lambda sentence: (-sentence["rejected"], sentence["text"]))
+        boilerplate = {
+            name: {kind: self._boilerplate[kind][name] for kind in ("rejected", "chosen")} for name in BOILERPLATE
+        }
+        return {"rows": self._rows, "sentences": sentences[:SHOWN_IDS], "tells": boilerplate}
 
 
 class NearDuplicates:
@@ -86,17 +88,17 @@ class NearDuplicates:
             self._note("texts", number, earlier)
         for image in images[:1]:
             try:
-                mine = PerceptualHash.of(image)
+                image_hash = PerceptualHash.of(image)
             except ImageError:
                 continue
-            if mine.digest not in self._images:
-                near = next(self._index.near(mine), None)
-                self._images[mine.digest] = number if near is None else self._rows[near]
+            if image_hash.digest not in self._images:
+                near = next(self._index.near(image_hash), None)
+                self._images[image_hash.digest] = number if near is None else self._rows[near]
                 if near is None:
-                    self._index.add(mine)
+                    self._index.add(image_hash)
                     self._rows.append(number)
                     continue
-            self._note("image", number, self._images[mine.digest])
+            self._note("image", number, self._images[image_hash.digest])
 
     def _note(self, kind: str, row: int, earlier: int) -> None:
         entry = self.found.setdefault(kind, {"count": 0, "first": []})
@@ -104,18 +106,18 @@ class NearDuplicates:
         if len(entry["first"]) < SHOWN_IDS:
             entry["first"].append({"row": row, "like": earlier})
 
-    def _text_like(self, number: int, mine: int) -> int | None:
+    def _text_like(self, number: int, text_hash: int) -> int | None:
         """An earlier row within `_NEAR_TEXT` bits: such hashes are equal in one of four bands of 16 bits."""
-        keys = [mine >> (16 * band) & 0xFFFF for band in range(_BANDS)]
+        keys = [text_hash >> (16 * band) & 0xFFFF for band in range(_BANDS)]
         near = [
             row
             for band, key in zip(self._texts, keys, strict=True)
             for row, other in band.get(key, ())
-            if (mine ^ other).bit_count() <= _NEAR_TEXT
+            if (text_hash ^ other).bit_count() <= _NEAR_TEXT
         ]
         if not near:
             for band, key in zip(self._texts, keys, strict=True):
-                band.setdefault(key, []).append((number, mine))
+                band.setdefault(key, []).append((number, text_hash))
         return min(near, default=None)
 
 
@@ -130,8 +132,8 @@ def _similarity_hash(text: str) -> int:
     return int("".join("1" if count > 0 else "0" for count in counts), 2)
 
 
-def _triples(found: Sequence[str]) -> Iterator[str]:
-    if len(found) < 3:
-        yield " ".join(found)
-    for first in range(len(found) - 2):
-        yield " ".join(found[first : first + 3])
+def _triples(tokens: Sequence[str]) -> Iterator[str]:
+    if len(tokens) < 3:
+        yield " ".join(tokens)
+    for first in range(len(tokens) - 2):
+        yield " ".join(tokens[first : first + 3])

@@ -32,7 +32,7 @@ _CELLS = (SIDE + 1) ** 2
 _CORNERS = 12  # 2 x 2 cells of three colours
 _CLEAR = (2.0, 0.25)
 """Neighbours differ clearly by more than so many levels of 255, and than this share of the picture's own spread."""
-_ALIKE = 0.7
+_COMMON_EDGES = 0.7
 """Share of clear edges that two pictures must have in common."""
 _WIDE, _NARROW = 64, 16
 """Levels of 255 by which a cell may differ: of photographs, and of pictures with little of their own."""
@@ -127,13 +127,13 @@ class NearIndex:
         self._corners = np.zeros((16, _CORNERS), dtype=np.int16)
         self._photographs = np.zeros(16, dtype=bool)
         self._counts = np.zeros(16, dtype=np.int32)  # of edges
-        for one in hashes:
-            self.add(one)
+        for image_hash in hashes:
+            self.add(image_hash)
 
     def __len__(self) -> int:
         return self._count
 
-    def add(self, one: PerceptualHash) -> int:
+    def add(self, image_hash: PerceptualHash) -> int:
         """Take a hash in; its number."""
         import numpy as np
 
@@ -142,48 +142,48 @@ class NearIndex:
             for name in ("_edges", "_levels", "_blocks", "_corners", "_photographs", "_counts"):
                 rows = getattr(self, name)
                 setattr(self, name, np.concatenate([rows, np.zeros_like(rows)]))
-        self._exact.setdefault(one.digest, number)
-        self._edges[number], self._levels[number] = one.edges, one.levels
-        self._blocks[number], self._corners[number] = _blocks(one), _corners(one)
-        self._photographs[number], self._counts[number] = one.photographic, one.edge_count
+        self._exact.setdefault(image_hash.digest, number)
+        self._edges[number], self._levels[number] = image_hash.edges, image_hash.levels
+        self._blocks[number], self._corners[number] = _blocks(image_hash), _corners(image_hash)
+        self._photographs[number], self._counts[number] = image_hash.photographic, image_hash.edge_count
         self._count += 1
         return number
 
-    def near(self, one: PerceptualHash) -> Iterator[int]:
+    def near(self, image_hash: PerceptualHash) -> Iterator[int]:
         """The numbers of the hashes that are near this one, the first that came first."""
         import numpy as np
 
-        if one.edge_count < _FEWEST or not self._count:
-            if one.digest in self._exact:
-                yield self._exact[one.digest]
+        if image_hash.edge_count < _FEWEST or not self._count:
+            if image_hash.digest in self._exact:
+                yield self._exact[image_hash.digest]
             return
         # Cheap conditions that follow from those below: a cell differs at least as much as the mean of its block, and
         # what two pictures have in common is no more than the one with fewer edges has.
         counts, blocks = self._counts[: self._count], self._blocks[: self._count]
-        fewer, more = np.minimum(counts, one.edge_count), np.maximum(counts, one.edge_count)
-        among = np.flatnonzero((counts >= _FEWEST) & (fewer >= _ALIKE * more))
-        among = among[np.abs(blocks[among] - _blocks(one)).max(axis=1, initial=0) <= _WIDE + 1]
-        edges = self._edges[among]
+        fewer, more = np.minimum(counts, image_hash.edge_count), np.maximum(counts, image_hash.edge_count)
+        candidates = np.flatnonzero((counts >= _FEWEST) & (fewer >= _COMMON_EDGES * more))
+        candidates = candidates[np.abs(blocks[candidates] - _blocks(image_hash)).max(axis=1, initial=0) <= _WIDE + 1]
+        edges = self._edges[candidates]
         half = edges.shape[1] // 2
-        common = np.bitwise_count(edges & one.edges).sum(axis=1, dtype=np.int64)
-        either = (edges[:, :half] | edges[:, half:]) | (one.edges[:half] | one.edges[half:])
-        alike = common >= _ALIKE * np.bitwise_count(either).sum(axis=1, dtype=np.int64)
-        among = among[alike]
-        photographs = self._photographs[among] & one.photographic
-        apart = np.abs(self._levels[among] - one.levels).max(axis=(1, 2), initial=0)
-        colours = np.abs(self._corners[among] - _corners(one)).max(axis=1, initial=0)
+        common = np.bitwise_count(edges & image_hash.edges).sum(axis=1, dtype=np.int64)
+        either = (edges[:, :half] | edges[:, half:]) | (image_hash.edges[:half] | image_hash.edges[half:])
+        near_edges = common >= _COMMON_EDGES * np.bitwise_count(either).sum(axis=1, dtype=np.int64)
+        candidates = candidates[near_edges]
+        photographs = self._photographs[candidates] & image_hash.photographic
+        apart = np.abs(self._levels[candidates] - image_hash.levels).max(axis=(1, 2), initial=0)
+        colours = np.abs(self._corners[candidates] - _corners(image_hash)).max(axis=1, initial=0)
         wide, narrow = apart <= _WIDE, (apart <= _NARROW) & (colours <= _NARROW)
-        yield from among[np.where(photographs, wide, narrow)].tolist()
+        yield from candidates[np.where(photographs, wide, narrow)].tolist()
 
 
-def _blocks(one: PerceptualHash) -> np.ndarray:
+def _blocks(image_hash: PerceptualHash) -> np.ndarray:
     import numpy as np
 
-    inner = one.levels[:SIDE, :SIDE].reshape(SIDE // _BLOCK, _BLOCK, SIDE // _BLOCK, _BLOCK)
+    inner = image_hash.levels[:SIDE, :SIDE].reshape(SIDE // _BLOCK, _BLOCK, SIDE // _BLOCK, _BLOCK)
     return np.rint(inner.mean(axis=(1, 3))).astype(np.int16).ravel()
 
 
-def _corners(one: PerceptualHash) -> np.ndarray:
+def _corners(image_hash: PerceptualHash) -> np.ndarray:
     import numpy as np
 
-    return np.frombuffer(one.corners, dtype=np.uint8).astype(np.int16)
+    return np.frombuffer(image_hash.corners, dtype=np.uint8).astype(np.int16)

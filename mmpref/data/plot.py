@@ -46,20 +46,20 @@ def _bars(axes: Any, edges: list[float], counts: list[int], title: str) -> None:
 
 
 def _similarity(axes: Any, report: Mapping[str, Any]) -> None:
-    found = report["similarity"]
+    bins = report["similarity"]
     # The first bin holds all that is not above 0; at its own width it would look like most.
-    _bars(axes, [found["edges"][1] - 0.05, *found["edges"][1:]], found["counts"], "similarity of rejected to chosen")
+    _bars(axes, [bins["edges"][1] - 0.05, *bins["edges"][1:]], bins["counts"], "similarity of rejected to chosen")
 
 
 def _differing(axes: Any, report: Mapping[str, Any]) -> None:
-    found = report["histograms"]["differing_words"]
-    _bars(axes, found["edges"], found["counts"], "share of words that differ")
+    bins = report["histograms"]["differing_words"]
+    _bars(axes, bins["edges"], bins["counts"], "share of words that differ")
 
 
 def _words(axes: Any, report: Mapping[str, Any]) -> None:
-    found = report["histograms"]["words"]
+    bins = report["histograms"]["words"]
     for column in ("chosen", "rejected"):
-        axes.stairs(found[column], found["edges"], label=column, linewidth=1.4)
+        axes.stairs(bins[column], bins["edges"], label=column, linewidth=1.4)
     axes.set_title("words of an answer", fontsize=9, loc="left")
     axes.legend(frameon=False, fontsize=8)
 

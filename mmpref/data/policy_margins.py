@@ -37,23 +37,28 @@ def under_model(
         InputError: rows of no known shape.
     """
     source = Source([table], image_root)
-    special = special_token_in(special_tokens_of(policy.tokenizer))
+    special_token = special_token_in(special_tokens_of(policy.tokenizer))
     margins, means, images, lengths, done = [], [], [], [], 0
     for _, block in source.blocks(_BLOCK, lambda _: True):
-        pairs = [one for one in block if isinstance(one, Example) and one.rejected]
-        examples = [one for one in pairs if not any(map(special, _texts(one)))]
+        pairs = [row for row in block if isinstance(row, Example) and row.rejected]
+        examples = [pair for pair in pairs if not any(map(special_token, _texts(pair)))]
         contexts = encode(policy, [policy.prompter(example) for example in examples]) if examples else []
         chosen, rejected = (
             log_probs(
-                policy, contexts, [answer_tokens(policy, one.prompt, len(one.images), text) for one, text in texts]
+                policy,
+                contexts,
+                [
+                    answer_tokens(policy, example.prompt, len(example.images), answer)
+                    for example, answer in zip(examples, answers, strict=True)
+                ],
             )
-            for texts in ([(one, one.answer) for one in examples], [(one, one.rejected or "") for one in examples])
+            for answers in ([pair.answer for pair in examples], [pair.rejected or "" for pair in examples])
         )
-        for context, good, bad in zip(contexts, chosen, rejected, strict=True):
-            margins.append(good.total - bad.total)
-            means.append(good.mean - bad.mean)
+        for context, chosen_log_prob, rejected_log_prob in zip(contexts, chosen, rejected, strict=True):
+            margins.append(chosen_log_prob.total - rejected_log_prob.total)
+            means.append(chosen_log_prob.mean - rejected_log_prob.mean)
             images.append(context.image_tokens)
-            lengths.append(len(context.embeds) + max(good.tokens, bad.tokens))
+            lengths.append(len(context.embeds) + max(chosen_log_prob.tokens, rejected_log_prob.tokens))
         done += len(block)
         if on_progress:
             on_progress(done, len(source))

@@ -1,10 +1,16 @@
-"""What decides the bytes of a preference dataset: the recipe of ``build-dataset``."""
+"""What decides the bytes of a preference dataset: the recipe of ``build-dataset``, and its resolution."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mmpref.data.builder import BUILDERS, Builder
+from mmpref.data.validation_split import VALIDATION
+from mmpref.errors import UsageError
+from mmpref.log import logger
 from mmpref.recipe import schema as recipes
 
 
@@ -62,3 +68,66 @@ class BuildRecipe:
     validation: float | None = None
     annotator: str | None = None
     builder: dict[str, Any] = field(default_factory=dict)
+
+
+def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
+    """The recipe in the one form that its hash is taken of.
+
+    Raises:
+        UsageError: no model or source where the method needs one, or a setting that makes no sense with it.
+    """
+    if builder.uses_model and not recipe.model:
+        raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model.")
+    if not recipe.source and builder.origin is None:
+        raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
+    if builder.needs_annotator and not recipe.annotator:
+        raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
+    if not builder.needs_annotator:
+        recipe = dataclasses.replace(recipe, annotator=None)
+    if builder.writes_chosen and recipe.keep_rejected:
+        raise UsageError(
+            f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
+            "Leave keep_rejected out.",
+        )
+    if not builder.uses_model:
+        if recipe.keep_rejected and not builder.needs_annotator:
+            raise UsageError(
+                f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
+                "is for methods that write theirs."
+            )
+        if recipe.model:
+            logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
+        recipe = dataclasses.replace(recipe, model=None, revision=None)
+    if recipe.validation is not None and not (0 < recipe.validation < 1 and recipe.split != VALIDATION):
+        raise UsageError(
+            f"validation is {recipe.validation} of the split {recipe.split!r}.",
+            "It is a share between 0 and 1 of another split.",
+        )
+    for name in ("limit", "subsample", "block_size"):
+        if (value := getattr(recipe, name)) is not None and value < 1:
+            raise UsageError(f"{name} is {value}; it must be at least 1.")
+    source = recipe.source
+    if isinstance(source, tuple) and len(source) < 2:
+        source = source[0] if source else None
+    return dataclasses.replace(recipe, source=source)
+
+
+def section_for_method(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section for another method than its own: what is meant for its own is left out.
+
+    Args:
+        section: the recipe's settings, as a file has them.
+        values: the same, with what was chosen instead (such as ``method``) on top.
+    """
+    default_method = BuildRecipe.method
+    section_method, method = section.get("method", default_method), values.get("method", default_method)
+    adapted, builder = dict(section), BUILDERS.get(method)
+    if method != section_method:
+        known = {field.name for field in dataclasses.fields(builder.config())}
+        adapted["builder"] = {key: value for key, value in (section.get("builder") or {}).items() if key in known}
+    if not builder.uses_model:
+        adapted["model"] = None
+    # The recipe's source is for its own method, where the other has a published set or keeps a source's pairs.
+    if builder.needs_pairs and (method != section_method or "source" not in section):
+        adapted |= {"source": None, "limit": None}
+    return adapted

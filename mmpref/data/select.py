@@ -1,7 +1,7 @@
-"""Which rows of a source are worked on: conditions, a seeded subsample, and no image of an evaluation set.
+"""Which rows of a source are worked on: conditions, and a seeded subsample.
 
-Rows that are left out are skips with a reason: ``filtered`` (a condition does not hold), ``not-drawn`` (the subsample
-has others), ``in-evaluation-set`` (an image is one of a table that must not be trained on).
+Rows that are left out are skips with a reason: ``filtered`` (a condition does not hold) and ``not-drawn`` (the
+subsample has others).
 """
 
 from __future__ import annotations
@@ -9,21 +9,18 @@ from __future__ import annotations
 import hashlib
 import operator
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.data.schema import number
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
-from mmpref.tables.image_roots import coco_id
-from mmpref.types import Example, ImageData, Skip
 from mmpref.words import words
 
 Facts = Mapping[str, str | float]
 
-FILTERED, NOT_DRAWN, EXCLUDED = "filtered", "not-drawn", "in-evaluation-set"
+FILTERED, NOT_DRAWN = "filtered", "not-drawn"
 LENGTHS = ("length", "rejected_length")
 """Words of the chosen and of the source's own rejected answer: facts that every row has, or every preference row."""
 
@@ -110,84 +107,27 @@ class Selection:
         Raises:
             UsageError: a condition on something that no row has, or that cannot be compared.
         """
-        known: set[str] = set()
-        left_out: list[str | None] = []
+        field_names: set[str] = set()
+        reasons: list[str | None] = []
         ranks: list[tuple[bytes, int]] = []
         for place, (name, facts) in enumerate(rows):
-            known |= facts.keys()
-            held = all(condition(facts) for condition in self.where)
-            left_out.append(None if held else FILTERED)
-            if held and self.subsample is not None:
+            field_names |= facts.keys()
+            fulfilled = all(condition(facts) for condition in self.where)
+            reasons.append(None if fulfilled else FILTERED)
+            if fulfilled and self.subsample is not None:
                 ranks.append((hashlib.sha256(f"{self.seed}\x1fsubsample\x1f{name}".encode()).digest(), place))
         for condition in self.where:
-            if condition.name not in known:
+            if condition.name not in field_names:
                 raise UsageError(
-                    f"No row has {condition.name!r}, which --where asks for.", suggest(condition.name, sorted(known))
+                    f"No row has {condition.name!r}, which --where asks for.",
+                    suggest(condition.name, sorted(field_names)),
                 )
         for _, place in sorted(ranks)[self.subsample or 0 :] if ranks else ():
-            left_out[place] = NOT_DRAWN
-        return left_out
-
-
-class Excluded:
-    """Images that must not be in a training set, recognised by COCO id and by what they look like.
-
-    Args:
-        images: of the evaluation sets.
-
-    Raises:
-        ImageError: an image that cannot be decoded.
-    """
-
-    def __init__(self, images: Iterable[ImageData] = ()) -> None:
-        self._ids: set[int] = set()
-        self._index = NearIndex()
-        self._known: set[PerceptualHash] = set()
-        for image in images:
-            self.add(image)
-
-    def add(self, image: ImageData) -> None:
-        """Add an image.
-
-        Raises:
-            ImageError: it cannot be decoded.
-        """
-        one = PerceptualHash.of(image)
-        self.add_name(image.name)
-        if one not in self._known:
-            self._known.add(one)
-            self._index.add(one)
-
-    def add_name(self, name: str) -> bool:
-        """Add an image by its name alone; whether that is a COCO name."""
-        if (found := coco_id(name)) is not None:
-            self._ids.add(found)
-        return found is not None
-
-    def __call__(self, example: Example) -> Example | Skip:
-        """The example, or a skip where one of its images is among those.
-
-        Raises:
-            ImageError: an image that cannot be decoded.
-        """
-        for image in example.images:
-            if (found := coco_id(image.name)) is not None and found in self._ids:
-                return Skip(example.id, EXCLUDED, f"COCO image {found}")
-            if len(self._index) and any(True for _ in self._index.near(PerceptualHash.of(image))):
-                return Skip(example.id, EXCLUDED, f"looks the same: {image.name or 'unnamed image'}")
-        return example
+            reasons[place] = NOT_DRAWN
+        return reasons
 
 
 def facts_with_lengths(facts: Facts, answer: str | None, rejected: str | None) -> dict[str, str | float]:
     """A row's facts, and the lengths of its answers in words."""
     texts = zip(LENGTHS, (answer, rejected), strict=True)
     return {**facts, **{name: float(len(words(text))) for name, text in texts if text is not None}}
-
-
-def parsed(conditions: Sequence[str]) -> tuple[Condition, ...]:
-    """The conditions of a recipe.
-
-    Raises:
-        UsageError: one that is not of the form.
-    """
-    return tuple(Condition.parse(text) for text in conditions)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.data.schema import FACTS
-from mmpref.data.validation_split import keys_of
+from mmpref.data.validation_split import image_keys
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts
 
@@ -80,10 +80,9 @@ def as_row(pair: Pair) -> dict[str, Any]:
         "seed": pair.seed,
         "source_id": example.source_id,
     }
-    # Whose the source's rejected answer is, and how it was rated, says nothing of one that we have written.
-    theirs = pair.rejected == example.rejected
-    told = FACTS if theirs else ("source", "chosen_model")
-    row |= {name: example.facts[name] for name in told if name in example.facts}
+    # Who wrote the example's own rejected answer, and how it was rated, says nothing of one that the method wrote.
+    recorded = FACTS if pair.rejected_by == "example" else ("source", "chosen_model")
+    row |= {name: example.facts[name] for name in recorded if name in example.facts}
     if pair.rejected_policy is not None:
         row["rejected_policy"] = turn(pair.rejected_policy)
     return row
@@ -107,9 +106,10 @@ class Blocks:
         data, description = self._files(number)
         return description.is_file() and data.is_file() and data.stat().st_size == self.describe(number)["bytes"]
 
-    def numbers(self) -> list[int]:
-        """The blocks that are there."""
-        return sorted(int(file.stem) for file in self._folder.glob("*.json") if not file.name.startswith("."))
+    def have_pairs(self) -> bool:
+        """Whether any block has a pair: a build of skipped rows only is worth nothing to the corrected command."""
+        described = (file.stem for file in self._folder.glob("*.json") if not file.name.startswith("."))
+        return any(self.describe(int(stem))["rows"] for stem in described)
 
     def write(self, number: int, outcomes: Sequence[Pair | Skip], notes: Mapping[str, float] | None = None) -> None:
         """Keep a block, with what its worker counted. Its description is written last, so that its existence means that
@@ -125,7 +125,7 @@ class Blocks:
         pq.write_table(pa.Table.from_pylist(pairs, schema=schema(optional)), buffer)
         content = buffer.getvalue()
         write_atomic(data, content)
-        changed = Counter(note for one in outcomes if isinstance(one, Pair) for note in one.example.notes)
+        changed = Counter(note for pair in outcomes if isinstance(pair, Pair) for note in pair.example.notes)
         facts = {
             "rows": len(pairs),
             "bytes": len(content),
@@ -135,7 +135,7 @@ class Blocks:
             "changed": changed,
         }
         if self._keys:
-            facts["keys"] = [keys_of(one.example.images) for one in outcomes if isinstance(one, Pair)]
+            facts["keys"] = [image_keys(pair.example.images) for pair in outcomes if isinstance(pair, Pair)]
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:
@@ -235,21 +235,16 @@ def _shards(tables: Iterator[pa.Table]) -> Iterator[Iterator[pa.Table]]:
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
     import pyarrow as pa
 
-    held: list[pa.Table] = []
+    pending: list[pa.Table] = []
     for table in tables:
-        held.append(table)
-        if sum(part.nbytes for part in held) >= ROW_GROUP_BYTES:
-            yield pa.concat_tables(held).combine_chunks()
-            held = []
-    if held:
-        yield pa.concat_tables(held).combine_chunks()
+        pending.append(table)
+        if sum(part.nbytes for part in pending) >= ROW_GROUP_BYTES:
+            yield pa.concat_tables(pending).combine_chunks()
+            pending = []
+    if pending:
+        yield pa.concat_tables(pending).combine_chunks()
 
 
 def _sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def text_of(turns: Sequence[Mapping[str, Any]]) -> str:
-    """The text of an answer column."""
-    return "\n".join(str(turn["content"]) for turn in turns)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+from mmpref.data.contamination import ExcludedImages
 from mmpref.data.schema import Reader, Unusable, facts_of
-from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
+from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger
 from mmpref.tables.conversations import UNREAD, PreferenceRow, image_fault, read_row
@@ -79,7 +80,7 @@ class Source:
         limit: int | None = None,
         reader: Reader | None = None,
         selection: Selection | None = None,
-        excluded: Excluded | None = None,
+        excluded: ExcludedImages | None = None,
         pairs: bool = False,
     ) -> None:
         self._limit, self._reader, self._excluded = limit, reader, excluded

@@ -8,15 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmpref.data.shards import text_of
-from mmpref.types import Skip
+from mmpref.data.builder import SAME
+from mmpref.types import Skip, text_of
 from mmpref.words import words
 
 SHOWN_IDS = 20
-SAME = "same-as-chosen"
-"""Reason of a skip: the rejected answer came out equal to the chosen one."""
-CUT_OFF = "cut-off"
-"""Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
 SHARES = [round(0.05 * step, 2) for step in range(21)]
 UNEVEN = 0.03
 """Rejected answers that are longer or shorter than chosen ones by more than this share are warned of."""
@@ -33,7 +29,7 @@ def build_report(
         threshold: a pair whose similarity is not below it was kept unresolved when the tries ran out.
     """
     lengths: dict[str, list[int]] = {"chosen": [], "rejected": []}
-    second: list[tuple[int, int]] = []
+    policy_lengths: list[tuple[int, int]] = []
     characters: dict[str, list[int]] = {"chosen": [], "rejected": []}
     ratios, differing, measured = [], [], []
     # Pairs whose rejected answer came out equal were tried too, and not resolved.
@@ -45,15 +41,17 @@ def build_report(
             lengths[column].append(len(words(text)))
             characters[column].append(len(text))
         if row.get("rejected_policy"):
-            second.append((lengths["chosen"][-1], len(words(text_of(row["rejected_policy"])))))
+            policy_lengths.append((lengths["chosen"][-1], len(words(text_of(row["rejected_policy"])))))
         ratios += [len(rejected) / len(chosen)] if chosen else []
         differing.append(differing_share(chosen, rejected))
         identical += chosen == rejected
-        late = threshold is not None and similarity is not None and similarity >= threshold
-        tries.append(0 if late else row["iterations"])
+        unresolved = threshold is not None and similarity is not None and similarity >= threshold
+        tries.append(0 if unresolved else row["iterations"])
         measured += [] if similarity is None else [similarity]
-    bias = length_bias(lengths["chosen"], lengths["rejected"])
-    biases = {"rejected": bias, **({"rejected_policy": length_bias(*zip(*second, strict=True))} if second else {})}
+    biases = {
+        "rejected": length_bias(lengths["chosen"], lengths["rejected"]),
+        **({"rejected_policy": length_bias(*zip(*policy_lengths, strict=True))} if policy_lengths else {}),
+    }
     return {
         "rows": len(differing),
         "skipped": _skipped(skips),
@@ -62,8 +60,8 @@ def build_report(
         "words": {column: spread(values) for column, values in lengths.items()},
         "characters": {column: spread(values) for column, values in characters.items()},
         "length_ratio": spread(ratios),
-        "length_bias": bias,
-        "warnings": [warning for column, found in biases.items() for warning in length_warnings(found, column)],
+        "length_bias": biases["rejected"],
+        "warnings": [warning for column, bias in biases.items() for warning in length_warnings(bias, column)],
         "differing_words": spread(differing),
         "identical": identical,
         "histograms": {
@@ -97,11 +95,11 @@ def resolved_per_try(tries: Sequence[int], iterations: int) -> list[dict[str, An
     Args:
         tries: of each pair, from 1; 0 for a pair that no try resolved.
     """
-    total, done, curve = len(tries), 0, []
+    total, resolved, curve = len(tries), 0, []
     for attempt in range(1, iterations + 1):
         accepted = sum(1 for value in tries if value == attempt)
-        done += accepted
-        curve.append({"try": attempt, "pairs": accepted, "share": round(done / total, 6)})
+        resolved += accepted
+        curve.append({"try": attempt, "pairs": accepted, "share": round(resolved / total, 6)})
     return curve
 
 
@@ -139,10 +137,10 @@ def length_warnings(bias: Mapping[str, Any], column: str = "rejected") -> list[s
     ratio = bias["ratio"]
     if ratio is None or abs(round(ratio - 1, 4)) <= UNEVEN:
         return []
-    whose = "Rejected answers" if column == "rejected" else f"Answers in {column}"
+    answers = "Rejected answers" if column == "rejected" else f"Answers in {column}"
     than, taught = ("longer", "shorter") if ratio > 1 else ("shorter", "longer")
     return [
-        f"{whose} are {abs(ratio - 1):.1%} {than} than chosen ones, in words: "
+        f"{answers} are {abs(ratio - 1):.1%} {than} than chosen ones, in words: "
         f"DPO then also teaches the policy to write {taught} answers."
     ]
 

@@ -19,10 +19,12 @@ from mmpref.tables.image_roots import coco_id
 from mmpref.types import ImageData
 
 VALIDATION = "validation"
-_LOOKS = "looks-"  # after the digits of a hash and "coco-": the least key of a group decides, and that is no thumbnail
+_HASH_KEY = (
+    "looks-"  # after the digits of a hash and "coco-": the least key of a group decides, and that is no thumbnail
+)
 
 
-def keys_of(images: Iterable[ImageData]) -> list[str]:
+def image_keys(images: Iterable[ImageData]) -> list[str]:
     """What the images of a row are known by."""
     keys = set()
     for image in images:
@@ -30,15 +32,15 @@ def keys_of(images: Iterable[ImageData]) -> list[str]:
         if (number := coco_id(image.name)) is not None:
             keys.add(f"coco-{number}")
         with contextlib.suppress(ImageError):
-            keys.add(f"{_LOOKS}{PerceptualHash.of(image)}")
+            keys.add(f"{_HASH_KEY}{PerceptualHash.of(image)}")
     return sorted(keys)
 
 
-def held_out(rows: Sequence[Sequence[str]], share: float, seed: int) -> list[bool]:
+def validation_mask(rows: Sequence[Sequence[str]], share: float, seed: int) -> list[bool]:
     """Which rows are for validation: of the groups that share no image, each with this probability.
 
     Args:
-        rows: `keys_of` each row.
+        rows: `image_keys` each row.
     """
     leader: dict[str, str] = {}
 
@@ -48,24 +50,26 @@ def held_out(rows: Sequence[Sequence[str]], share: float, seed: int) -> list[boo
             key = leader[key]
         return key
 
-    def link(one: str, other: str) -> None:
-        first, second = sorted((find(one), find(other)))
+    def link(key: str, other: str) -> None:
+        first, second = sorted((find(key), find(other)))
         leader[second] = first  # the least key leads, in whatever order rows come
 
     for keys in rows:
         for key in keys[1:]:
             link(keys[0], key)
-    for one, other in _alike({key for keys in rows for key in keys if key.startswith(_LOOKS)}):
-        link(one, other)
-    drawn = {key: stream(seed, key, VALIDATION).random() < share for key in {find(keys[0]) for keys in rows if keys}}
-    return [bool(keys) and drawn[find(keys[0])] for keys in rows]
+    for key, other in _near_keys({key for keys in rows for key in keys if key.startswith(_HASH_KEY)}):
+        link(key, other)
+    in_validation = {
+        key: stream(seed, key, VALIDATION).random() < share for key in {find(keys[0]) for keys in rows if keys}
+    }
+    return [bool(keys) and in_validation[find(keys[0])] for keys in rows]
 
 
-def _alike(looks: Iterable[str]) -> Iterator[tuple[str, str]]:
+def _near_keys(keys: Iterable[str]) -> Iterator[tuple[str, str]]:
     """All pairs of keys whose images are one picture, saved again."""
-    index, known = NearIndex(), sorted(looks)
-    for key in known:
-        one = PerceptualHash.parse(key.removeprefix(_LOOKS))
-        for number in index.near(one):
-            yield key, known[number]
-        index.add(one)
+    index, ordered = NearIndex(), sorted(keys)
+    for key in ordered:
+        image_hash = PerceptualHash.parse(key.removeprefix(_HASH_KEY))
+        for number in index.near(image_hash):
+            yield key, ordered[number]
+        index.add(image_hash)

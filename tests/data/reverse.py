@@ -65,7 +65,11 @@ class Worker:
         return Pair(example, " ".join(reversed(words)), "reverse", similarity, tries, self.seed, second)
 
 
-BUILDER = Builder(config=lambda: Settings, worker=Worker)
+BUILDER = Builder(
+    config=lambda: Settings,
+    worker=Worker,
+    tries=lambda settings: (settings.iterations, settings.similarity_threshold),
+)
 
 
 def main(given: dict[str, Any]) -> None:

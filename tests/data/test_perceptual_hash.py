@@ -10,10 +10,11 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from mmpref.data.contamination import EXCLUDED
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
-from mmpref.data.select import EXCLUDED, Excluded
-from mmpref.data.validation_split import held_out, keys_of
+from mmpref.data.validation_split import image_keys, validation_mask
 from mmpref.types import Example, ImageData, Message, Skip
+from tests.data.pictures import excluding
 
 SCRIPT = Path(__file__).parents[2] / "scripts/check_near_duplicates.py"
 
@@ -84,17 +85,17 @@ def test_an_index_grows(check: ModuleType) -> None:
 def test_a_photograph_saved_twice_stands_on_one_side(check: ModuleType) -> None:
     files = [draw(check, "photographs", number) for number in range(20)]
     again = [check.CHANGES["0.6, JPEG 60"](check.photo(np.random.default_rng([9, number]))) for number in range(20)]
-    rows = [keys_of([file]) for file in (*files, *again)]
-    held = held_out(rows, 0.5, 0)
+    rows = [image_keys([file]) for file in (*files, *again)]
+    held = validation_mask(rows, 0.5, 0)
     assert held[:20] == held[20:]
     assert 3 < sum(held[:20]) < 17
-    assert held_out(rows[::-1], 0.5, 0)[::-1] == held
-    charts = [keys_of([draw(check, "bar charts", number)]) for number in range(20)]
-    assert 3 < sum(held_out(charts, 0.5, 0)) < 17
+    assert validation_mask(rows[::-1], 0.5, 0)[::-1] == held
+    charts = [image_keys([draw(check, "bar charts", number)]) for number in range(20)]
+    assert 3 < sum(validation_mask(charts, 0.5, 0)) < 17
 
 
 def test_charts_of_an_evaluation_set_leave_the_other_charts_in(check: ModuleType) -> None:
-    excluded = Excluded(draw(check, "bar charts", number) for number in range(20))
+    excluded = excluding(draw(check, "bar charts", number) for number in range(20))
     turn = (Message("user", "What?"),)
     for number in range(15, 40):
         made = excluded(Example("one", (draw(check, "bar charts", number),), turn, "A.", "x/train/0"))

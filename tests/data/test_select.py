@@ -1,26 +1,20 @@
-"""What is left out of a source: by condition, by draw, and because an evaluation set has the image."""
+"""What is left out of a source: by condition, and by draw."""
 
 from __future__ import annotations
 
-import io
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from mmpref.data.build import build_dataset
 from mmpref.data.recipe import BuildRecipe
-from mmpref.data.select import EXCLUDED, FILTERED, NOT_DRAWN, Condition, Excluded, Selection
-from mmpref.errors import InputError, RunError, UsageError
-from mmpref.types import Example, ImageData, Skip
+from mmpref.data.select import FILTERED, NOT_DRAWN, Condition, Selection
+from mmpref.errors import InputError, UsageError
+from tests.data.pictures import ids, recipe, write_pictures
 
 FACTS: dict[str, str | float] = {"source": "LLaVA-reasoning", "margin": 1.5, "length": 12.0}
 
@@ -85,62 +79,9 @@ def test_a_smaller_draw_is_part_of_a_larger_one(names: list[str], seed: int, dat
     assert Selection(subsample=small, seed=seed)(rows[::-1]) == Selection(subsample=small, seed=seed)(rows)[::-1]
 
 
-def picture(seed: int, size: tuple[int, int] = (120, 90), **saving: Any) -> bytes:
-    coarse = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC).save(buffer, saving.pop("format", "PNG"), **saving)
-    return buffer.getvalue()
-
-
-def example(image: bytes, name: str = "") -> Example:
-    return Example("one", (ImageData(image, name),), (), "", "")
-
-
-def test_an_image_is_recognised_scaled_and_compressed() -> None:
-    excluded = Excluded([ImageData(picture(seed)) for seed in range(20)])
-    for seed in range(20):
-        again = picture(seed, (300, 225), format="JPEG", quality=60)
-        made = excluded(example(again))
-        assert isinstance(made, Skip)
-        assert made.reason == EXCLUDED
-    for seed in range(20, 120):
-        assert excluded(example(picture(seed))) == example(picture(seed))
-
-
-def test_coco_names_of_both_years_are_one_image() -> None:
-    excluded = Excluded([ImageData(picture(1), "val2014/COCO_val2014_000000000042.jpg")])
-    assert excluded(example(picture(2), "000000000042.jpg")) == Skip("one", EXCLUDED, "COCO image 42")
-    assert isinstance(excluded(example(picture(2), "000000000043.jpg")), Example)
-
-
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pairs")
-    rows = []
-    for number in range(40):
-        (folder / f"{number}.png").write_bytes(picture(number))
-        rows.append(
-            {
-                "id": f"row{number}",
-                "image": f"{number}.png",
-                "prompt": "What is it?",
-                "margin": number / 10,
-                "source": "llava" if number % 2 else "svit",
-                "chosen": f"It is {number}.",
-                "rejected": "It is nothing.",
-            }
-        )
-    (folder / "rows.json").write_text(json.dumps(rows))
-    (folder / "test.json").write_text(json.dumps([{"image": f"{number}.png"} for number in range(5)]))
-    return folder
-
-
-def recipe(source: Path, **changes: Any) -> BuildRecipe:
-    return replace(BuildRecipe(None, str(source / "rows.json"), "mix", block_size=4), **changes)
-
-
-def ids(run: Path) -> list[str]:
-    return [row["id"] for file in sorted((run / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
+    return write_pictures(tmp_path_factory.mktemp("pairs"))
 
 
 def test_a_build_of_a_selection_counts_what_it_left_out(source: Path, tmp_path: Path) -> None:
@@ -155,57 +96,6 @@ def test_a_build_of_a_selection_counts_what_it_left_out(source: Path, tmp_path: 
         build_dataset(chosen, tmp_path / "split", shard=(index, 3))
     [one], [other] = ([*(tmp_path / name / "data").iterdir()] for name in ("run", "split"))
     assert one.read_bytes() == other.read_bytes()
-
-
-def test_images_of_an_evaluation_set_are_left_out_and_told(source: Path, tmp_path: Path) -> None:
-    held_out = recipe(source, exclude_images_of=(f"{source}/test.json:test",))
-    manifest = build_dataset(held_out, tmp_path / "run")
-    assert manifest["counts"] == {"rows": 35, "skipped": {EXCLUDED: 5}}
-    assert not set(ids(tmp_path / "run")) & {f"row{number}" for number in range(5)}
-    assert [table["id"] for table in manifest["excluded"]] == [f"{source}/test.json"]
-
-
-def test_an_evaluation_set_that_changes_under_a_run_is_refused(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "eval").mkdir()
-    for name in ("0.png", "1.png"):
-        (tmp_path / "eval" / name).write_bytes((source / name).read_bytes())
-    listed = tmp_path / "eval/test.json"
-    listed.write_text('[{"image": "0.png"}]')
-    held_out = recipe(source, exclude_images_of=(str(listed),))
-    build_dataset(held_out, tmp_path / "run", shard=(0, 2))
-    listed.write_text('[{"image": "1.png"}]')
-    with pytest.raises(RunError, match="exclude-images-of"):
-        build_dataset(held_out, tmp_path / "run", shard=(1, 2))
-
-
-def test_an_evaluation_set_without_images_is_refused(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "test.json").write_text('[{"image": "nowhere.png"}]')
-    lacking = str(tmp_path / "test.json")
-    for tables in ((lacking,), (f"{source}/test.json", lacking)):
-        with pytest.raises(InputError, match=f"No image of {lacking}") as raised:
-            build_dataset(recipe(source, exclude_images_of=tables), tmp_path / "run")
-        assert "nowhere.png" in raised.value.hint
-
-
-def test_images_of_an_evaluation_set_that_cannot_be_read_are_told(
-    source: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """But for those with a COCO name, which says enough."""
-    source = shutil.copytree(source, tmp_path / "source")
-    rows = [{"image": name} for name in ("0.png", "gone.png", "val2014/COCO_val2014_000000000042.jpg")]
-    (source / "part.json").write_text(json.dumps(rows))
-    (source / "broken.json").write_text(json.dumps([*rows, {"image": "broken.png"}]))
-    (source / "broken.png").write_bytes(b"GIF89a")
-    (source / "000000000042.png").write_bytes((source / "7.png").read_bytes())
-    more = json.loads((source / "rows.json").read_text())
-    more[7]["image"] = "000000000042.png"
-    (source / "rows.json").write_text(json.dumps(more))
-    manifest = build_dataset(recipe(source, exclude_images_of=(f"{source}/part.json",)), tmp_path / "run")
-    assert manifest["counts"]["skipped"] == {EXCLUDED: 2}
-    assert "1 of 3 images" in caplog.text
-    assert "gone.png" in caplog.text
-    build_dataset(recipe(source, exclude_images_of=(f"{source}/broken.json",)), tmp_path / "other")
-    assert "2 of 4 images" in caplog.text
 
 
 def test_a_selection_of_nothing_says_why(source: Path, tmp_path: Path) -> None:

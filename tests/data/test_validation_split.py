@@ -16,7 +16,7 @@ from PIL import Image
 from mmpref.cli.inspect import command as inspect
 from mmpref.data.build import build_dataset
 from mmpref.data.recipe import BuildRecipe
-from mmpref.data.validation_split import held_out, keys_of
+from mmpref.data.validation_split import image_keys, validation_mask
 from mmpref.errors import InputError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.publish_run import publish_run
@@ -28,26 +28,26 @@ ROWS = st.lists(st.lists(st.sampled_from("abcdefghijklmnop"), min_size=1, max_si
 
 @given(ROWS, st.integers(0, 5))
 def test_no_key_is_on_both_sides_and_order_does_not_matter(rows: list[list[str]], seed: int) -> None:
-    held = held_out(rows, 0.4, seed)
+    held = validation_mask(rows, 0.4, seed)
     sides = [
         {key for row, side in zip(rows, held, strict=True) if side is wanted for key in row} for wanted in (True, False)
     ]
     assert not sides[0] & sides[1]
-    backwards = held_out([row[::-1] for row in rows[::-1]], 0.4, seed)
+    backwards = validation_mask([row[::-1] for row in rows[::-1]], 0.4, seed)
     assert backwards[::-1] == held
 
 
 def test_about_the_share_is_held_out() -> None:
     rows = [[str(number)] for number in range(5000)]
-    assert 0.08 < sum(held_out(rows, 0.1, 0)) / 5000 < 0.12
-    assert held_out(rows, 0.1, 0) != held_out(rows, 0.1, 1)
+    assert 0.08 < sum(validation_mask(rows, 0.1, 0)) / 5000 < 0.12
+    assert validation_mask(rows, 0.1, 0) != validation_mask(rows, 0.1, 1)
 
 
 def test_coco_names_of_both_years_are_one_image() -> None:
     old = ImageData(b"a", "coco/train2014/COCO_train2014_000000000009.jpg")
     new = ImageData(b"b", "000000000009.jpg")
-    assert set(keys_of([old])) & set(keys_of([new])) == {"coco-9"}
-    assert not set(keys_of([old])) & set(keys_of([ImageData(b"b", "other.jpg")]))
+    assert set(image_keys([old])) & set(image_keys([new])) == {"coco-9"}
+    assert not set(image_keys([old])) & set(image_keys([ImageData(b"b", "other.jpg")]))
 
 
 @pytest.fixture

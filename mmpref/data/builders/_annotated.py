@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class AskedSettings:
+class AnnotatorSettings:
     """How the annotator is asked.
 
     Args:
@@ -40,7 +39,7 @@ class AskedSettings:
         markers(self.reply_thinking)
 
 
-def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> ChatSettings:
+def chat_settings(context: Context, settings: AnnotatorSettings, tokens: int) -> ChatSettings:
     """As `mmpref.judges.chat.ChatSettings`.
 
     Args:
@@ -55,19 +54,3 @@ def chat_settings(context: Context, settings: AskedSettings, tokens: int) -> Cha
         revision=settings.reply_revision,
         thinking=settings.reply_thinking,
     )
-
-
-class Counts:
-    """Counts that are added up until they are taken."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-
-    def add(self, counts: Mapping[str, float]) -> None:
-        for name, value in counts.items():
-            self._sums[name] = self._sums.get(name, 0) + value
-
-    def take(self) -> dict[str, float]:
-        """The sums since they were last taken."""
-        sums, self._sums = self._sums, {}
-        return sums

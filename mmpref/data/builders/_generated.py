@@ -1,24 +1,25 @@
-"""What the methods share that write rejected answers with the run's model: one answer a try, judged by similarity."""
+"""What the methods share that generate rejected answers with the run's model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from mmpref.data.builder import Context
-from mmpref.data.stats import SAME
+from mmpref.data.builder import CUT_OFF, SAME, Context, Worker
 from mmpref.errors import UsageError
+from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.settings import SamplingSettings
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
+    from mmpref.vlm.encode import Context as Prompt
     from mmpref.vlm.policy import Policy
 
 
 @dataclass(frozen=True)
-class MadeSettings:
+class SimilaritySettings:
     """Settings of every such method.
 
     Args:
@@ -29,7 +30,7 @@ class MadeSettings:
 
 
 @dataclass(frozen=True)
-class WrittenSettings(SamplingSettings, MadeSettings):
+class GenerationSettings(SamplingSettings, SimilaritySettings):
     """Settings of methods that let the model write a whole answer.
 
     Args:
@@ -51,16 +52,43 @@ class WrittenSettings(SamplingSettings, MadeSettings):
                 raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
 
 
-class MadeWorker:
+class Counts:
+    """Counts that are added up until they are taken."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+
+    def add(self, counts: Mapping[str, float]) -> None:
+        for name, value in counts.items():
+            self._sums[name] = self._sums.get(name, 0) + value
+
+    def take(self) -> dict[str, float]:
+        """The sums since they were last taken."""
+        sums, self._sums = self._sums, {}
+        return sums
+
+
+def pair_or_skip(
+    example: Example, rejected: str, method: str, similarity: float, iterations: int, seed: int
+) -> Pair | Skip:
+    """The pair, or a skip where the rejected answer is empty or the chosen one."""
+    if not rejected.strip():
+        return Skip(example.id, "empty-rejected")
+    if same_answer(rejected, example.answer):
+        return Skip(example.id, SAME)
+    return Pair(example, rejected, method, similarity, iterations, seed)
+
+
+class RejectedAnswerWorker(Worker):
     """A block worker whose subclass says what the rejected answers are.
 
     Reasons for a skip: ``empty-rejected``, ``same-as-chosen``, ``no-partner`` where a method takes something from
     another example of the block and none fits, and what the method says itself.
     """
 
-    method: ClassVar[str]
+    method: str
 
-    def __init__(self, context: Context, settings: MadeSettings) -> None:
+    def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
         from mmpref.sampling.similarity import load_similarity
         from mmpref.vlm.preprocess import Ahead
 
@@ -68,30 +96,81 @@ class MadeWorker:
         self.seed = context.seed
         self.ahead = Ahead(self.policy.prompter, context.preprocessors(self.policy.device.type))
         self.similarity = load_similarity(settings.similarity_model)
+        self.counts = Counts()
 
     def begin(self, block: Sequence[Example]) -> None:
         self.ahead.begin(block)
 
+    def notes(self) -> dict[str, float]:
+        return self.counts.take()
+
     def close(self) -> None:
         self.ahead.close()
 
-    def answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
+    def rejected_answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
         """The rejected answer of every example; None where it has no partner, and a skip where it cannot be used."""
         raise NotImplementedError
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        answers = self.answers(block)
+        answers = self.rejected_answers(block)
         texts = [answer if isinstance(answer, str) else "" for answer in answers]
         cosines = self.similarity(texts, [example.answer for example in block])
-        return [self._outcome(*made) for made in zip(block, answers, cosines, strict=True)]
+        return [
+            self._outcome(example, answer, cosine)
+            for example, answer, cosine in zip(block, answers, cosines, strict=True)
+        ]
 
     def _outcome(self, example: Example, answer: str | Skip | None, cosine: float) -> Pair | Skip:
         if isinstance(answer, Skip):
             return answer
         if answer is None:
             return Skip(example.id, "no-partner", "no row beside it has what this method takes from another")
-        if not answer.strip():
-            return Skip(example.id, "empty-rejected")
-        if same_answer(answer, example.answer):
-            return Skip(example.id, SAME)
-        return Pair(example, answer, self.method, cosine, 1, self.seed)
+        return pair_or_skip(example, answer, self.method, cosine, 1, self.seed)
+
+
+class GenerationWorker(RejectedAnswerWorker):
+    """A block worker whose subclass says what the model is shown: it generates a whole answer to that."""
+
+    def __init__(self, context: Context, settings: GenerationSettings) -> None:
+        super().__init__(context, settings)
+        self.width, self.keep_cut_off = settings.batch_size, settings.keep_cut_off
+        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
+
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
+        """What the model is asked and shown in each example's place; None where there is no partner."""
+        raise NotImplementedError
+
+    def rejected_answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
+        from mmpref.vlm.encode import encode
+
+        shown = {example.id: inputs for example, inputs in zip(block, self.model_inputs(block), strict=True) if inputs}
+        contexts = encode(self.policy, [self.policy.prompter(inputs) for inputs in shown.values()]) if shown else []
+        answers = dict(zip(shown, self.generate(contexts, list(shown)), strict=True))
+        return [answers.get(example.id) for example in block]
+
+    def generate(self, contexts: Sequence[Prompt], names: Sequence[str]) -> list[str | Skip]:
+        """An answer to each prompt, and a skip in place of one that the bound on its length cut off.
+
+        Args:
+            names: the examples' ids.
+        """
+        from mmpref.sampling.answers import write
+
+        answers = write(self.policy, contexts, names, self.decoding, width=self.width)
+        return [
+            Skip(name, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
+            for name, answer in zip(names, answers, strict=True)
+        ]
+
+    def begin(self, block: Sequence[Example]) -> None:
+        """Nothing: what the model is shown is known block by block."""
+
+
+def with_other_images(example: Example, block: Sequence[Example]) -> list[int]:
+    """Places in the block of examples with as many images as this one, and not the same ones."""
+    own = [image.content for image in example.images]
+    return [
+        place
+        for place, other in enumerate(block)
+        if len(other.images) == len(own) and [image.content for image in other.images] != own
+    ]

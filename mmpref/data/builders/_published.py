@@ -1,15 +1,14 @@
-"""What the builders of published preference sets share: pairs are kept as they are, cells of raw rows are checked."""
+"""What the builders of published preference sets share: their own pairs are taken, cells of raw rows are checked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.builder import Builder, Context
+from mmpref.data.builder import SAME, Builder
 from mmpref.data.schema import Reader, Unusable
-from mmpref.data.stats import SAME
 from mmpref.tables.conversations import same_answer
 from mmpref.tables.table import Origin
 from mmpref.tables.turns import ROLES
@@ -24,7 +23,7 @@ class NoSettings:
 
 
 @dataclass(frozen=True)
-class Keep:
+class SourcePairs:
     """A block worker that takes the source's own pairs. Reasons for a skip: ``no-rejected``, ``same-as-chosen``."""
 
     method: str
@@ -48,24 +47,19 @@ class Keep:
             int(example.facts.get("iterations", 1)),
             self.seed,
             example.rejected_policy,
+            "example",
         )
 
 
-def published(
-    method: str, origin: Origin, reader: Callable[[Any, int], Reader], settings: type[Any] = NoSettings
-) -> Builder:
-    """A builder that reads a published set and runs no model.
-
-    Args:
-        reader: makes the reader of its rows from the settings and the seed.
-        settings: the dataclass of its settings.
-    """
-
-    def worker(context: Context, _settings: Any) -> Keep:
-        return Keep(method, context.seed)
-
+def published(method: str, origin: Origin | None = None, read: Reader | None = None) -> Builder:
+    """A builder that takes the pairs of a published set, or of any preference data, and runs no model."""
     return Builder(
-        config=lambda: settings, worker=worker, uses_model=False, needs_pairs=True, origin=origin, reader=reader
+        config=lambda: NoSettings,
+        worker=lambda context, _: SourcePairs(method, context.seed),
+        uses_model=False,
+        needs_pairs=True,
+        origin=origin,
+        reader=(lambda *_: read) if read else None,
     )
 
 

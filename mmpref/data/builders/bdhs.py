@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import Builder, Context
-from mmpref.data.stats import CUT_OFF, SAME
+from mmpref.data.builder import CUT_OFF, Builder, Context
+from mmpref.data.builders._generated import RejectedAnswerWorker, pair_or_skip
 from mmpref.sampling.bdhs_settings import BdhsSettings
-from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
     from mmpref.sampling.bdhs import Rejected
 
 
-class BdhsWorker:
+class BdhsWorker(RejectedAnswerWorker):
     """A block worker on the BDHS sampler.
 
     Args:
@@ -24,40 +23,24 @@ class BdhsWorker:
 
     def __init__(self, context: Context, settings: BdhsSettings, method: str = "bdhs") -> None:
         from mmpref.sampling.bdhs import BdhsSampler
-        from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.preprocess import Ahead
 
+        super().__init__(context, settings)
         self.method = method
-        policy = context.policy()
-        self.ahead = Ahead(policy.prompter, context.preprocessors(policy.device.type))
-        similarity = load_similarity(settings.similarity_model)
-        self.sampler = BdhsSampler(policy, similarity, settings, context.seed, self.ahead)
-        self._tries = {"tries": 0, "tries_cut_off": 0}
-
-    def begin(self, block: Sequence[Example]) -> None:
-        self.ahead.begin(block)
-
-    def close(self) -> None:
-        self.ahead.close()
+        self.sampler = BdhsSampler(self.policy, self.similarity, settings, context.seed, self.ahead)
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        return [self._outcome(example, made) for example, made in zip(block, self.sampler(block), strict=True)]
+        return [self._pair(example, rejected) for example, rejected in zip(block, self.sampler(block), strict=True)]
 
-    def notes(self) -> dict[str, float]:
-        """Tries since last asked, and those of them that a bound on length cut off."""
-        tries, self._tries = self._tries, {"tries": 0, "tries_cut_off": 0}
-        return {**tries}
-
-    def _outcome(self, example: Example, made: Rejected) -> Pair | Skip:
-        self._tries["tries"] += made.iterations
-        self._tries["tries_cut_off"] += made.cut_tries
-        if made.cut_off and not self.sampler.settings.keep_cut_off:
+    def _pair(self, example: Example, rejected: Rejected) -> Pair | Skip:
+        self.counts.add({"tries": rejected.iterations, "tries_cut_off": rejected.cut_tries})
+        if rejected.cut_off and not self.sampler.settings.keep_cut_off:
             return Skip(example.id, CUT_OFF)
-        if not made.answer.strip():
-            return Skip(example.id, "empty-rejected")
-        if same_answer(made.answer, example.answer):
-            return Skip(example.id, SAME)
-        return Pair(example, made.answer, self.method, made.similarity, made.iterations, self.sampler.seed)
+        return pair_or_skip(example, rejected.answer, self.method, rejected.similarity, rejected.iterations, self.seed)
 
 
-BUILDER = Builder(config=lambda: BdhsSettings, worker=BdhsWorker)
+BUILDER = Builder(
+    config=lambda: BdhsSettings,
+    worker=BdhsWorker,
+    model_settings=("similarity_model",),
+    tries=lambda settings: (settings.iterations, settings.similarity_threshold),
+)

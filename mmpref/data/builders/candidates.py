@@ -12,15 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._annotated import AskedSettings, Counts, chat_settings
-from mmpref.data.builders._generated import MadeWorker, WrittenSettings
+from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
+from mmpref.data.builders._generated import GenerationSettings, RejectedAnswerWorker
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import need
 from mmpref.types import Example, Pair, Skip
 
 
 @dataclass(frozen=True)
-class SampledSettings(WrittenSettings, AskedSettings):
+class SampledSettings(GenerationSettings, AnnotatorSettings):
     """Settings of methods that sample several answers and have them judged.
 
     Args:
@@ -33,8 +33,8 @@ class SampledSettings(WrittenSettings, AskedSettings):
     def __post_init__(self) -> None:
         if self.greedy:
             raise UsageError("builder.greedy makes all samples equal.", "Leave it out.")
-        WrittenSettings.__post_init__(self)
-        AskedSettings.__post_init__(self)
+        GenerationSettings.__post_init__(self)
+        AnnotatorSettings.__post_init__(self)
         if self.samples < 2:
             raise UsageError(f"builder.samples is {self.samples}; it must be at least 2.")
 
@@ -48,18 +48,14 @@ class Settings(SampledSettings):
         need(self.instruction, "prompt", "first", "second")
 
 
-class SamplingWorker(MadeWorker):
+class SamplingWorker(RejectedAnswerWorker):
     """Samples answers; a subclass picks chosen and rejected."""
 
     def __init__(self, context: Context, settings: SampledSettings) -> None:
         super().__init__(context, settings)
         self.settings = settings
         self.model = str(context.model)
-        self.counts = Counts()
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
-
-    def notes(self) -> dict[str, float]:
-        return self.counts.take()
 
     def samples(self, block: Sequence[Example]) -> list[list[str]]:
         """The different answers to each prompt that say something and come to an end, as they were sampled."""
@@ -82,15 +78,15 @@ class SamplingWorker(MadeWorker):
 
     def pairs(self, picked: Sequence[tuple[Example, tuple[str, str, float] | Skip]]) -> list[Pair | Skip]:
         """Pairs of the picked (chosen, rejected, margin), with their similarity."""
-        made = [pick for _, pick in picked if not isinstance(pick, Skip)]
-        cosines = iter(self.similarity([pick[1] for pick in made], [pick[0] for pick in made]) if made else [])
+        texts = [pick for _, pick in picked if not isinstance(pick, Skip)]
+        cosines = iter(self.similarity([pick[1] for pick in texts], [pick[0] for pick in texts]) if texts else [])
         return [
             pick if isinstance(pick, Skip) else self._pair(example, *pick, next(cosines)) for example, pick in picked
         ]
 
     def _pair(self, example: Example, chosen: str, rejected: str, margin: float, cosine: float) -> Pair:
-        kept = {name: value for name, value in example.facts.items() if name == "source"}
-        facts = {**kept, "chosen_model": self.model, "rejected_model": self.model, "margin": margin}
+        source = {name: value for name, value in example.facts.items() if name == "source"}
+        facts = {**source, "chosen_model": self.model, "rejected_model": self.model, "margin": margin}
         return Pair(
             replace(example, answer=chosen, rejected=rejected, rejected_policy=None, facts=facts),
             rejected,
@@ -98,6 +94,7 @@ class SamplingWorker(MadeWorker):
             cosine,
             1,
             self.seed,
+            rejected_by="example",
         )
 
 
@@ -124,19 +121,25 @@ class _Worker(SamplingWorker):
             self.annotator,
             [(example.images, example.prompt, answers) for example, answers in zip(block, samples, strict=True)],
         )
-        self.counts.add(tally(verdict for one in ranked for verdict in one.verdicts))
+        self.counts.add(tally(verdict for ranking in ranked for verdict in ranking.verdicts))
 
-        def pick(example: Example, one: Ranked) -> tuple[str, str, float] | Skip:
-            if not one.verdicts:
+        def pick(example: Example, ranking: Ranked) -> tuple[str, str, float] | Skip:
+            if not ranking.verdicts:
                 return Skip(example.id, "one-answer")
-            if one.best is None or one.worst is None:
-                missing = [verdict for verdict in one.verdicts if verdict.kind == "missing"]
-                if len(missing) == len(one.verdicts):
+            if ranking.best is None or ranking.worst is None:
+                missing = [verdict for verdict in ranking.verdicts if verdict.kind == "missing"]
+                if len(missing) == len(ranking.verdicts):
                     return Skip(example.id, "no-verdict", missing[0].error)
                 return Skip(example.id, "tie")
-            return one.best, one.worst, float(one.margin)
+            return ranking.best, ranking.worst, float(ranking.margin)
 
-        return self.pairs([(example, pick(example, one)) for example, one in zip(block, ranked, strict=True)])
+        return self.pairs([(example, pick(example, ranking)) for example, ranking in zip(block, ranked, strict=True)])
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, needs_annotator=True, writes_chosen=True)
+BUILDER = Builder(
+    config=lambda: Settings,
+    worker=_Worker,
+    needs_annotator=True,
+    writes_chosen=True,
+    model_settings=("similarity_model",),
+)

@@ -12,10 +12,11 @@ and ``no-verdict`` (fewer than two answers could be scored: a claim that is miss
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import Builder, Context
+from mmpref.data.builder import Context
+from mmpref.data.builders import candidates
 from mmpref.data.builders._annotated import chat_settings
 from mmpref.data.builders.candidates import SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
@@ -74,10 +75,10 @@ class _Worker(SamplingWorker):
 
         listing = ChatSplitter(open_chat(settings.splitter, chat_settings(context, settings, 1024), context.policy))
 
-        def split(asked: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
-            found = listing(asked)
-            self.counts.add(usage(reply for _, reply in found))
-            return [facts for facts, _ in found]
+        def split(answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
+            replies = listing(answers)
+            self.counts.add(usage(reply for _, reply in replies))
+            return [facts for facts, _ in replies]
 
         return split
 
@@ -96,23 +97,23 @@ class _Worker(SamplingWorker):
         """Minus the rejected claims of each answer; None where a claim, or what the claims are, is missing."""
         from mmpref.judges.claims import Claim
 
-        claims = self.split([(example.prompt, answer) for example, answer in answers])
-        asked = [
+        claims_of_answers = self.split([(example.prompt, answer) for example, answer in answers])
+        claims = [
             Claim(example.images, claim)
-            for (example, _), each in zip(answers, claims, strict=True)
-            for claim in each or ()
+            for (example, _), answer_claims in zip(answers, claims_of_answers, strict=True)
+            for claim in answer_claims or ()
         ]
-        findings = self.checker.check(asked) if asked else []
+        findings = self.checker.check(claims) if claims else []
         for finding in findings:
             true = finding.true
             counted = "missing" if true is None else "rejected" if true < 0.5 else "accepted"
             self.counts.add({"claims": 1, counted: 1, **finding.usage})
-        found = iter(findings)
+        remaining = iter(findings)
         scores: list[int | None] = []
-        for each in claims:
-            truths = [next(found).true for _ in each or ()]
+        for answer_claims in claims_of_answers:
+            truths = [next(remaining).true for _ in answer_claims or ()]
             known = [true for true in truths if true is not None]
-            whole = each is not None and len(known) == len(truths)
+            whole = answer_claims is not None and len(known) == len(truths)
             scores.append(-sum(true < 0.5 for true in known) if whole else None)
         return scores
 
@@ -122,15 +123,19 @@ class _Worker(SamplingWorker):
         known = [(answer, score) for answer, score in scored if score is not None]
         if len(known) < 2:
             return Skip(example.id, "no-verdict")
-        best, worst = max(known, key=lambda one: one[1]), min(known, key=lambda one: one[1])
+        best, worst = max(known, key=_score), min(known, key=_score)
         margin = best[1] - worst[1]
         return Skip(example.id, "tie") if margin < self.margin else (best[0], worst[0], float(margin))
 
 
-def _sentences(asked: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
+def _score(scored: tuple[str, int]) -> int:
+    return scored[1]
+
+
+def _sentences(answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
     from mmpref.sampling.sentences import split
 
-    return [[sentence.strip() for sentence in split(answer)] for _, answer in asked]
+    return [[sentence.strip() for sentence in split(answer)] for _, answer in answers]
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, needs_annotator=True, writes_chosen=True)
+BUILDER = replace(candidates.BUILDER, config=lambda: Settings, worker=_Worker)

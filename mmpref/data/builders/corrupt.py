@@ -10,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._annotated import AskedSettings, Counts, chat_settings
-from mmpref.data.builders._generated import MadeSettings
-from mmpref.data.stats import SAME
+from mmpref.data.builder import Builder, Context, Worker
+from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
+from mmpref.data.builders._generated import Counts, SimilaritySettings, pair_or_skip
 from mmpref.judges.annotator import need
-from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 
 @dataclass(frozen=True)
-class Settings(MadeSettings, AskedSettings):
+class Settings(SimilaritySettings, AnnotatorSettings):
     """Settings of corruption; an instruction needs ``{prompt}`` and ``{answer}``, and its reply is the new answer only.
 
     Args:
@@ -30,11 +28,11 @@ class Settings(MadeSettings, AskedSettings):
     show_images: bool = False
 
     def __post_init__(self) -> None:
-        AskedSettings.__post_init__(self)
+        AnnotatorSettings.__post_init__(self)
         need(self.instruction, "prompt", "answer")
 
 
-class _Worker:
+class _Worker(Worker):
     def __init__(self, context: Context, settings: Settings) -> None:
         from mmpref.judges.rewriter import open_rewriter
         from mmpref.sampling.similarity import load_similarity
@@ -61,17 +59,19 @@ class _Worker:
         )
         self.counts.add(usage(replies))
         cosines = self.similarity([reply.text or "" for reply in replies], [example.answer for example in block])
-        made: list[Pair | Skip] = []
+        outcomes: list[Pair | Skip] = []
         for example, reply, cosine in zip(block, replies, cosines, strict=True):
             if reply.text is None:
-                made.append(Skip(example.id, "failed-rewrite", reply.error))
-            elif not reply.text.strip():
-                made.append(Skip(example.id, "empty-rejected"))
-            elif same_answer(reply.text, example.answer):
-                made.append(Skip(example.id, SAME))
+                outcomes.append(Skip(example.id, "failed-rewrite", reply.error))
             else:
-                made.append(Pair(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
-        return made
+                outcomes.append(pair_or_skip(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
+        return outcomes
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, uses_model=False, needs_annotator=True)
+BUILDER = Builder(
+    config=lambda: Settings,
+    worker=_Worker,
+    uses_model=False,
+    needs_annotator=True,
+    model_settings=("similarity_model",),
+)

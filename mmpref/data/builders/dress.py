@@ -9,10 +9,9 @@ source's: ``single-turn``, ``unrated``, ``not-better``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mmpref.data.builders._published import Row, published, rows
-from mmpref.data.schema import Reader, Unusable, number
+from mmpref.data.schema import Unusable, number
 from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("YangyiYY/LVLM_NLF",), files=("LVLM_NLF/*_nlf.jsonl", "*_nlf.jsonl"))
@@ -39,8 +38,4 @@ def read(row: Row) -> Iterator[Row]:
     }
 
 
-def _reader(_settings: Any, _seed: int) -> Reader:
-    return read
-
-
-BUILDER = published("dress", ORIGIN, _reader)
+BUILDER = published("dress", ORIGIN, read)

@@ -8,10 +8,9 @@ skip beside the source's: ``no-preference``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mmpref.data.builders._published import Row, mapping, published, role, rows
-from mmpref.data.schema import Reader, Unusable
+from mmpref.data.schema import Unusable
 from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("zhiqings/LLaVA-Human-Preference-10K",), files=("llava_7b_v1_preference.json",))
@@ -33,8 +32,4 @@ def read(row: Row) -> Iterator[Row]:
     }
 
 
-def _reader(_settings: Any, _seed: int) -> Reader:
-    return read
-
-
-BUILDER = published("llava-rlhf", ORIGIN, _reader)
+BUILDER = published("llava-rlhf", ORIGIN, read)

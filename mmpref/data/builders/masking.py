@@ -5,11 +5,10 @@ BDHS without the reference's guidance: the same masks, tries and similarity test
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
-from mmpref.data.builder import Builder
-from mmpref.data.builders.bdhs import BdhsWorker
+from mmpref.data.builders import bdhs
 from mmpref.sampling.bdhs_settings import BdhsSettings
 
 
@@ -20,4 +19,4 @@ class Settings(BdhsSettings):
     guidance: bool = False
 
 
-BUILDER = Builder(config=lambda: Settings, worker=partial(BdhsWorker, method="masking"))
+BUILDER = replace(bdhs.BUILDER, config=lambda: Settings, worker=partial(bdhs.BdhsWorker, method="masking"))

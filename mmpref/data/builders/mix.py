@@ -7,9 +7,6 @@ the second rejected answer). Published sets of other shapes are built by the met
 
 from __future__ import annotations
 
-from mmpref.data.builder import Builder
-from mmpref.data.builders._published import Keep, NoSettings
+from mmpref.data.builders._published import published
 
-BUILDER = Builder(
-    config=lambda: NoSettings, worker=lambda context, _: Keep("mix", context.seed), uses_model=False, needs_pairs=True
-)
+BUILDER = published("mix")

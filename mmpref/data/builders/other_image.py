@@ -6,30 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import WrittenSettings
-from mmpref.data.builders._writing import WritingWorker
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker, with_other_images
 from mmpref.rng import stream
 from mmpref.types import Example
 
 
-class _Worker(WritingWorker):
+class _Worker(GenerationWorker):
     method = "other-image"
 
-    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         return [self._another(example, block) for example in block]
 
     def _another(self, example: Example, block: Sequence[Example]) -> Example | None:
-        """Only images as many as its own, and not the same ones, so that nothing but their content differs."""
-        mine = [image.content for image in example.images]
-        fitting = [
-            other
-            for other in block
-            if len(other.images) == len(mine) and [image.content for image in other.images] != mine
-        ]
-        if not fitting:
+        """With other images, so that nothing but their content differs."""
+        places = with_other_images(example, block)
+        if not places:
             return None
-        chosen = fitting[int(stream(self.seed, example.id, 1, "partner").integers(len(fitting)))]
+        chosen = block[places[int(stream(self.seed, example.id, 1, "partner").integers(len(places)))]]
         return replace(example, images=chosen.images)
 
 
-BUILDER = Builder(config=lambda: WrittenSettings, worker=_Worker)
+BUILDER = Builder(config=lambda: GenerationSettings, worker=_Worker, model_settings=("similarity_model",))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmpref.data.builders._published import Row, published, role, rows
-from mmpref.data.schema import Reader, Unusable
+from mmpref.data.schema import Unusable
 from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("YiyangAiLab/POVID_preference_data_for_VLLMs",), files=("POVID_preference_data_for_VLLMs*.json",))
@@ -36,8 +36,4 @@ def read(row: Row) -> Iterator[Row]:
     }
 
 
-def _reader(_settings: Any, _seed: int) -> Reader:
-    return read
-
-
-BUILDER = published("povid", ORIGIN, _reader)
+BUILDER = published("povid", ORIGIN, read)

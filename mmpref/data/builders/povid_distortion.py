@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._generated import MadeSettings, MadeWorker
+from mmpref.data.builders._generated import RejectedAnswerWorker, SimilaritySettings
 from mmpref.errors import UsageError
 from mmpref.types import Example
 
 
 @dataclass(frozen=True)
-class Settings(MadeSettings):
+class Settings(SimilaritySettings):
     """Settings of the distortion.
 
     Args:
@@ -30,7 +30,7 @@ class Settings(MadeSettings):
             raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class _Worker(MadeWorker):
+class _Worker(RejectedAnswerWorker):
     method = "povid-distortion"
 
     def __init__(self, context: Context, settings: Settings) -> None:
@@ -39,8 +39,8 @@ class _Worker(MadeWorker):
         super().__init__(context, settings)
         self.draw = Distortion(self.policy, settings.noise_steps, settings.noise_space, self.seed, self.ahead)
 
-    def answers(self, block: Sequence[Example]) -> list[str | None]:
+    def rejected_answers(self, block: Sequence[Example]) -> list[str | None]:
         return [*self.draw(block)]
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker)
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",))

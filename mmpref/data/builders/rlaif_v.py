@@ -8,10 +8,8 @@ answers of a pair are by the same model.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mmpref.data.builders._published import Row, published, writer
-from mmpref.data.schema import Reader
 from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("openbmb/RLAIF-V-Dataset", "HuggingFaceH4/rlaif-v_formatted", "trl-lib/rlaif-v"))
@@ -36,8 +34,4 @@ def read(row: Row) -> Iterator[Row]:
         yield row
 
 
-def _reader(_settings: Any, _seed: int) -> Reader:
-    return read
-
-
-BUILDER = published("rlaif-v", ORIGIN, _reader)
+BUILDER = published("rlaif-v", ORIGIN, read)

@@ -7,10 +7,8 @@ Yu et al., arXiv 2312.00849. ``text`` is a JSON string of question, chosen and r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from mmpref.data.builders._published import Row, mapping, published, writer
-from mmpref.data.schema import Reader
 from mmpref.tables.table import Origin
 
 ORIGIN = Origin(("openbmb/RLHF-V-Dataset", "HaoyeZhang/RLHF-V-Dataset"))
@@ -31,8 +29,4 @@ def read(row: Row) -> Iterator[Row]:
     }
 
 
-def _reader(_settings: Any, _seed: int) -> Reader:
-    return read
-
-
-BUILDER = published("rlhf-v", ORIGIN, _reader)
+BUILDER = published("rlhf-v", ORIGIN, read)

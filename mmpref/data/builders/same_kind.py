@@ -6,30 +6,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from mmpref.data.builder import Builder
-from mmpref.data.builders._generated import WrittenSettings
-from mmpref.data.builders._writing import WritingWorker
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker, with_other_images
 from mmpref.types import Example
 
 
-class _Worker(WritingWorker):
+class _Worker(GenerationWorker):
     """An image is of the same kind where its reference answer is near: a hard negative that needs no masking."""
 
     method = "same-kind"
 
-    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         vectors = self.similarity.embed([example.answer for example in block])
         near = vectors @ vectors.T
-        shown: list[Example | None] = []
+        inputs: list[Example | None] = []
         for index, example in enumerate(block):
-            mine = [image.content for image in example.images]
-            fitting = [
-                other
-                for other, candidate in enumerate(block)
-                if len(candidate.images) == len(mine) and [image.content for image in candidate.images] != mine
-            ]
-            best = max(fitting, key=lambda other: (near[index, other], -other), default=None)
-            shown.append(None if best is None else replace(example, images=block[best].images))
-        return shown
+            places = with_other_images(example, block)
+            best = max(places, key=lambda other: (near[index, other], -other), default=None)
+            inputs.append(None if best is None else replace(example, images=block[best].images))
+        return inputs
 
 
-BUILDER = Builder(config=lambda: WrittenSettings, worker=_Worker)
+BUILDER = Builder(config=lambda: GenerationSettings, worker=_Worker, model_settings=("similarity_model",))

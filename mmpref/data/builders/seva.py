@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._generated import WrittenSettings
-from mmpref.data.builders._writing import WritingWorker
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.types import Example, Skip
 
 
 @dataclass(frozen=True)
-class Settings(WrittenSettings):
+class Settings(GenerationSettings):
     """Settings of SeVa.
 
     Args:
@@ -29,7 +28,7 @@ class Settings(WrittenSettings):
             raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class _Worker(WritingWorker):
+class _Worker(GenerationWorker):
     method = "seva"
 
     def __init__(self, context: Context, settings: Settings) -> None:
@@ -39,13 +38,13 @@ class _Worker(WritingWorker):
     def begin(self, block: Sequence[Example]) -> None:
         self.ahead.begin(block)
 
-    def answers(self, block: Sequence[Example]) -> list[str | Skip]:
+    def rejected_answers(self, block: Sequence[Example]) -> list[str | Skip]:
         from mmpref.vlm.encode import encode
 
         noise = self.noise_steps, [stream(self.seed, example.id, 1, "noise") for example in block]
         contexts = encode(self.policy, [self.ahead(example) for example in block], noise)
         names = [example.id for example in block]
-        return self.write(contexts, names)
+        return self.generate(contexts, names)
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker)
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",))

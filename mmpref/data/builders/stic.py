@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._generated import WrittenSettings
-from mmpref.data.builders._writing import WritingWorker
+from mmpref.data.builders._generated import GenerationSettings, GenerationWorker
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.types import Example, ImageData, Message
@@ -35,7 +34,7 @@ MISLEADING = (
 
 
 @dataclass(frozen=True)
-class Settings(WrittenSettings):
+class Settings(GenerationSettings):
     """Settings of STIC.
 
     Args:
@@ -54,14 +53,14 @@ class Settings(WrittenSettings):
             raise UsageError(f"builder.low_resolution is {self.low_resolution}; it must be at least 1.")
 
 
-class _Worker(WritingWorker):
+class _Worker(GenerationWorker):
     method = "stic"
 
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings)
         self.settings = settings
 
-    def shown(self, block: Sequence[Example]) -> list[Example | None]:
+    def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         return [self._spoiled(example) for example in block]
 
     def _spoiled(self, example: Example) -> Example:
@@ -100,4 +99,4 @@ def spoiled(image: ImageData, low_resolution: int, draws: np.random.Generator) -
     return ImageData(buffer.getvalue(), image.name)
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker)
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",))

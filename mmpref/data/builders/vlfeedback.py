@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
@@ -31,7 +31,8 @@ ASPECTS = ("Helpfulness", "Visual Faithfulness", "Ethical Considerations")
 
 @dataclass(frozen=True)
 class VLFeedbackSettings:
-    """
+    """Settings of VLFeedback.
+
     Args:
         pairs: which pairs of a row's answers are taken; always one that is rated higher against one rated lower.
             ``best-worst``: the highest against the lowest, one pair a row (VL-RLHF's default rule).
@@ -85,13 +86,13 @@ def reader(settings: VLFeedbackSettings, seed: int) -> Reader:
     def read(row: Row) -> Iterator[Row | Unusable]:
         answers = completions_of(row)
         name = text(row, "id")
-        for made in _all_pairs(answers) if settings.pairs == "all-pairs" else [_one_pair(answers, name)]:
-            if isinstance(made, Unusable):
-                yield made
+        for pair in _all_pairs(answers) if settings.pairs == "all-pairs" else [_one_pair(answers, name)]:
+            if isinstance(pair, Unusable):
+                yield pair
                 continue
-            chosen, rejected = answers[made[0]], answers[made[1]]
+            chosen, rejected = answers[pair[0]], answers[pair[1]]
             yield {
-                "id": f"{name}/{made[0]}-{made[1]}" if settings.pairs == "all-pairs" else name,
+                "id": f"{name}/{pair[0]}-{pair[1]}" if settings.pairs == "all-pairs" else name,
                 **_images(row, name),
                 "prompt": row.get("prompt"),
                 "chosen": chosen.response,
@@ -120,13 +121,13 @@ def reader(settings: VLFeedbackSettings, seed: int) -> Reader:
 
 
 def _all_pairs(answers: Sequence[Completion]) -> Iterator[tuple[int, int] | Unusable]:
-    for (i, one), (j, other) in combinations(enumerate(answers), 2):
-        if one.rating is None or other.rating is None:
+    for (i, first), (j, second) in combinations(enumerate(answers), 2):
+        if first.rating is None or second.rating is None:
             yield Unusable("unrated", f"answers {i} and {j}")
-        elif one.rating == other.rating:
+        elif first.rating == second.rating:
             yield Unusable("equal-ratings", f"answers {i} and {j}")
         else:
-            yield (i, j) if one.rating > other.rating else (j, i)
+            yield (i, j) if first.rating > second.rating else (j, i)
 
 
 def _images(row: Row, name: str) -> Row:
@@ -135,4 +136,4 @@ def _images(row: Row, name: str) -> Row:
     return given or {"img_path": f"merged_images/{name}.jpg"}
 
 
-BUILDER = published("vlfeedback", ORIGIN, reader, VLFeedbackSettings)
+BUILDER = replace(published("vlfeedback", ORIGIN), config=lambda: VLFeedbackSettings, reader=reader)

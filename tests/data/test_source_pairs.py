@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from mmpref import registry
 from mmpref.data.build import build_dataset
 from mmpref.data.finalize import summary
 from mmpref.data.recipe import BuildRecipe
+from mmpref.data.shards import as_row
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.types import Example, ImageData, Message, Pair, Skip
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,15 @@ def test_mix_of_our_own_pairs_keeps_how_they_were_made(tmp_path: Path, png: byte
     assert {row["method"] for row in after} == {"reverse"}
     same = ("images", "prompt", "chosen", "rejected", "rejected_policy", "id", "similarity", "iterations", "margin")
     assert [[row[name] for name in same] for row in after] == [[row[name] for name in same] for row in before]
+
+
+def test_facts_of_a_rejected_answer_are_those_of_who_wrote_it(png: bytes) -> None:
+    """Even where a method happens to write what the source has."""
+    facts = {"source": "vqa", "chosen_model": "a", "rejected_model": "b", "margin": 2.0}
+    example = Example("1", (ImageData(png),), (), "A ring.", "x/train/1", rejected="A star.", facts=facts)
+    pair = Pair(example, "A star.", "bdhs", 0.5, 1, 0)
+    assert facts.keys() & as_row(pair).keys() == {"source", "chosen_model"}
+    assert facts.items() <= as_row(replace(pair, rejected_by="example")).items()
 
 
 def test_a_union(tmp_path: Path, png: bytes) -> None:
@@ -194,17 +206,16 @@ def test_answers_that_a_model_wrote_are_held_to_its_special_tokens(png: bytes) -
 
     from transformers import AutoTokenizer
 
-    from mmpref.data.build import _AsText
+    from mmpref.data.blocks import SpecialTokenFilter
     from mmpref.registry import resolve_path
-    from mmpref.types import Example, ImageData, Message, Pair, Skip
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
     example = Example("1", (ImageData(png),), (Message("user", "What?"),), "A ring.", "x/train/1")
     good = Pair(example, "A star.", "bdhs", 0.5, 1, 0)
-    check = _AsText(lambda: SimpleNamespace(tokenizer=tokenizer))  # type: ignore[arg-type,return-value]
+    check = SpecialTokenFilter(lambda: SimpleNamespace(tokenizer=tokenizer))  # type: ignore[arg-type,return-value]
     assert check(good) == good
     assert check(Pair(example, "A </s> star.", "bdhs", 0.5, 1, 0)) == Skip(
         "1", "special-token", "rejected contains </s>"
     )
     assert check(Pair(example, "A.", "bdhs", 0.5, 1, 0, "B <pad>")).reason == "special-token"  # type: ignore[union-attr]
-    assert _AsText(lambda: None)(Pair(example, "A </s>.", "mix", None, 1, 0)).rejected  # type: ignore[union-attr]
+    assert SpecialTokenFilter(lambda: None)(Pair(example, "A </s>.", "mix", None, 1, 0)).rejected  # type: ignore[union-attr]

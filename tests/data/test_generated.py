@@ -132,7 +132,7 @@ def test_same_kind_shows_the_image_whose_answer_is_nearest(policy: Policy, examp
     worker: Any = builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**WRITTEN))
     answers = ("A red ring is in the top left.", "A red ring is in the top right.", "No.")
     mine, near, far = (replace(example, answer=answer) for example, answer in zip(examples, answers, strict=False))
-    shown = worker.shown([mine, far, near])
+    shown = worker.model_inputs([mine, far, near])
     assert shown[0].images == near.images
     assert shown[0].prompt == mine.prompt
     assert shown[2].images == mine.images
@@ -166,7 +166,7 @@ def test_stic_spoils_an_image_or_misleads(policy: Policy, examples: list[Example
     builder = BUILDERS.get("stic")
     worker: Any = builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**WRITTEN))
     kinds = set()
-    for example, shown in zip(examples, worker.shown(examples), strict=True):
+    for example, shown in zip(examples, worker.model_inputs(examples), strict=True):
         misled = shown.prompt != example.prompt
         assert misled == (shown.images == example.images)
         assert not misled or shown.prompt[-1].content in MISLEADING
@@ -199,3 +199,16 @@ def test_a_spoiled_image_keeps_its_size_and_loses_its_detail() -> None:
 def test_impossible_settings_are_refused(method: str, key: str, value: float) -> None:
     with pytest.raises(UsageError, match=key):
         BUILDERS.get(method).config()(**{key: value})
+
+
+def test_a_build_gives_torch_its_threads_back(tmp_path: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        settings = {**WRITTEN, "max_answer_tokens": 8, "keep_cut_off": True}
+        manifest = build_dataset(recipe("seva", builder=settings, limit=2), tmp_path)
+        assert (manifest["threads"], torch.get_num_threads()) == (1, 2)
+    finally:
+        torch.set_num_threads(before)

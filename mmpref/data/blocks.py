@@ -1,0 +1,180 @@
+"""Work on the blocks of a source: each is preprocessed one ahead, turned into pairs and skips, and kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from mmpref.data.builder import SAME, Worker
+from mmpref.data.shards import Blocks
+from mmpref.data.sources import Source
+from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
+from mmpref.log import logger
+from mmpref.tables.conversations import same_answer
+from mmpref.types import Example, Pair, Skip
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+OnProgress = Callable[[int, Sequence[Pair | Skip]], None]
+Rows = list[Example | Skip]
+
+SPECIAL = "special-token"
+"""Reason of a skip: a text has one of the model's special tokens in it."""
+_FATAL_ERRORS = (ModelError, HubError, RunError, UsageError)
+"""What no row is to blame for: the build ends."""
+
+
+class SpecialTokenFilter:
+    """Skips pairs with a text that the model's tokenizer does not take for text: the source's answers and those that
+    the model has written.
+
+    Args:
+        policy: the model, where one has been loaded.
+    """
+
+    def __init__(self, policy: Callable[[], Policy | None]) -> None:
+        self._policy = policy
+        self._special_token: Callable[[str], str | None] | None = None
+
+    def __call__(self, outcome: Pair | Skip) -> Pair | Skip:
+        if isinstance(outcome, Skip) or (policy := self._policy()) is None:
+            return outcome
+        if self._special_token is None:
+            from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+
+            self._special_token = special_token_in(special_tokens_of(policy.tokenizer))
+        texts = {
+            "prompt": "\n".join(turn.content for turn in outcome.example.prompt),
+            "chosen": outcome.chosen,
+            "rejected": outcome.rejected,
+            "rejected_policy": outcome.rejected_policy or "",
+        }
+        for name, text in texts.items():
+            if token := self._special_token(text):
+                return Skip(outcome.example.id, SPECIAL, f"{name} contains {token}")
+        return outcome
+
+
+class BlockRunner:
+    """Does the blocks of a run that are not done yet.
+
+    Args:
+        blocks: where they are kept.
+        worker: the method's worker, made on the first call.
+        policy: the run's model, where one has been loaded.
+        keep_rejected: leave the source's answer in ``rejected``, and the method's beside it.
+    """
+
+    def __init__(
+        self, blocks: Blocks, worker: Callable[[], Worker], policy: Callable[[], Policy | None], keep_rejected: bool
+    ) -> None:
+        self._blocks, self._worker, self._keep_rejected = blocks, worker, keep_rejected
+        self._filter = SpecialTokenFilter(policy)
+        self._failed: list[str] = []
+        """Rows that an unexpected error took, while none worked."""
+
+    def run(
+        self, source: Source, size: int, shard: tuple[int, int] | None = None, on_progress: OnProgress | None = None
+    ) -> int:
+        """Do the shard's blocks.
+
+        Args:
+            size: rows of a block.
+
+        Returns:
+            How many blocks the source has.
+        """
+        index, of = shard or (0, 1)
+        count = -(-len(source) // size)
+        open_blocks = {number for number in range(index, count, of) if not self._blocks.done(number)}
+        total = sum(min(size, len(source) - number * size) for number in open_blocks)
+        for number, rows in self._preprocess_ahead(source.blocks(size, open_blocks.__contains__)):
+            outcomes = [self._filter(self._with_source_rejected(outcome)) for outcome in self._outcomes(rows)]
+            notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}
+            self._blocks.write(number, outcomes, notes)
+            if on_progress:
+                on_progress(total, outcomes)
+        return count
+
+    def _preprocess_ahead(self, blocks: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows]]:
+        """The blocks, each begun by the worker one block before its turn."""
+        previous: tuple[int, Rows] | None = None
+        for number, rows in blocks:
+            rows = [self._need_rejected(row) for row in rows]
+            if examples := [row for row in rows if isinstance(row, Example)]:
+                self._worker().begin(examples)
+            if previous is not None:
+                yield previous
+            previous = number, rows
+        if previous is not None:
+            yield previous
+
+    def _need_rejected(self, row: Example | Skip) -> Example | Skip:
+        """The row, if it has the rejected answer that is to be kept."""
+        if not self._keep_rejected or isinstance(row, Skip):
+            return row
+        if not row.rejected:
+            return Skip(row.id, "no-rejected")
+        return Skip(row.id, SAME) if same_answer(row.rejected, row.answer) else row
+
+    def _with_source_rejected(self, outcome: Pair | Skip) -> Pair | Skip:
+        """With the source's rejected answer where it is to be kept, and the method's beside it for averaged losses."""
+        if not self._keep_rejected or isinstance(outcome, Skip) or outcome.example.rejected is None:
+            return outcome
+        return dataclasses.replace(
+            outcome, rejected=outcome.example.rejected, rejected_policy=outcome.rejected, rejected_by="example"
+        )
+
+    def _outcomes(self, rows: Rows) -> list[Pair | Skip]:
+        """The block's pairs and skips in the source's order; an example that fails is skipped alone."""
+        examples = [row for row in rows if isinstance(row, Example)]
+        if not examples:
+            return [row for row in rows if isinstance(row, Skip)]
+        worker = self._worker()
+        try:
+            outcomes = worker(examples)
+        except _FATAL_ERRORS:
+            raise
+        except Exception as error:
+            if is_out_of_memory(error):
+                # Not one by one: that would succeed, with other bytes than on a machine with more memory.
+                raise RunError(
+                    f"The memory of the machine does not suffice: {reason_of(error)}",
+                    "Use a smaller builder.batch_size or block_size.",
+                ) from error
+            outcomes = self._one_by_one(worker, examples, error)
+        else:
+            self._failed.clear()
+        results = iter(outcomes)
+        return [row if isinstance(row, Skip) else next(results) for row in rows]
+
+    def _one_by_one(self, worker: Worker, examples: Sequence[Example], first: Exception) -> list[Pair | Skip]:
+        """Skip the examples that a method cannot digest. The fault is not theirs if it is every one of several whose
+        images are right, and the method has not worked before either.
+
+        Args:
+            first: what the block as a whole ended with.
+        """
+        outcomes: list[Pair | Skip] = []
+        faulty: list[Skip] = []
+        for example in examples:
+            try:
+                outcomes.extend(worker([example]))
+                continue
+            except _FATAL_ERRORS:
+                raise
+            except ImageError as error:
+                faulty.append(Skip(example.id, "bad-image", str(error)))
+            except Exception as error:
+                faulty.append(Skip(example.id, "failed", f"{type(error).__name__}: {reason_of(error)}"))
+                self._failed.append(example.id)
+            outcomes.append(faulty[-1])
+        if any(not (isinstance(outcome, Skip) and outcome.reason in ("bad-image", "failed")) for outcome in outcomes):
+            self._failed.clear()
+        elif len(self._failed) > 1 and not self._blocks.have_pairs():
+            raise first
+        for skip in faulty:
+            logger.warning("Row %s is skipped: %s", skip.id, skip.detail)
+        return outcomes

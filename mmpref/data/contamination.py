@@ -1,0 +1,126 @@
+"""Rows whose images are in an evaluation set: no training set may have them.
+
+They are skips with the reason ``in-evaluation-set``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
+from mmpref.errors import ImageError, InputError, RunError, brief
+from mmpref.log import logger
+from mmpref.run.directory import Run
+from mmpref.tables.conversations import read_row
+from mmpref.tables.image_cells import image_cells, read_image
+from mmpref.tables.image_roots import ImageRoots, coco_id
+from mmpref.tables.open import open_table
+from mmpref.tables.table import Table
+from mmpref.types import Example, ImageData, Skip
+
+EXCLUDED = "in-evaluation-set"
+
+
+class ExcludedImages:
+    """Images that must not be in a training set, recognised by COCO id and by what they look like."""
+
+    def __init__(self) -> None:
+        self._coco_ids: set[int] = set()
+        self._index = NearIndex()
+        self._hashes: set[PerceptualHash] = set()
+
+    def add(self, image: ImageData) -> None:
+        """Add an image.
+
+        Raises:
+            ImageError: it cannot be decoded.
+        """
+        image_hash = PerceptualHash.of(image)
+        self.add_name(image.name)
+        if image_hash not in self._hashes:
+            self._hashes.add(image_hash)
+            self._index.add(image_hash)
+
+    def add_name(self, name: str) -> bool:
+        """Add an image by its name alone; whether that is a COCO name."""
+        if (number := coco_id(name)) is not None:
+            self._coco_ids.add(number)
+        return number is not None
+
+    def __call__(self, example: Example) -> Example | Skip:
+        """The example, or a skip where one of its images is among those.
+
+        Raises:
+            ImageError: an image that cannot be decoded.
+        """
+        for image in example.images:
+            if (number := coco_id(image.name)) is not None and number in self._coco_ids:
+                return Skip(example.id, EXCLUDED, f"COCO image {number}")
+            if len(self._index) and any(True for _ in self._index.near(PerceptualHash.of(image))):
+                return Skip(example.id, EXCLUDED, f"looks the same: {image.name or 'unnamed image'}")
+        return example
+
+
+def open_excluded(run: Run, names: Sequence[str]) -> ExcludedImages | None:
+    """The images that no example may have; None where no table is named.
+
+    Args:
+        names: ``NAME`` or ``NAME:SPLIT`` of tables; the split is ``test`` unless told otherwise.
+
+    Raises:
+        InputError: a table that cannot be read, or has no image that can be recognised.
+        RunError: a table that has changed since the run began.
+    """
+    if not names:
+        return None
+    tables = []
+    for name in names:
+        spec, colon, split = name.rpartition(":")
+        named = bool(colon) and split.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
+        tables.append(open_table(spec if named else name, split if named else "test"))
+    facts = {"tables": [table.facts() for table in tables]}
+    if (pinned := run.pinned("excluded")) and pinned != facts:
+        raise RunError(
+            f"The data of --exclude-images-of has changed since {run.path} was begun.", "Choose another --output."
+        )
+    run.pin("excluded", facts)
+    excluded = ExcludedImages()
+    for table in tables:
+        _exclude(excluded, table)
+    return excluded
+
+
+def _exclude(excluded: ExcludedImages, table: Table) -> None:
+    """Add the images of a table, and say of how many there is nothing to recognise them by. Where an image cannot be
+    read, a COCO name will do."""
+    roots, where = ImageRoots(table.images), f"{table.spec} ({table.split})"
+    images, unreadable, first_error = 0, 0, ""
+    for row in table:
+        for cell in _cells(row):
+            images += 1
+            try:
+                excluded.add(read_image(cell, roots))
+            except ImageError as error:
+                if not (isinstance(cell, str) and excluded.add_name(cell)):
+                    unreadable, first_error = unreadable + 1, first_error or str(error)
+    if unreadable == images:
+        raise InputError(f"No image of {where} can be read, so none can be excluded.", first_error)
+    if unreadable:
+        logger.warning(
+            "Warning: %d of %d images of %s cannot be read, and rows with them are not left out. First: %s",
+            unreadable,
+            images,
+            where,
+            brief(first_error, 300),
+        )
+
+
+def _cells(row: Mapping[str, Any]) -> Sequence[Any]:
+    """The image cells of a row of any shape: of its image column, or of its messages."""
+    if cells := image_cells(row):
+        return cells
+    with contextlib.suppress(InputError):
+        return read_row(row, "a row", bare=True).images
+    return []

@@ -1,0 +1,70 @@
+"""The model of a run, as it was when the run began."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mmpref.log import logger
+from mmpref.run.directory import Run
+from mmpref.run.manifest import versions
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+
+class PolicyLoader:
+    """Loads the model on the first call, at the revision and with the number of threads that the run began with: both
+    decide its bytes. `close` gives torch the number of threads back that it had.
+
+    Args:
+        ref: which model; None for a method that uses none, and never calls.
+        options: of `mmpref.vlm.policy.Policy.load`.
+    """
+
+    def __init__(self, run: Run, ref: ModelRef | None, **options: Any) -> None:
+        self._run, self._ref, self._options = run, ref or ModelRef(""), options
+        self._threads: int | None = None
+        self.loaded: Policy | None = None
+
+    def __call__(self) -> Policy:
+        self.loaded = self.loaded or self._load()
+        return self.loaded
+
+    def close(self) -> None:
+        if self._threads is not None:
+            import torch
+
+            torch.set_num_threads(self._threads)
+
+    def _load(self) -> Policy:
+        import torch
+
+        from mmpref.vlm.decoding import own_values
+        from mmpref.vlm.policy import Policy
+
+        pinned = self._run.pinned("model")
+        self._threads = self._threads or torch.get_num_threads()
+        torch.set_num_threads(pinned.get("threads") or self._threads)
+        ref = ModelRef(self._ref.model, pinned.get("revision") or self._ref.revision)
+        policy = Policy.load(ref, **self._options)
+        pinned_versions = pinned.get("versions") or versions()
+        for name, now in versions().items():
+            if pinned_versions.get(name) != now:
+                logger.warning(
+                    "This run began with %s %s and goes on with %s: its bytes may differ from an uninterrupted run's.",
+                    name,
+                    pinned_versions.get(name),
+                    now,
+                )
+        facts = {
+            "revision": policy.ref.revision,
+            "threads": torch.get_num_threads(),
+            "versions": pinned_versions,
+            "family": policy.family.model_type,
+            "probe": policy.proof,
+            "mended": policy.mended,
+            "generation": own_values(policy.base_model.generation_config),
+        }
+        self._run.pin("model", facts)
+        return policy
