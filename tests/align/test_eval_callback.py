@@ -10,9 +10,8 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
 from mmpref.align.train import train
-from mmpref.align.watch_settings import WatchSettings
 from mmpref.cli.train import command
 from mmpref.errors import UsageError
 

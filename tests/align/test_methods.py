@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.align.summary import final_of, remarks_on
+from mmpref.align.summary import final_metrics, remarks_on
 from mmpref.align.train import train
 from mmpref.cli import common
 from mmpref.cli.list import command as list_command
@@ -75,11 +75,11 @@ def test_falling_chosen_answers_are_told_in_words(reward: float, told: bool) -> 
         "logps/chosen": -9.0,
         "logps/rejected": -12.0,
     }
-    final = final_of([row] * 3)
+    final = final_metrics([row] * 3)
     assert final["chosen_reward"] == pytest.approx(reward)
     assert bool(remarks_on(final)) == told
     rewards = {name: value for name, value in row.items() if not name.startswith("logps")}
-    assert remarks_on(final_of([rewards])) == [], "a reward model's rewards are no log-ratios"
+    assert remarks_on(final_metrics([rewards])) == [], "a reward model's rewards are no log-ratios"
 
 
 @pytest.mark.parametrize("method", ["dpo", "ipo", "slic", "mpo"])

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from mmpref.align.method import METHODS
-from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
 from mmpref.align.trl_options import resolve
-from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError
 from mmpref.images import decode
 from mmpref.testbed.language import CAPTION_PROMPTS

@@ -152,7 +152,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(finished: Path, preferences: Pa
     died = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
     if when.startswith("interrupt"):
         assert "KeyboardInterrupt" in died.stderr
-        assert (path / ".mmpref" / "checkpoints" / "checkpoint-7" / "complete.json").is_file()
+        assert (path / ".mmpref" / "training" / "checkpoints" / "checkpoint-7" / "complete.json").is_file()
     else:
         assert died.returncode == -signal.SIGKILL, died.stderr
     assert not (path / "run.json").exists()
@@ -219,7 +219,7 @@ def test_an_adapter_that_learned_nothing_is_an_error(preferences: Path, tmp_path
 def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferences: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from mmpref.align.adapter import logits, probe
+    from mmpref.align.adapter import logits, verify_saved_adapter
     from mmpref.align.preference_data import collect
     from mmpref.tables.open import open_table
     from mmpref.types import ModelRef
@@ -232,7 +232,7 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     policy = Policy.load(ModelRef(MODEL, adapter=str(finished)))
     batch = dict(make(Policy.load(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
     trained = logits(policy.model, batch)
-    probe(finished, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
+    verify_saved_adapter(finished, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
     broken = tmp_path / "broken"
     shutil.copytree(finished, broken)
     weights = load_file(broken / "adapter_model.safetensors")
@@ -241,7 +241,7 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
         broken / "adapter_model.safetensors",
     )
     with pytest.raises(RunError, match="is not the policy that was trained"):
-        probe(broken, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
+        verify_saved_adapter(broken, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
 
 
 def test_a_loss_that_is_not_finite_is_an_error(preferences: Path, tmp_path: Path) -> None:

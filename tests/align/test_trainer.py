@@ -228,7 +228,7 @@ def test_the_projector_is_trained_in_fp32_and_saved_in_the_models_dtype(pairs: P
     projector = [name for name in after if "modules_to_save" in name]
     assert {after[name].dtype for name in projector} == {torch.float32}
     assert all(not torch.equal(before[name], after[name]) for name in projector)
-    trained = trainer.policy()
+    trained = trainer.trained_model()
     adapter.save(trained, policy.processor, policy.ref, tmp_path / "run")
     base = Policy.load(ModelRef(MODEL), dtype="bfloat16")
     loaded = PeftModel.from_pretrained(base.model, str(tmp_path / "run"))

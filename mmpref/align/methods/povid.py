@@ -13,7 +13,7 @@ from typing import Literal
 
 from mmpref.align.losses import AveragedSettings, options
 from mmpref.align.method import Method
-from mmpref.align.pair_source import Drawn, Row, SourceContext, beside
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.errors import UsageError
 
 
@@ -42,11 +42,11 @@ class Distorted:
         from mmpref.sampling.distortion import Distortion
 
         self._context, self._averaged = context, settings.averaged
-        self._draw = Distortion(context.policy, settings.noise_steps, settings.noise_space, context.seed)
+        self._distort = Distortion(context.policy, settings.noise_steps, settings.noise_space, context.seed)
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         examples = [self._context.example(row, step) for row in rows]
-        return beside(rows, examples, self._draw(examples), self._averaged)
+        return with_policy_rejections(rows, examples, self._distort(examples), self._averaged)
 
 
 METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=Distorted)
