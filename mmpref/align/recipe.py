@@ -105,8 +105,9 @@ class TrainRecipe:
             how many there are say ``trainer.save_steps`` and ``trainer.save_total_limit``.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
-        trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given. A learning rate
-            that is not among them is the method's.
+        trainer: options of TRL's `DPOConfig`, handed on as they are. What is not among them is the paper's
+            (`PAPER`), and the learning rate the method's. A block of a recipe that was resolved
+            (`recipes.ResolvedBlock`) says all that it wants: only the learning rate is filled in there.
     """
 
     model: str
@@ -131,10 +132,12 @@ class TrainRecipe:
     keep_checkpoints: bool = False
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
+    trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rates = METHODS.get(self.method).rates
-        object.__setattr__(self, "trainer", {"learning_rate": rates.learning_rate, **self.trainer})
+        paper = {} if isinstance(self.trainer, recipes.ResolvedBlock) else PAPER
+        options = {"learning_rate": rates.learning_rate, **paper, **self.trainer}
+        object.__setattr__(self, "trainer", recipes.ResolvedBlock(options))
         if self.projector_learning_rate is None:
             object.__setattr__(self, "projector_learning_rate", rates.projector)

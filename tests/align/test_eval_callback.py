@@ -35,7 +35,13 @@ class Scores:
 
 
 def recipe(data: Path, steps: int = 6, **watch: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": steps, "per_device_train_batch_size": 8, "save_steps": 1}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": steps,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 1,
+    }
     settings = WatchSettings(benchmarks=("bench",), **{"every": 2, "best": "bench/score", **watch})
     return TrainRecipe(MODEL, (str(data),), lora=LoraSettings(4, 8), trainer=trainer, watch=settings)
 

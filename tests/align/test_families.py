@@ -27,7 +27,13 @@ from tests.vlm.tiny import tiny
 
 def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: object) -> ResumableTrainerMixin:
     """What ``mmpref train`` makes of a policy."""
-    block = {"learning_rate": 1e-3, "max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no"}
+    block = {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "save_strategy": "no",
+    }
     recipe = TrainRecipe("tiny", (str(data),), method, lora=LoraSettings(2, 4), trainer=block)
     configured = ConfiguredMethod(METHODS.get(method), recipes.build(METHODS.get(method).settings, loss))
     used = trl_options.resolve(recipe.trainer, configured.trainer_options, seed=3, dtype="float32", dropout=False)

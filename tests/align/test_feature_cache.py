@@ -143,7 +143,12 @@ def test_a_run_that_has_begun_to_keep_goes_on(
     preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its own file has made the room less; the question is not asked again."""
-    trainer = {"num_train_epochs": 3, "per_device_train_batch_size": 4, "save_steps": 2}
+    trainer = {
+        "num_train_epochs": 3,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     recipe = TrainRecipe("pkg:mmpref/testbed/model", (str(preferences),), trainer=trainer)
     train(recipe, tmp_path / "whole")
     with pytest.raises(Cut):

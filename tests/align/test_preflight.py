@@ -55,7 +55,13 @@ def tried() -> Iterator[list[int]]:
 @pytest.mark.long
 @pytest.mark.parametrize("method", ["dpo", "mdpo", "online-bdhs", "povid", "reward-model"])
 def test_it_changes_nothing(method: str, preferences: Path, tmp_path: Path, tried: list[int]) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 3, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     changes: dict[str, Any] = {"lora": LoraSettings(4, 8, 0.1), "trainer": trainer}
     if method in AVERAGED:
         changes["loss"] = AVERAGED[method]

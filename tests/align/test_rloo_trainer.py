@@ -25,7 +25,13 @@ from .cut import whole_and_cut
 
 
 def recipe(data: Path, **changes: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     loss = {"reward": "testbed-oracle", "max_answer_tokens": 30, "temperature": 1.5}
     settings: dict[str, Any] = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": loss, **changes}
     return TrainRecipe(MODEL, (str(data),), "rloo", **settings)
@@ -114,7 +120,12 @@ def test_rewards_that_are_no_numbers(value: float, pairs: Pairs, tmp_path: Path)
 
 
 def test_a_reward_model_rewards(preferences: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 3e-3, "max_steps": 3, "per_device_train_batch_size": 8}
+    trainer = {
+        "learning_rate": 3e-3,
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+    }
     train(
         TrainRecipe(MODEL, (str(preferences),), "reward-model", lora=LoraSettings(4, 8), trainer=trainer),
         tmp_path / "reward",

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
+from mmpref.log import logger
 
 from .conftest import MODEL
 
@@ -207,6 +209,25 @@ def test_a_run_killed_after_its_last_step_only_saves(preferences: Path, finished
     name = "adapter_model.safetensors"
     assert (path / name).read_bytes() == (finished / name).read_bytes()
     assert rows(path) == rows(finished)
+
+
+def test_the_process_is_left_as_it_was(
+    finished: Path, preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What imports change, an earlier run has changed. A process that does not write logs nothing but errors."""
+
+    def state() -> tuple[Any, ...]:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        return logger.level, list(warnings.filters), dict(os.environ), handlers
+
+    before = state()
+    once = recipe(MODEL, str(preferences), trainer={**TRAINER, "max_steps": 1})
+    train(once, tmp_path / "run")
+    assert state() == before
+    monkeypatch.setenv("RANK", "1")
+    before = state()
+    assert train(once, tmp_path / "run") == {}
+    assert state() == before
 
 
 def test_an_adapter_that_learned_nothing_is_an_error(preferences: Path, tmp_path: Path) -> None:
