@@ -36,11 +36,7 @@ class Trained:
 
 
 def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
-    """Verify what was saved, and write plot, card and manifest.
-
-    Raises:
-        RunError: the saved adapter is not what was trained.
-    """
+    """Verify what was saved, and write plot, card and manifest."""
     from mmpref.vlm.revisions import licence_of
 
     # The trained policy is out of memory by now: this loads the model a second time.

@@ -19,26 +19,16 @@ _NEGLIGIBLE_REWARD = 1e-3
 
 def length_facts(lengths: Sequence[RowLength], policy: Policy) -> dict[str, Any]:
     """Image tokens and whole sequences of some rows, in tokens; nothing is cut, so the context must hold them."""
-    images, totals = [length.image for length in lengths], [length.total for length in lengths]
+    images, longest = [length.image for length in lengths], max(length.total for length in lengths)
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
     logger.info(
         "Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
-        min(images),
-        max(images),
-        max(totals),
-        context,
-        len(lengths),
+        *(min(images), max(images), longest, context, len(lengths)),
     )
-    if context and max(totals) > context:
-        logger.warning(
-            "Warning: sequences of %d tokens are longer than the model's context of %d.", max(totals), context
-        )
-    return {
-        "sample": len(lengths),
-        "image_tokens": [min(images), max(images)],
-        "sequence_max": max(totals),
-        "context": context,
-    }
+    if context and longest > context:
+        logger.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", longest, context)
+    image_tokens = [min(images), max(images)]
+    return {"sample": len(lengths), "image_tokens": image_tokens, "sequence_max": longest, "context": context}
 
 
 def parameter_counts(trainer: ResumableTrainerMixin) -> dict[str, int]:

@@ -176,10 +176,9 @@ def _fit_and_save(
     trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch)
     modules = adapter.adapted_modules(trainer.model, policy)
     logger.info(
-        "Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
-        modules["language_model"],
-        modules["elsewhere"],
-        modules["projector"],
+        "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
+        "projector in full.",
+        modules,
     )
     parameters = parameter_counts(trainer)
     lengths = measure_lengths(trainer, policy, pairs)

@@ -15,14 +15,7 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 
-from mmpref.align.adapter import (
-    as_loaded,
-    is_projector,
-    logits,
-    to_model_precision,
-    to_training_precision,
-    verify_saved_adapter,
-)
+from mmpref.align import adapter
 from mmpref.align.checkpoints import mark_complete, write_errors
 from mmpref.align.collator import SECOND_BATCH, PreferenceCollator
 from mmpref.align.sharded import is_sharded, prepare_sharding
@@ -62,7 +55,7 @@ class ResumableTrainerMixin(Base):
         self.policy, self._projector_learning_rate = policy, projector_learning_rate
         self.sample_counts: dict[str, float] = {}
         self._empty_batches: int = 0
-        to_training_precision(self.model)
+        adapter.to_training_precision(self.model)
         prepare_sharding(self.model, self.accelerator.state, self.is_deepspeed_enabled)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
@@ -73,7 +66,7 @@ class ResumableTrainerMixin(Base):
         model = self.accelerator.unwrap_model(self.model)
         self.model.eval()
         try:
-            with torch.no_grad(), contextlib.nullcontext() if is_sharded(model) else as_loaded(model):
+            with torch.no_grad(), contextlib.nullcontext() if is_sharded(model) else adapter.as_loaded(model):
                 yield
         finally:
             self.model.train()
@@ -101,9 +94,11 @@ class ResumableTrainerMixin(Base):
         optimizer = super().create_optimizer(model)
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         for group in list(optimizer.param_groups):
-            projector = [parameter for parameter in group["params"] if is_projector(names[parameter])]
+            projector = [parameter for parameter in group["params"] if adapter.is_projector(names[parameter])]
             if projector:
-                group["params"] = [parameter for parameter in group["params"] if not is_projector(names[parameter])]
+                group["params"] = [
+                    parameter for parameter in group["params"] if not adapter.is_projector(names[parameter])
+                ]
                 optimizer.add_param_group(
                     {"params": projector, "weight_decay": group["weight_decay"], "lr": self._projector_learning_rate}
                 )
@@ -183,23 +178,15 @@ class ResumableTrainerMixin(Base):
         placement = replace(policy.placement, device=str(policy.device))
         # FSDP and DeepSpeed bring LoRA to the base's precision; whoever loads it keeps it in fp32.
         slack = 5.0 if is_sharded(self.model) else 1.0
-        return partial(
-            verify_saved_adapter,
-            path,
-            policy.ref,
-            batch,
-            logits(self.trained_model(), batch),
-            dtype,
-            placement,
-            trust_remote_code,
-            slack,
-        )
+        trained = adapter.logits(self.trained_model(), batch)
+        verify = partial(adapter.verify_saved_adapter, path, policy.ref, batch, trained, dtype, placement)
+        return partial(verify, trust_remote_code, slack)
 
     def trained_model(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
         if not is_sharded(model):  # FSDP and DeepSpeed cast by themselves
-            to_model_precision(model)
+            adapter.to_model_precision(model)
         return model
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:

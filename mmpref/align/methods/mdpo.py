@@ -53,7 +53,7 @@ class Settings:
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 0.")
 
 
-class Crops:
+class CropSource:
     """Rows with a part of each image beside it, stretched to the image's own size."""
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
@@ -98,4 +98,4 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {"loss_type": ["sigmoid"], "beta": settings.beta}
 
 
-METHOD = Method(Settings, _options, source=Crops, keeps_answers=True, terms=_terms)
+METHOD = Method(Settings, _options, source=CropSource, keeps_answers=True, terms=_terms)

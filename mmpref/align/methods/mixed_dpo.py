@@ -30,7 +30,7 @@ class Settings(RankedSettings):
             raise UsageError(f"loss.offline is {self.offline}; it must lie between 0 and 1.", "The paper's is 0.5.")
 
 
-class Mixed:
+class MixedSource:
     """Offline pairs and online ones in one batch."""
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
@@ -52,5 +52,9 @@ class Mixed:
 
 
 METHOD = Method(
-    Settings, options, source=Mixed, needs_annotator=True, annotator_instruction=lambda settings: settings.instruction
+    Settings,
+    options,
+    source=MixedSource,
+    needs_annotator=True,
+    annotator_instruction=lambda settings: settings.instruction,
 )

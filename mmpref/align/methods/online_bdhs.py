@@ -26,7 +26,7 @@ class Settings(AveragedSettings):
     bdhs: BdhsSettings = field(default_factory=BdhsSettings)
 
 
-class OnlineBdhs:
+class OnlineBdhsSource:
     """Answers that came out empty or as the chosen one teach nothing, and those that a bound on their length cut off
     teach to stop anywhere: they are counted as ``empty``, ``same`` and ``cut_off``."""
 
@@ -51,4 +51,4 @@ def _needs(settings: Settings) -> tuple[str, ...]:
     return ("chosen", "rejected") if settings.averaged else ("chosen",)
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhs, needs=_needs)
+METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhsSource, needs=_needs)

@@ -35,7 +35,7 @@ class Settings(AveragedSettings):
             raise UsageError(f"loss.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class Distorted:
+class DistortedSource:
     """Distorted answers that are empty or the chosen one teach nothing, and are counted: ``empty`` and ``same``."""
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
@@ -49,4 +49,4 @@ class Distorted:
         return with_policy_rejections(rows, examples, self._distort(examples), self._averaged)
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=Distorted)
+METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=DistortedSource)
