@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
-from mmpref.align.method import METHODS, ConfiguredMethod, Method
+from mmpref.align.method import METHODS, ConfiguredMethod, Method, Parts
 from mmpref.align.recipe import Evaluator, TrainRecipe
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
@@ -259,7 +259,8 @@ def _make_trainer(
 ) -> tuple[ResumableTrainerMixin, dict[str, Any]]:
     """The method's trainer, and the options of TRL's configuration that it has."""
     from mmpref.align import trl_options
-    from mmpref.align.trainer_factory import TrainerFactory
+    from mmpref.align.adapter import lora_config
+    from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
 
     options = trl_options.resolve(
         recipe.trainer,
@@ -268,23 +269,24 @@ def _make_trainer(
         dtype=str(policy.dtype).removeprefix("torch."),
         dropout=recipe.lora.dropout > 0,
     )
+    config = trl_options.config(options, checkpoints_folder(scratch), configured.method.config())
+    prepare_padding(policy, options.get("pad_token"))
     assert recipe.projector_learning_rate is not None
-    factory = TrainerFactory(
-        configured,
-        options,
+    parts = Parts(
+        configured.settings,
+        config,
         policy,
         pairs,
-        scratch,
-        seed=recipe.seed,
-        lora=recipe.lora,
-        train_projector=recipe.train_projector,
+        lora=partial(lora_config, policy, recipe.lora, recipe.train_projector),
         projector_learning_rate=recipe.projector_learning_rate,
-        annotator=recipe.annotator,
-        share_prompt=recipe.share_prompt,
-        feature_cache_gb=recipe.feature_cache_gb,
+        share=partial(shared_forward, policy, pairs) if recipe.share_prompt else lambda: None,
+        scratch=scratch,
         image_root=recipe.image_root,
     )
-    return factory.make(), options
+    trainer = make_trainer(
+        configured, parts, seed=recipe.seed, annotator=recipe.annotator, feature_cache_gb=recipe.feature_cache_gb
+    )
+    return trainer, options
 
 
 def _training_facts(

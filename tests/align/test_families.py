@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 import torch
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import adapted_modules
-from mmpref.align.method import METHODS, ConfiguredMethod
+from mmpref.align.adapter import adapted_modules, lora_config
+from mmpref.align.method import METHODS, ConfiguredMethod, Parts
 from mmpref.align.preference_data import collect
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.align.trainer_factory import TrainerFactory
+from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
 from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.recipe import schema as recipes
 from mmpref.tables.open import open_table
@@ -39,21 +40,18 @@ def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: 
     used = trl_options.resolve(recipe.trainer, configured.trainer_options, seed=3, dtype="float32", dropout=False)
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     pairs = collect([open_table(str(data))], folder, image_token=image_token, limit=4)
-    return TrainerFactory(
-        configured,
-        used,
+    prepare_padding(policy, None)
+    parts = Parts(
+        configured.settings,
+        trl_options.config(used, folder, configured.method.config()),
         policy,
         pairs,
-        folder,
-        seed=0,
-        lora=recipe.lora,
-        train_projector=True,
+        lora=partial(lora_config, policy, recipe.lora, True),
         projector_learning_rate=recipe.projector_learning_rate or 0.0,
-        annotator=None,
-        share_prompt=True,
-        feature_cache_gb=recipe.feature_cache_gb,
-        image_root=(),
-    ).make()
+        share=partial(shared_forward, policy, pairs),
+        scratch=folder,
+    )
+    return make_trainer(configured, parts, seed=0, annotator=None, feature_cache_gb=recipe.feature_cache_gb)
 
 
 @pytest.mark.parametrize("name", [family.model_type for family in FAMILIES])
