@@ -82,7 +82,7 @@ class Pairs:
         return where
 
 
-def collect(
+def collect_pairs(
     tables: Sequence[Table],
     folder: Path,
     *,

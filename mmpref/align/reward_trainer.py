@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import logsigmoid
 
 from mmpref.align.collator import SECOND_BATCH
-from mmpref.align.preference_data import ROW, Pairs, collect
+from mmpref.align.preference_data import ROW, Pairs, collect_pairs
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.distributed import main_process_first
 from mmpref.errors import RunError
@@ -62,7 +62,7 @@ class RewardTrainer(PreferenceTrainer):
         tokenizer = self.policy.tokenizer
         with main_process_first():
             folder.mkdir(exist_ok=True)
-            return collect(
+            return collect_pairs(
                 [table],
                 folder,
                 image_token=tokenizer.convert_ids_to_tokens(self.policy.image_token_id),
@@ -123,14 +123,14 @@ class RewardTrainer(PreferenceTrainer):
         """Share of pairs whose chosen answer has the higher reward."""
         correct = 0
         with self.sampling():
-            for rows in _batches(pairs, batch_size):
+            for rows in _row_batches(pairs, batch_size):
                 batch = self._prepare_inputs(self.collate(rows))
                 chosen, rejected = self.rewards(self.model, batch).chunk(2)
                 correct += int((chosen > rejected).sum())
         return correct / len(pairs.dataset)
 
 
-def _batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
+def _row_batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
     for start in range(0, len(pairs.dataset), size):
         yield [pairs.dataset[index] for index in range(start, min(start + size, len(pairs.dataset)))]
 

@@ -214,7 +214,7 @@ def _fit_and_save(
 
 def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[Policy, Pairs]:
     """The model and the usable rows, at the commits that the run began with."""
-    from mmpref.align.preference_data import collect
+    from mmpref.align.preference_data import collect_pairs
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.special_tokens import special_tokens_of
 
@@ -233,7 +233,7 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
     )
     with main_process_first():
         run.pin(_PINNED, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
-        pairs = collect(
+        pairs = collect_pairs(
             tables,
             run.state / SCRATCH,
             image_token=policy.tokenizer.convert_ids_to_tokens(policy.image_token_id),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mmpref.vlm.shared_prefix_forward import SharedForward
     from mmpref.vlm.vision_tower import Features
 
-_PATIENCE = 50
+_MAX_EMPTY_BATCHES = 50
 """Batches in a row that may give no pair."""
 
 
@@ -118,9 +118,9 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         for name, value in counts.items():
             self._metrics["train"][f"pairs/{name}"].append(value)
         self._empty_batches = 0 if has_pairs else self._empty_batches + 1
-        if self._empty_batches >= _PATIENCE:
+        if self._empty_batches >= _MAX_EMPTY_BATCHES:
             raise RunError(
-                f"The last {_PATIENCE} batches gave no pair ({_format_counts(counts)} in the last).",
+                f"The last {_MAX_EMPTY_BATCHES} batches gave no pair ({_format_counts(counts)} in the last).",
                 "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.",
             )
 

@@ -13,7 +13,7 @@ import torch
 from mmpref.align import trl_options
 from mmpref.align.adapter import adapted_modules, lora_config
 from mmpref.align.method import METHODS, ConfiguredMethod, Parts
-from mmpref.align.preference_data import collect
+from mmpref.align.preference_data import collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
@@ -39,7 +39,7 @@ def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: 
     configured = ConfiguredMethod(METHODS.get(method), recipes.build(METHODS.get(method).settings, loss))
     used = trl_options.resolve(recipe.trainer, configured.trainer_options, seed=3, dtype="float32", dropout=False)
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    pairs = collect([open_table(str(data))], folder, image_token=image_token, limit=4)
+    pairs = collect_pairs([open_table(str(data))], folder, image_token=image_token, limit=4)
     prepare_padding(policy, None)
     parts = Parts(
         configured.settings,

@@ -14,7 +14,7 @@ from mmpref.align import trl_options
 from mmpref.align.adapter import HEAD, lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.pair_source import Row, SampledPairs
-from mmpref.align.preference_data import Pairs, collect, with_row_numbers
+from mmpref.align.preference_data import Pairs, collect_pairs, with_row_numbers
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.reward_trainer import RewardTrainer
 from mmpref.align.trainer import PreferenceTrainer
@@ -56,7 +56,7 @@ def at_once(*sizes: int) -> Some:
 
 @pytest.fixture(scope="module")
 def pairs(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return collect([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
+    return collect_pairs([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
 
 
 def trained(

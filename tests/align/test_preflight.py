@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from mmpref.align.preference_data import collect
+from mmpref.align.preference_data import collect_pairs
 from mmpref.align.preflight import measure_lengths
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.train import train
@@ -89,7 +89,7 @@ def test_a_resumed_run_is_tried_again_and_goes_on_as_if_it_had_not_been(preferen
 
 
 def test_the_longest_row_is_found_wherever_it_is(uneven: Path, tmp_path: Path) -> None:
-    pairs = collect([open_table(str(uneven))], tmp_path, image_token="<image>")
+    pairs = collect_pairs([open_table(str(uneven))], tmp_path, image_token="<image>")
     policy = load()
     lengths = measure_lengths(make(policy, pairs, tmp_path / "run"), policy, pairs)
     assert len(lengths) == len(pairs.dataset) == 23

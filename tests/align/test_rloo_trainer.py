@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.rloo_trainer import NormalizedReward, open_reward
 from mmpref.align.train import train
@@ -45,7 +45,7 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def pairs(preferences: Path, tmp_path: Path) -> Pairs:
     (tmp_path / "rows").mkdir()
-    return collect([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
+    return collect_pairs([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
 
 
 @pytest.mark.long

@@ -241,7 +241,7 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     from safetensors.torch import load_file, save_file
 
     from mmpref.align.adapter import logits, verify_saved_adapter
-    from mmpref.align.preference_data import collect
+    from mmpref.align.preference_data import collect_pairs
     from mmpref.tables.open import open_table
     from mmpref.types import ModelRef
     from mmpref.vlm.policy import Policy
@@ -249,7 +249,7 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
 
     from .test_trainer import make
 
-    pairs = collect([open_table(str(preferences))], tmp_path, image_token="<image>")
+    pairs = collect_pairs([open_table(str(preferences))], tmp_path, image_token="<image>")
     policy = Policy.load(ModelRef(MODEL, adapter=str(finished)))
     batch = dict(make(Policy.load(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
     trained = logits(policy.model, batch)

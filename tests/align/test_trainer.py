@@ -14,7 +14,7 @@ from trl import DPOConfig, DPOTrainer
 from mmpref.align import adapter, trl_options
 from mmpref.align.adapter import lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table
@@ -26,7 +26,7 @@ from .conftest import MODEL
 
 @pytest.fixture(scope="module")
 def pairs(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return collect([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
+    return collect_pairs([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
 
 
 def load() -> Policy:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmpref.align.losses import AveragedSettings, options
+from mmpref.align.losses import AveragedSettings, loss_options
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.sampling.bdhs_settings import BdhsSettings
@@ -51,4 +51,6 @@ def _needs(settings: Settings) -> tuple[str, ...]:
     return ("chosen", "rejected") if settings.averaged else ("chosen",)
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhsSource, needs=_needs)
+METHOD = Method(
+    Settings, loss_options, weights=lambda settings: settings.weights, source=OnlineBdhsSource, needs=_needs
+)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmpref.align.losses import AveragedSettings, options
+from mmpref.align.losses import AveragedSettings, loss_options
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.errors import UsageError
@@ -49,4 +49,4 @@ class DistortedSource:
         return with_policy_rejections(rows, examples, self._distort(examples), self._averaged)
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=DistortedSource)
+METHOD = Method(Settings, loss_options, weights=lambda settings: settings.weights, source=DistortedSource)
