@@ -38,10 +38,10 @@ from trl import DPOTrainer
 from mmpref.align import trl_options
 from mmpref.align.adapter import lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.feature_cache import KeptFeatures
+from mmpref.align.feature_cache import FeatureCache
 from mmpref.align.preference_data import ROW
 from mmpref.align.recipe import LoraSettings
-from mmpref.align.reference_cache import ReferenceLogProbs
+from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.shared_prefix_forward import SharedForward
 
@@ -95,12 +95,12 @@ class Arm:
         self.trainer.model.train()
 
     def know_reference(self, path: Path) -> None:
-        self.trainer._reference = ReferenceLogProbs(path, 1)
+        self.trainer._reference = ReferenceLogProbCache(path, 1)
         self.trainer.precompute_ref_logps = True
         self.step()
 
     def know_features(self, path: Path) -> None:
-        self.trainer._features = KeptFeatures(path, 1e9)
+        self.trainer._features = FeatureCache(path, 1e9)
         self.step()
 
     def step(self) -> tuple[float, float]:

@@ -77,7 +77,6 @@ OUR_OWN = {
     "align/rloo_trainer.py": "a run's state",
     "align/preference_data.py": "a run's state",
     "align/trainer_mixin.py": "a run's state",
-    "align/train.py": "a run's state",
     "bench/identity.py": "a run's state",
     "bench/evaluate.py": "a run's results",
     "bench/judging.py": "a run's replies",

@@ -57,13 +57,13 @@ def lora_config(
 
 
 def _path_of(model: torch.nn.Module, name: str, where: str) -> str:
-    found = [path for path, _ in model.named_modules() if path and path.rpartition(".")[2] == name]
-    if len(found) != 1:
+    paths = [path for path, _ in model.named_modules() if path and path.rpartition(".")[2] == name]
+    if len(paths) != 1:
         raise ModelError(
-            f"{where} has {len(found)} modules named {name!r}; training needs to know its projector.",
+            f"{where} has {len(paths)} modules named {name!r}; training needs to know its projector.",
             "Use --set train_projector=false, or mend its row in mmpref/vlm/families.py.",
         )
-    return found[0]
+    return paths[0]
 
 
 def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
@@ -86,7 +86,7 @@ def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
     }
 
 
-def in_training_precision(model: PeftModel) -> None:
+def to_training_precision(model: PeftModel) -> None:
     """Keep the trained copy of the projector in fp32, as PEFT keeps LoRA: in bf16 a step of 1e-6 rounds to nothing. As
     LoRA's layers do, it takes and gives the base model's dtype, whoever calls it, mixed precision or none.
 
@@ -98,7 +98,7 @@ def in_training_precision(model: PeftModel) -> None:
         parameter.data = parameter.data.float()
     dtype = model.get_base_model().dtype
     for module in _trained_copies(model):
-        module.register_forward_pre_hook(_take, with_kwargs=True)
+        module.register_forward_pre_hook(_cast_inputs, with_kwargs=True)
         module.register_forward_hook(lambda _module, _inputs, output: _cast(output, dtype))
     if getattr(model, "is_quantized", False):
         _undo_rounding(model)
@@ -115,7 +115,7 @@ def _undo_rounding(model: PeftModel) -> None:
             module.modules_to_save["default"].load_state_dict(module.original_module.state_dict())
 
 
-def in_model_precision(model: PeftModel) -> None:
+def to_model_precision(model: PeftModel) -> None:
     """Bring the projector back to the base model's dtype, which is what every loader will compute with."""
     dtype = model.get_base_model().dtype
     for _, parameter in _projector(model):
@@ -130,15 +130,15 @@ def as_loaded(model: PeftModel) -> Iterator[None]:
 
     dtype = model.get_base_model().dtype
     modules = [module for copied in _trained_copies(model) for module in copied.modules()]
-    kept = [(module, dict(module.named_parameters(recurse=False))) for module in modules]
+    originals = [(module, dict(module.named_parameters(recurse=False))) for module in modules]
     try:
-        for module, parameters in kept:
+        for module, parameters in originals:
             for name, parameter in parameters.items():
                 rounded = parameter.detach().to(dtype)
                 module._parameters[name] = nn.Parameter(rounded, requires_grad=False)
         yield
     finally:
-        for module, parameters in kept:
+        for module, parameters in originals:
             module._parameters.update(parameters)
 
 
@@ -153,7 +153,7 @@ def _trained_copies(model: PeftModel) -> list[torch.nn.Module]:
     ]
 
 
-def _take(module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
+def _cast_inputs(module: torch.nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any]:
     dtype = next(module.parameters()).dtype
     return tuple(_cast(value, dtype) for value in args), {name: _cast(value, dtype) for name, value in named.items()}
 
@@ -214,11 +214,11 @@ def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
         if key != "completion_mask"
     }
     with torch.inference_mode():
-        answered: torch.Tensor = model(**inputs, use_cache=False).logits.float().cpu()
-    return answered
+        output: torch.Tensor = model(**inputs, use_cache=False).logits.float().cpu()
+    return output
 
 
-def probe(
+def verify_saved_adapter(
     path: Path,
     ref: ModelRef,
     batch: Mapping[str, Any],

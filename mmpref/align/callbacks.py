@@ -18,7 +18,7 @@ from mmpref.run.files import JsonLines
 OnProgress = Callable[[int, int], None]
 
 
-class LogRows(TrainerCallback):
+class LogCallback(TrainerCallback):
     """One JSON row a logging step, flushed at once; rows past the resumed step are cut first.
 
     Args:
@@ -47,58 +47,58 @@ class LogRows(TrainerCallback):
             append(row)
 
 
-class Restore(TrainerCallback):
-    """Calls back when training begins, once Trainer has set its own sums to zero."""
+class RestoreCallback(TrainerCallback):
+    """Restores the sums of a checkpoint when training begins, once Trainer has set its own to zero."""
 
-    def __init__(self, begin: Callable[[], None]) -> None:
-        self._begin = begin
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self._restore = restore
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._begin()
+        self._restore()
 
 
-class Progress(TrainerCallback):
+class ProgressCallback(TrainerCallback):
     """Tells the caller how many steps are done, of how many."""
 
-    def __init__(self, tell: OnProgress) -> None:
-        self._tell = tell
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._tell(state.global_step, state.max_steps)
+        self._on_progress(state.global_step, state.max_steps)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._tell(state.global_step, state.max_steps)
+        self._on_progress(state.global_step, state.max_steps)
 
 
-class Stop(TrainerCallback):
+class StopCallback(TrainerCallback):
     """On a first Ctrl-C or SIGTERM: finish the step, write a checkpoint, stop. A second one stops at once."""
 
-    asked = False
+    requested = False
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.asked:
+        if self.requested:
             control.should_save = True
             control.should_training_stop = True
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen for signals; where one came, end in KeyboardInterrupt once training has stopped."""
+    def handling_signals(self) -> Iterator[None]:
+        """Handle signals; where one came, end in KeyboardInterrupt once training has stopped."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
-        def hear(number: int, frame: Any) -> None:
-            if self.asked:
+        def handle(number: int, frame: Any) -> None:
+            if self.requested:
                 raise KeyboardInterrupt
-            self.asked = True
+            self.requested = True
 
-        for number in before:
-            signal.signal(number, hear)
+        for number in handlers:
+            signal.signal(number, handle)
         try:
             yield
         finally:
-            for number, handler in before.items():
+            for number, handler in handlers.items():
                 signal.signal(number, handler)
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt

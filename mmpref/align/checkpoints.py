@@ -1,4 +1,4 @@
-"""Checkpoints that are whole: each ends with a list of its files, and one without that list counts for nothing."""
+"""Checkpoints that are complete: each ends with a list of its files; one without that list counts for nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMPLETE = "complete.json"
 
 
 @contextlib.contextmanager
-def writing(what: str) -> Iterator[None]:
+def write_errors(what: str) -> Iterator[None]:
     """Turn a refused write into an error that a user can act on, whichever library met it.
 
     Raises:
@@ -31,7 +31,7 @@ def writing(what: str) -> Iterator[None]:
         raise RunError(f"Cannot write {what}: {' '.join(str(error).split())}.", hint) from error
 
 
-def seal(checkpoint: Path) -> None:
+def mark_complete(checkpoint: Path) -> None:
     """Say that everything is written: flush each file to the disk, then write the list of names and sizes."""
     sizes = {}
     for file in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != COMPLETE):
@@ -41,7 +41,7 @@ def seal(checkpoint: Path) -> None:
     write_atomic(checkpoint / COMPLETE, json.dumps(sizes, indent=1) + "\n")
 
 
-def is_whole(checkpoint: Path) -> bool:
+def is_complete(checkpoint: Path) -> bool:
     """Whether every file of the list is there in its full size."""
     listed = checkpoint / COMPLETE
     if not listed.is_file():
@@ -52,15 +52,17 @@ def is_whole(checkpoint: Path) -> bool:
     )
 
 
-def latest(folder: Path) -> Path | None:
-    """The last whole checkpoint, or None. Partial ones, left by a kill, are deleted."""
-    whole = []
-    for checkpoint in folder.glob("checkpoint-*"):
-        if is_whole(checkpoint):
-            whole.append(checkpoint)
-        else:
-            shutil.rmtree(checkpoint)
-    return max(whole, key=step_of, default=None)
+def complete_checkpoints(folder: Path) -> list[Path]:
+    """The complete checkpoints in a folder, by their steps."""
+    return sorted((path for path in folder.glob("checkpoint-*") if is_complete(path)), key=step_of)
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The last complete checkpoint, or None. Partial ones, left by a kill, are deleted."""
+    complete = complete_checkpoints(folder)
+    for checkpoint in {*folder.glob("checkpoint-*")} - {*complete}:
+        shutil.rmtree(checkpoint)
+    return complete[-1] if complete else None
 
 
 def step_of(checkpoint: Path) -> int:
@@ -68,6 +70,17 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def checkpoints_in(state: Path) -> Path:
-    """Where a run keeps its checkpoints."""
-    return state / "checkpoints"
+def checkpoints_folder(scratch: Path) -> Path:
+    """Where a run keeps its checkpoints while it lasts."""
+    return scratch / "checkpoints"
+
+
+def keep_adapters(checkpoints: Path, run_folder: Path) -> None:
+    """Copy the adapter of each complete checkpoint into the run; what names the base is the final one's."""
+    for checkpoint in complete_checkpoints(checkpoints):
+        weights = checkpoint / "adapter_model.safetensors"
+        if weights.is_file():
+            target = run_folder / "checkpoints" / checkpoint.name
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(weights, target / weights.name)
+            shutil.copyfile(run_folder / "adapter_config.json", target / "adapter_config.json")

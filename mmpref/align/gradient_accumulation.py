@@ -10,19 +10,19 @@ from typing import Any
 
 import torch
 
-from mmpref.align.loss_weighting import SHARE, Amounts, Share, StepMeans, shares
-from mmpref.align.trainer_mixin import Running
+from mmpref.align.loss_weighting import LOSS_SHARE, BatchCounts, LossShare, StepMeans, loss_shares
+from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.distributed import gather_uneven
 
-_SUMS = ("num_tokens",)
+_RUNNING_SUMS = ("num_tokens",)
 """What TRL logs as a sum over the whole training."""
 
-_OVER_TOKENS = ("sft",)
+_TOKEN_MEAN_LOSSES = ("sft",)
 """TRL's losses that are means over all tokens of a batch."""
 
 
-class Accumulating(Running):
-    """Stands before `trl.DPOTrainer` in a class's bases. Its losses of a batch are multiplied by `of_pairs`."""
+class GradientAccumulationMixin(ResumableTrainerMixin):
+    """Stands before `trl.DPOTrainer` in a class's bases. Its losses of a batch are multiplied by `pair_weight`."""
 
     loss_types: list[str]
     loss_weights: list[float]
@@ -31,33 +31,33 @@ class Accumulating(Running):
 
     def set_up(self, *args: Any) -> None:
         super().set_up(*args)
-        self._share: Share | None = None
+        self._share: LossShare | None = None
         self._means = StepMeans()
-        self._idle = False
-        self._steps = self._taken = 0
+        self._is_empty_step = False
+        self._steps = self._trained_steps = 0
 
-    def pairs_of(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The micro-batches of a step as they are trained on; an empty one where there is no pair."""
         return batches
 
-    def stand_in(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def placeholder_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch to run where this process has no pair for one of the data and others have; nobody's gradients."""
         return batch
 
     @property
-    def of_pairs(self) -> float:
+    def pair_weight(self) -> float:
         """What the mean over a batch's pairs counts for in its step."""
-        return self._share.of_pairs if self._share else 1.0
+        return self._share.pair_weight if self._share else 1.0
 
     @contextlib.contextmanager
-    def by_tokens(self) -> Iterator[None]:
+    def weighting_by_tokens(self) -> Iterator[None]:
         """Within it those of TRL's losses that are means over tokens count by their tokens, given that all are
-        multiplied by `of_pairs`."""
+        multiplied by `pair_weight`."""
         weights = self.loss_weights
-        if (share := self._share) and share.of_pairs:
-            ratio = share.of_tokens / share.of_pairs
+        if (share := self._share) and share.pair_weight:
+            ratio = share.token_weight / share.pair_weight
             self.loss_weights = [
-                weight * ratio if kind in _OVER_TOKENS else weight
+                weight * ratio if kind in _TOKEN_MEAN_LOSSES else weight
                 for kind, weight in zip(self.loss_types, weights, strict=True)
             ]
         try:
@@ -68,27 +68,28 @@ class Accumulating(Running):
     def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], None]:
         """Trainer's micro-batches of a step, each with its share in the step. Those without a pair in any process come
         first: gradients are exchanged with the last one."""
-        given, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        batches = self.pairs_of(given) if given else []
-        made = list(zip(batches, shares([Amounts.of(batch) if batch else Amounts() for batch in batches]), strict=True))
-        for number, (batch, share) in enumerate(made):
+        loaded, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        batches = self.sample_pairs(loaded) if loaded else []
+        shares = loss_shares([BatchCounts.of(batch) if batch else BatchCounts() for batch in batches])
+        for number, (batch, share) in enumerate(zip(batches, shares, strict=True)):
             if not batch and any(share.sizes):  # the others wait for this process's gradients
-                made[number] = self.stand_in(given[number]), share
-        made.sort(key=lambda one: any(one[1].sizes))
-        last = len(made) - 1
+                batches[number] = self.placeholder_batch(loaded[number])
+        shared = sorted(zip(batches, shares, strict=True), key=lambda pair: any(pair[1].sizes))
+        last = len(shared) - 1
         return [
-            {**batch, SHARE: replace(share, is_last=number == last)} for number, (batch, share) in enumerate(made)
+            {**batch, LOSS_SHARE: replace(share, is_last=number == last)}
+            for number, (batch, share) in enumerate(shared)
         ], None
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
         """As Trainer's; the losses of a step's micro-batches sum up to the mean over all its pairs. One without a pair
         is not run, and a step without any changes nothing."""
-        share: Share | None = inputs.pop(SHARE, None)
+        share: LossShare | None = inputs.pop(LOSS_SHARE, None)
         if share is None:
             return super().training_step(model, inputs, *args, **kwargs)
         if share.is_last:
-            self._idle = not share.step.pairs
-            self._steps, self._taken = self._steps + 1, self._taken + (not self._idle)
+            self._is_empty_step = not share.step.pairs
+            self._steps, self._trained_steps = self._steps + 1, self._trained_steps + (not self._is_empty_step)
         if not any(share.sizes):
             if share.is_last:  # accelerate's optimizer and its scaler of gradients then do nothing
                 self.accelerator.gradient_state._set_sync_gradients(False)
@@ -100,35 +101,35 @@ class Accumulating(Running):
                 return super().training_step(model, inputs, *args, **kwargs)
         finally:
             self._share = None
-            said, self._metrics["train"] = self._metrics["train"], logged
-            logged.update({name: said.pop(name) for name in _SUMS if name in said})
-            self._means.add(said, share.whole)
+            metrics, self._metrics["train"] = self._metrics["train"], logged
+            logged.update({name: metrics.pop(name) for name in _RUNNING_SUMS if name in metrics})
+            self._means.add(metrics, share.total)
             if share.is_last:
-                for name, value in self._means.taken():
+                for name, value in self._means.pop():
                     logged[name].append(value)
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        return 0.0 if self._idle else super()._clip_grad_norm(model)
+        return 0.0 if self._is_empty_step else super()._clip_grad_norm(model)
 
     def _get_grad_norm(self, model: Any, grad_norm: Any = None) -> Any:
-        return 0.0 if self._idle else super()._get_grad_norm(model, grad_norm=grad_norm)
+        return 0.0 if self._is_empty_step else super()._get_grad_norm(model, grad_norm=grad_norm)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """As TRL's; the loss is the mean over the steps that had pairs. Where none had any there is nothing to tell
-        yet: what was counted is told with the next ones."""
+        yet: what was counted is logged with the next ones."""
         if "loss" in logs:
-            steps, taken = self._steps, self._taken
-            self._steps = self._taken = 0
-            if steps and not taken:
+            steps, trained_steps = self._steps, self._trained_steps
+            self._steps = self._trained_steps = 0
+            if steps and not trained_steps:
                 return
-            logs["loss"] *= steps / max(1, taken)
-            if self._idle:  # it is the last step's
+            logs["loss"] *= steps / max(1, trained_steps)
+            if self._is_empty_step:  # it is the last step's
                 logs.pop("grad_norm", None)
         super().log(logs, start_time)
 
-    def pending(self) -> dict[str, Any]:
-        return {**super().pending(), "steps": self._steps, "taken": self._taken}
+    def pending_sums(self) -> dict[str, Any]:
+        return {**super().pending_sums(), "steps": self._steps, "trained_steps": self._trained_steps}
 
-    def take_up(self, pending: dict[str, Any]) -> None:
-        super().take_up(pending)
-        self._steps, self._taken = pending.get("steps", 0), pending.get("taken", 0)
+    def load_pending_sums(self, pending: dict[str, Any]) -> None:
+        super().load_pending_sums(pending)
+        self._steps, self._trained_steps = pending["steps"], pending["trained_steps"]

@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.align.collator import BESIDE
+from mmpref.align.collator import SECOND_BATCH
 from mmpref.distributed import gather_object, process_index
 
-SHARE = "share"
+LOSS_SHARE = "share"
 """Of a batch: its `Share`."""
 
-_TOKENS = {
+_TOKEN_MEANS = {
     "entropy": ("chosen", "rejected"),
     "logits/chosen": ("chosen",),
     "logits/rejected": ("rejected",),
@@ -26,7 +26,7 @@ _TOKENS = {
 
 
 @dataclass(frozen=True)
-class Amounts:
+class BatchCounts:
     """What there is in a micro-batch or in a step.
 
     Args:
@@ -40,10 +40,10 @@ class Amounts:
     rejected: tuple[int, ...] = (0,)
 
     @classmethod
-    def of(cls, batch: Mapping[str, Any]) -> Amounts:
+    def of(cls, batch: Mapping[str, Any]) -> BatchCounts:
         """Of a batch as the collator makes it."""
-        batches = [one for one in (batch, batch.get(BESIDE)) if one is not None]
-        chosen, rejected = zip(*(one["completion_mask"].sum(1).chunk(2) for one in batches), strict=True)
+        masks = [part["completion_mask"] for part in (batch, batch.get(SECOND_BATCH)) if part is not None]
+        chosen, rejected = zip(*(mask.sum(1).chunk(2) for mask in masks), strict=True)
         return cls(len(chosen[0]), int(chosen[0].sum()), tuple(int(tokens.sum()) for tokens in rejected))
 
     def weight(self, name: str, place: int) -> int:
@@ -52,23 +52,23 @@ class Amounts:
         Args:
             place: of the value among those of this name: 1 where it is of the second rejected answers.
         """
-        if name not in _TOKENS:
+        if name not in _TOKEN_MEANS:
             return self.pairs
         tokens = {"chosen": self.chosen, "rejected": self.rejected[min(place, len(self.rejected) - 1)]}
-        return sum(tokens[which] for which in _TOKENS[name])
+        return sum(tokens[which] for which in _TOKEN_MEANS[name])
 
 
-def _summed(amounts: Sequence[Amounts]) -> Amounts:
-    rejected = [amount.rejected for amount in amounts if amount.pairs] or [(0,)]
-    return Amounts(
-        sum(amount.pairs for amount in amounts),
-        sum(amount.chosen for amount in amounts),
+def _total(counts: Sequence[BatchCounts]) -> BatchCounts:
+    rejected = [count.rejected for count in counts if count.pairs] or [(0,)]
+    return BatchCounts(
+        sum(count.pairs for count in counts),
+        sum(count.chosen for count in counts),
         tuple(map(sum, zip(*rejected, strict=True))),
     )
 
 
 @dataclass(frozen=True)
-class Share:
+class LossShare:
     """A process's part of a micro-batch in its step.
 
     Args:
@@ -77,41 +77,41 @@ class Share:
         is_last: the step ends with this micro-batch.
     """
 
-    of_processes: tuple[Amounts, ...]
-    step: Amounts
+    of_processes: tuple[BatchCounts, ...]
+    step: BatchCounts
     is_last: bool
 
     @property
     def sizes(self) -> list[int]:
         """Pairs of each process."""
-        return [amounts.pairs for amounts in self.of_processes]
+        return [counts.pairs for counts in self.of_processes]
 
     @property
-    def whole(self) -> Amounts:
+    def total(self) -> BatchCounts:
         """What there is in the micro-batch."""
-        return _summed(self.of_processes)
+        return _total(self.of_processes)
 
     @property
-    def of_pairs(self) -> float:
+    def pair_weight(self) -> float:
         """What a mean over its pairs is multiplied by: the mean over processes of the sum over the step's micro-batches
         is that over all pairs of the step."""
         return self._own.pairs * len(self.of_processes) / max(1, self.step.pairs)
 
     @property
-    def of_tokens(self) -> float:
+    def token_weight(self) -> float:
         """The same for a mean over the tokens of its chosen answers."""
         return self._own.chosen * len(self.of_processes) / max(1, self.step.chosen)
 
     @property
-    def _own(self) -> Amounts:
+    def _own(self) -> BatchCounts:
         return self.of_processes[process_index()]
 
 
-def shares(own: Sequence[Amounts]) -> list[Share]:
+def loss_shares(own: Sequence[BatchCounts]) -> list[LossShare]:
     """The shares of the micro-batches of a step, of which every process has as many; all of them must ask."""
     columns = list(zip(*gather_object(list(own)), strict=True))
-    step = _summed([amounts for column in columns for amounts in column])
-    return [Share(column, step, number == len(columns)) for number, column in enumerate(columns, 1)]
+    step = _total([counts for column in columns for counts in column])
+    return [LossShare(column, step, number == len(columns)) for number, column in enumerate(columns, 1)]
 
 
 class StepMeans:
@@ -120,20 +120,20 @@ class StepMeans:
     def __init__(self) -> None:
         self._means: dict[tuple[str, int], tuple[float, int]] = {}
 
-    def add(self, logged: Mapping[str, Sequence[float]], amounts: Amounts) -> None:
-        """Take up what was logged of a micro-batch.
+    def add(self, logged: Mapping[str, Sequence[float]], counts: BatchCounts) -> None:
+        """Add what was logged of a micro-batch.
 
         Args:
-            amounts: what was in it, in all processes.
+            counts: what was in it, in all processes.
         """
         for name, values in logged.items():
             for place, value in enumerate(values):
-                if more := amounts.weight(name, place):
+                if more := counts.weight(name, place):
                     mean, weight = self._means.get((name, place), (value, 0))
                     # A running mean: of a step that is one micro-batch it is the value itself, to the last bit.
                     self._means[name, place] = (mean + (value - mean) * more / (weight + more), weight + more)
 
-    def taken(self) -> list[tuple[str, float]]:
+    def pop(self) -> list[tuple[str, float]]:
         """The step's values by their names, after which the next one begins."""
         means, self._means = self._means, {}
         return [(name, mean) for (name, _), (mean, _) in means.items()]

@@ -61,6 +61,6 @@ class AveragedSettings(PairwiseSettings):
         return (self.gamma, 1 - self.gamma) if self.averaged else (1.0,)
 
 
-def options(settings: PairwiseSettings) -> dict[str, Any]:
+def loss_options(settings: PairwiseSettings) -> dict[str, Any]:
     """The loss as options of `trl.DPOConfig`."""
     return {"loss_type": [settings.kind], "beta": BETAS[settings.kind] if settings.beta is None else settings.beta}

@@ -30,7 +30,7 @@ class Parts:
         config: TRL's configuration, of the method's class.
         lora: makes PEFT's configuration; takes the names of further modules that are trained in full.
         share: the forward that runs image and prompt once for both answers, if this model allows it.
-        state: the run's state folder.
+        scratch: a folder that lasts as long as the run.
         image_root: where the images of data lie, beside their own folders.
     """
 
@@ -41,7 +41,7 @@ class Parts:
     lora: Callable[..., Any]
     projector_learning_rate: float
     share: Callable[[], SharedForward | None]
-    state: Path
+    scratch: Path
     image_root: tuple[str, ...] = ()
 
 
@@ -75,7 +75,8 @@ class Method:
             cannot set them again in its ``trainer:`` block.
         source: makes, from the current policy, the pairs that a step trains on; None for those of the data.
         config: gives the class of TRL's configuration; called when it is needed.
-        build: makes a trainer (`mmpref.align.trainer_mixin.Running` and one of TRL's) other than the one over pairs.
+        build: makes a trainer other than the one over pairs: `mmpref.align.trainer_mixin.ResumableTrainerMixin` and one
+            of TRL's.
         needs: answers of the data that the method reads; rows may lack the others.
         needs_second: rows must have a second rejected answer (``rejected_policy``).
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
@@ -86,6 +87,7 @@ class Method:
             TRL's; None where TRL's is wanted.
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
+        annotator_instruction: the settings' own template for the annotator; None for the annotator's.
         rates: learning rates where a recipe names none.
     """
 
@@ -96,6 +98,7 @@ class Method:
     needs: Callable[[Any], tuple[str, ...]] = lambda _: ("chosen", "rejected")
     needs_second: bool = False
     needs_annotator: bool = False
+    annotator_instruction: Callable[[Any], str | None] = lambda _: None
     keeps_answers: bool = False
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     terms: Callable[[Any], Terms] | None = None
@@ -104,11 +107,16 @@ class Method:
     rates: Rates = field(default_factory=Rates)
 
     @property
+    def samples_answers(self) -> bool:
+        """Whether answers are sampled from the policy at every step."""
+        return self.source is not None and not self.keeps_answers
+
+    @property
     def defaults(self) -> dict[str, Any]:
         """What a recipe that says nothing of it takes, as it would say it."""
         given = {
-            one.name: one.default if one.default_factory is MISSING else one.default_factory()
-            for one in fields(self.settings)
+            setting.name: setting.default if setting.default_factory is MISSING else setting.default_factory()
+            for setting in fields(self.settings)
         }
         loss = {
             name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
@@ -122,18 +130,20 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Way:
+class ConfiguredMethod:
     """A method with its settings."""
 
     method: Method
     settings: Any
 
     @property
-    def options(self) -> dict[str, Any]:
+    def trainer_options(self) -> dict[str, Any]:
+        """The options of TRL's configuration that the settings stand for."""
         return self.method.trainer(self.settings)
 
     @property
     def weights(self) -> tuple[float, ...]:
+        """Of the losses against the rejected answer, and against the second one where there are two."""
         return self.method.weights(self.settings)
 
 

@@ -1,8 +1,8 @@
 """Pair sources: what a step trains on, where it is more than the rows of the data.
 
 A source is called with the rows of a batch just before they are collated, and with the number of the optimizer's step.
-It draws from the current policy, by streams that are named by seed, step and row: the same run draws the same, whatever
-it is interrupted by, and a row that comes again in another epoch is drawn anew.
+It samples from the current policy, by streams that are named by seed, step and row: the same run samples the same,
+whatever it is interrupted by, and a row that comes again in another epoch is sampled anew.
 """
 
 from __future__ import annotations
@@ -48,40 +48,42 @@ class SourceContext:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class SampledPairs:
     """What a source made of a batch.
 
     Args:
         rows: those that there is a pair for, complete.
-        counts: of what was asked and what became of the other rows; they add up over a run.
+        counts: of rows and what became of them; they add up over a run.
     """
 
     rows: list[Row]
     counts: Mapping[str, float] = field(default_factory=dict)
 
 
-def added(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+def sum_counts(counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     """Sums by name."""
     total: Counter[str] = Counter()
-    for one in counts:
-        total.update(one)  # floats add up as well
+    for batch_counts in counts:
+        total.update(batch_counts)  # floats add up as well
     return dict(total)
 
 
 class PairSource(Protocol):
     """Turns rows of the data into the pairs of a step."""
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         """The pairs for some of the rows. The model is in eval mode, and no gradients are kept."""
         ...
 
 
-def answer(text: str) -> list[dict[str, str]]:
+def assistant_message(text: str) -> list[dict[str, str]]:
     """An answer as the data has it."""
     return [{"role": "assistant", "content": text}]
 
 
-def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[str | None], averaged: bool) -> Drawn:
+def with_policy_rejections(
+    rows: Sequence[Row], examples: Sequence[Example], completions: Sequence[str | None], averaged: bool
+) -> SampledPairs:
     """Rows with the policy's answer as their second rejected one, or where nothing is averaged as their only one.
 
     An answer that is cut off, empty or the chosen one is counted, and its row left out; where losses are averaged the
@@ -89,21 +91,21 @@ def beside(rows: Sequence[Row], examples: Sequence[Example], written: Sequence[s
 
     Args:
         examples: of the rows.
-        written: the policy's rejected answers; None for one that a bound on its length cut off.
+        completions: the policy's rejected answers; None for one that a bound on its length cut off.
     """
     counts = {"rows": len(rows), "cut_off": 0, "empty": 0, "same": 0}
-    drawn: list[Row] = []
-    for row, example, text in zip(rows, examples, written, strict=True):
-        if useless := _useless(text, example.answer):
-            counts[useless] += 1
+    pairs: list[Row] = []
+    for row, example, text in zip(rows, examples, completions, strict=True):
+        if reason := _skip_reason(text, example.answer):
+            counts[reason] += 1
             if averaged:
-                drawn.append({**row, SECOND: row["chosen"]})
+                pairs.append({**row, SECOND: row["chosen"]})
         else:
-            drawn.append({**row, SECOND if averaged else "rejected": answer(text or "")})
-    return Drawn(drawn, {**counts, "used": len(drawn)})
+            pairs.append({**row, SECOND if averaged else "rejected": assistant_message(text or "")})
+    return SampledPairs(pairs, {**counts, "used": len(pairs)})
 
 
-def _useless(text: str | None, chosen: str) -> str | None:
+def _skip_reason(text: str | None, chosen: str) -> str | None:
     """Why an answer teaches nothing; None where it may."""
     if text is None:
         return "cut_off"

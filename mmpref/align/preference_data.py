@@ -46,10 +46,10 @@ CROPPED = "cropped"
 """Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
 ROW, WHERE = "row", "where"
 DATA, FACTS = "pairs.arrow", "pairs.json"
-STAND_IN = {"chosen": "(an answer)", "rejected": "(another answer)"}
+PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
 _ANSWERS = ("chosen", "rejected", SECOND)
-_BATCH, _SHOWN = 64, 20
+_WRITE_BATCH, _SKIPS_SHOWN = 64, 20
 
 
 Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
@@ -82,7 +82,7 @@ class Pairs:
         return where
 
 
-def collect(
+def collect_pairs(
     tables: Sequence[Table],
     folder: Path,
     *,
@@ -112,17 +112,17 @@ def collect(
     """
     facts = [table.facts() for table in tables]
     if (folder / FACTS).is_file():
-        known = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        _refuse_changed([source["fingerprint"] for source in known["sources"]], facts)
+        written = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        _refuse_changed_tables([source["fingerprint"] for source in written["sources"]], facts)
     else:
         needed = (*needs, SECOND) if second else tuple(needs)
-        check = _Check(needed, special_token_in({image_token, *special_tokens}), accepts)
-        known = _write(tables, folder, limit, (*TEXTS, SECOND) if second else TEXTS, image_root, check)
-        write_atomic(folder / FACTS, json.dumps(known, indent=2, ensure_ascii=False) + "\n")
-    return Pairs(_open(folder / DATA), known["sources"], known["skipped"], known["changed"], known["skips"])
+        check = _RowCheck(needed, special_token_in({image_token, *special_tokens}), accepts)
+        written = _write(tables, folder, limit, (*TEXTS, SECOND) if second else TEXTS, image_root, check)
+        write_atomic(folder / FACTS, json.dumps(written, indent=2, ensure_ascii=False) + "\n")
+    return Pairs(_open(folder / DATA), written["sources"], written["skipped"], written["changed"], written["skips"])
 
 
-def _refuse_changed(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> None:
+def _refuse_changed_tables(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> None:
     for fingerprint, fact in zip(before, facts, strict=True):
         if fingerprint != fact["fingerprint"]:
             raise RunError(f"The data set {fact['id']} has changed since this run began.", "Choose another --output.")
@@ -134,7 +134,7 @@ def _write(
     limit: int | None,
     texts: Sequence[str],
     image_root: Sequence[str],
-    check: _Check,
+    check: _RowCheck,
 ) -> dict[str, Any]:
     import pyarrow as pa
 
@@ -150,14 +150,14 @@ def _write(
             read = check(row, where, roots)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
-                if len(shown := skips.setdefault(read.reason, [])) < _SHOWN:
+                if len(shown := skips.setdefault(read.reason, [])) < _SKIPS_SHOWN:
                     shown.append({"row": where, "detail": read.detail or read.reason})
             else:
                 images, notes = read
                 batch.append(_arrow_row(row, images, where, texts))
                 changed.update(notes)
                 used[index] += 1
-            if len(batch) == _BATCH:
+            if len(batch) == _WRITE_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
                 batch = []
         if batch:
@@ -165,8 +165,8 @@ def _write(
     if not used:
         reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(skipped.items()))
         names = ", ".join(table.spec for table in tables)
-        told = next(shown[0] for shown in skips.values())
-        first = f"First: {told['row']}: {told['detail']}".rstrip(".")
+        example = next(shown[0] for shown in skips.values())
+        first = f"First: {example['row']}: {example['detail']}".rstrip(".")
         raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.")
     os.replace(temporary, folder / DATA)
     sources = [{**table.facts(), "rows": used[index]} for index, table in enumerate(tables)]
@@ -178,7 +178,7 @@ def _write(
     }
 
 
-class _Check:
+class _RowCheck:
     """Whether a row can be trained on.
 
     Args:
@@ -190,7 +190,7 @@ class _Check:
     def __init__(self, needs: Sequence[str], special: Callable[[str], str | None], accepts: Accepts | None) -> None:
         self.needs, self._special, self._accepts = needs, special, accepts
         self._refused: dict[tuple[tuple[int, int], ...], str] = {}
-        self._taken: set[tuple[tuple[int, int], ...]] = set()
+        self._accepted: set[tuple[tuple[int, int], ...]] = set()
 
     def __call__(
         self, row: PreferenceRow, where: str, roots: ImageRoots
@@ -202,9 +202,9 @@ class _Check:
             return Fault("equal-answers", "", "rejected", "rejected")
         if SECOND in self.needs and same_answer(row.chosen, row.rejected_policy):
             return Fault("equal-answers", "", SECOND, SECOND)
-        said = {"prompt": "\n".join(turn.content for turn in row.prompt)}
-        said |= {name: _answer(row, name) for name in _ANSWERS}
-        for name, text in said.items():
+        texts = {"prompt": "\n".join(turn.content for turn in row.prompt)}
+        texts |= {name: _answer(row, name) for name in _ANSWERS}
+        for name, text in texts.items():
             if token := self._special(text):
                 return Fault("special-token", f"{name} contains {token}", name, name)
         try:
@@ -221,8 +221,8 @@ class _Check:
             return None
         decoded = [decode(image) for image in images]
         sizes = tuple(image.size for image in decoded)
-        alike = tuple(_alike(*size) for size in sizes)
-        if alike in self._taken:
+        buckets = tuple(_size_bucket(*size) for size in sizes)
+        if buckets in self._accepted:
             return None
         if sizes not in self._refused:
             try:
@@ -230,11 +230,11 @@ class _Check:
             except ImageError as error:
                 self._refused[sizes] = brief(str(error), 300)
             else:
-                self._taken.add(alike)
+                self._accepted.add(buckets)
         return self._refused.get(sizes)
 
 
-def _alike(width: int, height: int) -> tuple[int, int]:
+def _size_bucket(width: int, height: int) -> tuple[int, int]:
     """What sizes are taken for equal: of ordinary pictures those within some 20%, of others none but the same."""
     ordinary = min(width, height) >= 64 and max(width, height) <= 4 * min(width, height)
     return (-round(4 * math.log2(width)), -round(4 * math.log2(height))) if ordinary else (width, height)
@@ -242,16 +242,16 @@ def _alike(width: int, height: int) -> tuple[int, int]:
 
 def _answer(row: PreferenceRow, name: str) -> str:
     text: str = getattr(row, name)
-    return text or STAND_IN.get(name, "")
+    return text or PLACEHOLDER_ANSWERS.get(name, "")
 
 
 def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, texts: Sequence[str]) -> dict[str, Any]:
     """A row as it is kept, with stand-ins for answers that nobody needs."""
-    said = {"prompt": as_dicts(row.prompt)}
-    said |= {name: [{"role": "assistant", "content": _answer(row, name)}] for name in texts if name != "prompt"}
+    messages = {"prompt": as_dicts(row.prompt)}
+    messages |= {name: [{"role": "assistant", "content": _answer(row, name)}] for name in texts if name != "prompt"}
     return {
         "images": [image.content for image in images],
-        **{name: json.dumps(value) for name, value in said.items()},
+        **{name: json.dumps(value) for name, value in messages.items()},
         WHERE: where,
     }
 
@@ -288,8 +288,8 @@ def _check_columns(row: Mapping[str, Any], read: PreferenceRow, where: str, need
     Raises:
         InputError: columns are missing.
     """
-    have = {"chosen": bool(read.shape[-1]), "rejected": bool(rejected_column(unfolded(row))), SECOND: SECOND in row}
-    if missing := [name for name in needs if not have[name]]:
+    present = {"chosen": bool(read.shape[-1]), "rejected": bool(rejected_column(unfolded(row))), SECOND: SECOND in row}
+    if missing := [name for name in needs if not present[name]]:
         unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
         raise InputError(
             f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}",
@@ -299,8 +299,8 @@ def _check_columns(row: Mapping[str, Any], read: PreferenceRow, where: str, need
         )
 
 
-def numbered(dataset: datasets.Dataset) -> datasets.Dataset:
-    """The same rows with a column of their numbers, by which what is known of a row is found again."""
+def with_row_numbers(dataset: datasets.Dataset) -> datasets.Dataset:
+    """The same rows with a column of their numbers, by which what is cached of a row is found again."""
     return dataset.with_format(None).add_column(ROW, list(range(len(dataset)))).with_transform(_decoded)
 
 

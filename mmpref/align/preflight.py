@@ -1,44 +1,94 @@
-"""The longest batch once before the first step: too little memory is told at once, with the row that needs it."""
+"""How long rows are, and the longest batch once before the first step: too little memory is said at once."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import TrainerCallback
 
+from mmpref.align.collator import SECOND_BATCH
 from mmpref.errors import RunError, is_out_of_memory, reason_of
 from mmpref.log import logger
+from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
-    from mmpref.align.lengths import Length
     from mmpref.align.preference_data import Pairs
-    from mmpref.align.trainer_mixin import Running
+    from mmpref.align.trainer_mixin import ResumableTrainerMixin
+    from mmpref.vlm.policy import Policy
 
 When = Literal["auto", "always", "never"]
+
+
+_EVENLY_SPACED, _LONGEST = 32, 16
+"""Rows that are measured: of an even sample, and of each of the longest texts and the largest image files."""
+
+
+@dataclass(frozen=True)
+class RowLength:
+    """A row's number, and its tokens.
+
+    Args:
+        image: those of its images.
+        total: prompt, images and the longest of its answers.
+    """
+
+    row: int
+    image: int
+    total: int
+
+
+def measure_lengths(trainer: ResumableTrainerMixin, policy: Policy, pairs: Pairs) -> list[RowLength]:
+    """Some of the rows, the longest first."""
+    lengths = []
+    for row in sorted(_rows_to_measure(pairs)):
+        batch = trainer.collate([pairs.dataset[row]])
+        image = int((batch["input_ids"][0] == policy.image_token_id).sum())
+        masks = [part["attention_mask"] for part in (batch, batch.get(SECOND_BATCH)) if part is not None]
+        lengths.append(RowLength(row, image, max(int(mask.sum(dim=1).max()) for mask in masks)))
+    return sorted(lengths, key=lambda length: -length.total)
+
+
+def _rows_to_measure(pairs: Pairs) -> set[int]:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    data, rows = pairs.dataset.data, len(pairs.dataset)
+
+    def characters(name: str) -> np.ndarray:
+        return pc.utf8_length(data.column(name)).to_numpy()
+
+    answers = [characters(name) for name in ("chosen", "rejected", SECOND) if name in data.column_names]
+    texts = characters("prompt") + np.max(answers, axis=0)
+    files = pc.binary_length(pc.list_flatten(data.column("images"))).to_numpy()
+    counts = pc.list_value_length(data.column("images")).to_numpy()  # of each row at least 1
+    images = np.add.reduceat(files, np.cumsum(counts) - counts)
+    even = {index * rows // min(rows, _EVENLY_SPACED) for index in range(min(rows, _EVENLY_SPACED))}
+    return even.union(*(np.argsort(-sizes, kind="stable")[:_LONGEST].tolist() for sizes in (texts, images)))
 
 
 class Preflight(TrainerCallback):
     """Runs the longest rows of the data forward and backward when training begins, and takes no step.
 
-    Where answers are drawn while training, the data's stand in for them.
+    Where answers are sampled while training, the data's stand in for them.
 
     Args:
         longest: rows of the data, the longest first.
         when: whether to; ``auto`` on accelerators only, where memory is what is short.
     """
 
-    def __init__(self, trainer: Running, pairs: Pairs, longest: Sequence[Length], when: When) -> None:
+    def __init__(self, trainer: ResumableTrainerMixin, pairs: Pairs, longest: Sequence[RowLength], when: When) -> None:
         self._trainer, self._pairs, self._when = trainer, pairs, when
-        self._longest = longest[: trainer.args.per_device_train_batch_size]
+        self._longest_rows = longest[: trainer.args.per_device_train_batch_size]
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         device = self._trainer.accelerator.device
         if self._when == "never" or (self._when == "auto" and device.type == "cpu"):
             return
         try:
-            reason = self._trainer.rehearse([self._pairs.dataset[length.row] for length in self._longest])
+            reason = self._trainer.try_step([self._pairs.dataset[length.row] for length in self._longest_rows])
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -46,21 +96,21 @@ class Preflight(TrainerCallback):
         if reason:
             logger.info("No pre-flight: %s.", reason)
         elif device.type == "cuda":
-            peak, whole = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
-            logger.info("The longest batch fits: %.1f of %.1f GiB.", peak / 2**30, whole / 2**30)
+            peak, total = torch.cuda.max_memory_allocated(device), torch.cuda.get_device_properties(device).total_memory
+            logger.info("The longest batch fits: %.1f of %.1f GiB.", peak / 2**30, total / 2**30)
         else:
             logger.info("The longest batch fits.")
 
     def _refusal(self, device: torch.device, error: Exception) -> RunError:
-        first, rows = self._longest[0], len(self._longest)
-        ways = [
+        first, rows = self._longest_rows[0], len(self._longest_rows)
+        remedies = [
             *(["a smaller trainer.per_device_train_batch_size"] if rows > 1 else []),
             *([] if self._trainer.args.gradient_checkpointing else ["trainer.gradient_checkpointing=true"]),
             "smaller images",
         ]
         return RunError(
             f"The memory of {device} does not suffice for a step on the {rows} longest rows. The longest is "
-            f"{self._pairs.where(first.row)}, of {first.whole} tokens, {first.image} of them its images': "
+            f"{self._pairs.where(first.row)}, of {first.total} tokens, {first.image} of them its images': "
             f"{reason_of(error)}.",
-            f"Try {' or '.join(ways)}. To train without this check: --set preflight=never",
+            f"Try {' or '.join(remedies)}. To train without this check: --set preflight=never",
         )

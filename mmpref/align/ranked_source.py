@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.align.losses import PairwiseSettings
-from mmpref.align.pair_source import Drawn, Row, SourceContext, answer
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext, assistant_message
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import need
 from mmpref.sampling.settings import SamplingSettings
@@ -35,7 +35,7 @@ class RankedSettings(SamplingSettings, PairwiseSettings):
         need(self.instruction, "prompt", "first", "second")
 
 
-class Ranked:
+class RankedSource:
     """Two answers to each prompt; the better one is chosen, the other rejected.
 
     A row without a verdict is not trained on in this step, and counted: ``unfinished`` (an answer that did not come to
@@ -46,9 +46,9 @@ class Ranked:
         assert context.annotator is not None
         self._context, self._annotator = context, context.annotator
         self._decoding = settings.decoding(settings.max_answer_tokens, context.seed)
-        self._width = settings.sampling_batch_size
+        self._batch_size = settings.sampling_batch_size
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         from mmpref.judges.annotator import Comparison, tally
         from mmpref.sampling.answers import sample
         from mmpref.vlm.encode import encode
@@ -56,22 +56,24 @@ class Ranked:
         policy = self._context.policy
         examples = [self._context.example(row, step) for row in rows]
         contexts = encode(policy, [policy.prompter(example) for example in examples])
-        sampled = sample(policy, contexts, [example.id for example in examples], self._decoding, 2, width=self._width)
+        sampled = sample(
+            policy, contexts, [example.id for example in examples], self._decoding, 2, width=self._batch_size
+        )
         counts = {"rows": len(rows), "unfinished": 0, "same": 0}
-        asked: list[tuple[Row, Comparison]] = []
+        comparisons: list[tuple[Row, Comparison]] = []
         for row, example, (first, second) in zip(rows, examples, sampled, strict=True):
             if first.cut or second.cut:
                 counts["unfinished"] += 1
             elif first.text == second.text or not (first.text and second.text):
                 counts["same"] += 1
             else:
-                asked.append((row, Comparison(example.images, example.prompt, first.text, second.text)))
-        verdicts = self._annotator.compare([comparison for _, comparison in asked]) if asked else []
-        drawn: list[Row] = []
-        for (row, comparison), verdict in zip(asked, verdicts, strict=True):
+                comparisons.append((row, Comparison(example.images, example.prompt, first.text, second.text)))
+        verdicts = self._annotator.compare([comparison for _, comparison in comparisons]) if comparisons else []
+        pairs: list[Row] = []
+        for (row, comparison), verdict in zip(comparisons, verdicts, strict=True):
             if verdict.winner is not None:
                 better, worse = comparison.first, comparison.second
                 if verdict.winner == "second":
                     better, worse = worse, better
-                drawn.append({**row, "chosen": answer(better), "rejected": answer(worse)})
-        return Drawn(drawn, {**counts, "used": len(drawn), **tally(verdicts)})
+                pairs.append({**row, "chosen": assistant_message(better), "rejected": assistant_message(worse)})
+        return SampledPairs(pairs, {**counts, "used": len(pairs), **tally(verdicts)})

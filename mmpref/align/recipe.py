@@ -2,14 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.align.method import METHODS
 from mmpref.align.trl_options import PAPER
-from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError
 from mmpref.recipe import schema as recipes
+
+if TYPE_CHECKING:
+    from mmpref.vlm.policy import Policy
+
+
+Evaluator = Callable[["Policy"], Mapping[str, tuple[float, bool | None]]]
+"""Scores a policy as it is: a value by name, and whether more of it is better."""
+
+
+@dataclass(frozen=True)
+class WatchSettings:
+    """What is watched.
+
+    Args:
+        benchmarks: names.
+        benchmark: settings of each, as for ``mmpref evaluate``.
+        every: steps between evaluations; the last step is evaluated too.
+        limit: first samples of each benchmark.
+        split: of all benchmarks, instead of their own. Choosing by a split makes it useless for reporting.
+        best: ``benchmark/metric``: the adapter of the step where it is best is what the run keeps.
+        patience: stop after so many evaluations in a row without a new best.
+    """
+
+    benchmarks: tuple[str, ...] = ()
+    benchmark: dict[str, Any] = field(default_factory=dict)
+    every: int = 100
+    limit: int | None = None
+    split: str | None = None
+    best: str | None = None
+    patience: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or (self.patience is not None and self.patience < 1):
+            raise UsageError("watch.every and watch.patience must be at least 1.")
+        if (self.best or self.patience) and not self.benchmarks:
+            raise UsageError("watch.best and watch.patience need a benchmark.", "Name one with --eval-benchmark.")
+        if self.patience and not self.best:
+            raise UsageError("watch.patience needs watch.best.", "Name a metric: --best pope/accuracy")
 
 
 @dataclass(frozen=True)
@@ -67,8 +105,9 @@ class TrainRecipe:
             how many there are say ``trainer.save_steps`` and ``trainer.save_total_limit``.
         watch: benchmarks while training: how often, which is best, when to stop.
         loss: settings of the method.
-        trainer: options of TRL's `DPOConfig`, handed on as they are; the paper's where none are given. A learning rate
-            that is not among them is the method's.
+        trainer: options of TRL's `DPOConfig`, handed on as they are. What is not among them is the paper's
+            (`PAPER`), and the learning rate the method's. A block of a recipe that was resolved
+            (`recipes.ResolvedBlock`) says all that it wants: only the learning rate is filled in there.
     """
 
     model: str
@@ -93,10 +132,12 @@ class TrainRecipe:
     keep_checkpoints: bool = False
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
-    trainer: dict[str, Any] = field(default_factory=lambda: dict(PAPER))
+    trainer: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rates = METHODS.get(self.method).rates
-        object.__setattr__(self, "trainer", {"learning_rate": rates.learning_rate, **self.trainer})
+        paper = {} if isinstance(self.trainer, recipes.ResolvedBlock) else PAPER
+        options = {"learning_rate": rates.learning_rate, **paper, **self.trainer}
+        object.__setattr__(self, "trainer", recipes.ResolvedBlock(options))
         if self.projector_learning_rate is None:
             object.__setattr__(self, "projector_learning_rate", rates.projector)

@@ -1,4 +1,4 @@
-"""Log-probabilities under the reference, kept on disk: a frozen model says the same of a pair in every epoch."""
+"""A cache on disk of log-probabilities under the reference: a frozen model says the same of a pair in every epoch."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 from mmpref.distributed import gather_object
 
 LogProbs = Sequence[tuple[torch.Tensor, torch.Tensor]]
-"""Of the chosen and the rejected answers [B] of a batch, and of those of the batches beside it."""
+"""Of the chosen and the rejected answers [B] of a batch, and of those of the second batch, if there is one."""
 
 
-class ReferenceLogProbs:
+class ReferenceLogProbCache:
     """Summed log-probabilities of the answers of every row, computed when a row is first met.
 
     They belong to a run: its base model, data and prompt format cannot change under it. A restart finds what was
@@ -23,17 +23,17 @@ class ReferenceLogProbs:
     Args:
         path: file of float32 [rows, pairs, 2]; NaN where a row has not been met. Made if it is not there.
         pairs: of every row: 2 where it has a second rejected answer.
-        together: the reference can only be asked by all processes at once, since its parameters are spread over them.
+        sharded: the reference can only be asked by all processes at once, since they share its parameters.
     """
 
-    def __init__(self, path: Path, rows: int, pairs: int = 1, together: bool = False) -> None:
-        self._together = together
+    def __init__(self, path: Path, rows: int, pairs: int = 1, sharded: bool = False) -> None:
+        self._sharded = sharded
         shape = (rows, pairs, 2)
         if not path.is_file() or path.stat().st_size != rows * pairs * 8:
             np.full(shape, np.nan, dtype=np.float32).tofile(path)
-        self._kept = np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
+        self._log_probs = np.memmap(path, dtype=np.float32, mode="r+", shape=shape)
 
-    def of(self, rows: torch.Tensor, compute: Callable[[], LogProbs]) -> LogProbs:
+    def get(self, rows: torch.Tensor, compute: Callable[[], LogProbs]) -> LogProbs:
         """Log-probabilities of a batch.
 
         Args:
@@ -41,9 +41,9 @@ class ReferenceLogProbs:
             compute: asks the reference about the whole batch; called only where a row is new.
         """
         numbers = rows.cpu().numpy()
-        new = bool(np.isnan(self._kept[numbers]).any())
-        if any(gather_object(new)) if self._together else new:
+        is_new = bool(np.isnan(self._log_probs[numbers]).any())
+        if any(gather_object(is_new)) if self._sharded else is_new:
             pairs = [torch.stack(tuple(pair), 1) for pair in compute()]
-            self._kept[numbers] = torch.stack(pairs, 1).float().cpu().numpy()
-        known = torch.from_numpy(self._kept[numbers]).to(rows.device)
-        return [(pair[:, 0], pair[:, 1]) for pair in known.unbind(1)]
+            self._log_probs[numbers] = torch.stack(pairs, 1).float().cpu().numpy()
+        log_probs = torch.from_numpy(self._log_probs[numbers]).to(rows.device)
+        return [(pair[:, 0], pair[:, 1]) for pair in log_probs.unbind(1)]

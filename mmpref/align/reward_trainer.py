@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.functional import logsigmoid
 
-from mmpref.align.collator import BESIDE
-from mmpref.align.preference_data import ROW, Pairs, collect
+from mmpref.align.collator import SECOND_BATCH
+from mmpref.align.preference_data import ROW, Pairs, collect_pairs
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.distributed import main_process_first
 from mmpref.errors import RunError
@@ -49,45 +49,45 @@ class RewardTrainer(PreferenceTrainer):
         image_root: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
-        tables = {spec: _table(spec) for spec in held_out}
+        tables = {spec: _open_held_out(spec) for spec in held_out}
         super().__init__(*args, **kwargs)
-        # What cannot be used is told before the work, not after it.
+        # What cannot be used is reported before the work, not after it.
         self._held_out = {
             spec: self._read(table, (folder or Path()) / f"held-out-{number}", image_root)
             for number, (spec, table) in enumerate(tables.items())
         }
 
     def _read(self, table: Table, folder: Path, image_root: Sequence[str]) -> Pairs:
-        assert self.writer is not None
-        tokenizer = self.writer.tokenizer
+        assert self.policy is not None
+        tokenizer = self.policy.tokenizer
         with main_process_first():
             folder.mkdir(exist_ok=True)
-            return collect(
+            return collect_pairs(
                 [table],
                 folder,
-                image_token=tokenizer.convert_ids_to_tokens(self.writer.image_token_id),
+                image_token=tokenizer.convert_ids_to_tokens(self.policy.image_token_id),
                 special_tokens=special_tokens_of(tokenizer),
                 image_root=image_root,
-                accepts=self.writer.prompter.prepare,
+                accepts=self.policy.prompter.prepare,
             )
 
     def facts(self) -> dict[str, Any]:
         """Rows of the held-out sets, and the share of them that the model ranks as they are."""
-        found = {}
+        facts = {}
         for spec, pairs in self._held_out.items():
             skipped = {"skipped": pairs.skipped} if pairs.skipped else {}
-            found[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs), **skipped}
-        return {"held_out": found}
+            facts[spec] = {"rows": len(pairs.dataset), "accuracy": self.accuracy(pairs), **skipped}
+        return {"held_out": facts}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        inputs = {name: value for name, value in inputs.items() if name not in (ROW, BESIDE)}
+        inputs = {name: value for name, value in inputs.items() if name not in (ROW, SECOND_BATCH)}
         chosen, rejected = self.rewards(model, inputs).chunk(2)
-        loss = -logsigmoid(chosen - rejected).mean() * self.of_pairs
-        said = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": chosen > rejected}
-        for name, value in said.items():
-            self._note(f"rewards/{name}", value)
+        loss = -logsigmoid(chosen - rejected).mean() * self.pair_weight
+        logged = {"chosen": chosen, "rejected": rejected, "margins": chosen - rejected, "accuracies": chosen > rejected}
+        for name, value in logged.items():
+            self._log_mean(f"rewards/{name}", value)
         for name, length in zip(("chosen", "rejected"), inputs["completion_mask"].sum(1).chunk(2), strict=True):
-            self._note(f"lengths/{name}", length)
+            self._log_mean(f"lengths/{name}", length)
         tokens = self.accelerator.gather(inputs["attention_mask"].sum()).sum().item()
         self._total_train_tokens += tokens
         self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
@@ -99,47 +99,49 @@ class RewardTrainer(PreferenceTrainer):
         hidden: list[torch.Tensor] = []
         hook = base.base_model.register_forward_hook(lambda _m, _i, output: hidden.append(output.last_hidden_state))
         try:
-            with self._seen([batch]) as [seen]:
-                self._show(0)
-                inputs = {name: value for name, value in seen.items() if name != "completion_mask"}
+            with self._shared_inputs([batch]) as [batch]:
+                self._select_batch(0)
+                inputs = {name: value for name, value in batch.items() if name != "completion_mask"}
                 model(**inputs, use_cache=False, logits_to_keep=1)
         finally:
             hook.remove()
-        ends = seen["attention_mask"].sum(1) - 1
+        ends = batch["attention_mask"].sum(1) - 1
         return values(base, hidden[0][torch.arange(len(ends), device=ends.device), ends])
 
-    def proof(
+    def adapter_verifier(
         self, path: Path, policy: Policy, row: dict[str, Any], trust_remote_code: bool
     ) -> Callable[[], dict[str, Any]]:
-        """What `prove` will find, once this trainer is out of memory."""
+        """What verifies that the files hold what was trained, once this trainer is out of memory."""
         with self.sampling():
             trained = self.rewards(self.model, self._prepare_inputs(self.collate([dict(row)]))).tolist()
         placement = replace(policy.placement, device=str(policy.device))
-        return partial(prove, path, policy.ref, row, trained, str(policy.dtype), placement, trust_remote_code)
+        return partial(
+            verify_saved_reward_model, path, policy.ref, row, trained, str(policy.dtype), placement, trust_remote_code
+        )
 
     def accuracy(self, pairs: Pairs, batch_size: int = 16) -> float:
         """Share of pairs whose chosen answer has the higher reward."""
-        right = 0
+        correct = 0
         with self.sampling():
-            for rows in _batches(pairs, batch_size):
+            for rows in _row_batches(pairs, batch_size):
                 batch = self._prepare_inputs(self.collate(rows))
                 chosen, rejected = self.rewards(self.model, batch).chunk(2)
-                right += int((chosen > rejected).sum())
-        return right / len(pairs.dataset)
+                correct += int((chosen > rejected).sum())
+        return correct / len(pairs.dataset)
 
 
-def _batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
+def _row_batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
     for start in range(0, len(pairs.dataset), size):
         yield [pairs.dataset[index] for index in range(start, min(start + size, len(pairs.dataset)))]
 
 
-def _table(spec: str) -> Table:
+def _open_held_out(spec: str) -> Table:
     """The preference set ``NAME`` or ``NAME:SPLIT``."""
     name, colon, split = spec.rpartition(":")
     return open_table(name, split) if colon and not Path(spec).exists() else open_table(spec, "train")
 
 
-def prove(
+def verify_saved_reward_model(
     path: Path,
     ref: ModelRef,
     row: dict[str, Any],
@@ -172,8 +174,8 @@ def prove(
         **asdict(placement),
     )
     answers = [text_of(row["chosen"]), text_of(row["rejected"])]
-    said = loaded.score(row["images"], messages(row["prompt"]), answers)
-    differs = max(abs(one - other) for one, other in zip(said, trained, strict=True))
+    rewards = loaded.score(row["images"], messages(row["prompt"]), answers)
+    differs = max(abs(reward - expected) for reward, expected in zip(rewards, trained, strict=True))
     exact = dtype == "float32" and placement.quantization is None
     tolerance = (1e-4 if exact else 5e-2) * max(1.0, *(abs(value) for value in trained))
     if not differs <= tolerance:
@@ -181,7 +183,7 @@ def prove(
             f"The reward model saved in {path} is not the one that was trained: loaded back, its rewards "
             f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed)."
         )
-    if said[0] == said[1]:
+    if rewards[0] == rewards[1]:
         raise RunError(
             f"The reward model saved in {path} gives both answers the same: nothing was learned.",
             "Check trainer.learning_rate, trainer.max_steps and the warm-up.",

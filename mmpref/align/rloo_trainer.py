@@ -14,8 +14,8 @@ import torch
 from trl import RLOOTrainer
 
 from mmpref.align.adapter import as_loaded
-from mmpref.align.collator import ANSWER, PreferenceCollator, marks_answers
-from mmpref.align.trainer_mixin import Running
+from mmpref.align.collator import ANSWER_TOKEN_TYPE, PreferenceCollator, has_answer_token_type
+from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.judges.plugins import plugin
 from mmpref.judges.resolve import function_of
@@ -45,8 +45,8 @@ def open_reward(spec: str, model: ModelRef, placement: Placement) -> Reward:
         UsageError: the word names nobody.
         ModelError: a run that is no reward model of this base.
     """
-    if found := plugin(spec, "reward"):
-        reward: Reward = found.reward
+    if module := plugin(spec, "reward"):
+        reward: Reward = module.reward
         return reward
     if function := function_of(spec):
         return function
@@ -55,32 +55,32 @@ def open_reward(spec: str, model: ModelRef, placement: Placement) -> Reward:
     return RewardModel.load(ModelRef(model.model, model.revision, spec), **asdict(placement)).score
 
 
-class Normalised:
+class NormalizedReward:
     """Rewards of zero mean and unit variance over the answers of the training data, as the paper has it (appendix A).
 
     Args:
-        kept: file of the mean and the deviation, which are measured once a run.
+        path: file of the mean and the deviation, which are measured once a run.
     """
 
     __name__ = "reward"
 
-    def __init__(self, reward: Reward, name: str, pairs: Pairs, kept: Path) -> None:
+    def __init__(self, reward: Reward, name: str, pairs: Pairs, path: Path) -> None:
         self._reward, self.name = reward, name
-        if not kept.is_file():
-            said = torch.tensor(
+        if not path.is_file():
+            rewards = torch.tensor(
                 [
                     value
                     for row in (pairs.dataset[index] for index in range(len(pairs.dataset)))
-                    for value in self._ask(
+                    for value in self._call(
                         row["images"], messages(row["prompt"]), [text_of(row["chosen"]), text_of(row["rejected"])]
                     )
                 ],
                 dtype=torch.float64,
             )
-            if not float(said.std()) > 0:
+            if not float(rewards.std()) > 0:
                 raise UsageError(f"{name} gives every answer of the data the same reward.", "Name another loss.reward.")
-            write_atomic(kept, json.dumps({"mean": float(said.mean()), "deviation": float(said.std())}) + "\n")
-        self.scale: dict[str, float] = json.loads(kept.read_text(encoding="utf-8"))
+            write_atomic(path, json.dumps({"mean": float(rewards.mean()), "deviation": float(rewards.std())}) + "\n")
+        self.scale: dict[str, float] = json.loads(path.read_text(encoding="utf-8"))
 
     def __call__(
         self, prompts: list[Any], completions: list[Any], images: list[Any], row: list[int], **_: Any
@@ -91,38 +91,38 @@ class Normalised:
             places = list(group)
             answers = [text_of(completions[place]) for place in places]
             prompt = messages(prompts[places[0]])
-            rewards += self._ask(images[places[0]], prompt, answers)
+            rewards += self._call(images[places[0]], prompt, answers)
         return [(value - self.scale["mean"]) / self.scale["deviation"] for value in rewards]
 
-    def _ask(self, images: Any, prompt: list[Message], answers: list[str]) -> list[float]:
+    def _call(self, images: Any, prompt: list[Message], answers: list[str]) -> list[float]:
         try:
-            said = [float(value) for value in self._reward(images, prompt, answers)]
+            rewards = [float(value) for value in self._reward(images, prompt, answers)]
         except Exception as error:
             raise ModelError(
                 f"The reward {self.name} fails: {type(error).__name__}: {reason_of(error)}.",
                 "It is called with images, prompt and answers.",
             ) from error
-        if len(said) != len(answers):
-            raise ModelError(f"The reward {self.name} gives {len(said)} values for {len(answers)} answers.")
-        if wrong := next((value for value in said if not math.isfinite(value)), None):
+        if len(rewards) != len(answers):
+            raise ModelError(f"The reward {self.name} gives {len(rewards)} values for {len(answers)} answers.")
+        if invalid := next((value for value in rewards if not math.isfinite(value)), None):
             raise ModelError(
-                f"The reward {self.name} gives {wrong} as the value of an answer.", "It must be a finite number."
+                f"The reward {self.name} gives {invalid} as the value of an answer.", "It must be a finite number."
             )
-        return said
+        return rewards
 
 
-class RlooTrainer(Running, RLOOTrainer):
+class RlooTrainer(ResumableTrainerMixin, RLOOTrainer):
     """Sampling, rewards' baseline and loss are TRL's; it suppresses image tokens in what is sampled."""
 
     shared = None
 
-    def __init__(self, *args: Any, writer: Policy, projector_learning_rate: float, **kwargs: Any) -> None:
-        self.collate = PreferenceCollator(writer.processor)
+    def __init__(self, *args: Any, policy: Policy, projector_learning_rate: float, **kwargs: Any) -> None:
+        self.collate = PreferenceCollator(policy.processor)
         super().__init__(*args, **kwargs)
         # TRL names temperature, top_p and top_k; `generate` would take all else from the model's own settings.
-        writer.base_model.generation_config = only_tokens(writer.base_model.generation_config)
-        self.generation_config.suppress_tokens = sorted(writer.never_written)
-        self.set_up(writer, projector_learning_rate)
+        policy.base_model.generation_config = only_tokens(policy.base_model.generation_config)
+        self.generation_config.suppress_tokens = sorted(policy.never_written)
+        self.set_up(policy, projector_learning_rate)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         """As TRL's; the policy writes as it will be loaded."""
@@ -133,8 +133,10 @@ class RlooTrainer(Running, RLOOTrainer):
         """As TRL's, which gives answers the token type of prompts."""
         kwargs.pop("labels", None)  # of prompts, by a processor that gives them
         types, size = kwargs.get("token_type_ids"), args[3] if len(args) > 3 else kwargs["logits_to_keep"]
-        if types is not None and marks_answers(self.processing_class):
-            kwargs["token_type_ids"] = torch.cat([types[:, :-size], torch.full_like(types[:, -size:], ANSWER)], 1)
+        if types is not None and has_answer_token_type(self.processing_class):
+            kwargs["token_type_ids"] = torch.cat(
+                [types[:, :-size], torch.full_like(types[:, -size:], ANSWER_TOKEN_TYPE)], 1
+            )
         return super()._get_per_token_logps_and_entropies(*args, **kwargs)
 
     def facts(self) -> dict[str, Any]:
@@ -143,8 +145,8 @@ class RlooTrainer(Running, RLOOTrainer):
         return {"reward": {"name": reward.name, **reward.scale}}
 
 
-def rows_of(pairs: Pairs) -> Any:
+def prompt_dataset(pairs: Pairs) -> Any:
     """The data as TRL's trainer wants it: images, prompt, and the row's number."""
-    from mmpref.align.preference_data import numbered
+    from mmpref.align.preference_data import with_row_numbers
 
-    return numbered(pairs.dataset).remove_columns(["chosen", "rejected"])
+    return with_row_numbers(pairs.dataset).remove_columns(["chosen", "rejected"])

@@ -8,39 +8,30 @@ from typing import TYPE_CHECKING, Any
 from mmpref.log import logger
 
 if TYPE_CHECKING:
-    from mmpref.align.lengths import Length
-    from mmpref.align.trainer_mixin import Running
+    from mmpref.align.preference_data import Pairs
+    from mmpref.align.preflight import RowLength
+    from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
 
-_NOTHING = 1e-3
+_NEGLIGIBLE_REWARD = 1e-3
 """Of a reward (beta times a log-ratio): as good as none."""
 
 
-def lengths(measured: Sequence[Length], policy: Policy) -> dict[str, Any]:
+def length_facts(lengths: Sequence[RowLength], policy: Policy) -> dict[str, Any]:
     """Image tokens and whole sequences of some rows, in tokens; nothing is cut, so the context must hold them."""
-    images, whole = [length.image for length in measured], [length.whole for length in measured]
+    images, longest = [length.image for length in lengths], max(length.total for length in lengths)
     context = getattr(policy.base_model.config.get_text_config(), "max_position_embeddings", None)
     logger.info(
         "Image tokens a row: %d to %d; longest sequence: %d of %s (%d rows looked at; nothing is cut).",
-        min(images),
-        max(images),
-        max(whole),
-        context,
-        len(measured),
+        *(min(images), max(images), longest, context, len(lengths)),
     )
-    if context and max(whole) > context:
-        logger.warning(
-            "Warning: sequences of %d tokens are longer than the model's context of %d.", max(whole), context
-        )
-    return {
-        "sample": len(measured),
-        "image_tokens": [min(images), max(images)],
-        "sequence_max": max(whole),
-        "context": context,
-    }
+    if context and longest > context:
+        logger.warning("Warning: sequences of %d tokens are longer than the model's context of %d.", longest, context)
+    image_tokens = [min(images), max(images)]
+    return {"sample": len(lengths), "image_tokens": image_tokens, "sequence_max": longest, "context": context}
 
 
-def parameters(trainer: Running) -> dict[str, int]:
+def parameter_counts(trainer: ResumableTrainerMixin) -> dict[str, int]:
     """How many parameters are trained by LoRA, how many in the projector, and how many there are."""
     from mmpref.align.adapter import is_projector
 
@@ -52,7 +43,22 @@ def parameters(trainer: Running) -> dict[str, int]:
     return counts
 
 
-def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
+def log_pairs(pairs: Pairs) -> None:
+    """Log how many pairs there are, and what became of the other rows."""
+    skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
+    logger.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
+    for reason, rows in pairs.skips.items():
+        logger.info("The first that is skipped as %s: %s: %s", reason, rows[0]["row"], rows[0]["detail"])
+    for change, count in pairs.changed.items():
+        logger.info("%d rows: %s.", count, change.replace("_", " "))
+
+
+def log_until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The log up to the step whose adapter is kept."""
+    return [row for row in rows if not best or row["step"] <= best["step"]] or rows[:1]
+
+
+def final_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     """Means over the last tenth of the log rows."""
     last = rows[-max(1, len(rows) // 10) :]
     names = {
@@ -69,15 +75,15 @@ def final_of(rows: list[dict[str, Any]]) -> dict[str, float]:
         "rejected_kl": "kl/rejected",
         "entropy": "entropy",
     }
-    known = {name: [row[key] for row in last if key in row] for name, key in names.items()}
-    return {name: sum(values) / len(values) for name, values in known.items() if values}
+    logged = {name: [row[key] for row in last if key in row] for name, key in names.items()}
+    return {name: sum(values) / len(values) for name, values in logged.items() if values}
 
 
 def remarks_on(final: Mapping[str, float]) -> list[str]:
     """What of the end of a training needs to be said in words."""
     remarks = []
-    if "chosen_logp" in final and final["chosen_reward"] < -_NOTHING:
-        won = final["margin"] > _NOTHING
+    if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:
+        won = final["margin"] > _NEGLIGIBLE_REWARD
         remarks.append(
             "The chosen answers became less likely than under the base model"
             + (": the margin was won by pushing the rejected ones down further." if won else ", and no margin was won.")
@@ -88,7 +94,7 @@ def remarks_on(final: Mapping[str, float]) -> list[str]:
     return remarks
 
 
-def _drawn(counts: Mapping[str, float]) -> str:
+def _sample_counts(counts: Mapping[str, float]) -> str:
     """What became of the rows that a pair source was given."""
     kinds = ("unfinished", "empty", "same", "tie", "missing")
     rest = ", ".join(f"{counts[kind]:,.0f} {kind}" for kind in kinds if counts.get(kind))
@@ -104,7 +110,7 @@ def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("skipped rows", skipped),
         ("LoRA layers", f"{modules['language_model']} in the language model, {modules['elsewhere']} elsewhere"),
         ("projector", "trained in full" if modules["projector"] else "frozen"),
-        *([("drawn at every step", _drawn(manifest["drawn"]))] if "drawn" in manifest else []),
+        *([("drawn at every step", _sample_counts(manifest["drawn"]))] if "drawn" in manifest else []),
         ("steps", str(manifest["steps"])),
         *(
             (name, f"{final[name]:.{digits}f}")

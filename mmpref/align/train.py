@@ -7,39 +7,37 @@ import dataclasses
 import logging
 import shutil
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.align.checkpoints import checkpoints_in
-from mmpref.align.method import METHODS, Method, Way
-from mmpref.align.recipe import TrainRecipe
-from mmpref.align.sharded import gathered, is_spread, load_whole
-from mmpref.align.summary import final_of, lengths, parameters, remarks_on
-from mmpref.align.trainer_factory import trainer_of
-from mmpref.align.watch_settings import BEST, Evaluator
+from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
+from mmpref.align.finish import Trained, finish
+from mmpref.align.method import METHODS, ConfiguredMethod, Method, Parts
+from mmpref.align.recipe import Evaluator, TrainRecipe
+from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
+from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipe import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
-from mmpref.run.files import JsonLines
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
-    from mmpref.align.eval_callback import Watching
+    from mmpref.align.callbacks import OnProgress
+    from mmpref.align.eval_callback import EvalCallback
+    from mmpref.align.finish import WriteCard
     from mmpref.align.preference_data import Pairs
-    from mmpref.align.trainer_mixin import Running
+    from mmpref.align.trainer_mixin import ResumableTrainerMixin
+    from mmpref.vlm.policy import Policy
 
-WriteCard = Callable[[Path, dict[str, Any]], None]
-OnProgress = Callable[[int, int], None]
-
-BEGAN = "began"
-"""Pinned: the commits of data and model that a restart must go on with."""
+SCRATCH = "training"
+"""In a run's state: the folder of what only a restart needs. It is dropped when the run has finished."""
+_PINNED = f"{SCRATCH}/began"
+"""The commits of data and model that a restart must go on with."""
 
 
 def train(
@@ -66,7 +64,7 @@ def train(
         InputError: preference data that cannot be read or has no usable row.
         ModelError: a model that cannot be loaded or trained.
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
-            loss that is not finite, or a saved adapter that fails the probe.
+            loss that is not finite, or a saved adapter that is not what was trained.
     """
     from mmpref.align import trl_options
 
@@ -75,31 +73,50 @@ def train(
     settings = recipes.build(method.settings, recipe.loss, "loss")
     trl_options.check(recipe.trainer, method.trainer(settings), method.config())
     recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
+    configured = ConfiguredMethod(method, settings)
     with main_process_first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
         finished = run.finished
+    scratch = run.state / SCRATCH
     if process_index():
-        logger.setLevel(logging.ERROR)
-        if not finished:
-            with _quietly():
-                _fit(run, recipe, Way(method, settings), evaluate, None)
+        with _quiet_libraries(), _errors_only():
+            if not finished:
+                _fit_and_save(run, recipe, configured, evaluate, None)
         return {}
-    with run.lock(), run.forgotten_if_it_fails(lambda: _has_checkpoint(run), scraps=("log.jsonl", "evaluations.jsonl")):
+    with (
+        run.lock(),
+        run.forgotten_if_it_fails(
+            lambda: bool(complete_checkpoints(checkpoints_folder(scratch))), scraps=("log.jsonl", "evaluations.jsonl")
+        ),
+    ):
         if finished:
             logger.info("%s is complete already.", run.path)
         else:
-            with _quietly():
-                _work(run, recipe, Way(method, settings), evaluate, write_card, on_progress)
-        _drop_restart_state(run)
+            with _quiet_libraries():
+                trained = _fit_and_save(run, recipe, configured, evaluate, on_progress)
+                assert trained is not None
+                finish(run, trained, write_card)
+        shutil.rmtree(scratch, ignore_errors=True)
         return run.manifest()
 
 
 @contextlib.contextmanager
-def _quietly() -> Iterator[None]:
+def _quiet_libraries() -> Iterator[None]:
     """Deprecations between TRL, PEFT and transformers are theirs to settle, not the user's."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
+
+
+@contextlib.contextmanager
+def _errors_only() -> Iterator[None]:
+    """Within it a process that does not write logs nothing but errors."""
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> None:
@@ -115,254 +132,179 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
-    if recipe.quantization and is_model_sharded():
-        raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
     if recipe.device_map and num_processes() > 1:
         raise UsageError(
             f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
             "Leave it out, or start one process.",
         )
+    if is_model_sharded():
+        _refuse_sharding(recipe, method)
 
 
-def _work(
+def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
+    """Refuse a launcher's configuration that shards the model where somebody needs it as a whole."""
+    if recipe.quantization:
+        raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
+    if method.samples_answers:
+        user = f"The method {recipe.method} writes answers with"
+    elif method.build:
+        user = f"The method {recipe.method} asks"
+    elif recipe.watch.benchmarks:
+        user = "Benchmarks while training ask"
+    else:
+        return
+    raise UsageError(f"{user} the whole model, which is sharded here.", "Launch it with the configuration ddp.")
+
+
+def _fit_and_save(
     run: Run,
     recipe: TrainRecipe,
-    way: Way,
+    configured: ConfiguredMethod,
     evaluate: Evaluator | None,
-    write_card: WriteCard | None,
     on_progress: OnProgress | None,
-) -> None:
-    from mmpref.align.plot import plot
-    from mmpref.vlm.revisions import licence_of
-
-    fitted = _fit(run, recipe, way, evaluate, on_progress)
-    assert fitted is not None
-    # The trained policy is out of memory by now: the probe loads the model a second time.
-    proof = fitted.prove()
-    rows = JsonLines(run.path / "log.jsonl").rows()
-    plot(rows, run.path / "training.png")
-    facts = {
-        "model": {
-            "id": recipe.model,
-            "revision": fitted.ref.revision,
-            "licence": licence_of(recipe.model, fitted.ref.revision),
-        },
-        "method": recipe.method,
-        "datasets": fitted.pairs.sources,
-        "counts": {
-            "rows": len(fitted.pairs.dataset),
-            "skipped": fitted.pairs.skipped,
-            **({"changed": fitted.pairs.changed} if fitted.pairs.changed else {}),
-        },
-        **({"skipped_rows": fitted.pairs.skips} if fitted.pairs.skips else {}),
-        "seeds": {"run": recipe.seed},
-        **fitted.facts,
-        "final": (final := final_of(_until(rows, fitted.facts.get("best")))),
-        "remarks": remarks_on(final),
-        "probe": proof,
-    }
-    if write_card:
-        write_card(
-            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
-        )
-    run.finish(facts)
-
-
-def _until(rows: list[dict[str, Any]], best: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """The log up to the step whose adapter is kept."""
-    return [row for row in rows if not best or row["step"] <= best["step"]] or rows[:1]
-
-
-@dataclass(frozen=True)
-class _Fitted:
-    """What is left of a training: its facts, and a proof that what was saved is what was trained."""
-
-    ref: ModelRef
-    pairs: Pairs
-    facts: dict[str, Any]
-    prove: Callable[[], dict[str, Any]]
-
-
-def _fit(
-    run: Run, recipe: TrainRecipe, way: Way, evaluate: Evaluator | None, on_progress: OnProgress | None
-) -> _Fitted | None:
-    """Train to the end from the last whole checkpoint, and save the adapter; None in a process that does not write."""
-    import torch
-
-    from mmpref.align import adapter, trl_options
-    from mmpref.align.checkpoints import writing
-    from mmpref.align.lengths import measured
-    from mmpref.align.preference_data import collect
-    from mmpref.align.preflight import Preflight
-    from mmpref.sampling.settings import sampling_facts
-    from mmpref.vlm.decoding import own_values
-    from mmpref.vlm.policy import Policy
+) -> Trained | None:
+    """Train to the end from the last complete checkpoint, and save the adapter; None in a process that does not
+    write."""
+    from mmpref.align import adapter
+    from mmpref.align.fit import fit
+    from mmpref.align.preflight import Preflight, measure_lengths
     from mmpref.vlm.quantization import arguments_of
-    from mmpref.vlm.special_tokens import special_tokens_of
 
-    tables, revision = _as_it_began(run, recipe)
-    ref = ModelRef(recipe.model, revision)
-    policy = Policy.load(
-        ref,
-        dtype=_dtype(recipe.dtype),
-        quantization=recipe.quantization,
-        device_map=recipe.device_map,
-        trust_remote_code=recipe.trust_remote_code,
-    )
-    image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    with main_process_first():
-        run.pin(BEGAN, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
-        pairs = collect(
-            tables,
-            run.state,
-            image_token=image_token,
-            special_tokens=special_tokens_of(policy.tokenizer),
-            image_root=recipe.image_root,
-            accepts=policy.prompter.prepare,
-            limit=recipe.limit,
-            second=way.method.needs_second,
-            needs=way.method.needs(way.settings),
-        )
-    _tell(pairs)
-    dtype = str(policy.dtype).removeprefix("torch.")
-    used = trl_options.resolve(
-        recipe.trainer, way.options, seed=recipe.seed, dtype=dtype, dropout=recipe.lora.dropout > 0
-    )
-    trainer = trainer_of(recipe, way, used, policy, pairs, run.state)
+    scratch = run.state / SCRATCH
+    policy, pairs = _load(run, recipe, configured)
+    log_pairs(pairs)
+    trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch)
     modules = adapter.adapted_modules(trainer.model, policy)
     logger.info(
-        "Training %d LoRA layers in the language model (%d elsewhere) and %d projector in full.",
-        modules["language_model"],
-        modules["elsewhere"],
-        modules["projector"],
+        "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
+        "projector in full.",
+        modules,
     )
-    counts = parameters(trainer)
-    sizes = measured(trainer, policy, pairs)
-    trainer.add_callback(Preflight(trainer, pairs, sizes, recipe.preflight))
-    watching = _run_training(run, recipe, trainer, evaluate, on_progress)
-    prove = partial(trainer.proof, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
-    state, proof = None, None
-    if is_spread(trainer.model):  # all processes have a part in what is saved, and in a forward pass
-        state, proof = gathered(trainer.model), prove()
+    parameters = parameter_counts(trainer)
+    lengths = measure_lengths(trainer, policy, pairs)
+    trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
+    eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
+    verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
+    weights, verify = None, None
+    if is_sharded(trainer.model):  # all processes have a part in what is saved, and in a forward pass
+        weights, verify = gather_trainable(trainer.model), verifier()
     end_collective()
     if process_index():
         return None
     if is_model_sharded():
-        load_whole()
-    if watching and (best := watching.best()):
-        trainer.take(run.state / BEST)
-        logger.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
-    model = trainer.policy()
-    with writing(f"the adapter in {run.path}"):
-        adapter.save(model, policy.processor, policy.ref, run.path, state)
+        load_unsharded()
+    if eval_callback:
+        eval_callback.restore_best()
+    model = trainer.trained_model()
+    with write_errors(f"the adapter in {run.path}"):
+        adapter.save(model, policy.processor, policy.ref, run.path, weights)
         if recipe.keep_checkpoints:
-            _keep_checkpoints(run)
+            keep_adapters(checkpoints_folder(scratch), run.path)
     facts = {
         "modules": modules,
         **({"mended": policy.mended} if policy.mended else {}),
-        "parameters": counts,
+        "parameters": parameters,
         **({"quantization": arguments_of(policy.base_model)} if recipe.quantization else {}),
-        "lengths": lengths(sizes, policy),
+        "lengths": length_facts(lengths, policy),
+        **_training_facts(recipe, trainer, policy, eval_callback),
+        "trainer": options,
+    }
+    return Trained(policy.ref, pairs, facts, verify or verifier())
+
+
+def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[Policy, Pairs]:
+    """The model and the usable rows, at the commits that the run began with."""
+    from mmpref.align.preference_data import collect_pairs
+    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.special_tokens import special_tokens_of
+
+    pinned = run.pinned(_PINNED)
+    revisions = pinned.get("datasets") or [None] * len(recipe.dataset)
+    tables = [
+        open_table(spec, recipe.split, revision=revision)
+        for spec, revision in zip(recipe.dataset, revisions, strict=True)
+    ]
+    policy = Policy.load(
+        ModelRef(recipe.model, pinned.get("model") or recipe.revision),
+        dtype=_model_dtype(recipe.dtype),
+        quantization=recipe.quantization,
+        device_map=recipe.device_map,
+        trust_remote_code=recipe.trust_remote_code,
+    )
+    with main_process_first():
+        run.pin(_PINNED, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
+        pairs = collect_pairs(
+            tables,
+            run.state / SCRATCH,
+            image_token=policy.tokenizer.convert_ids_to_tokens(policy.image_token_id),
+            special_tokens=special_tokens_of(policy.tokenizer),
+            image_root=recipe.image_root,
+            accepts=policy.prompter.prepare,
+            limit=recipe.limit,
+            second=configured.method.needs_second,
+            needs=configured.method.needs(configured.settings),
+        )
+    return policy, pairs
+
+
+def _model_dtype(dtype: str) -> str:
+    import torch
+
+    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
+    return "bfloat16" if dtype == "auto" and has_bf16 else dtype
+
+
+def _make_trainer(
+    recipe: TrainRecipe, configured: ConfiguredMethod, policy: Policy, pairs: Pairs, scratch: Path
+) -> tuple[ResumableTrainerMixin, dict[str, Any]]:
+    """The method's trainer, and the options of TRL's configuration that it has."""
+    from mmpref.align import trl_options
+    from mmpref.align.adapter import lora_config
+    from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
+
+    options = trl_options.resolve(
+        recipe.trainer,
+        configured.trainer_options,
+        seed=recipe.seed,
+        dtype=str(policy.dtype).removeprefix("torch."),
+        dropout=recipe.lora.dropout > 0,
+    )
+    config = trl_options.config(options, checkpoints_folder(scratch), configured.method.config())
+    prepare_padding(policy, options.get("pad_token"))
+    assert recipe.projector_learning_rate is not None
+    parts = Parts(
+        configured.settings,
+        config,
+        policy,
+        pairs,
+        lora=partial(lora_config, policy, recipe.lora, recipe.train_projector),
+        projector_learning_rate=recipe.projector_learning_rate,
+        share=partial(shared_forward, policy, pairs) if recipe.share_prompt else lambda: None,
+        scratch=scratch,
+        image_root=recipe.image_root,
+    )
+    trainer = make_trainer(
+        configured, parts, seed=recipe.seed, annotator=recipe.annotator, feature_cache_gb=recipe.feature_cache_gb
+    )
+    return trainer, options
+
+
+def _training_facts(
+    recipe: TrainRecipe, trainer: ResumableTrainerMixin, policy: Policy, eval_callback: EvalCallback | None
+) -> dict[str, Any]:
+    """What the manifest says of how the training went."""
+    import torch
+
+    from mmpref.sampling.settings import sampling_facts
+    from mmpref.vlm.decoding import own_values
+
+    return {
         "steps": trainer.state.global_step,
-        **({"evaluations": watching.rows, "best": watching.best()} if watching else {}),
+        **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
         "threads": torch.get_num_threads(),
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **sampling_facts(recipe.loss, own_values(policy.base_model.generation_config)),
         **trainer.facts(),
-        "trainer": used,
     }
-    return _Fitted(policy.ref, pairs, facts, proof or prove())
-
-
-def _as_it_began(run: Run, recipe: TrainRecipe) -> tuple[list[Table], str | None]:
-    """The preference data, and the revision of the model, at the commits that the run began with."""
-    began = run.pinned(BEGAN)
-    revisions = began.get("datasets") or [None] * len(recipe.dataset)
-    tables = [
-        open_table(spec, recipe.split, revision=revision)
-        for spec, revision in zip(recipe.dataset, revisions, strict=True)
-    ]
-    return tables, began.get("model") or recipe.revision
-
-
-def _dtype(asked: str) -> str:
-    import torch
-
-    has_bf16 = torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-    return "bfloat16" if asked == "auto" and has_bf16 else asked
-
-
-def _tell(pairs: Pairs) -> None:
-    skipped = ", ".join(f"{count} {reason}" for reason, count in pairs.skipped.items())
-    logger.info("%d pairs%s.", len(pairs.dataset), f"; skipped rows: {skipped}" if skipped else "")
-    for reason, rows in pairs.skips.items():
-        logger.info("The first that is skipped as %s: %s: %s", reason, rows[0]["row"], rows[0]["detail"])
-    for what, count in pairs.changed.items():
-        logger.info("%d rows: %s.", count, what.replace("_", " "))
-
-
-def _run_training(
-    run: Run, recipe: TrainRecipe, trainer: Running, evaluate: Evaluator | None, on_progress: OnProgress | None
-) -> Watching | None:
-    from mmpref.align.callbacks import LogRows, Progress, Restore, Stop
-    from mmpref.align.checkpoints import latest, step_of
-    from mmpref.align.eval_callback import Watching
-    from mmpref.vlm.adapters import check_names
-
-    with main_process_first():
-        checkpoint = latest(checkpoints_in(run.state))
-    resumed = step_of(checkpoint) if checkpoint else 0
-    if not process_index():
-        trainer.add_callback(LogRows(run.path / "log.jsonl", resumed))
-    watching = None
-    if evaluate and recipe.watch.benchmarks:
-        watching = Watching(trainer, evaluate, recipe.watch, run.path, run.state, resumed)
-        trainer.add_callback(watching)
-    if on_progress:
-        trainer.add_callback(Progress(on_progress))
-    if checkpoint:
-        logger.info("Resuming from step %d.", step_of(checkpoint))
-        if not is_model_sharded():  # which saves in other files
-            check_names(str(checkpoint), trainer.model)
-        if trainer.restore_finished(checkpoint, stopped=watching is not None and watching.exhausted):
-            return watching
-        trainer.add_callback(Restore(lambda: trainer.restore_pending(checkpoint)))
-    stop = Stop()
-    trainer.add_callback(stop)
-    with stop.listening():
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    return watching
-
-
-def _has_checkpoint(run: Run) -> bool:
-    from mmpref.align.checkpoints import is_whole
-
-    return any(is_whole(checkpoint) for checkpoint in checkpoints_in(run.state).glob("checkpoint-*"))
-
-
-def _keep_checkpoints(run: Run) -> None:
-    """Each as an adapter of its own; what names the base is the final one's."""
-    from mmpref.align.checkpoints import is_whole
-
-    for checkpoint in checkpoints_in(run.state).glob("checkpoint-*"):
-        weights = checkpoint / "adapter_model.safetensors"
-        if is_whole(checkpoint) and weights.is_file():
-            kept = run.path / "checkpoints" / checkpoint.name
-            kept.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(weights, kept / weights.name)
-            shutil.copyfile(run.path / "adapter_config.json", kept / "adapter_config.json")
-
-
-def _drop_restart_state(run: Run) -> None:
-    """A finished run needs neither its checkpoints nor its copy of the pairs."""
-    from mmpref.align.preference_data import DATA, FACTS
-
-    shutil.rmtree(checkpoints_in(run.state), ignore_errors=True)
-    for path in (
-        *(run.state / name for name in (DATA, FACTS, f"{BEGAN}.json", BEST, "reward.json")),
-        *run.state.glob("reference-*.f32"),
-        *run.state.glob("features-*"),
-    ):
-        path.unlink(missing_ok=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
-from mmpref.align.collator import BESIDE, ROWS, PreferenceCollator, as_they_are
-from mmpref.align.gradient_accumulation import Accumulating
-from mmpref.align.pair_source import added
+from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
+from mmpref.align.gradient_accumulation import GradientAccumulationMixin
+from mmpref.align.pair_source import sum_counts
 from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.distributed import gather_object
 from mmpref.errors import RunError
@@ -19,29 +19,29 @@ from mmpref.log import logger
 from mmpref.tables.conversations import SECOND
 
 if TYPE_CHECKING:
-    from mmpref.align.feature_cache import KeptFeatures
+    from mmpref.align.feature_cache import FeatureCache
     from mmpref.align.losses import Pairwise, Terms
     from mmpref.align.pair_source import PairSource
-    from mmpref.align.reference_cache import LogProbs, ReferenceLogProbs
+    from mmpref.align.reference_cache import LogProbs, ReferenceLogProbCache
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
     from mmpref.vlm.vision_tower import Features
 
-_PATIENCE = 50
+_MAX_EMPTY_BATCHES = 50
 """Batches in a row that may give no pair."""
 
 
-class PreferenceTrainer(Accumulating, DPOTrainer):
+class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off. The projector
     has a learning rate of its own.
 
     Args:
-        writer: the policy around the model that is trained, for whoever lets it write.
+        policy: the one around the model that is trained, for whoever lets it write.
         data_collator: makes a batch of rows that are pairs.
         projector_learning_rate: for the parameters in PEFT's ``modules_to_save``; the schedule is the common one.
         shared: runs image and prompt once for both answers; None for TRL's own forward.
-        features: keeps what the vision tower makes of the images of rows, for `shared`; None to run it at every step.
-        reference: keeps the reference's log-probabilities; None to ask it at every step.
+        features: a cache of what the vision tower makes of rows' images, for `shared`; None runs it at every step.
+        reference: a cache of the reference's log-probabilities; None asks it at every step.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
         terms: more of the loss, of rows that have parts of their images in their place too.
         pairwise: the loss of differences of summed log-ratios, where it is not TRL's.
@@ -51,12 +51,12 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
     def __init__(
         self,
         *args: Any,
-        writer: Policy | None = None,
+        policy: Policy | None = None,
         data_collator: PreferenceCollator,
         projector_learning_rate: float,
         shared: SharedForward | None = None,
-        features: KeptFeatures | None = None,
-        reference: ReferenceLogProbs | None = None,
+        features: FeatureCache | None = None,
+        reference: ReferenceLogProbCache | None = None,
         weights: Sequence[float] = (1.0,),
         terms: Terms | None = None,
         pairwise: Pairwise | None = None,
@@ -64,8 +64,8 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         **kwargs: Any,
     ) -> None:
         self.collate = data_collator
-        super().__init__(*args, data_collator=as_they_are if source else data_collator, **kwargs)
-        self.set_up(writer, projector_learning_rate)
+        super().__init__(*args, data_collator=keep_rows if source else data_collator, **kwargs)
+        self.set_up(policy, projector_learning_rate)
         self._source = source
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
@@ -78,86 +78,87 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 
-    def pairs_of(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        return self._draw(self._source, [batch[ROWS] for batch in batches]) if self._source else batches
+    def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return self._sample(self._source, [batch[ROWS] for batch in batches]) if self._source else batches
 
-    def stand_in(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return self._undrawn(batch[ROWS][:1])
+    def placeholder_batch(self, batch: dict[str, Any]) -> dict[str, Any]:
+        return self._collate_data_rows(batch[ROWS][:1])
 
-    def _undrawn(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _collate_data_rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A batch of rows as the data has them; its gradients are nobody's."""
-        beside = {SECOND: "rejected"} if len(self._weights) > 1 else {}
-        beside |= {CROPPED: "images"} if self._terms else {}
-        return self.collate([{**{name: row[other] for name, other in beside.items()}, **row} for row in rows])
+        defaults = {SECOND: "rejected"} if len(self._weights) > 1 else {}
+        defaults |= {CROPPED: "images"} if self._terms else {}
+        return self.collate([{**{name: row[other] for name, other in defaults.items()}, **row} for row in rows])
 
-    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
-        """As `Running` says; the rows without their numbers, by which the reference would keep what it says of them."""
+    def try_step(self, rows: Sequence[dict[str, Any]]) -> str | None:
+        """As the mixin says; the rows without their numbers, by which the reference would keep what it says of them."""
         if self.is_deepspeed_enabled:
             return "DeepSpeed takes a step with every backward pass"
         model = self.model_wrapped
         devices = [self.args.device] if self.args.device.type == "cuda" else []
-        with torch.random.fork_rng(devices), self.unlogged(), self.maybe_activation_offload_context:
+        with torch.random.fork_rng(devices), self.without_logging(), self.maybe_activation_offload_context:
             model.train()
             with self.compute_loss_context_manager():
-                loss = self.compute_loss(model, self._prepare_inputs(self._undrawn(rows)))
+                loss = self.compute_loss(model, self._prepare_inputs(self._collate_data_rows(rows)))
             self.accelerator.backward(loss)
         model.zero_grad()
         return None
 
-    def _draw(self, source: PairSource, batches: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    def _sample(self, source: PairSource, batches: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """This process's pairs of the rows of a step's micro-batches, collated; an empty batch where there is none."""
         with self.sampling():
-            drawn = [source(rows, self.state.global_step) for rows in batches]
-        for everything in zip(*gather_object([(len(one.rows), one.counts) for one in drawn]), strict=True):
-            self._count(any(size for size, _ in everything), added(counts for _, counts in everything))
-        return [self.collate([dict(row) for row in one.rows]) if one.rows else {} for one in drawn]
+            sampled = [source(rows, self.state.global_step) for rows in batches]
+        for of_processes in zip(*gather_object([(len(pairs.rows), pairs.counts) for pairs in sampled]), strict=True):
+            self._count(any(size for size, _ in of_processes), sum_counts(counts for _, counts in of_processes))
+        return [self.collate([dict(row) for row in pairs.rows]) if pairs.rows else {} for pairs in sampled]
 
-    def _count(self, found: bool, counts: Mapping[str, float]) -> None:
-        """Take up what became of the rows of a batch in all processes."""
-        self.drawn = added([self.drawn, counts])
+    def _count(self, has_pairs: bool, counts: Mapping[str, float]) -> None:
+        """Add what became of the rows of a batch in all processes."""
+        self.sample_counts = sum_counts([self.sample_counts, counts])
         for name, value in counts.items():
             self._metrics["train"][f"pairs/{name}"].append(value)
-        self._barren = 0 if found else self._barren + 1
-        if self._barren >= _PATIENCE:
+        self._empty_batches = 0 if has_pairs else self._empty_batches + 1
+        if self._empty_batches >= _MAX_EMPTY_BATCHES:
             raise RunError(
-                f"The last {_PATIENCE} batches gave no pair ({_listed(counts)} in the last).",
+                f"The last {_MAX_EMPTY_BATCHES} batches gave no pair ({_format_counts(counts)} in the last).",
                 "Look at the annotator, and at loss.temperature and loss.max_answer_tokens.",
             )
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
-        """TRL's loss of the batch, or the weighted sum of those of the batch and the one beside it."""
-        rows, beside, cropped = inputs.pop(ROW, None), inputs.pop(BESIDE, None), inputs.pop(CROPPED, None)
-        batches = [inputs, beside] if beside else [inputs]
+        """TRL's loss of the batch, or the weighted sum of those of the batch and the second one."""
+        rows, second, cropped = inputs.pop(ROW, None), inputs.pop(SECOND_BATCH, None), inputs.pop(CROPPED, None)
+        batches = [inputs, second] if second else [inputs]
         if len(batches) != len(self._weights):
             raise RunError(f"The loss is over {len(self._weights)} rejected answers, and rows have {len(batches)}.")
         tokens = sum(batch["attention_mask"].sum() for batch in batches)
         losses = []
-        with self._seen(batches, rows) as seen, self._log_probs() as said:
-            known = self._reference_of(rows, seen)
-            for number, (weight, batch) in enumerate(zip(self._weights, seen, strict=True)):
-                self._show(number)
-                said.clear()
-                with self.by_tokens():
-                    loss = super()._compute_loss(model, {**batch, **known[number]}, return_outputs=False)
+        with self._shared_inputs(batches, rows) as trl_batches, self._log_probs() as log_probs:
+            references = self._reference_log_probs(rows, trl_batches)
+            for number, (weight, batch) in enumerate(zip(self._weights, trl_batches, strict=True)):
+                self._select_batch(number)
+                log_probs.clear()
+                reference = references[number]
+                with self.weighting_by_tokens():
+                    loss = super()._compute_loss(model, {**batch, **reference}, return_outputs=False)
                 if self._pairwise:
-                    chosen, rejected = (said[0] - torch.cat(tuple(known[number].values()))).chunk(2)
+                    chosen, rejected = (log_probs[0] - torch.cat(tuple(reference.values()))).chunk(2)
                     loss = self._pairwise(chosen - rejected).mean()
                 losses.append(weight * loss)
-                self._note_answers(said[0], known[number], batch["completion_mask"])
+                self._log_completions(log_probs[0], reference, batch["completion_mask"])
                 if number == 0 and cropped:
-                    chosen = said[0].chunk(2)[0] - known[0]["ref_chosen_logps"]
+                    chosen = log_probs[0].chunk(2)[0] - reference["ref_chosen_logps"]
             if self.model.training:  # TRL counts the tokens of what it was given
-                counted = sum(batch["attention_mask"].sum() for batch in seen)
+                counted = sum(batch["attention_mask"].sum() for batch in trl_batches)
                 self._total_train_tokens += self.accelerator.gather_for_metrics(tokens - counted).sum().item()
                 self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         if self._terms and cropped:
-            for name, term in self._terms(chosen, self._ratio_of(model, cropped)).items():
+            for name, term in self._terms(chosen, self._chosen_log_ratio(model, cropped)).items():
                 losses.append(term)
-                self._note(f"loss/{name}", term)
-        loss = torch.stack(losses).sum() * self.of_pairs
+                self._log_mean(f"loss/{name}", term)
+        loss = torch.stack(losses).sum() * self.pair_weight
         return (loss, None) if return_outputs else loss
 
-    def _note_answers(self, said: torch.Tensor, known: dict[str, torch.Tensor], scored: torch.Tensor) -> None:
+    def _log_completions(self, log_probs: torch.Tensor, reference: dict[str, torch.Tensor], mask: torch.Tensor) -> None:
         """Lengths of answers in tokens, their end included, and the divergence from the reference on them.
 
         The latter is the estimator k3 (http://joschu.net/blog/kl-approx.html) of an answer's mean log-ratio a token,
@@ -165,23 +166,27 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         answers, which the policy wrote only where a method samples them.
 
         Args:
-            said: summed log-probabilities [2B] under the policy, chosen before rejected.
-            known: those under the reference.
-            scored: mask [2B, L] of the answers' tokens.
+            log_probs: summed [2B], under the policy, chosen before rejected.
+            reference: those under the reference.
+            mask: [2B, L], of the answers' tokens.
         """
-        sizes = scored.sum(1)
-        for name, length, policy in zip(("chosen", "rejected"), sizes.chunk(2), said.detach().chunk(2), strict=True):
-            self._note(f"lengths/{name}", length)
+        lengths = mask.sum(1)
+        for name, length, policy in zip(
+            ("chosen", "rejected"), lengths.chunk(2), log_probs.detach().chunk(2), strict=True
+        ):
+            self._log_mean(f"lengths/{name}", length)
             if self.ld_alpha is None:  # else the reference's are weighted sums
-                ratio = (policy - known[f"ref_{name}_logps"]).float() / length
-                self._note(f"kl/{name}", torch.expm1(-ratio) + ratio)
+                ratio = (policy - reference[f"ref_{name}_logps"]).float() / length
+                self._log_mean(f"kl/{name}", torch.expm1(-ratio) + ratio)
 
-    def _note(self, name: str, values: torch.Tensor) -> None:
+    def _log_mean(self, name: str, values: torch.Tensor) -> None:
         """Log the mean of some values over all processes."""
         self._metrics["train"][name].append(self.accelerator.gather(values.detach().float()).mean().item())
 
     @contextlib.contextmanager
-    def _seen(self, batches: list[dict[str, Any]], rows: torch.Tensor | None = None) -> Iterator[list[dict[str, Any]]]:
+    def _shared_inputs(
+        self, batches: list[dict[str, Any]], rows: torch.Tensor | None = None
+    ) -> Iterator[list[dict[str, Any]]]:
         """What TRL is given of the batches: their answers where the prompt is shared, else all.
 
         Args:
@@ -190,11 +195,13 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
         if self.shared is None:
             yield batches
         else:
-            known = self._features.of(rows.tolist(), self._look) if self._features and rows is not None else ()
-            with self.shared.instead(batches, known) as answers:
-                yield answers
+            features: Sequence[Features] = ()
+            if self._features and rows is not None:
+                features = self._features.get(rows.tolist(), self._image_features)
+            with self.shared.instead(batches, features) as completions:
+                yield completions
 
-    def _look(self, row: int) -> Features:
+    def _image_features(self, row: int) -> Features:
         """What the vision tower makes of a row's images."""
         assert self.shared is not None
         pair = {name: value for name, value in self.train_dataset[row].items() if name not in (ROW, SECOND)}
@@ -203,42 +210,44 @@ class PreferenceTrainer(Accumulating, DPOTrainer):
     @contextlib.contextmanager
     def _log_probs(self) -> Iterator[list[torch.Tensor]]:
         """Summed log-probabilities [2B] of the answers of every forward of the model within it, as they come."""
-        said: list[torch.Tensor] = []
+        log_probs: list[torch.Tensor] = []
         model = self.accelerator.unwrap_model(self.model)
-        hook = model.register_forward_hook(lambda _module, _inputs, output: said.append(output.log_probs.sum(1)))
+        hook = model.register_forward_hook(lambda _module, _inputs, output: log_probs.append(output.log_probs.sum(1)))
         try:
-            yield said
+            yield log_probs
         finally:
             hook.remove()
 
-    def _ratio_of(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    def _chosen_log_ratio(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
         """Log-ratio [B] of policy to reference of a batch's chosen answers."""
-        with self._seen([batch]) as [seen], self._log_probs() as said:
-            reference = self.compute_ref_log_probs(self.model, seen)[0]
-            self._show(0)
-            said.clear()
-            labels = seen["input_ids"].masked_fill(seen["completion_mask"] == 0, -100)
-            inputs = {name: value for name, value in seen.items() if name != "completion_mask"}
+        with self._shared_inputs([batch]) as [trl_batch], self._log_probs() as log_probs:
+            reference = self.compute_ref_log_probs(self.model, trl_batch)[0]
+            self._select_batch(0)
+            log_probs.clear()
+            labels = trl_batch["input_ids"].masked_fill(trl_batch["completion_mask"] == 0, -100)
+            inputs = {name: value for name, value in trl_batch.items() if name != "completion_mask"}
             model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
-            return said[0].chunk(2)[0] - reference
+            return log_probs[0].chunk(2)[0] - reference
 
-    def _show(self, number: int) -> None:
+    def _select_batch(self, number: int) -> None:
         if self.shared is not None:
             self.shared.show(number)
 
-    def _reference_of(self, rows: torch.Tensor | None, seen: list[dict[str, Any]]) -> list[dict[str, torch.Tensor]]:
+    def _reference_log_probs(
+        self, rows: torch.Tensor | None, batches: list[dict[str, Any]]
+    ) -> list[dict[str, torch.Tensor]]:
         """What the reference says of each batch; nothing where TRL is to ask it."""
 
         def compute() -> LogProbs:
-            said = []
-            for number, batch in enumerate(seen):
-                self._show(number)
-                said.append(self.compute_ref_log_probs(self.model, batch))
-            return said
+            log_probs = []
+            for number, batch in enumerate(batches):
+                self._select_batch(number)
+                log_probs.append(self.compute_ref_log_probs(self.model, batch))
+            return log_probs
 
-        known = compute() if rows is None or self._reference is None else self._reference.of(rows, compute)
+        known = compute() if rows is None or self._reference is None else self._reference.get(rows, compute)
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
 
 
-def _listed(counts: Mapping[str, float]) -> str:
+def _format_counts(counts: Mapping[str, float]) -> str:
     return ", ".join(f"{value:g} {name}" for name, value in counts.items() if value)

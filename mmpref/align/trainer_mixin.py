@@ -15,10 +15,10 @@ from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PrinterCallback, TrainerState
 
-from mmpref.align.adapter import as_loaded, in_model_precision, in_training_precision, is_projector, logits, probe
-from mmpref.align.checkpoints import seal, writing
-from mmpref.align.collator import BESIDE, PreferenceCollator
-from mmpref.align.sharded import is_spread, prepare
+from mmpref.align import adapter
+from mmpref.align.checkpoints import mark_complete, write_errors
+from mmpref.align.collator import SECOND_BATCH, PreferenceCollator
+from mmpref.align.sharded import is_sharded, prepare_sharding
 from mmpref.distributed import process_index
 from mmpref.run.files import write_atomic
 
@@ -30,13 +30,13 @@ else:
     Base = object
 
 
-class Running(Base):
+class ResumableTrainerMixin(Base):
     """Stands before one of TRL's trainers in a class's bases.
 
     Attributes:
         collate: makes a batch of rows that are pairs.
-        writer: the policy around the model that is trained, for whoever lets it write.
-        drawn: what was counted so far, in all processes, of answers that were drawn while training.
+        policy: around the model that is trained, for whoever samples from it.
+        sample_counts: what was counted so far, in all processes, of answers that were sampled while training.
     """
 
     collate: PreferenceCollator
@@ -44,39 +44,39 @@ class Running(Base):
 
     def facts(self) -> dict[str, Any]:
         """What the run's manifest should say of this trainer."""
-        return {"drawn": self.drawn} if self.drawn else {}
+        return {"drawn": self.sample_counts} if self.sample_counts else {}
 
-    def set_up(self, writer: Policy | None, projector_learning_rate: float) -> None:
+    def set_up(self, policy: Policy | None, projector_learning_rate: float) -> None:
         """What follows on the trainer's own beginning.
 
         Args:
             projector_learning_rate: for the projector's parameters; the schedule is the common one.
         """
-        self.writer, self._projector_learning_rate = writer, projector_learning_rate
-        self.drawn: dict[str, float] = {}
-        self._barren: int = 0
-        in_training_precision(self.model)
-        prepare(self)
+        self.policy, self._projector_learning_rate = policy, projector_learning_rate
+        self.sample_counts: dict[str, float] = {}
+        self._empty_batches: int = 0
+        adapter.to_training_precision(self.model)
+        prepare_sharding(self.model, self.accelerator.state, self.is_deepspeed_enabled)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
     @contextlib.contextmanager
     def sampling(self) -> Iterator[None]:
-        """The policy as a writer: no gradients, dropout or checkpointing; the weights and precision that it will have
-        when it is loaded. (A model that is spread over processes writes nothing.)"""
+        """The policy as a sampler: no gradients, dropout or checkpointing; the weights and precision that it will have
+        when it is loaded. (From a model that is sharded over processes nothing is sampled.)"""
         model = self.accelerator.unwrap_model(self.model)
         self.model.eval()
         try:
-            with torch.no_grad(), contextlib.nullcontext() if is_spread(model) else as_loaded(model):
+            with torch.no_grad(), contextlib.nullcontext() if is_sharded(model) else adapter.as_loaded(model):
                 yield
         finally:
             self.model.train()
 
-    def rehearse(self, rows: Sequence[dict[str, Any]]) -> str | None:
+    def try_step(self, rows: Sequence[dict[str, Any]]) -> str | None:
         """A step on rows of the data, forward and backward, that leaves nothing behind; or why there can be none."""
         return "this method trains on what it samples"
 
     @contextlib.contextmanager
-    def unlogged(self) -> Iterator[None]:
+    def without_logging(self) -> Iterator[None]:
         """Steps within it leave nothing in the log."""
         metrics = {name: list(values) for name, values in self._metrics["train"].items()}
         tokens = self._total_train_tokens
@@ -94,9 +94,11 @@ class Running(Base):
         optimizer = super().create_optimizer(model)
         names = {parameter: name for name, parameter in self.model.named_parameters()}
         for group in list(optimizer.param_groups):
-            projector = [parameter for parameter in group["params"] if is_projector(names[parameter])]
+            projector = [parameter for parameter in group["params"] if adapter.is_projector(names[parameter])]
             if projector:
-                group["params"] = [parameter for parameter in group["params"] if not is_projector(names[parameter])]
+                group["params"] = [
+                    parameter for parameter in group["params"] if not adapter.is_projector(names[parameter])
+                ]
                 optimizer.add_param_group(
                     {"params": projector, "weight_decay": group["weight_decay"], "lr": self._projector_learning_rate}
                 )
@@ -104,14 +106,14 @@ class Running(Base):
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        with writing(str(checkpoint)):
+        with write_errors(str(checkpoint)):
             super()._save_checkpoint(model, trial)
-        write_atomic(checkpoint / _pending(), json.dumps(self.pending()))
+        write_atomic(checkpoint / _pending_file(), json.dumps(self.pending_sums()))
         self.accelerator.wait_for_everyone()  # each process writes files of its own
         if self.args.should_save:
-            seal(checkpoint)
+            mark_complete(checkpoint)
 
-    def pending(self) -> dict[str, Any]:
+    def pending_sums(self) -> dict[str, Any]:
         """Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them."""
         return {
             "loss": self._tr_loss.item(),
@@ -119,22 +121,22 @@ class Running(Base):
             "last_logged": self._globalstep_last_logged,
             "tokens": self._total_train_tokens,
             "metrics": self._metrics["train"],
-            "drawn": self.drawn,
-            "barren": self._barren,
+            "sample_counts": self.sample_counts,
+            "empty_batches": self._empty_batches,
         }
 
-    def restore_pending(self, checkpoint: Path) -> None:
+    def restore_pending_sums(self, checkpoint: Path) -> None:
         """Take up the sums of a checkpoint; call it when training begins, after Trainer has set them to zero."""
-        self.take_up(json.loads((checkpoint / _pending()).read_text(encoding="utf-8")))
+        self.load_pending_sums(_read_pending(checkpoint))
 
-    def take_up(self, pending: dict[str, Any]) -> None:
-        """Go on with the sums that `pending` gave."""
+    def load_pending_sums(self, pending: dict[str, Any]) -> None:
+        """Go on with the sums that `pending_sums` gave."""
         self._tr_loss.fill_(pending["loss"])
         self._total_loss_scalar = pending["total_loss"]
         self._globalstep_last_logged = pending["last_logged"]
         self._total_train_tokens = pending["tokens"]
         self._metrics["train"].update(pending["metrics"])
-        self.drawn, self._barren = pending["drawn"], pending["barren"]
+        self.sample_counts, self._empty_batches = pending["sample_counts"], pending["empty_batches"]
 
     def restore_finished(self, checkpoint: Path, stopped: bool = False) -> bool:
         """Load the weights of a checkpoint that was the last one; False, and nothing done, where steps are left.
@@ -147,44 +149,44 @@ class Running(Base):
             return False
         self._load_from_checkpoint(str(checkpoint))
         self.state = state
-        self.drawn = json.loads((checkpoint / _pending()).read_text(encoding="utf-8"))["drawn"]
+        self.sample_counts = _read_pending(checkpoint)["sample_counts"]
         return True
 
-    def keep(self, path: Path) -> None:
+    def save_trainable(self, path: Path) -> None:
         """Write what is trained, as it is now."""
-        trained = {name: value.detach().contiguous() for name, value in self._trained()}
-        with writing(str(path)):
+        trained = {name: value.detach().contiguous() for name, value in self._trainable_parameters()}
+        with write_errors(str(path)):
             save_file(trained, path.with_name(f".{path.name}.tmp"))
             path.with_name(f".{path.name}.tmp").replace(path)
 
-    def take(self, path: Path) -> None:
-        """Go back to what `keep` wrote."""
-        kept = load_file(path)
+    def load_trainable(self, path: Path) -> None:
+        """Go back to what `save_trainable` wrote."""
+        weights = load_file(path)
         with torch.no_grad():
-            for name, value in self._trained():
-                value.copy_(kept[name].to(value.device))
+            for name, value in self._trainable_parameters():
+                value.copy_(weights[name].to(value.device))
 
-    def _trained(self) -> list[tuple[str, torch.nn.Parameter]]:
+    def _trainable_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         return [(name, value) for name, value in self.model.named_parameters() if value.requires_grad]
 
-    def proof(
+    def adapter_verifier(
         self, path: Path, policy: Policy, row: dict[str, Any], trust_remote_code: bool
     ) -> Callable[[], dict[str, Any]]:
-        """What will tell whether the files hold what was trained, once this trainer is out of memory."""
-        batch = {name: value for name, value in self.collate([dict(row)]).items() if name != BESIDE}
+        """What verifies that the files hold what was trained, once this trainer is out of memory."""
+        batch = {name: value for name, value in self.collate([dict(row)]).items() if name != SECOND_BATCH}
         dtype = str(policy.dtype).removeprefix("torch.")
         placement = replace(policy.placement, device=str(policy.device))
         # FSDP and DeepSpeed bring LoRA to the base's precision; whoever loads it keeps it in fp32.
-        slack = 5.0 if is_spread(self.model) else 1.0
-        return partial(
-            probe, path, policy.ref, batch, logits(self.policy(), batch), dtype, placement, trust_remote_code, slack
-        )
+        slack = 5.0 if is_sharded(self.model) else 1.0
+        trained = adapter.logits(self.trained_model(), batch)
+        verify = partial(adapter.verify_saved_adapter, path, policy.ref, batch, trained, dtype, placement)
+        return partial(verify, trust_remote_code, slack)
 
-    def policy(self) -> PeftModel:
+    def trained_model(self) -> PeftModel:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        if not is_spread(model):  # FSDP and DeepSpeed cast by themselves
-            in_model_precision(model)
+        if not is_sharded(model):  # FSDP and DeepSpeed cast by themselves
+            adapter.to_model_precision(model)
         return model
 
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
@@ -194,6 +196,11 @@ class Running(Base):
         """Nothing: a run sends no word of itself to anybody."""
 
 
-def _pending() -> str:
+def _pending_file() -> str:
     """The file of a process's sums in a checkpoint."""
     return f"pending-{process_index()}.json"
+
+
+def _read_pending(checkpoint: Path) -> dict[str, Any]:
+    pending: dict[str, Any] = json.loads((checkpoint / _pending_file()).read_text(encoding="utf-8"))
+    return pending

@@ -19,7 +19,7 @@ PAPER: dict[str, Any] = {
 """Our pick within the paper's search ranges (appendix A): 3 epochs, batches of 32. Learning rates are the methods'."""
 
 # Trainer would replace a loss that is not finite by earlier ones in the log; ours stops there.
-_KEPT = {
+_DEFAULTS = {
     "logging_nan_inf_filter": False,
     "logging_steps": 1,
     "report_to": "none",
@@ -29,7 +29,7 @@ _KEPT = {
     "dataloader_pin_memory": False,
 }
 
-_OURS = {
+_FIXED = {
     "output_dir": "it is inside the run directory: use --output",
     "seed": "it is the recipe's: use --seed",
     "max_length": "nothing is cut, since a cut could fall inside the image",
@@ -77,8 +77,8 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
     known = [field.name for field in dataclasses.fields(kind) if field.init]
     types = typing.get_type_hints(kind)
     for name, value in trainer.items():
-        if name in _OURS:
-            raise UsageError(f"trainer.{name} cannot be set: {_OURS[name]}.")
+        if name in _FIXED:
+            raise UsageError(f"trainer.{name} cannot be set: {_FIXED[name]}.")
         if name in method:
             raise UsageError(
                 f"trainer.{name} belongs to the method.", "Use the recipe's loss block: --set loss.KEY=VALUE."
@@ -122,7 +122,7 @@ def resolve(
             )
     gpu = torch.cuda.is_available()
     defaults = {
-        **_KEPT,
+        **_DEFAULTS,
         "use_cpu": not gpu,
         "dataloader_num_workers": 2 if gpu else 0,  # images are preprocessed beside the training thread
         "bf16": gpu and dtype == "bfloat16",

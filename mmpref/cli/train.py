@@ -16,8 +16,7 @@ from mmpref.recipe import resolve
 from mmpref.recipe import schema as recipes
 
 if TYPE_CHECKING:
-    from mmpref.align.recipe import TrainRecipe
-    from mmpref.align.watch_settings import Evaluator
+    from mmpref.align.recipe import Evaluator, TrainRecipe
 
 
 @click.command()

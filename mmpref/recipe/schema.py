@@ -20,6 +20,10 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """How a model is loaded; ``auto`` is fp32 on a CPU."""
 
 
+class ResolvedBlock(dict[str, Any]):
+    """Settings as a recipe resolves to them: where it leaves one out, nothing is filled in."""
+
+
 def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
     """Make a (nested) frozen dataclass of plain values, checking names and types.
 
@@ -69,7 +73,7 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_coerce(item, arguments[0], f"{where}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
-        return {key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()}
+        return ResolvedBlock({key: _coerce(item, arguments[1], f"{where}.{key}") for key, item in value.items()})
     if hint is float and isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.align.recipe import TrainRecipe
+from mmpref.align.recipe import Evaluator, TrainRecipe
 from mmpref.align.train import train
-from mmpref.align.watch_settings import Evaluator
 
 
 class Cut(Exception):

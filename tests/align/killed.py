@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from mmpref.align import trainer_mixin
-from mmpref.align.checkpoints import seal
+from mmpref.align.checkpoints import mark_complete
 from mmpref.align.train import train
 
 from .test_train import recipe
@@ -16,21 +16,21 @@ from .test_train import recipe
 
 def main(model: str, dataset: str, output: str, when: str) -> None:
     what, _, number = when.partition(":")
-    sealed = 0
+    completed = 0
 
-    def seal_or_die(checkpoint: Path) -> None:
-        nonlocal sealed
-        sealed += 1
-        if what == "checkpoint" and sealed == int(number):
+    def complete_or_die(checkpoint: Path) -> None:
+        nonlocal completed
+        completed += 1
+        if what == "checkpoint" and completed == int(number):
             # Every file is written, the list of them is not: as late as a kill can come in a checkpoint.
             os.kill(os.getpid(), signal.SIGKILL)
-        seal(checkpoint)
+        mark_complete(checkpoint)
 
     def step(done: int, total: int) -> None:
         if what != "checkpoint" and done == int(number):
             os.kill(os.getpid(), signal.SIGKILL if what == "step" else signal.SIGINT)
 
-    trainer_mixin.seal = seal_or_die  # type: ignore[attr-defined]
+    trainer_mixin.mark_complete = complete_or_die  # type: ignore[attr-defined]
     train(recipe(model, dataset), Path(output), on_progress=step)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.align.checkpoints import COMPLETE, latest, seal, step_of
+from mmpref.align.checkpoints import COMPLETE, latest_checkpoint, mark_complete, step_of
 
 
 def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
@@ -15,7 +15,7 @@ def checkpoint(folder: Path, step: int, *, sealed: bool = True) -> Path:
     (path / "adapter_model.safetensors").write_bytes(b"weights")
     (path / "optimizer.pt").write_bytes(b"moments")
     if sealed:
-        seal(path)
+        mark_complete(path)
     return path
 
 
@@ -23,7 +23,7 @@ def test_the_last_whole_one_is_found(tmp_path: Path) -> None:
     checkpoint(tmp_path, 9)
     checkpoint(tmp_path, 10)
     unsealed = checkpoint(tmp_path, 11, sealed=False)
-    found = latest(tmp_path)
+    found = latest_checkpoint(tmp_path)
     assert found is not None
     assert step_of(found) == 10
     assert not unsealed.exists()
@@ -34,14 +34,14 @@ def test_a_damaged_one_does_not_count(tmp_path: Path, damage: str) -> None:
     path = checkpoint(tmp_path, 3)
     file = path / "optimizer.pt"
     file.unlink() if damage == "missing" else file.write_bytes(b"mom")
-    assert latest(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is None
 
 
 def test_a_half_written_list_does_not_count(tmp_path: Path) -> None:
     path = checkpoint(tmp_path, 3, sealed=False)
     (path / f".{COMPLETE}.123.tmp").write_text('{"optimizer.pt": 7')
-    assert latest(tmp_path) is None
+    assert latest_checkpoint(tmp_path) is None
 
 
 def test_none_at_all(tmp_path: Path) -> None:
-    assert latest(tmp_path / "nothing") is None
+    assert latest_checkpoint(tmp_path / "nothing") is None

@@ -10,9 +10,8 @@ import pytest
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
 from mmpref.align.train import train
-from mmpref.align.watch_settings import WatchSettings
 from mmpref.cli.train import command
 from mmpref.errors import UsageError
 
@@ -36,7 +35,13 @@ class Scores:
 
 
 def recipe(data: Path, steps: int = 6, **watch: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": steps, "per_device_train_batch_size": 8, "save_steps": 1}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": steps,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 1,
+    }
     settings = WatchSettings(benchmarks=("bench",), **{"every": 2, "best": "bench/score", **watch})
     return TrainRecipe(MODEL, (str(data),), lora=LoraSettings(4, 8), trainer=trainer, watch=settings)
 

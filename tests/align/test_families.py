@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,13 @@ import pytest
 import torch
 
 from mmpref.align import trl_options
-from mmpref.align.adapter import adapted_modules
-from mmpref.align.method import METHODS, Way
-from mmpref.align.preference_data import collect
+from mmpref.align.adapter import adapted_modules, lora_config
+from mmpref.align.method import METHODS, ConfiguredMethod, Parts
+from mmpref.align.preference_data import collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.align.trainer_factory import trainer_of
-from mmpref.align.trainer_mixin import Running
+from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
+from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.recipe import schema as recipes
 from mmpref.tables.open import open_table
 from mmpref.types import messages, text_of
@@ -25,15 +26,32 @@ from mmpref.vlm.policy import Policy
 from tests.vlm.tiny import tiny
 
 
-def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: object) -> Running:
+def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: object) -> ResumableTrainerMixin:
     """What ``mmpref train`` makes of a policy."""
-    block = {"learning_rate": 1e-3, "max_steps": 2, "per_device_train_batch_size": 2, "save_strategy": "no"}
+    block = {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+        "save_strategy": "no",
+    }
     recipe = TrainRecipe("tiny", (str(data),), method, lora=LoraSettings(2, 4), trainer=block)
-    way = Way(METHODS.get(method), recipes.build(METHODS.get(method).settings, loss))
-    used = trl_options.resolve(recipe.trainer, way.options, seed=3, dtype="float32", dropout=False)
+    configured = ConfiguredMethod(METHODS.get(method), recipes.build(METHODS.get(method).settings, loss))
+    used = trl_options.resolve(recipe.trainer, configured.trainer_options, seed=3, dtype="float32", dropout=False)
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    pairs = collect([open_table(str(data))], folder, image_token=image_token, limit=4)
-    return trainer_of(recipe, way, used, policy, pairs, folder)
+    pairs = collect_pairs([open_table(str(data))], folder, image_token=image_token, limit=4)
+    prepare_padding(policy, None)
+    parts = Parts(
+        configured.settings,
+        trl_options.config(used, folder, configured.method.config()),
+        policy,
+        pairs,
+        lora=partial(lora_config, policy, recipe.lora, True),
+        projector_learning_rate=recipe.projector_learning_rate or 0.0,
+        share=partial(shared_forward, policy, pairs),
+        scratch=folder,
+    )
+    return make_trainer(configured, parts, seed=0, annotator=None, feature_cache_gb=recipe.feature_cache_gb)
 
 
 @pytest.mark.parametrize("name", [family.model_type for family in FAMILIES])

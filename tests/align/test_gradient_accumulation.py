@@ -13,8 +13,8 @@ from transformers import TrainerCallback
 from mmpref.align import trl_options
 from mmpref.align.adapter import HEAD, lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.pair_source import Drawn, Row
-from mmpref.align.preference_data import Pairs, collect, numbered
+from mmpref.align.pair_source import Row, SampledPairs
+from mmpref.align.preference_data import Pairs, collect_pairs, with_row_numbers
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.reward_trainer import RewardTrainer
 from mmpref.align.trainer import PreferenceTrainer
@@ -39,9 +39,9 @@ class Some:
     def __init__(self, *places: Sequence[int]) -> None:
         self._places = list(places)
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         places = self._places.pop(0) if len(self._places) > 1 else self._places[0]
-        return Drawn([rows[place] for place in places], {"rows": len(rows), "used": len(places)})
+        return SampledPairs([rows[place] for place in places], {"rows": len(rows), "used": len(places)})
 
 
 def in_parts(*sizes: int) -> Some:
@@ -56,7 +56,7 @@ def at_once(*sizes: int) -> Some:
 
 @pytest.fixture(scope="module")
 def pairs(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return collect([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
+    return collect_pairs([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
 
 
 def trained(
@@ -85,7 +85,7 @@ def trained(
     method = {name: block.pop(name) for name in ("loss_type", "loss_weights") if name in block}
     used = trl_options.resolve(block, {"beta": 0.1, **method}, seed=3, dtype="float32", dropout=False)
     policy = Policy.load(ModelRef(MODEL))
-    dataset = numbered(pairs.dataset if rows is None else pairs.dataset.select(range(rows)))
+    dataset = with_row_numbers(pairs.dataset if rows is None else pairs.dataset.select(range(rows)))
     kind, more = PreferenceTrainer, {"source": source}
     if reward:
         attach(policy.model)
@@ -96,7 +96,7 @@ def trained(
         train_dataset=dataset,
         processing_class=policy.processor,
         data_collator=PreferenceCollator(policy.processor),
-        writer=policy,
+        policy=policy,
         peft_config=lora_config(policy, LoraSettings(4, 8), True, [HEAD] if reward else []),
         projector_learning_rate=block["learning_rate"],
         callbacks=[callback] if callback else None,
@@ -140,7 +140,7 @@ def test_a_step_is_the_mean_over_the_pairs_that_were_found(
     parts = trained(pairs, tmp_path / "a", BATCH, len(sizes), in_parts(*sizes), **LOSSES[loss])
     whole = trained(pairs, tmp_path / "b", BATCH * len(sizes), 1, at_once(*sizes), **LOSSES[loss])
     assert_same(parts, whole)
-    assert parts.drawn == whole.drawn
+    assert parts.sample_counts == whole.sample_counts
     if loss == "dpo":
         rows = [row for row in parts.state.log_history if "loss" in row]
         assert rows[0]["loss"] == pytest.approx(0.6931, abs=1e-4)
@@ -188,4 +188,4 @@ def test_a_step_without_a_pair_changes_nothing_and_is_no_loss_of_zero(every: int
     assert len(rows) == {1: 2, 2: 2, 4: 1}[every]
     assert all(0.6 < row["loss"] < 0.7 for row in rows)
     assert all("kl/chosen" in row and row["pairs/rows"] == BATCH for row in rows)
-    assert trainer.drawn == {"rows": 4 * 2 * BATCH, "used": 5}
+    assert trainer.sample_counts == {"rows": 4 * 2 * BATCH, "used": 5}

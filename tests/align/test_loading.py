@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from mmpref.align.adapter import check_saved
-from mmpref.align.checkpoints import checkpoints_in, latest, seal
+from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, mark_complete
 from mmpref.align.merge_adapter import merge
-from mmpref.align.train import train
+from mmpref.align.train import SCRATCH, train
 from mmpref.cli.main import program
 from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
@@ -100,10 +100,10 @@ def test_a_checkpoint_that_lost_weights_is_not_gone_on_from(preferences: Path, t
     values = recipe(MODEL, str(preferences), trainer={**TRAINER, "max_steps": 2, "save_steps": 1})
     with pytest.raises(RunError, match="the disk is full"):
         train(values, tmp_path / "run", write_card=full)
-    checkpoint = latest(checkpoints_in(tmp_path / "run" / STATE))
+    checkpoint = latest_checkpoint(checkpoints_folder(tmp_path / "run" / STATE / SCRATCH))
     assert checkpoint is not None
     _cut(checkpoint, "layers.1")
-    seal(checkpoint)
+    mark_complete(checkpoint)
     with pytest.raises(ModelError, match=r"lacks \d+ of the weights .*layers\.1"):
         train(values, tmp_path / "run")
 

@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.align.summary import final_of, remarks_on
+from mmpref.align.summary import final_metrics, remarks_on
 from mmpref.align.train import train
+from mmpref.align.trl_options import PAPER
 from mmpref.cli import common
 from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError
@@ -27,7 +28,12 @@ FIRST = {"dpo": math.log(2), "ipo": (1 / (2 * 0.9)) ** 2, "slic": 1.0, "sft": No
 
 @pytest.mark.parametrize("method", FIRST)
 def test_a_method_trains_from_its_own_loss_down(method: str, preferences: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 6, "per_device_train_batch_size": 8}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 6,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+    }
     recipe = TrainRecipe(MODEL, (str(preferences),), method, lora=LoraSettings(4, 8), trainer=trainer)
     manifest = train(recipe, tmp_path / "run")
     rows = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
@@ -42,7 +48,12 @@ def test_a_method_trains_from_its_own_loss_down(method: str, preferences: Path, 
 def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
     doubly_rejected: Path, preferences: Path, tmp_path: Path
 ) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 6, "per_device_train_batch_size": 8}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 6,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+    }
     recipe = TrainRecipe(MODEL, (str(doubly_rejected),), "avg-dpo", lora=LoraSettings(4, 8), trainer=trainer)
     manifest = train(recipe, tmp_path / "run")
     assert manifest["counts"]["skipped"]["no-second"] == 4
@@ -58,7 +69,13 @@ def test_avg_dpo_needs_two_rejected_answers_and_trains_on_both(
 @pytest.mark.long
 @pytest.mark.parametrize("method", ["ipo", "slic", "mpo", "sft", "avg-dpo"])
 def test_a_method_resumes_bit_for_bit(method: str, doubly_rejected: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     recipe = TrainRecipe(MODEL, (str(doubly_rejected),), method, lora=LoraSettings(4, 8), trainer=trainer)
     whole, again = whole_and_cut(recipe, tmp_path)
     assert again["final"] == whole["final"]
@@ -75,11 +92,11 @@ def test_falling_chosen_answers_are_told_in_words(reward: float, told: bool) -> 
         "logps/chosen": -9.0,
         "logps/rejected": -12.0,
     }
-    final = final_of([row] * 3)
+    final = final_metrics([row] * 3)
     assert final["chosen_reward"] == pytest.approx(reward)
     assert bool(remarks_on(final)) == told
     rewards = {name: value for name, value in row.items() if not name.startswith("logps")}
-    assert remarks_on(final_of([rewards])) == [], "a reward model's rewards are no log-ratios"
+    assert remarks_on(final_metrics([rewards])) == [], "a reward model's rewards are no log-ratios"
 
 
 @pytest.mark.parametrize("method", ["dpo", "ipo", "slic", "mpo"])
@@ -112,3 +129,16 @@ def test_each_method_has_its_own_learning_rates(method: str, rates: tuple[float,
     [defaults] = [row["defaults"] for row in listed if row["name"] == method]
     assert (defaults["trainer"]["learning_rate"], defaults["projector_learning_rate"]) == rates
     assert "loss" in defaults
+
+
+def test_a_trainer_block_keeps_the_papers_values_where_it_names_none() -> None:
+    """So it is from Python; a resolved recipe means what it says, and keeps its hash."""
+    given = TrainRecipe("any", trainer={"max_steps": 10})
+    assert given.trainer == {**PAPER, "learning_rate": 1e-6, "max_steps": 10}
+    assert replace(given, seed=1).trainer == given.trainer
+    assert TrainRecipe("any", trainer={"gradient_accumulation_steps": 1}).trainer["gradient_accumulation_steps"] == 1
+    for name, options in (("plain", {"model": "any"}), ("testbed", {})):
+        resolved = common.resolve(TrainRecipe, "train", name, options, ("trainer.max_steps=10",), False)
+        assert resolved.trainer["max_steps"] == 10
+        assert "gradient_accumulation_steps" not in replace(resolved, seed=1).trainer
+    assert common.resolve(TrainRecipe, "train", "plain", {"model": "any"}, (), False) == TrainRecipe("any")

@@ -48,7 +48,13 @@ AVERAGED: dict[str, dict[str, Any]] = {
 
 
 def recipe(method: str, data: Path, **changes: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     settings: dict[str, Any] = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": LOSSES.get(method, {})}
     if method in RANKED:
         settings["annotator"] = "testbed-oracle"
@@ -252,7 +258,7 @@ def never(*_: object) -> int:
 def test_a_training_without_any_pair_is_an_error(
     preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mmpref.align.trainer._PATIENCE", 3)
+    monkeypatch.setattr("mmpref.align.trainer._MAX_EMPTY_BATCHES", 3)
     undecided = recipe("online-dpo", preferences, annotator="tests.align.test_online:never")
     with pytest.raises(RunError, match=r"last 3 batches gave no pair .*tie"):
         train(undecided, tmp_path / "run")
@@ -270,7 +276,13 @@ fails_late.calls = 0  # type: ignore[attr-defined]
 
 
 def test_an_annotator_that_dies_leaves_the_last_checkpoint(preferences: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 6, "per_device_train_batch_size": 8, "save_steps": 1}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 6,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 1,
+    }
     dying = recipe("online-dpo", preferences, annotator="tests.align.test_online:fails_late", trainer=trainer)
     with pytest.raises(Exception, match="the annotator is gone"):
         train(dying, tmp_path / "run")
@@ -280,7 +292,13 @@ def test_an_annotator_that_dies_leaves_the_last_checkpoint(preferences: Path, tm
 
 
 def test_gradient_checkpointing_and_other_losses(preferences: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 2, "per_device_train_batch_size": 8, "gradient_checkpointing": True}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "gradient_checkpointing": True,
+    }
     loss = {**LOSS, "kind": "hinge"}
     manifest = train(recipe("online-dpo", preferences, trainer=trainer, loss=loss), tmp_path / "run")
     assert manifest["trainer"]["loss_type"] == ["hinge"]

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from mmpref.align.method import METHODS
-from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
 from mmpref.align.trl_options import resolve
-from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError
 from mmpref.images import decode
 from mmpref.testbed.language import CAPTION_PROMPTS
@@ -54,7 +53,13 @@ def written(policy: Policy) -> dict[str, tuple[float, bool | None]]:
 
 
 def recipe(method: str, data: Path, dtype: str) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": 3, "per_device_train_batch_size": 4, "save_steps": 1}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 3,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 1,
+    }
     return TrainRecipe(
         MODEL,
         (str(data),),

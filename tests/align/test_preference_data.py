@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.align.preference_data import collect
+from mmpref.align.preference_data import collect_pairs
 from mmpref.errors import InputError, RunError
 from mmpref.tables.table import Table
 
@@ -43,7 +43,7 @@ def structured(*parts: Any) -> list[dict[str, Any]]:
 
 
 def used(tmp_path: Path, *rows: dict[str, Any]) -> tuple[int, dict[str, int]]:
-    pairs = collect([table(row(), *rows)], tmp_path, image_token="<image>")
+    pairs = collect_pairs([table(row(), *rows)], tmp_path, image_token="<image>")
     return len(pairs.dataset) - 1, pairs.skipped
 
 
@@ -97,7 +97,7 @@ def test_unusable_rows_are_counted(tmp_path: Path, bad: dict[str, Any], reason: 
 
 
 def test_rows_come_back_decoded(tmp_path: Path) -> None:
-    pairs = collect([table(row(prompt=structured(None, "What?")))], tmp_path, image_token="<image>")
+    pairs = collect_pairs([table(row(prompt=structured(None, "What?")))], tmp_path, image_token="<image>")
     first = pairs.dataset[0]
     assert first["images"][0].size == (6, 4)
     assert first["images"][0].getpixel((0, 0)) == (255, 0, 0)
@@ -107,7 +107,7 @@ def test_rows_come_back_decoded(tmp_path: Path) -> None:
 
 def test_tables_are_concatenated_and_limited(tmp_path: Path) -> None:
     tables = [table(row(), row(), spec="a"), table(row(images=[]), row(), row(), spec="b")]
-    pairs = collect(tables, tmp_path, image_token="<image>", limit=4)
+    pairs = collect_pairs(tables, tmp_path, image_token="<image>", limit=4)
     assert [(source["id"], source["rows"]) for source in pairs.sources] == [("a", 2), ("b", 1)]
     assert pairs.skipped == {"no-image": 1}
 
@@ -120,38 +120,38 @@ def test_paths_in_a_local_file_are_relative_to_it(tmp_path: Path) -> None:
     rows = [row(images=["ring.png"]), row(images=["missing.png"]), row(images=["../../etc/passwd"])]
     file.write_text("".join(json.dumps(one) + "\n" for one in rows))
     (tmp_path / "run").mkdir()
-    pairs = collect([open_table(str(file))], tmp_path / "run", image_token="<image>")
+    pairs = collect_pairs([open_table(str(file))], tmp_path / "run", image_token="<image>")
     assert (len(pairs.dataset), pairs.skipped) == (1, {"bad-image": 1, "missing-image": 1})
 
 
 def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path) -> None:
-    first = collect([table(row(), row(images=[]))], tmp_path, image_token="<image>")
+    first = collect_pairs([table(row(), row(images=[]))], tmp_path, image_token="<image>")
     written = (tmp_path / "pairs.arrow").stat().st_mtime_ns
-    second = collect([table(row(), row(images=[]))], tmp_path, image_token="<image>")
+    second = collect_pairs([table(row(), row(images=[]))], tmp_path, image_token="<image>")
     assert (tmp_path / "pairs.arrow").stat().st_mtime_ns == written
     assert second.skipped == first.skipped
     assert second.sources == first.sources
 
 
 def test_data_that_changed_under_the_run_is_refused(tmp_path: Path) -> None:
-    collect([table(row())], tmp_path, image_token="<image>")
+    collect_pairs([table(row())], tmp_path, image_token="<image>")
     with pytest.raises(RunError, match="has changed"):
-        collect([table(row(), fingerprint="2")], tmp_path, image_token="<image>")
+        collect_pairs([table(row(), fingerprint="2")], tmp_path, image_token="<image>")
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"row 0 lacks chosen; its columns are prompt, rejected"):
-        collect([table({"prompt": "a", "rejected": "b"})], tmp_path, image_token="<image>")
+        collect_pairs([table({"prompt": "a", "rejected": "b"})], tmp_path, image_token="<image>")
 
 
 def test_an_empty_table_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no rows"):
-        collect([table()], tmp_path, image_token="<image>")
+        collect_pairs([table()], tmp_path, image_token="<image>")
 
 
 def test_no_usable_row_is_an_error_with_its_reasons(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bad-image: 1, no-image: 1.*First: rows \(train\), row 0"):
-        collect([table(row(images=[]), row(images=[b"x"]))], tmp_path, image_token="<image>")
+        collect_pairs([table(row(images=[]), row(images=[b"x"]))], tmp_path, image_token="<image>")
     assert not (tmp_path / "pairs.json").exists()
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from mmpref.align.lengths import measured
-from mmpref.align.preference_data import collect
+from mmpref.align.preference_data import collect_pairs
+from mmpref.align.preflight import measure_lengths
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.train import train
 from mmpref.cli.main import main
@@ -55,7 +55,13 @@ def tried() -> Iterator[list[int]]:
 @pytest.mark.long
 @pytest.mark.parametrize("method", ["dpo", "mdpo", "online-bdhs", "povid", "reward-model"])
 def test_it_changes_nothing(method: str, preferences: Path, tmp_path: Path, tried: list[int]) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 3, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     changes: dict[str, Any] = {"lora": LoraSettings(4, 8, 0.1), "trainer": trainer}
     if method in AVERAGED:
         changes["loss"] = AVERAGED[method]
@@ -83,12 +89,12 @@ def test_a_resumed_run_is_tried_again_and_goes_on_as_if_it_had_not_been(preferen
 
 
 def test_the_longest_row_is_found_wherever_it_is(uneven: Path, tmp_path: Path) -> None:
-    pairs = collect([open_table(str(uneven))], tmp_path, image_token="<image>")
+    pairs = collect_pairs([open_table(str(uneven))], tmp_path, image_token="<image>")
     policy = load()
-    lengths = measured(make(policy, pairs, tmp_path / "run"), policy, pairs)
+    lengths = measure_lengths(make(policy, pairs, tmp_path / "run"), policy, pairs)
     assert len(lengths) == len(pairs.dataset) == 23
     assert pairs.where(lengths[0].row) == f"{uneven} (train), row {LONG}"
-    assert lengths[0].whole > 40 + lengths[1].whole
+    assert lengths[0].total > 40 + lengths[1].total
     assert {length.image for length in lengths} == {51}
 
 

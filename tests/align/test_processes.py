@@ -170,7 +170,7 @@ def test_two_processes_that_accumulate_train_what_one_batch_does(preferences: Pa
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(command(preferences, whole, 2, 2))
-    checkpoint = cut / ".mmpref/checkpoints/checkpoint-2/complete.json"
+    checkpoint = cut / ".mmpref/training/checkpoints/checkpoint-2/complete.json"
     launch.kill_once(command(preferences, cut, 2, 2), cut, checkpoint.is_file)
     run(command(preferences, cut, 2, 2))
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()

@@ -30,7 +30,13 @@ from tests.vlm.tiny import in_blocks
 from .conftest import MODEL
 from .cut import whole_and_cut
 
-TRAINER = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 2, "save_steps": 2}
+TRAINER = {
+    "learning_rate": 1e-3,
+    "max_steps": 4,
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 1,
+    "save_steps": 2,
+}
 
 
 def recipe(model: str, data: Path, method: str = "dpo", **changes: Any) -> TrainRecipe:

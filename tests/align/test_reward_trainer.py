@@ -85,7 +85,13 @@ def test_a_step_is_the_naive_one(name: str, checkpointing: bool, tmp_path: Path)
 
 
 def recipe(data: Path, **changes: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 3e-3, "max_steps": 6, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 3e-3,
+        "max_steps": 6,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     settings = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": {"held_out": (str(data),)}, **changes}
     return TrainRecipe(MODEL, (str(data),), "reward-model", **settings)  # type: ignore[arg-type]
 
@@ -126,7 +132,12 @@ def test_held_out_rows_are_read_before_training_as_those_of_the_training(prefere
     row = {"image": "a.png", "prompt": "What is it?", "chosen": "A red ring.", "rejected": "A dog."}
     held = rows / "held.jsonl"
     held.write_text("\n".join(json.dumps(one) for one in (row, {**row, "rejected": "A red ring."})) + "\n")
-    trainer = {"learning_rate": 3e-3, "max_steps": 2, "per_device_train_batch_size": 8}
+    trainer = {
+        "learning_rate": 3e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+    }
     given = recipe(preferences, loss={"held_out": (str(held),)}, trainer=trainer)
     with pytest.raises(InputError, match=r"No row of .*held\.jsonl"):
         train(given, tmp_path / "without")
@@ -138,7 +149,12 @@ def test_held_out_rows_are_read_before_training_as_those_of_the_training(prefere
 
 
 def test_a_policys_adapter_is_no_reward_model(preferences: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 1e-3, "max_steps": 1, "per_device_train_batch_size": 8}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 1,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+    }
     train(TrainRecipe(MODEL, (str(preferences),), lora=LoraSettings(4, 8), trainer=trainer), tmp_path / "dpo")
     with pytest.raises(ModelError, match="no value head"):
         RewardModel.load(ModelRef(MODEL, adapter=str(tmp_path / "dpo")))

@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
-from mmpref.align.rloo_trainer import Normalised, open_reward
+from mmpref.align.rloo_trainer import NormalizedReward, open_reward
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables.open import open_table
@@ -25,7 +25,13 @@ from .cut import whole_and_cut
 
 
 def recipe(data: Path, **changes: Any) -> TrainRecipe:
-    trainer = {"learning_rate": 1e-3, "max_steps": 4, "per_device_train_batch_size": 8, "save_steps": 2}
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+        "save_steps": 2,
+    }
     loss = {"reward": "testbed-oracle", "max_answer_tokens": 30, "temperature": 1.5}
     settings: dict[str, Any] = {"lora": LoraSettings(4, 8), "trainer": trainer, "loss": loss, **changes}
     return TrainRecipe(MODEL, (str(data),), "rloo", **settings)
@@ -39,7 +45,7 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 @pytest.fixture
 def pairs(preferences: Path, tmp_path: Path) -> Pairs:
     (tmp_path / "rows").mkdir()
-    return collect([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
+    return collect_pairs([open_table(str(preferences))], tmp_path / "rows", image_token="<image>")
 
 
 @pytest.mark.long
@@ -76,7 +82,7 @@ def too_few(images: list[Image.Image], prompt: list[Message], answers: list[str]
 
 def test_rewards_are_normalised_over_the_datas_answers(pairs: Pairs, tmp_path: Path) -> None:
     reward = open_reward("tests.align.test_rloo_trainer:by_length", ModelRef(MODEL), Placement("cpu"))
-    scale = Normalised(reward, "length", pairs, tmp_path / "scale.json")
+    scale = NormalizedReward(reward, "length", pairs, tmp_path / "scale.json")
     lengths = [
         len(row[name][0]["content"])
         for row in (pairs.dataset[n] for n in range(len(pairs.dataset)))
@@ -95,24 +101,31 @@ def test_rewards_are_normalised_over_the_datas_answers(pairs: Pairs, tmp_path: P
         trainer_state=None,
     )
     assert said == pytest.approx([(size - mean) / deviation for size in (1, 2, 3)])
-    assert Normalised(constant, "kept", pairs, tmp_path / "scale.json").scale == scale.scale, "measured once a run"
+    assert NormalizedReward(constant, "kept", pairs, tmp_path / "scale.json").scale == scale.scale, (
+        "measured once a run"
+    )
 
 
 def test_rewards_that_tell_nothing_or_too_little(pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the same reward"):
-        Normalised(constant, "constant", pairs, tmp_path / "a.json")
+        NormalizedReward(constant, "constant", pairs, tmp_path / "a.json")
     with pytest.raises(ModelError, match="1 values for 2 answers"):
-        Normalised(too_few, "too few", pairs, tmp_path / "b.json")
+        NormalizedReward(too_few, "too few", pairs, tmp_path / "b.json")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_rewards_that_are_no_numbers(value: float, pairs: Pairs, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=f"broken gives {value} as the value"):
-        Normalised(lambda _images, _prompt, _answers: [1.0, value], "broken", pairs, tmp_path / "scale.json")
+        NormalizedReward(lambda _images, _prompt, _answers: [1.0, value], "broken", pairs, tmp_path / "scale.json")
 
 
 def test_a_reward_model_rewards(preferences: Path, tmp_path: Path) -> None:
-    trainer = {"learning_rate": 3e-3, "max_steps": 3, "per_device_train_batch_size": 8}
+    trainer = {
+        "learning_rate": 3e-3,
+        "max_steps": 3,
+        "per_device_train_batch_size": 8,
+        "gradient_accumulation_steps": 1,
+    }
     train(
         TrainRecipe(MODEL, (str(preferences),), "reward-model", lora=LoraSettings(4, 8), trainer=trainer),
         tmp_path / "reward",

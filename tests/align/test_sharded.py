@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.align.recipe import TrainRecipe
+from mmpref.align.recipe import TrainRecipe, WatchSettings
 from mmpref.align.train import train
-from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError
 from tests.launch import kill_once, run
 
@@ -63,7 +62,7 @@ def test_in_mixed_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp
 def test_after_a_kill_it_goes_on_where_it_was(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(launched(preferences, whole, tmp_path))
-    checkpoint = cut / ".mmpref/checkpoints/checkpoint-4/complete.json"
+    checkpoint = cut / ".mmpref/training/checkpoints/checkpoint-4/complete.json"
     kill_once(launched(preferences, cut, tmp_path), cut, checkpoint.is_file)
     run(launched(preferences, cut, tmp_path))
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()

@@ -15,12 +15,12 @@ from trl import DPOTrainer
 from mmpref.align import trl_options
 from mmpref.align.adapter import lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.feature_cache import KeptFeatures
+from mmpref.align.feature_cache import FeatureCache
 from mmpref.align.method import METHODS
 from mmpref.align.pair_source import SourceContext
 from mmpref.align.preference_data import CROPPED, ROW, SECOND
 from mmpref.align.recipe import LoraSettings
-from mmpref.align.reference_cache import ReferenceLogProbs
+from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
@@ -115,7 +115,7 @@ def test_a_step_is_trls(name: str, checkpointing: bool, tmp_path: Path) -> None:
         projector_learning_rate=1e-3,
         data_collator=PreferenceCollator(policy.processor),
         shared=SharedForward(policy),
-        reference=ReferenceLogProbs(tmp_path / "reference.f32", 3),
+        reference=ReferenceLogProbCache(tmp_path / "reference.f32", 3),
     )
     numbered = [{**row, ROW: number} for number, row in enumerate(rows())]
     batch = ours.data_collator(numbered)
@@ -177,7 +177,7 @@ def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bo
     """Policy and reference project the same features, each by its own projector; the tower does not run again."""
     numbered = [{**row, ROW: number} for number, row in enumerate(rows())]
 
-    def made(folder: str, features: KeptFeatures | None) -> tuple[DPOTrainer, Policy]:
+    def made(folder: str, features: FeatureCache | None) -> tuple[DPOTrainer, Policy]:
         policy = tiny(name)
         trainer = make(
             PreferenceTrainer,
@@ -197,10 +197,10 @@ def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bo
 
     plain, _ = made("a", None)
     expected = step(plain, plain.data_collator(numbered))
-    kept = KeptFeatures(tmp_path / "features.bin", 1e9)
+    kept = FeatureCache(tmp_path / "features.bin", 1e9)
     trainer, policy = made("b", kept)
     assert_equal(step(trainer, trainer.data_collator(numbered)), expected)
-    again, policy = made("c", KeptFeatures(tmp_path / "features.bin", 1e9))
+    again, policy = made("c", FeatureCache(tmp_path / "features.bin", 1e9))
     ran = []
     for layer in Tower(policy)._layers():
         for module in layer.modules():
@@ -241,7 +241,7 @@ def test_an_averaged_step_is_two_of_trls(name: str, checkpointing: bool, tmp_pat
         projector_learning_rate=1e-3,
         data_collator=PreferenceCollator(policy.processor),
         shared=SharedForward(policy),
-        reference=ReferenceLogProbs(tmp_path / "reference.f32", 3, 2),
+        reference=ReferenceLogProbCache(tmp_path / "reference.f32", 3, 2),
         weights=(gamma, 1 - gamma),
     )
     numbered = [
@@ -374,12 +374,12 @@ def test_the_reference_is_asked_once_a_row_and_survives_a_restart(tmp_path: Path
         asked.append(name)
         return torch.tensor([-1.0, -2.0]), torch.tensor([-3.0, -4.0])
 
-    known = ReferenceLogProbs(tmp_path / "reference", 4)
+    known = ReferenceLogProbCache(tmp_path / "reference", 4)
     batch = torch.tensor([2, 0])
-    for kept in (known, known, ReferenceLogProbs(tmp_path / "reference", 4)):
-        [(chosen, rejected)] = kept.of(batch, lambda: [compute("first")])
+    for kept in (known, known, ReferenceLogProbCache(tmp_path / "reference", 4)):
+        [(chosen, rejected)] = kept.get(batch, lambda: [compute("first")])
         assert chosen.tolist() == [-1.0, -2.0]
         assert rejected.tolist() == [-3.0, -4.0]
     assert asked == ["first"]
-    known.of(torch.tensor([1, 3]), lambda: [compute("second")])
+    known.get(torch.tensor([1, 3]), lambda: [compute("second")])
     assert asked == ["first", "second"]

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
+from mmpref.log import logger
 
 from .conftest import MODEL
 
@@ -152,7 +154,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(finished: Path, preferences: Pa
     died = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
     if when.startswith("interrupt"):
         assert "KeyboardInterrupt" in died.stderr
-        assert (path / ".mmpref" / "checkpoints" / "checkpoint-7" / "complete.json").is_file()
+        assert (path / ".mmpref" / "training" / "checkpoints" / "checkpoint-7" / "complete.json").is_file()
     else:
         assert died.returncode == -signal.SIGKILL, died.stderr
     assert not (path / "run.json").exists()
@@ -209,6 +211,25 @@ def test_a_run_killed_after_its_last_step_only_saves(preferences: Path, finished
     assert rows(path) == rows(finished)
 
 
+def test_the_process_is_left_as_it_was(
+    finished: Path, preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What imports change, an earlier run has changed. A process that does not write logs nothing but errors."""
+
+    def state() -> tuple[Any, ...]:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        return logger.level, list(warnings.filters), dict(os.environ), handlers
+
+    before = state()
+    once = recipe(MODEL, str(preferences), trainer={**TRAINER, "max_steps": 1})
+    train(once, tmp_path / "run")
+    assert state() == before
+    monkeypatch.setenv("RANK", "1")
+    before = state()
+    assert train(once, tmp_path / "run") == {}
+    assert state() == before
+
+
 def test_an_adapter_that_learned_nothing_is_an_error(preferences: Path, tmp_path: Path) -> None:
     still = {**TRAINER, "learning_rate": 0.0, "max_steps": 1}
     with pytest.raises(RunError, match="does not change the logits"):
@@ -219,8 +240,8 @@ def test_an_adapter_that_learned_nothing_is_an_error(preferences: Path, tmp_path
 def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferences: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 
-    from mmpref.align.adapter import logits, probe
-    from mmpref.align.preference_data import collect
+    from mmpref.align.adapter import logits, verify_saved_adapter
+    from mmpref.align.preference_data import collect_pairs
     from mmpref.tables.open import open_table
     from mmpref.types import ModelRef
     from mmpref.vlm.policy import Policy
@@ -228,11 +249,11 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
 
     from .test_trainer import make
 
-    pairs = collect([open_table(str(preferences))], tmp_path, image_token="<image>")
+    pairs = collect_pairs([open_table(str(preferences))], tmp_path, image_token="<image>")
     policy = Policy.load(ModelRef(MODEL, adapter=str(finished)))
     batch = dict(make(Policy.load(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
     trained = logits(policy.model, batch)
-    probe(finished, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
+    verify_saved_adapter(finished, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
     broken = tmp_path / "broken"
     shutil.copytree(finished, broken)
     weights = load_file(broken / "adapter_model.safetensors")
@@ -241,7 +262,7 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
         broken / "adapter_model.safetensors",
     )
     with pytest.raises(RunError, match="is not the policy that was trained"):
-        probe(broken, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
+        verify_saved_adapter(broken, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
 
 
 def test_a_loss_that_is_not_finite_is_an_error(preferences: Path, tmp_path: Path) -> None:

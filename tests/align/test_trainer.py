@@ -14,7 +14,7 @@ from trl import DPOConfig, DPOTrainer
 from mmpref.align import adapter, trl_options
 from mmpref.align.adapter import lora_config
 from mmpref.align.collator import PreferenceCollator
-from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table
@@ -26,7 +26,7 @@ from .conftest import MODEL
 
 @pytest.fixture(scope="module")
 def pairs(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
-    return collect([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
+    return collect_pairs([open_table(str(preferences))], tmp_path_factory.mktemp("pairs"), image_token="<image>")
 
 
 def load() -> Policy:
@@ -228,7 +228,7 @@ def test_the_projector_is_trained_in_fp32_and_saved_in_the_models_dtype(pairs: P
     projector = [name for name in after if "modules_to_save" in name]
     assert {after[name].dtype for name in projector} == {torch.float32}
     assert all(not torch.equal(before[name], after[name]) for name in projector)
-    trained = trainer.policy()
+    trained = trainer.trained_model()
     adapter.save(trained, policy.processor, policy.ref, tmp_path / "run")
     base = Policy.load(ModelRef(MODEL), dtype="bfloat16")
     loaded = PeftModel.from_pretrained(base.model, str(tmp_path / "run"))

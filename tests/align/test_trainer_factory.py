@@ -23,6 +23,7 @@ def recipe(model: str, data: Path, method: str = "dpo", **changes: Any) -> Train
         "learning_rate": 1e-3,
         "max_steps": 2,
         "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
         "save_strategy": "no",
         **changes.pop("trainer", {}),
     }

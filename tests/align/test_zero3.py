@@ -84,7 +84,7 @@ def test_in_half_precision_it_is_saved_as_it_was_trained(preferences: Path, tmp_
 def test_after_a_kill_it_goes_on_where_it_was(step: int, preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run(launched(preferences, whole, tmp_path))
-    checkpoint = cut / f".mmpref/checkpoints/checkpoint-{step}/complete.json"
+    checkpoint = cut / f".mmpref/training/checkpoints/checkpoint-{step}/complete.json"
     kill_once(launched(preferences, cut, tmp_path), cut, checkpoint.is_file)
     parts = [path.name[: len("zero_pp_rank_0")] for path in checkpoint.parent.glob("global_step*/*model_states.pt")]
     assert sorted(parts) == ["zero_pp_rank_0", "zero_pp_rank_1"], "each has its part of the model"

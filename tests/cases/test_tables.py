@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mmpref.align.preference_data import collect
+from mmpref.align.preference_data import collect_pairs
 from mmpref.data.sources import Source
 from mmpref.images import decode_noting
 from mmpref.tables.open import open_table
@@ -87,7 +87,7 @@ def test_pairs_of_other_tools_are_pairs_to_all_three(file: str, pairs: int, tmp_
     assert (built["counts"]["rows"], built["counts"]["skipped"]) == (pairs, {})
     assert done("inspect", ROWS / file)["problems"].keys() <= {"duplicate"}
     (tmp_path / "trained").mkdir()
-    read_ = collect([open_table(str(ROWS / file))], tmp_path / "trained", image_token="<image>")
+    read_ = collect_pairs([open_table(str(ROWS / file))], tmp_path / "trained", image_token="<image>")
     assert (len(read_.dataset), read_.skipped) == (pairs, {})
     [shard] = (tmp_path / "built").rglob("*.parquet")
     for one, other in zip(pq.read_table(shard).to_pylist(), read_.dataset, strict=True):
@@ -209,7 +209,7 @@ def test_shapes_that_a_processor_refuses_are_skipped_before_training(tmp_path: P
     file = strips(tmp_path)
     accepts = tiny("qwen2_vl").prompter.prepare
     (tmp_path / "run").mkdir()
-    found = collect([open_table(str(file))], tmp_path / "run", image_token="<|image_pad|>", accepts=accepts)
+    found = collect_pairs([open_table(str(file))], tmp_path / "run", image_token="<|image_pad|>", accepts=accepts)
     assert (len(found.dataset), found.skipped) == (2, {"bad-image": 2})
     assert "an image of 400 x 1 pixels is none for this model" in found.skips["bad-image"][0]["detail"]
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mmpref.align.preference_data import Pairs, collect
+from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.data.builders._published import Keep
 from mmpref.data.inspect import inspect
 from mmpref.data.sources import Source
@@ -59,7 +59,7 @@ def built(source: Table, pairs: bool = False) -> list[Example | Skip]:
 
 def trained(source: Table, folder: Path, **settings: Any) -> Pairs:
     folder.mkdir(exist_ok=True)
-    return collect([source], folder, image_token="<image>", **settings)
+    return collect_pairs([source], folder, image_token="<image>", **settings)
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """Multimodal DPO: also prefers the chosen answer under its image to the same under a part of it (arXiv 2406.11839).
 
 DPO, a conditional DPO (the chosen answer with the whole image against the chosen answer with a random crop of it), and
-an anchor that keeps the chosen answer from becoming less likely. Crops are drawn anew at every step.
+an anchor that keeps the chosen answer from becoming less likely. Crops are sampled anew at every step.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method
-from mmpref.align.pair_source import Drawn, Row, SourceContext
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext
 from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.errors import UsageError
 from mmpref.rng import stream
@@ -53,29 +53,31 @@ class Settings:
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 0.")
 
 
-class Crops:
+class CropSource:
     """Rows with a part of each image beside it, stretched to the image's own size."""
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
         self._seed, self._settings = context.seed, settings
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
-        s = self._settings
-        drawn: list[Row] = []
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
+        settings = self._settings
+        pairs: list[Row] = []
         for row in rows:
-            draws = stream(self._seed, step, int(row[ROW]), "crop")
-            drawn.append({**row, CROPPED: [crop(image, s.least, s.most, draws) for image in row["images"]]})
-        return Drawn(drawn)
+            generator = stream(self._seed, step, int(row[ROW]), "crop")
+            pairs.append(
+                {**row, CROPPED: [crop(image, settings.least, settings.most, generator) for image in row["images"]]}
+            )
+        return SampledPairs(pairs)
 
 
-def crop(image: Image.Image, least: float, most: float, draws: np.random.Generator) -> Image.Image:
+def crop(image: Image.Image, least: float, most: float, generator: np.random.Generator) -> Image.Image:
     """A random part of an image, stretched to its size: torchvision's `RandomResizedCrop` with its aspect ratios."""
     width, height = image.size
-    area = width * height * draws.uniform(least, most)
-    ratio = math.exp(draws.uniform(math.log(3 / 4), math.log(4 / 3)))
+    area = width * height * generator.uniform(least, most)
+    ratio = math.exp(generator.uniform(math.log(3 / 4), math.log(4 / 3)))
     wide = min(width, max(1, round(math.sqrt(area * ratio))))
     high = min(height, max(1, round(math.sqrt(area / ratio))))
-    left, top = int(draws.integers(width - wide + 1)), int(draws.integers(height - high + 1))
+    left, top = int(generator.integers(width - wide + 1)), int(generator.integers(height - high + 1))
     return image.crop((left, top, left + wide, top + high)).resize((width, height))
 
 
@@ -96,4 +98,4 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {"loss_type": ["sigmoid"], "beta": settings.beta}
 
 
-METHOD = Method(Settings, _options, source=Crops, keeps_answers=True, terms=_terms)
+METHOD = Method(Settings, _options, source=CropSource, keeps_answers=True, terms=_terms)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmpref.align.losses import AveragedSettings, options
+from mmpref.align.losses import AveragedSettings, loss_options
 from mmpref.align.method import Method
-from mmpref.align.pair_source import Drawn, Row, SourceContext, beside
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.sampling.bdhs_settings import BdhsSettings
 
 
@@ -26,7 +26,7 @@ class Settings(AveragedSettings):
     bdhs: BdhsSettings = field(default_factory=BdhsSettings)
 
 
-class OnlineBdhs:
+class OnlineBdhsSource:
     """Answers that came out empty or as the chosen one teach nothing, and those that a bound on their length cut off
     teach to stop anywhere: they are counted as ``empty``, ``same`` and ``cut_off``."""
 
@@ -38,17 +38,19 @@ class OnlineBdhs:
         similarity = load_similarity(settings.bdhs.similarity_model)
         self._sampler = BdhsSampler(context.policy, similarity, settings.bdhs, context.seed)
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         examples = [self._context.example(row, step) for row in rows]
-        made = self._sampler(examples)
-        written = [None if one.cut_off and not self._keep_cut_off else one.answer for one in made]
-        drawn = beside(rows, examples, written, self._averaged)
-        tries = sum(one.iterations for one in made)
-        return Drawn(drawn.rows, {**drawn.counts, "tries": tries})
+        samples = self._sampler(examples)
+        completions = [None if sample.cut_off and not self._keep_cut_off else sample.answer for sample in samples]
+        pairs = with_policy_rejections(rows, examples, completions, self._averaged)
+        tries = sum(sample.iterations for sample in samples)
+        return SampledPairs(pairs.rows, {**pairs.counts, "tries": tries})
 
 
 def _needs(settings: Settings) -> tuple[str, ...]:
     return ("chosen", "rejected") if settings.averaged else ("chosen",)
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=OnlineBdhs, needs=_needs)
+METHOD = Method(
+    Settings, loss_options, weights=lambda settings: settings.weights, source=OnlineBdhsSource, needs=_needs
+)

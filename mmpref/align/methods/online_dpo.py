@@ -5,8 +5,15 @@ Of the data only images and prompts are used. Rows without a verdict are left ou
 
 from __future__ import annotations
 
-from mmpref.align.losses import options
+from mmpref.align.losses import loss_options
 from mmpref.align.method import Method
-from mmpref.align.ranked_source import Ranked, RankedSettings
+from mmpref.align.ranked_source import RankedSettings, RankedSource
 
-METHOD = Method(RankedSettings, options, source=Ranked, needs=lambda _: (), needs_annotator=True)
+METHOD = Method(
+    RankedSettings,
+    loss_options,
+    source=RankedSource,
+    needs=lambda _: (),
+    needs_annotator=True,
+    annotator_instruction=lambda settings: settings.instruction,
+)

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mmpref.align.losses import AveragedSettings, options
+from mmpref.align.losses import AveragedSettings, loss_options
 from mmpref.align.method import Method
-from mmpref.align.pair_source import Drawn, Row, SourceContext, beside
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.errors import UsageError
 
 
@@ -35,18 +35,18 @@ class Settings(AveragedSettings):
             raise UsageError(f"loss.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class Distorted:
+class DistortedSource:
     """Distorted answers that are empty or the chosen one teach nothing, and are counted: ``empty`` and ``same``."""
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
         from mmpref.sampling.distortion import Distortion
 
         self._context, self._averaged = context, settings.averaged
-        self._draw = Distortion(context.policy, settings.noise_steps, settings.noise_space, context.seed)
+        self._distort = Distortion(context.policy, settings.noise_steps, settings.noise_space, context.seed)
 
-    def __call__(self, rows: Sequence[Row], step: int) -> Drawn:
+    def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         examples = [self._context.example(row, step) for row in rows]
-        return beside(rows, examples, self._draw(examples), self._averaged)
+        return with_policy_rejections(rows, examples, self._distort(examples), self._averaged)
 
 
-METHOD = Method(Settings, options, weights=lambda settings: settings.weights, source=Distorted)
+METHOD = Method(Settings, loss_options, weights=lambda settings: settings.weights, source=DistortedSource)

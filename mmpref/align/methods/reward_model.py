@@ -26,7 +26,7 @@ class Settings:
 
 def _trainer(parts: Parts) -> Any:
     from mmpref.align.collator import PreferenceCollator
-    from mmpref.align.preference_data import numbered
+    from mmpref.align.preference_data import with_row_numbers
     from mmpref.align.reward_trainer import RewardTrainer
     from mmpref.vlm.adapters import HEAD
     from mmpref.vlm.reward_model import attach
@@ -35,15 +35,15 @@ def _trainer(parts: Parts) -> Any:
     return RewardTrainer(
         model=parts.policy.model,
         args=parts.config,
-        train_dataset=numbered(parts.pairs.dataset),
+        train_dataset=with_row_numbers(parts.pairs.dataset),
         data_collator=PreferenceCollator(parts.policy.processor),
         processing_class=parts.policy.processor,
-        writer=parts.policy,
+        policy=parts.policy,
         peft_config=parts.lora([HEAD]),
         projector_learning_rate=parts.projector_learning_rate,
         shared=parts.share(),
         held_out=parts.settings.held_out,
-        folder=parts.state,
+        folder=parts.scratch,
         image_root=parts.image_root,
     )
 

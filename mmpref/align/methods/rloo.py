@@ -62,18 +62,18 @@ def _config() -> type[Any]:
 
 
 def _trainer(parts: Parts) -> Any:
-    from mmpref.align.rloo_trainer import Normalised, RlooTrainer, open_reward, rows_of
+    from mmpref.align.rloo_trainer import NormalizedReward, RlooTrainer, open_reward, prompt_dataset
 
     settings: Settings = parts.settings
     reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)
     return RlooTrainer(
         model=parts.policy.model,
         args=parts.config,
-        train_dataset=rows_of(parts.pairs),
-        reward_funcs=Normalised(reward, settings.reward, parts.pairs, parts.state / "reward.json"),
+        train_dataset=prompt_dataset(parts.pairs),
+        reward_funcs=NormalizedReward(reward, settings.reward, parts.pairs, parts.scratch / "reward.json"),
         processing_class=parts.policy.processor,
         peft_config=parts.lora(),
-        writer=parts.policy,
+        policy=parts.policy,
         projector_learning_rate=parts.projector_learning_rate,
     )
 

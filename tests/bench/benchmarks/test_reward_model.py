@@ -33,7 +33,12 @@ PAIRS = 60
 @pytest.fixture(scope="module")
 def reward(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A reward model after a few steps on pairs of the dev split, with its accuracy on pairs of the test split."""
-    trainer = {"learning_rate": 3e-3, "max_steps": 4, "per_device_train_batch_size": 16}
+    trainer = {
+        "learning_rate": 3e-3,
+        "max_steps": 4,
+        "per_device_train_batch_size": 16,
+        "gradient_accumulation_steps": 1,
+    }
     recipe = TrainRecipe(
         MODEL,
         ("testbed-pairs",),

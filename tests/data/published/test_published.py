@@ -144,7 +144,12 @@ def test_a_set_builds_and_trains_a_step(built: dict[str, Built], name: str, tmp_
         assert row["method"] == made.manifest["method"]
         assert all("<image>" not in turn["content"] for turn in row["prompt"])
         assert all(image["bytes"] for image in row["images"])
-    trainer = {"max_steps": 1, "per_device_train_batch_size": 1, "learning_rate": 1e-3}
+    trainer = {
+        "max_steps": 1,
+        "per_device_train_batch_size": 1,
+        "gradient_accumulation_steps": 1,
+        "learning_rate": 1e-3,
+    }
     split = made.manifest["recipe"]["split"]
     settings = TrainRecipe(MODEL, (str(made.path),), lora=LoraSettings(2, 4, 0.0), trainer=trainer, split=split)
     done = train(settings, tmp_path / "run")

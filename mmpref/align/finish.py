@@ -1,0 +1,68 @@
+"""The end of a training: the saved adapter verified, its plot, its card, and the run's manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.align.plot import plot
+from mmpref.align.summary import final_metrics, log_until, remarks_on
+from mmpref.run.directory import Run
+from mmpref.run.files import JsonLines
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    from mmpref.align.preference_data import Pairs
+
+WriteCard = Callable[[Path, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is left of a training when its model is out of memory.
+
+    Args:
+        model: the base, at the commit that was loaded.
+        facts: for the manifest.
+        verify: loads the saved adapter, and compares it with what was trained.
+    """
+
+    model: ModelRef
+    pairs: Pairs
+    facts: dict[str, Any]
+    verify: Callable[[], dict[str, Any]]
+
+
+def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
+    """Verify what was saved, and write plot, card and manifest."""
+    from mmpref.vlm.revisions import licence_of
+
+    # The trained policy is out of memory by now: this loads the model a second time.
+    verification = trained.verify()
+    rows = JsonLines(run.path / "log.jsonl").rows()
+    plot(rows, run.path / "training.png")
+    final = final_metrics(log_until(rows, trained.facts.get("best")))
+    model, pairs = trained.model, trained.pairs
+    facts = {
+        "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
+        "method": run.recipe["method"],
+        "datasets": pairs.sources,
+        "counts": {
+            "rows": len(pairs.dataset),
+            "skipped": pairs.skipped,
+            **({"changed": pairs.changed} if pairs.changed else {}),
+        },
+        **({"skipped_rows": pairs.skips} if pairs.skips else {}),
+        "seeds": {"run": run.recipe["seed"]},
+        **trained.facts,
+        "final": final,
+        "remarks": remarks_on(final),
+        "probe": verification,
+    }
+    if write_card:
+        write_card(
+            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
+        )
+    run.finish(facts)

@@ -1,0 +1,65 @@
+"""From the last complete checkpoint to the end of a training: callbacks, resuming, and an orderly stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmpref.align.callbacks import LogCallback, OnProgress, ProgressCallback, RestoreCallback, StopCallback
+from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, step_of
+from mmpref.align.eval_callback import EvalCallback
+from mmpref.distributed import is_model_sharded, main_process_first, process_index
+from mmpref.log import logger
+from mmpref.vlm.adapters import check_names
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import Evaluator, WatchSettings
+    from mmpref.align.trainer_mixin import ResumableTrainerMixin
+
+
+def fit(
+    trainer: ResumableTrainerMixin,
+    folder: Path,
+    scratch: Path,
+    watch: WatchSettings,
+    evaluate: Evaluator | None,
+    on_progress: OnProgress | None,
+) -> EvalCallback | None:
+    """Train to the end.
+
+    Args:
+        folder: of the run, where the log goes.
+        scratch: has the checkpoints.
+        watch: what is evaluated while training.
+
+    Returns:
+        The evaluations, if there are any.
+
+    Raises:
+        RunError: a loss that is not finite, or no room on the disk.
+        KeyboardInterrupt: the user stopped it; a checkpoint is written.
+    """
+    with main_process_first():
+        checkpoint = latest_checkpoint(checkpoints_folder(scratch))
+    resumed = step_of(checkpoint) if checkpoint else 0
+    if not process_index():
+        trainer.add_callback(LogCallback(folder / "log.jsonl", resumed))
+    eval_callback = None
+    if evaluate and watch.benchmarks:
+        eval_callback = EvalCallback(trainer, evaluate, watch, folder, scratch, resumed)
+        trainer.add_callback(eval_callback)
+    if on_progress:
+        trainer.add_callback(ProgressCallback(on_progress))
+    if checkpoint:
+        logger.info("Resuming from step %d.", resumed)
+        if not is_model_sharded():  # which saves in other files
+            check_names(str(checkpoint), trainer.model)
+        stopped = eval_callback is not None and eval_callback.patience_exceeded
+        if trainer.restore_finished(checkpoint, stopped):
+            return eval_callback
+        trainer.add_callback(RestoreCallback(lambda: trainer.restore_pending_sums(checkpoint)))
+    stop = StopCallback()
+    trainer.add_callback(stop)
+    with stop.handling_signals():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    return eval_callback
