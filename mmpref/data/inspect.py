@@ -12,10 +12,11 @@ from typing import Any
 from mmpref.data.near_duplicates import NearDuplicates, Repeats
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
+from mmpref.tables.cells import columns_of
 from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
 from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.shapes import REJECTED, columns_of, rejected_column, unfolded
+from mmpref.tables.shapes import REJECTED, rejected_column, unfolded
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 from mmpref.words import words

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
-from mmpref.data.schema import number
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
+from mmpref.tables.cells import number
 from mmpref.tables.image_roots import coco_id
 from mmpref.types import Example, ImageData, Skip
 from mmpref.words import words

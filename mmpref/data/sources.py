@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from mmpref.data.schema import Reader, Unusable, facts_of
+from mmpref.data.schema import Reader, facts_of
 from mmpref.data.select import Excluded, Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger
@@ -19,6 +19,7 @@ from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.shapes import Shape, unfolded
 from mmpref.tables.table import Table
+from mmpref.tables.turns import Unusable
 from mmpref.types import Example, Skip
 
 MISSING = MissingImageError.reason

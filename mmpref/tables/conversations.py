@@ -30,12 +30,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.errors import ImageError, InputError, brief
-from mmpref.tables.cells import is_missing, unpacked
+from mmpref.tables.cells import columns_of, is_missing, unpacked
 from mmpref.tables.image_cells import image_cells, unread_images
 from mmpref.tables.shapes import (
     REJECTED,
     Shape,
-    columns_of,
     named_answers,
     rejected_column,
     shape_of,
@@ -44,7 +43,7 @@ from mmpref.tables.shapes import (
     unread_context,
     unread_media,
 )
-from mmpref.tables.turns import MARK, Turn, Unusable, turns_of
+from mmpref.tables.turns import MARK, Turn, Unusable, read_turns
 from mmpref.types import Message
 
 SECOND = "rejected_policy"
@@ -178,7 +177,7 @@ class _Reading:
 
     def _turns(self, column: str, role: str, part: str) -> list[Turn] | None:
         try:
-            return turns_of(self.row.get(column), role, column)
+            return read_turns(self.row.get(column), role, column)
         except Unusable as unusable:
             self._add(unusable.reason, unusable.detail, part, column)
             return None
@@ -226,7 +225,7 @@ class _Reading:
             for one in reversed(rounds if isinstance(rounds, list) else [rounds]):
                 if not isinstance(one, list) or len(one) != 2:
                     raise Unusable("malformed", "history is no list of questions and answers")
-                turns = [*turns_of(one[0], "user", "history"), *turns_of(one[1], "assistant", "history"), *turns]
+                turns = [*read_turns(one[0], "user", "history"), *read_turns(one[1], "assistant", "history"), *turns]
         except Unusable as unusable:
             self._add(unusable.reason, unusable.detail, "prompt", "history")
             return None

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmpref.errors import InputError, brief
-from mmpref.tables.cells import is_missing, unpacked
+from mmpref.errors import InputError
+from mmpref.tables.cells import columns_of, is_missing, unpacked
 from mmpref.tables.image_cells import is_no_image
 
 Shape = tuple[str, ...]
@@ -62,11 +62,6 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
     raise InputError(
         f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", f"Known shapes: {SHAPES}."
     )
-
-
-def columns_of(row: Mapping[str, Any]) -> str:
-    """The row's columns, for messages."""
-    return brief(", ".join(brief(str(name), 60) for name in list(row)[:60]), 600) or "none"
 
 
 def rejected_column(row: Mapping[str, Any]) -> str | None:

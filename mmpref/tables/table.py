@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -98,3 +99,9 @@ class Origin:
 def tables_hint(spec: str) -> str:
     """What to say where a table was not found: a close name, or the names of all."""
     return suggest(spec, TABLES.names()).replace("There are:", "mmpref's own tables are:")
+
+
+def numbered(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:
+    """The first rows of a table, each with its number and how an error names it."""
+    for number, row in enumerate(islice(table, limit)):
+        yield number, row, f"{table.spec} ({table.split}), row {number}"

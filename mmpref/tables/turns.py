@@ -7,14 +7,13 @@ dropped: what is not read is an `Unusable` that says so.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.errors import brief
-from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.errors import InputError, brief
+from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked, value_of
 from mmpref.tables.image_cells import is_no_image
 from mmpref.types import Message
 
@@ -83,7 +82,7 @@ class Turn:
     amid: bool = False
 
 
-def turns_of(value: Any, role: str, column: str) -> list[Turn]:
+def read_turns(value: Any, role: str, column: str) -> list[Turn]:
     """The turns of a cell that holds text or messages.
 
     Args:
@@ -92,9 +91,7 @@ def turns_of(value: Any, role: str, column: str) -> list[Turn]:
     Raises:
         Unusable: it holds neither, or something that is not read.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        value = str(value)
-    given, value = value, records(_conversation(value))
+    given, value = value, records(_conversation(as_text(value) or value))
     if is_missing(value) or value == []:
         raise Unusable("empty-answer" if role == "assistant" else "empty-prompt", f"no {column}")
     if isinstance(value, str):
@@ -144,7 +141,7 @@ def _turn(item: Any, number: int) -> Turn:
             "not-read" if isinstance(given, str) else "malformed",
             f"turn {number} has the role {brief(repr(given), 60)}; known are {known}",
         )
-    if unread := [name for name in _NOT_READ if not says_nothing(item.get(name)) and item[name]]:
+    if unread := [name for name in _NOT_READ if not is_null(item.get(name)) and item[name]]:
         raise Unusable("not-read", f"turn {number} has {', '.join(unread)}, which mmpref does not read")
     content = next((item[name] for name in ("content", "value", "text") if not is_missing(item.get(name))), None)
     items = [*_own_images(item), *_items(records(content), number, role)]
@@ -166,8 +163,8 @@ def _turn(item: Any, number: int) -> Turn:
 
 def _own_images(item: Mapping[str, Any]) -> list[Picture]:
     """Images beside a message's text (Ollama's form)."""
-    value = next((item[name] for name in ("images", "image") if not says_nothing(item.get(name))), None)
-    return [Picture(cell) for cell in (value if isinstance(value, list) else [value]) if not says_nothing(cell)]
+    value = next((item[name] for name in ("images", "image") if not is_null(item.get(name))), None)
+    return [Picture(cell) for cell in (value if isinstance(value, list) else [value]) if not is_null(cell)]
 
 
 def _items(content: Any, number: int, role: str) -> Iterator[str | Picture]:
@@ -198,10 +195,10 @@ def _part(part: Mapping[str, Any], number: int, role: str) -> Iterator[str | Pic
         if isinstance(text, str) and text.strip():
             raise Unusable("not-read", f"turn {number} has a part with an image and a text")
         yield Picture({"bytes": held} if name in ("base64", "bytes", "data") else held)
-    elif (kind is None or kind in _TEXT_PARTS) and isinstance(text, str):
+    elif (kind is None or kind in _TEXT_PARTS) and (isinstance(text, str) or (kind and is_missing(text))):
         if held is not None:
             raise Unusable("not-read", f"turn {number} has a part of text that holds an image too")
-        yield from _marked(text, role)
+        yield from _marked(text if isinstance(text, str) else "", role)
     else:
         told = f"a part of type {brief(repr(kind), 60)}"
         raise Unusable(
@@ -218,3 +215,20 @@ def _marked(text: str, role: str) -> Iterator[str | Picture]:
             yield Picture()
             position = match.end()
     yield text[position:]
+
+
+def turns_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
+    """A preference set's ``prompt``, ``chosen`` or ``rejected``, of which every turn must have text.
+
+    Raises:
+        InputError: it holds no text or messages, or something that is not read.
+    """
+    value = value_of(row, column, where)
+    try:
+        turns = read_turns(value, "user" if column == "prompt" else "assistant", column)
+    except Unusable as unusable:
+        raise InputError(f"{where}, column {column} holds no messages: {unusable.detail}.") from unusable
+    empty = next((number for number, turn in enumerate(turns) if not turn.message.content.strip()), None)
+    if empty is not None:
+        raise InputError(f"{where}, column {column}, turn {empty} has no role or no text.")
+    return [turn.message for turn in turns]

@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.errors import ImageError
 from mmpref.tables import image_cells
-from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.tables.cells import is_missing, is_null, records, unpacked
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import ImageRoots
 
@@ -21,19 +21,19 @@ from mmpref.tables.image_roots import ImageRoots
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, Decimal("nan")])
 def test_missing(value: Any) -> None:
     assert is_missing(value)
-    assert says_nothing(value)
+    assert is_null(value)
 
 
 @pytest.mark.parametrize("value", ["", "nan", "NaN", " None ", "null", "<NA>", "N/A"])
 def test_text_of_nothing_is_nothing_where_no_text_belongs(value: str) -> None:
     assert not is_missing(value)
-    assert says_nothing(value)
+    assert is_null(value)
 
 
 @pytest.mark.parametrize("value", [0, False, 0.0, "no", [], {}, b"", float("inf"), np.zeros(3)])
 def test_something(value: Any) -> None:
     assert not is_missing(value)
-    assert not says_nothing(value)
+    assert not is_null(value)
 
 
 def test_json_and_lists_taken_apart() -> None:

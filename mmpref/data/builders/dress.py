@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmpref.data.builders._published import Row, published, rows
-from mmpref.data.schema import Reader, Unusable, number
+from mmpref.data.schema import Reader
+from mmpref.tables.cells import number
 from mmpref.tables.table import Origin
+from mmpref.tables.turns import Unusable
 
 ORIGIN = Origin(("YangyiYY/LVLM_NLF",), files=("LVLM_NLF/*_nlf.jsonl", "*_nlf.jsonl"))
 
