@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import zlib
@@ -158,3 +159,20 @@ def _row(value: Any, where: str) -> dict[str, Any]:
 
 def _line(error: Exception) -> str:
     return reason_of(error).rstrip(".")
+
+
+def content_hash(files: Iterable[Path], root: Path) -> str:
+    """``sha256:...`` over the files' paths under the root and their contents.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            with open(file, "rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+        digest.update(f"{file.relative_to(root)}\0{content}\n".encode())
+    return f"sha256:{digest.hexdigest()}"

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +14,8 @@ from mmpref.errors import InputError, RunError
 from mmpref.licence import CARD, licence_of_folder, metadata_of
 from mmpref.registry import suggest
 from mmpref.run.manifest import MANIFEST, STATE
-from mmpref.tables._files import read_files
+from mmpref.tables._datasets import open_folder, open_saved
+from mmpref.tables._files import content_hash, read_files
 from mmpref.tables.table import FORMATS, Origin, Table
 from mmpref.text_files import read_text
 
@@ -57,8 +57,6 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
         raise RunError(f"{spec} is an unfinished run (no {MANIFEST}).", "Run the command that made it again.")
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        from mmpref.tables._datasets import open_saved
-
         return open_saved(spec, path, split)
     if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
         refuse_raw_split(spec, split, raw)
@@ -67,8 +65,6 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         return replace(table, archives=(*archives, path) if archives else ())
     by_split = _data_files(path)
     if config is not None or not by_split or len(_configs(path)) > 1:
-        from mmpref.tables._datasets import open_folder
-
         return open_folder(spec, path, split, config)
     if split not in by_split:
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
@@ -113,23 +109,6 @@ def _of_files(spec: str, split: str, files: list[Path], root: Path) -> Table:
     return Table(
         spec, split, None, content_hash(files, root), licence_of_folder(root.resolve()), lambda: read_files(files), root
     )
-
-
-def content_hash(files: Iterable[Path], root: Path) -> str:
-    """``sha256:...`` over the files' paths under the root and their contents.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            with open(file, "rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
-        digest.update(f"{file.relative_to(root)}\0{content}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
 
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:

@@ -311,7 +311,7 @@ def test_tables_of_memory_still_work() -> None:
 HUB = """
 import json, sys
 from mmpref.errors import MmprefError
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 for spec, split, config, revision in json.loads(sys.argv[1]):
     try:
         table = open_table(spec, split, config=config, revision=revision)
@@ -393,7 +393,7 @@ def test_a_folder_with_configurations_is_read_anew_when_a_file_changes(tmp_path:
 OFFLINE = """
 import json, sys
 from mmpref.errors import MmprefError
-from mmpref.tables import open_table
+from mmpref.tables.open import open_table
 for spec, revision in json.loads(sys.argv[1]):
     try:
         table = open_table(spec, "train", revision=revision)
