@@ -16,7 +16,7 @@ from mmpref.tables._repository import Repository
 from mmpref.tables.table import FORMATS
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>[-.].*)")
-_DATA = (*FORMATS, ".csv", ".tsv", ".arrow", ".tar", ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")
+_DATA = (*FORMATS, ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")
 
 
 def cached_split(spec: str, known: Repository, split: str, config: str | None) -> Any:

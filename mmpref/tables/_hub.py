@@ -11,7 +11,7 @@ from mmpref.tables._datasets import load_errors, undecoded
 from mmpref.tables._files import read_files
 from mmpref.tables._local import raw_files, refuse_raw_split
 from mmpref.tables._repository import Repository, download_errors, repository
-from mmpref.tables.table import FORMATS, HUB_FILE, Origin, Table
+from mmpref.tables.table import FORMATS, HUB_FILE, TABULAR, Origin, Table, is_data_file
 
 _SEVERAL = 8
 """So many file names are named in a message."""
@@ -57,7 +57,7 @@ def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
     owner, _, rest = spec.removeprefix(HUB_FILE).partition("/")
     name, _, path = rest.partition("/")
     name, _, at = name.partition("@")
-    if not (owner and name) or (path and not path.endswith(FORMATS)):
+    if not (owner and name) or (path and not is_data_file(path)):
         raise InputError(
             f"{spec} names no data file of a Hub dataset.",
             f"The form is {HUB_FILE}OWNER/NAME[@REVISION]/PATH; known formats: {', '.join(FORMATS)}.",
@@ -96,7 +96,7 @@ def _beside_script(spec: str, names: Sequence[str]) -> list[str]:
     """
     if f"{spec.split('/')[-1]}.py" not in names:
         return []
-    found = [name for name in names if PurePosixPath(name).suffix in FORMATS and name != "dataset_infos.json"]
+    found = [name for name in names if PurePosixPath(name).suffix in TABULAR and name != "dataset_infos.json"]
     if len(found) != 1:
         raise InputError(
             f"The dataset {spec} has a loading script, which is not run, and {len(found)} data files.", _naming(found)
@@ -105,6 +105,6 @@ def _beside_script(spec: str, names: Sequence[str]) -> list[str]:
 
 
 def _naming(names: Sequence[str]) -> str:
-    data = [name for name in names if name.endswith(FORMATS)]
+    data = [name for name in names if is_data_file(name)]
     more = ", ..." if len(data) > _SEVERAL else ""
     return f"Name one as {HUB_FILE}OWNER/NAME/PATH. There are: {', '.join(data[:_SEVERAL]) or 'none'}{more}."

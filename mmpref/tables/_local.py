@@ -1,4 +1,4 @@
-"""Local tables: one file, a folder of JSON or Parquet files, a `save_to_disk` folder, or any layout that the
+"""Local tables: one file, a folder of files of one format, a `save_to_disk` folder, or any layout that the
 ``datasets`` library knows."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mmpref.registry import suggest
 from mmpref.run.manifest import MANIFEST, STATE
 from mmpref.tables._datasets import open_folder, open_saved
 from mmpref.tables._files import content_hash, read_files
-from mmpref.tables.table import FORMATS, Origin, Table
+from mmpref.tables.table import FORMATS, TABULAR, Origin, Table, is_data_file
 from mmpref.text_files import read_text
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
@@ -47,11 +47,8 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         RunError: the folder of a run that is not finished.
     """
     if path.is_file():
-        if not path.name.endswith(FORMATS):
-            shards = " Of a webdataset (.tar), name the folder." if path.suffix == ".tar" else ""
-            raise InputError(
-                f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.{shards}"
-            )
+        if not is_data_file(path.name):
+            raise InputError(f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.")
         return _of_files(spec, split, [path], path.parent)
     _refuse_other_run(spec, path)
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
@@ -120,13 +117,14 @@ def _data_files(folder: Path) -> dict[str, list[Path]]:
         InputError: files of several formats: the library would read one of them, and not say which.
     """
     places = [folder, *(inner for inner in folder.iterdir() if inner.is_dir() and inner.name in ("data", *_NAMES))]
-    found = sorted(
+    readable = sorted(
         file
         for place in places
         for file in place.iterdir()
-        if file.name.endswith(FORMATS) and file.is_file()
-        if file.name not in _NO_DATA and not file.name.startswith(".")
+        if is_data_file(file.name) and file.is_file()
+        if file.name not in _NO_DATA and not file.name.startswith((".", "cache-"))
     )
+    found = [file for file in readable if is_data_file(file.name, TABULAR)] or readable
     if not found or any(_stem(file) == "metadata" for file in found):
         return {}
     if len(of_format := {_kind(file): file for file in reversed(found)}) > 1:
@@ -145,7 +143,7 @@ def _stem(file: Path) -> str:
 
 
 def _kind(file: Path) -> str:
-    suffix = file.name.removesuffix(".gz").rpartition(".")[2]
+    suffix = file.name.lower().removesuffix(".gz").rpartition(".")[2]
     return "json" if "json" in suffix else suffix
 
 

@@ -27,8 +27,12 @@ HUB_FILE = "hf://datasets/"
 _TEXT_FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
-FORMATS = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
-"""Suffixes of the data files that are read without the ``datasets`` library's cache."""
+TABULAR = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
+
+
+FORMATS = (*TABULAR, ".arrow", ".tar", ".tar.gz")
+"""Suffixes of the data files that are read without the ``datasets`` library's cache. Beside tabular files, those of the
+other formats are taken for something else (caches, archives of images)."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,11 @@ class Origin:
     repos: tuple[str, ...]
     files: tuple[str, ...] = ()
     archives: tuple[str, ...] = ()
+
+
+def is_data_file(name: str, formats: tuple[str, ...] = FORMATS) -> bool:
+    """Whether a file of that name is read as rows, whatever the letter case of its ending."""
+    return name.lower().endswith(formats)
 
 
 def tables_hint(spec: str) -> str:

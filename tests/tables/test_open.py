@@ -282,9 +282,6 @@ def test_a_folder_of_several_formats_is_not_read_in_part(tmp_path: Path) -> None
     write(tmp_path / "b.jsonl", ROWS)
     with pytest.raises(InputError, match=r"several formats, such as a.csv, b.jsonl. Name one file"):
         open_table(str(tmp_path))
-    (tmp_path / "c.tar").write_bytes(b"")
-    with pytest.raises(InputError, match=r"c.tar is no data file.* Of a webdataset \(.tar\), name the folder"):
-        open_table(str(tmp_path / "c.tar"))
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
