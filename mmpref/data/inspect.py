@@ -38,7 +38,7 @@ PROBLEMS = {
 }
 """Kinds of problems, in the order they are shown, and what they mean. A row without any can be trained on, unless the
 model's processor refuses its images."""
-_KINDS = {
+KINDS = {
     "empty-prompt": "empty",
     "empty-answer": "empty",
     "no-rejected": "empty",
@@ -146,7 +146,7 @@ class _Collected:
         images = self._read_images(read, problem)
         for fault in read.faults:
             if fault.part in ("prompt", "images", "chosen", "rejected") and not self._is_missing(fault, row):
-                kind = _KINDS.get(fault.reason, fault.reason)
+                kind = KINDS.get(fault.reason, fault.reason)
                 problem(kind, fault.column, fault.detail or PROBLEMS[kind])
         texts = {"prompt": _joined(read.prompt), "chosen": read.chosen, "rejected": read.rejected}
         for name, text in texts.items():
@@ -228,7 +228,7 @@ class _Collected:
             except ImageError as error:
                 fault = image_fault(error)
                 column = next((name for name in IMAGES if name in self.columns), "images")
-                problem(_KINDS.get(fault.reason, fault.reason), column, fault.detail)
+                problem(KINDS.get(fault.reason, fault.reason), column, fault.detail)
         self.changed.update(notes)
         return tuple(usable)
 

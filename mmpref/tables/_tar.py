@@ -38,7 +38,7 @@ def read_tar(file: Path) -> Iterator[dict[str, Any]]:
 def _cells(file: Path, opened: tarfile.TarFile) -> Iterator[tuple[str, str, Any]]:
     """(row's key, column, value) of every member."""
     while member := opened.next():
-        opened.members.clear()  # the library would keep all of them
+        opened.members.clear()  # type: ignore[attr-defined]  # the library would keep all of them
         path = PurePosixPath(member.name)
         stem, _, column = path.name.partition(".")
         if not (stem and column and member.isfile()):  # folders, links, and hidden files such as macOS's

@@ -19,6 +19,7 @@ from mmpref.types import ImageData
 MAX_MEMBER = 256_000_000
 """A member of an archive that unpacks to more bytes than this is no image."""
 MAX_PATH = 4096
+_LONGEST_ENDING = 4
 _UNREADABLE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
@@ -121,11 +122,16 @@ def _reason(error: Exception) -> str:
 
 
 def _forms(name: str) -> list[str]:
-    """A path as it is, as Windows writes it, and with letters composed or taken apart (macOS)."""
+    """A path as it is, as Windows writes it, with letters composed or taken apart (macOS), and with its ending in other
+    letters (``.JPG``)."""
     plain = PureWindowsPath(name).as_posix() if "\\" in name else name
     drive = PureWindowsPath(name).drive if "\\" in name else ""
     plain = plain[len(drive) :]
-    return list(dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]))
+    forms = dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))])
+    stem, dot, ending = plain.rpartition(".")
+    if dot and len(ending) <= _LONGEST_ENDING and ending.isalpha():
+        forms |= dict.fromkeys([f"{stem}.{ending.lower()}", f"{stem}.{ending.upper()}"])
+    return list(forms)
 
 
 def _candidates(name: str) -> Iterator[str]:
