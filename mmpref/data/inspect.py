@@ -12,7 +12,8 @@ from typing import Any
 from mmpref.data.near_duplicates import NearDuplicates, Repeats
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
-from mmpref.tables.cells import columns_of
+from mmpref.tables.cells import columns_of, is_null
+from mmpref.tables.cells import number as as_number
 from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
 from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
@@ -166,13 +167,12 @@ class _Collected:
             self.near.add(number, list(texts.values()), images)
         if not read.fault("chosen", "rejected"):
             self.changed.update(read.notes)
-        similarity = row.get("similarity")
-        similarity = float(similarity) if isinstance(similarity, int | float) else None
+        similarity = as_number(row.get("similarity"))
         if similarity is not None:
             self.similarities.append(similarity)
-        method = str(row.get("method") or "unknown")
+        method = _label(row.get("method"))
         self.methods[method] += 1
-        source = str(row.get("source") or str(row.get("source_id") or "unknown").rpartition("/")[0] or "unknown")
+        source = _label(row.get("source") or str(row.get("source_id") or "").rpartition("/")[0])
         self.sources[source] += 1
         return Sample(
             number,
@@ -199,7 +199,7 @@ class _Collected:
                     "It needs prompt, chosen, rejected and images.",
                 )
         for name in sorted({*columns} ^ {*self.columns}):
-            problem("columns", name, "not in the first row" if name in row else "missing here")
+            problem("columns", brief(name, 60), "not in the first row" if name in row else "missing here")
         for name in self.columns if number else ():
             if name in ("prompt", "chosen", *REJECTED) and name not in row:
                 problem("missing", name, "no such column")
@@ -238,7 +238,7 @@ class _Collected:
         return {
             "dataset": self.table.facts(),
             "rows": self.rows,
-            "columns": list(self.columns),
+            "columns": [brief(name, 60) for name in self.columns],
             "problems": self.problems.as_plain(),
             "words": {"chosen": spread(chosen), "rejected": spread(rejected)},
             "length_bias": bias,
@@ -258,6 +258,10 @@ class _Collected:
             "near_duplicates": self.near.found,
             "repeats": self.repeats.report(),
         }
+
+
+def _label(cell: Any) -> str:
+    return "unknown" if is_null(cell) else brief(str(cell), 100)
 
 
 def _joined(prompt: Sequence[Message]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from mmpref.errors import brief
 from mmpref.tables.cells import is_null, number
 from mmpref.tables.turns import Unusable
 
@@ -26,13 +27,13 @@ that gives nothing is counted as ``no-pair``."""
 
 def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
     """The `FACTS` and `PROVENANCE` that the row has."""
-    found: dict[str, str | float] = {}
+    facts: dict[str, str | float] = {}
     for name in (*FACTS, *PROVENANCE):
         value = row.get(name)
         if is_null(value):
             continue
         if name in _NUMBERS and (parsed := number(value)) is not None:
-            found[name] = parsed
+            facts[name] = parsed
         elif name not in _NUMBERS and isinstance(value, str):
-            found[name] = value
-    return found
+            facts[name] = brief(value)
+    return facts

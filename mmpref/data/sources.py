@@ -25,6 +25,9 @@ from mmpref.types import Example, Skip
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
 
+_LONGEST_ID = 1000
+"""Characters; a longer cell names no row."""
+
 
 @dataclass
 class _Part:
@@ -102,7 +105,7 @@ class Source:
         unread: set[tuple[str, str]] = set()
         for index, (part, number, row) in enumerate(self._rows()):
             given = row.name if isinstance(row, Unusable) else row.get("id")
-            plain = isinstance(given, str | int) and str(given).isprintable() and given != ""
+            plain = isinstance(given, str | int) and str(given).isprintable() and 0 < len(str(given)) <= _LONGEST_ID
             name = str(given) if plain else str(index)
             while name in used:
                 name = f"{name}#{index}"

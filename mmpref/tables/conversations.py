@@ -173,7 +173,7 @@ class _Reading:
         )
 
     def _add(self, reason: str, detail: str, part: str, column: str) -> None:
-        self.faults.append(Fault(reason, brief(detail, 300), part, column))
+        self.faults.append(Fault(reason, brief(detail, 300), part, brief(column, 60)))
 
     def _turns(self, column: str, role: str, part: str) -> list[Turn] | None:
         try:
