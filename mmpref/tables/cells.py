@@ -15,6 +15,8 @@ from mmpref.errors import InputError, brief
 _NOTHING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat"}
 _AROUND = " .,:;!?()[]\"'"
 """What may stand around a word that is one of a few."""
+_VALUES = frozenset({str, bytes, list, tuple, dict, bool, int})
+"""Types of which every value is one. Most cells are of them, and this is asked more often than anything else."""
 _LONGEST_LITERAL = 200_000
 """Characters of a Python literal (what pandas writes of a list into CSV) that are read."""
 
@@ -23,7 +25,7 @@ def is_missing(value: object) -> bool:
     """Whether there is no value: None, or not-a-number in the form of any library (a float, pandas' NA or NaT)."""
     if value is None:
         return True
-    if isinstance(value, str | bytes | list | tuple | Mapping):
+    if type(value) in _VALUES or isinstance(value, Mapping):
         return False
     try:
         return bool(value != value)

@@ -144,6 +144,7 @@ class _Reading:
 
     def __init__(self, row: Mapping[str, Any], shape: Shape) -> None:
         self.row, self.shape = row, shape
+        self.unread = unread_answers(row)
         self.faults: list[Fault] = []
         self.notes: list[str] = []
         self.extra: list[Turn] = []
@@ -168,7 +169,7 @@ class _Reading:
             tuple(images),
             self.shape,
             tuple(self.notes),
-            (*unread_answers(self.row), *unread_context(self.row)),
+            (*self.unread, *unread_context(self.row)),
             tuple(self.faults),
         )
 
@@ -308,7 +309,7 @@ class _Reading:
     def _beside(self, part: str, column: str | None, prompt: Sequence[Turn]) -> str:
         """The rejected answer of a column: the text of its last assistant turn, which must be to the same prompt."""
         if column is None or is_missing(self.row.get(column)):
-            columns = unread_answers(self.row)
+            columns = self.unread
             read = ", ".join(REJECTED) if part == "rejected" else part
             told = f"{', '.join(columns[:6])} is not read; {read} are" if columns else ""
             self._add("no-rejected" if part == "rejected" else "no-second", told, part, column or part)

@@ -141,7 +141,7 @@ def _turn(item: Any, number: int) -> Turn:
             "not-read" if isinstance(given, str) else "malformed",
             f"turn {number} has the role {brief(repr(given), 60)}; known are {known}",
         )
-    if unread := [name for name in _NOT_READ if not is_null(item.get(name)) and item[name]]:
+    if unread := [name for name in _NOT_READ if name in item and not is_null(item[name]) and item[name]]:
         raise Unusable("not-read", f"turn {number} has {', '.join(unread)}, which mmpref does not read")
     content = next((item[name] for name in ("content", "value", "text") if not is_missing(item.get(name))), None)
     items = [*_own_images(item), *_items(records(content), number, role)]
@@ -208,6 +208,9 @@ def _part(part: Mapping[str, Any], number: int, role: str) -> Iterator[str | Pic
 
 def _marked(text: str, role: str) -> Iterator[str | Picture]:
     """Text around its placeholders; in other turns than the user's only the plain one stands for an image."""
+    if "<" not in text:
+        yield text
+        return
     position = 0
     for match in _MARKS.finditer(text):
         if role == "user" or match[0] == MARK:
