@@ -70,10 +70,10 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
 
 def raw_files(origin: Origin, names: Iterable[str]) -> list[str]:
     """The files that hold the rows of a published set, among the paths of a folder or repository."""
-    known = sorted(names)
+    paths = sorted(names)
     for pattern in origin.files:
-        if found := [name for name in known if fnmatch.fnmatchcase(name, pattern)]:
-            return found
+        if matches := [name for name in paths if fnmatch.fnmatchcase(name, pattern)]:
+            return matches
     return []
 
 
@@ -83,9 +83,9 @@ def refuse_raw_split(spec: str, split: str, names: Sequence[str]) -> None:
     Raises:
         InputError: another was asked for.
     """
-    known = splits_of_file(Path(names[0])) if len(names) == 1 else ["train"]
-    if split not in known:
-        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
+    splits = splits_of_file(Path(names[0])) if len(names) == 1 else ["train"]
+    if split not in splits:
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, splits))
 
 
 def _refuse_other_run(spec: str, path: Path) -> None:
@@ -124,16 +124,16 @@ def _data_files(folder: Path) -> dict[str, list[Path]]:
         if is_data_file(file.name) and file.is_file()
         if file.name not in _NO_DATA and not file.name.startswith((".", "cache-"))
     )
-    found = [file for file in readable if is_data_file(file.name, TABULAR)] or readable
-    if not found or any(_stem(file) == "metadata" for file in found):
+    files = [file for file in readable if is_data_file(file.name, TABULAR)] or readable
+    if not files or any(_stem(file) == "metadata" for file in files):
         return {}
-    if len(of_format := {_kind(file): file for file in reversed(found)}) > 1:
+    if len(of_format := {_kind(file): file for file in reversed(files)}) > 1:
         if _configs(folder):
             return {}
         names = ", ".join(str(file.relative_to(folder)) for file in sorted(of_format.values()))
         raise InputError(f"{folder} holds data files of several formats, such as {names}.", "Name one file.")
     by_split: dict[str, list[Path]] = {}
-    for file in found:
+    for file in files:
         by_split.setdefault(_split_of(file.relative_to(folder)), []).append(file)
     return by_split
 
@@ -157,9 +157,9 @@ def _split_of(file: Path) -> str:
 def splits_of_file(file: Path) -> list[str]:
     """The splits under which a single file may be asked for: ``train``, and what its name or its folder's says."""
     folder = file.resolve().parent.name
-    said = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
+    splits = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
     words = re.split(r"[-_. ]", _stem(file).lower())
-    return sorted({"train", *said, *(word for word in words if _NAMES.get(word) in said)})
+    return sorted({"train", *splits, *(word for word in words if _NAMES.get(word) in splits)})
 
 
 def _configs(folder: Path) -> list[object]:

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.images import decode, decode_noting
 from mmpref.registry import resolve_path
-from mmpref.tables.cells import is_missing, is_null, records, unpacked, value_of
+from mmpref.tables.cells import is_null, records, unpacked, value_of
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.types import ImageData
 
@@ -125,10 +125,10 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
         ImageError: it is none of these, or the path cannot be read.
     """
     if isinstance(cell, Mapping):
-        content = next((cell[name] for name in _CONTENT if not is_missing(cell.get(name))), None)
+        content = next((cell[name] for name in _CONTENT if not is_null(cell.get(name))), None)
         if isinstance(content, str | bytes):
             return ImageData(content if isinstance(content, bytes) else _embedded(content), _basename(cell.get("path")))
-        place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
+        place = next((cell[name] for name in _PLACE if not is_null(cell.get(name))), None)
         if isinstance(place, Mapping) and not any(isinstance(value, Mapping) for value in place.values()):
             return read_image(place, roots)
         cell = place
@@ -154,9 +154,9 @@ def is_embedded(text: str) -> bool:
 def _path_of(cell: Any) -> str | None:
     """The path that a cell names; None where it holds the image itself, or the address of another machine."""
     if isinstance(cell, Mapping):
-        if any(not is_missing(cell.get(name)) for name in _CONTENT):
+        if any(not is_null(cell.get(name)) for name in _CONTENT):
             return None
-        place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
+        place = next((cell[name] for name in _PLACE if not is_null(cell.get(name))), None)
         return _path_of(place)
     if not isinstance(cell, str) or is_embedded(cell):
         return None

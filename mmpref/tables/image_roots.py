@@ -60,12 +60,12 @@ class ImageRoots:
     @cached_property
     def _coco(self) -> dict[int, tuple[_Root, str]]:
         """Where each COCO image is, by its integer id: train2017 holds most of val2014, under other names."""
-        found: dict[int, tuple[_Root, str]] = {}
+        places: dict[int, tuple[_Root, str]] = {}
         for root in self._roots:
             for name in root.names():
                 if match := _COCO.search(name):
-                    found.setdefault(int(match[1]), (root, name))
-        return found
+                    places.setdefault(int(match[1]), (root, name))
+        return places
 
     def read(self, name: str) -> ImageData:
         """The image of that name under the first root that has it.
@@ -83,8 +83,8 @@ class ImageRoots:
                 for root in self._roots:
                     if root.has(candidate):
                         return root.read(candidate)
-            if found := self.of_coco(name):
-                return found
+            if image := self.of_coco(name):
+                return image
             out = any(root.leads_out(form) for form in _forms(name) for root in self._roots)
         except _UNREADABLE as error:
             raise ImageError(f"image path {brief(name)!r} cannot be read: {_reason(error)}.") from error
@@ -112,8 +112,8 @@ class ImageRoots:
         """
         if not (match := _COCO.search(name)) or not (place := self._coco.get(int(match[1]))):
             return None
-        root, found = place
-        return root.read(found)
+        root, path = place
+        return root.read(path)
 
 
 def _reason(error: Exception) -> str:

@@ -93,8 +93,8 @@ def refuse_split(spec: str, split: str) -> None:
         return
     from mmpref.tables._local import splits_of_file
 
-    if split not in (known := splits_of_file(path)):
-        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
+    if split not in (splits := splits_of_file(path)):
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, splits))
 
 
 def _registered(spec: str, split: str) -> Table:

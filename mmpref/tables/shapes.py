@@ -13,7 +13,7 @@ from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.tables._tar import IMAGE_ENDINGS, KEY
-from mmpref.tables.cells import columns_of, is_missing, unpacked
+from mmpref.tables.cells import columns_of, is_empty, is_missing, unpacked
 from mmpref.tables.image_cells import is_no_image
 
 Shape = tuple[str, ...]
@@ -69,8 +69,8 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
 
 def rejected_column(row: Mapping[str, Any]) -> str | None:
     """The column of the rejected answer; where there are several, the first that has one."""
-    held = [name for name in REJECTED if not is_missing(row.get(name))]
-    return held[0] if held else _first(REJECTED, row)
+    filled = [name for name in REJECTED if not is_empty(row.get(name))]
+    return filled[0] if filled else _first(REJECTED, row)
 
 
 def unread_answers(row: Mapping[str, Any]) -> list[str]:

@@ -212,6 +212,17 @@ PREFERENCES = {
     },
     "a placeholder in the prompt": {"image": CELL, "prompt": f"<image>\n{Q}", "chosen": GOOD, "rejected": BAD},
     "another machine's paths": {"images": ["/data/elsewhere/a.png"], "prompt": Q, "chosen": GOOD, "rejected": BAD},
+    "empty texts in columns that say nothing": {
+        "image": {"bytes": "", "path": "a.png"},
+        "images": "",
+        "prompt": "",
+        "chosen": [USER, ASSISTANT],
+        "rejected": "",
+        "rejected_messages": [USER, {**ASSISTANT, "content": BAD}],
+        "history": "",
+        "system": "",
+        "videos": "",
+    },
     "image behind the text": {
         "images": [CELL],
         "prompt": user(text(), {"type": "image"})[:1],
