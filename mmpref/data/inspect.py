@@ -73,16 +73,16 @@ class Problems:
     """Counts of problems by kind, and where the first of each are."""
 
     def __init__(self) -> None:
-        self._found: dict[str, dict[str, Any]] = {}
+        self._by_kind: dict[str, dict[str, Any]] = {}
 
     def add(self, kind: str, row: int, column: str, detail: str) -> None:
-        entry = self._found.setdefault(kind, {"count": 0, "first": []})
+        entry = self._by_kind.setdefault(kind, {"count": 0, "first": []})
         entry["count"] += 1
         if len(entry["first"]) < SHOWN_IDS:
             entry["first"].append({"row": row, "column": column, "detail": detail})
 
     def as_plain(self) -> dict[str, Any]:
-        return {kind: self._found[kind] for kind in PROBLEMS if kind in self._found}
+        return {kind: self._by_kind[kind] for kind in PROBLEMS if kind in self._by_kind}
 
 
 def inspect(
@@ -130,14 +130,14 @@ class _Collected:
         self.sources: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
         self.unread: dict[str, None] = {}
-        self.seen: dict[bytes, int] = {}
+        self.first_rows: dict[bytes, int] = {}
         self.repeats, self.near = Repeats(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
-        found: list[str] = []
+        shown: list[str] = []
 
         def problem(kind: str, column: str, detail: str) -> None:
-            found.append(f"{kind} ({column}): {detail}")
+            shown.append(f"{kind} ({column}): {detail}")
             self.problems.add(kind, number, column, detail)
 
         self._check_columns(number, row, problem)
@@ -160,7 +160,7 @@ class _Collected:
             self.words["chosen"].append(len(words(chosen)))
             self.words["rejected"].append(len(words(rejected)))
             self.differing.append(differing_share(chosen, rejected))
-            earlier = self.seen.setdefault(_digest(texts, images), number)
+            earlier = self.first_rows.setdefault(_digest(texts, images), number)
             if earlier != number:
                 problem("duplicate", "row", f"same as row {earlier}")
             self.repeats.add(chosen, rejected)
@@ -184,7 +184,7 @@ class _Collected:
             source,
             similarity,
             differing_share(chosen, rejected),
-            tuple(found),
+            tuple(shown),
         )
 
     def _check_columns(self, number: int, row: Mapping[str, Any], problem: Any) -> None:
@@ -222,9 +222,9 @@ class _Collected:
         notes: set[str] = set()
         for cell in read.images:
             try:
-                [image], made = read_images([cell], self.roots)
+                [image], changes = read_images([cell], self.roots)
                 usable.append(image)
-                notes.update(made)
+                notes.update(changes)
             except ImageError as error:
                 fault = image_fault(error)
                 column = next((name for name in IMAGES if name in self.columns), "images")

@@ -88,8 +88,8 @@ class Source:
     ) -> None:
         self._limit, self._reader, self._excluded = limit, reader, excluded
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
-        several = [tables] if isinstance(tables, Table) else tables
-        self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in several]
+        tables = [tables] if isinstance(tables, Table) else tables
+        self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in tables]
         self._names: list[str] = []
         self.left_out: list[Skip] = []
         reasons = selection(self._named()) if selection else [None for _ in self._named()]
@@ -104,9 +104,11 @@ class Source:
         used: set[str] = set()
         unread: set[tuple[str, str]] = set()
         for index, (part, number, row) in enumerate(self._rows()):
-            given = row.name if isinstance(row, Unusable) else row.get("id")
-            plain = isinstance(given, str | int) and str(given).isprintable() and 0 < len(str(given)) <= _LONGEST_ID
-            name = str(given) if plain else str(index)
+            row_id = row.name if isinstance(row, Unusable) else row.get("id")
+            is_name = (
+                isinstance(row_id, str | int) and str(row_id).isprintable() and 0 < len(str(row_id)) <= _LONGEST_ID
+            )
+            name = str(row_id) if is_name else str(index)
             while name in used:
                 name = f"{name}#{index}"
             used.add(name)
@@ -126,8 +128,8 @@ class Source:
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
         """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only."""
-        kept = (row for row, reason in zip(self._rows(), self._reasons, strict=True) if not reason)
-        rows = zip(self._names, kept, strict=True)
+        selected = (row for row, reason in zip(self._rows(), self._reasons, strict=True) if not reason)
+        rows = zip(self._names, selected, strict=True)
         for number in range(-(-len(self) // size)):
             block = list(islice(rows, size))
             if wanted(number):
