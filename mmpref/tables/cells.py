@@ -8,6 +8,7 @@ import json
 import math
 import numbers
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from mmpref.errors import InputError, brief
@@ -51,7 +52,7 @@ def as_text(value: object) -> str | None:
     its table gave it (Parquet makes 3.0 of a 3 in a column that lacks one)."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Number) or not math.isfinite(value):  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal) or not math.isfinite(value):
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 

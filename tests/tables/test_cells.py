@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.errors import ImageError
 from mmpref.tables import image_cells
-from mmpref.tables.cells import is_missing, is_null, records, unpacked
+from mmpref.tables.cells import as_text, is_missing, is_null, list_of, records, unpacked
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import ImageRoots
 
@@ -34,6 +34,26 @@ def test_text_of_nothing_is_nothing_where_no_text_belongs(value: str) -> None:
 def test_something(value: Any) -> None:
     assert not is_missing(value)
     assert not is_null(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("nan", "nan"),
+        (3, "3"),
+        (3.0, "3"),
+        (np.float64(2.0), "2"),
+        (3.5, "3.5"),
+        (Decimal("2.50"), "2.50"),
+        *((value, None) for value in (True, 3.5j, float("inf"), float("nan"), None, ["3"], b"3", pd.NA)),
+    ],
+)
+def test_numbers_are_text_and_nothing_else_is(value: Any, said: str | None) -> None:
+    assert as_text(value) == said
+
+
+def test_lists_of_benchmarks_may_be_json_text() -> None:
+    assert list_of({"answers": '["a", "b"]'}, "answers", "row 0") == ["a", "b"]
 
 
 def test_json_and_lists_taken_apart() -> None:
