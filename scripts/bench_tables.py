@@ -1,9 +1,9 @@
 """Speed and peak memory of reading preference rows: python scripts/bench_tables.py [--against CHECKOUT] [--json].
 
 The same small rows (a picture of 20 x 20 pixels, a question, two answers) are written in every container, and read by
-`open_table` and `read_row`, each time in a process of its own. Memory is that of the process at its most (from /proc,
-so this runs on Linux), and should not depend on the number of rows. With --against, the reader of another checkout
-reads the same files in turn.
+`open_table` and `read_row`, each time in a process of its own; seconds are the processor's. Memory is that of the
+process at its most (from /proc, so this runs on Linux), and should not depend on the number of rows. With --against,
+the reader of another checkout reads the same files in turn.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ try:
 except ImportError:
     from mmpref.tables import open_table
 from mmpref.tables.conversations import read_row
-start = time.perf_counter()
+start = time.process_time()
 count = sum(read_row(row, "a row").fault("chosen", "rejected") is None for row in open_table(sys.argv[1]))
-seconds = time.perf_counter() - start
+seconds = time.process_time() - start
 status = pathlib.Path("/proc/self/status").read_text()
 print(json.dumps([count, seconds, int(re.search(r"VmHWM:\\s+(\\d+)", status)[1]) / 1024]))
 """

@@ -52,7 +52,11 @@ def as_text(value: object) -> str | None:
     its table gave it (Parquet makes 3.0 of a 3 in a column that lacks one)."""
     if isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, numbers.Real | Decimal) or not math.isfinite(value):
+    if (
+        isinstance(value, bool | list | dict)
+        or not isinstance(value, numbers.Real | Decimal)
+        or not math.isfinite(value)
+    ):
         return None
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
