@@ -21,6 +21,7 @@ from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import decode
 from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
+from mmpref.tables.cells import columns_of
 from mmpref.tables.conversations import (
     SECOND,
     UNREAD,
@@ -33,7 +34,7 @@ from mmpref.tables.conversations import (
 )
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.shapes import columns_of, rejected_column, unfolded
+from mmpref.tables.shapes import rejected_column, unfolded
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message, as_dicts
 from mmpref.vlm.special_tokens import special_token_in

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from mmpref.bench.benchmark import Sample
-from mmpref.bench.rows import seen
 from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.files import JsonLines
 from mmpref.run.results import BASE
+from mmpref.tables.image_cells import seen
 
 if TYPE_CHECKING:
     from PIL import Image

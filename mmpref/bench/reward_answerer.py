@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.answers import Answerer, Blind
 from mmpref.bench.benchmark import BENCHMARKS, Sample
-from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, UsageError
 from mmpref.run.results import BASE
+from mmpref.tables.image_cells import seen
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe

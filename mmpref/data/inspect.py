@@ -12,10 +12,12 @@ from typing import Any
 from mmpref.data.near_duplicates import NearDuplicates, Repeats
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
+from mmpref.tables.cells import columns_of, is_null
+from mmpref.tables.cells import number as as_number
 from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
 from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.shapes import REJECTED, columns_of, rejected_column, unfolded
+from mmpref.tables.shapes import REJECTED, rejected_column, unfolded
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 from mmpref.words import words
@@ -37,7 +39,7 @@ PROBLEMS = {
 }
 """Kinds of problems, in the order they are shown, and what they mean. A row without any can be trained on, unless the
 model's processor refuses its images."""
-_KINDS = {
+KINDS = {
     "empty-prompt": "empty",
     "empty-answer": "empty",
     "no-rejected": "empty",
@@ -71,16 +73,16 @@ class Problems:
     """Counts of problems by kind, and where the first of each are."""
 
     def __init__(self) -> None:
-        self._found: dict[str, dict[str, Any]] = {}
+        self._by_kind: dict[str, dict[str, Any]] = {}
 
     def add(self, kind: str, row: int, column: str, detail: str) -> None:
-        entry = self._found.setdefault(kind, {"count": 0, "first": []})
+        entry = self._by_kind.setdefault(kind, {"count": 0, "first": []})
         entry["count"] += 1
         if len(entry["first"]) < SHOWN_IDS:
             entry["first"].append({"row": row, "column": column, "detail": detail})
 
     def as_plain(self) -> dict[str, Any]:
-        return {kind: self._found[kind] for kind in PROBLEMS if kind in self._found}
+        return {kind: self._by_kind[kind] for kind in PROBLEMS if kind in self._by_kind}
 
 
 def inspect(
@@ -128,14 +130,14 @@ class _Collected:
         self.sources: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
         self.unread: dict[str, None] = {}
-        self.seen: dict[bytes, int] = {}
+        self.first_rows: dict[bytes, int] = {}
         self.repeats, self.near = Repeats(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
-        found: list[str] = []
+        shown: list[str] = []
 
         def problem(kind: str, column: str, detail: str) -> None:
-            found.append(f"{kind} ({column}): {detail}")
+            shown.append(f"{kind} ({column}): {detail}")
             self.problems.add(kind, number, column, detail)
 
         self._check_columns(number, row, problem)
@@ -145,7 +147,7 @@ class _Collected:
         images = self._read_images(read, problem)
         for fault in read.faults:
             if fault.part in ("prompt", "images", "chosen", "rejected") and not self._is_missing(fault, row):
-                kind = _KINDS.get(fault.reason, fault.reason)
+                kind = KINDS.get(fault.reason, fault.reason)
                 problem(kind, fault.column, fault.detail or PROBLEMS[kind])
         texts = {"prompt": _joined(read.prompt), "chosen": read.chosen, "rejected": read.rejected}
         for name, text in texts.items():
@@ -158,20 +160,19 @@ class _Collected:
             self.words["chosen"].append(len(words(chosen)))
             self.words["rejected"].append(len(words(rejected)))
             self.differing.append(differing_share(chosen, rejected))
-            earlier = self.seen.setdefault(_digest(texts, images), number)
+            earlier = self.first_rows.setdefault(_digest(texts, images), number)
             if earlier != number:
                 problem("duplicate", "row", f"same as row {earlier}")
             self.repeats.add(chosen, rejected)
             self.near.add(number, list(texts.values()), images)
         if not read.fault("chosen", "rejected"):
             self.changed.update(read.notes)
-        similarity = row.get("similarity")
-        similarity = float(similarity) if isinstance(similarity, int | float) else None
+        similarity = as_number(row.get("similarity"))
         if similarity is not None:
             self.similarities.append(similarity)
-        method = str(row.get("method") or "unknown")
+        method = _label(row.get("method"))
         self.methods[method] += 1
-        source = str(row.get("source") or str(row.get("source_id") or "unknown").rpartition("/")[0] or "unknown")
+        source = _label(row.get("source") or str(row.get("source_id") or "").rpartition("/")[0])
         self.sources[source] += 1
         return Sample(
             number,
@@ -183,7 +184,7 @@ class _Collected:
             source,
             similarity,
             differing_share(chosen, rejected),
-            tuple(found),
+            tuple(shown),
         )
 
     def _check_columns(self, number: int, row: Mapping[str, Any], problem: Any) -> None:
@@ -198,7 +199,7 @@ class _Collected:
                     "It needs prompt, chosen, rejected and images.",
                 )
         for name in sorted({*columns} ^ {*self.columns}):
-            problem("columns", name, "not in the first row" if name in row else "missing here")
+            problem("columns", brief(name, 60), "not in the first row" if name in row else "missing here")
         for name in self.columns if number else ():
             if name in ("prompt", "chosen", *REJECTED) and name not in row:
                 problem("missing", name, "no such column")
@@ -221,13 +222,13 @@ class _Collected:
         notes: set[str] = set()
         for cell in read.images:
             try:
-                [image], made = read_images([cell], self.roots)
+                [image], changes = read_images([cell], self.roots)
                 usable.append(image)
-                notes.update(made)
+                notes.update(changes)
             except ImageError as error:
                 fault = image_fault(error)
                 column = next((name for name in IMAGES if name in self.columns), "images")
-                problem(_KINDS.get(fault.reason, fault.reason), column, fault.detail)
+                problem(KINDS.get(fault.reason, fault.reason), column, fault.detail)
         self.changed.update(notes)
         return tuple(usable)
 
@@ -237,7 +238,7 @@ class _Collected:
         return {
             "dataset": self.table.facts(),
             "rows": self.rows,
-            "columns": list(self.columns),
+            "columns": [brief(name, 60) for name in self.columns],
             "problems": self.problems.as_plain(),
             "words": {"chosen": spread(chosen), "rejected": spread(rejected)},
             "length_bias": bias,
@@ -257,6 +258,10 @@ class _Collected:
             "near_duplicates": self.near.found,
             "repeats": self.repeats.report(),
         }
+
+
+def _label(cell: Any) -> str:
+    return "unknown" if is_null(cell) else brief(str(cell), 100)
 
 
 def _joined(prompt: Sequence[Message]) -> str:

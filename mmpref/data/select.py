@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.schema import number
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
+from mmpref.tables.cells import number
 from mmpref.words import words
 
 Facts = Mapping[str, str | float]

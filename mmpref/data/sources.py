@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
-from mmpref.data.schema import Reader, Unusable, facts_of
+from mmpref.data.schema import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger
@@ -20,10 +20,14 @@ from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.shapes import Shape, unfolded
 from mmpref.tables.table import Table
+from mmpref.tables.turns import Unusable
 from mmpref.types import Example, Skip
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
+
+_LONGEST_ID = 1000
+"""Characters; a longer cell names no row."""
 
 
 @dataclass
@@ -85,8 +89,8 @@ class Source:
     ) -> None:
         self._limit, self._reader, self._excluded = limit, reader, excluded
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
-        several = [tables] if isinstance(tables, Table) else tables
-        self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in several]
+        tables = [tables] if isinstance(tables, Table) else tables
+        self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in tables]
         self._names: list[str] = []
         self.left_out: list[Skip] = []
         reasons = selection(self._named()) if selection else [None for _ in self._named()]
@@ -101,9 +105,11 @@ class Source:
         used: set[str] = set()
         unread: set[tuple[str, str]] = set()
         for index, (part, number, row) in enumerate(self._rows()):
-            given = row.name if isinstance(row, Unusable) else row.get("id")
-            plain = isinstance(given, str | int) and str(given).isprintable() and given != ""
-            name = str(given) if plain else str(index)
+            row_id = row.name if isinstance(row, Unusable) else row.get("id")
+            is_name = (
+                isinstance(row_id, str | int) and str(row_id).isprintable() and 0 < len(str(row_id)) <= _LONGEST_ID
+            )
+            name = str(row_id) if is_name else str(index)
             while name in used:
                 name = f"{name}#{index}"
             used.add(name)
@@ -123,8 +129,8 @@ class Source:
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
         """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only."""
-        kept = (row for row, reason in zip(self._rows(), self._reasons, strict=True) if not reason)
-        rows = zip(self._names, kept, strict=True)
+        selected = (row for row, reason in zip(self._rows(), self._reasons, strict=True) if not reason)
+        rows = zip(self._names, selected, strict=True)
         for number in range(-(-len(self) // size)):
             block = list(islice(rows, size))
             if wanted(number):

@@ -16,10 +16,10 @@ from mmpref.tables._repository import Repository
 from mmpref.tables.table import FORMATS
 
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<rest>[-.].*)")
-_DATA = (*FORMATS, ".csv", ".tsv", ".arrow", ".tar", ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")
+_DATA = (*FORMATS, ".zip", ".txt", ".png", ".jpg", ".jpeg", ".webp")
 
 
-def cached_split(spec: str, known: Repository, split: str, config: str | None) -> Any:
+def cached_split(spec: str, repository: Repository, split: str, config: str | None) -> Any:
     """One split as a ``datasets.Dataset``: as the library prepared it before, else made of the cached files.
 
     Raises:
@@ -32,30 +32,30 @@ def cached_split(spec: str, known: Repository, split: str, config: str | None) -
 
     owner, _, name = spec.rpartition("/")
     root = Path(datasets.config.HF_DATASETS_CACHE) / "___".join(filter(None, (owner, camelcase_to_snakecase(name))))
-    found = {place.parts[-3]: place for place in sorted(root.glob(f"*/*/{known.commit}")) if place.is_dir()}
-    wanted = config or (next(iter(found)) if len(found) == 1 else "default")
-    if wanted in found:
+    configs = {place.parts[-3]: place for place in sorted(root.glob(f"*/*/{repository.commit}")) if place.is_dir()}
+    config_name = config or (next(iter(configs)) if len(configs) == 1 else "default")
+    if config_name in configs:
         builder = Cache(
             repo_id=spec,
             dataset_name=camelcase_to_snakecase(name),
-            config_name=wanted,
-            version=found[wanted].parts[-2],
-            hash=known.commit,
+            config_name=config_name,
+            version=configs[config_name].parts[-2],
+            hash=repository.commit,
         )
         return builder.as_dataset(split=split)
-    snapshot = _snapshot(spec, known.commit, constants.HF_HUB_CACHE)
-    if not any((snapshot / name).is_file() for name in known.files if name.endswith(_DATA)):
-        also = f" {suggest(wanted, list(found))}" if found else ""
+    snapshot = _snapshot(spec, repository.commit, constants.HF_HUB_CACHE)
+    if not any((snapshot / name).is_file() for name in repository.files if name.endswith(_DATA)):
+        also = f" {suggest(config_name, list(configs))}" if configs else ""
         raise HubError(
-            f"The Hub cannot be asked, and of {spec} at {known.commit} no data are cached here.{also}",
+            f"The Hub cannot be asked, and of {spec} at {repository.commit} no data are cached here.{also}",
             "Run it once with a network, or fetch it: hf download --repo-type dataset.",
         )
-    refuse_gaps(spec, known, [name for name in known.files if name.endswith(_DATA)])
-    cache = Path(datasets.config.HF_DATASETS_CACHE) / f"mmpref-{known.commit[:16]}"
+    refuse_gaps(spec, repository, [name for name in repository.files if name.endswith(_DATA)])
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / f"mmpref-{repository.commit[:16]}"
     return datasets.load_dataset(str(snapshot), config, split=split, cache_dir=str(cache))
 
 
-def refuse_gaps(spec: str, known: Repository, names: Sequence[str]) -> None:
+def refuse_gaps(spec: str, repository: Repository, names: Sequence[str]) -> None:
     """Without the Hub, refuse files of which some are not in the cache: fewer rows would be read, and nobody told.
 
     Raises:
@@ -63,13 +63,13 @@ def refuse_gaps(spec: str, known: Repository, names: Sequence[str]) -> None:
     """
     from huggingface_hub import constants
 
-    if known.asked:
+    if repository.online:
         return
-    snapshot = _snapshot(spec, known.commit, constants.HF_HUB_CACHE)
+    snapshot = _snapshot(spec, repository.commit, constants.HF_HUB_CACHE)
     missing = [name for name in _with_all_shards(names) if not (snapshot / name).is_file()]
     if missing:
         raise HubError(
-            f"The Hub cannot be asked, and {len(missing)} files of {spec} at {known.commit} are not cached "
+            f"The Hub cannot be asked, and {len(missing)} files of {spec} at {repository.commit} are not cached "
             f"here, such as {missing[0]}.",
             "Run it once with a network, or fetch it: hf download --repo-type dataset.",
         )
@@ -77,12 +77,14 @@ def refuse_gaps(spec: str, known: Repository, names: Sequence[str]) -> None:
 
 def _with_all_shards(names: Sequence[str]) -> list[str]:
     """The names, and those of the shards that ``-00000-of-00003`` speaks of."""
-    wanted = dict.fromkeys(names)
+    all_names = dict.fromkeys(names)
     for name in names:
         if shard := _SHARD.fullmatch(name):
             count = shard["count"]
-            wanted |= {f"{shard['stem']}-{number:05d}-of-{count}{shard['rest']}": None for number in range(int(count))}
-    return list(wanted)
+            all_names |= {
+                f"{shard['stem']}-{number:05d}-of-{count}{shard['rest']}": None for number in range(int(count))
+            }
+    return list(all_names)
 
 
 def _snapshot(spec: str, commit: str, cache: str) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 from mmpref.errors import InputError
 from mmpref.licence import licence_of_folder
 from mmpref.registry import suggest
+from mmpref.tables._files import content_hash
 from mmpref.tables.table import FORMATS, Table
 
 _BATCH = 32
@@ -23,8 +24,6 @@ def open_saved(spec: str, path: Path, split: str) -> Table:
         InputError: it is damaged, or has no such split.
     """
     import datasets
-
-    from mmpref.tables._local import content_hash
 
     whole = path
     with load_errors(spec):
@@ -47,8 +46,6 @@ def open_folder(spec: str, path: Path, split: str, config: str | None) -> Table:
         InputError: the library finds no data, configuration or split of that name in it.
     """
     import datasets
-
-    from mmpref.tables._local import content_hash
 
     if not any(path.iterdir()):
         raise InputError(f"{spec} is an empty folder.", f"Known formats: {', '.join(FORMATS)}.")

@@ -1,8 +1,9 @@
-"""Rows of JSON, CSV and Parquet files, streamed; an error names the file and the line or row."""
+"""Rows of JSON, CSV, Parquet and Arrow files, streamed; an error names the file and the line or row."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import re
 import zlib
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError, reason_of
+from mmpref.tables._tar import read_tar
 from mmpref.text_files import open_text
 
 _FORMS = "A file holds one JSON array of rows, or one JSON object a line."
@@ -18,6 +20,9 @@ _LONGEST_CELL = 200_000_000
 """Characters of a CSV cell, which may be an image in base64."""
 _LONGEST_LINE = 500_000_000
 """Characters of a line of JSON: a packed file may unpack to more than any memory holds."""
+_ROWS = 64
+"""Rows of a Parquet or Arrow file that are in memory at a time."""
+_ARROW_FILE = b"ARROW1"
 _GAP = re.compile(r"\s*")
 _BUFFER = 1 << 20
 """Bytes of a Parquet column that are read at a time. Arrow's own way, reading ahead, keeps much of a file in memory."""
@@ -37,10 +42,8 @@ def read_files(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
 
 
 def _reader_of(file: Path) -> Callable[[Path], Iterator[dict[str, Any]]]:
-    name = file.name.removesuffix(".gz")
-    if name.endswith(".parquet"):
-        return _read_parquet
-    return _read_csv if name.endswith((".csv", ".tsv")) else _read_json
+    ending = file.name.lower().removesuffix(".gz").rpartition(".")[2]
+    return _READERS.get(ending, _read_json)
 
 
 def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
@@ -49,7 +52,7 @@ def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
     with open_text(file, newline="") as opened:
         header = opened.readline()
         opened.seek(0)
-        tabs = file.name.removesuffix(".gz").endswith(".tsv")
+        tabs = file.name.lower().removesuffix(".gz").endswith(".tsv")
         delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","
         lines = csv.reader(opened, delimiter=delimiter, strict=True)
         try:
@@ -75,10 +78,27 @@ def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
 
     try:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER) as opened:
-            for batch in opened.iter_batches(batch_size=64):
+            for batch in opened.iter_batches(batch_size=_ROWS):
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} cannot be read as Parquet: {_line(error)}.") from error
+
+
+def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
+    """A stream, as the ``datasets`` library writes it, or a file with an index (Feather)."""
+    import pyarrow as pa
+
+    try:
+        with pa.memory_map(str(file)) as opened:
+            indexed = opened.read(len(_ARROW_FILE)) == _ARROW_FILE
+            opened.seek(0)
+            reader = pa.ipc.open_file(opened) if indexed else pa.ipc.open_stream(opened)
+            batches = map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader
+            for batch in batches:
+                for start in range(0, batch.num_rows, _ROWS):
+                    yield from batch.slice(start, _ROWS).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{file} cannot be read as Arrow: {_line(error)}.") from error
 
 
 def _read_json(file: Path) -> Iterator[dict[str, Any]]:
@@ -158,3 +178,30 @@ def _row(value: Any, where: str) -> dict[str, Any]:
 
 def _line(error: Exception) -> str:
     return reason_of(error).rstrip(".")
+
+
+def content_hash(files: Iterable[Path], root: Path) -> str:
+    """``sha256:...`` over the files' paths under the root and their contents.
+
+    Raises:
+        InputError: a file that cannot be read.
+    """
+    digest = hashlib.sha256()
+    for file in files:
+        try:
+            with open(file, "rb") as opened:
+                content = hashlib.file_digest(opened, "sha256").hexdigest()
+        except OSError as error:
+            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
+        digest.update(f"{file.relative_to(root)}\0{content}\n".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
+_READERS: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+    "parquet": _read_parquet,
+    "arrow": _read_arrow,
+    "csv": _read_csv,
+    "tsv": _read_csv,
+    "tar": read_tar,
+}
+"""Readers by the ending of a file, without ``.gz``; all others are JSON."""

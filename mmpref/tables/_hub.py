@@ -11,7 +11,7 @@ from mmpref.tables._datasets import load_errors, undecoded
 from mmpref.tables._files import read_files
 from mmpref.tables._local import raw_files, refuse_raw_split
 from mmpref.tables._repository import Repository, download_errors, repository
-from mmpref.tables.table import FORMATS, HUB_FILE, Origin, Table
+from mmpref.tables.table import FORMATS, HUB_FILE, TABULAR, Origin, Table, is_data_file
 
 _SEVERAL = 8
 """So many file names are named in a message."""
@@ -28,23 +28,23 @@ def open_hub(spec: str, split: str, config: str | None, revision: str | None, or
     import datasets
     from huggingface_hub import constants
 
-    known = repository(spec, revision)
-    names = known.files
+    repo_info = repository(spec, revision)
+    names = repo_info.files
     if raw := (raw_files(origin, names) if origin else []) or _beside_script(spec, names):
         embedded = all(name.endswith(".parquet") for name in raw)
         archives = [name for name in (origin.archives if origin and not embedded else ()) if name in names]
-        return _of_raw(spec, spec, split, known, raw, archives)
-    where = f"{spec} (split {split!r} at {known.commit})"
+        return _of_raw(spec, spec, split, repo_info, raw, archives)
+    where = f"{spec} (split {split!r} at {repo_info.commit})"
     with load_errors(where), download_errors(spec):
-        if known.asked:
-            loaded = datasets.load_dataset(spec, config, split=split, revision=known.commit)
+        if repo_info.online:
+            loaded = datasets.load_dataset(spec, config, split=split, revision=repo_info.commit)
         else:
-            loaded = cached_split(spec, known, split, config)
-    if not all(known.commit in Path(file["filename"]).parts for file in loaded.cache_files if known.asked):
+            loaded = cached_split(spec, repo_info, split, config)
+    if not all(repo_info.commit in Path(file["filename"]).parts for file in loaded.cache_files if repo_info.online):
         # The library falls back to whatever commit its cache has where a download fails.
         raise HubError(f"The dataset {where} could not be downloaded.", "Check the network and run it again.")
     roots = [Path(constants.HF_HUB_CACHE), Path(datasets.config.HF_DATASETS_CACHE)]
-    return Table(spec, split, known.commit, known.commit, known.licence, lambda: undecoded(loaded, roots))
+    return Table(spec, split, repo_info.commit, repo_info.commit, repo_info.licence, lambda: undecoded(loaded, roots))
 
 
 def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
@@ -57,7 +57,7 @@ def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
     owner, _, rest = spec.removeprefix(HUB_FILE).partition("/")
     name, _, path = rest.partition("/")
     name, _, at = name.partition("@")
-    if not (owner and name) or (path and not path.endswith(FORMATS)):
+    if not (owner and name) or (path and not is_data_file(path)):
         raise InputError(
             f"{spec} names no data file of a Hub dataset.",
             f"The form is {HUB_FILE}OWNER/NAME[@REVISION]/PATH; known formats: {', '.join(FORMATS)}.",
@@ -65,27 +65,29 @@ def open_hub_file(spec: str, split: str, revision: str | None) -> Table:
     repo = f"{owner}/{name}"
     if not path:
         return open_hub(repo, split, None, at or revision)
-    known = repository(repo, at or revision)
-    if path not in known.files:
-        raise InputError(f"The dataset {repo} has no file {path}.", _naming(known.files))
-    return _of_raw(spec, repo, split, known, [path], [])
+    repo_info = repository(repo, at or revision)
+    if path not in repo_info.files:
+        raise InputError(f"The dataset {repo} has no file {path}.", _naming(repo_info.files))
+    return _of_raw(spec, repo, split, repo_info, [path], [])
 
 
 def _of_raw(
-    spec: str, repo: str, split: str, known: Repository, names: Sequence[str], archives: Sequence[str]
+    spec: str, repo: str, split: str, repo_info: Repository, names: Sequence[str], archives: Sequence[str]
 ) -> Table:
     from huggingface_hub import hf_hub_download
 
     refuse_raw_split(spec, split, names)
-    refuse_gaps(repo, known, names)
+    refuse_gaps(repo, repo_info, names)
 
     def fetched(name: str) -> Path:
-        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=known.commit))
+        return Path(hf_hub_download(repo, name, repo_type="dataset", revision=repo_info.commit))
 
-    with load_errors(f"{repo} (at {known.commit})"), download_errors(repo):
+    with load_errors(f"{repo} (at {repo_info.commit})"), download_errors(repo):
         files, images = [fetched(name) for name in names], tuple(fetched(name) for name in archives)
-    fingerprint = f"{known.commit} {' '.join(names)}"
-    return Table(spec, split, known.commit, fingerprint, known.licence, lambda: read_files(files), archives=images)
+    fingerprint = f"{repo_info.commit} {' '.join(names)}"
+    return Table(
+        spec, split, repo_info.commit, fingerprint, repo_info.licence, lambda: read_files(files), archives=images
+    )
 
 
 def _beside_script(spec: str, names: Sequence[str]) -> list[str]:
@@ -96,15 +98,15 @@ def _beside_script(spec: str, names: Sequence[str]) -> list[str]:
     """
     if f"{spec.split('/')[-1]}.py" not in names:
         return []
-    found = [name for name in names if PurePosixPath(name).suffix in FORMATS and name != "dataset_infos.json"]
-    if len(found) != 1:
+    data = [name for name in names if PurePosixPath(name).suffix in TABULAR and name != "dataset_infos.json"]
+    if len(data) != 1:
         raise InputError(
-            f"The dataset {spec} has a loading script, which is not run, and {len(found)} data files.", _naming(found)
+            f"The dataset {spec} has a loading script, which is not run, and {len(data)} data files.", _naming(data)
         )
-    return found
+    return data
 
 
 def _naming(names: Sequence[str]) -> str:
-    data = [name for name in names if name.endswith(FORMATS)]
+    data = [name for name in names if is_data_file(name)]
     more = ", ..." if len(data) > _SEVERAL else ""
     return f"Name one as {HUB_FILE}OWNER/NAME/PATH. There are: {', '.join(data[:_SEVERAL]) or 'none'}{more}."

@@ -1,10 +1,9 @@
-"""Local tables: one file, a folder of JSON or Parquet files, a `save_to_disk` folder, or any layout that the
+"""Local tables: one file, a folder of files of one format, a `save_to_disk` folder, or any layout that the
 ``datasets`` library knows."""
 
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -15,8 +14,9 @@ from mmpref.errors import InputError, RunError
 from mmpref.licence import CARD, licence_of_folder, metadata_of
 from mmpref.registry import suggest
 from mmpref.run.manifest import MANIFEST, STATE
-from mmpref.tables._files import read_files
-from mmpref.tables.table import FORMATS, Origin, Table
+from mmpref.tables._datasets import open_folder, open_saved
+from mmpref.tables._files import content_hash, read_files
+from mmpref.tables.table import FORMATS, TABULAR, Origin, Table, is_data_file
 from mmpref.text_files import read_text
 
 _SHARD = re.compile(r"(.+?)-\d{5}-of-\d{5}(-[0-9a-f]{16})?$")
@@ -47,18 +47,13 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         RunError: the folder of a run that is not finished.
     """
     if path.is_file():
-        if not path.name.endswith(FORMATS):
-            shards = " Of a webdataset (.tar), name the folder." if path.suffix == ".tar" else ""
-            raise InputError(
-                f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.{shards}"
-            )
+        if not is_data_file(path.name):
+            raise InputError(f"{spec} is no data file that mmpref reads.", f"Known formats: {', '.join(FORMATS)}.")
         return _of_files(spec, split, [path], path.parent)
     _refuse_other_run(spec, path)
     if (path / STATE).is_dir() and not (path / MANIFEST).is_file():
         raise RunError(f"{spec} is an unfinished run (no {MANIFEST}).", "Run the command that made it again.")
     if (path / "dataset_dict.json").is_file() or (path / "state.json").is_file():
-        from mmpref.tables._datasets import open_saved
-
         return open_saved(spec, path, split)
     if origin and (raw := raw_files(origin, [file.relative_to(path).as_posix() for file in path.rglob("*")])):
         refuse_raw_split(spec, split, raw)
@@ -67,8 +62,6 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
         return replace(table, archives=(*archives, path) if archives else ())
     by_split = _data_files(path)
     if config is not None or not by_split or len(_configs(path)) > 1:
-        from mmpref.tables._datasets import open_folder
-
         return open_folder(spec, path, split, config)
     if split not in by_split:
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, sorted(by_split)))
@@ -77,10 +70,10 @@ def open_local(spec: str, path: Path, split: str, config: str | None, origin: Or
 
 def raw_files(origin: Origin, names: Iterable[str]) -> list[str]:
     """The files that hold the rows of a published set, among the paths of a folder or repository."""
-    known = sorted(names)
+    paths = sorted(names)
     for pattern in origin.files:
-        if found := [name for name in known if fnmatch.fnmatchcase(name, pattern)]:
-            return found
+        if matches := [name for name in paths if fnmatch.fnmatchcase(name, pattern)]:
+            return matches
     return []
 
 
@@ -90,9 +83,9 @@ def refuse_raw_split(spec: str, split: str, names: Sequence[str]) -> None:
     Raises:
         InputError: another was asked for.
     """
-    known = splits_of_file(Path(names[0])) if len(names) == 1 else ["train"]
-    if split not in known:
-        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
+    splits = splits_of_file(Path(names[0])) if len(names) == 1 else ["train"]
+    if split not in splits:
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, splits))
 
 
 def _refuse_other_run(spec: str, path: Path) -> None:
@@ -115,23 +108,6 @@ def _of_files(spec: str, split: str, files: list[Path], root: Path) -> Table:
     )
 
 
-def content_hash(files: Iterable[Path], root: Path) -> str:
-    """``sha256:...`` over the files' paths under the root and their contents.
-
-    Raises:
-        InputError: a file that cannot be read.
-    """
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            with open(file, "rb") as opened:
-                content = hashlib.file_digest(opened, "sha256").hexdigest()
-        except OSError as error:
-            raise InputError(f"{file} cannot be read: {error.strerror}.") from error
-        digest.update(f"{file.relative_to(root)}\0{content}\n".encode())
-    return f"sha256:{digest.hexdigest()}"
-
-
 def _data_files(folder: Path) -> dict[str, list[Path]]:
     """Data files by split, in the folder, in ``data`` and in folders named like a split. Files whose name says no
     split are ``train``. A folder of images with a file about them is left to the ``datasets`` library (empty result),
@@ -141,22 +117,23 @@ def _data_files(folder: Path) -> dict[str, list[Path]]:
         InputError: files of several formats: the library would read one of them, and not say which.
     """
     places = [folder, *(inner for inner in folder.iterdir() if inner.is_dir() and inner.name in ("data", *_NAMES))]
-    found = sorted(
+    readable = sorted(
         file
         for place in places
         for file in place.iterdir()
-        if file.name.endswith(FORMATS) and file.is_file()
-        if file.name not in _NO_DATA and not file.name.startswith(".")
+        if is_data_file(file.name) and file.is_file()
+        if file.name not in _NO_DATA and not file.name.startswith((".", "cache-"))
     )
-    if not found or any(_stem(file) == "metadata" for file in found):
+    files = [file for file in readable if is_data_file(file.name, TABULAR)] or readable
+    if not files or any(_stem(file) == "metadata" for file in files):
         return {}
-    if len(of_format := {_kind(file): file for file in reversed(found)}) > 1:
+    if len(of_format := {_kind(file): file for file in reversed(files)}) > 1:
         if _configs(folder):
             return {}
         names = ", ".join(str(file.relative_to(folder)) for file in sorted(of_format.values()))
         raise InputError(f"{folder} holds data files of several formats, such as {names}.", "Name one file.")
     by_split: dict[str, list[Path]] = {}
-    for file in found:
+    for file in files:
         by_split.setdefault(_split_of(file.relative_to(folder)), []).append(file)
     return by_split
 
@@ -166,7 +143,7 @@ def _stem(file: Path) -> str:
 
 
 def _kind(file: Path) -> str:
-    suffix = file.name.removesuffix(".gz").rpartition(".")[2]
+    suffix = file.name.lower().removesuffix(".gz").rpartition(".")[2]
     return "json" if "json" in suffix else suffix
 
 
@@ -180,9 +157,9 @@ def _split_of(file: Path) -> str:
 def splits_of_file(file: Path) -> list[str]:
     """The splits under which a single file may be asked for: ``train``, and what its name or its folder's says."""
     folder = file.resolve().parent.name
-    said = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
+    splits = {_split_of(Path(file.name)), _NAMES.get(folder.lower(), "train")}
     words = re.split(r"[-_. ]", _stem(file).lower())
-    return sorted({"train", *said, *(word for word in words if _NAMES.get(word) in said)})
+    return sorted({"train", *splits, *(word for word in words if _NAMES.get(word) in splits)})
 
 
 def _configs(folder: Path) -> list[object]:

@@ -36,13 +36,13 @@ class Repository:
         commit: 40 hexadecimal digits.
         files: paths of all its files; where only the cache is known, of those that are in it.
         licence: as `mmpref.licence` tells it.
-        asked: whether the Hub was asked just now; otherwise it is known from before, or from the cache.
+        online: whether the Hub was asked just now; otherwise it is known from before, or from the cache.
     """
 
     commit: str
     files: tuple[str, ...]
     licence: str | None
-    asked: bool = True
+    online: bool = True
 
 
 def repository(spec: str, revision: str | None) -> Repository:
@@ -65,22 +65,22 @@ def repository(spec: str, revision: str | None) -> Repository:
     except OSError as error:
         cause = error
     else:
-        found = Repository(info.sha or "", tuple(one.rfilename for one in info.siblings or ()), _licence(info))
-        _keep(spec, revision, found)
-        return found
-    known = _kept(spec, revision) or _cached(spec, revision)
+        answer = Repository(info.sha or "", tuple(file.rfilename for file in info.siblings or ()), _licence(info))
+        _cache_answer(spec, revision, answer)
+        return answer
+    cached = _cached_answer(spec, revision) or _cached(spec, revision)
     reason = " ".join(str(cause).split())[:200].rstrip(".")
     endpoint = HfApi().endpoint
-    if known is None:
+    if cached is None:
         raise HubError(
             f"There is no table, file or folder {spec!r}, and the Hub at {endpoint} cannot be asked for a "
             f"dataset of that name: {reason}.",
             tables_hint(spec),
         ) from cause
     logger.info(
-        "%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, known.commit[:8]
+        "%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, cached.commit[:8]
     )
-    return known
+    return cached
 
 
 def _asked(spec: str, revision: str | None) -> DatasetInfo:
@@ -113,7 +113,7 @@ def _licence(info: DatasetInfo) -> str | None:
     """As the Hub read it in the card; where the Hub found none, as we read the card ourselves."""
     from huggingface_hub import hf_hub_download
 
-    names = [one.rfilename for one in info.siblings or ()]
+    names = [file.rfilename for file in info.siblings or ()]
     stated = licence_in(info.card_data.to_dict()) if info.card_data else None
     if stated is None and CARD in names:
         try:
@@ -125,23 +125,23 @@ def _licence(info: DatasetInfo) -> str | None:
     return UNREADABLE if stated is None and has_licence_file(names) else stated
 
 
-def _note(spec: str, revision: str) -> Path:
+def _answer_file(spec: str, revision: str) -> Path:
     from huggingface_hub import cached_assets_path
 
     folder = cached_assets_path("mmpref", spec.replace("/", "--"), "datasets")
     return folder / f"{revision.replace('/', '--')}.json"
 
 
-def _keep(spec: str, revision: str | None, found: Repository) -> None:
+def _cache_answer(spec: str, revision: str | None, answer: Repository) -> None:
     with contextlib.suppress(OSError, MmprefError):  # a cache that cannot be written is none
-        for name in {revision or "main", found.commit}:
-            write_atomic(_note(spec, name), json.dumps(asdict(found)) + "\n")
+        for name in {revision or "main", answer.commit}:
+            write_atomic(_answer_file(spec, name), json.dumps(asdict(answer)) + "\n")
 
 
-def _kept(spec: str, revision: str | None) -> Repository | None:
+def _cached_answer(spec: str, revision: str | None) -> Repository | None:
     try:
-        known = json.loads(read_text(_note(spec, revision or "main")))
-        return Repository(known["commit"], tuple(known["files"]), known["licence"], asked=False)
+        record = json.loads(read_text(_answer_file(spec, revision or "main")))
+        return Repository(record["commit"], tuple(record["files"]), record["licence"], online=False)
     except (OSError, ValueError, LookupError, TypeError, InputError):
         return None
 
@@ -163,7 +163,7 @@ def _cached(spec: str, revision: str | None) -> Repository | None:
         licence = licence_of_card(read_text(place / CARD))
     except InputError:
         licence = UNREADABLE
-    return Repository(str(commit), files, licence, asked=False)
+    return Repository(str(commit), files, licence, online=False)
 
 
 def _http_error() -> type[Exception]:

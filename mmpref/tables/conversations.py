@@ -30,12 +30,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.errors import ImageError, InputError, brief
-from mmpref.tables.cells import is_missing, unpacked
+from mmpref.tables.cells import columns_of, is_empty, is_missing, unpacked
 from mmpref.tables.image_cells import image_cells, unread_images
 from mmpref.tables.shapes import (
     REJECTED,
     Shape,
-    columns_of,
     named_answers,
     rejected_column,
     shape_of,
@@ -44,7 +43,7 @@ from mmpref.tables.shapes import (
     unread_context,
     unread_media,
 )
-from mmpref.tables.turns import MARK, Turn, Unusable, turns_of
+from mmpref.tables.turns import MARK, Turn, Unusable, read_turns
 from mmpref.types import Message
 
 SECOND = "rejected_policy"
@@ -101,17 +100,17 @@ class PreferenceRow:
 
     def fault(self, *answers: str) -> Fault | None:
         """The first thing that is wrong for somebody who needs these answers; None where the row is of use."""
-        wanted = {"prompt", "images", *answers}
-        return next((fault for fault in self.faults if fault.part in wanted), None)
+        parts = {"prompt", "images", *answers}
+        return next((fault for fault in self.faults if fault.part in parts), None)
 
 
-def same_answer(one: str, other: str) -> bool:
+def same_answer(first: str, second: str) -> bool:
     """Whether two answers differ in white space at most, in characters of no width, or in how accents are composed:
     nothing can be learned from such a pair."""
-    return _seen(one).split() == _seen(other).split()
+    return _visible(first).split() == _visible(second).split()
 
 
-def _seen(text: str) -> str:
+def _visible(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_NO_WIDTH))
 
 
@@ -131,7 +130,7 @@ def read_row(row: Mapping[str, Any], where: str, bare: bool = False) -> Preferen
         InputError: its columns are of no known shape.
     """
     row = unfolded(row)
-    return _Reading(row, shape_of(row, where, bare)).result()
+    return _RowReader(row, shape_of(row, where, bare)).result()
 
 
 def unknown_row(error: InputError) -> PreferenceRow:
@@ -140,25 +139,26 @@ def unknown_row(error: InputError) -> PreferenceRow:
     return PreferenceRow((), "", "", "", (), (), (), (), (fault,))
 
 
-class _Reading:
+class _RowReader:
     """One row in the course of being read."""
 
     def __init__(self, row: Mapping[str, Any], shape: Shape) -> None:
         self.row, self.shape = row, shape
+        self.unread = unread_answers(row)
         self.faults: list[Fault] = []
         self.notes: list[str] = []
         self.extra: list[Turn] = []
         """Turns of the answer column that stand before its answer."""
 
     def result(self) -> PreferenceRow:
-        read, answer = self._conversation()
+        read, answer = self._split_conversation()
         self._check_answer(answer)
         prompt = self._checked_prompt(read)
         images = self._images(prompt, answer)
         if unread := unread_media(self.row):
             self._add("not-read", f"the row has {', '.join(unread)}, which mmpref does not read", "prompt", unread[0])
-        rejected = self._beside("rejected", rejected_column(self.row), prompt)
-        second = self._beside(SECOND, SECOND if SECOND in self.row else None, prompt)
+        rejected = self._rejected_answer("rejected", rejected_column(self.row), prompt)
+        second = self._rejected_answer(SECOND, SECOND if SECOND in self.row else None, prompt)
         chosen = answer.message.content.strip() if answer else ""
         messages = tuple(turn.message for turn in prompt)
         return PreferenceRow(
@@ -169,64 +169,69 @@ class _Reading:
             tuple(images),
             self.shape,
             tuple(self.notes),
-            (*unread_answers(self.row), *unread_context(self.row)),
+            (*self.unread, *unread_context(self.row)),
             tuple(self.faults),
         )
 
     def _add(self, reason: str, detail: str, part: str, column: str) -> None:
-        self.faults.append(Fault(reason, brief(detail, 300), part, column))
+        self.faults.append(Fault(reason, brief(detail, 300), part, brief(column, 60)))
 
     def _turns(self, column: str, role: str, part: str) -> list[Turn] | None:
         try:
-            return turns_of(self.row.get(column), role, column)
+            return read_turns(self.row.get(column), role, column)
         except Unusable as unusable:
             self._add(unusable.reason, unusable.detail, part, column)
             return None
 
-    def _conversation(self) -> tuple[list[Turn] | None, Turn | None]:
+    def _split_conversation(self) -> tuple[list[Turn] | None, Turn | None]:
         """The prompt's turns, None where they cannot be read, and the answer."""
         first, last = self.shape[0], self.shape[-1]
         if len(self.shape) == 1:
             turns = self._turns(first, "user", "prompt")
             if turns is None:
                 return None, None
-            end = next((i for i in reversed(range(len(turns))) if turns[i].message.role == "assistant"), None)
-            prompt, answer = (turns, None) if end is None else (turns[:end], turns[end])
+            prompt, answer = _split_at_answer(turns)
             self.extra = prompt
         else:
-            before = self._before(first)
+            before = self._prompt_turns(first)
             after = self._turns(last, "assistant", "chosen") if last else []
             if after is None or before is None:
                 return before, None
             # Some preference sets repeat the prompt in the answer column.
-            if len(after) > len(before) and _same(after[: len(before)], before):
+            if len(after) > len(before) and _equal_turns(after[: len(before)], before):
                 after = after[len(before) :]
-            end = next((i for i in reversed(range(len(after))) if after[i].message.role == "assistant"), None)
-            self.extra = after[:end] if end is not None else []
-            prompt, answer = [*before, *self.extra], None if end is None else after[end]
-        if any(turn.message.role == "system" for turn in prompt[:1]) or is_missing(self.row.get("system")):
+            turns, answer = _split_at_answer(after)
+            self.extra = turns if answer else []
+            prompt = [*before, *self.extra]
+        if any(turn.message.role == "system" for turn in prompt[:1]) or is_empty(self.row.get("system")):
             return prompt, answer
         system = self._turns("system", "system", "prompt")
-        return None if system is None else [*(one for one in system if one.message.content), *prompt], answer
+        return None if system is None else [*(turn for turn in system if turn.message.content), *prompt], answer
 
-    def _before(self, column: str) -> list[Turn] | None:
+    def _prompt_turns(self, column: str) -> list[Turn] | None:
         """The turns of a prompt column, with an instruction's ``input`` and earlier rounds (Alpaca's columns)."""
-        if is_missing(self.row.get(column)) and self.row.get("chosen"):
+        if is_empty(self.row.get(column)) and self.row.get("chosen"):
             return []  # The prompt may be in the answer column; if not, it is empty.
         turns = self._turns(column, "user", "prompt")
         more = self.row.get("input")
         if turns and column == "instruction" and isinstance(more, str) and more.strip():
             first = turns[-1]
             text = f"{first.message.content}\n{more}"
-            turns[-1] = Turn(Message(first.message.role, text), first.pictures, first.behind, first.amid)
+            turns[-1] = Turn(
+                Message(first.message.role, text), first.images, first.image_after_text, first.image_amid_text
+            )
         rounds = unpacked(self.row.get("history"))
-        if turns is None or is_missing(rounds) or rounds == []:
+        if turns is None or is_empty(rounds) or rounds == []:
             return turns
         try:
-            for one in reversed(rounds if isinstance(rounds, list) else [rounds]):
-                if not isinstance(one, list) or len(one) != 2:
+            for exchange in reversed(rounds if isinstance(rounds, list) else [rounds]):
+                if not isinstance(exchange, list) or len(exchange) != 2:
                     raise Unusable("malformed", "history is no list of questions and answers")
-                turns = [*turns_of(one[0], "user", "history"), *turns_of(one[1], "assistant", "history"), *turns]
+                turns = [
+                    *read_turns(exchange[0], "user", "history"),
+                    *read_turns(exchange[1], "assistant", "history"),
+                    *turns,
+                ]
         except Unusable as unusable:
             self._add(unusable.reason, unusable.detail, "prompt", "history")
             return None
@@ -236,7 +241,7 @@ class _Reading:
         column = self.shape[-1] or "chosen"
         if any(fault.part in ("chosen", "prompt") for fault in self.faults):
             return
-        if answer is None or not (answer.message.content.strip() or answer.pictures):
+        if answer is None or not (answer.message.content.strip() or answer.images):
             self._add("empty-answer", "", "chosen", column)
         elif named := named_answers(self.row, column):
             self._add(
@@ -257,76 +262,76 @@ class _Reading:
         if prompt is None:
             return []
         column = self.shape[0]
-        system, talk = (prompt[:1], prompt[1:]) if prompt and prompt[0].message.role == "system" else ([], prompt)
-        start = next((i for i, turn in enumerate(talk) if turn.message.role != "assistant"), len(talk))
-        if start and not any(turn.pictures for turn in talk[:start]):
+        system, turns = (prompt[:1], prompt[1:]) if prompt and prompt[0].message.role == "system" else ([], prompt)
+        start = next((i for i, turn in enumerate(turns) if turn.message.role != "assistant"), len(turns))
+        if start and not any(turn.images for turn in turns[:start]):
             self.notes.append(OPENING)
-            talk = talk[start:]
-        roles = [turn.message.role for turn in talk]
-        if not talk or not all(turn.message.content.strip() for turn in talk if turn.message.role == "user"):
+            turns = turns[start:]
+        roles = [turn.message.role for turn in turns]
+        if not turns or not all(turn.message.content.strip() for turn in turns if turn.message.role == "user"):
             if not any(fault.part == "prompt" for fault in self.faults):
                 self._add("empty-prompt", "", "prompt", column)
-        elif roles != ["user", "assistant"] * (len(talk) // 2) + ["user"]:
+        elif roles != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
             every = [*roles, "assistant"] if self.shape[-1] else roles
             self._add("turn-order", ", ".join(every), "prompt", column)
-        return [*system, *talk]
+        return [*system, *turns]
 
     def _images(self, prompt: Sequence[Turn], answer: Turn | None) -> list[Any]:
         """The row's image cells, from its messages and columns."""
         first = next((turn for turn in prompt if turn.message.role == "user"), None)
-        given = [picture.cell for picture in first.pictures] if first else []
-        listed = image_cells(self.row)
-        own, bare = [cell for cell in given if cell is not None], given.count(None)
-        others = [turn for turn in (*prompt, *([answer] if answer else [])) if turn is not first and turn.pictures]
-        if not listed and not own and not any(_own(turn) for turn in others):
+        cells = [part.cell for part in first.images] if first else []
+        in_columns = image_cells(self.row)
+        in_messages, bare = [cell for cell in cells if cell is not None], cells.count(None)
+        others = [turn for turn in (*prompt, *([answer] if answer else [])) if turn is not first and turn.images]
+        if not in_columns and not in_messages and not any(_has_cell(turn) for turn in others):
             columns = unread_images(self.row)
-            told = f"{', '.join(columns[:6])} is not read as an image" if columns else ""
+            detail = f"{', '.join(columns[:6])} is not read as an image" if columns else ""
             if bare:
-                told = told or f"{MARK}, and no image in the columns {columns_of(self.row)}"
-            self._add("no-image", told, "images", columns[0] if columns else "images")
+                detail = detail or f"{MARK}, and no image in the columns {columns_of(self.row)}"
+            self._add("no-image", detail, "images", columns[0] if columns else "images")
         elif others:
             self._add("image-placement", f"{MARK} outside the first user turn", "images", self.shape[0])
-        elif first and first.amid:
+        elif first and first.image_amid_text:
             self._add("image-placement", f"{MARK} amid the text", "images", self.shape[0])
-        elif own:
-            left = iter(listed)
-            placed = [cell if cell is not None else next(left, None) for cell in given]
-            if bare == len(listed) or (not bare and listed == own):
-                listed = placed
+        elif in_messages:
+            left = iter(in_columns)
+            placed = [cell if cell is not None else next(left, None) for cell in cells]
+            if bare == len(in_columns) or (not bare and in_columns == in_messages):
+                in_columns = placed
             else:
                 self._add(
                     "image-placement",
-                    f"{len(own)} images in the messages beside {len(listed)} in columns",
+                    f"{len(in_messages)} images in the messages beside {len(in_columns)} in columns",
                     "images",
                     self.shape[0],
                 )
-        elif bare not in (0, len(listed)):
-            self._add("image-placement", f"{bare} placeholders for {len(listed)} images", "images", self.shape[0])
-        if first and first.behind:
+        elif bare not in (0, len(in_columns)):
+            self._add("image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.shape[0])
+        if first and first.image_after_text:
             self.notes.append(MOVED)
-        return listed
+        return in_columns
 
-    def _beside(self, part: str, column: str | None, prompt: Sequence[Turn]) -> str:
+    def _rejected_answer(self, part: str, column: str | None, prompt: Sequence[Turn]) -> str:
         """The rejected answer of a column: the text of its last assistant turn, which must be to the same prompt."""
         if column is None or is_missing(self.row.get(column)):
-            columns = unread_answers(self.row)
+            columns = self.unread
             read = ", ".join(REJECTED) if part == "rejected" else part
-            told = f"{', '.join(columns[:6])} is not read; {read} are" if columns else ""
-            self._add("no-rejected" if part == "rejected" else "no-second", told, part, column or part)
+            detail = f"{', '.join(columns[:6])} is not read; {read} are" if columns else ""
+            self._add("no-rejected" if part == "rejected" else "no-second", detail, part, column or part)
             return ""
         turns = self._turns(column, "assistant", part)
         if turns is None:
             return ""
-        end = next((i for i in reversed(range(len(turns))) if turns[i].message.role == "assistant"), None)
-        if end is None or not (text := turns[end].message.content.strip()):
+        turns, answer = _split_at_answer(turns)
+        if answer is None or not (text := answer.message.content.strip()):
             self._add("empty-answer", f"no text in {column}", part, column)
             return ""
-        if turns[end].pictures:
+        if answer.images:
             self._add("image-placement", f"{MARK} in {column}", part, column)
-        before, extra = _talk(turns[:end]), _talk(self.extra)
+        before, extra = _from_first_user(turns), _from_first_user(self.extra)
         # Text alone, or one message, takes the place of the last answer of a conversation.
         alone = not before and (len(self.shape) == 1 or not extra)
-        if not (alone or _same(before, _talk(prompt)) or _same(before, extra)):
+        if not (alone or _equal_turns(before, _from_first_user(prompt)) or _equal_turns(before, extra)):
             self._add("prompts-differ", f"{column} answers another prompt than {self.shape[-1]}", part, column)
             return ""
         return text
@@ -336,17 +341,23 @@ def _is_false(value: Any) -> bool:
     return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
 
 
-def _own(turn: Turn) -> bool:
-    return any(picture.cell is not None for picture in turn.pictures)
+def _has_cell(turn: Turn) -> bool:
+    return any(part.cell is not None for part in turn.images)
 
 
-def _talk(turns: Sequence[Turn]) -> list[Turn]:
+def _split_at_answer(turns: list[Turn]) -> tuple[list[Turn], Turn | None]:
+    """The turns before the assistant's last, and that one; all turns and None where the assistant says nothing."""
+    last = next((i for i in reversed(range(len(turns))) if turns[i].message.role == "assistant"), None)
+    return (turns, None) if last is None else (turns[:last], turns[last])
+
+
+def _from_first_user(turns: Sequence[Turn]) -> list[Turn]:
     """The turns from the first of the user's, without what the system says."""
-    talk = [turn for turn in turns if turn.message.role != "system"]
-    return talk[next((i for i, turn in enumerate(talk) if turn.message.role == "user"), len(talk)) :]
+    spoken = [turn for turn in turns if turn.message.role != "system"]
+    return spoken[next((i for i, turn in enumerate(spoken) if turn.message.role == "user"), len(spoken)) :]
 
 
-def _same(some: Sequence[Turn], others: Sequence[Turn]) -> bool:
+def _equal_turns(some: Sequence[Turn], others: Sequence[Turn]) -> bool:
     """Whether these are the same turns, however their images are written."""
     return [(turn.message.role, turn.message.content.strip()) for turn in some] == [
         (turn.message.role, turn.message.content.strip()) for turn in others

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath, PureWindowsPath
-from typing import Any
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from mmpref.errors import ImageError, brief
-from mmpref.images import decode_noting
-from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.errors import ImageError, InputError, brief
+from mmpref.images import decode, decode_noting
+from mmpref.registry import resolve_path
+from mmpref.tables.cells import is_null, records, unpacked, value_of
 from mmpref.tables.image_roots import ImageRoots
 from mmpref.types import ImageData
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 IMAGES = (
     "images",
@@ -57,6 +63,13 @@ class RemoteImageError(ImageError):
 
     reason = "image-url"
 
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"the image {brief(address)!r} is on another machine, and images are not fetched.",
+            "Download them, and name their folder with --image-root.",
+        )
+        self.address = address
+
 
 def image_cells(row: Mapping[str, Any]) -> list[Any]:
     """The image cells of a row, of whichever image column holds something; cells that say nothing are left out."""
@@ -85,7 +98,7 @@ def is_no_image(cell: Any) -> bool:
     """Whether a cell that would hold an image holds nothing: None, no text, an empty list, a mapping of these."""
     if isinstance(cell, Mapping):
         return not any(isinstance(cell.get(name), bytes) for name in _CONTENT) and all(map(is_no_image, cell.values()))
-    return says_nothing(cell) or (isinstance(cell, list) and all(map(is_no_image, cell)))
+    return is_null(cell) or (isinstance(cell, list) and all(map(is_no_image, cell)))
 
 
 def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
@@ -112,10 +125,10 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
         ImageError: it is none of these, or the path cannot be read.
     """
     if isinstance(cell, Mapping):
-        content = next((cell[name] for name in _CONTENT if not is_missing(cell.get(name))), None)
+        content = next((cell[name] for name in _CONTENT if not is_null(cell.get(name))), None)
         if isinstance(content, str | bytes):
             return ImageData(content if isinstance(content, bytes) else _embedded(content), _basename(cell.get("path")))
-        place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
+        place = next((cell[name] for name in _PLACE if not is_null(cell.get(name))), None)
         if isinstance(place, Mapping) and not any(isinstance(value, Mapping) for value in place.values()):
             return read_image(place, roots)
         cell = place
@@ -128,27 +141,9 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
     path = _path_of(cell)
     if path is not None:
         return roots.read(path)
-    if found := roots.of_coco(cell):  # a COCO id is one image, wherever it lies
-        return found
-    raise RemoteImageError(
-        f"the image {brief(cell)!r} is on another machine, and images are not fetched.",
-        "Download them, and name their folder with --image-root.",
-    )
-
-
-def held(cell: Any) -> bytes | None:
-    """The encoded image that a cell itself holds: bytes, base64, a data URI, or a mapping with one of these; None where
-    it holds none, such as a path.
-
-    Raises:
-        ImageError: what it holds is broken.
-    """
-    if isinstance(cell, Mapping):
-        cell = next((cell[name] for name in _CONTENT if not is_missing(cell.get(name))), None)
-        return _embedded(cell) if isinstance(cell, str) else held(cell)
-    if isinstance(cell, str):
-        return _embedded(cell) if is_embedded(cell) else None
-    return cell if isinstance(cell, bytes) else None
+    if image := roots.of_coco(cell):  # a COCO id is one image, wherever it lies
+        return image
+    raise RemoteImageError(cell)
 
 
 def is_embedded(text: str) -> bool:
@@ -159,9 +154,9 @@ def is_embedded(text: str) -> bool:
 def _path_of(cell: Any) -> str | None:
     """The path that a cell names; None where it holds the image itself, or the address of another machine."""
     if isinstance(cell, Mapping):
-        if any(not is_missing(cell.get(name)) for name in _CONTENT):
+        if any(not is_null(cell.get(name)) for name in _CONTENT):
             return None
-        place = next((cell[name] for name in _PLACE if not is_missing(cell.get(name))), None)
+        place = next((cell[name] for name in _PLACE if not is_null(cell.get(name))), None)
         return _path_of(place)
     if not isinstance(cell, str) or is_embedded(cell):
         return None
@@ -205,3 +200,73 @@ def _embedded(text: str) -> bytes:
         return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
     except (binascii.Error, ValueError) as error:
         raise ImageError(f"{len(text):,} characters that are no base64 ({brief(text, 20)!r}): {error}.") from error
+
+
+def image_of(
+    row: Mapping[str, Any], where: str, root: Path | None, column: str = "image", folder: str | None = None
+) -> ImageData:
+    """The one encoded image of a column, as `read_image` reads it. One that cannot be read is empty, named by the
+    reason, and cannot be decoded (`seen`): its sample will count as missing.
+
+    Args:
+        root: the folder of a local table.
+        folder: of the images, where it is not the table's.
+
+    Raises:
+        InputError: there is no such column, it holds several images, or there is no such folder.
+    """
+    cell = row[column] if column in row else value_of(row, column, where)
+    if isinstance(cell, list):
+        if len(cell) > 1:
+            raise InputError(f"{where}, column {column} holds {len(cell)} images; this benchmark asks about one.")
+        cell = cell[0] if cell else None
+    try:
+        if is_no_image(cell):
+            raise ImageError("no image")
+        path = _path_of(cell)
+        if path is not None and folder is None and root is None:
+            raise ImageError(f"a path, and the table has no folder: {brief(path)!r}")
+        image = read_image(cell, _roots_at(folder, root))
+        if not image.content:
+            raise ImageError("a file of 0 bytes")
+    except RemoteImageError as error:
+        return ImageData(b"", f"{where} (an address, which is not fetched: {brief(error.address)!r})")
+    except ImageError as error:
+        return ImageData(b"", f"{where} ({error.message[:600].rstrip('.')})")
+    return ImageData(image.content, where)
+
+
+@functools.lru_cache(maxsize=16)
+def _roots_at(folder: str | None, root: Path | None) -> ImageRoots:
+    """Where a table's images are; once for all of its rows, since the COCO names in a folder are listed only once."""
+    if folder is None:
+        return ImageRoots([root] if root else [])
+    path = Path(resolve_path(folder)).expanduser()
+    if not path.exists():
+        raise InputError(f"There is no folder of images {folder}.", "Check the benchmark's setting images.")
+    return ImageRoots([path])
+
+
+def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
+    """What a row calls its image: the file's name without its suffix; None where the cell is no path."""
+    value = row.get(column)
+    if not isinstance(value, str) or is_null(value) or is_embedded(value):
+        return None
+    return Path(value.replace("\\", "/")).stem
+
+
+def seen(image: ImageData) -> Image.Image:
+    """A sample's image, decoded.
+
+    Raises:
+        ImageError: it cannot be read, or decoded.
+    """
+    if not image.content:
+        raise ImageError(f"{image.name}.")
+    return decode(image)
+
+
+def image_key(image: ImageData | None, number: int) -> str:
+    """Names the image of a row, so that rows about one image are resampled together; where there is none, the row."""
+    content = image.content if image else b""
+    return hashlib.sha256(content).hexdigest()[:16] if content else str(number)

@@ -19,6 +19,7 @@ from mmpref.types import ImageData
 MAX_MEMBER = 256_000_000
 """A member of an archive that unpacks to more bytes than this is no image."""
 MAX_PATH = 4096
+_LONGEST_ENDING = 4
 _UNREADABLE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
 _COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
@@ -59,12 +60,12 @@ class ImageRoots:
     @cached_property
     def _coco(self) -> dict[int, tuple[_Root, str]]:
         """Where each COCO image is, by its integer id: train2017 holds most of val2014, under other names."""
-        found: dict[int, tuple[_Root, str]] = {}
+        places: dict[int, tuple[_Root, str]] = {}
         for root in self._roots:
             for name in root.names():
                 if match := _COCO.search(name):
-                    found.setdefault(int(match[1]), (root, name))
-        return found
+                    places.setdefault(int(match[1]), (root, name))
+        return places
 
     def read(self, name: str) -> ImageData:
         """The image of that name under the first root that has it.
@@ -82,8 +83,8 @@ class ImageRoots:
                 for root in self._roots:
                     if root.has(candidate):
                         return root.read(candidate)
-            if found := self.of_coco(name):
-                return found
+            if image := self.of_coco(name):
+                return image
             out = any(root.leads_out(form) for form in _forms(name) for root in self._roots)
         except _UNREADABLE as error:
             raise ImageError(f"image path {brief(name)!r} cannot be read: {_reason(error)}.") from error
@@ -111,8 +112,8 @@ class ImageRoots:
         """
         if not (match := _COCO.search(name)) or not (place := self._coco.get(int(match[1]))):
             return None
-        root, found = place
-        return root.read(found)
+        root, path = place
+        return root.read(path)
 
 
 def _reason(error: Exception) -> str:
@@ -121,11 +122,16 @@ def _reason(error: Exception) -> str:
 
 
 def _forms(name: str) -> list[str]:
-    """A path as it is, as Windows writes it, and with letters composed or taken apart (macOS)."""
+    """A path as it is, as Windows writes it, with letters composed or taken apart (macOS), and with its ending in other
+    letters (``.JPG``)."""
     plain = PureWindowsPath(name).as_posix() if "\\" in name else name
     drive = PureWindowsPath(name).drive if "\\" in name else ""
     plain = plain[len(drive) :]
-    return list(dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))]))
+    forms = dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))])
+    stem, dot, ending = plain.rpartition(".")
+    if dot and len(ending) <= _LONGEST_ENDING and ending.isalpha():
+        forms |= dict.fromkeys([f"{stem}.{ending.lower()}", f"{stem}.{ending.upper()}"])
+    return list(forms)
 
 
 def _candidates(name: str) -> Iterator[str]:

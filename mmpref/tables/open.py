@@ -8,7 +8,7 @@ from mmpref import __version__
 from mmpref.errors import InputError
 from mmpref.hub_ids import hub_page
 from mmpref.registry import resolve_path, suggest
-from mmpref.tables.table import FORMATS, HUB_FILE, TABLES, Origin, Table
+from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table, is_data_file
 
 
 def open_table(
@@ -46,7 +46,7 @@ def open_table(
         from mmpref.tables._local import open_local
 
         return open_local(spec, path, split, config, origin)
-    if path.name.endswith(FORMATS) or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+    if is_data_file(path.name) or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
         raise InputError(f"There is no file or folder {spec}.", "Check the path.")
     from mmpref.tables._hub import open_hub
 
@@ -68,7 +68,7 @@ def _pasted(spec: str, revision: str | None) -> tuple[str, str | None]:
             "Those of datasets begin with https://huggingface.co/datasets/.",
         )
     at = revision or page.revision
-    if page.path.endswith(FORMATS):
+    if is_data_file(page.path):
         # A revision with slashes has no place in such a name; it goes beside it.
         return f"{HUB_FILE}{page.repo_id}/{page.path}", at
     if page.path:
@@ -93,8 +93,8 @@ def refuse_split(spec: str, split: str) -> None:
         return
     from mmpref.tables._local import splits_of_file
 
-    if split not in (known := splits_of_file(path)):
-        raise InputError(f"{spec} has no split {split!r}.", suggest(split, known))
+    if split not in (splits := splits_of_file(path)):
+        raise InputError(f"{spec} has no split {split!r}.", suggest(split, splits))
 
 
 def _registered(spec: str, split: str) -> Table:

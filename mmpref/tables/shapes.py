@@ -11,8 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mmpref.errors import InputError, brief
-from mmpref.tables.cells import is_missing, unpacked
+from mmpref.errors import InputError
+from mmpref.tables._tar import IMAGE_ENDINGS, KEY
+from mmpref.tables.cells import columns_of, is_empty, is_missing, unpacked
 from mmpref.tables.image_cells import is_no_image
 
 Shape = tuple[str, ...]
@@ -23,7 +24,10 @@ CHOSEN = ("chosen", "chosen_response", "chosen_answer")
 ANSWERS = ("completion", "answer", "response", "output", "caption", "answers")
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
 CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
-MEDIA = ("video", "videos", "video_path", "audio", "audios", "audio_path", "chosen_images", "rejected_images")
+MEDIA = (
+    *("video", "videos", "video_path", "audio", "audios", "audio_path", "chosen_images", "rejected_images"),
+    *("mp4", "webm", "mp3", "wav", "flac"),
+)
 """What the model would have to see or hear beside images."""
 SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
@@ -39,7 +43,6 @@ _ABOUT_ANSWERS = re.compile(
 _LABEL = re.compile(r"\s*(?:[A-Da-d]|\d)\s*")
 _CANDIDATE = re.compile(r"(?:response|answer|completion|output|candidate)s?(?:_?(?:[a-d]|\d))?", re.IGNORECASE)
 _FURTHER_IMAGE = re.compile(r"(?:image|img)s?_?\d{1,2}", re.IGNORECASE)
-_SHARDS = ("jpg", "jpeg", "png", "webp")
 
 
 def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
@@ -64,15 +67,10 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
     )
 
 
-def columns_of(row: Mapping[str, Any]) -> str:
-    """The row's columns, for messages."""
-    return brief(", ".join(brief(str(name), 60) for name in list(row)[:60]), 600) or "none"
-
-
 def rejected_column(row: Mapping[str, Any]) -> str | None:
     """The column of the rejected answer; where there are several, the first that has one."""
-    held = [name for name in REJECTED if not is_missing(row.get(name))]
-    return held[0] if held else _first(REJECTED, row)
+    filled = [name for name in REJECTED if not is_empty(row.get(name))]
+    return filled[0] if filled else _first(REJECTED, row)
 
 
 def unread_answers(row: Mapping[str, Any]) -> list[str]:
@@ -121,13 +119,14 @@ def unread_media(row: Mapping[str, Any]) -> list[str]:
 def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row of a webdataset, or one whose ``text`` is a JSON object (RLHF-V), with the columns inside of it in its own
     place; any other row as it is."""
-    if "__key__" in row:
+    if KEY in row:
         inner = row.get("json")
         inner = inner if isinstance(inner, Mapping) else {}
-        found = [row[name] for name in _SHARDS if row.get(name) is not None]
-        image = {"images": found} if found else {}
-        text = {"caption": row["txt"]} if isinstance(row.get("txt"), str) else {}
-        return {"id": row["__key__"], **text, **inner, **image}
+        images = {name: cell for name, cell in row.items() if name.rpartition(".")[2] in IMAGE_ENDINGS}
+        texts = {"caption": row["txt"]} if isinstance(row.get("txt"), str) else {}
+        others = {name: cell for name, cell in row.items() if name not in images and name not in (KEY, "json", "txt")}
+        cells = [cell for cell in images.values() if cell is not None]
+        return {"id": row[KEY], **others, **texts, **inner, **({"images": cells} if cells else {})}
     if not any(name in row for name in (*WHOLE, *QUESTIONS, *CHOSEN)) and isinstance(row.get("text"), str):
         inner = unpacked(row["text"])
         if isinstance(inner, Mapping):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,12 @@ HUB_FILE = "hf://datasets/"
 _TEXT_FORMATS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
-FORMATS = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
-"""Suffixes of the data files that are read without the ``datasets`` library's cache."""
+TABULAR = (*_TEXT_FORMATS, ".parquet", *(f"{suffix}.gz" for suffix in _TEXT_FORMATS))
+
+
+FORMATS = (*TABULAR, ".arrow", ".tar", ".tar.gz")
+"""Suffixes of the data files that are read without the ``datasets`` library's cache. Beside tabular files, those of the
+other formats are taken for something else (caches, archives of images)."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,17 @@ class Origin:
     archives: tuple[str, ...] = ()
 
 
+def is_data_file(name: str, formats: tuple[str, ...] = FORMATS) -> bool:
+    """Whether a file of that name is read as rows, whatever the letter case of its ending."""
+    return name.lower().endswith(formats)
+
+
 def tables_hint(spec: str) -> str:
     """What to say where a table was not found: a close name, or the names of all."""
     return suggest(spec, TABLES.names()).replace("There are:", "mmpref's own tables are:")
+
+
+def numbered(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:
+    """The first rows of a table, each with its number and how an error names it."""
+    for number, row in enumerate(islice(table, limit)):
+        yield number, row, f"{table.spec} ({table.split}), row {number}"

@@ -7,14 +7,13 @@ dropped: what is not read is an `Unusable` that says so.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.errors import brief
-from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.errors import InputError, brief
+from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked, value_of
 from mmpref.tables.image_cells import is_no_image
 from mmpref.types import Message
 
@@ -67,7 +66,7 @@ class Unusable(Exception):
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImagePart:
     """An image in a message: its cell, or None for a placeholder of an image that a column has."""
 
     cell: Any = None
@@ -78,12 +77,12 @@ class Turn:
     """A message as text, its images, whether one stands behind the text, and whether one stands amid it."""
 
     message: Message
-    pictures: tuple[Picture, ...] = ()
-    behind: bool = False
-    amid: bool = False
+    images: tuple[ImagePart, ...] = ()
+    image_after_text: bool = False
+    image_amid_text: bool = False
 
 
-def turns_of(value: Any, role: str, column: str) -> list[Turn]:
+def read_turns(value: Any, role: str, column: str) -> list[Turn]:
     """The turns of a cell that holds text or messages.
 
     Args:
@@ -92,9 +91,7 @@ def turns_of(value: Any, role: str, column: str) -> list[Turn]:
     Raises:
         Unusable: it holds neither, or something that is not read.
     """
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        value = str(value)
-    given, value = value, records(_conversation(value))
+    cell, value = value, records(_conversation(as_text(value) or value))
     if is_missing(value) or value == []:
         raise Unusable("empty-answer" if role == "assistant" else "empty-prompt", f"no {column}")
     if isinstance(value, str):
@@ -102,7 +99,7 @@ def turns_of(value: Any, role: str, column: str) -> list[Turn]:
     if isinstance(value, Mapping) and ("from" in value or "role" in value):
         value = [value]  # One message, as sets for LLaMA-Factory have it.
     if not isinstance(value, list):
-        raise Unusable("malformed", f"{column} is a {type(given).__name__}, not text or messages")
+        raise Unusable("malformed", f"{column} is a {type(cell).__name__}, not text or messages")
     if all(isinstance(item, str) for item in value):
         if len(set(value)) > 1:
             raise Unusable("malformed", f"{column} is a list of {len(value)} texts; one is read a row")
@@ -112,12 +109,12 @@ def turns_of(value: Any, role: str, column: str) -> list[Turn]:
 
 def _conversation(value: Any) -> Any:
     """Messages in JSON text; other JSON is text like any other."""
-    found = records(unpacked(value)) if isinstance(value, str) else value
-    if isinstance(found, list) and found and all(isinstance(item, Mapping) for item in found):
-        if all({"from", "role"} & item.keys() or {"user", "assistant"} <= item.keys() for item in found):
-            return found
-    elif isinstance(found, Mapping) and {"from", "role"} & found.keys() and {"value", "content"} & found.keys():
-        return found
+    content = records(unpacked(value)) if isinstance(value, str) else value
+    if isinstance(content, list) and content and all(isinstance(item, Mapping) for item in content):
+        if all({"from", "role"} & item.keys() or {"user", "assistant"} <= item.keys() for item in content):
+            return content
+    elif isinstance(content, Mapping) and {"from", "role"} & content.keys() and {"value", "content"} & content.keys():
+        return content
     return value
 
 
@@ -136,41 +133,41 @@ def _exchanges(items: Sequence[Any]) -> Iterator[Any]:
 def _turn(item: Any, number: int) -> Turn:
     if not isinstance(item, Mapping):
         raise Unusable("malformed", f"turn {number} is a {type(item).__name__}, not a message")
-    given = item.get("role") or item.get("from")
-    role = ROLES.get(given.strip().lower()) if isinstance(given, str) else None
+    name = item.get("role") or item.get("from")
+    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
     if role is None:
         known = ", ".join(ROLES)
         raise Unusable(
-            "not-read" if isinstance(given, str) else "malformed",
-            f"turn {number} has the role {brief(repr(given), 60)}; known are {known}",
+            "not-read" if isinstance(name, str) else "malformed",
+            f"turn {number} has the role {brief(repr(name), 60)}; known are {known}",
         )
-    if unread := [name for name in _NOT_READ if not says_nothing(item.get(name)) and item[name]]:
+    if unread := [name for name in _NOT_READ if name in item and not is_null(item[name]) and item[name]]:
         raise Unusable("not-read", f"turn {number} has {', '.join(unread)}, which mmpref does not read")
     content = next((item[name] for name in ("content", "value", "text") if not is_missing(item.get(name))), None)
     items = [*_own_images(item), *_items(records(content), number, role)]
-    texts = [one for one in items if isinstance(one, str)]
+    texts = [part for part in items if isinstance(part, str)]
     text = "".join(texts)
     try:
         text.encode()
     except UnicodeEncodeError as error:
         raise Unusable("malformed", f"turn {number} is not Unicode text ({error.reason})") from error
-    pictures = tuple(one for one in items if isinstance(one, Picture))
-    if not pictures:
+    images = tuple(part for part in items if isinstance(part, ImagePart))
+    if not images:
         return Turn(Message(role, text))  # type: ignore[arg-type]
-    said = [place for place, one in enumerate(items) if isinstance(one, str) and one.strip()]
-    seen = [place for place, one in enumerate(items) if isinstance(one, Picture)]
-    behind = bool(said) and any(place > said[-1] for place in seen)
-    amid = bool(said) and any(said[0] < place < said[-1] for place in seen)
-    return Turn(Message(role, text.strip()), pictures, behind, amid)  # type: ignore[arg-type]
+    text_places = [place for place, part in enumerate(items) if isinstance(part, str) and part.strip()]
+    image_places = [place for place, part in enumerate(items) if isinstance(part, ImagePart)]
+    behind = bool(text_places) and any(place > text_places[-1] for place in image_places)
+    amid = bool(text_places) and any(text_places[0] < place < text_places[-1] for place in image_places)
+    return Turn(Message(role, text.strip()), images, behind, amid)  # type: ignore[arg-type]
 
 
-def _own_images(item: Mapping[str, Any]) -> list[Picture]:
+def _own_images(item: Mapping[str, Any]) -> list[ImagePart]:
     """Images beside a message's text (Ollama's form)."""
-    value = next((item[name] for name in ("images", "image") if not says_nothing(item.get(name))), None)
-    return [Picture(cell) for cell in (value if isinstance(value, list) else [value]) if not says_nothing(cell)]
+    value = next((item[name] for name in ("images", "image") if not is_null(item.get(name))), None)
+    return [ImagePart(cell) for cell in (value if isinstance(value, list) else [value]) if not is_null(cell)]
 
 
-def _items(content: Any, number: int, role: str) -> Iterator[str | Picture]:
+def _items(content: Any, number: int, role: str) -> Iterator[str | ImagePart]:
     """Texts and images of a message's content, in order."""
     if is_missing(content):
         return
@@ -190,31 +187,51 @@ def _items(content: Any, number: int, role: str) -> Iterator[str | Picture]:
             yield from _part(part, number, role)
 
 
-def _part(part: Mapping[str, Any], number: int, role: str) -> Iterator[str | Picture]:
+def _part(part: Mapping[str, Any], number: int, role: str) -> Iterator[str | ImagePart]:
     kind, text = part.get("type"), part.get("text")
     name = next((name for name in _IN_PART if not is_no_image(part.get(name))), "")
-    held = part.get(name)
-    if kind in _IMAGE_PARTS or (kind is None and held is not None):
+    cell = part.get(name)
+    if kind in _IMAGE_PARTS or (kind is None and cell is not None):
         if isinstance(text, str) and text.strip():
             raise Unusable("not-read", f"turn {number} has a part with an image and a text")
-        yield Picture({"bytes": held} if name in ("base64", "bytes", "data") else held)
-    elif (kind is None or kind in _TEXT_PARTS) and isinstance(text, str):
-        if held is not None:
+        yield ImagePart({"bytes": cell} if name in ("base64", "bytes", "data") else cell)
+    elif (kind is None or kind in _TEXT_PARTS) and (isinstance(text, str) or (kind and is_missing(text))):
+        if cell is not None:
             raise Unusable("not-read", f"turn {number} has a part of text that holds an image too")
-        yield from _marked(text, role)
+        yield from _marked(text if isinstance(text, str) else "", role)
     else:
-        told = f"a part of type {brief(repr(kind), 60)}"
+        what = f"a part of type {brief(repr(kind), 60)}"
         raise Unusable(
-            "malformed" if kind in _TEXT_PARTS else "not-read", f"turn {number} has {told}, which mmpref does not read"
+            "malformed" if kind in _TEXT_PARTS else "not-read", f"turn {number} has {what}, which mmpref does not read"
         )
 
 
-def _marked(text: str, role: str) -> Iterator[str | Picture]:
+def _marked(text: str, role: str) -> Iterator[str | ImagePart]:
     """Text around its placeholders; in other turns than the user's only the plain one stands for an image."""
+    if "<" not in text:
+        yield text
+        return
     position = 0
     for match in _MARKS.finditer(text):
         if role == "user" or match[0] == MARK:
             yield text[position : match.start()]
-            yield Picture()
+            yield ImagePart()
             position = match.end()
     yield text[position:]
+
+
+def turns_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
+    """A preference set's ``prompt``, ``chosen`` or ``rejected``, of which every turn must have text.
+
+    Raises:
+        InputError: it holds no text or messages, or something that is not read.
+    """
+    value = value_of(row, column, where)
+    try:
+        turns = read_turns(value, "user" if column == "prompt" else "assistant", column)
+    except Unusable as unusable:
+        raise InputError(f"{where}, column {column} holds no messages: {unusable.detail}.") from unusable
+    empty = next((number for number, turn in enumerate(turns) if not turn.message.content.strip()), None)
+    if empty is not None:
+        raise InputError(f"{where}, column {column}, turn {empty} has no role or no text.")
+    return [turn.message for turn in turns]

@@ -13,10 +13,12 @@ import pytest
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
 from mmpref.bench.plan import planned
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.rows import is_empty, list_of, one_of, optional, seen, text, turns_of
 from mmpref.errors import ImageError, InputError
 from mmpref.recipe.schema import build
+from mmpref.tables.cells import is_empty, list_of, one_of, optional, text
+from mmpref.tables.image_cells import seen
 from mmpref.tables.open import open_table
+from mmpref.tables.turns import turns_of
 
 from .benchmarks.conftest import run, values, write_parquet
 from .conftest import MODEL, png, pope_row, write_rows

@@ -112,6 +112,8 @@ def test_pairs_of_other_tools_are_pairs_to_all_three(file: str, pairs: int, tmp_
         ("c15/folder_jsonl", 2, {}, None),
         ("c15/saved", 2, {}, None),
         ("c15/web", 2, {}, None),
+        ("c15/web/train-0000.tar", 2, {}, None),
+        ("c15/saved/data-00000-of-00001.arrow", 2, {}, None),
     ],
 )
 def test_a_build_counts_what_it_skips_and_changes(
@@ -146,7 +148,6 @@ def test_several_answers_in_one_cell_are_told(file: str) -> None:
     ("file", "said"),
     [
         ("c15/csv", "several formats, such as bom_crlf.jsonl, data.csv. Name one file."),
-        ("c15/web/train-0000.tar", "Of a webdataset (.tar), name the folder."),
     ],
 )
 def test_containers_that_are_not_read_say_what_to_name(file: str, said: str, tmp_path: Path) -> None:

@@ -87,3 +87,10 @@ def test_samples_carry_usable_images(tmp_path: Path, png: bytes) -> None:
     inspect(open_table(str(tmp_path)), on_row=rows.append)
     [sample] = rows
     assert sample.images[0].content == png
+
+
+def test_no_cell_makes_a_long_report(tmp_path: Path, png: bytes) -> None:
+    long = "x" * 300_000
+    report = _report(tmp_path, [_row(png, id=long, source=long, method=long, **{long: 1}), _row(png, source="nan")])
+    assert len(json.dumps(report)) < 5000
+    assert report["sources"] == {f"{'x' * 100}... (300,000 characters)": 1, "unknown": 1}

@@ -156,3 +156,11 @@ def test_mixed_shapes_name_the_row(tmp_path: Path, root: Path) -> None:
 def test_an_unknown_shape_names_its_columns(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="row 0 has the columns a, b"):
         read(tmp_path, [{"a": 1, "b": 2}])
+
+
+def test_a_cell_that_names_nothing_is_no_name(tmp_path: Path, root: Path) -> None:
+    row = {"id": "x" * 300_000, "messages": TURNS, "images": ["a.png"], "source": "y" * 300_000}
+    [example] = read(tmp_path, [row], root)
+    assert isinstance(example, Example)
+    assert example.id == "0"
+    assert len(str(example.facts["source"])) < 300

@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.errors import ImageError
 from mmpref.tables import image_cells
-from mmpref.tables.cells import is_missing, records, says_nothing, unpacked
+from mmpref.tables.cells import as_text, is_missing, is_null, list_of, records, unpacked
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import ImageRoots
 
@@ -21,19 +21,39 @@ from mmpref.tables.image_roots import ImageRoots
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, Decimal("nan")])
 def test_missing(value: Any) -> None:
     assert is_missing(value)
-    assert says_nothing(value)
+    assert is_null(value)
 
 
 @pytest.mark.parametrize("value", ["", "nan", "NaN", " None ", "null", "<NA>", "N/A"])
 def test_text_of_nothing_is_nothing_where_no_text_belongs(value: str) -> None:
     assert not is_missing(value)
-    assert says_nothing(value)
+    assert is_null(value)
 
 
 @pytest.mark.parametrize("value", [0, False, 0.0, "no", [], {}, b"", float("inf"), np.zeros(3)])
 def test_something(value: Any) -> None:
     assert not is_missing(value)
-    assert not says_nothing(value)
+    assert not is_null(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("nan", "nan"),
+        (3, "3"),
+        (3.0, "3"),
+        (np.float64(2.0), "2"),
+        (3.5, "3.5"),
+        (Decimal("2.50"), "2.50"),
+        *((value, None) for value in (True, 3.5j, float("inf"), float("nan"), None, ["3"], b"3", pd.NA)),
+    ],
+)
+def test_numbers_are_text_and_nothing_else_is(value: Any, said: str | None) -> None:
+    assert as_text(value) == said
+
+
+def test_lists_of_benchmarks_may_be_json_text() -> None:
+    assert list_of({"answers": '["a", "b"]'}, "answers", "row 0") == ["a", "b"]
 
 
 def test_json_and_lists_taken_apart() -> None:

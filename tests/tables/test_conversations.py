@@ -15,7 +15,7 @@ from PIL import Image
 
 from mmpref.align.preference_data import Pairs, collect_pairs
 from mmpref.data.builders._published import Keep
-from mmpref.data.inspect import inspect
+from mmpref.data.inspect import KINDS, inspect
 from mmpref.data.sources import Source
 from mmpref.errors import ImageError, InputError
 from mmpref.tables.conversations import read_row
@@ -137,6 +137,8 @@ SUPERVISED = {
     "Windows": {"question": Q, "answer": GOOD, "image": "D:\\data\\a.png"},
     "another machine": {"question": Q, "answer": GOOD, "image": "/data/elsewhere/a.png"},
     "a file URI": {"question": Q, "answer": GOOD, "image": "file:///data/elsewhere/a.png"},
+    "an ending in capitals": {"question": Q, "answer": GOOD, "image": "sub/a.PNG"},
+    "an ending in capitals, from Windows": {"question": Q, "answer": GOOD, "image": "D:\\data\\a.Png"},
     "letters taken apart": {"question": Q, "answer": GOOD, "image": "cafe\u0301.png"},
     "COCO's address": {
         "question": Q,
@@ -210,6 +212,17 @@ PREFERENCES = {
     },
     "a placeholder in the prompt": {"image": CELL, "prompt": f"<image>\n{Q}", "chosen": GOOD, "rejected": BAD},
     "another machine's paths": {"images": ["/data/elsewhere/a.png"], "prompt": Q, "chosen": GOOD, "rejected": BAD},
+    "empty texts in columns that say nothing": {
+        "image": {"bytes": "", "path": "a.png"},
+        "images": "",
+        "prompt": "",
+        "chosen": [USER, ASSISTANT],
+        "rejected": "",
+        "rejected_messages": [USER, {**ASSISTANT, "content": BAD}],
+        "history": "",
+        "system": "",
+        "videos": "",
+    },
     "image behind the text": {
         "images": [CELL],
         "prompt": user(text(), {"type": "image"})[:1],
@@ -304,9 +317,10 @@ def test_a_row_that_cannot_be_used_is_left_by_all_for_one_reason(
     assert skip.reason == reason
     assert len(skip.detail) < 700
     assert trained(rows, tmp_path / "run").skipped == {reason: 1}
-    kinds = {kind for kind, entry in inspect(rows)["problems"].items() if kind != "columns"}
-    assert kinds, "inspect finds it too"
-    assert kinds != {"duplicate"}
+    problems = inspect(rows)["problems"]
+    assert problems.keys() - {"columns", "duplicate"} == {KINDS.get(reason, reason)}
+    if skip.detail and reason != "missing-image":  # of which a build lists the paths
+        assert problems[KINDS.get(reason, reason)]["first"][0]["detail"] == skip.detail
 
 
 def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:

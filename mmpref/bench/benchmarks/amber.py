@@ -19,12 +19,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import image_name, image_of, list_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
+from mmpref.tables.cells import list_of, one_of, optional, text
+from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 if TYPE_CHECKING:

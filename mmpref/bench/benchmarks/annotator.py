@@ -18,10 +18,12 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled
 from mmpref.judges.verdicts import choice
-from mmpref.tables.table import Table
+from mmpref.tables.cells import optional
+from mmpref.tables.image_cells import image_key, image_of
+from mmpref.tables.table import Table, numbered
+from mmpref.tables.turns import turns_of
 from mmpref.types import Message
 
 

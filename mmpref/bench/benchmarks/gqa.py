@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import image_of, numbered, optional, text
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
+from mmpref.tables.cells import optional, text
+from mmpref.tables.image_cells import image_of
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table
+from mmpref.tables.table import Table, numbered
 from mmpref.types import ImageData, Message
 
 

@@ -20,10 +20,11 @@ from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import column_of, image_of, numbered, one_of, text
 from mmpref.bench.scoring import yes_no
+from mmpref.tables.cells import column_of, one_of, text
+from mmpref.tables.image_cells import image_of
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Row, Table
+from mmpref.tables.table import Row, Table, numbered
 from mmpref.types import Message
 
 

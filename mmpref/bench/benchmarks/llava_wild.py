@@ -20,11 +20,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, ratio
-from mmpref.bench.rows import column_of, image_name, image_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
-from mmpref.tables.table import Table
+from mmpref.tables.cells import column_of, optional, text
+from mmpref.tables.image_cells import image_name, image_of
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 if TYPE_CHECKING:

@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
 from mmpref.bench.groups import group_rate
-from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mme
-from mmpref.tables.table import Table
+from mmpref.tables.cells import one_of, text
+from mmpref.tables.image_cells import image_of
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 if TYPE_CHECKING:

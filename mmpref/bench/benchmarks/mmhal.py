@@ -19,12 +19,13 @@ from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
-from mmpref.tables.table import Table
+from mmpref.tables.cells import list_of, optional, text
+from mmpref.tables.image_cells import image_of
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 SEES = {False: "You do not see the image.", True: "You see the image; it decides."}

@@ -17,9 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mmstar
-from mmpref.tables.table import Table
+from mmpref.tables.cells import one_of, text
+from mmpref.tables.image_cells import image_of
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 

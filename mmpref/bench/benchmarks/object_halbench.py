@@ -20,14 +20,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
-from mmpref.bench.rows import image_of, numbered, text
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
 from mmpref.registry import resolve_path
-from mmpref.tables.table import Row, Table
+from mmpref.tables.cells import text
+from mmpref.tables.image_cells import image_of
+from mmpref.tables.table import Row, Table, numbered
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:

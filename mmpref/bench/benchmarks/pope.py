@@ -26,12 +26,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
-from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
+from mmpref.tables.cells import column_of, one_of, optional, text
+from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Row, Table
+from mmpref.tables.table import Row, Table, numbered
 from mmpref.types import Message
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
 from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
-from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
 from mmpref.registry import resolve_path
+from mmpref.tables.cells import column_of, one_of, optional, text
+from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 CATEGORIES = ("random", "popular", "adversarial")

@@ -19,9 +19,11 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
 from mmpref.bench.reward_answerer import PAIR
-from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.errors import InputError
-from mmpref.tables.table import Table
+from mmpref.tables.cells import optional
+from mmpref.tables.image_cells import image_key, image_of
+from mmpref.tables.table import Table, numbered
+from mmpref.tables.turns import turns_of
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
-from mmpref.tables.table import Table
+from mmpref.tables.cells import list_of, optional, text
+from mmpref.tables.image_cells import image_name, image_of
+from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
 

@@ -15,10 +15,10 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 
-from mmpref.bench.rows import list_of, text
 from mmpref.bench.scoring import coco
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, UsageError
+from mmpref.tables.cells import list_of, text
 from mmpref.tables.table import Row
 
 SHORT = 3

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.data.builder import SAME, Builder
-from mmpref.data.schema import Reader, Unusable
+from mmpref.data.schema import Reader
 from mmpref.tables.conversations import same_answer
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import ROLES
+from mmpref.tables.turns import ROLES, Unusable
 from mmpref.types import Example, Pair, Skip
 
 Row = Mapping[str, Any]

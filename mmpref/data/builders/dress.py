@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.data.builders._published import Row, published, rows
-from mmpref.data.schema import Unusable, number
+from mmpref.tables.cells import number
 from mmpref.tables.table import Origin
+from mmpref.tables.turns import Unusable
 
 ORIGIN = Origin(("YangyiYY/LVLM_NLF",), files=("LVLM_NLF/*_nlf.jsonl", "*_nlf.jsonl"))
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.data.builders._published import Row, mapping, published, role, rows
-from mmpref.data.schema import Unusable
 from mmpref.tables.table import Origin
+from mmpref.tables.turns import Unusable
 
 ORIGIN = Origin(("zhiqings/LLaVA-Human-Preference-10K",), files=("llava_7b_v1_preference.json",))
 

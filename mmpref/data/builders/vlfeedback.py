@@ -16,10 +16,12 @@ from itertools import combinations
 from typing import Literal
 
 from mmpref.data.builders._published import Row, malformed, mapping, published, text
-from mmpref.data.schema import Reader, Unusable, number
+from mmpref.data.schema import Reader
 from mmpref.rng import stream
+from mmpref.tables.cells import number
 from mmpref.tables.image_cells import IMAGES
 from mmpref.tables.table import Origin
+from mmpref.tables.turns import Unusable
 
 ORIGIN = Origin(
     ("MMInstruction/VLFeedback",),

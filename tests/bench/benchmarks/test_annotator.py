@@ -64,7 +64,7 @@ def test_a_model_that_does_not_understand_is_counted(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_pairs(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text(json.dumps({"image": "x.png", "prompt": "What?", "chosen": 3}) + "\n")
+    (tmp_path / "train.jsonl").write_text(json.dumps({"image": "x.png", "prompt": "What?", "chosen": {"a": 3}}) + "\n")
     task = BENCHMARK.task(BENCHMARK.settings())
     with pytest.raises(InputError, match="row 0, column chosen holds no messages"):
         task.samples(open_table(str(tmp_path)), None)

@@ -147,7 +147,7 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("cells", "complaint"),
     [
-        ({"chosen": 3}, "column chosen holds no messages"),
+        ({"chosen": {"a": 3}}, "column chosen holds no messages"),
         ({"rejected": []}, "column rejected holds no messages"),
         ({"prompt": [{"role": "assistant", "content": "x"}]}, "column prompt ends with the assistant's turn"),
         ({"images": ["a.png", "b.png"]}, "column images holds 2 images"),
