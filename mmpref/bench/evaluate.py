@@ -18,11 +18,11 @@ from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
 from mmpref.bench.identity import as_it_began, data_facts
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
-from mmpref.bench.plan import planned, resolved
+from mmpref.bench.plan import Plan, planned, resolved
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_records, write_rows
 from mmpref.bench.replies import Replies, replies
-from mmpref.bench.results import Outcome, Plan, correct, difference, result
+from mmpref.bench.results import Outcome, correct, difference, result
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings

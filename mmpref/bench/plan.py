@@ -6,10 +6,10 @@ import contextlib
 import dataclasses
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import BENCHMARKS
-from mmpref.bench.results import Plan
+from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.errors import HubError, InputError, UsageError
 from mmpref.recipe import schema as recipes
 from mmpref.tables.open import open_table
@@ -17,6 +17,26 @@ from mmpref.tables.table import Table
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One benchmark, ready to be asked.
+
+    Args:
+        label: what its results are called.
+    """
+
+    name: str
+    label: str
+    settings: Any
+    task: Task
+    table: Table
+    samples: Sequence[Sample]
+
+    def without_images(self) -> Plan:
+        """The same for whoever asks no more."""
+        return dataclasses.replace(self, samples=[dataclasses.replace(one, image=None) for one in self.samples])
 
 
 def resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.results import Plan
+from mmpref.bench.plan import Plan
 from mmpref.errors import ImageError, InputError, MmprefError, ModelError
 from mmpref.log import logger
 from mmpref.reasoning import Markers, read, read_all

@@ -11,33 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmpref.bench.answers import Blind
-from mmpref.bench.benchmark import Metric, Sample, Score, Task
+from mmpref.bench.benchmark import Metric, Sample, Score
 from mmpref.bench.bootstrap import Clusters, interval, moved, replicates
+from mmpref.bench.plan import Plan
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
 from mmpref.recipe import schema as recipes
-from mmpref.tables.table import Table
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One benchmark, ready to be asked.
-
-    Args:
-        label: what its results are called.
-    """
-
-    name: str
-    label: str
-    settings: Any
-    task: Task
-    table: Table
-    samples: Sequence[Sample]
-
-    def without_images(self) -> Plan:
-        """The same for whoever asks no more."""
-        return dataclasses.replace(self, samples=[dataclasses.replace(one, image=None) for one in self.samples])
 
 
 @dataclass(frozen=True)

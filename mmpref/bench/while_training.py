@@ -10,10 +10,10 @@ from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
 from mmpref.bench.image_store import Shelf
 from mmpref.bench.judging import JudgedTask
-from mmpref.bench.plan import planned, resolved
+from mmpref.bench.plan import Plan, planned, resolved
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.replies import replies
-from mmpref.bench.results import Outcome, Plan
+from mmpref.bench.results import Outcome
 from mmpref.errors import MmprefError, UsageError
 from mmpref.reasoning import markers
 
