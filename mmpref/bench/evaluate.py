@@ -15,7 +15,7 @@ from mmpref.bench import reward_answerer
 from mmpref.bench.answers import ADAPTER, BASE, Answerer, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
-from mmpref.bench.groups import counted
+from mmpref.bench.groups import with_group_counts
 from mmpref.bench.identity import as_it_began, data_facts
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.plan import Plan, planned, resolved
@@ -335,7 +335,7 @@ def _score(
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
     file = run.path / "samples" / f"{model}-{plan.label}.parquet"
     if not judge or not isinstance(plan.task, JudgedTask):
-        scores = counted(plan.samples, scores, missing)
+        scores = with_group_counts(plan.samples, scores, missing)
         write_records(file, plan.samples, replies.raw, scores, missing)
         return Outcome(plan, scores, missing, reasoned=replies.reasoned, unfinished=replies.unfinished)
     outcomes = []
@@ -345,7 +345,7 @@ def _score(
         holes = missing | {one.id for one, score in zip(plan.samples, verdicts.scores, strict=True) if score is None}
         judgements += verdicts.judgements
         judged = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
-        judged = counted(plan.samples, judged, holes)
+        judged = with_group_counts(plan.samples, judged, holes)
         outcomes.append(
             Outcome(plan, judged, holes, verdicts.counts, (), replies.reasoned, replies.unfinished, verdicts.unread)
         )

@@ -38,7 +38,7 @@ def write_records(
             "missing": lost,
             "parsed": None if lost else score.parsed,
             "parse_failure": not lost and score.parse_failure,
-            "counts": json.dumps({} if lost else dict(score.counts), sort_keys=True),
+            "counts": json.dumps({} if lost else {str(key): n for key, n in score.counts.items()}, sort_keys=True),
         }
         rows.append(row if verdicts is None else {**row, "verdict": verdicts[number]})
     write_rows(path, rows)

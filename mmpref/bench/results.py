@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmpref.bench.answers import Blind
-from mmpref.bench.benchmark import Metric, Sample, Score
+from mmpref.bench.benchmark import CountKey, Metric, Sample, Score
 from mmpref.bench.bootstrap import Clusters, interval, moved, replicates
 from mmpref.bench.plan import Plan
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
@@ -57,7 +57,7 @@ class Outcome:
         names = {name for score in self.scores for name in score.counts}
         return Clusters.of([s.image_id for s, _ in self.answered], [score for _, score in self.answered], names)
 
-    def missing_in(self, count: str) -> int:
+    def missing_in(self, count: CountKey | str) -> int:
         """How many missing samples the count would have been over."""
         pairs = zip(self.plan.samples, self.scores, strict=True)
         return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
@@ -84,7 +84,7 @@ def result(metric: Metric, model: str, clusters: Clusters, outcome: Outcome, see
         "missing": outcome.missing_in(metric.n),
         "higher_is_better": metric.higher_is_better,
         "headline": metric.headline,
-        "of": list(metric.of) if metric.of else None,
+        "of": list(map(str, metric.of)) if metric.of else None,
         "binary": metric.binary,
         "blind": blind,
         **({"judge_noise": _noise(metric, outcome)} if outcome.again else {}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from mmpref.bench.answers import ADAPTER, loaded
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
-from mmpref.bench.groups import counted
+from mmpref.bench.groups import with_group_counts
 from mmpref.bench.image_store import Shelf
 from mmpref.bench.judging import JudgedTask
 from mmpref.bench.plan import Plan, planned, resolved
@@ -86,4 +86,4 @@ class Watch:
         answers = replies(said, plan, self._known, quiet=self._told).answers
         missing = frozenset(sample.id for sample, one in zip(plan.samples, answers, strict=True) if one is None)
         scores = [plan.task.score(sample, one or "") for sample, one in zip(plan.samples, answers, strict=True)]
-        return Outcome(plan, counted(plan.samples, scores, missing), missing)
+        return Outcome(plan, with_group_counts(plan.samples, scores, missing), missing)

@@ -12,9 +12,9 @@ recall, mentions and words stand beside it. COCO's table of synonyms is not ship
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Sample, Score, rate
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
@@ -24,22 +24,15 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class ChairSettings:
+class ChairSettings(QuestionSettings):
     """Args:
-    data, config, split: where the rows are; by default the Hub's.
     prompt: asked of every image.
     synonyms: path of the table of objects and words.
-    max_new_tokens: of a caption.
-    images: folder of the images that rows name, where it is not the rows' own.
     """
 
-    data: str | None = None
-    config: str | None = None
-    split: str = "test"
     prompt: str = "Please describe this image in detail."
     synonyms: str | None = None
     max_new_tokens: int = 512
-    images: str | None = field(default=None, metadata=PLACE)
 
 
 class _Chair:

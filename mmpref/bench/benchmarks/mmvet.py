@@ -14,11 +14,22 @@ and line breaks of a prediction, which would break the judge's table, are replac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, ratio
+from mmpref.bench.benchmark import (
+    ALL,
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    Sample,
+    Score,
+    part_counts,
+    parts_of,
+    ratio,
+)
 from mmpref.bench.rows import column_of, image_of, numbered, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
@@ -33,24 +44,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class MmVetSettings:
+class MmVetSettings(QuestionSettings):
     """Args:
-    data, config, split: where the rows are; by default the Hub's.
     prefix: put before every question; none as published, lmms-eval asks for steps.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
     """
 
-    data: str | None = None
-    config: str | None = None
-    split: str = "test"
     prefix: str = ""
     max_new_tokens: int = 1024
-    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _percent(part: str, sums: Sums) -> np.ndarray:
-    score: np.ndarray = 100 * ratio(sums[f"{part}/score"], sums[f"{part}/n"])
+    score: np.ndarray = 100 * ratio(sums[CountKey(part, "score")], sums[CountKey(part, "n")])
     return score
 
 
@@ -69,12 +73,12 @@ class _MmVet:
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            abilities = sorted(filter(None, (one.strip() for one in text(row, "capability", where).split(","))))
+            abilities = sorted(filter(None, (ability.strip() for ability in text(row, "capability", where).split(","))))
             question = text(row, "question", where)
             reference = {
                 "question": question,
                 "answer": text(row, "answer", where),
-                "parts": ["all", *abilities, f"{'+'.join(abilities)} only"],
+                "parts": [ALL, *abilities, f"{'+'.join(abilities)} only"],
             }
             message = Message("user", self.settings.prefix + question)
             image = image_of(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
@@ -90,32 +94,25 @@ class _MmVet:
         return self._score(sample, 0.0)
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
-        found = ratings.correctness(reply)
-        return None if found is None else self._score(sample, found)
+        correctness = ratings.correctness(reply)
+        return None if correctness is None else self._score(sample, correctness)
 
-    def _score(self, sample: Sample, found: float) -> Score:
-        named = {
-            f"{part}/{key}": value
-            for part in sample.reference["parts"]
-            for key, value in {"score": found, "n": 1.0}.items()
-        }
-        return Score(f"{found:g}", named)
+    def _score(self, sample: Sample, correctness: float) -> Score:
+        counts = part_counts({"score": correctness, "n": 1.0}, *sample.reference["parts"])
+        return Score(f"{correctness:g}", counts)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted(
-            {name.partition("/")[0] for score in scores for name in score.counts} - {"all"},
-            key=lambda part: (part.endswith(" only"), part),
-        )
+        parts = sorted(parts_of(scores), key=lambda part: (part.endswith(" only"), part))
         return [
             Metric(
                 "score",
                 part,
                 partial(_percent, part),
-                f"{part}/n",
-                of=(f"{part}/score", f"{part}/n"),
-                headline=part == "all",
+                CountKey(part, "n"),
+                of=(CountKey(part, "score"), CountKey(part, "n")),
+                headline=part == ALL,
             )
-            for part in ["all", *parts]
+            for part in [ALL, *parts]
         ]
 
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Sample, Score, rate, ratio
 from mmpref.bench.rows import image_of, numbered, text
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
@@ -37,22 +37,17 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ObjectHalbenchSettings:
+class ObjectHalbenchSettings(QuestionSettings):
     """Args:
-    data, config, split: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
+    data: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
     annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
     synonyms: path of ``synonyms_refine.txt``.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
     annotations: str | None = None
     synonyms: str | None = None
     max_new_tokens: int = 1024
-    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _image(row: Row, where: str, table: Table, folder: str | None) -> ImageData:
@@ -100,8 +95,8 @@ class _ObjectHalbench:
     def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
         if halbench.is_short(answer):
             return None
-        asked = filled(instruction, question=sample.messages[-1].content, answer=answer)
-        return Query((Message("user", asked),))
+        prompt = filled(instruction, question=sample.messages[-1].content, answer=answer)
+        return Query((Message("user", prompt),))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, answer, [])

@@ -13,9 +13,9 @@ lmms-eval's `textvqa_val.yaml` (MIT) and LLaVA's questions: no OCR tokens here, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Sample, Score, rate
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
@@ -24,24 +24,17 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class TextVqaSettings:
+class TextVqaSettings(QuestionSettings):
     """Args:
-    data, config, split: where the rows are; by default the Hub's.
     ocr: written behind the question, with ``{tokens}`` the image's OCR tokens; empty for none.
     capitalise: as lmms-eval does, which makes all but the question's first letter small.
     suffix: appended to every question (LLaVA's wording).
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "validation"
     ocr: str = ""
     capitalise: bool = True
     suffix: str = "\nAnswer the question using a single word or phrase."
-    max_new_tokens: int = 128
-    images: str | None = field(default=None, metadata=PLACE)
 
 
 class TextVqaTask:
@@ -61,11 +54,11 @@ class TextVqaTask:
                     f"{where}, column answers has {len(answers)} entries; VQA accuracy needs {vqa.ANSWERS}.",
                     "The test split has no answers: use validation.",
                 )
-            asked = question.capitalize() if self.settings.capitalise else question
+            prompt = question.capitalize() if self.settings.capitalise else question
             if self.settings.ocr:
                 tokens = ", ".join(list_of(row, "ocr_tokens", where))
-                asked += self.settings.ocr.replace("{tokens}", tokens)
-            message = Message("user", asked + self.settings.suffix)
+                prompt += self.settings.ocr.replace("{tokens}", tokens)
+            message = Message("user", prompt + self.settings.suffix)
             image_id = optional(row, "image_id") or image_name(row) or str(number)
             image = image_of(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (message,), answers))

@@ -138,6 +138,6 @@ def count(
     }
 
 
-def said(answer: str) -> str:
+def parse(answer: str) -> str:
     """``yes``, ``no`` or ``other``: only the exact strings are read."""
     return {"Yes": "yes", "No": "no"}.get(answer, "other")
