@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mmpref.bench.finished import Column, Key
 from mmpref.bench.identity import data_facts
-from mmpref.bench.plan import planned
+from mmpref.bench.plan import load_plan
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
 from mmpref.log import logger
@@ -78,7 +78,7 @@ def _images(column: Column, label: str, wanted: set[str]) -> dict[str, ImageData
     try:
         recipe = recipes.build(EvaluateRecipe, column.manifest["recipe"])
         name = next(name for name in recipe.benchmarks if recipe.label(name) == label)
-        plan = planned(recipe, name)
+        plan = load_plan(name, label, recipe.benchmark[name], recipe.limit)
         facts = data_facts(plan.table, plan.samples, recipe.benchmark[name])
         if facts["samples"] != column.manifest["data"][name]["samples"]:
             logger.warning(

@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmpref.bench.answers import Blind
 from mmpref.bench.benchmark import CountKey, Metric, Sample, Score
 from mmpref.bench.bootstrap import Clusters, interval, moved, replicates
 from mmpref.bench.plan import Plan
+from mmpref.bench.recipe import BlindMode
 from mmpref.bench.significance import bootstrap_p, holm, mcnemar
 from mmpref.recipe import schema as recipes
 
@@ -63,7 +63,7 @@ class Outcome:
         return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
 
 
-def result(metric: Metric, model: str, clusters: Clusters, outcome: Outcome, seed: int, blind: Blind | None) -> Row:
+def result(metric: Metric, model: str, clusters: Clusters, outcome: Outcome, seed: int, blind: BlindMode | None) -> Row:
     """A metric of one model, with its interval and what it is over."""
     plan = outcome.plan
     found = interval(replicates(clusters, metric, seed))
