@@ -36,9 +36,10 @@ from PIL import Image
 
 from mmpref.align.adapter import lora_config
 from mmpref.align.recipe import LoraSettings
-from mmpref.bench.answers import ADAPTER, BASE, local_answerer
+from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import Sample
 from mmpref.images import decode
+from mmpref.run.results import ADAPTER, BASE
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.policy import Policy
 

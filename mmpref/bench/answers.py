@@ -15,14 +15,12 @@ from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.files import JsonLines
+from mmpref.run.results import BASE
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mmpref.vlm.policy import Policy, Request
-
-BASE, ADAPTER = "base", "adapter"
-"""The models of a run, in results, tables and files."""
 
 Progress = Callable[[int], None]
 """Told how many samples were answered."""

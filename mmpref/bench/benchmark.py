@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mmpref.registry import Registry
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
 
     Sums = Mapping["CountKey | str", np.ndarray]
 
-
-ALL = "all"
-"""The part of a benchmark that is the whole of it."""
 
 PLACE = {"place": True}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""

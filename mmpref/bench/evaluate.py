@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.answers import (
-    ADAPTER,
-    BASE,
     Answerer,
     Progress,
     answer_all,
@@ -27,11 +25,12 @@ from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.records import write_rows
+from mmpref.bench.records import write_resamples
 from mmpref.bench.replies import Replies, read_replies
-from mmpref.bench.results import correct, difference, result
+from mmpref.bench.results import Outcome, metric_difference, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
 from mmpref.bench.score import Scorer, verdict_facts
+from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
@@ -40,17 +39,16 @@ from mmpref.log import logger
 from mmpref.reasoning import markers
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
-from mmpref.text_files import read_text
+from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mmpref.vlm.policy import Policy
 
 PROCESSOR_FIXES = "mended.json"
 """In the run's state: what was mended in the processor of the model that answered."""
-
-RESAMPLES = "resamples.parquet"
-"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
 
 
 def evaluate(
@@ -94,7 +92,7 @@ def evaluate(
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if finished:
             _check_identity(run, recipe)
-            return {**run.manifest(), **json.loads(read_text(run.path / "results.json"))}
+            return {**run.manifest(), **Results.read(run.path).as_dict()}
         evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
         evaluation.check_judge()
         evaluation.answer_shard()
@@ -182,20 +180,16 @@ class _Evaluation:
         """Answer what is left, score everything, and finish the run."""
         recipe, run = self._recipe, self._run
         scorer = Scorer(run, self._judge, recipe.judge_repeats, self._progress)
-        results: list[dict[str, Any]] = []
-        differences: list[dict[str, Any]] = []
+        values: list[Value] = []
+        differences: list[Difference] = []
+        resamples: dict[tuple[str, Key], np.ndarray] = {}
         missing: dict[str, int] = {}
-        drawn: list[dict[str, Any]] = []
         verdicts: dict[str, Any] = {}
         reasoning: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
         for plan in self._plans:
-            files, limit = self._answer_files(plan), plan.task.max_new_tokens
-            answers = answer_all(self._answerer, plan.samples, limit, files, self._batch_size, self._progress)
-            outcomes = {}
-            for model in self._models:
-                outcomes[model], judged = scorer.score(plan, model, self._read_replies(plan, model, answers[model]))
-                judgements += judged
+            outcomes, judged = self._outcomes(plan, scorer)
+            judgements += judged
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
                 metrics = [self._judge.named(metric, plan.task) for metric in metrics]
@@ -205,42 +199,26 @@ class _Evaluation:
                     model: {"reasoned": outcome.reasoned, "unfinished": outcome.unfinished}
                     for model, outcome in outcomes.items()
                 }
-            clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
-            for model in self._models:
-                results += [
-                    result(metric, model, clusters[model], outcomes[model], recipe.seed, recipe.blind)
-                    for metric in metrics
-                ]
             missing[plan.label] = len(outcomes[BASE].missing)
+            for model, outcome in outcomes.items():
+                clusters = outcome.clusters
+                for metric in metrics:
+                    values.append(metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind))
+                    key = Key(plan.label, metric.name, metric.part)
+                    resamples[model, key] = replicates(clusters, metric, recipe.seed)
             if recipe.adapter:
                 # Where a judge failed on one model's answer, the pair is missing.
-                holes = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
-                paired = {model: outcome.without(holes).clusters for model, outcome in outcomes.items()}
-                differences += [difference(plan, metric, paired, recipe.seed) for metric in metrics]
-            drawn += [
-                {
-                    "model": model,
-                    "benchmark": plan.label,
-                    "metric": metric.name,
-                    "split": metric.part,
-                    "values": replicates(clusters[model], metric, recipe.seed),
-                }
-                for model in self._models
-                for metric in metrics
-            ]
-        correct(differences)
-        content = {
-            "models": self._named(),
-            "adapter": self._identity["adapter"],
-            "results": results,
-            "differences": differences,
-            **({"reasoning": reasoning} if reasoning else {}),
-        }
-        write_rows(run.path / RESAMPLES, drawn)
+                missing_of_any = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
+                paired = {model: outcome.without(missing_of_any).clusters for model, outcome in outcomes.items()}
+                differences += [metric_difference(plan, metric, paired, recipe.seed) for metric in metrics]
+        results = Results(
+            self._model_refs(), tuple(values), tuple(with_holm(differences)), self._identity["adapter"], reasoning
+        )
+        write_resamples(run.path, resamples)
         if judgements:
             lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
-        write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        results.write(run.path)
         facts = {
             "model": {**self._identity["model"], **_processor_fixes(run)},
             "adapter": self._identity["adapter"],
@@ -251,7 +229,17 @@ class _Evaluation:
             "processes": num_processes(),
             **({"judge": self._judge.facts(verdicts)} if self._judge else {}),
         }
-        return {**run.finish(facts), **content}
+        return {**run.finish(facts), **results.as_dict()}
+
+    def _outcomes(self, plan: Plan, scorer: Scorer) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
+        """Of each model, and what its judge replied."""
+        files, limit = self._answer_files(plan), plan.task.max_new_tokens
+        answers = answer_all(self._answerer, plan.samples, limit, files, self._batch_size, self._progress)
+        outcomes, judgements = {}, []
+        for model in self._models:
+            outcomes[model], judged = scorer.score(plan, model, self._read_replies(plan, model, answers[model]))
+            judgements += judged
+        return outcomes, judgements
 
     def _read_replies(self, plan: Plan, model: str, texts: Sequence[str | MmprefError]) -> Replies:
         """What there is to score of a model's answers."""
@@ -290,11 +278,11 @@ class _Evaluation:
             write_atomic(self._run.state / PROCESSOR_FIXES, json.dumps(policy.mended) + "\n")
         return policy
 
-    def _named(self) -> list[dict[str, Any]]:
-        endpoint_answerer = ModelRef(self._recipe.model, self._recipe.endpoint_revision)
-        ref = endpoint_answerer if self._recipe.endpoint else self._policy().ref
-        base = {"name": BASE, "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))}
-        return [base, *([{"name": ADAPTER, "ref": dataclasses.asdict(ref)}] if self._recipe.adapter else [])]
+    def _model_refs(self) -> dict[str, ModelRef]:
+        served = ModelRef(self._recipe.model, self._recipe.endpoint_revision)
+        ref = served if self._recipe.endpoint else self._policy().ref
+        base = {BASE: ModelRef(ref.model, ref.revision)}
+        return {**base, ADAPTER: ref} if self._recipe.adapter else base
 
 
 def _has_answers(run: Run) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.answers import BASE, Answerer
+from mmpref.bench.answers import Answerer
 from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.recipe import BlindMode
 from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, UsageError
+from mmpref.run.results import BASE
 
 if TYPE_CHECKING:
     from mmpref.types import ModelRef

@@ -11,7 +11,7 @@ from typing import Any
 from mmpref.bench.groups import with_group_counts
 from mmpref.bench.judging import Judge, JudgedTask, Verdicts, judge_answers
 from mmpref.bench.plan import Plan
-from mmpref.bench.records import write_records
+from mmpref.bench.records import records_path, write_records
 from mmpref.bench.replies import Replies
 from mmpref.bench.results import Outcome
 from mmpref.run.directory import Run
@@ -55,7 +55,7 @@ class Scorer:
 
     def score(self, plan: Plan, model: str, replies: Replies) -> tuple[Outcome, list[dict[str, Any]]]:
         """One model's outcome, and the judge's replies with what was asked (`Verdicts.judgements`)."""
-        file = self.run.path / "samples" / f"{model}-{plan.label}.parquet"
+        file = records_path(self.run.path, model, plan.label)
         if not self.judge or not isinstance(plan.task, JudgedTask):
             outcome = score_replies(plan, replies)
             write_records(file, plan.samples, replies.raw, outcome.scores, outcome.missing)
@@ -66,7 +66,7 @@ class Scorer:
         total = sum((Counter(each.counts) for each in verdicts), Counter[str]())
         counts = {name: float(total[name]) for name in verdicts[0].counts}
         judgements = [judgement for each in verdicts for judgement in each.judgements]
-        return dataclasses.replace(outcome, verdicts=counts, again=others), judgements
+        return dataclasses.replace(outcome, verdicts=counts, repeats=others), judgements
 
     def _verdicts(
         self, judge: Judge, task: JudgedTask, plan: Plan, model: str, replies: Replies, repeat: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmpref.bench.answers import ADAPTER, local_answerer
+from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.image_store import ImageStore
@@ -16,6 +16,7 @@ from mmpref.bench.results import Outcome
 from mmpref.bench.score import score_replies
 from mmpref.errors import MmprefError, UsageError
 from mmpref.reasoning import MARKERS
+from mmpref.run.results import ADAPTER
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy

@@ -11,6 +11,7 @@ import click
 from mmpref.cli import common
 from mmpref.cli.format import print_results
 from mmpref.cli.progress import Progress
+from mmpref.run.results import Results
 
 
 @click.command()
@@ -122,12 +123,12 @@ def command(
         return
     path = common.run_path("evaluate", recipe.title, manifest, output)
     if saved:
-        save(manifest, saved)
+        save(Results.from_dict(manifest), saved)
     published = common.publish(target, path, private)
     common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
 
 
 def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
-    print_results(manifest)
+    print_results(Results.from_dict(manifest), manifest.get("judge"))
     for name, text in {"written to": str(path), **published}.items():
         click.echo(f"{name} {text}")

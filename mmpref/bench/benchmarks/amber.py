@@ -19,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     CountKey,
     Metric,
@@ -33,6 +32,7 @@ from mmpref.bench.rows import image_name, image_of, list_of, numbered, one_of, o
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 from mmpref.types import Message

@@ -16,11 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import ALL, Benchmark, BenchmarkSettings, Metric, Sample, Score, parts_of, rate
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, parts_of, rate
 from mmpref.bench.groups import group_rate
 from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled
 from mmpref.judges.verdicts import choice
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

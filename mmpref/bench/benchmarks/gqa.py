@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     Metric,
     QuestionSettings,
@@ -31,6 +30,7 @@ from mmpref.bench.benchmark import (
 from mmpref.bench.rows import image_of, numbered, optional, text
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message

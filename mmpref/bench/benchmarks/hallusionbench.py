@@ -19,7 +19,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     CountKey,
     Metric,
@@ -33,6 +32,7 @@ from mmpref.bench.benchmark import (
 from mmpref.bench.groups import group_keys, group_rate
 from mmpref.bench.rows import column_of, image_of, numbered, one_of, text
 from mmpref.bench.scoring import yes_no
+from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Row, Table
 from mmpref.types import Message

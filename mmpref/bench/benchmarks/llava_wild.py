@@ -20,7 +20,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     CountKey,
     Metric,
@@ -35,6 +34,7 @@ from mmpref.bench.rows import column_of, image_name, image_of, numbered, optiona
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

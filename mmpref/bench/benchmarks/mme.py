@@ -18,7 +18,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     CountKey,
     Metric,
@@ -33,6 +32,7 @@ from mmpref.bench.benchmark import (
 from mmpref.bench.groups import group_keys, group_rate
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mme
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

@@ -19,7 +19,6 @@ from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     Metric,
     QuestionSettings,
@@ -34,6 +33,7 @@ from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     Metric,
     QuestionSettings,
@@ -29,6 +28,7 @@ from mmpref.bench.benchmark import (
 )
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mmstar
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

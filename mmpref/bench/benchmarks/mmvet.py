@@ -19,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     CountKey,
     Metric,
@@ -34,6 +33,7 @@ from mmpref.bench.rows import column_of, image_of, numbered, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     CountKey,
     Metric,
@@ -41,6 +40,7 @@ from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of,
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Row, Table
 from mmpref.types import Message

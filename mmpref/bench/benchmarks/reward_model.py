@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import (
-    ALL,
     Benchmark,
     BenchmarkSettings,
     Metric,
@@ -31,6 +30,7 @@ from mmpref.bench.benchmark import (
 from mmpref.bench.reward_answerer import PAIR
 from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.errors import InputError
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 
 
