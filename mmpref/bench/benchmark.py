@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mmpref.registry import Registry
-from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 
@@ -37,16 +36,6 @@ class CountKey(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.part}/{self.name}"
-
-
-def part_counts(counts: Mapping[str, float], *parts: str) -> dict[CountKey | str, float]:
-    """One sample's counts by name, for each of the parts that it is of."""
-    return {CountKey(part, name): value for part in parts for name, value in counts.items()}
-
-
-def parts_of(scores: Sequence[Score]) -> list[str]:
-    """The parts that scores have counts of, sorted, but for ``all``."""
-    return sorted({key.part for score in scores for key in score.counts if isinstance(key, CountKey)} - {ALL})
 
 
 @dataclass(frozen=True)
@@ -142,30 +131,16 @@ def rate(
     bottom: CountKey | str,
     higher_is_better: bool | None = True,
     *,
+    scale: float = 1.0,
     binary: bool = False,
     headline: bool = False,
 ) -> Metric:
-    """The metric ``sum of top / sum of bottom``."""
+    """The metric ``scale x sum of top / sum of bottom``."""
 
     def value(sums: Sums) -> np.ndarray:
-        return ratio(sums[top], sums[bottom])
+        return scale * ratio(sums[top], sums[bottom])
 
     return Metric(name, part, value, bottom, higher_is_better, (top, bottom), binary, headline)
-
-
-def part_rate(
-    name: str,
-    part: str,
-    top: str,
-    bottom: str = "n",
-    higher_is_better: bool | None = True,
-    *,
-    binary: bool = False,
-    headline: bool = False,
-) -> Metric:
-    """As `rate`, of two counts of the metric's own part."""
-    keys = CountKey(part, top), CountKey(part, bottom)
-    return rate(name, part, *keys, higher_is_better, binary=binary, headline=headline)
 
 
 class Task(Protocol):
@@ -180,6 +155,17 @@ class Task(Protocol):
     def score(self, sample: Sample, answer: str) -> Score: ...
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]: ...
+
+
+S = TypeVar("S", bound=QuestionSettings)
+
+
+class QuestionTask(Generic[S]):
+    """What tasks with `QuestionSettings` begin with."""
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
 
 
 @dataclass(frozen=True)

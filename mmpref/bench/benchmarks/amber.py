@@ -18,16 +18,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    CountKey,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-)
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
@@ -53,12 +45,14 @@ _PARTS = {
 
 @dataclass(frozen=True)
 class AmberSettings(QuestionSettings):
-    """Args:
-    data: the queries, such as the path of ``query_all.json``.
-    annotations: path of ``annotations.json``; null where the rows have its columns.
-    images: folder of the images; by default the queries' own.
-    relation, safe_words: the word tables ``relation.json`` and ``safe_words.txt``.
-    suffix: appended to the yes/no questions; none as published.
+    """The authors' files, and how questions are asked.
+
+    Args:
+        data: the queries, such as the path of ``query_all.json``.
+        annotations: path of ``annotations.json``; null where the rows have its columns.
+        images: folder of the images; by default the queries' own.
+        relation, safe_words: the word tables ``relation.json`` and ``safe_words.txt``.
+        suffix: appended to the yes/no questions; none as published.
     """
 
     split: str = "train"
@@ -83,7 +77,7 @@ def _amber(sums: Sums) -> np.ndarray:
     return score
 
 
-class _Amber:
+class _Amber(QuestionTask[AmberSettings]):
     def __init__(self, settings: AmberSettings) -> None:
         if settings.relation is None:
             raise UsageError(
@@ -91,8 +85,7 @@ class _Amber:
                 "Take data/ of https://github.com/junyangwang0410/AMBER and give "
                 "--set benchmark.amber.relation=PATH (and safe_words).",
             )
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         safe = settings.safe_words
         self.tables = amber.Tables.read(resolve_path(settings.relation), resolve_path(safe) if safe else None)
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, parts_of, rate
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
+from mmpref.bench.parts import parts_of
 from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled
 from mmpref.judges.verdicts import choice
@@ -28,10 +29,12 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class AnnotatorSettings(BenchmarkSettings):
-    """Args:
-    data: the preference set.
-    instruction: a template of your own, with ``{prompt}``, ``{first}`` and ``{second}``.
-    max_new_tokens: of a reply.
+    """The preference set, and how the model is asked about it.
+
+    Args:
+        data: the preference set.
+        instruction: a template of your own, with ``{prompt}``, ``{first}`` and ``{second}``.
+        max_new_tokens: of a reply.
     """
 
     split: str = "train"

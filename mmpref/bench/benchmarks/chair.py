@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
@@ -25,9 +25,11 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class ChairSettings(QuestionSettings):
-    """Args:
-    prompt: asked of every image.
-    synonyms: path of the table of objects and words.
+    """What is asked, and the words for objects.
+
+    Args:
+        prompt: asked of every image.
+        synonyms: path of the table of objects and words.
     """
 
     prompt: str = "Please describe this image in detail."
@@ -35,7 +37,7 @@ class ChairSettings(QuestionSettings):
     max_new_tokens: int = 512
 
 
-class _Chair:
+class _Chair(QuestionTask[ChairSettings]):
     def __init__(self, settings: ChairSettings) -> None:
         if settings.synonyms is None:
             raise UsageError(
@@ -43,8 +45,7 @@ class _Chair:
                 "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
                 "--set benchmark.chair.synonyms=PATH.",
             )
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms))
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:

@@ -17,16 +17,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-)
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import image_of, numbered, optional, text
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
@@ -38,10 +30,12 @@ from mmpref.types import ImageData, Message
 
 @dataclass(frozen=True)
 class GqaSettings(QuestionSettings):
-    """Args:
-    images, images_config: table and configuration of the images, where the questions have none; the same table by
-        default. A folder of the download's ``IMAGEID.jpg`` will do too.
-    suffix: appended to every question (LLaVA's wording).
+    """Where the images are, and how questions are asked.
+
+    Args:
+        images, images_config: table and configuration of the images, where the questions have none; the same table by
+            default. A folder of the download's ``IMAGEID.jpg`` will do too.
+        suffix: appended to every question (LLaVA's wording).
     """
 
     config: str | None = "testdev_balanced_instructions"
@@ -52,10 +46,9 @@ class GqaSettings(QuestionSettings):
     max_new_tokens: int = 16
 
 
-class _Gqa:
+class _Gqa(QuestionTask[GqaSettings]):
     def __init__(self, settings: GqaSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         folder = Path(resolve_path(settings.images)) if settings.images else None
         self._folder = folder if folder and folder.is_dir() and any(folder.glob("*.jpg")) else None
 

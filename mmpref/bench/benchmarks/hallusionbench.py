@@ -18,18 +18,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    CountKey,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-)
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
 from mmpref.bench.groups import group_keys, group_rate
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import column_of, image_of, numbered, one_of, text
 from mmpref.bench.scoring import yes_no
 from mmpref.run.results import ALL
@@ -40,9 +31,11 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class HallusionBenchSettings(QuestionSettings):
-    """Args:
-    non_image_split: of the questions without an image; null leaves them out, as VLMEvalKit does.
-    suffix: appended to every question; none as published.
+    """What is asked, and how; ``images`` is of the file names in ``filename``.
+
+    Args:
+        non_image_split: of the questions without an image; null leaves them out, as VLMEvalKit does.
+        suffix: appended to every question; none as published.
     """
 
     split: str = "image"
@@ -50,11 +43,7 @@ class HallusionBenchSettings(QuestionSettings):
     suffix: str = ""
 
 
-class _HallusionBench:
-    def __init__(self, settings: HallusionBenchSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-
+class _HallusionBench(QuestionTask[HallusionBenchSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         tables = [table]
         if self.settings.non_image_split:

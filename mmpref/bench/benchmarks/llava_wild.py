@@ -14,22 +14,12 @@ points below those of gpt-4-0314.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    CountKey,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    parts_of,
-    ratio,
-)
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
@@ -37,11 +27,6 @@ from mmpref.judges.chat import Query
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mmpref.bench.benchmark import Sums
 
 
 @dataclass(frozen=True)
@@ -52,18 +37,9 @@ class LlavaWildSettings(QuestionSettings):
     max_new_tokens: int = 1024
 
 
-def _relative(part: str, sums: Sums) -> np.ndarray:
-    score: np.ndarray = 100 * ratio(sums[CountKey(part, "model")], sums[CountKey(part, "gpt")])
-    return score
-
-
-class _LlavaWild:
+class _LlavaWild(QuestionTask[LlavaWildSettings]):
     system, order = judge_prompts.LLAVA_WILD_SYSTEM, "reference-first"
     instruction = judge_prompts.LLAVA_WILD
-
-    def __init__(self, settings: LlavaWildSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
@@ -101,17 +77,11 @@ class _LlavaWild:
         return Score(f"{gpt:g} {model:g}", part_counts(counts, sample.reference["category"], ALL))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        return [
-            Metric(
-                "relative_score",
-                part,
-                partial(_relative, part),
-                CountKey(part, "n"),
-                of=(CountKey(part, "model"), CountKey(part, "gpt")),
-                headline=part == ALL,
-            )
-            for part in [ALL, *parts_of(scores)]
-        ]
+        metrics = []
+        for part in [ALL, *parts_of(scores)]:
+            rate = part_rate("relative_score", part, "model", "gpt", scale=100, headline=part == ALL)
+            metrics.append(dataclasses.replace(rate, n=CountKey(part, "n")))
+        return metrics
 
 
 BENCHMARK = Benchmark(

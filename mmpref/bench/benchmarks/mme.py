@@ -17,19 +17,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    CountKey,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-    ratio,
-)
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score, ratio
 from mmpref.bench.groups import group_keys, group_rate
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mme
 from mmpref.run.results import ALL
@@ -46,8 +36,10 @@ _ASKED = " Please answer yes or no."
 
 @dataclass(frozen=True)
 class MmeSettings(QuestionSettings):
-    """Args:
-    suffix: in place of MME's own " Please answer yes or no." (LLaVA's wording); null leaves questions as they are.
+    """How questions are asked.
+
+    Args:
+        suffix: in place of MME's own " Please answer yes or no." (LLaVA's wording); null leaves questions as they are.
     """
 
     suffix: str | None = "\nAnswer the question using a single word or phrase."
@@ -67,11 +59,7 @@ def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
     return total
 
 
-class _Mme:
-    def __init__(self, settings: MmeSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-
+class _Mme(QuestionTask[MmeSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):

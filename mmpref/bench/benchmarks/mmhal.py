@@ -18,16 +18,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-)
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
@@ -42,16 +34,14 @@ SEES = {False: "You do not see the image.", True: "You see the image; it decides
 
 @dataclass(frozen=True)
 class MmhalSettings(QuestionSettings):
-    """Args:
-    images: folder of the images; null where the rows have a column ``image``.
-    """
+    """``images`` is the folder of the images; null where the rows have a column ``image``."""
 
     split: str = "train"
     images: str | None = None
     max_new_tokens: int = 512
 
 
-class MmhalTask:
+class MmhalTask(QuestionTask[MmhalSettings]):
     """MMHal-Bench with its settings applied.
 
     Args:
@@ -61,8 +51,8 @@ class MmhalTask:
     system, order = "", "single"
 
     def __init__(self, settings: MmhalSettings, sees: bool = False) -> None:
-        self.settings, self._sees = settings, sees
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
+        self._sees = sees
         self.instruction = judge_prompts.MMHAL.replace("{see}", SEES[sees])
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:

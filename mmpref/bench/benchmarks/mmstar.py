@@ -16,16 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-)
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import image_of, numbered, one_of, text
 from mmpref.bench.scoring import mmstar
 from mmpref.run.results import ALL
@@ -35,20 +27,14 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class MmStarSettings(QuestionSettings):
-    """Args:
-    suffix: appended to every question, as published.
-    """
+    """``suffix`` is appended to every question, as published."""
 
     split: str = "val"
     suffix: str = "\nAnswer with the option's letter from the given choices directly"
     max_new_tokens: int = 16
 
 
-class _MmStar:
-    def __init__(self, settings: MmStarSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-
+class _MmStar(QuestionTask[MmStarSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):

@@ -15,20 +15,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    CountKey,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    parts_of,
-    ratio,
-)
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import column_of, image_of, numbered, text
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
@@ -37,38 +26,22 @@ from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mmpref.bench.benchmark import Sums
-
 
 @dataclass(frozen=True)
 class MmVetSettings(QuestionSettings):
-    """Args:
-    prefix: put before every question; none as published, lmms-eval asks for steps.
-    """
+    """``prefix`` is put before every question; none as published, lmms-eval asks for steps."""
 
     prefix: str = ""
     max_new_tokens: int = 1024
-
-
-def _percent(part: str, sums: Sums) -> np.ndarray:
-    score: np.ndarray = 100 * ratio(sums[CountKey(part, "score")], sums[CountKey(part, "n")])
-    return score
 
 
 def _in_a_cell(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
 
 
-class _MmVet:
+class _MmVet(QuestionTask[MmVetSettings]):
     system, order = "", "single"
     instruction = judge_prompts.MM_VET
-
-    def __init__(self, settings: MmVetSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
@@ -103,17 +76,7 @@ class _MmVet:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         parts = sorted(parts_of(scores), key=lambda part: (part.endswith(" only"), part))
-        return [
-            Metric(
-                "score",
-                part,
-                partial(_percent, part),
-                CountKey(part, "n"),
-                of=(CountKey(part, "score"), CountKey(part, "n")),
-                headline=part == ALL,
-            )
-            for part in [ALL, *parts]
-        ]
+        return [part_rate("score", part, "score", scale=100, headline=part == ALL) for part in [ALL, *parts]]
 
 
 BENCHMARK = Benchmark(MmVetSettings, ("lmms-lab-encoder/MMVet", "lmms-lab/MMVet"), _MmVet, judged=True)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Sample, Score, rate, ratio
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
 from mmpref.bench.rows import image_of, numbered, text
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
@@ -38,10 +38,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ObjectHalbenchSettings(QuestionSettings):
-    """Args:
-    data: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
-    annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
-    synonyms: path of ``synonyms_refine.txt``.
+    """The questions, and what their images show.
+
+    Args:
+        data: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
+        annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
+        synonyms: path of ``synonyms_refine.txt``.
     """
 
     split: str = "train"
@@ -64,7 +66,7 @@ def _f1(sums: Sums) -> np.ndarray:
     return ratio(2 * recall * right, recall + right)
 
 
-class _ObjectHalbench:
+class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
     instruction, system, order = judge_prompts.OBJECT_HALBENCH, "", "single"
 
     def __init__(self, settings: ObjectHalbenchSettings) -> None:
@@ -74,8 +76,7 @@ class _ObjectHalbench:
                 "Take eval/data/synonyms_refine.txt of https://github.com/RLHF-V/RLHF-V and give "
                 "--set benchmark.object-halbench.synonyms=PATH.",
             )
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         self.synonyms = Synonyms.read(resolve_path(settings.synonyms), refined=True)
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:

@@ -25,17 +25,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    CountKey,
-    Metric,
-    QuestionSettings,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-)
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.rows import column_of, image_name, image_of, numbered, one_of, optional, text
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
@@ -56,9 +47,7 @@ _FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
 
 @dataclass(frozen=True)
 class PopeSettings(QuestionSettings):
-    """Args:
-    suffix: appended to every question (LLaVA's wording).
-    """
+    """``suffix`` is appended to every question (LLaVA's wording)."""
 
     suffix: str = "\nAnswer the question using a single word or phrase."
 
@@ -100,12 +89,8 @@ def open_folder(settings: PopeSettings) -> Table | None:
     return Table(str(settings.data), settings.split, None, f"sha256:{digest}", None, rows, folder)
 
 
-class PopeTask:
+class PopeTask(QuestionTask[PopeSettings]):
     """POPE with its settings applied."""
-
-    def __init__(self, settings: PopeSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []

@@ -17,16 +17,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import (
-    Benchmark,
-    BenchmarkSettings,
-    Metric,
-    Sample,
-    Score,
-    part_counts,
-    part_rate,
-    parts_of,
-)
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.reward_answerer import PAIR
 from mmpref.bench.rows import image_key, image_of, numbered, optional, turns_of
 from mmpref.errors import InputError

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
@@ -25,10 +25,12 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class TextVqaSettings(QuestionSettings):
-    """Args:
-    ocr: written behind the question, with ``{tokens}`` the image's OCR tokens; empty for none.
-    capitalise: as lmms-eval does, which makes all but the question's first letter small.
-    suffix: appended to every question (LLaVA's wording).
+    """How questions are asked.
+
+    Args:
+        ocr: written behind the question, with ``{tokens}`` the image's OCR tokens; empty for none.
+        capitalise: as lmms-eval does, which makes all but the question's first letter small.
+        suffix: appended to every question (LLaVA's wording).
     """
 
     split: str = "validation"
@@ -37,12 +39,8 @@ class TextVqaSettings(QuestionSettings):
     suffix: str = "\nAnswer the question using a single word or phrase."
 
 
-class TextVqaTask:
+class TextVqaTask(QuestionTask[TextVqaSettings]):
     """TextVQA with its settings applied."""
-
-    def __init__(self, settings: TextVqaSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []

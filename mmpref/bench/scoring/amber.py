@@ -34,9 +34,11 @@ EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Tables:
-    """Args:
-    relation: object -> words that go with it.
-    safe: words that are never counted as hallucinated.
+    """The authors' word tables.
+
+    Args:
+        relation: object -> words that go with it.
+        safe: words that are never counted as hallucinated.
     """
 
     relation: Mapping[str, Sequence[str]]
