@@ -304,12 +304,12 @@ def _log_usage(judge: Judge, replies: Sequence[Reply]) -> None:
     if not replies:
         return
     new = [reply for reply in replies if not reply.kept]
-    spent, kept = usage(new), len(replies) - len(new)
+    spent = usage(new)
     logger.info(
         "%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
         judge.name,
         len(new),
         spent["prompt_tokens"],
         spent["completion_tokens"],
-        kept,
+        len(replies) - len(new),
     )

@@ -16,7 +16,7 @@ from mmpref.bench.results import Outcome
 from mmpref.bench.score import score_replies
 from mmpref.errors import MmprefError, UsageError
 from mmpref.reasoning import MARKERS
-from mmpref.run.results import ADAPTER
+from mmpref.run.results import ADAPTER, ALL
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -72,7 +72,7 @@ class Watch:
             outcome = self._outcome(policy, plan, images)
             clusters = outcome.clusters
             for metric in plan.task.metrics([score for _, score in outcome.answered]):
-                if metric.part == "all" and clusters.sums[:, clusters.names.index(metric.n)].sum() > 0:
+                if metric.part == ALL and clusters.sums[:, clusters.names.index(metric.n)].sum() > 0:
                     value = float(replicates(clusters, metric, 0)[0])
                     values[f"{plan.label}/{metric.name}"] = Watched(value, metric.higher_is_better)
         self._warned = True

@@ -19,6 +19,7 @@ from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional,
 from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 
@@ -74,11 +75,11 @@ class _Chair(QuestionTask[ChairSettings]):
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            rate("chair_i", "all", "hallucinated", "mentions", False, headline=True),
-            rate("chair_s", "all", "with_hallucination", "n", False, binary=True),
-            rate("recall", "all", "found", "objects"),
-            rate("mentions", "all", "mentions", "n", None),
-            rate("words", "all", "words", "n", None),
+            rate("chair_i", ALL, *chair.RATES["chair_i"], False, headline=True),
+            rate("chair_s", ALL, *chair.RATES["chair_s"], False, binary=True),
+            rate("recall", ALL, *chair.RATES["recall"]),
+            rate("mentions", ALL, *chair.RATES["mentions"], None),
+            rate("words", ALL, *chair.RATES["words"], None),
         ]
 
 

@@ -60,14 +60,14 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
     def _sample(self, row: Row, where: str, table: Table, name: str) -> Sample:
         kind, figure, question = (text(row, key, where) for key in ("category", "figure_id", "question_id"))
         sets = "_".join(text(row, key, where) for key in ("category", "subcategory", "set_id"))
-        seen = one_of(row, "visual_input", where, ("0", "1", "2")) != "0"
+        has_image = one_of(row, "visual_input", where, ("0", "1", "2")) != "0"
         reference = {"answer": "yes" if one_of(row, "gt_answer", where, ("0", "1")) == "1" else "no", "category": kind}
         groups = {CountKey(part, "question"): f"{sets}_{question}" for part in (kind, ALL)}
         if not (kind == "VS" and figure == "0"):
             groups |= {CountKey(part, "figure"): f"{sets}_{figure}" for part in (kind, ALL)}
         message = Message("user", text(row, "question", where) + self.settings.suffix)
         column = column_of(row, "image", "filename")
-        image = image_of(row, where, table.root, column, self.settings.images) if seen else None
+        image = image_of(row, where, table.root, column, self.settings.images) if has_image else None
         return Sample(name, sets, image, (message,), reference, groups)
 
     def score(self, sample: Sample, answer: str) -> Score:

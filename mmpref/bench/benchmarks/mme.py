@@ -83,12 +83,12 @@ class _Mme(QuestionTask[MmeSettings]):
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         keys = {key for score in scores for key in score.counts}
         present = [name for name in parts_of(scores) if keys.issuperset(group_keys(CountKey(name, "both")))]
-        known = [name for name in (*mme.PERCEPTION, *mme.COGNITION) if name in present]
+        official = [name for name in (*mme.PERCEPTION, *mme.COGNITION) if name in present]
         metrics = [
             part_rate("accuracy", ALL, "right", binary=True, headline=True),
             part_rate("yes_ratio", ALL, "yes", "n", None),
         ]
-        for name in [*known, *(name for name in present if name not in known)]:
+        for name in [*official, *(name for name in present if name not in official)]:
             metrics += [
                 part_rate("accuracy", name, "right", binary=True),
                 group_rate("accuracy_plus", name, CountKey(name, "both")),

@@ -27,6 +27,7 @@ from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.table import Row, Table
 from mmpref.types import ImageData, Message
 
@@ -116,12 +117,12 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            rate("response_hallucination", "all", "with_hallucination", "with_mention", False, headline=True),
-            rate("mention_hallucination", "all", "hallucinated", "mentions", False),
-            rate("recall", "all", "found", "objects"),
-            Metric("f1", "all", _f1, "objects"),
-            rate("mentions", "all", "mentions", "n", None),
-            rate("words", "all", "words", "n", None),
+            rate("response_hallucination", ALL, "with_hallucination", "with_mention", False, headline=True),
+            rate("mention_hallucination", ALL, "hallucinated", "mentions", False),
+            rate("recall", ALL, "found", "objects"),
+            Metric("f1", ALL, _f1, "objects"),
+            rate("mentions", ALL, "mentions", "n", None),
+            rate("words", ALL, "words", "n", None),
         ]
 
 

@@ -80,8 +80,8 @@ def open_folder(settings: PopeSettings) -> Table | None:
     if len({category for category, _ in tables}) < len(tables):
         names = ", ".join(file.name for file in files)
         raise InputError(f"{settings.data} has several files of one category: {names}.", "Name the file.")
-    known = "".join(f"{category} {table.fingerprint}\n" for category, table in tables)
-    digest = hashlib.sha256(known.encode()).hexdigest()
+    fingerprints = "".join(f"{category} {table.fingerprint}\n" for category, table in tables)
+    digest = hashlib.sha256(fingerprints.encode()).hexdigest()
 
     def rows() -> Iterator[Row]:
         return ({"category": category, **row} for category, table in tables for row in table)

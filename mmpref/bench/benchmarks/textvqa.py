@@ -19,6 +19,7 @@ from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Question
 from mmpref.bench.rows import image_name, image_of, list_of, numbered, optional, text
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
+from mmpref.run.results import ALL
 from mmpref.tables.table import Table
 from mmpref.types import Message
 
@@ -67,7 +68,7 @@ class TextVqaTask(QuestionTask[TextVqaSettings]):
         return Score(vqa.normalise(answer), counts, parse_failure=not answer.strip())
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        return [rate("vqa_accuracy", "all", "accuracy", "n", headline=True)]
+        return [rate("vqa_accuracy", ALL, "accuracy", "n", headline=True)]
 
 
 BENCHMARK = Benchmark(TextVqaSettings, ("lmms-lab-encoder/textvqa", "lmms-lab/textvqa"), TextVqaTask)
