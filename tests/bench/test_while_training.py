@@ -112,7 +112,7 @@ def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], t
     assert watch
 
 
-def test_a_shelf_gives_samples_back_with_their_images() -> None:
+def test_an_image_store_gives_samples_back_with_their_images() -> None:
     images = [ImageData(b"a", "one"), None, ImageData(b"bb", "two"), ImageData(b"a", "three"), ImageData(b"", "four")]
     samples = [Sample(str(i), "", image, (Message("user", "?"),), None) for i, image in enumerate(images)]
     batches = list(ImageStore(samples).batches(2))
