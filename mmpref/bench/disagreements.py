@@ -57,10 +57,12 @@ def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: 
         return Disagreements()
     sign, count = -1.0 if value.higher_is_better is False else 1.0, value.of[0]
     differing: list[Disagreement] = []
-    for one, two in zip(first.records(key.benchmark), second.records(key.benchmark), strict=True):
-        gain = sign * (two.counts.get(count, 0.0) - one.counts.get(count, 0.0))
-        if gain and one.answer is not None and two.answer is not None and not one.missing:
-            differing.append(Disagreement(one.id, one.prompt, one.reference, one.answer, two.answer, gain))
+    for record, other in zip(first.records(key.benchmark), second.records(key.benchmark), strict=True):
+        gain = sign * (other.counts.get(count, 0.0) - record.counts.get(count, 0.0))
+        if gain and record.answer is not None and other.answer is not None and not record.missing:
+            differing.append(
+                Disagreement(record.id, record.prompt, record.reference, record.answer, other.answer, gain)
+            )
     differing.sort(key=lambda row: -abs(row.gain))
     wins, losses = ([row for row in differing if (row.gain > 0) is better] for better in (True, False))
     images = _images(first, key.benchmark, {row.id for row in [*wins[:limit], *losses[:limit]]})

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from mmpref.errors import RunError
 from mmpref.run.files import write_atomic
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 BASE, ADAPTER = "base", "adapter"
+"""The models of a run, in results, tables and files."""
 ALL = "all"
 """The part that is the whole benchmark."""
 LEVEL = 0.95
@@ -120,21 +121,8 @@ class Value(_Estimate):
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Value:
-        noise, of = row.get("judge_noise"), row.get("of")
-        return cls(
-            model=str(row["model"]),
-            **_estimate(row),
-            n=int(row.get("n") or 0),
-            images=int(row.get("images") or 0),
-            parse_failures=int(row.get("parse_failures") or 0),
-            missing=int(row.get("missing") or 0),
-            of=(str(of[0]), str(of[1])) if of else None,
-            binary=bool(row.get("binary")),
-            blind=row.get("blind"),
-            judge_noise=JudgeNoise(**noise) if noise else None,
-            settings_hash=str(row.get("settings_hash") or ""),
-            data=row.get("data") or {},
-        )
+        of, noise = row.get("of"), row.get("judge_noise")
+        return _from_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
 
     def as_dict(self) -> dict[str, Any]:
         row = {**super().as_dict(), "of": list(self.of) if self.of else None}
@@ -164,12 +152,15 @@ class Difference(_Estimate):
 
     @classmethod
     def from_dict(cls, row: Mapping[str, Any]) -> Difference:
-        return cls(**_estimate(row), p=row.get("p"), test=row.get("test"), p_holm=row.get("p_holm"))
+        return _from_row(cls, row)
 
     @property
     def p_text(self) -> str:
         """The p-value as a cell: of a headline metric the corrected one, with its stars."""
         return p_value_text(self.p, self.p_holm)
+
+
+T = TypeVar("T", Value, Difference)
 
 
 @dataclass(frozen=True, repr=False)
@@ -273,13 +264,8 @@ def _model_ref(row: Mapping[str, Any]) -> ModelRef:
     return ModelRef(str(row.get("model") or ""), row.get("revision"), row.get("adapter"), row.get("adapter_revision"))
 
 
-def _estimate(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that values and differences share."""
-    return {
-        "benchmark": str(row["benchmark"]),
-        "part": str(row["split"]),
-        "metric": str(row["metric"]),
-        **{name: float("nan") if row.get(name) is None else float(row[name]) for name in ("value", "low", "high")},
-        "higher_is_better": row.get("higher_is_better"),
-        "headline": bool(row.get("headline")),
-    }
+def _from_row(cls: type[T], row: Mapping[str, Any]) -> T:
+    """What a row lacks, or has as null, is the field's default; of the three numbers it is NaN."""
+    names = {"split" if column.name == "part" else column.name: column.name for column in dataclasses.fields(cls)}
+    known = {name: row[key] for key, name in names.items() if row.get(key) is not None}
+    return cls(**{**known, **{name: float(known.get(name, "nan")) for name in ("value", "low", "high")}})

@@ -26,10 +26,10 @@ def stars(p: float | None) -> str:
 
 def p_value_text(p: float | None, corrected: float | None = None) -> str:
     """A p-value as a cell: the corrected one, with its stars, where there is one."""
-    shown = p if corrected is None else corrected
-    if shown is None:
+    p = p if corrected is None else corrected
+    if p is None:
         return "–"
-    text = "<0.001" if shown < 0.001 else f"{shown:.3f}"
+    text = "<0.001" if p < 0.001 else f"{p:.3f}"
     return text if corrected is None else f"{text} Holm{stars(corrected)}"
 
 

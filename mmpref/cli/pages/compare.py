@@ -10,9 +10,9 @@ from mmpref.bench.compare import Comparison
 from mmpref.bench.disagreements import Disagreement, disagreements
 from mmpref.bench.finished import FinishedModel, first_with, headlines
 from mmpref.cli.format import difference_columns, difference_rows, legend, missing_rows, value_rows
-from mmpref.cli.pages.html import as_png, data_url, figure_png, marked, new_figure, render
+from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render
 from mmpref.errors import ImageError
-from mmpref.run.results import Key, Value
+from mmpref.run.results import Key
 
 SHOWN = 4
 """Wins, and losses, that are shown of each benchmark."""
@@ -33,7 +33,7 @@ def page(comparison: Comparison) -> str:
         missing=missing_rows(comparison),
         legend=legend(comparison.claims),
         warnings=comparison.warnings,
-        readings=_readings(comparison.columns),
+        disagreements=_disagreements(comparison.columns),
         plots=[{"title": title, "image": data_url(figure_png(figure))} for title, figure in plots],
     )
 
@@ -51,7 +51,9 @@ def _planes(columns: Sequence[FinishedModel]) -> list[tuple[str, Any]]:
                 x, y = (column.values.get(Key(benchmark, metric, part)) for metric in (across, up))
                 if not x or not y:
                     continue
-                axes.errorbar(x.value, y.value, xerr=_error(x), yerr=_error(y), fmt="o", capsize=3, label=column.name)
+                axes.errorbar(
+                    x.value, y.value, xerr=error_bars(x), yerr=error_bars(y), fmt="o", capsize=3, label=column.name
+                )
                 if label and (length := column.values.get(Key(benchmark, label, part))):
                     axes.annotate(
                         f"{length.value:.1f} {label}",
@@ -92,7 +94,7 @@ def _bars(columns: Sequence[FinishedModel]) -> list[tuple[str, Any]]:
                     width,
                     label=column.name,
                     capsize=2,
-                    yerr=[[_error(value)[i][0] for _, value in bars] for i in range(2)],
+                    yerr=[[error_bars(value)[i][0] for _, value in bars] for i in range(2)],
                 )
         axes.set_xticks(
             range(len(parts)),
@@ -108,13 +110,9 @@ def _bars(columns: Sequence[FinishedModel]) -> list[tuple[str, Any]]:
     return figures
 
 
-def _error(value: Value) -> list[list[float]]:
-    return [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
-
-
-def _readings(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
+def _disagreements(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
     """For each headline metric: what each column wins and loses against the first one that has the benchmark."""
-    readings = []
+    groups = []
     for key in headlines(columns):
         first = first_with(columns, key.benchmark)
         for column in columns:
@@ -122,7 +120,7 @@ def _readings(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
                 continue
             differing = disagreements(first, column, key, SHOWN)
             if differing.wins or differing.losses:
-                readings.append(
+                groups.append(
                     {
                         "title": f"{key.name}: {column.name} against {first.name}",
                         "names": (first.name, column.name),
@@ -132,7 +130,7 @@ def _readings(columns: Sequence[FinishedModel]) -> list[dict[str, Any]]:
                         ],
                     }
                 )
-    return readings
+    return groups
 
 
 def _shown(row: Disagreement) -> dict[str, Any]:

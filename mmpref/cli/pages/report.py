@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.cli.pages.html import as_png, data_url, figure_png, marked, new_figure, render
+from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results
@@ -23,7 +23,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         "report.html.j2",
         built=read_manifest(built),
         trained=read_manifest(trained),
-        rows=_rows(results),
+        rows=result_rows(results),
         plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
         training=data_url((trained / "training.png").read_bytes()),
@@ -36,7 +36,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     return path
 
 
-def _rows(results: Results) -> list[dict[str, Any]]:
+def result_rows(results: Results) -> list[dict[str, Any]]:
     adapter, differences = results.by_key(ADAPTER), results.differences_by_key()
     return [
         {
@@ -67,8 +67,8 @@ def _plane(results: Results) -> bytes:
             axes.errorbar(
                 across.value,
                 up.value,
-                xerr=[[across.value - across.low], [across.high - across.value]],
-                yerr=[[up.value - up.low], [up.high - up.value]],
+                xerr=error_bars(across),
+                yerr=error_bars(up),
                 fmt="o",
                 capsize=3,
                 label=model,
@@ -95,14 +95,14 @@ def _resolved(report: Mapping[str, Any]) -> bytes:
 def _pairs(built: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    shown: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for file in sorted((built / "data").glob("*.parquet")):
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=SHOWN_PAIRS):
             for row in batch.to_pylist():
-                if len(shown) == SHOWN_PAIRS:
-                    return shown
+                if len(pairs) == SHOWN_PAIRS:
+                    return pairs
                 chosen, rejected = row["chosen"][-1]["content"], row["rejected"][-1]["content"]
-                shown.append(
+                pairs.append(
                     {
                         "image": data_url(as_png(row["images"][0]["bytes"])),
                         "prompt": row["prompt"][-1]["content"],
@@ -112,4 +112,4 @@ def _pairs(built: Path) -> list[dict[str, Any]]:
                         "tries": row["iterations"],
                     }
                 )
-    return shown
+    return pairs

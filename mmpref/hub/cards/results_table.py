@@ -288,12 +288,12 @@ def _merged_index(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return new
     try:
         first, *others = old
-        kept = [_without(result, new[0]["results"]) for result in first["results"]]
+        remaining = [_without(result, new[0]["results"]) for result in first["results"]]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise HubError(
             "The card's model-index has not the form that the Hub describes.", "Repair README.md."
         ) from error
-    return [{**first, "results": [*(result for result in kept if result["metrics"]), *new[0]["results"]]}, *others]
+    return [{**first, "results": [*(result for result in remaining if result["metrics"]), *new[0]["results"]]}, *others]
 
 
 def _without(result: dict[str, Any], new: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
