@@ -36,9 +36,10 @@ from PIL import Image
 
 from mmpref.align.adapter import lora_config
 from mmpref.align.recipe import LoraSettings
-from mmpref.bench.answers import ADAPTER, BASE, loaded
+from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import Sample
 from mmpref.images import decode
+from mmpref.run.results import ADAPTER, BASE
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.policy import Policy
 
@@ -100,7 +101,7 @@ def by_generate(policy: Policy, samples: Sequence[Sample], model: str) -> list[s
 
 
 def by_mmpref(policy: Policy, samples: Sequence[Sample], models: Sequence[str]) -> list[str]:
-    answerer = loaded(lambda: policy, None)
+    answerer = local_answerer(lambda: policy, None)
     found: dict[str, list[Any]] = {model: [] for model in models}
     for start in range(0, len(samples), BATCH):
         for model, answers in answerer(samples[start : start + BATCH], NEW, models).items():

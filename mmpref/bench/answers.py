@@ -1,4 +1,4 @@
-"""Answers to a benchmark's samples: batched, those about one image together; kept on disk as they come."""
+"""Answers to a benchmark's samples: batched, those about one image together; written to disk as they come."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.recipe import BlindMode
 from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
     from mmpref.vlm.policy import Policy, Request
 
-Blind = Literal["no-image", "masked"]
-"""The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
+Progress = Callable[[int], None]
+"""Told how many samples were answered."""
 
 
 class Answerer(Protocol):
@@ -36,7 +37,7 @@ class Answerer(Protocol):
         ...
 
 
-def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = MARKERS) -> Answerer:
+def local_answerer(policy: Callable[[], Policy], blind: BlindMode | None, markers: Markers = MARKERS) -> Answerer:
     """A model on this machine. Questions about one image share what they can, and so do base and adapter
     (`mmpref.vlm.generate`).
 
@@ -44,7 +45,7 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
         policy: loads it, once.
         blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
             the samples of the sighted one.
-        known: markers of reasoning; they stay in the answers, and one that the prompt opens is put before them.
+        markers: of reasoning; they stay in the answers, and one that the prompt opens is put before them.
     """
 
     def answer(
@@ -64,35 +65,37 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
                 image = decoded.get(content) or decoded.setdefault(content, seen(sample.image))
             except ImageError as error:
                 return error
-            asked = Request(sample.messages, (image,))
+            sighted = Request(sample.messages, (image,))
             if blind != "no-image":
-                return asked
-            return why_not(policy(), asked, sample.image.name) or Request(sample.messages, ())
+                return sighted
+            return why_not(policy(), sighted, sample.image.name) or Request(sample.messages, ())
 
         requests = [request(sample) for sample in samples]
         names = [sample.image.name if sample.image else f"question {sample.id}" for sample in samples]
-        fine = [(one, name) for one, name in zip(requests, names, strict=True) if not isinstance(one, MmprefError)]
-        asked, refused = ask(policy(), [one for one, _ in fine], [name for _, name in fine], again=len(models) > 1)
-        whys = iter(refused)
-        reasons = [one if isinstance(one, MmprefError) else next(whys) for one in requests]
-        found: dict[str, list[str | MmprefError]] = {}
+        valid = [(request, name) for request, name in zip(requests, names, strict=True) if isinstance(request, Request)]
+        batch, refused = ask(
+            policy(), [request for request, _ in valid], [name for _, name in valid], again=len(models) > 1
+        )
+        refusals = iter(refused)
+        errors = [request if isinstance(request, MmprefError) else next(refusals) for request in requests]
+        replies: dict[str, list[str | MmprefError]] = {}
         for model in models:
             with policy().without_adapter() if model == BASE else contextlib.nullcontext():
                 decoding = Decoding(max_new_tokens, repetition_penalty=MODEL)
-                answers = asked.write(decoding, hide_images=blind == "masked", width=max(1, len(fine)), known=known)
-                made = iter(answers)
-            found[model] = [next(made).text if why is None else why for why in reasons]
-        return found
+                answers = batch.write(decoding, hide_images=blind == "masked", width=max(1, len(valid)), known=markers)
+                texts = (answer.text for answer in answers)
+                replies[model] = [next(texts) if error is None else error for error in errors]
+        return replies
 
     return answer
 
 
-def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answerer:
+def endpoint_answerer(url: str, model: str, concurrency: int, send_images: bool = True) -> Answerer:
     """A model behind an OpenAI-compatible endpoint (vLLM, `transformers serve`), the base; a request that fails has no
     answer.
 
     Args:
-        sees: images are sent; if not, they must be readable all the same.
+        send_images: if not, they must be readable all the same.
     """
     from mmpref.judges.chat import ChatSettings, Query, Reply
     from mmpref.judges.endpoint import Endpoint
@@ -111,7 +114,7 @@ def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answere
                     seen(image)
             except ImageError as error:
                 return error
-            return Query(sample.messages, images if sees else ())
+            return Query(sample.messages, images if send_images else ())
 
         def read(reply: Reply) -> str | ModelError:
             # Some servers hand on the space that templates put before an answer.
@@ -124,8 +127,9 @@ def served(url: str, model: str, concurrency: int, sees: bool = True) -> Answere
             return ModelError(f"{model} gave no answer: {reply.error}") if text is None else text
 
         queries = [query(sample) for sample in samples]
-        said = iter(endpoint(max_new_tokens).ask([one for one in queries if not isinstance(one, ImageError)]))
-        return {BASE: [one if isinstance(one, ImageError) else read(next(said)) for one in queries]}
+        valid = [query for query in queries if not isinstance(query, ImageError)]
+        replies = iter(endpoint(max_new_tokens).ask(valid))
+        return {BASE: [query if isinstance(query, ImageError) else read(next(replies)) for query in queries]}
 
     return answer
 
@@ -134,74 +138,75 @@ def answer_all(
     answerer: Answerer,
     samples: Sequence[Sample],
     max_new_tokens: int,
-    kept: Mapping[str, Path],
+    files: Mapping[str, Path],
     batch_size: int,
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
 ) -> dict[str, list[str | MmprefError]]:
-    """The answers of each model in order, or why there is none. Those already in ``kept`` (JSON lines, a file for each
+    """The answers of each model in order, or why there is none. Those already in ``files`` (JSON lines, a file for each
     model, and one more for each further process) stay; a sample that one model lacks is asked of all of them."""
-    answers: dict[str, dict[str, str | MmprefError]] = {model: {**_known(path)} for model, path in kept.items()}
-    _ask(answerer, _open(samples, answers), max_new_tokens, kept, answers, batch_size, progress)
+    answers: dict[str, dict[str, str | MmprefError]] = {model: {**_read_answers(file)} for model, file in files.items()}
+    unanswered = _unanswered(samples, answers)
+    _answer_batches(answerer, unanswered, max_new_tokens, files, answers, batch_size, progress)
     return {model: [own[sample.id] for sample in samples] for model, own in answers.items()}
 
 
-def share_of(samples: Sequence[Sample], kept: Mapping[str, Path]) -> list[Sample]:
-    """This process's part of what is open, of several processes, by image. All of them have to look before any of them
-    writes."""
-    left = _open(samples, {model: _known(path) for model, path in kept.items()})
-    images = list(dict.fromkeys(sample.image_id for sample in left))
+def unanswered_shard(samples: Sequence[Sample], files: Mapping[str, Path]) -> list[Sample]:
+    """This process's part of what is unanswered, of several processes, by image. All of them have to look before any of
+    them writes."""
+    unanswered = _unanswered(samples, {model: _read_answers(file) for model, file in files.items()})
+    images = list(dict.fromkeys(sample.image_id for sample in unanswered))
     own = set(images[process_index() :: num_processes()])
-    return [sample for sample in left if sample.image_id in own]
+    return [sample for sample in unanswered if sample.image_id in own]
 
 
-def answer_share(
+def answer_shard(
     answerer: Answerer,
-    share: Sequence[Sample],
+    shard: Sequence[Sample],
     max_new_tokens: int,
-    kept: Mapping[str, Path],
+    files: Mapping[str, Path],
     batch_size: int,
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
 ) -> None:
-    """Answer one process's part, into files of its own beside ``kept``.
+    """Answer one process's part, into files of its own beside ``files``.
 
     What has no answer is left to whoever calls `answer_all` when the processes are done.
     """
-    own = {model: path.with_name(f"{path.name}.{process_index()}") for model, path in kept.items()}
-    _ask(answerer, share, max_new_tokens, own, {model: {} for model in kept}, batch_size, progress)
+    own = {model: file.with_name(f"{file.name}.{process_index()}") for model, file in files.items()}
+    _answer_batches(answerer, shard, max_new_tokens, own, {model: {} for model in files}, batch_size, progress)
 
 
-def _open(samples: Sequence[Sample], answers: Mapping[str, Mapping[str, Any]]) -> list[Sample]:
+def _unanswered(samples: Sequence[Sample], answers: Mapping[str, Mapping[str, Any]]) -> list[Sample]:
     """Samples that some model has not answered."""
     return [sample for sample in samples if any(sample.id not in own for own in answers.values())]
 
 
-def _ask(
+def _answer_batches(
     answerer: Answerer,
     samples: Sequence[Sample],
     max_new_tokens: int,
-    kept: Mapping[str, Path],
+    files: Mapping[str, Path],
     answers: Mapping[str, dict[str, str | MmprefError]],
     batch_size: int,
-    progress: Callable[[int], None] | None,
+    progress: Progress | None,
 ) -> None:
     """Ask about samples, and add the answers to those that there are."""
-    todo = _in_order(samples)
+    ordered = _by_image(samples)
     with contextlib.ExitStack() as stack:
-        append = {model: stack.enter_context(JsonLines(path).appending()) for model, path in kept.items()}
-        for start in range(0, len(todo), batch_size):
-            batch = todo[start : start + batch_size]
-            for model, said in answerer(batch, max_new_tokens, list(kept)).items():
-                for sample, answer in zip(batch, said, strict=True):
+        append = {model: stack.enter_context(JsonLines(file).appending()) for model, file in files.items()}
+        for start in range(0, len(ordered), batch_size):
+            batch = ordered[start : start + batch_size]
+            for model, replies in answerer(batch, max_new_tokens, list(files)).items():
+                for sample, answer in zip(batch, replies, strict=True):
                     if sample.id in answers[model]:
                         continue
                     answers[model][sample.id] = answer
                     if isinstance(answer, str):
                         append[model]({"id": sample.id, "answer": answer})
             if progress:
-                progress(len(batch) * len(kept))
+                progress(len(batch) * len(files))
 
 
-def _in_order(samples: Sequence[Sample]) -> list[Sample]:
+def _by_image(samples: Sequence[Sample]) -> list[Sample]:
     """Samples of one image together; the longest prompts first, so that too little memory shows at once."""
     images: dict[str, list[Sample]] = {}
     for sample in samples:
@@ -213,7 +218,7 @@ def _in_order(samples: Sequence[Sample]) -> list[Sample]:
     return [sample for group in sorted(images.values(), key=length, reverse=True) for sample in group]
 
 
-def _known(kept: Path) -> dict[str, str]:
-    """The answers that earlier sessions kept, in whichever process."""
-    rows = [row for path in (kept, *sorted(kept.parent.glob(f"{kept.name}.*"))) for row in JsonLines(path).rows()]
+def _read_answers(file: Path) -> dict[str, str]:
+    """The answers that earlier sessions wrote, in whichever process."""
+    rows = [row for path in (file, *sorted(file.parent.glob(f"{file.name}.*"))) for row in JsonLines(path).rows()]
     return {row["id"]: row["answer"] for row in rows}

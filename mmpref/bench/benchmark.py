@@ -3,13 +3,16 @@
 A benchmark is one file in `mmpref/bench/benchmarks` (or in a plugin's package under ``mmpref.benchmarks``) with a
 module-level ``BENCHMARK``. Every metric is a function of sums of per-sample counts, so that intervals come from
 resampling images (`mmpref.bench.bootstrap`) for all of them alike.
+
+The key of a count is a plain name (``{"right": 1.0, "n": 1.0}``), or a `CountKey` where the benchmark has parts. A
+metric looks its sums up by the same keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mmpref.registry import Registry
 from mmpref.tables.table import Table
@@ -18,11 +21,43 @@ from mmpref.types import ImageData, Message
 if TYPE_CHECKING:
     import numpy as np
 
-    Sums = Mapping[str, np.ndarray]
+    Sums = Mapping["CountKey | str", np.ndarray]
 
 
 PLACE = {"place": True}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
+
+
+class CountKey(NamedTuple):
+    """The key of a count that is of one part of a benchmark; files have it as ``part/name``."""
+
+    part: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.part}/{self.name}"
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """What every benchmark's settings have: where its rows are; by default the Hub's."""
+
+    data: str | None = None
+    config: str | None = None
+    split: str = "test"
+
+
+@dataclass(frozen=True)
+class QuestionSettings(BenchmarkSettings):
+    """Of a benchmark that asks about images.
+
+    Args:
+        max_new_tokens: of an answer.
+        images: folder of the images that rows name, where it is not the rows' own.
+    """
+
+    max_new_tokens: int = 128
+    images: str | None = field(default=None, metadata=PLACE)
 
 
 @dataclass(frozen=True)
@@ -35,8 +70,8 @@ class Sample:
         image: encoded; None where the question is asked without one.
         messages: the prompt, as published.
         reference: what the scorer needs to know.
-        groups: name of a count -> key; samples of one key are right together or not (`mmpref.bench.groups`).
-            A key's samples must share their image_id.
+        groups: kind of group -> which one; samples of one group are right together or not (`mmpref.bench.groups`).
+            A group's samples must share their image_id.
     """
 
     id: str
@@ -44,7 +79,7 @@ class Sample:
     image: ImageData | None
     messages: tuple[Message, ...]
     reference: Any
-    groups: Mapping[str, str] = field(default_factory=dict)
+    groups: Mapping[CountKey, str] | Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -59,7 +94,7 @@ class Score:
     """
 
     parsed: str
-    counts: Mapping[str, float]
+    counts: Mapping[CountKey | str, float] | Mapping[str, float]
     parse_failure: bool = False
     right: bool = False
 
@@ -71,8 +106,8 @@ class Metric:
     Args:
         name: such as ``accuracy``.
         part: of the benchmark, such as ``adversarial``; ``all`` for the whole.
-        value: from arrays of sums [...] by name to values [...].
-        n: name of the count that says over how many.
+        value: from arrays of sums [...] by key to values [...].
+        n: key of the count that says over how many.
         higher_is_better: None where neither is.
         of: the two counts whose sums' quotient it is, where it is one.
         binary: each sample counts 0 or 1 in the first and 1 in the second: it is tested by McNemar's test.
@@ -82,9 +117,9 @@ class Metric:
     name: str
     part: str
     value: Callable[[Sums], np.ndarray]
-    n: str
+    n: CountKey | str
     higher_is_better: bool | None = True
-    of: tuple[str, str] | None = None
+    of: tuple[CountKey | str, CountKey | str] | None = None
     binary: bool = False
     headline: bool = False
 
@@ -92,19 +127,18 @@ class Metric:
 def rate(
     name: str,
     part: str,
-    top: str,
-    bottom: str,
+    top: CountKey | str,
+    bottom: CountKey | str,
     higher_is_better: bool | None = True,
     *,
+    scale: float = 1.0,
     binary: bool = False,
     headline: bool = False,
 ) -> Metric:
-    """The metric ``sum of top / sum of bottom``."""
+    """The metric ``scale x sum of top / sum of bottom``."""
 
     def value(sums: Sums) -> np.ndarray:
-        from mmpref.bench.benchmark import ratio
-
-        return ratio(sums[top], sums[bottom])
+        return scale * ratio(sums[top], sums[bottom])
 
     return Metric(name, part, value, bottom, higher_is_better, (top, bottom), binary, headline)
 
@@ -123,13 +157,24 @@ class Task(Protocol):
     def metrics(self, scores: Sequence[Score]) -> list[Metric]: ...
 
 
+S = TypeVar("S", bound=QuestionSettings)
+
+
+class QuestionTask(Generic[S]):
+    """What tasks with `QuestionSettings` begin with."""
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+        self.max_new_tokens = settings.max_new_tokens
+
+
 @dataclass(frozen=True)
 class Benchmark:
     """A benchmark.
 
     Args:
-        settings: frozen dataclass with at least ``data`` (table, path or Hub id), ``split`` and ``config``; the
-            recipe's ``benchmark:`` block.
+        settings: a frozen dataclass, such as one that inherits from `BenchmarkSettings`, with at least ``data`` (table,
+            path or Hub id), ``split`` and ``config``; the recipe's ``benchmark:`` block.
         candidates: Hub ids to try in order where ``data`` is not given; where there are none, it must be.
         task: from settings to the task.
         judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +12,7 @@ from mmpref.run.results import LEVEL
 if TYPE_CHECKING:
     import numpy as np
 
-    from mmpref.bench.benchmark import Metric, Score
+    from mmpref.bench.benchmark import CountKey, Metric, Score, Sums
 
 RESAMPLES = 2000
 
@@ -30,24 +30,24 @@ class Clusters:
     """Sums of counts by image.
 
     Args:
-        names: of the counts.
+        names: keys of the counts.
         sums: float64 [images, counts]; images in sorted order of their ids.
     """
 
-    names: tuple[str, ...]
+    names: tuple[CountKey | str, ...]
     sums: np.ndarray
-    _resampled: dict[int, Mapping[str, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
+    _resampled: dict[int, Sums] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
-    def of(cls, image_ids: Sequence[str], scores: Sequence[Score], names: Iterable[str] = ()) -> Clusters:
+    def of(cls, image_ids: Sequence[str], scores: Sequence[Score], names: Iterable[CountKey | str] = ()) -> Clusters:
         """Add up the counts of scores by image.
 
         Args:
-            names: of counts that are there whether or not a score has them.
+            names: keys of counts that are there whether or not a score has them.
         """
         import numpy as np
 
-        names = tuple(sorted({*names, *(name for score in scores for name in score.counts)}))
+        names = tuple(sorted({*names, *(name for score in scores for name in score.counts)}, key=str))
         column = {name: i for i, name in enumerate(names)}
         row = {image_id: i for i, image_id in enumerate(sorted(set(image_ids)))}
         sums = np.zeros((len(row), len(names)))
@@ -56,7 +56,7 @@ class Clusters:
                 sums[row[image_id], column[name]] += value
         return cls(names, sums)
 
-    def resampled(self, seed: int) -> Mapping[str, np.ndarray]:
+    def resampled(self, seed: int) -> Sums:
         """Sums of each count in the data [0] and in every resample of images [1:]; resampled once for all metrics."""
         import numpy as np
 

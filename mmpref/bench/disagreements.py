@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mmpref.bench.finished import FinishedModel
 from mmpref.bench.identity import data_facts
-from mmpref.bench.plan import planned
+from mmpref.bench.plan import load_plan
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
 from mmpref.log import logger
@@ -79,7 +79,7 @@ def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, ImageD
     try:
         recipe = recipes.build(EvaluateRecipe, model.manifest["recipe"])
         name = next(name for name in recipe.benchmarks if recipe.label(name) == label)
-        plan = planned(recipe, name)
+        plan = load_plan(name, label, recipe.benchmark[name], recipe.limit)
         facts = data_facts(plan.table, plan.samples, recipe.benchmark[name])
         if facts["samples"] != model.manifest["data"][name]["samples"]:
             logger.warning("Warning: the data of %s have changed since %s; its images are not shown.", name, model.run)

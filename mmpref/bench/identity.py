@@ -20,7 +20,7 @@ from mmpref.types import ModelRef, as_dicts
 _MODEL_FILES = (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt", ".py")
 
 
-def as_it_began(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def pin_identity(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """Pin the base, the adapter and the data of a run, or check that they are those that it began with.
 
     Args:
@@ -35,17 +35,18 @@ def as_it_began(run: Run, ref: ModelRef, data: Mapping[str, Mapping[str, Any]]) 
         ModelError: no such model or adapter.
         RunError: something has changed since the run began.
     """
-    now = {"model": _model(ref), "adapter": _adapter(ref), "data": {name: dict(facts) for name, facts in data.items()}}
-    before = run.pin("began", now)
-    changed = [what for what in ("model", "adapter") if before.get(what) != now[what]]
+    facts_of_data = {name: dict(facts) for name, facts in data.items()}
+    identity = {"model": _model(ref), "adapter": _adapter(ref), "data": facts_of_data}
+    pinned = run.pin("began", identity)
+    changed = [name for name in ("model", "adapter") if pinned.get(name) != identity[name]]
     changed += [
-        f"data of {name}" for name, facts in data.items() if _identity(before["data"].get(name)) != _identity(facts)
+        f"data of {name}" for name, facts in data.items() if _content(pinned["data"].get(name)) != _content(facts)
     ]
     if changed:
         raise RunError(
             f"The {' and the '.join(changed)} has changed since {run.path} was begun.", "Choose another --output."
         )
-    return now
+    return identity
 
 
 def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,14 +57,15 @@ def data_facts(table: Table, samples: Sequence[Sample], settings: Mapping[str, A
         text = json.dumps([sample.id, sample.image_id, as_dicts(sample.messages), sample.reference], sort_keys=True)
         content = sample.image.content if sample.image else b""
         digest.update(hashlib.sha256(content).digest() + hashlib.sha256(text.encode()).digest())
-    named = {
+    paths = {
         name: Path(resolve_path(value)) for name, value in settings.items() if name != "data" and isinstance(value, str)
     }
-    files = {name: _hash([path]) for name, path in sorted(named.items()) if _is_file(path)}
+    files = {name: _hash([path]) for name, path in sorted(paths.items()) if _is_file(path)}
     return {**table.facts(), "samples": f"sha256:{digest.hexdigest()}", "files": files}
 
 
-def _identity(facts: Any) -> Any:
+def _content(facts: Any) -> Any:
+    """The facts that say what data are: all but their licence."""
     return {key: value for key, value in facts.items() if key != "licence"} if isinstance(facts, Mapping) else facts
 
 
@@ -79,7 +81,7 @@ def _model(ref: ModelRef) -> dict[str, Any]:
 
     if endpoint_of(ref.model):  # which says no more of itself
         return {"id": ref.model, "revision": ref.revision, "files": None}
-    with _found(ref.model):
+    with _lookup_errors(ref.model):
         commit = commit_of(ref.model, ref.revision)
         folder = Path(resolve_path(ref.model))
         files = None
@@ -93,7 +95,7 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
 
     if ref.adapter is None:
         return None
-    with _found(ref.adapter):
+    with _lookup_errors(ref.adapter):
         facts = adapter_facts(ref.adapter, ref.adapter_revision)
         if facts["revision"] is None:
             facts["config"] = _hash([Path(ref.adapter) / "adapter_config.json"])
@@ -101,12 +103,12 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
 
 
 @contextlib.contextmanager
-def _found(what: str) -> Iterator[None]:
+def _lookup_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"{what} cannot be found: {reason}", "Check --model and --adapter.") from error
+        raise ModelError(f"{name} cannot be found: {reason}", "Check --model and --adapter.") from error
 
 
 def _hash(files: Iterable[Path]) -> str:

@@ -13,7 +13,7 @@ from mmpref.types import ImageData
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Span:
     """Where an image lies in the file, and its name."""
 
     start: int
@@ -21,37 +21,37 @@ class _Place:
     name: str
 
 
-class Shelf:
-    """Samples, in their order.
+class ImageStore:
+    """Gives samples back in their order, in batches, with their images.
 
     Args:
         samples: with their images, which are written to a file in the system's folder for such files (``$TMPDIR``).
     """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
-        self._samples: list[tuple[Sample, _Place | None]] = []
-        self._file = tempfile.TemporaryFile(prefix="mmpref-")  # noqa: SIM115 - it is open for as long as the shelf is
-        known: dict[bytes, int] = {}
+        self._samples: list[tuple[Sample, _Span | None]] = []
+        self._file = tempfile.TemporaryFile(prefix="mmpref-")  # noqa: SIM115 - it is open for as long as the store is
+        starts: dict[bytes, int] = {}
         for sample in samples:
-            place = None
+            span = None
             if sample.image is not None:
                 content = sample.image.content
                 digest = hashlib.sha256(content).digest()
-                if digest not in known:
-                    known[digest] = self._file.tell()
+                if digest not in starts:
+                    starts[digest] = self._file.tell()
                     self._file.write(content)
-                place = _Place(known[digest], len(content), sample.image.name)
-            self._samples.append((dataclasses.replace(sample, image=None), place))
+                span = _Span(starts[digest], len(content), sample.image.name)
+            self._samples.append((dataclasses.replace(sample, image=None), span))
         self._file.flush()
 
     def batches(self, size: int) -> Iterator[list[Sample]]:
         """All samples with their images, so many at a time."""
         for start in range(0, len(self._samples), size):
             yield [
-                sample if place is None else dataclasses.replace(sample, image=self._image(place))
-                for sample, place in self._samples[start : start + size]
+                sample if span is None else dataclasses.replace(sample, image=self._image(span))
+                for sample, span in self._samples[start : start + size]
             ]
 
-    def _image(self, place: _Place) -> ImageData:
-        self._file.seek(place.start)
-        return ImageData(self._file.read(place.size), place.name)
+    def _image(self, span: _Span) -> ImageData:
+        self._file.seek(span.start)
+        return ImageData(self._file.read(span.size), span.name)

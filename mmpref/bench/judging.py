@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from mmpref import reasoning
-from mmpref.bench.benchmark import Metric, Sample, Score
+from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges import replay
 from mmpref.judges.chat import ChatSettings, Query, Reply, usage
@@ -61,9 +61,11 @@ class JudgedTask(Protocol):
 
 @dataclass(frozen=True)
 class Judge:
-    """Args:
-    name: as it was given.
-    prompt: a template in place of the benchmark's own.
+    """Who scores answers.
+
+    Args:
+        name: as it was given.
+        prompt: a template in place of the benchmark's own.
     """
 
     name: str
@@ -98,145 +100,180 @@ class Judge:
 
 @dataclass(frozen=True)
 class Verdicts:
-    """Args:
-    replies: for each sample, or None where there is none.
-    scores: what they say; None where there is no reply, or it cannot be read.
-    judgements: the replies with what was asked, as rows of `mmpref.judges.replay`.
-    counts: `mmpref.judges.chat.usage` of what was asked in this session; of all replies those that were ``read``,
-        ``unreadable``, ``unfinished`` (cut at their limit, or nothing but reasoning) and ``reasoned``; and how many
-        answers are ``missing``.
-    unread: the first reply that could not be read.
+    """A judge's replies about all answers of a model.
+
+    Args:
+        replies: for each sample, or None where there is none.
+        scores: what they say; None where there is no reply, or it cannot be read.
+        judgements: the replies with what was asked, as rows of `mmpref.judges.replay`.
+        counts: `mmpref.judges.chat.usage` of what was asked in this session; of all replies those that were ``read``,
+            ``unreadable``, ``unfinished`` (cut at their limit, or nothing but reasoning) and ``reasoned``; and how many
+            answers are ``missing``.
+        unreadable: the first reply that could not be read.
     """
 
     replies: list[str | None]
     scores: list[Score | None]
     judgements: list[dict[str, Any]]
     counts: dict[str, float]
-    unread: str = ""
+    unreadable: str = ""
 
 
-def open_judge(name: str, prompt: str | None, settings: ChatSettings) -> Judge:
-    """A judge by a word on the command line: ``URL#MODEL``, a model's id or folder, a file of judgements, or a plugin
-    that can be asked.
+def open_judge(
+    benchmarks: Sequence[str], name: str | None, prompt: str | None, repeats: int, settings: ChatSettings
+) -> Judge | None:
+    """Who judges benchmarks; None where none needs it.
+
+    Args:
+        name: ``URL#MODEL``, a model's id or folder, a file of judgements, or a plugin that can be asked.
+        repeats: how often it is to be asked the same.
 
     Raises:
-        UsageError: the word names nobody, or a prompt without a place for the answer.
+        UsageError: a judge is needed and not named, or named and not needed; the name is nobody's; a prompt without a
+            place for the answer, or for one of several benchmarks.
     """
+    judged = [benchmark for benchmark in benchmarks if BENCHMARKS.get(benchmark).judged]
+    if repeats < 1:
+        raise UsageError(f"judge_repeats is {repeats}; it must be at least 1.")
+    if not judged:
+        if name:
+            raise UsageError(f"None of {', '.join(benchmarks)} is judged, so --judge has no use.")
+        return None
+    if not name:
+        raise UsageError(f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge URL#MODEL.")
+    if prompt is not None and len(judged) > 1:
+        raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
     if prompt is not None and ANSWER not in prompt:
         raise UsageError(f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in the README.")
-    known = markers(settings.thinking)
-    found = plugin(name, "ask")
-    return Judge(name, Final(found, known) if found else open_chat(name, settings), prompt)
+    chat = plugin(name, "ask")
+    return Judge(name, Final(chat, markers(settings.thinking)) if chat else open_chat(name, settings), prompt)
 
 
-def ask_all(
+def judge_answers(
     judge: Judge,
     task: JudgedTask,
-    asked: Sequence[tuple[Sample, str | None]],
+    answers: Sequence[tuple[Sample, str | None]],
     label: str,
-    kept: Path,
+    file: Path,
     progress: Callable[[int], None] | None = None,
     repeat: int = 0,
 ) -> Verdicts:
-    """A judge's reply to every answer, in order. Those already in ``kept`` (JSON lines) are not asked for again, and
-    failed ones are not kept.
+    """A judge's reply to every answer, in order. Those already in ``file`` (JSON lines) are not asked for again, and
+    failed ones are not written there.
 
     Args:
-        asked: samples with their answers; one without an answer is not asked about.
+        answers: samples with their answers; one without an answer is not asked about.
         label: of the benchmark, for messages.
-        repeat: which time the same is asked; each has a ``kept`` of its own.
+        repeat: which time the same is asked; each has a ``file`` of its own.
 
     Raises:
         ModelError: the judge cannot be reached, or leaves most answers without a verdict.
     """
-    known = {row["id"]: str(row["reply"]) for row in JsonLines(kept).rows()}
-    queries = [
-        None if answer is None else task.query(sample, answer, judge.instruction(task)) for sample, answer in asked
-    ]
-    left = [
-        (sample, dataclasses.replace(query, repeat=repeat))
-        for (sample, _), query in zip(asked, queries, strict=True)
-        if query and sample.id not in known
-    ]
-    failed: list[Reply] = []
-    with JsonLines(kept).appending() as append:
-
-        def keep(number: int, reply: Reply) -> None:
-            sample = left[number][0]
-            if reply.text is None or reply.raw is None:
-                failed.append(reply)
-            else:
-                known[sample.id] = reply.raw
-                append({"id": sample.id, "reply": reply.raw})
-            if progress:
-                progress(1)
-
-        _tell_before(judge, label, [query for _, query in left])
-        replies = judge.chat.ask([query for _, query in left], keep) if left else []
-        _tell_after(judge, replies)
-    said = [known.get(sample.id) if query else None for (sample, _), query in zip(asked, queries, strict=True)]
-    final = [None if reply is None else reasoning.read(reply, judge.chat.markers) for reply in said]
+    instruction = judge.instruction(task)
+    queries = [None if answer is None else task.query(sample, answer, instruction) for sample, answer in answers]
+    queries = [query and dataclasses.replace(query, repeat=repeat) for query in queries]
+    pairs = list(zip((sample for sample, _ in answers), queries, strict=True))
+    cached, asked, failed = _ask(judge, pairs, label, file, progress)
+    replies = [cached.get(sample.id) if query else None for sample, query in pairs]
+    parsed = [None if reply is None else reasoning.read(reply, judge.chat.markers) for reply in replies]
+    verdicts = [None if reply is None else reply.answer for reply in parsed]
     scores = [
-        None
-        if answer is None
-        else task.score(sample, answer)
-        if query is None
-        else None
-        if reply is None or reply.answer is None
-        else task.read(sample, answer, reply.answer)
-        for (sample, answer), query, reply in zip(asked, queries, final, strict=True)
+        _score(task, sample, answer, query is not None, verdict)
+        for (sample, answer), query, verdict in zip(answers, queries, verdicts, strict=True)
     ]
-    unread = [reply for reply, score in zip(said, scores, strict=True) if reply is not None and score is None]
-    unfinished = [reply for reply in failed if reply.raw is not None]
-    read = sum(reply is not None and score is not None for reply, score in zip(said, scores, strict=True))
-    answered = sum(answer is not None for _, answer in asked)
-    lost = answered - sum(score is not None for score in scores)
-    if lost and lost >= _TOO_MANY * answered:
-        some = f"a verdict on {answered - lost} of {answered} answers" if lost < answered else "no readable verdict"
+    outcomes = [(reply, score) for reply, score in zip(replies, scores, strict=True) if reply is not None]
+    unreadable = [reply for reply, score in outcomes if score is None]
+    total = sum(answer is not None for _, answer in answers)
+    missing = total - sum(score is not None for score in scores)
+    if missing and missing >= _TOO_MANY * total:
+        some = f"a verdict on {total - missing} of {total} answers" if missing < total else "no readable verdict"
         raise ModelError(
-            f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unread)}", _mended(failed, unread)
+            f"The judge {judge.name} gave {some} to {label}: too few. {_first(failed, unreadable)}",
+            _hint(failed, unreadable),
         )
-    if lost:
+    if missing:
         logger.warning(
             "Warning: %d of %d answers to %s have no verdict and are missing. %s",
-            lost,
-            answered,
+            missing,
+            total,
             label,
-            _first(failed, unread),
+            _first(failed, unreadable),
         )
-    if unread:
-        replied = len(unread) + read
+    if unreadable:
         logger.warning(
             "Warning: %d of %d replies of the judge (%.1f %%) could not be read.",
-            len(unread),
-            replied,
-            100 * len(unread) / replied,
+            len(unreadable),
+            len(outcomes),
+            100 * len(unreadable) / len(outcomes),
         )
     judgements = [
-        replay.row(judge.chat.identity, dataclasses.replace(query, repeat=repeat), reply)
-        for query, reply in zip(queries, said, strict=True)
+        replay.row(judge.chat.identity, query, reply)
+        for query, reply in zip(queries, replies, strict=True)
         if query and reply is not None
     ]
     counts = {
-        **usage(replies),
-        "read": read,
-        "unreadable": len(unread),
-        "unfinished": len(unfinished),
-        "reasoned": sum(one is not None and one.reasoned for one in final),
-        "missing": lost,
+        **usage(asked),
+        "read": len(outcomes) - len(unreadable),
+        "unreadable": len(unreadable),
+        "unfinished": sum(reply.raw is not None for reply in failed),
+        "reasoned": sum(reply is not None and reply.reasoned for reply in parsed),
+        "missing": missing,
     }
-    return Verdicts(said, scores, judgements, counts, unread[0][:_SHOWN] if unread else "")
+    return Verdicts(replies, scores, judgements, counts, unreadable[0][:_SHOWN] if unreadable else "")
 
 
-def _first(failed: Sequence[Reply], unread: Sequence[str]) -> str:
+def _score(task: JudgedTask, sample: Sample, answer: str | None, is_asked: bool, verdict: str | None) -> Score | None:
+    if answer is None:
+        return None
+    if not is_asked:
+        return task.score(sample, answer)
+    return None if verdict is None else task.read(sample, answer, verdict)
+
+
+def _ask(
+    judge: Judge,
+    pairs: Sequence[tuple[Sample, Query | None]],
+    label: str,
+    file: Path,
+    progress: Callable[[int], None] | None,
+) -> tuple[dict[str, str], list[Reply], list[Reply]]:
+    """Ask what ``file`` has no reply to, and add the replies there.
+
+    Returns:
+        All replies by the sample's id, as the judge wrote them; the replies of this session; those of them that failed.
+    """
+    raw = {row["id"]: str(row["reply"]) for row in JsonLines(file).rows()}
+    left = [(sample.id, query) for sample, query in pairs if query and sample.id not in raw]
+    queries = [query for _, query in left]
+    failed: list[Reply] = []
+    with JsonLines(file).appending() as append:
+
+        def on_reply(number: int, reply: Reply) -> None:
+            if reply.text is None or reply.raw is None:
+                failed.append(reply)
+            else:
+                id = left[number][0]
+                raw[id] = reply.raw
+                append({"id": id, "reply": reply.raw})
+            if progress:
+                progress(1)
+
+        _log_queries(judge, label, queries)
+        replies = judge.chat.ask(queries, on_reply) if queries else []
+        _log_usage(judge, replies)
+    return raw, replies, failed
+
+
+def _first(failed: Sequence[Reply], unreadable: Sequence[str]) -> str:
     """The first reply of each kind that gives no verdict."""
-    told = [f"The first that failed: {failed[0].error}."] if failed else []
-    return " ".join([*told, *([f"The first that could not be read: {unread[0][:_SHOWN]!r}."] if unread else [])])
+    sentences = [f"The first that failed: {failed[0].error}."] if failed else []
+    sentences += [f"The first that could not be read: {unreadable[0][:_SHOWN]!r}."] if unreadable else []
+    return " ".join(sentences)
 
 
-def _mended(failed: Sequence[Reply], unread: Sequence[str]) -> str:
+def _hint(failed: Sequence[Reply], unreadable: Sequence[str]) -> str:
     """What to do where most verdicts are missing."""
-    if len(failed) <= len(unread):
+    if len(failed) <= len(unreadable):
         return (
             "Its replies must have the form that the prompt asks for; those in a file are to these very answers only."
         )
@@ -245,34 +282,34 @@ def _mended(failed: Sequence[Reply], unread: Sequence[str]) -> str:
     return f"What the judge's server said decides: {failed[0].error[:_SHOWN]}."
 
 
-def _tell_before(judge: Judge, label: str, queries: Sequence[Query]) -> None:
+def _log_queries(judge: Judge, label: str, queries: Sequence[Query]) -> None:
     if not queries:
         return
     letters = sum(len(message.content) for query in queries for message in query.messages)
     images, bound = sum(len(query.images) for query in queries), judge.chat.identity.get("max_tokens")
-    seen = f" with {images} images" if images else ""
-    said = f" of up to {bound} tokens each" if bound else ""
+    with_images = f" with {images} images" if images else ""
+    limit = f" of up to {bound} tokens each" if bound else ""
     logger.info(
         "Asking %s about %d answers to %s: some %d tokens of text%s, and replies%s.",
         judge.name,
         len(queries),
         label,
         letters // _LETTERS_A_TOKEN,
-        seen,
-        said,
+        with_images,
+        limit,
     )
 
 
-def _tell_after(judge: Judge, replies: Sequence[Reply]) -> None:
+def _log_usage(judge: Judge, replies: Sequence[Reply]) -> None:
     if not replies:
         return
     new = [reply for reply in replies if not reply.cached]
-    spent, kept = usage(new), len(replies) - len(new)
+    spent = usage(new)
     logger.info(
         "%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
         judge.name,
         len(new),
         spent["prompt_tokens"],
         spent["completion_tokens"],
-        kept,
+        len(replies) - len(new),
     )

@@ -1,60 +1,85 @@
-"""From a recipe to benchmarks that are ready to be asked: settings spelled out, data read."""
+"""From a benchmark's name and settings to questions that are ready to be asked: settings spelled out, data read."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from mmpref.bench.benchmark import BENCHMARKS
-from mmpref.bench.results import Plan
+from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.errors import HubError, InputError, UsageError
 from mmpref.recipe import schema as recipes
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 
-if TYPE_CHECKING:
-    from mmpref.bench.recipe import EvaluateRecipe
+
+@dataclass(frozen=True)
+class Plan:
+    """One benchmark, ready to be asked.
+
+    Args:
+        label: what its results are called.
+    """
+
+    name: str
+    label: str
+    settings: Any
+    task: Task
+    table: Table
+    samples: Sequence[Sample]
+
+    def without_images(self) -> Plan:
+        """The same for whoever asks no more."""
+        return dataclasses.replace(self, samples=[dataclasses.replace(sample, image=None) for sample in self.samples])
 
 
-def resolved(recipe: EvaluateRecipe) -> EvaluateRecipe:
-    """The recipe with every benchmark's settings spelled out."""
-    recipe = dataclasses.replace(recipe, benchmarks=tuple(dict.fromkeys(recipe.benchmarks)))
-    unknown = set(recipe.benchmark) - set(BENCHMARKS.names())
-    if unknown:
-        BENCHMARKS.get(sorted(unknown)[0])
-    blocks = {}
-    for name in recipe.benchmarks:
-        values = dict(recipe.benchmark.get(name) or {})
-        if recipe.split:
-            values["split"] = recipe.split
-        blocks[name] = recipes.as_plain(recipes.build(BENCHMARKS.get(name).settings, values, f"benchmark {name}"))
-    return dataclasses.replace(recipe, benchmark=blocks)
+def resolve_settings(
+    benchmarks: Sequence[str], settings: Mapping[str, Any], split: str | None
+) -> dict[str, dict[str, Any]]:
+    """The settings of each benchmark, spelled out.
+
+    Args:
+        settings: by benchmark; what they leave out has its default.
+        split: of all of them, instead of their own.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+    """
+    for name in sorted(set(settings) - set(BENCHMARKS.names())):
+        BENCHMARKS.get(name)
+    spelled_out = {}
+    for name in benchmarks:
+        values = dict(settings.get(name) or {}) | ({"split": split} if split else {})
+        spelled_out[name] = recipes.as_plain(recipes.build(BENCHMARKS.get(name).settings, values, f"benchmark {name}"))
+    return spelled_out
 
 
-def planned(recipe: EvaluateRecipe, name: str) -> Plan:
+def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | None) -> Plan:
     """A benchmark with its data read.
+
+    Args:
+        limit: its first samples only.
 
     Raises:
         UsageError: unknown benchmark or setting.
         InputError: data that cannot be read, or have no rows.
     """
     benchmark = BENCHMARKS.get(name)
-    settings = recipes.build(benchmark.settings, recipe.benchmark[name], f"benchmark {name}")
-    task = benchmark.task(settings)
-    own = benchmark.opens(settings) if benchmark.opens else None
-    table = own or _open(name, settings, benchmark.candidates)
-    samples = task.samples(table, recipe.limit)
+    built = recipes.build(benchmark.settings, settings, f"benchmark {name}")
+    task = benchmark.task(built)
+    table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
+    samples = task.samples(table, limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
-    repeated = next((one for one, count in Counter(sample.id for sample in samples).items() if count > 1), None)
+    repeated = next((id for id, count in Counter(sample.id for sample in samples).items() if count > 1), None)
     if repeated is not None:
         raise InputError(
             f"{table.spec} ({table.split}) has several rows of the id {repeated!r}.", "Answers are kept by id."
         )
-    return Plan(name, recipe.label(name), settings, task, table, samples)
+    return Plan(name, label, built, task, table, samples)
 
 
 def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:

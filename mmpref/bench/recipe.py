@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mmpref.bench.answers import Blind
 from mmpref.judges.resolve import endpoint_of
 from mmpref.recipe import schema as recipes
+
+BlindMode = Literal["no-image", "masked"]
+"""The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class EvaluateRecipe:
     split: str | None = None
     limit: int | None = None
     seed: int = 0
-    blind: Blind | None = None
+    blind: BlindMode | None = None
     judge: str | None = None
     judge_prompt: str | None = None
     judge_temperature: float = 0.0

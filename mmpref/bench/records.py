@@ -55,6 +55,7 @@ def write_records(
     rows = []
     for number, (sample, answer, score) in enumerate(zip(samples, answers, scores, strict=True)):
         is_missing = sample.id in missing
+        counts = {} if is_missing else {str(key): value for key, value in score.counts.items()}
         row = {
             "id": sample.id,
             "image_id": sample.image_id,
@@ -64,7 +65,7 @@ def write_records(
             "missing": is_missing,
             "parsed": None if is_missing else score.parsed,
             "parse_failure": not is_missing and score.parse_failure,
-            "counts": json.dumps({} if is_missing else dict(score.counts), sort_keys=True),
+            "counts": json.dumps(counts, sort_keys=True),
         }
         rows.append(row if verdicts is None else {**row, "verdict": verdicts[number]})
     _write(path, rows)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.results import Plan
+from mmpref.bench.plan import Plan
 from mmpref.errors import ImageError, InputError, MmprefError, ModelError
 from mmpref.log import logger
 from mmpref.reasoning import Markers, read, read_all
@@ -39,56 +39,59 @@ class Replies:
     unfinished: int
 
 
-def replies(
-    said: Sequence[str | MmprefError], plan: Plan, known: Markers, *, seen: bool = True, quiet: bool = False
+def read_replies(
+    texts: Sequence[str | MmprefError], plan: Plan, markers: Markers, *, rendered: bool = True, quiet: bool = False
 ) -> Replies:
-    """Read what a model said, and tell what is missing.
+    """Read what a model replied, and tell what is missing.
 
     Args:
-        said: its replies, or why there is none.
-        known: markers of reasoning.
-        seen: the prompts were rendered here, so that the replies have the marker that a prompt opens.
+        texts: its replies, or why there is none.
+        markers: of reasoning.
+        rendered: the prompts were rendered here, so that the replies have the marker that a prompt opens.
         quiet: what cannot be asked was told before.
 
     Raises:
         InputError: no image can be read.
         ModelError: nothing was answered.
     """
-    raw = tuple(one if isinstance(one, str) else None for one in said)
-    found = [None if one is None else read(one, known) for one in raw] if seen else read_all(raw, known)
-    answers = tuple(one.answer if one else None for one in found)
-    endless = [text for text, one in zip(raw, found, strict=True) if text is not None and one and one.answer is None]
-    errors = [error for error in said if isinstance(error, MmprefError)]
-    lost = {why: [error for error in errors if _kind(error) is kind] for kind, why in _KINDS}
-    unseen = lost[_KINDS[0][1]]
-    if unseen and len(unseen) == len(said):
-        named = f"{plan.name} ({plan.table.spec}, split {plan.table.split})"
-        hint = unseen[0].hint or f"If they lie elsewhere: --set benchmark.{plan.name}.images=FOLDER."
-        raise InputError(f"No image of benchmark {named} can be read: {unseen[0].message}", hint)
-    if errors and len(errors) == len(said):
+    raw = tuple(text if isinstance(text, str) else None for text in texts)
+    parsed = [None if text is None else read(text, markers) for text in raw] if rendered else read_all(raw, markers)
+    answers = tuple(reply.answer if reply else None for reply in parsed)
+    unfinished = [
+        text for text, reply in zip(raw, parsed, strict=True) if text is not None and reply and reply.answer is None
+    ]
+    errors = [error for error in texts if isinstance(error, MmprefError)]
+    errors_by_reason = {reason: [error for error in errors if _kind(error) is kind] for kind, reason in _KINDS}
+    image_errors = errors_by_reason[_KINDS[0][1]]
+    if image_errors and len(image_errors) == len(texts):
+        benchmark = f"{plan.name} ({plan.table.spec}, split {plan.table.split})"
+        hint = image_errors[0].hint or f"If they lie elsewhere: --set benchmark.{plan.name}.images=FOLDER."
+        raise InputError(f"No image of benchmark {benchmark} can be read: {image_errors[0].message}", hint)
+    if errors and len(errors) == len(texts):
         raise next((error for error in errors if isinstance(error, ModelError)), errors[0])
-    for why, some in lost.items():
+    for reason, some in errors_by_reason.items():
         if some and not quiet:
-            _warn(some[0], len(some), len(said), plan.name, why)
-    if endless:
-        last = f"it ends with {endless[0][-_SHOWN:]!r}"
+            _warn(some[0], len(some), len(texts), plan.name, reason)
+    if unfinished:
+        last = f"it ends with {unfinished[0][-_SHOWN:]!r}"
         hint = f"Let it write more: --set benchmark.{plan.name}.max_new_tokens=4096."
-        if len(endless) + len(errors) == len(said):
+        if len(unfinished) + len(errors) == len(texts):
             raise ModelError(f"No reply to {plan.name} comes to an answer behind its reasoning: {last}.", hint)
-        _warn(f"{last}. {hint}", len(endless), len(said), plan.name, "their reasoning comes to no answer")
-    return Replies(raw, answers, sum(one is not None and one.reasoned for one in found), len(endless))
+        _warn(f"{last}. {hint}", len(unfinished), len(texts), plan.name, "their reasoning comes to no answer")
+    reasoned = sum(reply is not None and reply.reasoned for reply in parsed)
+    return Replies(raw, answers, reasoned, len(unfinished))
 
 
 def _kind(error: MmprefError) -> type[MmprefError] | None:
     return next((kind for kind, _ in _KINDS if isinstance(error, kind)), None)
 
 
-def _warn(first: object, lost: int, all_: int, name: str, why: str) -> None:
+def _warn(first: object, missing: int, total: int, name: str, reason: str) -> None:
     logger.warning(
         "Warning: %d of %d samples of %s are missing, %s; the score is over the others. First: %s",
-        lost,
-        all_,
+        missing,
+        total,
         name,
-        why,
+        reason,
         first,
     )

@@ -10,33 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmpref.bench.answers import Blind
-from mmpref.bench.benchmark import Metric, Sample, Score, Task
+from mmpref.bench.benchmark import CountKey, Metric, Sample, Score
 from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval, replicates
+from mmpref.bench.plan import Plan
+from mmpref.bench.recipe import BlindMode
 from mmpref.bench.significance import paired_difference
 from mmpref.recipe import schema as recipes
 from mmpref.run.results import ADAPTER, BASE, Difference, JudgeNoise, Key, Value
-from mmpref.tables.table import Table
-
-
-@dataclass(frozen=True)
-class Plan:
-    """One benchmark, ready to be asked.
-
-    Args:
-        label: what its results are called.
-    """
-
-    name: str
-    label: str
-    settings: Any
-    task: Task
-    table: Table
-    samples: Sequence[Sample]
-
-    def without_images(self) -> Plan:
-        """The same for whoever asks no more."""
-        return dataclasses.replace(self, samples=[dataclasses.replace(one, image=None) for one in self.samples])
 
 
 @dataclass(frozen=True)
@@ -76,14 +56,14 @@ class Outcome:
         names = {name for score in self.scores for name in score.counts}
         return Clusters.of([s.image_id for s, _ in self.answered], [score for _, score in self.answered], names)
 
-    def missing_in(self, count: str) -> int:
+    def missing_in(self, count: CountKey | str) -> int:
         """How many missing samples the count would have been over."""
         pairs = zip(self.plan.samples, self.scores, strict=True)
         return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
 
 
 def metric_value(
-    metric: Metric, model: str, clusters: Clusters, outcome: Outcome, seed: int, blind: Blind | None
+    metric: Metric, model: str, clusters: Clusters, outcome: Outcome, seed: int, blind: BlindMode | None
 ) -> Value:
     """A metric of one model, with its interval and what it is over."""
     plan = outcome.plan
@@ -98,7 +78,7 @@ def metric_value(
         missing=outcome.missing_in(metric.n),
         higher_is_better=metric.higher_is_better,
         headline=metric.headline,
-        of=metric.of,
+        of=(str(metric.of[0]), str(metric.of[1])) if metric.of else None,
         binary=metric.binary,
         blind=blind,
         judge_noise=_judge_noise(metric, outcome) if outcome.repeats else None,

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmpref.bench.answers import loaded
+from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
-from mmpref.bench.groups import counted
-from mmpref.bench.image_store import Shelf
+from mmpref.bench.image_store import ImageStore
 from mmpref.bench.judging import JudgedTask
-from mmpref.bench.plan import planned, resolved
-from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.replies import replies
-from mmpref.bench.results import Outcome, Plan
+from mmpref.bench.plan import Plan, load_plan, resolve_settings
+from mmpref.bench.replies import read_replies
+from mmpref.bench.results import Outcome
+from mmpref.bench.score import score_replies
 from mmpref.errors import MmprefError, UsageError
-from mmpref.reasoning import markers
-from mmpref.run.results import ADAPTER
+from mmpref.reasoning import MARKERS
+from mmpref.run.results import ADAPTER, ALL
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -34,31 +34,30 @@ class Watch:
     at a time.
 
     Args:
-        recipe: of the evaluation; its model and adapter play no part.
+        benchmarks: names.
+        settings: of each benchmark by name.
+        split: of all benchmarks, instead of their own.
+        limit: first samples of each only.
+        batch_size: samples answered together.
 
     Raises:
         UsageError: unknown benchmark or setting, or one that a judge scores or a reward model answers.
         InputError: data that cannot be read.
     """
 
-    def __init__(self, recipe: EvaluateRecipe, batch_size: int = 32) -> None:
-        recipe = resolved(recipe)
-        self._known, self._batch_size, self._told = markers(recipe.thinking), batch_size, False
-        self._shelves = [self._shelved(planned(recipe, name)) for name in recipe.benchmarks]
-
-    @staticmethod
-    def _shelved(plan: Plan) -> tuple[Plan, Shelf]:
-        if isinstance(plan.task, JudgedTask):
-            raise UsageError(
-                f"The benchmark {plan.name} is scored by a judge: not while training.",
-                "Evaluate the adapter when it is done.",
-            )
-        if BENCHMARKS.get(plan.name).rewards:
-            raise UsageError(
-                f"The benchmark {plan.name} asks a reward model: not while training.",
-                "--set loss.held_out measures one at the end.",
-            )
-        return plan.without_images(), Shelf(plan.samples)
+    def __init__(
+        self,
+        benchmarks: Sequence[str],
+        settings: Mapping[str, Any],
+        *,
+        split: str | None = None,
+        limit: int | None = None,
+        batch_size: int = 32,
+    ) -> None:
+        names = tuple(dict.fromkeys(benchmarks))
+        settings = resolve_settings(names, settings, split)
+        self._batch_size, self._warned = batch_size, False
+        self._benchmarks = [_without_images(load_plan(name, name, settings[name], limit)) for name in names]
 
     def __call__(self, policy: Policy) -> dict[str, Watched]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply
@@ -68,23 +67,34 @@ class Watch:
             InputError: no image can be read.
             ModelError: nothing was answered.
         """
-        found: dict[str, Watched] = {}
-        for plan, shelf in self._shelves:
-            outcome = self._outcome(policy, plan, shelf)
+        values: dict[str, Watched] = {}
+        for plan, images in self._benchmarks:
+            outcome = self._outcome(policy, plan, images)
             clusters = outcome.clusters
             for metric in plan.task.metrics([score for _, score in outcome.answered]):
-                if metric.part == "all" and clusters.sums[:, clusters.names.index(metric.n)].sum() > 0:
+                if metric.part == ALL and clusters.sums[:, clusters.names.index(metric.n)].sum() > 0:
                     value = float(replicates(clusters, metric, 0)[0])
-                    found[f"{plan.label}/{metric.name}"] = Watched(value, metric.higher_is_better)
-        self._told = True
-        return found
+                    values[f"{plan.label}/{metric.name}"] = Watched(value, metric.higher_is_better)
+        self._warned = True
+        return values
 
-    def _outcome(self, policy: Policy, plan: Plan, shelf: Shelf) -> Outcome:
-        answer = loaded(lambda: policy, None, self._known)
-        said: list[str | MmprefError] = []
-        for batch in shelf.batches(self._batch_size):
-            said += answer(batch, plan.task.max_new_tokens, [ADAPTER])[ADAPTER]
-        answers = replies(said, plan, self._known, quiet=self._told).answers
-        missing = frozenset(sample.id for sample, one in zip(plan.samples, answers, strict=True) if one is None)
-        scores = [plan.task.score(sample, one or "") for sample, one in zip(plan.samples, answers, strict=True)]
-        return Outcome(plan, counted(plan.samples, scores, missing), missing)
+    def _outcome(self, policy: Policy, plan: Plan, images: ImageStore) -> Outcome:
+        answer = local_answerer(lambda: policy, None)
+        texts: list[str | MmprefError] = []
+        for batch in images.batches(self._batch_size):
+            texts += answer(batch, plan.task.max_new_tokens, [ADAPTER])[ADAPTER]
+        return score_replies(plan, read_replies(texts, plan, MARKERS, quiet=self._warned))
+
+
+def _without_images(plan: Plan) -> tuple[Plan, ImageStore]:
+    if isinstance(plan.task, JudgedTask):
+        raise UsageError(
+            f"The benchmark {plan.name} is scored by a judge: not while training.",
+            "Evaluate the adapter when it is done.",
+        )
+    if BENCHMARKS.get(plan.name).rewards:
+        raise UsageError(
+            f"The benchmark {plan.name} asks a reward model: not while training.",
+            "--set loss.held_out measures one at the end.",
+        )
+    return plan.without_images(), ImageStore(plan.samples)

@@ -137,7 +137,6 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
 
     A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
     """
-    from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.bench.while_training import Watch
 
     watch = recipe.watch
@@ -148,9 +147,7 @@ def _watched(recipe: TrainRecipe, recipe_name: str) -> tuple[TrainRecipe, Evalua
         name: resolve.merge(known.get(name) or {}, watch.benchmark.get(name) or {}) for name in watch.benchmarks
     }
     recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
-    return recipe, Watch(
-        EvaluateRecipe(recipe.model, watch.benchmarks, benchmark=settings, split=watch.split, limit=watch.limit)
-    )
+    return recipe, Watch(watch.benchmarks, settings, split=watch.split, limit=watch.limit)
 
 
 def _build(recipe_name: str, model: str, revision: str | None) -> Path:

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
-from mmpref.bench.plan import planned
-from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.bench.plan import load_plan
 from mmpref.errors import ImageError, InputError
 from mmpref.recipe.schema import build
 from mmpref.tables.cells import is_empty, list_of, one_of, optional, text
@@ -21,7 +20,7 @@ from mmpref.tables.open import open_table
 from mmpref.tables.turns import turns_of
 
 from .benchmarks.conftest import run, values, write_parquet
-from .conftest import MODEL, png, pope_row, write_rows
+from .conftest import png, pope_row, write_rows
 
 NAN = math.nan
 
@@ -218,22 +217,9 @@ def test_hallusionbench_in_one_file_is_read_once(folder: Path, tmp_path: Path) -
     image = {"filename": "COCO_val2014_000000000001.jpg"}
     rows = [SETS["hallusionbench"] | image, {**SETS["hallusionbench"], "visual_input": "0", "question_id": "1"}]
     file = write_rows(tmp_path / "HallusionBench.jsonl", rows)
-    recipe = EvaluateRecipe(
-        MODEL,
-        ("hallusionbench",),
-        benchmark={
-            "hallusionbench": {
-                "data": str(file),
-                "images": str(folder),
-                "config": None,
-                "split": "image",
-                "non_image_split": "non_image",
-                "suffix": "",
-                "max_new_tokens": 4,
-            }
-        },
-    )
-    assert [sample.image is None for sample in planned(recipe, "hallusionbench").samples] == [False, True]
+    settings = {"data": str(file), "images": str(folder), "max_new_tokens": 4}
+    plan = load_plan("hallusionbench", "hallusionbench", settings, None)
+    assert [sample.image is None for sample in plan.samples] == [False, True]
 
 
 def test_gqa_takes_a_folder_of_the_downloads_images(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.image_store import Shelf
+from mmpref.bench.image_store import ImageStore
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import Watch
 from mmpref.errors import InputError
@@ -49,7 +49,7 @@ def _recipe(file: Path) -> EvaluateRecipe:
 def test_watching_gives_what_evaluating_gives(questions: list[dict[str, Any]], policy: Policy, tmp_path: Path) -> None:
     questions[1]["image"] = {"bytes": png("red")[:30], "path": None}
     recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
-    watched = Watch(recipe, batch_size=3)(policy)
+    watched = Watch(recipe.benchmarks, recipe.benchmark, batch_size=3)(policy)
     found = values(evaluate(recipe, tmp_path / "run"))
     assert watched["mme/accuracy"].value == found["accuracy", "all"]["value"]
     assert found["accuracy", "all"]["missing"] == 1
@@ -78,7 +78,7 @@ def test_a_group_with_an_unreadable_image_is_missing_while_training(policy: Poli
         "max_new_tokens": 4,
     }
     recipe = EvaluateRecipe(MODEL, ("hallusionbench",), benchmark={"hallusionbench": settings})
-    watch = Watch(recipe)
+    watch = Watch(recipe.benchmarks, recipe.benchmark)
     watched = watch(policy)
     found = values(evaluate(recipe, tmp_path / "run"))
     assert found["fAcc_yes_no", "all"]["n"] == 1
@@ -95,7 +95,8 @@ def test_where_no_image_can_be_read_nothing_is_scored(
 ) -> None:
     for row in questions:
         row["image"] = {"bytes": b"x", "path": None}
-    watch = Watch(_recipe(write_parquet(tmp_path / "test.parquet", questions)))
+    recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
+    watch = Watch(recipe.benchmarks, recipe.benchmark)
     with pytest.raises(InputError, match="No image of benchmark mme"):
         watch(policy)
 
@@ -103,16 +104,17 @@ def test_where_no_image_can_be_read_nothing_is_scored(
 def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], tmp_path: Path) -> None:
     for row in questions:
         row["image"] = {"bytes": png("red") + b"%" * 100_000, "path": None}
-    watch = Watch(_recipe(write_parquet(tmp_path / "test.parquet", questions)))
+    recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
+    watch = Watch(recipe.benchmarks, recipe.benchmark)
     gc.collect()
     held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
     assert not held
     assert watch
 
 
-def test_a_shelf_gives_samples_back_with_their_images() -> None:
+def test_an_image_store_gives_samples_back_with_their_images() -> None:
     images = [ImageData(b"a", "one"), None, ImageData(b"bb", "two"), ImageData(b"a", "three"), ImageData(b"", "four")]
     samples = [Sample(str(i), "", image, (Message("user", "?"),), None) for i, image in enumerate(images)]
-    batches = list(Shelf(samples).batches(2))
+    batches = list(ImageStore(samples).batches(2))
     assert [len(batch) for batch in batches] == [2, 2, 1]
     assert [sample for batch in batches for sample in batch] == samples

@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.cells import list_of, one_of, optional, text
 from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.open import open_table
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from mmpref.bench.benchmark import Sums
 
+CAPTION = "caption"
 _PARTS = {
     "discriminative-hallucination": "existence",
     "discriminative-attribute-state": "attribute",
@@ -42,18 +45,17 @@ _PARTS = {
 
 
 @dataclass(frozen=True)
-class AmberSettings:
-    """Args:
-    data, config, split: the queries, such as the path of ``query_all.json``.
-    annotations: path of ``annotations.json``; null where the rows have its columns.
-    images: folder of the images; by default the queries' own.
-    relation, safe_words: the word tables ``relation.json`` and ``safe_words.txt``.
-    suffix: appended to the yes/no questions; none as published.
-    max_new_tokens: of an answer.
+class AmberSettings(QuestionSettings):
+    """The authors' files, and how questions are asked.
+
+    Args:
+        data: the queries, such as the path of ``query_all.json``.
+        annotations: path of ``annotations.json``; null where the rows have its columns.
+        images: folder of the images; by default the queries' own.
+        relation, safe_words: the word tables ``relation.json`` and ``safe_words.txt``.
+        suffix: appended to the yes/no questions; none as published.
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
     annotations: str | None = None
     images: str | None = None
@@ -64,19 +66,19 @@ class AmberSettings:
 
 
 def _f1(part: str, sums: Sums) -> np.ndarray:
-    said, asked = sums[f"{part}/said_no"] + amber.EPSILON, sums[f"{part}/no"] + amber.EPSILON
-    precision, recall = sums[f"{part}/both_no"] / said, sums[f"{part}/both_no"] / asked
+    both_no, said_no, no = (sums[CountKey(part, name)] for name in ("both_no", "said_no", "no"))
+    precision, recall = both_no / (said_no + amber.EPSILON), both_no / (no + amber.EPSILON)
     f1: np.ndarray = 2 * precision * recall / (precision + recall + (1e-3 if part == "existence" else 1e-4))
     return f1
 
 
 def _amber(sums: Sums) -> np.ndarray:
-    chair = sums["caption/hallucinated"] / (sums["caption/mentions"] + amber.EPSILON)
-    score: np.ndarray = (1 - chair + _f1("all", sums)) / 2
+    chair = sums[CountKey(CAPTION, "hallucinated")] / (sums[CountKey(CAPTION, "mentions")] + amber.EPSILON)
+    score: np.ndarray = (1 - chair + _f1(ALL, sums)) / 2
     return score
 
 
-class _Amber:
+class _Amber(QuestionTask[AmberSettings]):
     def __init__(self, settings: AmberSettings) -> None:
         if settings.relation is None:
             raise UsageError(
@@ -84,26 +86,28 @@ class _Amber:
                 "Take data/ of https://github.com/junyangwang0410/AMBER and give "
                 "--set benchmark.amber.relation=PATH (and safe_words).",
             )
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         safe = settings.safe_words
         self.tables = amber.Tables.read(resolve_path(settings.relation), resolve_path(safe) if safe else None)
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         spec = self.settings.annotations
-        found = {text(row, "id", where): row for _, row, where in numbered(open_table(spec), None)} if spec else {}
+        annotations = (
+            {text(row, "id", where): row for _, row, where in numbered(open_table(spec), None)} if spec else {}
+        )
         samples = []
         for _, row, where in numbered(table, limit):
             name = text(row, "id", where)
-            annotation = found.get(name) if spec else row
+            annotation = annotations.get(name) if spec else row
             if annotation is None:
                 raise InputError(f"{where}: {spec} has no annotation of id {name}.")
             reference = self._reference(annotation, where)
-            caption = reference["part"] == "caption"
+            caption = reference["part"] == CAPTION
             message = Message("user", text(row, "query", where) + ("" if caption else self.settings.suffix))
             image = image_of(row, where, table.root, folder=self.settings.images)
-            named = row["image"] if image_name(row) else None
-            samples.append(Sample(name, optional(row, "image_id") or named or name, image, (message,), reference))
+            image_file = row["image"] if image_name(row) else None
+            image_id = optional(row, "image_id") or image_file or name
+            samples.append(Sample(name, image_id, image, (message,), reference))
         return samples
 
     def _reference(self, annotation: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -114,50 +118,49 @@ class _Amber:
         unknown = sorted({word for words in lists.values() for word in words} - set(self.tables.relation))
         if unknown:
             raise InputError(f"{where} is annotated with {unknown[0]!r}, which {self.settings.relation} does not have.")
-        return {"part": "caption", **lists}
+        return {"part": CAPTION, **lists}
 
     def score(self, sample: Sample, answer: str) -> Score:
         part = sample.reference["part"]
-        if part == "caption":
+        if part == CAPTION:
             nouns = amber.nouns(answer, self.tables)
             counts = amber.count(nouns, sample.reference["truth"], sample.reference["hallu"], self.tables)
             return Score(
                 ", ".join(nouns),
-                {f"caption/{name}": value for name, value in counts.items()},
+                part_counts(counts, CAPTION),
                 parse_failure=not answer.strip(),
             )
-        said, truth = amber.said(answer), sample.reference["truth"]
+        parsed, truth = amber.parse(answer), sample.reference["truth"]
         counts = {
-            "right": float(said == truth),
+            "right": float(parsed == truth),
             "read": float(pope.parse(answer) == truth),
             "n": 1.0,
-            "said_no": float(said == "no"),
+            "said_no": float(parsed == "no"),
             "no": float(truth == "no"),
-            "both_no": float(said == truth == "no"),
+            "both_no": float(parsed == truth == "no"),
         }
-        named = {f"{name}/{key}": value for name in (part, "all") for key, value in counts.items()}
-        return Score(said, named, said == "other")
+        return Score(parsed, part_counts(counts, part, ALL), parsed == "other")
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = {name.partition("/")[0] for score in scores for name in score.counts}
+        parts = {key.part for score in scores for key in score.counts if isinstance(key, CountKey)}
         metrics = []
-        if "caption" in parts:
+        if CAPTION in parts:
             metrics += [
-                rate("chair_lexical", "caption", "caption/hallucinated", "caption/mentions", False, headline=True),
-                rate("cover_lexical", "caption", "caption/covered", "caption/objects"),
-                rate("no_hal_lexical", "caption", "caption/clean", "caption/n", binary=True),
-                rate("cog_lexical", "caption", "caption/conjured", "caption/imagined", False),
+                part_rate("chair_lexical", CAPTION, "hallucinated", "mentions", False, headline=True),
+                part_rate("cover_lexical", CAPTION, "covered", "objects"),
+                part_rate("no_hal_lexical", CAPTION, "clean", binary=True),
+                part_rate("cog_lexical", CAPTION, "conjured", "imagined", False),
             ]
-        for part in [one for one in ("all", "existence", "attribute", "relation") if one in parts]:
+        for part in [part for part in (ALL, "existence", "attribute", "relation") if part in parts]:
             metrics += [
-                rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True),
-                rate("accuracy_read", part, f"{part}/read", f"{part}/n", binary=True),
-                rate("precision_no", part, f"{part}/both_no", f"{part}/said_no"),
-                rate("recall_no", part, f"{part}/both_no", f"{part}/no"),
-                Metric("f1_no", part, partial(_f1, part), f"{part}/n", headline=part == "all"),
+                part_rate("accuracy", part, "right", binary=True),
+                part_rate("accuracy_read", part, "read", binary=True),
+                part_rate("precision_no", part, "both_no", "said_no"),
+                part_rate("recall_no", part, "both_no", "no"),
+                Metric("f1_no", part, partial(_f1, part), CountKey(part, "n"), headline=part == ALL),
             ]
-        if {"caption", "all"} <= parts:
-            metrics.append(Metric("amber_lexical", "all", _amber, "all/n"))
+        if {CAPTION, ALL} <= parts:
+            metrics.append(Metric("amber_lexical", ALL, _amber, CountKey(ALL, "n")))
         return metrics
 
 

@@ -16,10 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
+from mmpref.bench.parts import parts_of
 from mmpref.judges.annotator import INSTRUCTION, conversation, filled
 from mmpref.judges.verdicts import choice
+from mmpref.run.results import ALL
 from mmpref.tables.cells import optional
 from mmpref.tables.image_cells import image_key, image_of
 from mmpref.tables.table import Table, numbered
@@ -28,15 +30,15 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class AnnotatorSettings:
-    """Args:
-    data, config, split: the preference set.
-    instruction: a template of your own, with ``{prompt}``, ``{first}`` and ``{second}``.
-    max_new_tokens: of a reply.
+class AnnotatorSettings(BenchmarkSettings):
+    """The preference set, and how the model is asked about it.
+
+    Args:
+        data: the preference set.
+        instruction: a template of your own, with ``{prompt}``, ``{first}`` and ``{second}``.
+        max_new_tokens: of a reply.
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
     instruction: str = INSTRUCTION
     max_new_tokens: int = 512
@@ -53,20 +55,13 @@ class _Annotator:
             image = image_of(row, where, table.root, "images" if "images" in row else "image")
             prompt = conversation(turns_of(row, "prompt", where))
             chosen, rejected = (conversation(turns_of(row, name, where)) for name in ("chosen", "rejected"))
-            part = optional(row, "source") or "all"
+            part = optional(row, "source") or ALL
             for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
                 text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)
-                groups = {name: str(number) for name in {part, "all"}}
-                samples.append(
-                    Sample(
-                        f"{number}-{place}",
-                        image_key(image, number),
-                        image,
-                        (Message("user", text),),
-                        {"place": place, "part": part},
-                        groups,
-                    )
-                )
+                message, reference = Message("user", text), {"place": place, "part": part}
+                groups = dict.fromkeys((part, ALL), str(number))
+                image_id = image_key(image, number)
+                samples.append(Sample(f"{number}-{place}", image_id, image, (message,), reference, groups))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
@@ -81,15 +76,11 @@ class _Annotator:
         return Score(f"Response {place}" if place else "", counts, parse_failure=place is None, right=right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted(
-            {name.removesuffix("/right") for score in scores for name in score.counts if name.endswith("/right")}
-            - {"all"}
-        )
         return [
-            group_rate("accuracy", "all", "all", headline=True),
-            *(group_rate("accuracy", part, part) for part in parts),
-            rate("one_order", "all", "right", "replies"),
-            rate("named_first", "all", "named_first", "named", None),
+            group_rate("accuracy", ALL, ALL, headline=True),
+            *(group_rate("accuracy", part, part) for part in parts_of(scores)),
+            rate("one_order", ALL, "right", "replies"),
+            rate("named_first", ALL, "named_first", "named", None),
         ]
 
 

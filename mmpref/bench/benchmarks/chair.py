@@ -12,12 +12,13 @@ recall, mentions and words stand beside it. COCO's table of synonyms is not ship
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
 from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.cells import list_of, optional, text
 from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.table import Table, numbered
@@ -25,25 +26,20 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class ChairSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    prompt: asked of every image.
-    synonyms: path of the table of objects and words.
-    max_new_tokens: of a caption.
-    images: folder of the images that rows name, where it is not the rows' own.
+class ChairSettings(QuestionSettings):
+    """What is asked, and the words for objects.
+
+    Args:
+        prompt: asked of every image.
+        synonyms: path of the table of objects and words.
     """
 
-    data: str | None = None
-    config: str | None = None
-    split: str = "test"
     prompt: str = "Please describe this image in detail."
     synonyms: str | None = None
     max_new_tokens: int = 512
-    images: str | None = field(default=None, metadata=PLACE)
 
 
-class _Chair:
+class _Chair(QuestionTask[ChairSettings]):
     def __init__(self, settings: ChairSettings) -> None:
         if settings.synonyms is None:
             raise UsageError(
@@ -51,8 +47,7 @@ class _Chair:
                 "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
                 "--set benchmark.chair.synonyms=PATH.",
             )
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms))
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
@@ -81,11 +76,11 @@ class _Chair:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            rate("chair_i", "all", "hallucinated", "mentions", False, headline=True),
-            rate("chair_s", "all", "with_hallucination", "n", False, binary=True),
-            rate("recall", "all", "found", "objects"),
-            rate("mentions", "all", "mentions", "n", None),
-            rate("words", "all", "words", "n", None),
+            rate("chair_i", ALL, *chair.RATES["chair_i"], False, headline=True),
+            rate("chair_s", ALL, *chair.RATES["chair_s"], False, binary=True),
+            rate("recall", ALL, *chair.RATES["recall"]),
+            rate("mentions", ALL, *chair.RATES["mentions"], None),
+            rate("words", ALL, *chair.RATES["words"], None),
         ]
 
 

@@ -17,9 +17,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.cells import optional, text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.open import open_table
@@ -28,16 +30,15 @@ from mmpref.types import ImageData, Message
 
 
 @dataclass(frozen=True)
-class GqaSettings:
-    """Args:
-    data, config, split: where the questions are; by default the Hub's.
-    images, images_config: table and configuration of the images, where the questions have none; the same table by
-        default. A folder of the download's ``IMAGEID.jpg`` will do too.
-    suffix: appended to every question (LLaVA's wording).
-    max_new_tokens: of an answer.
+class GqaSettings(QuestionSettings):
+    """Where the images are, and how questions are asked.
+
+    Args:
+        images, images_config: table and configuration of the images, where the questions have none; the same table by
+            default. A folder of the download's ``IMAGEID.jpg`` will do too.
+        suffix: appended to every question (LLaVA's wording).
     """
 
-    data: str | None = None
     config: str | None = "testdev_balanced_instructions"
     split: str = "testdev"
     images: str | None = None
@@ -46,12 +47,11 @@ class GqaSettings:
     max_new_tokens: int = 16
 
 
-class _Gqa:
+class _Gqa(QuestionTask[GqaSettings]):
     def __init__(self, settings: GqaSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-        named = Path(resolve_path(settings.images)) if settings.images else None
-        self._folder = named if named and named.is_dir() and any(named.glob("*.jpg")) else None
+        super().__init__(settings)
+        folder = Path(resolve_path(settings.images)) if settings.images else None
+        self._folder = folder if folder and folder.is_dir() and any(folder.glob("*.jpg")) else None
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
@@ -67,7 +67,7 @@ class _Gqa:
                 image = images.get(image_id) or ImageData(b"", f"{where} (no image {image_id!r})")
             message = Message("user", text(row, "question", where) + self.settings.suffix)
             kinds = row.get("types")
-            kind = (optional(kinds, "structural") if isinstance(kinds, dict) else None) or "all"
+            kind = (optional(kinds, "structural") if isinstance(kinds, dict) else None) or ALL
             samples.append(
                 Sample(
                     optional(row, "id") or str(number),
@@ -88,23 +88,22 @@ class _Gqa:
         return {text(row, "id", where): image_of(row, where, other.root) for _, row, where in numbered(other, None)}
 
     def score(self, sample: Sample, answer: str) -> Score:
-        truth, part = sample.reference["answer"], sample.reference["part"]
+        truth = sample.reference["answer"]
         counts = {
             "right": float(gqa.right(answer, truth)),
             "n": 1.0,
             "loose": float(gqa.right_without_punctuation(answer, truth)),
         }
-        named = {f"{name}/{key}": value for name in {part, "all"} for key, value in counts.items()}
-        return Score(answer.rstrip(".").lower(), named, parse_failure=not answer.strip())
+        counts_by_part = part_counts(counts, sample.reference["part"], ALL)
+        return Score(answer.rstrip(".").lower(), counts_by_part, parse_failure=not answer.strip())
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
         return [
             metric
-            for part in ["all", *parts]
+            for part in [ALL, *parts_of(scores)]
             for metric in (
-                rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"),
-                rate("accuracy_no_punctuation", part, f"{part}/loose", f"{part}/n", binary=True),
+                part_rate("accuracy", part, "right", binary=True, headline=part == ALL),
+                part_rate("accuracy_no_punctuation", part, "loose", binary=True),
             )
         ]
 

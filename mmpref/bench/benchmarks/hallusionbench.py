@@ -16,11 +16,21 @@ resample sets.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
-from mmpref.bench.groups import group_rate
+from mmpref.bench.benchmark import (
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+)
+from mmpref.bench.groups import group_keys, group_rate
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import yes_no
+from mmpref.run.results import ALL
 from mmpref.tables.cells import column_of, one_of, text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.open import open_table
@@ -29,29 +39,20 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class HallusionBenchSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    non_image_split: of the questions without an image; null leaves them out, as VLMEvalKit does.
-    suffix: appended to every question; none as published.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name (``filename``), where it is not the rows' own.
+class HallusionBenchSettings(QuestionSettings):
+    """What is asked, and how; ``images`` is of the file names in ``filename``.
+
+    Args:
+        non_image_split: of the questions without an image; null leaves them out, as VLMEvalKit does.
+        suffix: appended to every question; none as published.
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "image"
     non_image_split: str | None = "non_image"
     suffix: str = ""
-    max_new_tokens: int = 128
-    images: str | None = field(default=None, metadata=PLACE)
 
 
-class _HallusionBench:
-    def __init__(self, settings: HallusionBenchSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-
+class _HallusionBench(QuestionTask[HallusionBenchSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         tables = [table]
         if self.settings.non_image_split:
@@ -60,42 +61,38 @@ class _HallusionBench:
             if other.fingerprint != table.fingerprint or table.revision:  # one file has all of its rows in any split
                 tables.append(other)
         return [
-            self._sample(row, where, one, f"{one.split}-{number}")
-            for one in tables
-            for number, row, where in numbered(one, limit)
+            self._sample(row, where, part, f"{part.split}-{number}")
+            for part in tables
+            for number, row, where in numbered(part, limit)
         ]
 
     def _sample(self, row: Row, where: str, table: Table, name: str) -> Sample:
         kind, figure, question = (text(row, key, where) for key in ("category", "figure_id", "question_id"))
         sets = "_".join(text(row, key, where) for key in ("category", "subcategory", "set_id"))
-        seen = one_of(row, "visual_input", where, ("0", "1", "2")) != "0"
+        has_image = one_of(row, "visual_input", where, ("0", "1", "2")) != "0"
         reference = {"answer": "yes" if one_of(row, "gt_answer", where, ("0", "1")) == "1" else "no", "category": kind}
-        groups = {f"{part}/question": f"{sets}_{question}" for part in (kind, "all")}
+        groups = {CountKey(part, "question"): f"{sets}_{question}" for part in (kind, ALL)}
         if not (kind == "VS" and figure == "0"):
-            groups |= {f"{part}/figure": f"{sets}_{figure}" for part in (kind, "all")}
+            groups |= {CountKey(part, "figure"): f"{sets}_{figure}" for part in (kind, ALL)}
         message = Message("user", text(row, "question", where) + self.settings.suffix)
         column = column_of(row, "image", "filename")
-        image = image_of(row, where, table.root, column, self.settings.images) if seen else None
+        image = image_of(row, where, table.root, column, self.settings.images) if has_image else None
         return Sample(name, sets, image, (message,), reference, groups)
 
     def score(self, sample: Sample, answer: str) -> Score:
-        said = yes_no.parse(answer)
-        right = said == sample.reference["answer"]
-        counts = {
-            f"{part}/{key}": value
-            for part in (sample.reference["category"], "all")
-            for key, value in {"right": float(right), "n": 1.0}.items()
-        }
-        return Score(said, counts, said == "unknown", right)
+        parsed = yes_no.parse(answer)
+        right = parsed == sample.reference["answer"]
+        counts = part_counts({"right": float(right), "n": 1.0}, sample.reference["category"], ALL)
+        return Score(parsed, counts, parsed == "unknown", right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        names = {name for score in scores for name in score.counts}
-        parts = sorted({name.partition("/")[0] for name in names} - {"all"})
+        keys = {key for score in scores for key in score.counts}
         metrics = []
-        for part in ["all", *parts]:
-            metrics.append(rate("aAcc_yes_no", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"))
-            for name, group in (("fAcc_yes_no", f"{part}/figure"), ("qAcc_yes_no", f"{part}/question")):
-                metrics += [group_rate(name, part, group)] if f"{group}/n" in names else []
+        for part in [ALL, *parts_of(scores)]:
+            metrics.append(part_rate("aAcc_yes_no", part, "right", binary=True, headline=part == ALL))
+            for name, kind in (("fAcc_yes_no", "figure"), ("qAcc_yes_no", "question")):
+                group = CountKey(part, kind)
+                metrics += [group_rate(name, part, group)] if keys.issuperset(group_keys(group)) else []
         return metrics
 
 

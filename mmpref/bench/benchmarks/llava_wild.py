@@ -14,53 +14,41 @@ points below those of gpt-4-0314.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, ratio
+from mmpref.bench.benchmark import (
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+)
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
+from mmpref.run.results import ALL
 from mmpref.tables.cells import column_of, optional, text
 from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mmpref.bench.benchmark import Sums
-
 
 @dataclass(frozen=True)
-class LlavaWildSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
-    """
+class LlavaWildSettings(QuestionSettings):
+    """What every benchmark about images has; long answers."""
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
     max_new_tokens: int = 1024
-    images: str | None = field(default=None, metadata=PLACE)
 
 
-def _relative(part: str, sums: Sums) -> np.ndarray:
-    score: np.ndarray = 100 * ratio(sums[f"{part}/model"], sums[f"{part}/gpt"])
-    return score
-
-
-class _LlavaWild:
+class _LlavaWild(QuestionTask[LlavaWildSettings]):
     system, order = judge_prompts.LLAVA_WILD_SYSTEM, "reference-first"
     instruction = judge_prompts.LLAVA_WILD
-
-    def __init__(self, settings: LlavaWildSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
@@ -77,43 +65,32 @@ class _LlavaWild:
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
-        asked = filled(
+        prompt = filled(
             instruction,
             context=sample.reference["caption"],
             question=sample.messages[-1].content,
             reference=sample.reference["answer"],
             answer=answer,
         )
-        return Query((Message("system", self.system), Message("user", asked)))
+        return Query((Message("system", self.system), Message("user", prompt)))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0.0, 0.0)
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
-        found = ratings.two_scores(reply)
-        return None if found is None else self._score(sample, *found)
+        scores = ratings.two_scores(reply)
+        return None if scores is None else self._score(sample, *scores)
 
     def _score(self, sample: Sample, gpt: float, model: float) -> Score:
-        named = {
-            f"{part}/{key}": value
-            for part in (sample.reference["category"], "all")
-            for key, value in {"gpt": gpt, "model": model, "n": 1.0}.items()
-        }
-        return Score(f"{gpt:g} {model:g}", named)
+        counts = {"gpt": gpt, "model": model, "n": 1.0}
+        return Score(f"{gpt:g} {model:g}", part_counts(counts, sample.reference["category"], ALL))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
-        return [
-            Metric(
-                "relative_score",
-                part,
-                partial(_relative, part),
-                f"{part}/n",
-                of=(f"{part}/model", f"{part}/gpt"),
-                headline=part == "all",
-            )
-            for part in ["all", *parts]
-        ]
+        metrics = []
+        for part in [ALL, *parts_of(scores)]:
+            rate = part_rate("relative_score", part, "model", "gpt", scale=100, headline=part == ALL)
+            metrics.append(dataclasses.replace(rate, n=CountKey(part, "n")))
+        return metrics
 
 
 BENCHMARK = Benchmark(

@@ -13,13 +13,24 @@ Official scorer: `eval_tool/calculation.py` of the MME release (arXiv 2306.13394
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
-from mmpref.bench.groups import group_rate
+from mmpref.bench.benchmark import (
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+    ratio,
+)
+from mmpref.bench.groups import group_keys, group_rate
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mme
+from mmpref.run.results import ALL
 from mmpref.tables.cells import one_of, text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.table import Table, numbered
@@ -34,40 +45,31 @@ _ASKED = " Please answer yes or no."
 
 
 @dataclass(frozen=True)
-class MmeSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    suffix: in place of MME's own " Please answer yes or no." (LLaVA's wording); null leaves questions as they are.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
+class MmeSettings(QuestionSettings):
+    """How questions are asked.
+
+    Args:
+        suffix: in place of MME's own " Please answer yes or no." (LLaVA's wording); null leaves questions as they are.
     """
 
-    data: str | None = None
-    config: str | None = None
-    split: str = "test"
     suffix: str | None = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 16
-    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
     """The sum over categories of 100 (accuracy + accuracy+)."""
     import numpy as np
 
-    parts = [
-        100
-        * (ratio(sums[f"{name}/right"], sums[f"{name}/n"]) + ratio(sums[f"{name}/both/right"], sums[f"{name}/both/n"]))
-        for name in categories
-    ]
+    parts = []
+    for name in categories:
+        right, n = group_keys(CountKey(name, "both"))
+        accuracy = ratio(sums[CountKey(name, "right")], sums[CountKey(name, "n")])
+        parts.append(100 * (accuracy + ratio(sums[right], sums[n])))
     total: np.ndarray = np.sum(parts, axis=0)
     return total
 
 
-class _Mme:
-    def __init__(self, settings: MmeSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-
+class _Mme(QuestionTask[MmeSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
@@ -76,40 +78,35 @@ class _Mme:
             if self.settings.suffix is not None:
                 question = question.replace(_ASKED, "") + self.settings.suffix
             reference = {"answer": one_of(row, "answer", where, ("yes", "no")), "category": category}
-            key = f"{category}/{name}"
+            image_id = f"{category}/{name}"
+            group = {CountKey(category, "both"): image_id}
             image = image_of(row, where, table.root, folder=self.settings.images)
-            samples.append(
-                Sample(str(number), key, image, (Message("user", question),), reference, {f"{category}/both": key})
-            )
+            samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference, group))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        said, category = mme.parse(answer), sample.reference["category"]
-        right = said == sample.reference["answer"]
-        counts = {
-            f"{name}/{key}": value
-            for name in (category, "all")
-            for key, value in {"right": float(right), "n": 1.0, "yes": float(said == "yes")}.items()
-        }
-        return Score(said, counts, said == "other", right)
+        parsed = mme.parse(answer)
+        right = parsed == sample.reference["answer"]
+        counts = {"right": float(right), "n": 1.0, "yes": float(parsed == "yes")}
+        return Score(parsed, part_counts(counts, sample.reference["category"], ALL), parsed == "other", right)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        found = {name.partition("/")[0] for score in scores for name in score.counts if name.endswith("/both/n")}
-        known = [name for name in (*mme.PERCEPTION, *mme.COGNITION) if name in found]
-        categories = [*known, *sorted(found.difference(known))]
+        keys = {key for score in scores for key in score.counts}
+        present = [name for name in parts_of(scores) if keys.issuperset(group_keys(CountKey(name, "both")))]
+        official = [name for name in (*mme.PERCEPTION, *mme.COGNITION) if name in present]
         metrics = [
-            rate("accuracy", "all", "all/right", "all/n", binary=True, headline=True),
-            rate("yes_ratio", "all", "all/yes", "all/n", None),
+            part_rate("accuracy", ALL, "right", binary=True, headline=True),
+            part_rate("yes_ratio", ALL, "yes", "n", None),
         ]
-        for name in categories:
+        for name in [*official, *(name for name in present if name not in official)]:
             metrics += [
-                rate("accuracy", name, f"{name}/right", f"{name}/n", binary=True),
-                group_rate("accuracy_plus", name, f"{name}/both"),
-                Metric("score", name, partial(_score, (name,)), f"{name}/n"),
+                part_rate("accuracy", name, "right", binary=True),
+                group_rate("accuracy_plus", name, CountKey(name, "both")),
+                Metric("score", name, partial(_score, (name,)), CountKey(name, "n")),
             ]
         for part, names in (("perception", mme.PERCEPTION), ("cognition", mme.COGNITION)):
-            if found.issuperset(names):
-                metrics.append(Metric("score", part, partial(_score, names), "all/n"))
+            if set(present).issuperset(names):
+                metrics.append(Metric("score", part, partial(_score, names), CountKey(ALL, "n")))
         return metrics
 
 

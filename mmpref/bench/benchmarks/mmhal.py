@@ -18,11 +18,13 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
+from mmpref.run.results import ALL
 from mmpref.tables.cells import list_of, optional, text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.table import Table, numbered
@@ -32,21 +34,15 @@ SEES = {False: "You do not see the image.", True: "You see the image; it decides
 
 
 @dataclass(frozen=True)
-class MmhalSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    images: folder of the images; null where the rows have a column ``image``.
-    max_new_tokens: of an answer.
-    """
+class MmhalSettings(QuestionSettings):
+    """``images`` is the folder of the images; null where the rows have a column ``image``."""
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
     images: str | None = None
     max_new_tokens: int = 512
 
 
-class MmhalTask:
+class MmhalTask(QuestionTask[MmhalSettings]):
     """MMHal-Bench with its settings applied.
 
     Args:
@@ -56,8 +52,8 @@ class MmhalTask:
     system, order = "", "single"
 
     def __init__(self, settings: MmhalSettings, sees: bool = False) -> None:
-        self.settings, self._sees = settings, sees
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
+        self._sees = sees
         self.instruction = judge_prompts.MMHAL.replace("{see}", SEES[sees])
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
@@ -85,7 +81,7 @@ class MmhalTask:
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
         reference = sample.reference
-        asked = filled(
+        prompt = filled(
             instruction,
             contents=", ".join(reference["contents"]),
             question=sample.messages[-1].content,
@@ -93,33 +89,31 @@ class MmhalTask:
             answer=answer,
         )
         images = (sample.image,) if self._sees and sample.image else ()
-        return Query((Message("user", asked),), images)
+        return Query((Message("user", prompt),), images)
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0)
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
-        found = ratings.rating(reply)
-        return None if found is None else self._score(sample, found)
+        rating = ratings.rating(reply)
+        return None if rating is None else self._score(sample, rating)
 
-    def _score(self, sample: Sample, found: int) -> Score:
-        wrong = found < ratings.HALLUCINATES_BELOW
+    def _score(self, sample: Sample, rating: int) -> Score:
+        wrong = rating < ratings.HALLUCINATES_BELOW
         counts = {
-            "score": float(found),
+            "score": float(rating),
             "hallucinates": float(wrong),
             "n": 1.0,
-            "informative": (found if wrong else found - 3) / 3,
+            "informative": (rating if wrong else rating - 3) / 3,
         }
-        named = {f"{part}/{key}": value for part in (sample.reference["type"], "all") for key, value in counts.items()}
-        return Score(str(found), named)
+        return Score(str(rating), part_counts(counts, sample.reference["type"], ALL))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
         return [
-            rate("score", "all", "all/score", "all/n", headline=True),
-            rate("hallucination_rate", "all", "all/hallucinates", "all/n", False, binary=True),
-            rate("informativeness", "all", "all/informative", "all/n"),
-            *(rate("score", part, f"{part}/score", f"{part}/n") for part in parts),
+            part_rate("score", ALL, "score", headline=True),
+            part_rate("hallucination_rate", ALL, "hallucinates", "n", False, binary=True),
+            part_rate("informativeness", ALL, "informative"),
+            *(part_rate("score", part, "score") for part in parts_of(scores)),
         ]
 
 

@@ -14,10 +14,12 @@ is the accuracy of all. ``--blind no-image`` gives what it is compared with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mmstar
+from mmpref.run.results import ALL
 from mmpref.tables.cells import one_of, text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.table import Table, numbered
@@ -25,27 +27,15 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class MmStarSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    suffix: appended to every question, as published.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
-    """
+class MmStarSettings(QuestionSettings):
+    """``suffix`` is appended to every question, as published."""
 
-    data: str | None = None
-    config: str | None = None
     split: str = "val"
     suffix: str = "\nAnswer with the option's letter from the given choices directly"
     max_new_tokens: int = 16
-    images: str | None = field(default=None, metadata=PLACE)
 
 
-class _MmStar:
-    def __init__(self, settings: MmStarSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
-
+class _MmStar(QuestionTask[MmStarSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
@@ -61,19 +51,15 @@ class _MmStar:
     def score(self, sample: Sample, answer: str) -> Score:
         truth, letter = sample.reference["answer"], mmstar.letter(answer)
         counts = {"right": float(mmstar.right(answer, truth)), "strict": float(letter == truth), "n": 1.0}
-        named = {
-            f"{name}/{key}": value for name in (sample.reference["category"], "all") for key, value in counts.items()
-        }
-        return Score(letter, named, parse_failure=not letter)
+        return Score(letter, part_counts(counts, sample.reference["category"], ALL), parse_failure=not letter)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
         return [
             metric
-            for part in ["all", *parts]
+            for part in [ALL, *parts_of(scores)]
             for metric in (
-                rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"),
-                rate("accuracy_strict", part, f"{part}/strict", f"{part}/n", binary=True),
+                part_rate("accuracy", part, "right", binary=True, headline=part == ALL),
+                part_rate("accuracy_strict", part, "strict", binary=True),
             )
         ]
 

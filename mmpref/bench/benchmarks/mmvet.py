@@ -14,68 +14,45 @@ and line breaks of a prediction, which would break the judge's table, are replac
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, ratio
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
+from mmpref.run.results import ALL
 from mmpref.tables.cells import column_of, text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.table import Table, numbered
 from mmpref.types import Message
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mmpref.bench.benchmark import Sums
-
 
 @dataclass(frozen=True)
-class MmVetSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    prefix: put before every question; none as published, lmms-eval asks for steps.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
-    """
+class MmVetSettings(QuestionSettings):
+    """``prefix`` is put before every question; none as published, lmms-eval asks for steps."""
 
-    data: str | None = None
-    config: str | None = None
-    split: str = "test"
     prefix: str = ""
     max_new_tokens: int = 1024
-    images: str | None = field(default=None, metadata=PLACE)
-
-
-def _percent(part: str, sums: Sums) -> np.ndarray:
-    score: np.ndarray = 100 * ratio(sums[f"{part}/score"], sums[f"{part}/n"])
-    return score
 
 
 def _in_a_cell(text: str) -> str:
     return " ".join(text.replace("|", "/").split())
 
 
-class _MmVet:
+class _MmVet(QuestionTask[MmVetSettings]):
     system, order = "", "single"
     instruction = judge_prompts.MM_VET
-
-    def __init__(self, settings: MmVetSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered(table, limit):
-            abilities = sorted(filter(None, (one.strip() for one in text(row, "capability", where).split(","))))
+            abilities = sorted(filter(None, (ability.strip() for ability in text(row, "capability", where).split(","))))
             question = text(row, "question", where)
             reference = {
                 "question": question,
                 "answer": text(row, "answer", where),
-                "parts": ["all", *abilities, f"{'+'.join(abilities)} only"],
+                "parts": [ALL, *abilities, f"{'+'.join(abilities)} only"],
             }
             message = Message("user", self.settings.prefix + question)
             image = image_of(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
@@ -91,33 +68,16 @@ class _MmVet:
         return self._score(sample, 0.0)
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
-        found = ratings.correctness(reply)
-        return None if found is None else self._score(sample, found)
+        correctness = ratings.correctness(reply)
+        return None if correctness is None else self._score(sample, correctness)
 
-    def _score(self, sample: Sample, found: float) -> Score:
-        named = {
-            f"{part}/{key}": value
-            for part in sample.reference["parts"]
-            for key, value in {"score": found, "n": 1.0}.items()
-        }
-        return Score(f"{found:g}", named)
+    def _score(self, sample: Sample, correctness: float) -> Score:
+        counts = part_counts({"score": correctness, "n": 1.0}, *sample.reference["parts"])
+        return Score(f"{correctness:g}", counts)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted(
-            {name.partition("/")[0] for score in scores for name in score.counts} - {"all"},
-            key=lambda part: (part.endswith(" only"), part),
-        )
-        return [
-            Metric(
-                "score",
-                part,
-                partial(_percent, part),
-                f"{part}/n",
-                of=(f"{part}/score", f"{part}/n"),
-                headline=part == "all",
-            )
-            for part in ["all", *parts]
-        ]
+        parts = sorted(parts_of(scores), key=lambda part: (part.endswith(" only"), part))
+        return [part_rate("score", part, "score", scale=100, headline=part == ALL) for part in [ALL, *parts]]
 
 
 BENCHMARK = Benchmark(MmVetSettings, ("lmms-lab-encoder/MMVet", "lmms-lab/MMVet"), _MmVet, judged=True)

@@ -16,16 +16,17 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import filled
 from mmpref.judges.chat import Query
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.cells import text
 from mmpref.tables.image_cells import image_of
 from mmpref.tables.table import Row, Table, numbered
@@ -38,22 +39,19 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ObjectHalbenchSettings:
-    """Args:
-    data, config, split: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
-    annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
-    synonyms: path of ``synonyms_refine.txt``.
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
+class ObjectHalbenchSettings(QuestionSettings):
+    """The questions, and what their images show.
+
+    Args:
+        data: the questions, such as the path of ``obj_halbench_300_with_image.jsonl``.
+        annotations: folder of COCO's ``instances_val2014.json`` and so on; null where the rows have ``gt_object``.
+        synonyms: path of ``synonyms_refine.txt``.
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
     annotations: str | None = None
     synonyms: str | None = None
     max_new_tokens: int = 1024
-    images: str | None = field(default=None, metadata=PLACE)
 
 
 def _image(row: Row, where: str, table: Table, folder: str | None) -> ImageData:
@@ -70,7 +68,7 @@ def _f1(sums: Sums) -> np.ndarray:
     return ratio(2 * recall * right, recall + right)
 
 
-class _ObjectHalbench:
+class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
     instruction, system, order = judge_prompts.OBJECT_HALBENCH, "", "single"
 
     def __init__(self, settings: ObjectHalbenchSettings) -> None:
@@ -80,8 +78,7 @@ class _ObjectHalbench:
                 "Take eval/data/synonyms_refine.txt of https://github.com/RLHF-V/RLHF-V and give "
                 "--set benchmark.object-halbench.synonyms=PATH.",
             )
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
+        super().__init__(settings)
         self.synonyms = Synonyms.read(resolve_path(settings.synonyms), refined=True)
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
@@ -101,8 +98,8 @@ class _ObjectHalbench:
     def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
         if halbench.is_short(answer):
             return None
-        asked = filled(instruction, question=sample.messages[-1].content, answer=answer)
-        return Query((Message("user", asked),))
+        prompt = filled(instruction, question=sample.messages[-1].content, answer=answer)
+        return Query((Message("user", prompt),))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, answer, [])
@@ -121,12 +118,12 @@ class _ObjectHalbench:
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [
-            rate("response_hallucination", "all", "with_hallucination", "with_mention", False, headline=True),
-            rate("mention_hallucination", "all", "hallucinated", "mentions", False),
-            rate("recall", "all", "found", "objects"),
-            Metric("f1", "all", _f1, "objects"),
-            rate("mentions", "all", "mentions", "n", None),
-            rate("words", "all", "words", "n", None),
+            rate("response_hallucination", ALL, "with_hallucination", "with_mention", False, headline=True),
+            rate("mention_hallucination", ALL, "hallucinated", "mentions", False),
+            rate("recall", ALL, "found", "objects"),
+            Metric("f1", ALL, _f1, "objects"),
+            rate("mentions", ALL, "mentions", "n", None),
+            rate("words", ALL, "words", "n", None),
         ]
 
 

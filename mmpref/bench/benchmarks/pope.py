@@ -19,16 +19,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate, ratio
+from mmpref.bench.benchmark import (
+    Benchmark,
+    CountKey,
+    Metric,
+    QuestionSettings,
+    QuestionTask,
+    Sample,
+    Score,
+)
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
+from mmpref.run.results import ALL
 from mmpref.tables.cells import column_of, one_of, optional, text
 from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.open import open_table
@@ -41,59 +51,32 @@ if TYPE_CHECKING:
     from mmpref.bench.benchmark import Sums
 
 
+_FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
+
+
 @dataclass(frozen=True)
-class PopeSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    suffix: appended to every question (LLaVA's wording).
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
-    """
+class PopeSettings(QuestionSettings):
+    """``suffix`` is appended to every question (LLaVA's wording)."""
 
-    data: str | None = None
-    config: str | None = None
-    split: str = "test"
     suffix: str = "\nAnswer the question using a single word or phrase."
-    max_new_tokens: int = 128
-    images: str | None = field(default=None, metadata=PLACE)
 
 
-def _precision(part: str, sums: Sums) -> np.ndarray:
-    return ratio(sums[f"{part}/tp"], sums[f"{part}/tp"] + sums[f"{part}/fp"])
-
-
-def _recall(part: str, sums: Sums) -> np.ndarray:
-    return ratio(sums[f"{part}/tp"], sums[f"{part}/tp"] + sums[f"{part}/fn"])
-
-
-def _f1(part: str, sums: Sums) -> np.ndarray:
-    return ratio(2 * sums[f"{part}/tp"], 2 * sums[f"{part}/tp"] + sums[f"{part}/fp"] + sums[f"{part}/fn"])
-
-
-def _yes_ratio(part: str, sums: Sums) -> np.ndarray:
-    return ratio(sums[f"{part}/tp"] + sums[f"{part}/fp"], sums[f"{part}/n"])
+def _rate(name: str, part: str, sums: Sums) -> np.ndarray:
+    """A rate of `mmpref.bench.scoring.pope` in one part."""
+    return pope.RATES[name]({count: sums[CountKey(part, count)] for count in pope.COUNTS})
 
 
 def _mean_f1(parts: Sequence[str], sums: Sums) -> np.ndarray:
     import numpy as np
 
-    mean: np.ndarray = np.mean([_f1(part, sums) for part in parts], axis=0)
+    mean: np.ndarray = np.mean([_rate("f1", part, sums) for part in parts], axis=0)
     return mean
-
-
-_FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
-_RATES: dict[str, Callable[[str, Sums], np.ndarray]] = {
-    "precision": _precision,
-    "recall": _recall,
-    "f1": _f1,
-    "yes_ratio": _yes_ratio,
-}
 
 
 def _category(name: str) -> str | None:
     """What the authors' files are called by."""
-    found = _FILE.search(Path(name).name)
-    return found[1] if found else None
+    match = _FILE.search(Path(name).name)
+    return match[1] if match else None
 
 
 def open_folder(settings: PopeSettings) -> Table | None:
@@ -106,8 +89,8 @@ def open_folder(settings: PopeSettings) -> Table | None:
     if len({category for category, _ in tables}) < len(tables):
         names = ", ".join(file.name for file in files)
         raise InputError(f"{settings.data} has several files of one category: {names}.", "Name the file.")
-    known = "".join(f"{category} {table.fingerprint}\n" for category, table in tables)
-    digest = hashlib.sha256(known.encode()).hexdigest()
+    fingerprints = "".join(f"{category} {table.fingerprint}\n" for category, table in tables)
+    digest = hashlib.sha256(fingerprints.encode()).hexdigest()
 
     def rows() -> Iterator[Row]:
         return ({"category": category, **row} for category, table in tables for row in table)
@@ -115,12 +98,8 @@ def open_folder(settings: PopeSettings) -> Table | None:
     return Table(str(settings.data), settings.split, None, f"sha256:{digest}", None, rows, folder)
 
 
-class PopeTask:
+class PopeTask(QuestionTask[PopeSettings]):
     """POPE with its settings applied."""
-
-    def __init__(self, settings: PopeSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
@@ -129,7 +108,7 @@ class PopeTask:
             question = text(row, column_of(row, "question", "text"), where) + self.settings.suffix
             image_id = optional(row, "image_source") or image_name(row) or str(number)
             image = image_of(row, where, table.root, folder=self.settings.images)
-            part = optional(row, "category") or _category(table.spec) or "all"
+            part = optional(row, "category") or _category(table.spec) or ALL
             samples.append(
                 Sample(str(number), image_id, image, (Message("user", question),), {"answer": answer, "part": part})
             )
@@ -138,21 +117,22 @@ class PopeTask:
     def score(self, sample: Sample, answer: str) -> Score:
         counts = pope.count(answer, sample.reference["answer"])
         counts["right"] = counts["tp"] + counts["tn"]
-        part = sample.reference["part"]
-        named = {f"{name}/{key}": value for name in {part, "all"} for key, value in counts.items()}
-        return Score(pope.parse(answer), named, pope.unreadable(answer))
+        counts_by_part = part_counts(counts, sample.reference["part"], ALL)
+        return Score(pope.parse(answer), counts_by_part, pope.unreadable(answer))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted({name.partition("/")[0] for score in scores for name in score.counts} - {"all"})
+        parts = parts_of(scores)
         metrics = []
-        for part in [*parts, "all"]:
-            metrics.append(rate("accuracy", part, f"{part}/right", f"{part}/n", binary=True, headline=part == "all"))
+        for part in [*parts, ALL]:
+            metrics.append(part_rate("accuracy", part, "right", binary=True, headline=part == ALL))
             metrics += [
-                Metric(name, part, partial(value, part), f"{part}/n", None if name == "yes_ratio" else True)
-                for name, value in _RATES.items()
+                Metric(
+                    name, part, partial(_rate, name, part), CountKey(part, "n"), None if name == "yes_ratio" else True
+                )
+                for name in ("precision", "recall", "f1", "yes_ratio")
             ]
         if len(parts) > 1:
-            metrics.append(Metric("mean_f1", "all", partial(_mean_f1, parts), "all/n"))
+            metrics.append(Metric("mean_f1", ALL, partial(_mean_f1, parts), CountKey(ALL, "n")))
         return metrics
 
 

@@ -31,12 +31,10 @@ _Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class RepopeSettings(PopeSettings):
-    """Args:
-    data, config, split: where POPE's rows are; by default the Hub's.
-    suffix: appended to every question (LLaVA's wording).
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
-    annotations: folder of the corrected labels, or a table of them that has a column ``category`` too.
+    """POPE's, and the labels.
+
+    Args:
+        annotations: folder of the corrected labels, or a table of them that has a column ``category`` too.
     """
 
     annotations: str | None = None

@@ -17,9 +17,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.benchmark import Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
+from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.reward_answerer import PAIR
 from mmpref.errors import InputError
+from mmpref.run.results import ALL
 from mmpref.tables.cells import optional
 from mmpref.tables.image_cells import image_key, image_of
 from mmpref.tables.table import Table, numbered
@@ -27,13 +29,9 @@ from mmpref.tables.turns import turns_of
 
 
 @dataclass(frozen=True)
-class RewardModelSettings:
-    """Args:
-    data, config, split: the preference set.
-    """
+class RewardModelSettings(BenchmarkSettings):
+    """What every benchmark has; the rows are a preference set."""
 
-    data: str | None = None
-    config: str | None = None
     split: str = "train"
 
 
@@ -51,7 +49,7 @@ class _RewardModel:
             if prompt[-1].role != "user":
                 raise InputError(f"{where}, column prompt ends with the {prompt[-1].role}'s turn, not with the user's.")
             answers = {name: "\n".join(turn.content for turn in turns_of(row, name, where)) for name in PAIR}
-            reference = {**answers, "part": optional(row, "source") or "all"}
+            reference = {**answers, "part": optional(row, "source") or ALL}
             samples.append(Sample(str(number), image_key(image, number), image, prompt, reference))
         return samples
 
@@ -59,17 +57,14 @@ class _RewardModel:
         chosen, rejected = (json.loads(answer)[name] for name in PAIR) if answer else (0.0, 0.0)
         right = 1.0 if chosen > rejected else 0.5 if chosen == rejected else 0.0
         counts = {"right": right, "n": 1.0, "margin": chosen - rejected}
-        named = {f"{part}/{key}": value for part in {sample.reference["part"], "all"} for key, value in counts.items()}
-        return Score({1.0: "chosen", 0.5: "equal", 0.0: "rejected"}[right], named)
+        counts_by_part = part_counts(counts, sample.reference["part"], ALL)
+        return Score({1.0: "chosen", 0.5: "equal", 0.0: "rejected"}[right], counts_by_part)
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        parts = sorted(
-            {name.removesuffix("/n") for score in scores for name in score.counts if name.endswith("/n")} - {"all"}
-        )
         return [
-            rate("accuracy", "all", "all/right", "all/n", headline=True),
-            rate("margin", "all", "all/margin", "all/n"),
-            *(rate("accuracy", part, f"{part}/right", f"{part}/n") for part in parts),
+            part_rate("accuracy", ALL, "right", headline=True),
+            part_rate("margin", ALL, "margin"),
+            *(part_rate("accuracy", part, "right") for part in parts_of(scores)),
         ]
 
 

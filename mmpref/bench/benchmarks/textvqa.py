@@ -13,11 +13,12 @@ lmms-eval's `textvqa_val.yaml` (MIT) and LLaVA's questions: no OCR tokens here, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from mmpref.bench.benchmark import PLACE, Benchmark, Metric, Sample, Score, rate
+from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
+from mmpref.run.results import ALL
 from mmpref.tables.cells import list_of, optional, text
 from mmpref.tables.image_cells import image_name, image_of
 from mmpref.tables.table import Table, numbered
@@ -25,32 +26,23 @@ from mmpref.types import Message
 
 
 @dataclass(frozen=True)
-class TextVqaSettings:
-    """Args:
-    data, config, split: where the rows are; by default the Hub's.
-    ocr: written behind the question, with ``{tokens}`` the image's OCR tokens; empty for none.
-    capitalise: as lmms-eval does, which makes all but the question's first letter small.
-    suffix: appended to every question (LLaVA's wording).
-    max_new_tokens: of an answer.
-    images: folder of the images that rows name, where it is not the rows' own.
+class TextVqaSettings(QuestionSettings):
+    """How questions are asked.
+
+    Args:
+        ocr: written behind the question, with ``{tokens}`` the image's OCR tokens; empty for none.
+        capitalise: as lmms-eval does, which makes all but the question's first letter small.
+        suffix: appended to every question (LLaVA's wording).
     """
 
-    data: str | None = None
-    config: str | None = None
     split: str = "validation"
     ocr: str = ""
     capitalise: bool = True
     suffix: str = "\nAnswer the question using a single word or phrase."
-    max_new_tokens: int = 128
-    images: str | None = field(default=None, metadata=PLACE)
 
 
-class TextVqaTask:
+class TextVqaTask(QuestionTask[TextVqaSettings]):
     """TextVQA with its settings applied."""
-
-    def __init__(self, settings: TextVqaSettings) -> None:
-        self.settings = settings
-        self.max_new_tokens = settings.max_new_tokens
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
@@ -62,11 +54,11 @@ class TextVqaTask:
                     f"{where}, column answers has {len(answers)} entries; VQA accuracy needs {vqa.ANSWERS}.",
                     "The test split has no answers: use validation.",
                 )
-            asked = question.capitalize() if self.settings.capitalise else question
+            prompt = question.capitalize() if self.settings.capitalise else question
             if self.settings.ocr:
                 tokens = ", ".join(list_of(row, "ocr_tokens", where))
-                asked += self.settings.ocr.replace("{tokens}", tokens)
-            message = Message("user", asked + self.settings.suffix)
+                prompt += self.settings.ocr.replace("{tokens}", tokens)
+            message = Message("user", prompt + self.settings.suffix)
             image_id = optional(row, "image_id") or image_name(row) or str(number)
             image = image_of(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (message,), answers))
@@ -77,7 +69,7 @@ class TextVqaTask:
         return Score(vqa.normalise(answer), counts, parse_failure=not answer.strip())
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        return [rate("vqa_accuracy", "all", "accuracy", "n", headline=True)]
+        return [rate("vqa_accuracy", ALL, "accuracy", "n", headline=True)]
 
 
 BENCHMARK = Benchmark(TextVqaSettings, ("lmms-lab-encoder/textvqa", "lmms-lab/textvqa"), TextVqaTask)

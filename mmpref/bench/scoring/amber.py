@@ -19,10 +19,9 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import Any
 
+from mmpref.bench.scoring.chair import singular
 from mmpref.errors import InputError
 from mmpref.text_files import read_text
 
@@ -34,9 +33,11 @@ EPSILON = 1e-3
 
 @dataclass(frozen=True)
 class Tables:
-    """Args:
-    relation: object -> words that go with it.
-    safe: words that are never counted as hallucinated.
+    """The authors' word tables.
+
+    Args:
+        relation: object -> words that go with it.
+        safe: words that are never counted as hallucinated.
     """
 
     relation: Mapping[str, Sequence[str]]
@@ -83,21 +84,8 @@ def exactly(_first: str, _second: str) -> bool:
 def nouns(text: str, tables: Tables) -> list[str]:
     """The table's words in a text, in order, repeats kept; plurals are made singular where they are not in it."""
     known = tables.vocabulary
-    found = [word if word in known else _singular(word) for word in _WORD.findall(text.lower())]
-    return [word for word in found if word in known]
-
-
-@cache
-def _engine() -> Any:
-    import inflect
-
-    return inflect.engine()
-
-
-@cache
-def _singular(word: str) -> str:
-    singular = _engine().singular_noun(word)
-    return singular if isinstance(singular, str) and not word.endswith("ss") else word
+    words = (word if word in known else singular(word) for word in _WORD.findall(text.lower()))
+    return [word for word in words if word in known]
 
 
 def count(
@@ -138,6 +126,6 @@ def count(
     }
 
 
-def said(answer: str) -> str:
+def parse(answer: str) -> str:
     """``yes``, ``no`` or ``other``: only the exact strings are read."""
     return {"Yes": "yes", "No": "no"}.get(answer, "other")

@@ -139,7 +139,7 @@ class Synonyms:
     def _singular(self, word: str) -> str:
         if word in self.node or not word.isalpha():
             return word
-        return _singular(word)
+        return singular(word)
 
 
 def _words(caption: str) -> list[str]:
@@ -155,9 +155,20 @@ def _engine() -> Any:
 
 
 @cache
-def _singular(word: str) -> str:
-    singular = _engine().singular_noun(word)
-    return singular if isinstance(singular, str) and not word.endswith("ss") else word
+def singular(word: str) -> str:
+    """A noun's singular; a word that is none, or already singular, as it is."""
+    noun = _engine().singular_noun(word)
+    return noun if isinstance(noun, str) and not word.endswith("ss") else word
+
+
+RATES = {
+    "chair_i": ("hallucinated", "mentions"),
+    "chair_s": ("with_hallucination", "n"),
+    "recall": ("found", "objects"),
+    "mentions": ("mentions", "n"),
+    "words": ("words", "n"),
+}
+"""Quotients of sums of counts; 0 where the second is 0."""
 
 
 def count(caption: str, truth: Sequence[str], synonyms: Synonyms) -> dict[str, float]:
@@ -188,15 +199,4 @@ def scores(predictions: Sequence[str], references: Sequence[Sequence[str]], syno
     for caption, truth in zip(predictions, references, strict=True):
         for name, value in count(caption, truth, synonyms).items():
             sums[name] = sums.get(name, 0.0) + value
-    return rates(sums)
-
-
-def rates(sums: Mapping[str, float]) -> dict[str, float]:
-    """The rates from the sums; a rate without a denominator is 0."""
-    return {
-        "chair_i": sums["hallucinated"] / sums["mentions"] if sums["mentions"] else 0.0,
-        "chair_s": sums["with_hallucination"] / sums["n"],
-        "recall": sums["found"] / sums["objects"] if sums["objects"] else 0.0,
-        "mentions": sums["mentions"] / sums["n"],
-        "words": sums["words"] / sums["n"],
-    }
+    return {name: sums[top] / sums[bottom] if sums[bottom] else 0.0 for name, (top, bottom) in RATES.items()}

@@ -15,7 +15,7 @@ from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, reason_of
 from mmpref.text_files import read_text
 
-_KEPT = ("images", "annotations", "categories", "id", "name", "image_id", "category_id", "caption")
+_COLUMNS = ("images", "annotations", "categories", "id", "name", "image_id", "category_id", "caption")
 """Outlines make up most of these files; they are dropped while they are read."""
 
 
@@ -28,21 +28,21 @@ def objects(folder: Path, wanted: Set[int], synonyms: Synonyms) -> dict[int, set
     Raises:
         InputError: a file that is not there, or is none of COCO's.
     """
-    found: dict[int, set[str]] = {}
+    objects_of: dict[int, set[str]] = {}
     for split in ("val", "train"):
-        if not (left := wanted - found.keys()):
+        if not (missing := wanted - objects_of.keys()):
             break
         instances = _read(folder / f"instances_{split}2014.json", "images", "annotations", "categories")
-        names = {one["id"]: str(one["name"]) for one in instances["categories"]}
-        found |= {one["id"]: set() for one in instances["images"] if one["id"] in left}
-        for one in instances["annotations"]:
-            if one["image_id"] in found:
-                name = names[one["category_id"]]
-                found[one["image_id"]].add(synonyms.node.get(name, name))
-        for one in _read(folder / f"captions_{split}2014.json", "annotations")["annotations"]:
-            if one["image_id"] in found:
-                found[one["image_id"]].update(synonyms.objects(one["caption"]))
-    return found
+        names = {category["id"]: str(category["name"]) for category in instances["categories"]}
+        objects_of |= {image["id"]: set() for image in instances["images"] if image["id"] in missing}
+        for instance in instances["annotations"]:
+            if instance["image_id"] in objects_of:
+                name = names[instance["category_id"]]
+                objects_of[instance["image_id"]].add(synonyms.node.get(name, name))
+        for caption in _read(folder / f"captions_{split}2014.json", "annotations")["annotations"]:
+            if caption["image_id"] in objects_of:
+                objects_of[caption["image_id"]].update(synonyms.objects(caption["caption"]))
+    return objects_of
 
 
 def _read(file: Path, *parts: str) -> dict[str, Any]:
@@ -51,7 +51,7 @@ def _read(file: Path, *parts: str) -> dict[str, Any]:
             f"There is no {file}.", "Unpack annotations_trainval2014.zip of https://cocodataset.org there."
         )
     try:
-        read = json.loads(read_text(file), object_hook=lambda one: {key: one[key] for key in _KEPT if key in one})
+        read = json.loads(read_text(file), object_hook=lambda row: {key: row[key] for key in _COLUMNS if key in row})
         return {part: read[part] for part in parts}
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{file} is no file of COCO's annotations: {reason_of(error)}.") from error

@@ -19,5 +19,4 @@ def right(answer: str, truth: str) -> bool:
 
 def right_without_punctuation(answer: str, truth: str) -> bool:
     """lmms-eval's rule."""
-    said, true = (text.lower().translate(_NO_PUNCTUATION) for text in (answer, truth))
-    return said == true
+    return answer.lower().translate(_NO_PUNCTUATION) == truth.lower().translate(_NO_PUNCTUATION)

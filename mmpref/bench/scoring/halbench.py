@@ -69,10 +69,10 @@ def is_short(answer: str) -> bool:
 
 def mentions(names: Sequence[str], synonyms: Synonyms) -> list[str]:
     """The words for COCO's objects that names hold, each once, in order."""
-    found = list(dict.fromkeys(word for name in names for word in _parts(synonyms.words(name), synonyms)))
-    if "toilet" in found and "seat" in found:
-        found.remove("seat")
-    return [word for word in found if word in synonyms.node]
+    words = list(dict.fromkeys(word for name in names for word in _parts(synonyms.words(name), synonyms)))
+    if "toilet" in words and "seat" in words:
+        words.remove("seat")
+    return [word for word in words if word in synonyms.node]
 
 
 def _parts(words: Sequence[str], synonyms: Synonyms) -> list[str]:
@@ -95,14 +95,14 @@ def count(words: Sequence[str], answer: str, truth: Collection[str], synonyms: S
         words: that it mentions objects by, as of `mentions`.
         truth: objects of the image.
     """
-    named = [synonyms.node[word] for word in words]
-    wrong = [name for name in named if name not in truth]
+    mentions = [synonyms.node[word] for word in words]
+    wrong = [name for name in mentions if name not in truth]
     return {
-        "mentions": float(len(named)),
+        "mentions": float(len(mentions)),
         "hallucinated": float(len(wrong)),
         "with_hallucination": float(bool(wrong)),
-        "with_mention": float(bool(named)),
-        "found": float(len(set(named).intersection(truth))),
+        "with_mention": float(bool(mentions)),
+        "found": float(len(set(mentions).intersection(truth))),
         "objects": float(len(set(truth))),
         "words": float(len(answer.strip().split(" "))),
         "n": 1.0,
@@ -127,18 +127,18 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
             "Unpack annotations_trainval2014.zip of https://cocodataset.org and give the folder as "
             "--set benchmark.object-halbench.annotations=FOLDER.",
         )
-    known = coco.objects(Path(annotations), wanted, synonyms) if wanted and annotations else {}
-    found = []
+    annotated = coco.objects(Path(annotations), wanted, synonyms) if wanted and annotations else {}
+    truths = []
     for row, where in rows:
         if "gt_object" in row:
             names = [name.lower() for name in list_of(row, "gt_object", where)]
             objects = {synonyms.node.get(name, name) for name in names}
-        elif (number := _coco_id(row, where)) in known:
-            objects = known[number]
+        elif (number := _coco_id(row, where)) in annotated:
+            objects = annotated[number]
         else:
             raise InputError(f"{where}: the annotations in {annotations} have no image {number}.")
-        found.append(sorted(objects))
-    return found
+        truths.append(sorted(objects))
+    return truths
 
 
 def _coco_id(row: Row, where: str) -> int:

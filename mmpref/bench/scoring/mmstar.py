@@ -18,12 +18,12 @@ def _plain(text: str) -> str:
 
 def right(answer: str, truth: str) -> bool:
     """Whether the official rule finds the true letter in the answer."""
-    said, true = _plain(answer), _plain(truth)
-    places = [0, *(len(before) for before in _BEFORE if said.startswith(before))]
-    return any(said[place : place + 1] == true for place in places) and bool(said)
+    answer, truth = _plain(answer), _plain(truth)
+    starts = [0, *(len(before) for before in _BEFORE if answer.startswith(before))]
+    return any(answer[start : start + 1] == truth for start in starts) and bool(answer)
 
 
 def letter(answer: str) -> str:
     """The letter that stands alone at the beginning, in upper case; empty where there is none."""
-    found = _ALONE.match(_plain(answer))
-    return found[1].upper() if found else ""
+    match = _ALONE.match(_plain(answer))
+    return match[1].upper() if match else ""

@@ -7,10 +7,26 @@ the words ``No``, ``not``, ``no`` is among them, and yes otherwise: an empty ans
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mmpref.bench.benchmark import ratio
+
+if TYPE_CHECKING:
+    import numpy as np
 
 _NO = frozenset({"No", "not", "no"})
 _YES = re.compile(r"\byes\b", re.IGNORECASE)
+
+COUNTS = ("tp", "fp", "fn", "tn", "n")
+RATES: Mapping[str, Callable[[Mapping[str, Any]], np.ndarray]] = {
+    "accuracy": lambda sums: ratio(sums["tp"] + sums["tn"], sums["n"]),
+    "precision": lambda sums: ratio(sums["tp"], sums["tp"] + sums["fp"]),
+    "recall": lambda sums: ratio(sums["tp"], sums["tp"] + sums["fn"]),
+    "f1": lambda sums: ratio(2 * sums["tp"], 2 * sums["tp"] + sums["fp"] + sums["fn"]),
+    "yes_ratio": lambda sums: ratio(sums["tp"] + sums["fp"], sums["n"]),
+}
+"""From sums of counts, or arrays of them; a rate without a denominator is 0."""
 
 
 def parse(answer: str) -> str:
@@ -27,12 +43,12 @@ def unreadable(answer: str) -> bool:
 
 def count(answer: str, truth: str) -> dict[str, float]:
     """Counts of one answer; the positive class is yes."""
-    said, true = parse(answer) == "yes", truth == "yes"
+    predicted, true = parse(answer) == "yes", truth == "yes"
     return {
-        "tp": float(said and true),
-        "fp": float(said and not true),
-        "fn": float(not said and true),
-        "tn": float(not said and not true),
+        "tp": float(predicted and true),
+        "fp": float(predicted and not true),
+        "fn": float(not predicted and true),
+        "tn": float(not predicted and not true),
         "n": 1.0,
     }
 
@@ -47,20 +63,9 @@ def scores(predictions: Sequence[str], references: Sequence[str]) -> dict[str, f
         raise ValueError("There are no predictions.")
     if unknown := set(references) - {"yes", "no"}:
         raise ValueError(f"References must be yes or no, not {sorted(unknown)}.")
-    sums = dict.fromkeys(("tp", "fp", "fn", "tn", "n"), 0.0)
+    sums = dict.fromkeys(COUNTS, 0.0)
     for answer, truth in zip(predictions, references, strict=True):
         for name, value in count(answer, truth).items():
             sums[name] += value
-    return {**rates(sums), "parse_failures": float(sum(map(unreadable, predictions)))}
-
-
-def rates(sums: Mapping[str, float]) -> dict[str, float]:
-    """The rates from the sums; a rate without a denominator is 0."""
-    tp, fp, fn, tn, n = (sums[name] for name in ("tp", "fp", "fn", "tn", "n"))
-    return {
-        "accuracy": (tp + tn) / n,
-        "precision": tp / (tp + fp) if tp + fp else 0.0,
-        "recall": tp / (tp + fn) if tp + fn else 0.0,
-        "f1": 2 * tp / (2 * tp + fp + fn) if tp + fp + fn else 0.0,
-        "yes_ratio": (tp + fp) / n,
-    }
+    rates = {name: float(rate(sums)) for name, rate in RATES.items()}
+    return {**rates, "parse_failures": float(sum(map(unreadable, predictions)))}

@@ -22,15 +22,15 @@ def rating(reply: str) -> int | None:
     """The rating 0 to 6 that a reply names. None where it names none, several at once, quotes the scale, or lies
     between two of its seven options: LLaVA-RLHF's `Eval/eval_gpt_mmhal.py` looks for "rating: 0" to "rating: 6", and
     finds 4 in ``4.5``."""
-    found = verdicts.number(reply, RATINGS[0], RATINGS[-1])
-    return int(found) if found is not None and found in RATINGS else None
+    number = verdicts.number(reply, RATINGS[0], RATINGS[-1])
+    return int(number) if number is not None and number in RATINGS else None
 
 
 def two_scores(reply: str) -> tuple[float, float] | None:
     """The two numbers on the first line, and nothing else on it (LLaVA `eval_gpt_review_bench.py`), or those of
     Assistant 1 and Assistant 2 where they are labelled so; each above 0 and up to 10."""
-    found = verdicts.pair(reply, 0, 10, ("assistant 1", "assistant 2"))
-    return found if found and min(found) > 0 else None
+    pair = verdicts.pair(reply, 0, 10, ("assistant 1", "assistant 2"))
+    return pair if pair and min(pair) > 0 else None
 
 
 def correctness(reply: str) -> float | None:
@@ -48,9 +48,9 @@ def objects(reply: str) -> list[str] | None:
         if text.strip() == "()":
             return []
         try:
-            found = json.loads(text)
+            names = json.loads(text)
         except (ValueError, RecursionError):
             continue
-        if isinstance(found, list) and all(isinstance(name, str) for name in found):
-            return found
+        if isinstance(names, list) and all(isinstance(name, str) for name in names):
+            return names
     return None

@@ -73,6 +73,6 @@ def accuracy(answer: str, references: Sequence[str]) -> float:
     """
     if len(references) != ANSWERS:
         raise ValueError(f"{len(references)} answers of people; VQA accuracy is defined over {ANSWERS}.")
-    said, people = normalise(answer), [normalise(reference) for reference in references]
-    same = people.count(said)
-    return sum(min(1.0, (same - (one == said)) / 3) for one in people) / ANSWERS
+    answer, references = normalise(answer), [normalise(reference) for reference in references]
+    same = references.count(answer)
+    return sum(min(1.0, (same - (reference == answer)) / 3) for reference in references) / ANSWERS

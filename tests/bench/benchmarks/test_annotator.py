@@ -10,7 +10,7 @@ import pytest
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.groups import counted
+from mmpref.bench.groups import with_group_counts
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError
 from mmpref.recipe import resolve
@@ -26,7 +26,7 @@ def measured(says: dict[int, tuple[str, str]], rows: int = 4) -> dict[tuple[str,
     task = BENCHMARK.task(BENCHMARK.settings())
     samples = task.samples(open_table("testbed-pairs", "dev"), rows)
     scores = [task.score(sample, says[number // 2][number % 2]) for number, sample in enumerate(samples)]
-    whole = counted(samples, scores, frozenset())
+    whole = with_group_counts(samples, scores, frozenset())
     names = {name for score in whole for name in score.counts}
     clusters = Clusters.of([sample.image_id for sample in samples], whole, names)
     return {(metric.name, metric.part): float(replicates(clusters, metric, 0)[0]) for metric in task.metrics(whole)}

@@ -141,7 +141,7 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
     with pytest.raises(ModelError, match="is no reward model: it has no value head"):
         evaluate(recipe(adapter), tmp_path / "run")
     with pytest.raises(UsageError, match=r"asks a reward model: not while training.*held_out"):
-        Watch(recipe(None))
+        Watch((NAME,), recipe(None).benchmark)
 
 
 @pytest.mark.parametrize(

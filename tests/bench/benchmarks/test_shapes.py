@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench.benchmark import BENCHMARKS, CountKey
 from mmpref.bench.bootstrap import Clusters
-from mmpref.bench.groups import counted
+from mmpref.bench.groups import with_group_counts
 from mmpref.errors import InputError, UsageError
 from mmpref.recipe.schema import build
 from mmpref.tables.open import open_table
@@ -155,12 +155,12 @@ def test_mmstar(tmp_path: Path) -> None:
     samples = mmstar.samples(open_table(table, "val"), None)
     assert samples[0].messages[0].content.endswith("\nAnswer with the option's letter from the given choices directly")
     assert mmstar.score(samples[0], "Apples").counts == {
-        "all/right": 1,
-        "all/strict": 0,
-        "all/n": 1,
-        "math/right": 1,
-        "math/strict": 0,
-        "math/n": 1,
+        CountKey("all", "right"): 1,
+        CountKey("all", "strict"): 0,
+        CountKey("all", "n"): 1,
+        CountKey("math", "right"): 1,
+        CountKey("math", "strict"): 0,
+        CountKey("math", "n"): 1,
     }
 
 
@@ -208,11 +208,13 @@ def test_hallusionbench_is_right_where_all_of_a_group_are(tmp_path: Path) -> Non
     hallusion = task("hallusionbench", non_image_split=None)
     samples = hallusion.samples(table, None)
     answers = ["No.", "no", "Yes, it is", "No"]  # the last one is wrong
-    scores = counted(samples, [hallusion.score(*pair) for pair in zip(samples, answers, strict=True)], frozenset())
+    scores = with_group_counts(
+        samples, [hallusion.score(*pair) for pair in zip(samples, answers, strict=True)], frozenset()
+    )
     totals: dict[str, float] = {}
     for score in scores:
         for name, value in score.counts.items():
-            totals[name] = totals.get(name, 0) + value
+            totals[str(name)] = totals.get(str(name), 0) + value
     assert totals["all/right"] == 3
     assert (totals["all/figure/right"], totals["all/figure/n"]) == (1, 2)
     assert (totals["all/question/right"], totals["all/question/n"]) == (1, 2)
@@ -260,12 +262,12 @@ def test_amber(amber: dict[str, str], tmp_path: Path) -> None:
     one = task("amber", **amber)
     samples = one.samples(open_table(amber["data"]), None)
     counts = one.score(samples[0], "A lake with two sails and a boat under the sky.").counts
-    assert (counts["caption/mentions"], counts["caption/hallucinated"], counts["caption/covered"]) == (3, 2, 1)
-    assert (counts["caption/conjured"], counts["caption/clean"]) == (1, 0)
+    assert (counts["caption", "mentions"], counts["caption", "hallucinated"], counts["caption", "covered"]) == (3, 2, 1)
+    assert (counts["caption", "conjured"], counts["caption", "clean"]) == (1, 0)
     no = one.score(samples[2], "No").counts
-    assert (no["existence/right"], no["existence/both_no"], no["all/said_no"]) == (1, 1, 1)
+    assert (no["existence", "right"], no["existence", "both_no"], no["all", "said_no"]) == (1, 1, 1)
     wordy = one.score(samples[2], "No, it is not.")
-    assert (wordy.parse_failure, wordy.counts["all/right"], wordy.counts["all/read"]) == (True, 0, 1)
+    assert (wordy.parse_failure, wordy.counts["all", "right"], wordy.counts["all", "read"]) == (True, 0, 1)
 
 
 def test_amber_f1_begins_its_denominators_above_zero(amber: dict[str, str]) -> None:

@@ -95,7 +95,7 @@ def test_nouns_are_the_tables_own_words_made_singular() -> None:
     [("Yes", "yes"), ("No", "no"), ("yes", "other"), ("Yes.", "other"), ("No ", "other"), ("", "other")],
 )
 def test_only_exact_answers_are_read(answer: str, said: str) -> None:
-    assert amber.said(answer) == said
+    assert amber.parse(answer) == said
 
 
 def test_word_tables_that_cannot_be_used_are_told(tmp_path: Path) -> None:

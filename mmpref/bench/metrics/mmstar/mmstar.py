@@ -27,6 +27,7 @@ class MmStar(evaluate.Metric):
         pairs = list(zip(predictions, references, strict=True))
         return {
             "accuracy": sum(mmstar.right(*pair) for pair in pairs) / len(pairs),
-            "accuracy_strict": sum(one == true for one, true in zip(letters, references, strict=True)) / len(pairs),
+            "accuracy_strict": sum(letter == true for letter, true in zip(letters, references, strict=True))
+            / len(pairs),
             "parse_failures": float(letters.count("")),
         }

@@ -1,0 +1,84 @@
+"""From a model's replies to what it made of a benchmark: every answer is scored, by the task alone or with a judge."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mmpref.bench.groups import with_group_counts
+from mmpref.bench.judging import Judge, JudgedTask, Verdicts, judge_answers
+from mmpref.bench.plan import Plan
+from mmpref.bench.records import records_path, write_records
+from mmpref.bench.replies import Replies
+from mmpref.bench.results import Outcome
+from mmpref.run.directory import Run
+
+
+def score_replies(plan: Plan, replies: Replies, verdicts: Verdicts | None = None) -> Outcome:
+    """A model's outcome: by the verdicts of a judge where there are any, else by the task itself.
+
+    A sample without an answer or a verdict is missing; the score that stands for it is the task's own.
+    """
+    samples, answers = plan.samples, replies.answers
+    scores = [plan.task.score(sample, answer or "") for sample, answer in zip(samples, answers, strict=True)]
+    missing = {sample.id for sample, answer in zip(samples, answers, strict=True) if answer is None}
+    if verdicts:
+        missing |= {sample.id for sample, score in zip(samples, verdicts.scores, strict=True) if score is None}
+        scores = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
+    return Outcome(
+        plan,
+        with_group_counts(samples, scores, missing),
+        frozenset(missing),
+        verdicts.counts if verdicts else {},
+        reasoned=replies.reasoned,
+        unfinished=replies.unfinished,
+        unread=verdicts.unreadable if verdicts else "",
+    )
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """Scores the models of a run, with its judge where a benchmark needs one, and writes a record of every sample.
+
+    Args:
+        repeats: how often the judge is asked the same; the first time scores.
+        progress: told how many replies the judge gave.
+    """
+
+    run: Run
+    judge: Judge | None
+    repeats: int = 1
+    progress: Callable[[int], None] | None = None
+
+    def score(self, plan: Plan, model: str, replies: Replies) -> tuple[Outcome, list[dict[str, Any]]]:
+        """One model's outcome, and the judge's replies with what was asked (`Verdicts.judgements`)."""
+        file = records_path(self.run.path, model, plan.label)
+        if not self.judge or not isinstance(plan.task, JudgedTask):
+            outcome = score_replies(plan, replies)
+            write_records(file, plan.samples, replies.raw, outcome.scores, outcome.missing)
+            return outcome, []
+        verdicts = [self._verdicts(self.judge, plan.task, plan, model, replies, time) for time in range(self.repeats)]
+        outcome, *others = (score_replies(plan, replies, each) for each in verdicts)
+        write_records(file, plan.samples, replies.raw, outcome.scores, outcome.missing, verdicts[0].replies)
+        total = sum((Counter(each.counts) for each in verdicts), Counter[str]())
+        counts = {name: float(total[name]) for name in verdicts[0].counts}
+        judgements = [judgement for each in verdicts for judgement in each.judgements]
+        return dataclasses.replace(outcome, verdicts=counts, repeats=others), judgements
+
+    def _verdicts(
+        self, judge: Judge, task: JudgedTask, plan: Plan, model: str, replies: Replies, repeat: int
+    ) -> Verdicts:
+        file = self.run.state / f"verdicts-{model}-{plan.label}{f'-{repeat}' if repeat else ''}.jsonl"
+        answers = list(zip(plan.samples, replies.answers, strict=True))
+        return judge_answers(judge, task, answers, f"{plan.label} ({model})", file, self.progress, repeat)
+
+
+def verdict_facts(outcome: Outcome) -> dict[str, Any]:
+    """What came of a judge's replies, for the manifest."""
+    counts = outcome.verdicts
+    replies = counts["unreadable"] + counts["read"]
+    share = {"unreadable_share": counts["unreadable"] / replies} if replies else {}
+    return {**counts, **share, **({"unreadable_example": outcome.unread} if outcome.unread else {})}
