@@ -13,6 +13,7 @@ from mmpref.cli.format import print_table
 
 if TYPE_CHECKING:
     from mmpref.tables.table import Table
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 
@@ -80,9 +81,8 @@ def command(
 
 def _policy(model: str) -> Policy:
     from mmpref.types import ModelRef
-    from mmpref.vlm.policy import Policy
 
-    return Policy.load(ModelRef(model))
+    return load_policy(ModelRef(model))
 
 
 def _under(policy: Policy, table: Table, image_root: tuple[str, ...]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, ModelRef, Pair, Skip
 
 if TYPE_CHECKING:
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 WriteCard = Callable[[Path, dict[str, Any]], None]
@@ -179,12 +180,11 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     import torch
 
     from mmpref.vlm.decoding import own_values
-    from mmpref.vlm.policy import Policy
 
     began_with = run.pinned("model")
     torch.set_num_threads(began_with.get("threads") or torch.get_num_threads())
     ref = ModelRef(recipe.model or "", began_with.get("revision") or recipe.revision)
-    policy = Policy.load(
+    policy = load_policy(
         ref,
         dtype=recipe.dtype,
         quantization=recipe.quantization,
@@ -202,7 +202,12 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
             )
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
     own = own_values(policy.base_model.generation_config)
-    facts |= {"family": policy.family.model_type, "probe": policy.proof, "mended": policy.mended, "generation": own}
+    facts |= {
+        "family": policy.family.model_type,
+        "probe": policy.verification,
+        "mended": policy.mended,
+        "generation": own,
+    }
     run.pin("model", facts)
     return policy
 

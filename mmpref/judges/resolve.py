@@ -24,6 +24,7 @@ from mmpref.registry import suggest
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 POLICY = "policy"
@@ -139,7 +140,7 @@ def _ref(spec: str) -> ModelRef:
 
 
 def _identify(spec: str) -> None:
-    from mmpref.vlm.policy import identify
+    from mmpref.vlm.load import identify
 
     try:
         identify(_ref(spec))
@@ -156,8 +157,7 @@ def _loader(spec: str) -> Callable[[], Policy]:
 
     @cache
     def load() -> Policy:
-        from mmpref.vlm.policy import Policy
 
-        return Policy.load(ref)
+        return load_policy(ref)
 
     return load

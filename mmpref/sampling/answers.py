@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.reasoning import read
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.detokenize import Texts
-from mmpref.vlm.generate import Answer
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+from mmpref.vlm.generate import Answer, decode
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context
+    from mmpref.vlm.encode import EncodedPrompt
     from mmpref.vlm.policy import Policy
 
 
@@ -28,7 +29,7 @@ def answer_of(texts: Texts, ids: Sequence[int], limit: int) -> Answer:
 
 
 def write(
-    policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, *, width: int = 64
+    policy: Policy, contexts: Sequence[EncodedPrompt], names: Sequence[str], decoding: Decoding, *, width: int = 64
 ) -> list[Answer]:
     """One answer for each context.
 
@@ -42,7 +43,7 @@ def write(
 
 def sample(
     policy: Policy,
-    contexts: Sequence[Context],
+    contexts: Sequence[EncodedPrompt],
     names: Sequence[str],
     decoding: Decoding,
     samples: int,

@@ -22,10 +22,11 @@ from mmpref.sampling.sentences import Sentence, sentences
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_off, joined
 from mmpref.types import Example
+from mmpref.vlm.branches import Branch
 from mmpref.vlm.detokenize import Texts
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.encode import EncodedPrompt, encode
+from mmpref.vlm.generate import decoding_pool
 from mmpref.vlm.preprocess import Inputs
-from mmpref.vlm.shared_prefix_pool import Branch, pool_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -76,7 +77,7 @@ class _Job:
     sentences: list[Sentence]
     written: Written
     reference: np.ndarray
-    context: Context | None = None
+    context: EncodedPrompt | None = None
     shown: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     inputs: Inputs = field(default_factory=dict)
     attempt: int = 0
@@ -143,7 +144,7 @@ class BdhsSampler:
                 waiting, size = [], 0
         return jobs
 
-    def _seen_ever(self, jobs: Sequence[_Job], number: int, context: Context) -> Context:
+    def _seen_ever(self, jobs: Sequence[_Job], number: int, context: EncodedPrompt) -> EncodedPrompt:
         """Keep of a prompt what some try will show, out of thousands of image tokens: every try's draw is known."""
         job, s = jobs[number], self.settings
         draws = np.stack(
@@ -163,7 +164,7 @@ class BdhsSampler:
         if not tries:
             return list(indices)
         s = self.settings
-        pool = pool_of(
+        pool = decoding_pool(
             self.policy, s.decoding(s.max_tail_tokens if guided else s.max_answer_tokens, self.seed), s.batch_size
         )
         owners: dict[int, tuple[int, int]] = {}
@@ -183,7 +184,7 @@ class BdhsSampler:
             job.missing -= 1
             if not job.missing:
                 complete.append(index)
-            if not complete or not (pool.idle or (pool.hungry and len(complete) >= _JUDGED_TOGETHER)):
+            if not complete or not (pool.finished or (pool.has_free_rows and len(complete) >= _JUDGED_TOGETHER)):
                 continue
             written = [self._answer(jobs[index]) for index in complete]
             vectors = self.similarity.embed([answer for answer, _ in written])
@@ -228,7 +229,7 @@ class BdhsSampler:
         # Where the model ends the answer at a cut before a sentence, that sentence is gone, and the space before it.
         return answer if job.example.answer[-1:].isspace() else answer.rstrip(), cut_off
 
-    def _see(self, job: _Job, attempt: int) -> Context:
+    def _see(self, job: _Job, attempt: int) -> EncodedPrompt:
         """What the model gets to see of the image in this try: few of its tokens, or all of a noisy one."""
         name = job.example.id
         if job.context is None:

@@ -18,11 +18,10 @@ from mmpref.images import decode
 from mmpref.rng import stream
 from mmpref.sampling.logprobs import answer_tokens
 from mmpref.types import Example, ImageData
-from mmpref.vlm.attention import Attention
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.attention import PREFILL_TOKENS, Attention
+from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.noise import diffuse
 from mmpref.vlm.preprocess import Inputs
-from mmpref.vlm.shared_prefix_pool import PREFILL_TOKENS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,7 +71,7 @@ class Distortion:
             start = end
         return written
 
-    def _see(self, examples: Sequence[Example]) -> list[Context]:
+    def _see(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         generators = [stream(self._seed, example.id, 1, "noise") for example in examples]
         if self._space == "tensor":
             return encode(
@@ -85,7 +84,7 @@ class Distortion:
         return encode(self._policy, [self._policy.prompter(example) for example in noisy])
 
     @torch.inference_mode()
-    def _write(self, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[str]:
+    def _write(self, contexts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[str]:
         policy = self._policy
         hidden, _ = Attention(policy).prefill(contexts, answers)
         written = []

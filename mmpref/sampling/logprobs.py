@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmpref.types import Message
-from mmpref.vlm.attention import Attention
-from mmpref.vlm.shared_prefix_pool import PREFILL_TOKENS
+from mmpref.vlm.attention import PREFILL_TOKENS, Attention
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context
+    from mmpref.vlm.encode import EncodedPrompt
     from mmpref.vlm.policy import Policy
 
 
@@ -44,7 +43,7 @@ def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer
 
 
 @torch.inference_mode()
-def log_probs(policy: Policy, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[Score]:
+def log_probs(policy: Policy, contexts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[Score]:
     """Score an answer behind each context.
 
     Args:

@@ -107,7 +107,7 @@ class TailDecoder:
 
 
 class TailStop:
-    """Stop rule of a tail (`mmpref.vlm.shared_prefix_pool.StopRule`): it ends once the sentence has certainly ended.
+    """Stop rule of a tail (`mmpref.vlm.branches.StopRule`): it ends once the sentence has certainly ended.
 
     That is told by what follows, so the tail's last token may belong to the next sentence; `joined` leaves it out.
     """

@@ -15,7 +15,7 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
-from mmpref.vlm.load_errors import load_errors, some
+from mmpref.vlm.load_errors import first_few, load_errors
 
 if TYPE_CHECKING:
     import torch
@@ -232,7 +232,7 @@ def _plain(name: str) -> str:
 
 def _refuse_others(adapter: str, missing: list[str], others: list[str]) -> None:
     told = [
-        f"{what}: {some([name.removeprefix(_PREFIX) for name in names])}"
+        f"{what}: {first_few([name.removeprefix(_PREFIX) for name in names])}"
         for what, names in (
             (f"lacks {len(missing)} of the weights that its configuration names", missing),
             (f"holds {len(others)} that this model has no place for", others),

@@ -19,8 +19,11 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context
+    from mmpref.vlm.encode import EncodedPrompt
     from mmpref.vlm.policy import Policy
+
+PREFILL_TOKENS = 4096
+"""Tokens, padding included, that are prefilled together."""
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 _GROWTH = 32
@@ -42,7 +45,9 @@ class Attention:
         """Window (None: unbounded) of each kind of layer."""
         self._additive = policy.decoder.config._attn_implementation == "eager"
 
-    def prefill(self, contexts: Sequence[Context], texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
+    def prefill(
+        self, contexts: Sequence[EncodedPrompt], texts: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, DynamicCache]:
         """Run contexts, each with text that follows it, padded on the right.
 
         Returns:
@@ -76,7 +81,7 @@ class Attention:
             masks = self._as_4d(self._prefill_masks(contexts, lengths, order), embeds.dtype)
         return self._call(embeds, positions, masks, cache, **_deepstack(contexts, is_image)), cache
 
-    def run_whole(self, contexts: Sequence[Context], queries_from: int = 0) -> torch.Tensor:
+    def run_whole(self, contexts: Sequence[EncodedPrompt], queries_from: int = 0) -> torch.Tensor:
         """Run contexts, each with a mask for every kind of layer, padded on the right, and keep nothing for later.
 
         Args:
@@ -126,7 +131,7 @@ class Attention:
         return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
     def _prefill_masks(
-        self, contexts: Sequence[Context], lengths: Sequence[int], order: torch.Tensor
+        self, contexts: Sequence[EncodedPrompt], lengths: Sequence[int], order: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         size, device = order.shape[1], order.device
         valid = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
@@ -167,7 +172,7 @@ class Attention:
         return four if len(four) > 1 else next(iter(four.values()))
 
 
-def _deepstack(contexts: Sequence[Context], is_image: torch.Tensor) -> dict[str, Any]:
+def _deepstack(contexts: Sequence[EncodedPrompt], is_image: torch.Tensor) -> dict[str, Any]:
     """Qwen3-VL adds visual features to the hidden states of early layers too, at the image's rows."""
     seen = [context.deepstack for context in contexts if context.deepstack]  # a prompt without images has none
     if not seen:
@@ -206,7 +211,7 @@ class RowCache:
         filled: DynamicCache,
         sources: Sequence[int],
         lengths: Sequence[int],
-        contexts: Sequence[Context],
+        contexts: Sequence[EncodedPrompt],
     ) -> None:
         """Give rows from ``first`` on the first slots of prefilled sequences.
 

@@ -54,7 +54,7 @@ def _hint(error: Exception, reason: str, what: str, base: str) -> str:
     return "Check the name, and that the Hub can be reached; it must be what PEFT saved."
 
 
-def some(names: list[str]) -> str:
+def first_few(names: list[str]) -> str:
     """The first few of many names, and how many more there are."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

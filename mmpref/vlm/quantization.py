@@ -17,7 +17,7 @@ from mmpref.errors import ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.families import find_family
-from mmpref.vlm.load_errors import some
+from mmpref.vlm.load_errors import first_few
 
 if TYPE_CHECKING:
     from torch import nn
@@ -68,7 +68,7 @@ class Placement:
         if missing and not is_model_sharded():  # where a model is divided, only one process reads the files
             raise ModelError(
                 f"The files of {ref} lack {len(missing)} of the model's weights, which would be random: "
-                f"{some(missing)}.",
+                f"{first_few(missing)}.",
                 "Is the download whole, and of this architecture?",
             )
         if getattr(model, "is_loaded_in_4bit", False):

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.errors import ImageError, InputError, MmprefError, is_out_of_memory, reason_of
-from mmpref.vlm.generate import Asked
+from mmpref.vlm.generate import PromptBatch, Request
 from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
 if TYPE_CHECKING:
-    from mmpref.vlm.policy import Policy, Request
+    from mmpref.vlm.policy import Policy
 
 
 def ask(
     policy: Policy, requests: Sequence[Request], names: Sequence[str], again: bool = False
-) -> tuple[Asked, list[MmprefError | None]]:
+) -> tuple[PromptBatch, list[MmprefError | None]]:
     """A batch of those requests that the model can take, and for each why it cannot.
 
     A prompt that holds one of the tokenizer's special tokens as text cannot be asked: it would be read as markup. Nor
@@ -23,7 +23,7 @@ def ask(
 
     Args:
         names: of the requests, for messages.
-        again: as `mmpref.vlm.generate.Asked` has it.
+        again: as `mmpref.vlm.generate.PromptBatch` has it.
     """
     refused: list[MmprefError | None] = [_markup(policy, *one) for one in zip(requests, names, strict=True)]
 
@@ -31,12 +31,12 @@ def ask(
         return [request for request, why in zip(requests, refused, strict=True) if why is None]
 
     try:
-        return Asked(policy, fine(), again), refused
+        return PromptBatch(policy, fine(), again), refused
     except Exception as error:  # processors raise whatever an image leads them to
         theirs = isinstance(error, MmprefError) and not isinstance(error, ImageError)
         if theirs or is_out_of_memory(error) or not _refuse(policy, requests, names, refused):
             raise
-    return Asked(policy, fine(), again), refused
+    return PromptBatch(policy, fine(), again), refused
 
 
 def why_not(policy: Policy, request: Request, name: str) -> MmprefError | None:

@@ -14,6 +14,7 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import HEAD, load_adapter
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import encode
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 if TYPE_CHECKING:
@@ -49,12 +50,12 @@ class RewardModel:
         """Load a base with the adapter that ``mmpref train --method reward-model`` made.
 
         Args:
-            options: of `Policy.load`.
+            options: of `mmpref.vlm.load.load_policy`.
 
         Raises:
-            ModelError: as `Policy.load`, or an adapter without a value head, or with one of zeros.
+            ModelError: as `load_policy`, or an adapter without a value head, or with one of zeros.
         """
-        base = Policy.load(ModelRef(ref.model, ref.revision), **options)
+        base = load_policy(ModelRef(ref.model, ref.revision), **options)
         attach(base.model)
         adapted = load_adapter(base.model, replace(ref, revision=base.ref.revision))
         model = adapted.model

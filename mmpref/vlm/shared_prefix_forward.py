@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmpref.errors import ModelError
 from mmpref.vlm.attention import FULL, Attention
-from mmpref.vlm.encode import Context, at_the_door
+from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
 from mmpref.vlm.vision_tower import Features, Tower, Unlike, forward_of
 
 if TYPE_CHECKING:
@@ -180,21 +180,21 @@ class SharedForward:
                 parts[answer, row] = part
         return parts
 
-    def _contexts(self, begins: Sequence[int]) -> list[Context]:
+    def _contexts(self, begins: Sequence[int]) -> list[EncodedPrompt]:
         """Every prompt without its last token, at the decoder's door."""
         inputs = self._prompts(self._batches[0], begins)
         with forward_of(self._policy.base_model.base_model, self._own):  # itself, up to its decoder
             seen = self._seen(inputs)
         return [context.until(begin) for context, begin in zip(seen, begins, strict=False)]
 
-    def _seen(self, inputs: Batch) -> list[Context]:
+    def _seen(self, inputs: Batch) -> list[EncodedPrompt]:
         """The prompts at the decoder's door; what the tower makes of their images is kept for the batch's next run."""
         if self._features:
             # Some processors pad images by the batch that they are in; features of single rows do not fit then.
-            with contextlib.suppress(Unlike), self._tower.replayed(self._features):
-                return at_the_door(self._policy, inputs)
-        with self._tower.recorded() as features:
-            seen = at_the_door(self._policy, inputs)
+            with contextlib.suppress(Unlike), self._tower.replay(self._features):
+                return decoder_inputs(self._policy, inputs)
+        with self._tower.record() as features:
+            seen = decoder_inputs(self._policy, inputs)
         self._features = [features] if self._tower.known else ()
         return seen
 
@@ -220,7 +220,7 @@ class SharedForward:
             name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value for name, value in inputs.items()
         }
 
-    def _tree(self, context: Context, tails: Sequence[torch.Tensor], size: int) -> Context:
+    def _tree(self, context: EncodedPrompt, tails: Sequence[torch.Tensor], size: int) -> EncodedPrompt:
         """A context, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
         device, begin = context.embeds.device, len(context.embeds)
         ids = torch.cat(list(tails))
@@ -240,7 +240,7 @@ class SharedForward:
             allowed[kind] = mask
         padding = context.embeds.new_zeros(size - begin, context.embeds.shape[1])
         positions = context.positions
-        return Context(
+        return EncodedPrompt(
             torch.cat([context.embeds, padding, self._policy.embed(ids)]),
             torch.cat([positions, positions.new_zeros(len(positions), size - begin), positions[:, -1:] + 1 + steps], 1),
             torch.cat([context.is_image, torch.zeros(size - begin + len(ids), dtype=torch.bool, device=device)]),

@@ -14,9 +14,11 @@ import torch
 from mmpref.errors import ModelError, reason_of
 from mmpref.types import Message
 from mmpref.vlm.attention import Attention, kinds_of_layers
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.families import refusal
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+from mmpref.vlm.generate import decode
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -29,7 +31,7 @@ TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 5e-2
 _NEW = 4
 
 
-def probe(policy: Policy) -> dict[str, float]:
+def verify_family(policy: Policy) -> dict[str, float]:
     """Compare dropping with masking, shared decoding with anew, and all of it with the model's own logits.
 
     Returns:
@@ -43,7 +45,7 @@ def probe(policy: Policy) -> dict[str, float]:
     if reason := refusal(kinds_of_layers(policy.decoder.config)):
         raise ModelError(f"{policy.ref} cannot be used: {reason}.", "Supported: mmpref list families.")
     try:
-        return _compared(policy)
+        return _differences(policy)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
         raise ModelError(
             f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it ({reason_of(error)}).",
@@ -51,7 +53,7 @@ def probe(policy: Policy) -> dict[str, float]:
         ) from error
 
 
-def _compared(policy: Policy) -> dict[str, float]:
+def _differences(policy: Policy) -> dict[str, float]:
     quantized = getattr(policy.base_model, "is_quantized", False)
     tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
     with _in_fp32(policy), torch.inference_mode():
@@ -99,7 +101,7 @@ def _compared(policy: Policy) -> dict[str, float]:
     return {**found, "tolerance": tolerance}
 
 
-def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[int] = ()) -> torch.Tensor:
+def _masked(policy: Policy, whole: EncodedPrompt, kept: torch.Tensor, text: Sequence[int] = ()) -> torch.Tensor:
     """The last logits of the whole prompt and text, computed anew, where nothing sees the image tokens not kept."""
     prompt, size, device = len(whole.embeds), len(whole.embeds) + len(text), whole.embeds.device
     steps = torch.arange(len(text), device=device)
@@ -116,7 +118,7 @@ def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[i
             seen[:prompt, :prompt] = own
         # A hidden row must see something, or its softmax is not a number; nothing else sees that row.
         allowed[kind] = seen & visible | torch.eye(size, dtype=torch.bool, device=device)
-    context = Context(
+    context = EncodedPrompt(
         torch.cat([whole.embeds, policy.embed(torch.tensor(text, dtype=torch.long, device=device))]),
         torch.cat([whole.positions, whole.positions[:, -1:] + 1 + steps], dim=1),
         torch.cat([whole.is_image, torch.zeros(len(text), dtype=torch.bool, device=device)]),
@@ -127,7 +129,7 @@ def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[i
     return _logits(policy, context)
 
 
-def _logits(policy: Policy, context: Context) -> torch.Tensor:
+def _logits(policy: Policy, context: EncodedPrompt) -> torch.Tensor:
     hidden, _ = Attention(policy).prefill([context], [()])
     return policy.head(hidden[0, -1]).float()
 

@@ -23,15 +23,17 @@ from mmpref.sampling.similarity import load_similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, joined
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Pool
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
 
 SETTINGS = BdhsSettings(similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40)
 
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(ModelRef("pkg:mmpref.testbed/model"))
+    return load_policy(ModelRef("pkg:mmpref.testbed/model"))
 
 
 @pytest.fixture(scope="module")
@@ -232,10 +234,10 @@ def test_unguided_answers_are_decoded_apart(policy: Policy, example: Example, mo
     pools = []
 
     def recorded(*arguments: Any) -> Any:
-        pools.append((arguments[1].max_new_tokens, pool := Pool(*arguments)))
+        pools.append((arguments[1].max_new_tokens, pool := SharedPrefixPool(*arguments)))
         return pool
 
-    monkeypatch.setattr(bdhs, "pool_of", recorded)
+    monkeypatch.setattr(bdhs, "decoding_pool", recorded)
     sampler_of(policy, iterations=3, similarity_threshold=-2.0)([example])
     assert [limit for limit, _ in pools] == [SETTINGS.max_tail_tokens, SETTINGS.max_answer_tokens]
     assert pools[0][1]._added == 2 * len(split(example.answer))
@@ -249,10 +251,10 @@ class ReferencePool:
         self.references, self.eos, self.endless, self.limit = references, eos, endless, limit
         self.branches: list[tuple[int, Branch]] = []
         self.added = 0
-        self.hungry = True
+        self.has_free_rows = True
 
     @property
-    def idle(self) -> bool:
+    def finished(self) -> bool:
         return not self.branches
 
     def add(self, branches: list[Branch]) -> range:
@@ -287,7 +289,7 @@ def test_a_model_that_continues_the_reference_gives_it_back(
     sampler = sampler_of(policy, iterations=1)
     (job,) = sampler._jobs([example])
     (eos,) = policy.eos_ids
-    monkeypatch.setattr(bdhs, "pool_of", lambda *_: ReferencePool([list(job.written.ids)], eos))
+    monkeypatch.setattr(bdhs, "decoding_pool", lambda *_: ReferencePool([list(job.written.ids)], eos))
     for seed in range(20):
         sampler.seed = seed
         (made,) = sampler([example])
@@ -301,7 +303,7 @@ def test_tails_that_a_bound_cuts_off_are_told(
 ) -> None:
     (word,) = policy.tokenizer(" yellow", add_special_tokens=False)["input_ids"]
     pool = partial(ReferencePool, [], 0, word)
-    monkeypatch.setattr(bdhs, "pool_of", lambda _policy, decoding, _width: pool(decoding.max_new_tokens))
+    monkeypatch.setattr(bdhs, "decoding_pool", lambda _policy, decoding, _width: pool(decoding.max_new_tokens))
     (made,) = sampler_of(policy, iterations=3)([example])
     assert made.cut_off
     assert made.cut_tries == 3  # two of tails, and an unguided answer
