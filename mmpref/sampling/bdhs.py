@@ -17,8 +17,8 @@ import torch
 
 from mmpref.rng import stream
 from mmpref.sampling.answers import answer_of
-from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.sentences import Sentence, sentences
+from mmpref.sampling.settings import BdhsSettings
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_off, joined
 from mmpref.types import Example

@@ -171,7 +171,7 @@ def test_averaged_rows_keep_the_datas_answers_and_get_the_policys_beside(method:
 def test_online_bdhs_is_the_datasets_method_on_the_current_policy(policy: Policy) -> None:
     """The same sampler, and what it writes follows the weights."""
     from mmpref.sampling.bdhs import BdhsSampler
-    from mmpref.sampling.bdhs_settings import BdhsSettings
+    from mmpref.sampling.settings import BdhsSettings
     from mmpref.sampling.similarity import load_similarity
 
     rows, images = rows_and_images(6)

@@ -16,7 +16,7 @@ from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.sampling.answers import answer_of
 from mmpref.sampling.bdhs import BdhsSampler
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 from mmpref.sampling.similarity import load_similarity
 from mmpref.types import ModelRef
 from mmpref.vlm.detokenize import Texts
