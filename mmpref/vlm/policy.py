@@ -12,6 +12,7 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import Family
 from mmpref.vlm.preprocess import Prompter
 from mmpref.vlm.quantization import Placement
+from mmpref.vlm.special_tokens import special_tokens_of
 
 if TYPE_CHECKING:
     import torch
@@ -47,9 +48,9 @@ class Policy:
         image_token = getattr(config, "image_token_id", None)
         self.image_token_id: int = config.image_token_index if image_token is None else image_token
         self.eos_ids = eos_ids_of(self.base_model, self.tokenizer)
-        suppressed = _never_written(self.base_model.generation_config, self.eos_ids)
-        marks = [getattr(config, f"{kind}_token_id", None) for kind in ("video", "audio")]
-        self.never_written = {self.image_token_id, *suppressed, *(mark for mark in marks if mark is not None)}
+        suppressed = _suppressed_ids(self.base_model.generation_config, self.eos_ids)
+        media = [getattr(config, f"{kind}_token_id", None) for kind in ("video", "audio")]
+        self.never_written = {self.image_token_id, *suppressed, *(token for token in media if token is not None)}
         self.placement = placement or Placement(str(self.device))
         self.verification: dict[str, float] | None = None
         self.mended: dict[str, Any] = {}
@@ -91,32 +92,41 @@ class Policy:
         apply and others do not, so the model's own logits decide."""
         import torch
 
-        seen: list[torch.Tensor] = []
-        hook = self.decoder.register_forward_hook(lambda _module, _args, output: seen.append(output.last_hidden_state))
+        states: list[torch.Tensor] = []
+        hook = self.decoder.register_forward_hook(
+            lambda _module, _args, output: states.append(output.last_hidden_state)
+        )
         ids = torch.tensor([sorted({*range(2, 40)} - self.never_written - self.eos_ids)[:8]], device=self.device)
         try:
             with torch.inference_mode():
                 own = self.base_model(
                     input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
                 ).logits.float()
-                raw = self.base_model.get_output_embeddings()(seen[0]).float()
+                raw = self.base_model.get_output_embeddings()(states[0]).float()
         finally:
             hook.remove()
         config = self.base_model.config.get_text_config()
         scale, divisor = getattr(config, "logit_scale", None), getattr(config, "logits_scaling", None)
         cap = getattr(config, "final_logit_softcapping", None)
-        ways: list[Callable[[torch.Tensor], torch.Tensor]] = [lambda logits: logits]
-        ways += [lambda logits: logits * scale] if scale else []
-        ways += [lambda logits: logits / divisor, lambda logits: logits * divisor] if divisor else []
-        ways += [lambda logits: (logits / cap).tanh() * cap] if cap else []
-        differences = [float((way(raw) - own).abs().max()) for way in ways]
-        best = min(range(len(ways)), key=differences.__getitem__)
+        transforms: list[Callable[[torch.Tensor], torch.Tensor]] = [lambda logits: logits]
+        transforms += [lambda logits: logits * scale] if scale else []
+        transforms += [lambda logits: logits / divisor, lambda logits: logits * divisor] if divisor else []
+        transforms += [lambda logits: (logits / cap).tanh() * cap] if cap else []
+        differences = [float((transform(raw) - own).abs().max()) for transform in transforms]
+        best = min(range(len(transforms)), key=differences.__getitem__)
         if not differences[best] <= 0.05 * float(own.abs().max()):
             raise ModelError(
                 f"{self.ref} changes its logits behind its output layer in an unknown way.",
                 "Supported model types: mmpref list families.",
             )
-        return ways[best]
+        return transforms[best]
+
+    @property
+    def markup_tokens(self) -> frozenset[str]:
+        """Texts that no prompt or answer may hold, as they would be read as markup: the image token, and the
+        tokenizer's special tokens."""
+        image_token = self.tokenizer.convert_ids_to_tokens(self.image_token_id)
+        return frozenset(filter(None, (image_token, *special_tokens_of(self.tokenizer))))
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
         """As `mmpref.vlm.preprocess.Prompter.render`."""
@@ -175,7 +185,7 @@ def eos_ids_of(model: Any, tokenizer: Any) -> set[int]:
     return {token for token in (*ids, tokenizer.eos_token_id) if token is not None}
 
 
-def _never_written(own: Any, eos_ids: set[int]) -> set[int]:
+def _suppressed_ids(own: Any, eos_ids: set[int]) -> set[int]:
     """Tokens that the model's ``generation_config`` rules out, as `generate` heeds it: a bad word never is an EOS."""
     bad = {ids[0] for ids in own.bad_words_ids or [] if len(ids) == 1}
     return {*(own.suppress_tokens or []), *(bad - eos_ids)}

@@ -20,7 +20,7 @@ from mmpref.vlm.policy import Policy
 if TYPE_CHECKING:
     from PIL import Image
 
-_TOGETHER = 8
+_BATCH = 8
 
 
 def attach(model: Any) -> None:
@@ -34,8 +34,8 @@ def attach(model: Any) -> None:
 def values(model: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     """Values [...] of last hidden states [..., H]."""
     head: Any = model.get_submodule(HEAD)
-    said: torch.Tensor = head(hidden.float())[..., 0]
-    return said
+    values: torch.Tensor = head(hidden.float())[..., 0]
+    return values
 
 
 class RewardModel:
@@ -80,13 +80,13 @@ class RewardModel:
             prompt: turns that end with the user's.
         """
         policy = self.policy
-        [context] = encode(policy, [policy.prompter.prepare(prompt, images)])
+        [encoded] = encode(policy, [policy.prompter.prepare(prompt, images)])
         texts = [policy.render_answer(prompt, len(images), answer) for answer in answers]
         tokens = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         scores: list[float] = []
-        for start in range(0, len(tokens), _TOGETHER):
-            group = tokens[start : start + _TOGETHER]
-            hidden, _ = self._attention.prefill([context] * len(group), group)
-            ends = torch.tensor([len(context.embeds) + len(one) - 1 for one in group])
+        for start in range(0, len(tokens), _BATCH):
+            group = tokens[start : start + _BATCH]
+            hidden, _ = self._attention.prefill([encoded] * len(group), group)
+            ends = torch.tensor([len(encoded.embeds) + len(answer) - 1 for answer in group])
             scores += values(policy.base_model, hidden[torch.arange(len(group)), ends]).tolist()
         return scores

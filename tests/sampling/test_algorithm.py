@@ -20,7 +20,7 @@ from mmpref.sampling import bdhs
 from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings
 from mmpref.sampling.sentences import Sentence, sentences, split
 from mmpref.sampling.similarity import load_similarity
-from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, joined
+from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, joined
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
 from mmpref.vlm.branches import Branch
@@ -57,9 +57,9 @@ _IMAGE_TOKENS = 51
 def test_every_try_draws_a_mask_that_keeps_its_share(policy: Policy, example: Example, rho_th: float) -> None:
     sampler = sampler_of(policy, rho_th=rho_th, iterations=60)
     (job,) = sampler._jobs([example])
-    assert job.context is not None
-    places = [tuple(sampler._see(job, attempt).order.tolist()) for attempt in range(1, 61)]
-    kept = [len(place) - (len(job.context.embeds) - job.context.image_tokens) for place in places]
+    assert job.prompt is not None
+    places = [tuple(sampler._shown_prompt(job, attempt).order.tolist()) for attempt in range(1, 61)]
+    kept = [len(place) - (len(job.prompt.embeds) - job.prompt.image_tokens) for place in places]
     assert np.mean(kept) / _IMAGE_TOKENS == pytest.approx(1 - rho_th, abs=0.04)
     assert len(set(places)) == (1 if rho_th in (0.0, 1.0) else len(places))
 
@@ -154,7 +154,7 @@ def test_a_cut_may_fall_before_a_word_whose_token_begins_with_the_space(policy: 
     sampler = sampler_of(policy)
     text = "It is red. It is old."
     spans = [(0, 2), (2, 5), (5, 9), (9, 10), (10, 13), (13, 16), (16, 20), (20, 21)]
-    written = Written(text, 0, list(range(8)), spans)
+    written = TokenizedAnswer(text, 0, list(range(8)), spans)
     example = SimpleNamespace(id="x", answer=text)
     job: Any = SimpleNamespace(example=example, sentences=sentences(text), written=written, attempt=0)
     found = Counter()
@@ -222,7 +222,7 @@ def test_sentences_of_a_try_share_one_prefill(policy: Policy, example: Example) 
         sampler([example])
     finally:
         hook.remove()
-    # The image's own visit to the decoder's door, one prefill of one row, and then single tokens.
+    # The image's own visit to the decoder, one prefill of one row, and then single tokens.
     assert [size for size in lengths if size[1] > 1][1:] == [torch.Size([1, lengths[1][1]])]
     assert max(rows for rows, tokens in lengths if tokens == 1) <= len(split(example.answer))
 
@@ -289,7 +289,7 @@ def test_a_model_that_continues_the_reference_gives_it_back(
     sampler = sampler_of(policy, iterations=1)
     (job,) = sampler._jobs([example])
     (eos,) = policy.eos_ids
-    monkeypatch.setattr(bdhs, "decoding_pool", lambda *_: ReferencePool([list(job.written.ids)], eos))
+    monkeypatch.setattr(bdhs, "decoding_pool", lambda *_: ReferencePool([list(job.answer.ids)], eos))
     for seed in range(20):
         sampler.seed = seed
         (made,) = sampler([example])

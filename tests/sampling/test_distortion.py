@@ -11,7 +11,7 @@ from PIL import Image
 
 from mmpref.images import decode
 from mmpref.rng import stream
-from mmpref.sampling.distortion import Distortion, _noisy
+from mmpref.sampling.distortion import Distortion, _add_pixel_noise
 from mmpref.types import Example, ImageData, Message
 from mmpref.vlm.noise import add_noise
 from mmpref.vlm.policy import Policy
@@ -75,9 +75,9 @@ def test_pixel_noise_wraps_as_povids_code_does() -> None:
     values = torch.tensor([-0.1, 1.2, 0.5])
     assert values.mul(255).to(torch.int64).remainder(256).tolist() == [231, 50, 127]
     image = examples()[0].images[0]
-    same = decode(_noisy(image, 0, stream(0)))
+    same = decode(_add_pixel_noise(image, 0, stream(0)))
     assert np.array_equal(np.asarray(same), np.asarray(decode(image)))
-    add_noise = np.asarray(decode(_noisy(image, 500, stream(0)))).astype(int)
+    add_noise = np.asarray(decode(_add_pixel_noise(image, 500, stream(0)))).astype(int)
     assert add_noise.shape == (24, 40, 3)
     assert np.abs(add_noise - np.asarray(same).astype(int)).mean() > 40
 

@@ -17,7 +17,7 @@ from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.generate import Request, generate
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.quantization import kept_in_full
+from mmpref.vlm.quantization import unquantized_modules
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from mmpref.vlm.verify import verify_family
 from tests.vlm.test_shared_prefix_forward import batch_of
@@ -47,7 +47,7 @@ def test_every_family_keeps_all_but_its_language_model_in_full(name: str) -> Non
     policy = tiny(name)
     model, decoder = policy.base_model, set(policy.decoder.modules())
     inside = {path for path in linear(model) if model.get_submodule(path) in decoder}
-    kept = kept_in_full(model, policy.family.projector)
+    kept = unquantized_modules(model, policy.family.projector)
     assert inside == {path for path in linear(model) if should_convert_module(path, kept)}
     assert inside
 
