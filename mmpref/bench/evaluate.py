@@ -35,7 +35,6 @@ from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
-    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 MENDED = "mended.json"
@@ -290,6 +289,7 @@ def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency:
 
 def _load(run: Run, recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
     """The model and adapter at the commits that the run is pinned to."""
+    from mmpref.vlm.load import load_policy
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)

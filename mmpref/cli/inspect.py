@@ -13,7 +13,6 @@ from mmpref.cli.format import print_table
 
 if TYPE_CHECKING:
     from mmpref.tables.table import Table
-    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 
@@ -81,6 +80,7 @@ def command(
 
 def _policy(model: str) -> Policy:
     from mmpref.types import ModelRef
+    from mmpref.vlm.load import load_policy
 
     return load_policy(ModelRef(model))
 

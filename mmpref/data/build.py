@@ -28,7 +28,6 @@ from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, ModelRef, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 WriteCard = Callable[[Path, dict[str, Any]], None]
@@ -180,6 +179,7 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     import torch
 
     from mmpref.vlm.decoding import own_values
+    from mmpref.vlm.load import load_policy
 
     began_with = run.pinned("model")
     torch.set_num_threads(began_with.get("threads") or torch.get_num_threads())

@@ -24,7 +24,6 @@ from mmpref.registry import suggest
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
-    from mmpref.vlm.load import load_policy
     from mmpref.vlm.policy import Policy
 
 POLICY = "policy"
@@ -157,6 +156,7 @@ def _loader(spec: str) -> Callable[[], Policy]:
 
     @cache
     def load() -> Policy:
+        from mmpref.vlm.load import load_policy
 
         return load_policy(ref)
 

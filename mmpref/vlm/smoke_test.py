@@ -42,12 +42,12 @@ _FAULTS = (
 )
 
 
-def picture(size: tuple[int, int] = _SIZES[0]) -> Image.Image:
-    """Noise, RGB; the same whenever it is asked for."""
+def picture(size: tuple[int, int] = _SIZES[0], seed: int = 0) -> Image.Image:
+    """Noise, RGB, of so many pixels in width and height; the same for the same seed."""
     import numpy as np
     from PIL import Image
 
-    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(pixels)
 
 

@@ -19,10 +19,9 @@ from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.families import refusal
 from mmpref.vlm.generate import decode
+from mmpref.vlm.smoke_test import picture
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from mmpref.vlm.policy import Policy
 
 TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 5e-2
@@ -58,7 +57,8 @@ def _differences(policy: Policy) -> dict[str, float]:
     tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
     with _in_fp32(policy), torch.inference_mode():
         prompts = [
-            policy.prompter.prepare([Message("user", "Describe the picture.")], [_noise(seed)]) for seed in range(2)
+            policy.prompter.prepare([Message("user", "Describe the picture.")], [picture((320, 224), seed)])
+            for seed in range(2)
         ]
         whole, other = (encode(policy, [prompt])[0] for prompt in prompts)
         if not whole.image_tokens:
@@ -132,14 +132,6 @@ def _masked(policy: Policy, whole: EncodedPrompt, kept: torch.Tensor, text: Sequ
 def _logits(policy: Policy, prompt: EncodedPrompt) -> torch.Tensor:
     hidden, _ = Attention(policy).prefill([prompt], [()])
     return policy.head(hidden[0, -1]).float()
-
-
-def _noise(seed: int) -> Image.Image:
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.random.default_rng(seed).integers(0, 256, (224, 320, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 @contextlib.contextmanager
