@@ -202,12 +202,8 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
             )
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
     own = own_values(policy.base_model.generation_config)
-    facts |= {
-        "family": policy.family.model_type,
-        "probe": policy.verification,
-        "mended": policy.mended,
-        "generation": own,
-    }
+    facts |= {"family": policy.family.model_type, "probe": policy.verification}
+    facts |= {"mended": policy.mended, "generation": own}
     run.pin("model", facts)
     return policy
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Score:
-    """Of one answer: the sum of its tokens' log-probabilities, and how many tokens that are."""
+    """The log-probability of an answer in nats, the sum over its tokens, and how many tokens these are."""
 
     total: float
     tokens: int

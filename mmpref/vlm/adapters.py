@@ -61,11 +61,8 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     assert ref.adapter is not None
     refuse_page(ref.adapter)
     if Path(ref.adapter).is_dir() and not (Path(ref.adapter) / CONFIG).is_file():
-        is_model = (Path(ref.adapter) / "config.json").is_file()
-        raise ModelError(
-            f"{ref.adapter} is no adapter: it has no {CONFIG}.",
-            "It is a model: give it as --model." if is_model else "",
-        )
+        hint = "It is a model: give it as --model." if (Path(ref.adapter) / "config.json").is_file() else ""
+        raise ModelError(f"{ref.adapter} is no adapter: it has no {CONFIG}.", hint)
     with load_errors(f"adapter {ref.adapter}"):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):

@@ -237,11 +237,9 @@ class RowCache:
         for number, layer in enumerate(filled.layers):
             while len(self.layers.layers) <= number:
                 self.layers.layers.append(self._new_layer())
-            indices = torch.tensor(sources, device=layer.keys.device)
+            index = torch.tensor(sources, device=layer.keys.device)
             row_layer = self.layers.layers[number]
-            row_layer.enter(
-                first, layer.keys[indices, :, :longest], layer.values[indices, :, :longest], self._order.shape
-            )
+            row_layer.enter(first, layer.keys[index, :, :longest], layer.values[index, :, :longest], self._order.shape)
 
     def advance(self, first: int, counts: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Make slots for more tokens in some rows.
@@ -321,10 +319,10 @@ class _RowLayer(CacheLayerMixin):
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         rows, size = self._cache.working, self._cache.size
-        indices = torch.arange(rows.start, rows.stop, device=key_states.device)[:, None]
+        index = torch.arange(rows.start, rows.stop, device=key_states.device)[:, None]
         slots = self._cache.slots.to(key_states.device)
-        self.keys[indices, :, slots] = key_states.transpose(1, 2)
-        self.values[indices, :, slots] = value_states.transpose(1, 2)
+        self.keys[index, :, slots] = key_states.transpose(1, 2)
+        self.values[index, :, slots] = value_states.transpose(1, 2)
         return self.keys[rows, :, :size], self.values[rows, :, :size]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:

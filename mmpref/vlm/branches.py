@@ -12,7 +12,9 @@ from mmpref.rng import stream
 if TYPE_CHECKING:
     import numpy as np
 
+    from mmpref.vlm.decoding import Decoding
     from mmpref.vlm.encode import EncodedPrompt
+    from mmpref.vlm.policy import Policy
 
 StopRule = Callable[[list[int]], "int | None"]
 """Given the tokens generated so far, how many of them to keep if the branch ends here, else None."""
@@ -78,7 +80,25 @@ class BranchState:
 
 
 class DecodingPool(ABC):
-    """Branches that are decoded together, and a queue of more, which may be added to at any time."""
+    """Branches that are decoded together, and a queue of more, which may be added to at any time.
+
+    Args:
+        width: branches that are decoded together, at most.
+    """
+
+    def __init__(self, policy: Policy, decoding: Decoding, width: int = 64) -> None:
+        self._policy, self._decoding, self._width = policy, decoding, width
+        self._added = 0
+
+    def add(self, branches: Sequence[Branch]) -> range:
+        """Queue branches; the numbers under which they will come out. Those of one prompt should be added together."""
+        numbers = range(self._added, self._added + len(branches))
+        self._added += len(branches)
+        self._enqueue(list(map(BranchState, numbers, branches)))
+        return numbers
+
+    @abstractmethod
+    def _enqueue(self, states: Sequence[BranchState]) -> None: ...
 
     @property
     @abstractmethod
@@ -89,10 +109,6 @@ class DecodingPool(ABC):
     @abstractmethod
     def finished(self) -> bool:
         """Whether every branch has ended."""
-
-    @abstractmethod
-    def add(self, branches: Sequence[Branch]) -> range:
-        """Queue branches; the numbers under which they will come out. Those of one prompt should be added together."""
 
     @abstractmethod
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
 from mmpref.reasoning import Markers
 from mmpref.types import Message
 from mmpref.vlm.branches import Branch, DecodingPool
@@ -21,7 +19,7 @@ from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.detokenize import Texts
 from mmpref.vlm.encode import encode
 from mmpref.vlm.preprocess import Inputs
-from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool, common_length
 from mmpref.vlm.transformers_pool import TransformersPool
 from mmpref.vlm.vision_tower import Features, Tower
 
@@ -175,7 +173,7 @@ class PromptBatch:
         """Prompts about the same images, by what they have in common."""
         requests = [self._requests[number] for number in numbers]
         prepared = self._policy.prompter.prepare_all([request.messages for request in requests], requests[0].images)
-        rows = [inputs["input_ids"][0] for inputs in prepared]
+        rows = [inputs["input_ids"][0].tolist() for inputs in prepared]
         family = self._policy.family
         if not (family.tested and family.shares_prefix and self._policy.causal_prompts and requests[0].images):
             return [_SharedPrefix(inputs, [(number, ())]) for number, inputs in zip(numbers, prepared, strict=True)]
@@ -184,11 +182,11 @@ class PromptBatch:
         while left:
             first = rows[left[0]]
             # One token of text behind the images at least: from there on positions are those of text.
-            least = int((first == self._policy.image_token_id).nonzero().max()) + 2
-            common = {index: _common_length(first, rows[index]) for index in left}
+            least = max(place for place, token in enumerate(first) if token == self._policy.image_token_id) + 2
+            common = {index: common_length(first, rows[index]) for index in left}
             alike = [index for index in left if common[index] >= least or index == left[0]]
             end = min(common[index] for index in alike)
-            rests = [(numbers[index], tuple(rows[index][end:].tolist())) for index in alike]
+            rests = [(numbers[index], tuple(rows[index][end:])) for index in alike]
             groups.append(_SharedPrefix(prepared[left[0]], rests))
             left = [index for index in left if index not in alike]
         return groups
@@ -212,10 +210,3 @@ def _by_images(requests: Sequence[Request]) -> list[list[int]]:
     for number, request in enumerate(requests):
         groups.setdefault(tuple(map(id, request.images)), []).append(number)
     return list(groups.values())
-
-
-def _common_length(left: torch.Tensor, right: torch.Tensor) -> int:
-    """How many token ids two prompts begin with."""
-    size = min(len(left), len(right))
-    differ = (left[:size] != right[:size]).nonzero()
-    return int(differ[0]) if len(differ) else size

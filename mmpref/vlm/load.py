@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
@@ -65,7 +64,9 @@ def load_policy(
         model = placement.load(resolved, dtype, trust_remote_code)
     if getattr(model, "_hf_peft_config_loaded", False):
         _refuse_adapter(resolved)
-    _set_prompt_format(model, processor, family, ref)
+    if getattr(processor, "tokenizer", None) is None:
+        raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
+    set_prompt_format(processor, eos_ids_of(model, processor.tokenizer), family.vicuna_prompt, str(ref))
     if device == "cpu" and model.num_parameters() < _SMALL:
         torch.set_num_threads(1)
     if ignored := ignored_settings(model.generation_config):
@@ -129,9 +130,3 @@ def _refuse_adapter(ref: ModelRef) -> None:
         raise ModelError(
             f"{ref.model} is an adapter, not a model.", f"Use --model {base or 'BASE'} --adapter {ref.model}."
         )
-
-
-def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
-    if getattr(processor, "tokenizer", None) is None:
-        raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
-    set_prompt_format(processor, eos_ids_of(model, processor.tokenizer), family.vicuna_prompt, str(ref))

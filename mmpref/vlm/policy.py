@@ -82,7 +82,7 @@ class Policy:
         return embedded
 
     def head(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Logits [..., V] of last hidden states [..., H], scaled as the model does after its output layer."""
+        """Logits [..., V] of last hidden last [..., H], scaled as the model does after its output layer."""
         logits: torch.Tensor = self.base_model.get_output_embeddings()(hidden)
         return self._scaled(logits)
 
@@ -92,17 +92,15 @@ class Policy:
         apply and others do not, so the model's own logits decide."""
         import torch
 
-        states: list[torch.Tensor] = []
-        hook = self.decoder.register_forward_hook(
-            lambda _module, _args, output: states.append(output.last_hidden_state)
-        )
+        last: list[torch.Tensor] = []
+        hook = self.decoder.register_forward_hook(lambda _module, _args, output: last.append(output.last_hidden_state))
         ids = torch.tensor([sorted({*range(2, 40)} - self.never_written - self.eos_ids)[:8]], device=self.device)
         try:
             with torch.inference_mode():
                 own = self.base_model(
                     input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False
                 ).logits.float()
-                raw = self.base_model.get_output_embeddings()(states[0]).float()
+                raw = self.base_model.get_output_embeddings()(last[0]).float()
         finally:
             hook.remove()
         config = self.base_model.config.get_text_config()

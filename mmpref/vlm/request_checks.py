@@ -25,9 +25,7 @@ def ask(
         names: of the requests, for messages.
         again: as `mmpref.vlm.generate.PromptBatch` has it.
     """
-    refused: list[MmprefError | None] = [
-        _markup_error(policy, request, name) for request, name in zip(requests, names, strict=True)
-    ]
+    refused: list[MmprefError | None] = [_markup_error(policy, *named) for named in zip(requests, names, strict=True)]
 
     def accepted() -> list[Request]:
         return [request for request, error in zip(requests, refused, strict=True) if error is None]

@@ -105,11 +105,10 @@ class SharedForward:
                 shared = backbone().last_hidden_state  # on what the vision tower made the first time
         except ModelError as error:
             return str(error)
-        attended = cut["attention_mask"].bool()
+        mask = cut["attention_mask"].bool()
         expected = pad_sequence([row[begin:] for row, begin in zip(rows, begins, strict=True)], batch_first=True)
-        difference = float(
-            (shared - expected[:, : shared.shape[1]])[attended].norm() / expected[:, : shared.shape[1]][attended].norm()
-        )
+        expected = expected[:, : shared.shape[1]]
+        difference = float((shared - expected)[mask].norm() / expected[mask].norm())
         if not difference <= _TOLERANCE[self._policy.dtype]:
             return f"shared and separate hidden states differ by {difference:.1e} of their norm"
         return None

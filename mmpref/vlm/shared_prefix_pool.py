@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmpref.vlm.attention import PREFILL_TOKENS, Attention, RowCache
-from mmpref.vlm.branches import Branch, BranchState, DecodingPool
+from mmpref.vlm.branches import BranchState, DecodingPool
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.sampler import TokenSampler
 
@@ -37,14 +37,13 @@ class SharedPrefixPool(DecodingPool):
     """
 
     def __init__(self, policy: Policy, decoding: Decoding, width: int = 64) -> None:
-        self._policy, self._decoding, self._width = policy, decoding, width
+        super().__init__(policy, decoding, width)
         self._sample = TokenSampler(policy, decoding)
         self._attention = Attention(policy)
         self._cache = RowCache(policy.device)
         self._queue: deque[list[BranchState]] = deque()
         self._rows: list[BranchState] = []
         self._next = torch.zeros(0, dtype=torch.long)
-        self._added = 0
 
     @property
     def has_free_rows(self) -> bool:
@@ -54,17 +53,14 @@ class SharedPrefixPool(DecodingPool):
     def finished(self) -> bool:
         return not self._queue and not self._rows
 
-    def add(self, branches: Sequence[Branch]) -> range:
-        numbers = range(self._added, self._added + len(branches))
-        self._added += len(branches)
+    def _enqueue(self, states: Sequence[BranchState]) -> None:
         groups: dict[int, list[BranchState]] = {}
-        for number, branch in zip(numbers, branches, strict=True):
-            groups.setdefault(id(branch.prompt), []).append(BranchState(number, branch))
+        for state in states:
+            groups.setdefault(id(state.branch.prompt), []).append(state)
         for group in groups.values():
             # Rows hold copies of what they share, so a long prompt is prefilled again for every so many of them.
             size = self._affordable(_longest(group) + self._decoding.max_new_tokens)
             self._queue.extend(group[start : start + size] for start in range(0, len(group), size))
-        return numbers
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         while self._queue or self._rows:
@@ -109,7 +105,7 @@ class SharedPrefixPool(DecodingPool):
         sources, lengths, rests = [], [], []
         for number, (group, text) in enumerate(zip(groups, texts, strict=True)):
             for row in group:
-                shared = _common_length(row.branch.prefix, text)
+                shared = common_length(row.branch.prefix, text)
                 sources.append(number)
                 lengths.append(len(row.branch.prompt.embeds) + shared)
                 rests.append(row.branch.prefix[shared:])
@@ -176,5 +172,6 @@ def _longest(group: Sequence[BranchState]) -> int:
     return max(row.branch.length for row in group)
 
 
-def _common_length(left: Sequence[int], right: Sequence[int]) -> int:
+def common_length(left: Sequence[int], right: Sequence[int]) -> int:
+    """How many token ids two texts begin with."""
     return next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))

@@ -31,9 +31,8 @@ class TransformersPool(DecodingPool):
     """A pool that decodes a batch to its end before the next one begins."""
 
     def __init__(self, policy: Policy, decoding: Decoding, width: int = 64) -> None:
-        self._policy, self._decoding, self._width = policy, decoding, width
+        super().__init__(policy, decoding, width)
         self._queue: deque[BranchState] = deque()
-        self._added = 0
 
     @property
     def finished(self) -> bool:
@@ -41,11 +40,8 @@ class TransformersPool(DecodingPool):
 
     has_free_rows = finished
 
-    def add(self, branches: Sequence[Branch]) -> range:
-        numbers = range(self._added, self._added + len(branches))
-        self._added += len(branches)
-        self._queue.extend(map(BranchState, numbers, branches))
-        return numbers
+    def _enqueue(self, states: Sequence[BranchState]) -> None:
+        self._queue.extend(states)
 
     def __iter__(self) -> Iterator[tuple[int, list[int]]]:
         while self._queue:

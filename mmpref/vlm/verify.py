@@ -45,7 +45,7 @@ def verify_family(policy: Policy) -> dict[str, float]:
         raise ModelError(f"{policy.ref} cannot be used: {reason}.", "Supported: mmpref list families.")
     try:
         return _differences(policy)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
+    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
         raise ModelError(
             f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it ({reason_of(error)}).",
             "Supported: mmpref list families.",
