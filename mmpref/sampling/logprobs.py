@@ -25,6 +25,7 @@ class Score:
 
     @property
     def mean(self) -> float:
+        """The log-probability of a token, in nats."""
         return self.total / max(1, self.tokens)
 
 

@@ -64,6 +64,7 @@ class EncodedPrompt:
 
     @property
     def image_tokens(self) -> int:
+        """How many image tokens it has."""
         return int(self.is_image.sum())
 
     @property

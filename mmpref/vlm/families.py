@@ -37,6 +37,7 @@ class Family:
     tested: bool = True
 
     def describe(self) -> dict[str, str]:
+        """Its row of `mmpref list families`."""
         return {
             "name": self.model_type,
             "models": self.title,

@@ -178,6 +178,7 @@ class Policy:
 
 
 def eos_ids_of(model: Any, tokenizer: Any) -> set[int]:
+    """Token ids that end an answer: those of the model's ``generation_config``, and the tokenizer's."""
     configured = model.generation_config.eos_token_id
     ids = configured if isinstance(configured, list) else [configured]
     return {token for token in (*ids, tokenizer.eos_token_id) if token is not None}
