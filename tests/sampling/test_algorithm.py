@@ -156,7 +156,7 @@ def test_a_cut_may_fall_before_a_word_whose_token_begins_with_the_space(policy: 
     spans = [(0, 2), (2, 5), (5, 9), (9, 10), (10, 13), (13, 16), (16, 20), (20, 21)]
     written = TokenizedAnswer(text, 0, list(range(8)), spans)
     example = SimpleNamespace(id="x", answer=text)
-    job: Any = SimpleNamespace(example=example, sentences=sentences(text), written=written, attempt=0)
+    job: Any = SimpleNamespace(example=example, sentences=sentences(text), answer=written, attempt=0)
     found = Counter()
     for job.attempt in range(400):
         cut = sampler._cut(job, 1)
