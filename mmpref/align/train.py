@@ -215,7 +215,7 @@ def _fit_and_save(
 def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[Policy, Pairs]:
     """The model and the usable rows, at the commits that the run began with."""
     from mmpref.align.preference_data import collect_pairs
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_tokens_of
 
     pinned = run.pinned(_PINNED)
@@ -224,7 +224,7 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
         open_table(spec, recipe.split, revision=revision)
         for spec, revision in zip(recipe.dataset, revisions, strict=True)
     ]
-    policy = Policy.load(
+    policy = load_policy(
         ModelRef(recipe.model, pinned.get("model") or recipe.revision),
         dtype=_model_dtype(recipe.dtype),
         quantization=recipe.quantization,

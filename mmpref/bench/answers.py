@@ -20,7 +20,8 @@ from mmpref.tables.image_cells import seen
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mmpref.vlm.policy import Policy, Request
+    from mmpref.vlm.generate import Request
+    from mmpref.vlm.policy import Policy
 
 Progress = Callable[[int], None]
 """Told how many samples were answered."""
@@ -52,7 +53,7 @@ def local_answerer(policy: Callable[[], Policy], blind: BlindMode | None, marker
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
         from mmpref.vlm.decoding import MODEL, Decoding
-        from mmpref.vlm.policy import Request
+        from mmpref.vlm.generate import Request
         from mmpref.vlm.request_checks import ask, why_not
 
         decoded: dict[bytes, Image.Image] = {}

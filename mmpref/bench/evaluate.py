@@ -260,13 +260,13 @@ class _Evaluation:
 
     def _load_policy(self) -> Policy:
         """The model and adapter at the commits that the run is pinned to."""
-        from mmpref.vlm.policy import Policy
+        from mmpref.vlm.load import load_policy
 
         recipe = self._recipe
         commit = (self._identity["adapter"] or {}).get("revision")
         revision = self._identity["model"]["revision"]
         ref = ModelRef(recipe.model, revision, recipe.adapter, commit or recipe.adapter_revision)
-        load = load_reward_model if asks_reward_model(recipe.benchmarks) else Policy.load
+        load = load_reward_model if asks_reward_model(recipe.benchmarks) else load_policy
         policy = load(
             ref,
             dtype=recipe.dtype,

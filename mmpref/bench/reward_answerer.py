@@ -67,7 +67,7 @@ def reward_answerer(policy: Callable[[], Policy], blind: BlindMode | None) -> An
         blind: not None: images must be readable, but are not shown.
     """
 
-    from mmpref.vlm.policy import Request
+    from mmpref.vlm.generate import Request
     from mmpref.vlm.request_checks import why_not
 
     @cache

@@ -80,9 +80,9 @@ def command(
 
 def _policy(model: str) -> Policy:
     from mmpref.types import ModelRef
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
 
-    return Policy.load(ModelRef(model))
+    return load_policy(ModelRef(model))
 
 
 def _under(policy: Policy, table: Table, image_root: tuple[str, ...]) -> dict[str, Any]:

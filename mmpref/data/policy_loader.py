@@ -19,7 +19,7 @@ class PolicyLoader:
 
     Args:
         ref: which model; None for a method that uses none, and never calls.
-        options: of `mmpref.vlm.policy.Policy.load`.
+        options: of `mmpref.vlm.load.load_policy`.
     """
 
     def __init__(self, run: Run, ref: ModelRef | None, **options: Any) -> None:
@@ -41,13 +41,13 @@ class PolicyLoader:
         import torch
 
         from mmpref.vlm.decoding import own_values
-        from mmpref.vlm.policy import Policy
+        from mmpref.vlm.load import load_policy
 
         pinned = self._run.pinned("model")
         self._threads = self._threads or torch.get_num_threads()
         torch.set_num_threads(pinned.get("threads") or self._threads)
         ref = ModelRef(self._ref.model, pinned.get("revision") or self._ref.revision)
-        policy = Policy.load(ref, **self._options)
+        policy = load_policy(ref, **self._options)
         pinned_versions = pinned.get("versions") or versions()
         for name, now in versions().items():
             if pinned_versions.get(name) != now:
@@ -62,7 +62,7 @@ class PolicyLoader:
             "threads": torch.get_num_threads(),
             "versions": pinned_versions,
             "family": policy.family.model_type,
-            "probe": policy.proof,
+            "probe": policy.verification,
             "mended": policy.mended,
             "generation": own_values(policy.base_model.generation_config),
         }

@@ -52,18 +52,18 @@ def split(text: str) -> list[str]:
 
 def sentences(text: str) -> list[Sentence]:
     """The text's sentences, in order, which join to it; none of an empty text."""
-    found: list[Sentence] = []
+    parts: list[Sentence] = []
     begin = 0
     for end, after in _ends(text, complete=True):
-        found.append(Sentence(text[begin:end], text[end:after]))
+        parts.append(Sentence(text[begin:end], text[end:after]))
         begin = after
     rest = text[begin:]
-    if _ALPHANUMERIC.search(rest) or (rest and not found):
+    if _ALPHANUMERIC.search(rest) or (rest and not parts):
         body = rest.rstrip()
-        found.append(Sentence(body, rest[len(body) :]))
+        parts.append(Sentence(body, rest[len(body) :]))
     elif rest:
-        found[-1] = Sentence(found[-1].body, found[-1].trailing + rest)
-    return found
+        parts[-1] = Sentence(parts[-1].body, parts[-1].trailing + rest)
+    return parts
 
 
 def first_end(text: str) -> tuple[int | None, bool]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from mmpref.align.preference_data import collect
+from mmpref.align.preference_data import collect_pairs
 from mmpref.data.inspect import inspect
 from mmpref.data.sources import Source
 from mmpref.errors import InputError
@@ -169,7 +169,7 @@ def test_pairs_in_every_container_are_the_same_to_every_command(tmp_path: Path, 
     table = open_table(str(CONTAINERS[name](tmp_path)))
     examples = [example for _, block in Source(table, pairs=True).blocks(8, lambda _: True) for example in block]
     (tmp_path / "run").mkdir()
-    trained = collect([table], tmp_path / "run", image_token="<image>").dataset
+    trained = collect_pairs([table], tmp_path / "run", image_token="<image>").dataset
     inspected = inspect(table)
     assert (inspected["rows"], inspected["problems"]) == (3, {})
     for number, (example, row, pair) in enumerate(zip(examples, trained, PAIRS, strict=True)):

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from mmpref.data.builder import CUT_OFF, SAME, Context, Worker
 from mmpref.errors import UsageError
-from mmpref.sampling.bdhs_settings import BdhsSettings
-from mmpref.sampling.settings import SamplingSettings
+from mmpref.sampling.settings import BdhsSettings, SamplingSettings
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context as Prompt
+    from mmpref.vlm.encode import EncodedPrompt as Prompt
     from mmpref.vlm.policy import Policy
 
 

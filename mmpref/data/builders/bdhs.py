@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.data.builder import CUT_OFF, Builder, Context
 from mmpref.data.builders._generated import RejectedAnswerWorker, pair_or_skip
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:

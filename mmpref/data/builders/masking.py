@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from mmpref.data.builders import bdhs
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 
 
 @dataclass(frozen=True)
