@@ -34,8 +34,9 @@ LAYERS = {
     "data": 5,
     "align": 5,
     "bench": 5,
-    "cli": 6,
-    "testbed": 6,
+    "api": 6,
+    "cli": 7,
+    "testbed": 7,
 }
 APART = {"data", "align", "bench", "hub", "judges", "sampling"}
 """Of these, none imports another of its own layer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,3 +64,27 @@ class BuildRecipe:
     validation: float | None = None
     annotator: str | None = None
     builder: dict[str, Any] = field(default_factory=dict)
+
+
+def fitted(section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's section for the method that was asked for: what is meant for the recipe's own method is left out.
+
+    Args:
+        section: the recipe's settings.
+        values: the same, with the command line's on top.
+    """
+    from mmpref.data.builder import BUILDERS
+    from mmpref.data.recipe import BuildRecipe
+
+    methods = {field.name: field.default for field in dataclasses.fields(BuildRecipe)}
+    own, method = section.get("method", methods["method"]), values.get("method", methods["method"])
+    fitting, builder = dict(section), BUILDERS.get(method)
+    if method != own:
+        known = {field.name for field in dataclasses.fields(builder.config())}
+        fitting["builder"] = {key: value for key, value in (section.get("builder") or {}).items() if key in known}
+    if not builder.uses_model:
+        fitting["model"] = None
+    # The recipe's source is for its own method, where the other has a published set or keeps a source's pairs.
+    if builder.needs_pairs and (method != own or "source" not in section):
+        fitting |= {"source": None, "limit": None}
+    return fitting

@@ -18,7 +18,6 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 from mmpref import __version__
 from mmpref.align.recipe import TrainRecipe
-from mmpref.cli import common
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError
 from mmpref.hub.cards.dataset import (
@@ -129,7 +128,7 @@ def given_back(manifest: dict[str, Any], cls: type[Any]) -> dict[str, Any]:
         else:
             several = key in ("image_root", "dataset")
             given[key] = int(value) if key in ("limit", "seed") else (value,) if several else value
-    resolved = common.resolve(cls, manifest["command"], recipe, given, assignments, True)
+    resolved = resolve.resolve(cls, manifest["command"], recipe, given, resolve.parse_set(assignments))
     return recipes.as_plain(resolved)
 
 

@@ -1,0 +1,171 @@
+"""From the options of a command to its recipe: the one way that the command line and Python have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import InputError, UsageError
+from mmpref.hub_ids import model_id
+from mmpref.recipe.resolve import PAPER, TESTBED, merge, resolve
+from mmpref.registry import suggest
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
+
+RecipeName = str | os.PathLike[str]
+"""A named recipe or a YAML file."""
+
+_BUILDER = ("rho_th", "iterations", "similarity_threshold", "similarity_model", "noise_steps", "guidance")
+_WATCH = {
+    "eval_benchmark": "watch.benchmarks",
+    "eval_every": "watch.every",
+    "eval_limit": "watch.limit",
+    "eval_split": "watch.split",
+    "best": "watch.best",
+    "patience": "watch.patience",
+}
+_SEVERAL = ("dataset", "image_root", "where", "exclude_images_of", "benchmarks", "eval_benchmark", "thinking")
+"""Options that can be repeated: of a single text they make one."""
+
+
+def build_recipe(
+    *, recipe: RecipeName | BuildRecipe | None = None, set: Mapping[str, Any] | None = None, **options: Any
+) -> BuildRecipe:
+    """The recipe of ``build-dataset`` with these options.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    from mmpref.data.builder import BUILDERS
+    from mmpref.data.recipe import BuildRecipe, fitted
+
+    named = _named(options, {name: f"builder.{name}" for name in _BUILDER})
+    if (file := named.pop("prompt_file", None)) is not None:
+        named["builder.instruction"] = template(file, "--prompt-file")
+    overrides = _nested(set)
+    if named.get("source") and named.get("limit") is None and recipe is None:
+        overrides = {"limit": None, **overrides}  # the limit of the default recipe is for its own source
+    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, fitted)
+    if named.get("annotator") and not BUILDERS.get(resolved.method).needs_annotator:
+        raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
+    return resolved
+
+
+def train_recipe(
+    *, recipe: RecipeName | TrainRecipe | None = None, set: Mapping[str, Any] | None = None, **options: Any
+) -> TrainRecipe:
+    """The recipe of ``train`` with these options, before what it watches and builds is settled.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    from mmpref.align.recipe import TrainRecipe
+
+    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), _nested(set))
+
+
+def evaluate_recipe(
+    *, recipe: RecipeName | EvaluateRecipe | None = None, set: Mapping[str, Any] | None = None, **options: Any
+) -> EvaluateRecipe:
+    """The recipe of ``evaluate`` with these options.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    from mmpref.bench.recipe import EvaluateRecipe
+
+    if isinstance(options.get("benchmark"), str | list | tuple):  # as the command line names them
+        options["benchmarks"] = options.pop("benchmark")
+    if isinstance(file := options.get("judge_prompt"), os.PathLike):
+        options["judge_prompt"] = template(file, "--judge-prompt")
+    named = _named(options, {})
+    return resolve(EvaluateRecipe, "evaluate", recipe, named, _nested(set))
+
+
+def recipe_name(recipe: Any, model: Any) -> str | None:
+    """The name of the recipe that a command takes its defaults from; None where it was resolved before."""
+    if recipe is None:
+        return TESTBED if model is None else PAPER
+    return os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else None
+
+
+def recipe(name: RecipeName, command: str, **options: Any) -> BuildRecipe | TrainRecipe | EvaluateRecipe:
+    """What a recipe means for a command, with options on top: every setting, checked and typed.
+
+    Source: the YAML files of ``mmpref.recipes`` and of plugins (``mmpref list recipes``), or one of your own.
+
+    Args:
+        name: a named recipe such as ``paper``, or the path of a YAML file.
+        command: ``build-dataset``, ``train`` or ``evaluate``.
+        options: those of `build_dataset`, `train` or `evaluate` that decide the result. Mappings are merged key by
+            key: ``trainer={"max_steps": 10}`` keeps the rest of the recipe's block. ``set`` takes nested or dotted keys
+            as ``--set`` does, and overrides with None too.
+
+    Returns:
+        A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too.
+
+    Raises:
+        UsageError: no such recipe, command or setting, one that is missing, or of another type.
+        InputError: a file that is no recipe.
+    """
+    resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
+    asked = command.replace("_", "-")
+    if asked not in resolvers:
+        raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
+    made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, **options)
+    return made
+
+
+def template(path: RecipeName, option: str) -> str:
+    """The text of a file that an option names.
+
+    Raises:
+        UsageError: it cannot be read, or is no text.
+    """
+    from mmpref.text_files import read_text
+
+    try:
+        return read_text(Path(path))
+    except InputError as error:
+        raise UsageError(f"{option}: {error.message}", error.hint) from error
+
+
+def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    """The options by the recipe's keys: nested ones with dots, after the mapping that they are part of."""
+    settings: dict[str, Any] = {}
+    for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
+        if name in ("model", "adapter") and value is not None:
+            value = model_id(place(value))
+        elif name in _SEVERAL and value is not None:
+            value = tuple(map(place, value if isinstance(value, list | tuple) else [value]))
+        elif isinstance(value, list | tuple):
+            value = tuple(map(place, value))
+        settings[keys.get(name, name)] = place(value)
+    return settings
+
+
+def place(value: Any) -> Any:
+    """A path, or the result of another function, as the text of its place."""
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def one_or_several(value: Any) -> tuple[Any, ...]:
+    """The values of an option that can be repeated; none of None."""
+    if value is None:
+        return ()
+    return tuple(map(place, value if isinstance(value, list | tuple) else [value]))
+
+
+def _nested(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``{"trainer.max_steps": 10}`` as nested mappings."""
+    merged: dict[str, Any] = {}
+    for key, value in (overrides or {}).items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        merged = merge(merged, value)
+    return merged
