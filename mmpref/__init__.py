@@ -5,8 +5,9 @@ when they are first used: ``import mmpref`` imports no torch.
 """
 
 from importlib import import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
+
+from mmpref.version import __version__
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
     from mmpref.errors import MmprefError
     from mmpref.types import Example, ImageData, Message, ModelRef, Pair, Skip
     from mmpref.vlm.policy import Policy
-
-__version__ = _version("mmpref")
 
 __all__ = [
     "BuildRecipe",
@@ -44,6 +43,7 @@ __all__ = [
     "Skip",
     "TrainRecipe",
     "TrainedAdapter",
+    "__version__",
     "build_dataset",
     "compare",
     "evaluate",

@@ -11,6 +11,7 @@ from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
 from mmpref.recipe.resolve import PAPER, TESTBED, merge, resolve
 from mmpref.registry import suggest
+from mmpref.tables.memory import MEMORY, is_table, spec_of
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -138,27 +139,45 @@ def template(path: RecipeName, option: str) -> str:
 def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
     """The options by the recipe's keys: nested ones with dots, after the mapping that they are part of."""
     settings: dict[str, Any] = {}
+    own_paths = not options.get("image_root")
     for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
         if name in ("model", "adapter") and value is not None:
             value = model_id(place(value))
-        elif name in _SEVERAL and value is not None:
-            value = tuple(map(place, value if isinstance(value, list | tuple) else [value]))
-        elif isinstance(value, list | tuple):
-            value = tuple(map(place, value))
+        elif name in ("benchmark", "watch") and isinstance(value, Mapping):
+            value = _with_specs(value)
+        elif name == "source" or name in _SEVERAL:
+            value = one_or_several(value, own_paths)
         settings[keys.get(name, name)] = place(value)
+    if excluded := settings.get("exclude_images_of"):  # which may name a split
+        settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
     return settings
 
 
-def place(value: Any) -> Any:
-    """A path, or the result of another function, as the text of its place."""
+def place(value: Any, own_paths: bool = True) -> Any:
+    """A path, or the result of another function, as the text of its place; rows in memory as the name of their table.
+
+    Args:
+        own_paths: as of `mmpref.tables.memory.spec_of`.
+    """
+    if is_table(value):
+        return spec_of(value, own_paths=own_paths)
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def one_or_several(value: Any) -> tuple[Any, ...]:
+def one_or_several(value: Any, own_paths: bool = True) -> tuple[Any, ...]:
     """The values of an option that can be repeated; none of None."""
     if value is None:
         return ()
-    return tuple(map(place, value if isinstance(value, list | tuple) else [value]))
+    values = value if isinstance(value, list | tuple) and not is_table(value) else [value]
+    return tuple(place(one, own_paths) for one in values)
+
+
+def _with_specs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of benchmarks with the names of tables in place of rows in memory."""
+    return {
+        name: _with_specs(value) if isinstance(value, Mapping) and not is_table(value) else place(value)
+        for name, value in settings.items()
+    }
 
 
 def _nested(overrides: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -263,7 +263,7 @@ class Inspection(Shown):
         return problems
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        from mmpref.api.inspect import lines
+        from mmpref.api.inspection_lines import lines
 
         return ("", ""), list(lines(self.report))
 

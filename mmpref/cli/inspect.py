@@ -58,7 +58,8 @@ def command(
       mmpref inspect pairs.jsonl --image-root photos --html gallery.html
       mmpref inspect me/bdhs-5k --split train --json
     """
-    from mmpref.api.inspect import lines, run_inspect
+    from mmpref.api.inspect import run_inspect
+    from mmpref.api.inspection_lines import lines
     from mmpref.cli.pages.gallery import Gallery
 
     gallery = Gallery(samples) if html else None

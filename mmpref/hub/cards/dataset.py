@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref import __version__
 from mmpref.errors import UsageError
 from mmpref.hub.cards import snippets
 from mmpref.hub.cards.markdown import code, fence, table, text
@@ -25,6 +24,7 @@ from mmpref.hub.private import is_commit, portable, public
 from mmpref.licence import UNREADABLE, licence_of_folder
 from mmpref.registry import Registry, resolve_path
 from mmpref.run.files import write_atomic
+from mmpref.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData, ModelCardData
