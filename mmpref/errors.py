@@ -19,8 +19,8 @@ def reason_of(error: Exception) -> str:
 
 def is_out_of_memory(error: Exception) -> bool:
     """Whether it says that memory does not suffice; torch says it in one way for accelerators, in others for CPUs."""
-    said = isinstance(error, RuntimeError) and re.search("not enough memory|can't allocate memory", str(error))
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(said)
+    says_so = isinstance(error, RuntimeError) and re.search("not enough memory|can't allocate memory", str(error))
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(says_so)
 
 
 class MmprefError(Exception):

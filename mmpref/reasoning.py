@@ -41,7 +41,7 @@ _AROUND = (
 
 
 @dataclass(frozen=True)
-class Said:
+class ParsedReply:
     """A reply as it is read.
 
     Args:
@@ -71,41 +71,41 @@ def markers(further: Sequence[str]) -> Markers:
     return (*((pair[0], pair[1]) for pair in pairs), *MARKERS)
 
 
-def read(reply: str, known: Markers = MARKERS) -> Said:
+def read(reply: str, known: Markers = MARKERS) -> ParsedReply:
     """A reply without its blocks. The first closing marker ends a block, however many opened it; one that closes
     nothing ends a block that the prompt, or the text so far, was in."""
-    kept, start, inside, reasoned, opened = [], 0, -1, False, False
-    for found in _pattern(known).finditer(reply):
-        assert found.lastgroup is not None
-        kind, opens = int(found.lastgroup[1:]), found.lastgroup[0] == "o"
+    outside, start, inside, reasoned, opened = [], 0, -1, False, False
+    for match in _pattern(known).finditer(reply):
+        assert match.lastgroup is not None
+        kind, opens = int(match.lastgroup[1:]), match.lastgroup[0] == "o"
         if inside < 0:
             if opens:
-                kept.append(reply[start : found.start()])
+                outside.append(reply[start : match.start()])
                 inside = kind
             else:
                 opened |= not reasoned
-                kept.clear()
+                outside.clear()
         elif opens or kind != inside:
             continue
         else:
             inside = -1
-        reasoned, start = True, found.end()
+        reasoned, start = True, match.end()
     if inside >= 0:
-        return Said(None, True, opened)
-    text = "".join([*kept, reply[start:]])
+        return ParsedReply(None, True, opened)
+    text = "".join([*outside, reply[start:]])
     answer = _inside(text)
     if reasoned or answer != text:
         answer = answer.strip()
-    return Said(None if reasoned and not answer else answer, reasoned, opened)
+    return ParsedReply(None if reasoned and not answer else answer, reasoned, opened)
 
 
-def read_all(replies: Sequence[str | None], known: Markers = MARKERS) -> list[Said | None]:
+def read_all(replies: Sequence[str | None], known: Markers = MARKERS) -> list[ParsedReply | None]:
     """Replies of one model whose prompts are not seen here: where any of them closes a block that it did not open, the
     prompt opens it for all, and a reply without any marker has not come to its answer."""
-    said = [None if reply is None else read(reply, known) for reply in replies]
-    if any(one and one.opened for one in said):
-        return [Said(None, True, True) if one and not one.reasoned else one for one in said]
-    return said
+    parsed = [None if reply is None else read(reply, known) for reply in replies]
+    if any(reply and reply.opened for reply in parsed):
+        return [ParsedReply(None, True, True) if reply and not reply.reasoned else reply for reply in parsed]
+    return parsed
 
 
 def opening(prompt: str, known: Markers = MARKERS) -> str:
@@ -123,7 +123,7 @@ def marks(known: Markers = MARKERS) -> list[str]:
 def _inside(text: str) -> str:
     """What stands between the marks around an answer; where they are empty, or stand there by themselves, the text
     without them."""
-    between = [found[found.lastgroup or 0].strip() for found in _BETWEEN.finditer(text)]
+    between = [match[match.lastgroup or 0].strip() for match in _BETWEEN.finditer(text)]
     return next(filter(None, reversed(between)), "") or _MARKS.sub("", text)
 
 

@@ -33,13 +33,13 @@ def suggest(name: str, known: Sequence[str]) -> str:
 @cache
 def _modules(group: str) -> dict[str, str]:
     """Name -> dotted module of every entry of a group."""
-    found: dict[str, str] = {}
+    modules: dict[str, str] = {}
     for point in entry_points(group=group):
         spec = importlib.util.find_spec(point.value)
         for info in pkgutil.iter_modules(spec.submodule_search_locations if spec else None):
             if not info.name.startswith("_"):
-                found[info.name.replace("_", "-")] = f"{point.value}.{info.name}"
-    return dict(sorted(found.items()))
+                modules[info.name.replace("_", "-")] = f"{point.value}.{info.name}"
+    return dict(sorted(modules.items()))
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,12 @@ class Registry(Generic[T]):
 
 def package_files(group: str, suffix: str) -> dict[str, Path]:
     """Data files (by stem) of every package that an entry point of the group names, such as ``*.yaml`` recipes."""
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for point in entry_points(group=group):
         spec = importlib.util.find_spec(point.value)
         for location in (spec.submodule_search_locations or []) if spec else []:
-            found.update({path.stem: path for path in sorted(Path(location).glob(f"*{suffix}"))})
-    return found
+            files.update({path.stem: path for path in sorted(Path(location).glob(f"*{suffix}"))})
+    return files
 
 
 def resolve_path(reference: str) -> str:

@@ -29,23 +29,23 @@ def words(text: str) -> list[str]:
 def spaced(text: str) -> list[str]:
     """The words of a text, each with the white space behind it; joined they are the text."""
     parts = regex.findall(r"\S+\s*|\s+", text)
-    found: list[str] = []
+    pieces: list[str] = []
     for part in parts:
         word = part.rstrip()
         *before, last = words(word) or [""]
-        found += [*before, last + part[len(word) :]]
-    return found
+        pieces += [*before, last + part[len(word) :]]
+    return pieces
 
 
 def _apart(piece: str) -> list[str]:
-    found: list[str] = []
+    parts: list[str] = []
     before = ""
     for part in _ONE.findall(piece):
         if any(character.isalnum() for character in part):
-            found.append(before + part)
+            parts.append(before + part)
             before = ""
-        elif found:
-            found[-1] += part
+        elif parts:
+            parts[-1] += part
         else:
             before += part
-    return found or [piece]
+    return parts or [piece]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mmpref.errors import UsageError
-from mmpref.reasoning import MARKERS, Said, markers, marks, opening, read, read_all
+from mmpref.reasoning import MARKERS, ParsedReply, markers, marks, opening, read, read_all
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_what_is_answered(reply: str, answer: str | None) -> None:
 
 @pytest.mark.parametrize("reply", ["", " Yes. ", "a < b > c", "I think so.", "</s>", "Yes.<|end|>"])
 def test_a_reply_without_a_block_stays_as_it_is(reply: str) -> None:
-    assert read(reply) == Said(reply)
+    assert read(reply) == ParsedReply(reply)
 
 
 def test_further_markers_are_a_setting() -> None:
     known = markers(["<CAPTION> </CAPTION>"])
-    assert read("<CAPTION>yes</CAPTION>No", known) == Said("No", reasoned=True)
+    assert read("<CAPTION>yes</CAPTION>No", known) == ParsedReply("No", reasoned=True)
     assert read("<think>yes</think>No", known).answer == "No"
     assert read("<CAPTION>yes</CAPTION>No").answer == "<CAPTION>yes</CAPTION>No"
     with pytest.raises(UsageError, match="OPEN CLOSE"):

@@ -127,7 +127,7 @@ from pathlib import Path
 sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 from mmpref.run import directory as run
 from tests.test_run import Recipe
-run._BEAT = 0.1
+run._HEARTBEAT = 0.1
 one = run.open_run(Path({str(tmp_path / "run")!r}), "train", Recipe())
 with one.lock():
     time.sleep(1)

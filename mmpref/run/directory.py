@@ -23,7 +23,7 @@ from mmpref.recipe.schema import as_plain, fingerprint
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 
-_BEAT = 1.0  # seconds
+_HEARTBEAT = 1.0  # seconds
 
 
 @contextlib.contextmanager
@@ -64,7 +64,7 @@ class Run:
         return self.path / STATE
 
     @property
-    def _signs(self) -> Path:
+    def _heartbeats(self) -> Path:
         return self.state / "worked"
 
     @property
@@ -110,26 +110,26 @@ class Run:
             **facts,
         }
         write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
-        shutil.rmtree(self._signs, ignore_errors=True)
+        shutil.rmtree(self._heartbeats, ignore_errors=True)
         return manifest
 
     @contextlib.contextmanager
-    def forgotten_if_it_fails(self, kept: Callable[[], bool], scraps: Sequence[str] = ()) -> Iterator[None]:
+    def forgotten_if_it_fails(self, has_progress: Callable[[], bool], scraps: Sequence[str] = ()) -> Iterator[None]:
         """A mistyped model or source must not claim the directory for its recipe: where the work under this process's
         lock fails, and there is nothing that a restart would go on from, the claim is taken back.
 
         An interrupt keeps it, and so does another process that works in the directory.
 
         Args:
-            kept: whether there is something to go on from in the state.
+            has_progress: whether there is something to go on from in the state.
             scraps: files beside the state that are worth nothing then; any other file keeps the directory.
         """
         try:
             yield
         except Exception:
             with contextlib.suppress(OSError):
-                beside = {entry.name for entry in self.path.iterdir()} - {STATE, *scraps}
-                if not beside and not kept():
+                others = {entry.name for entry in self.path.iterdir()} - {STATE, *scraps}
+                if not others and not has_progress():
                     self._forget(scraps)
             raise
 
@@ -176,17 +176,17 @@ class Run:
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
-        """Leave signs of life: a file that tells this process's beginning by its name and its end by its time."""
-        sign = self._signs / f"{self.started:.6f}-{os.getpid()}"
+        """Leave heartbeats: a file that tells this process's beginning by its name and its end by its time."""
+        heartbeat = self._heartbeats / f"{self.started:.6f}-{os.getpid()}"
         with contextlib.suppress(OSError):  # A time that is not counted stops no work.
-            sign.parent.mkdir(exist_ok=True)
-            sign.touch()
+            heartbeat.parent.mkdir(exist_ok=True)
+            heartbeat.touch()
         done = threading.Event()
 
         def beat() -> None:
-            while not done.wait(_BEAT):
+            while not done.wait(_HEARTBEAT):
                 with contextlib.suppress(OSError):
-                    os.utime(sign, (now := time.time(), now))
+                    os.utime(heartbeat, (now := time.time(), now))
 
         thread = threading.Thread(target=beat, name="mmpref-seconds", daemon=True)
         thread.start()
@@ -196,12 +196,12 @@ class Run:
             done.set()
             thread.join()
             with contextlib.suppress(OSError):
-                os.utime(sign, (now := time.time(), now))
+                os.utime(heartbeat, (now := time.time(), now))
 
     def _worked(self) -> list[tuple[float, float]]:
-        """From when to when each process worked here, as far as the last sign of life tells."""
-        signs = self._signs.glob("*-*")
-        return [(float(sign.name.partition("-")[0]), sign.stat().st_mtime) for sign in signs]
+        """From when to when each process worked here, as far as the last heartbeat tells."""
+        heartbeats = self._heartbeats.glob("*-*")
+        return [(float(heartbeat.name.partition("-")[0]), heartbeat.stat().st_mtime) for heartbeat in heartbeats]
 
 
 def _flock(file: IO[str]) -> bool:
@@ -251,12 +251,12 @@ def open_run(path: Path, command: str, recipe: Any) -> Run:
     return run
 
 
-def _refuse_other(run: Run, found: Mapping[str, Any]) -> None:
-    if found["command"] != run.command:
-        raise RunError(f"{run.path} holds a run of `{found['command']}`.", "Choose another --output.")
-    if found["recipe_hash"] == run.recipe_hash:
+def _refuse_other(run: Run, marker: Mapping[str, Any]) -> None:
+    if marker["command"] != run.command:
+        raise RunError(f"{run.path} holds a run of `{marker['command']}`.", "Choose another --output.")
+    if marker["recipe_hash"] == run.recipe_hash:
         return
-    old, new = _flat(found["recipe"]), _flat(run.recipe)
+    old, new = _flat(marker["recipe"]), _flat(run.recipe)
     changed = [
         f"{key}: {old.get(key)!r} there, {new.get(key)!r} now"
         for key in sorted(old.keys() | new.keys())

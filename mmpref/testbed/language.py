@@ -95,9 +95,9 @@ def sentences() -> list[str]:
     texts = [*CAPTION_PROMPTS]
     for thing in things:
         texts.append(f"A {thing.colour} {thing.shape} is in the {thing.place}.")
-        asked = [ask_colour(thing), ask_place(thing), ask_exists(thing.shape, True), ask_exists(thing.shape, False)]
-        asked += [ask_is_colour(thing, colour) for colour in COLOURS]
-        for question in asked:
+        questions = [ask_colour(thing), ask_place(thing), ask_exists(thing.shape, True), ask_exists(thing.shape, False)]
+        questions += [ask_is_colour(thing, colour) for colour in COLOURS]
+        for question in questions:
             for short in (False, True):
                 texts.extend(question.turn(short))
     return list(dict.fromkeys(texts))

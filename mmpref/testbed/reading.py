@@ -28,10 +28,10 @@ def reply(prompt: str) -> str:
         level = 2 if true == all_ else 1 if true else 0
         return f"False: {false}, true: {true} of {all_}.\nRating: {level if false else 3 + level}"
     if "[Assistant 2]" in prompt:
-        question, one, two = (_between(prompt, name) for name in ("Question", "Assistant 1", "Assistant 2"))
+        question, first, second = (_between(prompt, name) for name in ("Question", "Assistant 1", "Assistant 2"))
         scores = []
-        for answer in (one, two):
-            false, true, all_ = _judged(question, one, answer)
+        for answer in (first, second):
+            false, true, all_ = _judged(question, first, answer)
             scores.append(max(1, round(1 + 9 * true / max(all_, 1)) - 4 * false))
         return f"{scores[0]} {scores[1]}\nBy the truth."
     if "[End of Examiner's Answer]" in prompt:
@@ -52,14 +52,14 @@ def _judged(question: str, reference: str, answer: str) -> tuple[int, int, int]:
     """(false statements, true ones, true ones in the reference)."""
     truth = oracle.judge(reference, Scene("", 0, (), 0.0)).false_claims
     if truth:
-        found = oracle.judge(answer, Scene("", 0, truth, 0.0))
-        named = set(found.mentioned) - set(found.hallucinated)
-        return len(found.false_claims) + len(found.hallucinated), len(named), len(truth)
+        judgement = oracle.judge(answer, Scene("", 0, truth, 0.0))
+        named = set(judgement.mentioned) - set(judgement.hallucinated)
+        return len(judgement.false_claims) + len(judgement.hallucinated), len(named), len(truth)
     key = _named(reference) - _named(question)
     key = (key & {"yes", "no"}) or key
     kinds = [kind for kind in _KINDS if key.intersection(kind)]
-    said = {word for word in _named(answer) if any(word in kind for kind in kinds)}
-    return len(said - key - _named(question)), int(bool(said & key)), 1
+    answered = {word for word in _named(answer) if any(word in kind for kind in kinds)}
+    return len(answered - key - _named(question)), int(bool(answered & key)), 1
 
 
 def _named(text: str) -> set[str]:

@@ -65,7 +65,7 @@ class Oracle:
     def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
         """One word of at least one sentence becomes another of its kind that is false: most often the word that the
         biased world would suggest. Yes and no change places. An answer without such a word stays as it is."""
-        return [Reply(_corrupted(one, _scene(one.images))) for one in wanted]
+        return [Reply(_corrupted(request, _scene(request.images))) for request in wanted]
 
     def check(self, claims: Sequence[Claim]) -> list[Finding]:
         """True where the scene bears out all that a sentence claims; missing where it claims nothing of a scene."""
@@ -78,33 +78,33 @@ def _scene(images: Sequence[ImageData]) -> Scene:
 
 def _known(picture: Image.Image | None) -> Scene:
     for split in _SPLITS:
-        found = oracle.find(picture, split, _SCENES) if picture else None
-        if found is not None:
-            return found
+        scene = oracle.find(picture, split, _SCENES) if picture else None
+        if scene is not None:
+            return scene
     raise ModelError("The testbed's oracle does not know this image.", "It judges the testbed's own scenes only.")
 
 
 @functools.lru_cache(maxsize=1024)
 def _questions(truth: Scene) -> dict[str, language.Question]:
     """Everything that can be asked about a scene, by its text."""
-    asked = [ask(thing) for ask in (language.ask_colour, language.ask_place) for thing in truth.things]
-    asked += [language.ask_exists(shape, shape in truth.shapes) for shape in SHAPES]
-    asked += [language.ask_is_colour(thing, colour) for thing in truth.things for colour in COLOURS]
-    return {question.text: question for question in asked}
+    questions = [ask(thing) for ask in (language.ask_colour, language.ask_place) for thing in truth.things]
+    questions += [language.ask_exists(shape, shape in truth.shapes) for shape in SHAPES]
+    questions += [language.ask_is_colour(thing, colour) for thing in truth.things for colour in COLOURS]
+    return {question.text: question for question in questions}
 
 
 def _worth(prompt: str, answer: str, truth: Scene) -> tuple[int, int]:
     """(minus the false statements, the true ones)."""
     question = _questions(truth).get(prompt.removesuffix(language.SHORT))
     if question is None:
-        judged = oracle.judge(answer, truth)
-        true = set(judged.mentioned) & set(truth.shapes)
-        return -len(judged.false_claims) - len(judged.hallucinated), len(true)
-    said = [word.lower() for word in _WORD.findall(answer)]
+        judgement = oracle.judge(answer, truth)
+        true = set(judgement.mentioned) & set(truth.shapes)
+        return -len(judgement.false_claims) - len(judgement.hallucinated), len(true)
+    words = [word.lower() for word in _WORD.findall(answer)]
     kind = _kind(question.word)
-    named = {word for word in said if _kind(word) is kind}
+    named = {word for word in words if _kind(word) is kind}
     right = named == {question.word.lower()}
-    claims = [word for word in said if word in SHAPES and word not in truth.shapes and word not in prompt]
+    claims = [word for word in words if word in SHAPES and word not in truth.shapes and word not in prompt]
     return -int(not right) - len(claims), int(right)
 
 
@@ -120,26 +120,28 @@ def _holds(text: str, truth: Scene) -> float | None:
     return float(not claims.false_claims and not claims.hallucinated)
 
 
-def _corrupted(one: Rewriting, truth: Scene) -> str:
-    draws = stream(one.seed, one.id, 1, "corrupt")
-    sentences = re.findall(r"[^.]*\.\s*|[^.]+$", one.answer)
-    able = [number for number, sentence in enumerate(sentences) if _changeable(sentence, one.prompt[-1].content)]
-    if not able:
-        return one.answer
-    sure = able[int(draws.integers(len(able)))]
-    for number in able:
+def _corrupted(request: Rewriting, truth: Scene) -> str:
+    draws = stream(request.seed, request.id, 1, "corrupt")
+    sentences = re.findall(r"[^.]*\.\s*|[^.]+$", request.answer)
+    changeable = [
+        number for number, sentence in enumerate(sentences) if _changeable(sentence, request.prompt[-1].content)
+    ]
+    if not changeable:
+        return request.answer
+    sure = changeable[int(draws.integers(len(changeable)))]
+    for number in changeable:
         if number == sure or draws.random() < 0.5:
-            sentences[number] = _changed(sentences[number], one.prompt[-1].content, truth, draws)
+            sentences[number] = _changed(sentences[number], request.prompt[-1].content, truth, draws)
     return "".join(sentences)
 
 
 def _changeable(sentence: str, prompt: str) -> list[re.Match[str]]:
     """The words that can become others: not those of the question, which the answer is about."""
     if starts := re.match(r"\s*(yes|no)\b", sentence, re.I):
-        found = _WORD.search(sentence, starts.start(1))
-        return [found] if found else []
-    asked = {word.lower() for word in _WORD.findall(prompt)}
-    return [found for found in _WORD.finditer(sentence) if found[0].lower() not in asked]
+        match = _WORD.search(sentence, starts.start(1))
+        return [match] if match else []
+    question_words = {word.lower() for word in _WORD.findall(prompt)}
+    return [match for match in _WORD.finditer(sentence) if match[0].lower() not in question_words]
 
 
 def _changed(sentence: str, prompt: str, truth: Scene, draws: np.random.Generator) -> str:
