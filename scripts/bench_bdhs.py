@@ -42,10 +42,12 @@ from PIL import Image
 from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.families import find_family
+from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
 from tests.vlm.tiny import template, tokenizer
 
 SENTENCES, SENTENCE, NEW, BLOCK = 5, 15, 15, 8
@@ -118,10 +120,10 @@ class Work:
         )
         self.prefixes = [tuple(ids[: number * SENTENCE + 7].tolist()) for number in range(SENTENCES)]
 
-    def context(self) -> Context:
+    def context(self) -> EncodedPrompt:
         return encode(self.policy, [self.inputs])[0]
 
-    def engine(self, pairs: int, context: Context | None = None, tries: int = 1) -> list[list[int]]:
+    def engine(self, pairs: int, context: EncodedPrompt | None = None, tries: int = 1) -> list[list[int]]:
         """Passes of a block of pairs; without a context every pair's image is encoded first."""
         contexts = [context or self.context() for _ in range(pairs)]
         for _ in range(tries):
@@ -232,7 +234,7 @@ def memory_of(arm: str) -> float:
         # will show is kept.
         together = 16_000_000 // sum(value.nbytes for value in work.inputs.values()) + 1
         prompts = [{name: value.clone() for name, value in work.inputs.items()} for _ in range(together)]
-        seen: list[Context] = []
+        seen: list[EncodedPrompt] = []
         for _ in range(-(-32 // together)):
             seen += encode(work.policy, prompts, keep=lambda _, whole: whole.drop(work.kept, "original"))
         del prompts
@@ -248,25 +250,25 @@ def _kilobytes(status: Path, field: str) -> int:
 _COMMAND = "import sys; from mmpref.cli.main import main; main()"
 _PORTABLE = """
 from mmpref.sampling import bdhs
-from mmpref.vlm import portable
+from mmpref.vlm import transformers_pool
 
-class Pool(portable.PortablePool):
+class Pool(transformers_pool.TransformersPool):
     def __iter__(self):
         while self._queue:
             batch = []
-            while self._queue and (not batch or belongs(batch[0][1].stream, self._queue[0][1].stream)):
+            while self._queue and (not batch or belongs(batch[0].branch.stream, self._queue[0].branch.stream)):
                 batch.append(self._queue.popleft())
-            tokens = portable._generate(self._policy, [branch for _, branch in batch], self._decoding)
-            yield from zip((number for number, _ in batch), tokens, strict=True)
+            transformers_pool.generate_batch(self._policy, batch, self._decoding)
+            yield from ((state.number, state.tokens) for state in batch)
 
 """
 _ARMS = {
     "engine": _COMMAND,
-    "testbed_vs_portable": _PORTABLE + "belongs = lambda a, b: False; bdhs.pool_of = Pool; " + _COMMAND,
+    "testbed_vs_portable": _PORTABLE + "belongs = lambda a, b: False; bdhs.decoding_pool = Pool; " + _COMMAND,
     "testbed_vs_portable_by_pair": _PORTABLE
-    + "belongs = lambda a, b: a[:2] == b[:2]; bdhs.pool_of = Pool; "
+    + "belongs = lambda a, b: a[:2] == b[:2]; bdhs.decoding_pool = Pool; "
     + _COMMAND,
-    "testbed_vs_portable_by_64": _PORTABLE + "bdhs.pool_of = portable.PortablePool; " + _COMMAND,
+    "testbed_vs_portable_by_64": _PORTABLE + "bdhs.decoding_pool = transformers_pool.TransformersPool; " + _COMMAND,
 }
 
 

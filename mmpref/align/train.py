@@ -196,13 +196,13 @@ def _fit(
     from mmpref.align.preflight import Preflight
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import own_values
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.quantization import arguments_of
     from mmpref.vlm.special_tokens import special_tokens_of
 
     tables, revision = _as_it_began(run, recipe)
     ref = ModelRef(recipe.model, revision)
-    policy = Policy.load(
+    policy = load_policy(
         ref,
         dtype=_dtype(recipe.dtype),
         quantization=recipe.quantization,

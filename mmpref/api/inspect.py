@@ -69,11 +69,11 @@ def run_inspect(
         return Inspection(read(table, roots, on_row))
     from mmpref.data.policy_margins import under_model
     from mmpref.types import ModelRef
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
     with threads_restored():
-        policy = Policy.load(ModelRef(model_id(place(model))))
+        policy = load_policy(ModelRef(model_id(place(model))))
         report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": under_model(policy, table, roots, bar.reach)})

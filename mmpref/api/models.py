@@ -45,13 +45,13 @@ def load_policy(
     Raises:
         ModelError: no such model or adapter, a text-only model, or an architecture that is not supported.
     """
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy as load
 
     ref = ModelRef(
         model_id(place(model)), revision, model_id(place(adapter)) if adapter is not None else None, adapter_revision
     )
     with threads_restored():
-        return Policy.load(
+        return load(
             ref,
             dtype=dtype,
             device=device,

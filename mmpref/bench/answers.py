@@ -18,7 +18,8 @@ from mmpref.run.files import JsonLines
 if TYPE_CHECKING:
     from PIL import Image
 
-    from mmpref.vlm.policy import Policy, Request
+    from mmpref.vlm.generate import Request
+    from mmpref.vlm.policy import Policy
 
 BASE, ADAPTER = "base", "adapter"
 """The models of a run, in results, tables and files."""
@@ -53,7 +54,7 @@ def loaded(policy: Callable[[], Policy], blind: Blind | None, known: Markers = M
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
     ) -> Mapping[str, list[str | MmprefError]]:
         from mmpref.vlm.decoding import MODEL, Decoding
-        from mmpref.vlm.policy import Request
+        from mmpref.vlm.generate import Request
         from mmpref.vlm.request_checks import ask, why_not
 
         decoded: dict[bytes, Image.Image] = {}

@@ -289,11 +289,11 @@ def _answerer(recipe: EvaluateRecipe, policy: Callable[[], Policy], concurrency:
 
 def _load(run: Run, recipe: EvaluateRecipe, began: Mapping[str, Any]) -> Policy:
     """The model and adapter at the commits that the run is pinned to."""
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
 
     commit = (began["adapter"] or {}).get("revision")
     ref = ModelRef(recipe.model, began["model"]["revision"], recipe.adapter, commit or recipe.adapter_revision)
-    load = reward_answerer.load if reward_answerer.asked_for(recipe) else Policy.load
+    load = reward_answerer.load if reward_answerer.asked_for(recipe) else load_policy
     policy = load(
         ref,
         dtype=recipe.dtype,

@@ -62,7 +62,7 @@ def answerer(policy: Callable[[], Policy], blind: Blind | None) -> Answerer:
         blind: not None: images must be readable, but are not shown.
     """
 
-    from mmpref.vlm.policy import Request
+    from mmpref.vlm.generate import Request
     from mmpref.vlm.request_checks import why_not
 
     @cache

@@ -179,12 +179,12 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
     import torch
 
     from mmpref.vlm.decoding import own_values
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
 
     began_with = run.pinned("model")
     torch.set_num_threads(began_with.get("threads") or torch.get_num_threads())
     ref = ModelRef(recipe.model or "", began_with.get("revision") or recipe.revision)
-    policy = Policy.load(
+    policy = load_policy(
         ref,
         dtype=recipe.dtype,
         quantization=recipe.quantization,
@@ -202,7 +202,12 @@ def _load_policy(run: Run, recipe: BuildRecipe) -> Policy:
             )
     facts = {"revision": policy.ref.revision, "threads": torch.get_num_threads(), "versions": began}
     own = own_values(policy.base_model.generation_config)
-    facts |= {"family": policy.family.model_type, "probe": policy.proof, "mended": policy.mended, "generation": own}
+    facts |= {
+        "family": policy.family.model_type,
+        "probe": policy.verification,
+        "mended": policy.mended,
+        "generation": own,
+    }
     run.pin("model", facts)
     return policy
 

@@ -12,8 +12,8 @@ from mmpref.reasoning import markers
 from mmpref.types import Message
 
 if TYPE_CHECKING:
-    from mmpref.vlm.generate import Answer
-    from mmpref.vlm.policy import Policy, Request
+    from mmpref.vlm.generate import Answer, Request
+    from mmpref.vlm.policy import Policy
 
 _BATCH = 8
 _NAME = "what is asked"
@@ -55,7 +55,7 @@ class LocalChat:
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         from mmpref.vlm.decoding import MODEL, Decoding
-        from mmpref.vlm.policy import Request
+        from mmpref.vlm.generate import Request
         from mmpref.vlm.request_checks import ask
 
         s = self._settings
@@ -122,7 +122,7 @@ def _reply(answer: Answer) -> Reply:
 
 
 def _request(query: Query) -> Request | ImageError:
-    from mmpref.vlm.policy import Request
+    from mmpref.vlm.generate import Request
 
     try:
         images = tuple(decode(image) for image in query.images)

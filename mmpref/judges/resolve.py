@@ -139,7 +139,7 @@ def _ref(spec: str) -> ModelRef:
 
 
 def _identify(spec: str) -> None:
-    from mmpref.vlm.policy import identify
+    from mmpref.vlm.load import identify
 
     try:
         identify(_ref(spec))
@@ -156,8 +156,8 @@ def _loader(spec: str) -> Callable[[], Policy]:
 
     @cache
     def load() -> Policy:
-        from mmpref.vlm.policy import Policy
+        from mmpref.vlm.load import load_policy
 
-        return Policy.load(ref)
+        return load_policy(ref)
 
     return load

@@ -1,4 +1,4 @@
-"""Whole answers of a policy to prompts at the decoder's door, decoded in one pool."""
+"""Whole answers of a policy to encoded prompts, decoded in one pool."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.reasoning import read
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.detokenize import Texts
-from mmpref.vlm.generate import Answer
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+from mmpref.vlm.generate import Answer, decode
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context
+    from mmpref.vlm.encode import EncodedPrompt
     from mmpref.vlm.policy import Policy
 
 
-def answer_of(texts: Texts, ids: Sequence[int], limit: int) -> Answer:
+def answer_of(detokenize: Texts, ids: Sequence[int], limit: int) -> Answer:
     """What was written, as an answer: without reasoning (`mmpref.reasoning`), with which nobody compares, judges or
     trains answers. Reasoning that comes to no answer is cut off.
 
@@ -23,41 +24,41 @@ def answer_of(texts: Texts, ids: Sequence[int], limit: int) -> Answer:
         ids: its tokens.
         limit: the bound on their number.
     """
-    said = read(texts(ids))
-    return Answer(said.answer or "", len(ids) >= limit or said.answer is None)
+    reply = read(detokenize(ids))
+    return Answer(reply.answer or "", len(ids) >= limit or reply.answer is None)
 
 
 def write(
-    policy: Policy, contexts: Sequence[Context], names: Sequence[str], decoding: Decoding, *, width: int = 64
+    policy: Policy, prompts: Sequence[EncodedPrompt], names: Sequence[str], decoding: Decoding, *, width: int = 64
 ) -> list[Answer]:
-    """One answer for each context.
+    """One answer for each prompt.
 
     Args:
         names: of the examples, which with the decoding's seed name their random streams.
         width: branches decoded together, at most.
     """
-    branches = [Branch(seen, stream=(name, 1, "answer")) for seen, name in zip(contexts, names, strict=True)]
+    branches = [Branch(prompt, stream=(name, 1, "answer")) for prompt, name in zip(prompts, names, strict=True)]
     return _answers(policy, branches, decoding, width)
 
 
 def sample(
     policy: Policy,
-    contexts: Sequence[Context],
+    prompts: Sequence[EncodedPrompt],
     names: Sequence[str],
     decoding: Decoding,
     samples: int,
     *,
     width: int = 64,
 ) -> list[list[Answer]]:
-    """Several answers for each context, each by its own random stream; one prefill of a context serves them all.
+    """Several answers for each prompt, each by its own random stream; one prefill of a prompt serves them all.
 
     Args:
         names: as for `write`.
         width: branches decoded together, at most.
     """
     branches = [
-        Branch(seen, stream=(name, number, "sample"))
-        for seen, name in zip(contexts, names, strict=True)
+        Branch(prompt, stream=(name, number, "sample"))
+        for prompt, name in zip(prompts, names, strict=True)
         for number in range(samples)
     ]
     answers = _answers(policy, branches, decoding, width)
@@ -65,5 +66,5 @@ def sample(
 
 
 def _answers(policy: Policy, branches: Sequence[Branch], decoding: Decoding, width: int) -> list[Answer]:
-    texts, limit = Texts(policy), decoding.max_new_tokens
-    return [answer_of(texts, ids, limit) for ids in decode(policy, branches, decoding, width=width)]
+    detokenize, limit = Texts(policy), decoding.max_new_tokens
+    return [answer_of(detokenize, ids, limit) for ids in decode(policy, branches, decoding, width=width)]

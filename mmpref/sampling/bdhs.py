@@ -1,7 +1,7 @@
 """Bias-Driven Hallucination Sampling: rejected answers out of the model's own language bias (PAPER 2, algorithm 1).
 
 Every sentence of the reference answer is cut at a random token; the model, with (nearly) all image tokens hidden,
-writes a new tail. Sentences are independent of each other, because the context is always the reference's.
+writes a new tail. Sentences are independent of each other, because what stands before one is always the reference's.
 """
 
 from __future__ import annotations
@@ -17,21 +17,22 @@ import torch
 
 from mmpref.rng import stream
 from mmpref.sampling.answers import answer_of
-from mmpref.sampling.bdhs_settings import BdhsSettings
 from mmpref.sampling.sentences import Sentence, sentences
+from mmpref.sampling.settings import BdhsSettings
 from mmpref.sampling.similarity import Similarity
-from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, is_cut_off, joined
+from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, is_cut_off, joined
 from mmpref.types import Example
+from mmpref.vlm.branches import Branch
 from mmpref.vlm.detokenize import Texts
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.encode import EncodedPrompt, encode
+from mmpref.vlm.generate import decoding_pool
 from mmpref.vlm.preprocess import Inputs
-from mmpref.vlm.shared_prefix_pool import Branch, pool_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 _YES_NO = re.compile(r"(\s*)(Yes|yes|No|no)\b(?![-/]|\.\s*\d)")  # not "No-one", "Yes/No" or "No. 7"
-_JUDGED_TOGETHER = 8
+_EMBEDDED_TOGETHER = 8
 _PREPARED_BYTES = 16_000_000
 """Preprocessed images that are held before they are encoded."""
 _COUNTERPART = {"Yes": "No", "No": "Yes", "yes": "no", "no": "yes"}
@@ -60,29 +61,30 @@ class _Job:
     """One example on its way to a rejected answer.
 
     Args:
-        written: the reference answer.
-        context: the clean prompt at the decoder's door, with the image tokens that any try shows; None for the noise
+        answer: the reference answer in the prompt format.
+        embedding: of the reference answer.
+        prompt: the clean prompt, encoded, with the image tokens that any try shows; None for the noise
             variant, which sees another image each try.
         shown: bool [tries, those], which of them each try shows.
         inputs: the prompt and its images, preprocessed; for the noise variant.
         attempt: the try in work, from 1.
         cuts: of the sentences in this try; none in an unguided one.
         tails: tokens by sentence (or of the whole answer) as they come in.
-        missing: branches that have not ended.
+        pending: branches that have not ended.
         cut_tries: tries so far that a bound on length cut off.
     """
 
     example: Example
     sentences: list[Sentence]
-    written: Written
-    reference: np.ndarray
-    context: Context | None = None
+    answer: TokenizedAnswer
+    embedding: np.ndarray
+    prompt: EncodedPrompt | None = None
     shown: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), dtype=bool))
     inputs: Inputs = field(default_factory=dict)
     attempt: int = 0
     cuts: list[Cut] = field(default_factory=list)
     tails: list[list[int]] = field(default_factory=list)
-    missing: int = 0
+    pending: int = 0
     cut_tries: int = 0
 
 
@@ -109,7 +111,7 @@ class BdhsSampler:
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
-        self._decode_tail, self._texts = TailDecoder(policy.tokenizer), Texts(policy)
+        self._decode_tail, self._detokenize = TailDecoder(policy.tokenizer), Texts(policy)
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
         """One rejected answer for each example, whose answers must not be empty. A rejected answer is empty only where
@@ -129,7 +131,7 @@ class BdhsSampler:
     def _jobs(self, examples: Sequence[Example]) -> list[_Job]:
         references = self.similarity.embed([example.answer for example in examples])
         jobs = [
-            _Job(example, sentences(example.answer), self._write(example, example.answer), reference)
+            _Job(example, sentences(example.answer), self._tokenize_answer(example, example.answer), reference)
             for example, reference in zip(examples, references, strict=True)
         ]
         waiting: list[_Job] = []
@@ -139,22 +141,22 @@ class BdhsSampler:
             waiting.append(job)
             size += sum(value.nbytes for value in job.inputs.values())
             if self.settings.noise_steps is None and (size > _PREPARED_BYTES or job is jobs[-1]):
-                encode(self.policy, [one.inputs for one in waiting], keep=partial(self._seen_ever, waiting))
+                encode(self.policy, [job.inputs for job in waiting], keep=partial(self._keep_shown, waiting))
                 waiting, size = [], 0
         return jobs
 
-    def _seen_ever(self, jobs: Sequence[_Job], number: int, context: Context) -> Context:
+    def _keep_shown(self, jobs: Sequence[_Job], number: int, prompt: EncodedPrompt) -> EncodedPrompt:
         """Keep of a prompt what some try will show, out of thousands of image tokens: every try's draw is known."""
         job, s = jobs[number], self.settings
         draws = np.stack(
             [
-                stream(self.seed, job.example.id, attempt, "mask").random(context.image_tokens) >= s.rho_th
+                stream(self.seed, job.example.id, attempt, "mask").random(prompt.image_tokens) >= s.rho_th
                 for attempt in range(1, s.iterations + 1)
             ]
         )
         ever = draws.any(axis=0)
-        job.context, job.shown, job.inputs = context.drop(torch.from_numpy(ever), "original"), draws[:, ever], {}
-        return job.context
+        job.prompt, job.shown, job.inputs = prompt.drop(torch.from_numpy(ever), "original"), draws[:, ever], {}
+        return job.prompt
 
     def _run(
         self, indices: Sequence[int], jobs: Sequence[_Job], tries: range, guided: bool, results: dict[int, Rejected]
@@ -163,7 +165,7 @@ class BdhsSampler:
         if not tries:
             return list(indices)
         s = self.settings
-        pool = pool_of(
+        pool = decoding_pool(
             self.policy, s.decoding(s.max_tail_tokens if guided else s.max_answer_tokens, self.seed), s.batch_size
         )
         owners: dict[int, tuple[int, int]] = {}
@@ -180,19 +182,19 @@ class BdhsSampler:
             index, part = owners.pop(number)
             job = jobs[index]
             job.tails[part] = tokens
-            job.missing -= 1
-            if not job.missing:
+            job.pending -= 1
+            if not job.pending:
                 complete.append(index)
-            if not complete or not (pool.idle or (pool.hungry and len(complete) >= _JUDGED_TOGETHER)):
+            if not complete or not (pool.finished or (pool.has_free_rows and len(complete) >= _EMBEDDED_TOGETHER)):
                 continue
-            written = [self._answer(jobs[index]) for index in complete]
-            vectors = self.similarity.embed([answer for answer, _ in written])
-            for index, (answer, cut_off), vector in zip(complete, written, vectors, strict=True):
+            answers = [self._answer(jobs[index]) for index in complete]
+            vectors = self.similarity.embed([answer for answer, _ in answers])
+            for index, (answer, cut_off), vector in zip(complete, answers, vectors, strict=True):
                 job = jobs[index]
                 job.cut_tries += cut_off
-                cosine = float(vector @ job.reference)
-                taken = answer and cosine < s.similarity_threshold and (s.keep_cut_off or not cut_off)
-                if taken or job.attempt == s.iterations:
+                cosine = float(vector @ job.embedding)
+                accepted = answer and cosine < s.similarity_threshold and (s.keep_cut_off or not cut_off)
+                if accepted or job.attempt == s.iterations:
                     results[index] = Rejected(answer, cosine, job.attempt, cut_off, job.cut_tries)
                 elif job.attempt < tries[-1]:
                     begin(index, job.attempt + 1)
@@ -203,14 +205,14 @@ class BdhsSampler:
 
     def _branches(self, job: _Job, attempt: int, guided: bool) -> list[Branch]:
         """What a try decodes: a tail for each sentence, or a whole answer."""
-        seen, name = self._see(job, attempt), job.example.id
+        prompt, name = self._shown_prompt(job, attempt), job.example.id
         job.attempt = attempt
         job.cuts = [self._cut(job, number) for number in range(len(job.sentences))] if guided else []
         branches = [
-            Branch(seen, cut.prefix, (name, attempt, number), TailStop(self._decode_tail, cut))
+            Branch(prompt, cut.prefix, (name, attempt, number), TailStop(self._decode_tail, cut))
             for number, cut in enumerate(job.cuts)
-        ] or [Branch(seen, (), (name, attempt, "answer"))]
-        job.missing = len(branches)
+        ] or [Branch(prompt, (), (name, attempt, "answer"))]
+        job.pending = len(branches)
         job.tails = [[] for _ in branches]
         return branches
 
@@ -218,7 +220,7 @@ class BdhsSampler:
         """The answer that a try has written, and whether a bound on length cut it off."""
         s = self.settings
         if not job.cuts:
-            whole = answer_of(self._texts, job.tails[0], s.max_answer_tokens)
+            whole = answer_of(self._detokenize, job.tails[0], s.max_answer_tokens)
             return whole.text, whole.cut
         answer, cut_off = "", False
         for sentence, cut, tail in zip(job.sentences, job.cuts, job.tails, strict=True):
@@ -228,20 +230,20 @@ class BdhsSampler:
         # Where the model ends the answer at a cut before a sentence, that sentence is gone, and the space before it.
         return answer if job.example.answer[-1:].isspace() else answer.rstrip(), cut_off
 
-    def _see(self, job: _Job, attempt: int) -> Context:
+    def _shown_prompt(self, job: _Job, attempt: int) -> EncodedPrompt:
         """What the model gets to see of the image in this try: few of its tokens, or all of a noisy one."""
         name = job.example.id
-        if job.context is None:
+        if job.prompt is None:
             noise = self.settings.noise_steps or 0, [stream(self.seed, name, attempt, "noise")]
             return encode(self.policy, [job.inputs], noise)[0]
-        return job.context.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
+        return job.prompt.drop(torch.from_numpy(job.shown[attempt - 1]), self.settings.positions)
 
-    def _write(self, example: Example, answer: str) -> Written:
+    def _tokenize_answer(self, example: Example, answer: str) -> TokenizedAnswer:
         return self._tokenize(*self.policy.answer_in_format(example.prompt, len(example.images), answer))
 
-    def _tokenize(self, text: str, begin: int) -> Written:
+    def _tokenize(self, text: str, begin: int) -> TokenizedAnswer:
         encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return Written(text, begin, encoded["input_ids"], encoded["offset_mapping"])
+        return TokenizedAnswer(text, begin, encoded["input_ids"], encoded["offset_mapping"])
 
     def _cut(self, job: _Job, number: int) -> Cut:
         """Swap a leading yes or no with probability 1/2, then cut at a uniformly random token of the sentence.
@@ -249,18 +251,18 @@ class BdhsSampler:
         A swapped word is never cut off again: the cut then falls behind it.
         """
         draws = stream(self.seed, job.example.id, job.attempt, number, "cut")
-        before = "".join(one.body + one.trailing for one in job.sentences[:number])
-        body, written, kept = job.sentences[number].body, job.written, 0
+        before = "".join(sentence.body + sentence.trailing for sentence in job.sentences[:number])
+        body, answer, fixed = job.sentences[number].body, job.answer, 0
         swap = draws.random() >= 0.5
         if (match := _YES_NO.match(body)) and swap:
             word = match[1] + _COUNTERPART[match[2]]
             behind = job.example.answer[len(before) + match.end() :]
-            body, kept = word + body[match.end() :], len(word)
-            written = self._write(job.example, before + word + behind)
-        begin = written.begin + len(before)
-        places = written.places(begin + kept, begin + len(body))
+            body, fixed = word + body[match.end() :], len(word)
+            answer = self._tokenize_answer(job.example, before + word + behind)
+        begin = answer.begin + len(before)
+        places = answer.cut_places(begin + fixed, begin + len(body))
         if places:
-            return written.cut(places[int(draws.integers(len(places)))], begin)
+            return answer.cut(places[int(draws.integers(len(places)))], begin)
         # A swapped word that shares its token with all that follows it in the sentence is written without that.
-        short = self._tokenize(written.text[: begin + kept], written.begin)
+        short = self._tokenize(answer.text[: begin + fixed], answer.begin)
         return short.cut(len(short.ids), begin)

@@ -16,13 +16,11 @@ import torch
 
 from mmpref.images import decode
 from mmpref.rng import stream
-from mmpref.sampling.logprobs import answer_tokens
+from mmpref.sampling.logprobs import answer_logits, answer_tokens
 from mmpref.types import Example, ImageData
-from mmpref.vlm.attention import Attention
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.noise import diffuse
 from mmpref.vlm.preprocess import Inputs
-from mmpref.vlm.shared_prefix_pool import PREFILL_TOKENS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,50 +53,35 @@ class Distortion:
 
     def __call__(self, examples: Sequence[Example]) -> list[str]:
         """A distorted answer for each example, as many tokens as its chosen answer has."""
-        contexts = self._see(examples)
-        answers = [
-            answer_tokens(self._policy, example.prompt, len(example.images), example.answer) for example in examples
-        ]
-        written: list[str] = []
-        start = 0
-        while start < len(examples):
-            end, longest = start, 0
-            while end < len(examples):
-                longest = max(longest, len(contexts[end].embeds) + len(answers[end]))
-                if end > start and longest * (end - start + 1) > PREFILL_TOKENS:
-                    break
-                end += 1
-            written += self._write(contexts[start:end], answers[start:end])
-            start = end
-        return written
+        policy, prompts = self._policy, self._encode(examples)
+        tokens = [answer_tokens(policy, example.prompt, len(example.images), example.answer) for example in examples]
+        return self._likeliest(prompts, tokens)
 
-    def _see(self, examples: Sequence[Example]) -> list[Context]:
+    def _encode(self, examples: Sequence[Example]) -> list[EncodedPrompt]:
         generators = [stream(self._seed, example.id, 1, "noise") for example in examples]
         if self._space == "tensor":
             return encode(
                 self._policy, [self._prepare(example) for example in examples], (self._noise_steps, generators)
             )
-        noisy = [
-            replace(example, images=tuple(_noisy(image, self._noise_steps, generator) for image in example.images))
+        distorted = [
+            replace(
+                example, images=tuple(_add_pixel_noise(image, self._noise_steps, generator) for image in example.images)
+            )
             for example, generator in zip(examples, generators, strict=True)
         ]
-        return encode(self._policy, [self._policy.prompter(example) for example in noisy])
+        return encode(self._policy, [self._policy.prompter(example) for example in distorted])
 
     @torch.inference_mode()
-    def _write(self, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[str]:
-        policy = self._policy
-        hidden, _ = Attention(policy).prefill(contexts, answers)
-        written = []
-        for row, context, tokens in zip(hidden, contexts, answers, strict=True):
-            begin = len(context.embeds) - 1  # the prompt's last token predicts the answer's first
-            logits = policy.head(row[begin : begin + len(tokens)]).float()
+    def _likeliest(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[str]:
+        policy, texts = self._policy, []
+        for logits in answer_logits(policy, prompts, answers):
             logits[:, sorted({*policy.never_written, *policy.eos_ids})] = -torch.inf
             text: str = policy.tokenizer.decode(logits.argmax(-1).tolist(), skip_special_tokens=True)
-            written.append(text.strip())
-        return written
+            texts.append(text.strip())
+        return texts
 
 
-def _noisy(image: ImageData, steps: int, generator: np.random.Generator) -> ImageData:
+def _add_pixel_noise(image: ImageData, steps: int, generator: np.random.Generator) -> ImageData:
     """An image after diffusion of its pixels in [0, 1], values outside wrapped around as torch's ``byte`` does."""
     import numpy as np
     from PIL import Image

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
 from mmpref.types import Message
-from mmpref.vlm.attention import Attention
-from mmpref.vlm.shared_prefix_pool import PREFILL_TOKENS
+from mmpref.vlm.attention import PREFILL_TOKENS, Attention
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context
+    from mmpref.vlm.encode import EncodedPrompt
     from mmpref.vlm.policy import Policy
 
 
@@ -30,10 +29,14 @@ class Score:
 
 
 def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer: str) -> list[int]:
-    """An answer's tokens, as the prompt format writes it behind the prompt; what the format puts behind it is left out.
+    """An answer's token ids, as the prompt format writes it behind the prompt; what the format puts behind it is left
+    out.
 
     Args:
         images: how many the prompt has.
+
+    Raises:
+        InputError: the chat template writes another answer.
     """
     text, start = policy.answer_in_format(prompt, images, answer)
     end = start + len(answer)
@@ -44,29 +47,37 @@ def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer
 
 
 @torch.inference_mode()
-def log_probs(policy: Policy, contexts: Sequence[Context], answers: Sequence[Sequence[int]]) -> list[Score]:
-    """Score an answer behind each context.
+def log_probs(policy: Policy, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[Score]:
+    """Score an answer behind each prompt.
 
     Args:
-        contexts: prompts at the decoder's door; one that has several answers is given once for each.
+        prompts: one that has several answers is given once for each.
         answers: token ids.
     """
     scores: list[Score] = []
+    for logits, tokens in zip(answer_logits(policy, prompts, answers), answers, strict=True):
+        chosen = torch.tensor(list(tokens), device=logits.device)[:, None]
+        total = logits.log_softmax(-1).gather(1, chosen).sum().item() if tokens else 0.0
+        scores.append(Score(total, len(tokens)))
+    return scores
+
+
+@torch.inference_mode()
+def answer_logits(
+    policy: Policy, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]
+) -> Iterator[torch.Tensor]:
+    """The logits, fp32 [T, V], that predict the T tokens of the answer behind each prompt; arguments as `log_probs`."""
     attention, start = Attention(policy), 0
-    while start < len(contexts):
+    while start < len(prompts):
         end, longest = start, 0
-        while end < len(contexts):
-            longest = max(longest, len(contexts[end].embeds) + len(answers[end]))
+        while end < len(prompts):
+            longest = max(longest, len(prompts[end].embeds) + len(answers[end]))
             if end > start and longest * (end - start + 1) > PREFILL_TOKENS:
                 break
             end += 1
-        group = slice(start, end)
-        hidden, _ = attention.prefill(contexts[group], answers[group])
-        for row, context, tokens in zip(hidden, contexts[group], answers[group], strict=True):
-            begin = len(context.embeds) - 1  # the prompt's last token predicts the answer's first
-            logits = policy.head(row[begin : begin + len(tokens)]).float()
-            chosen = torch.tensor(list(tokens), device=logits.device)[:, None]
-            total = logits.log_softmax(-1).gather(1, chosen).sum().item() if tokens else 0.0
-            scores.append(Score(total, len(tokens)))
+        batch = slice(start, end)
+        hidden, _ = attention.prefill(prompts[batch], answers[batch])
+        for row, prompt, tokens in zip(hidden, prompts[batch], answers[batch], strict=True):
+            begin = len(prompt.embeds) - 1  # the prompt's last token predicts the answer's first
+            yield policy.head(row[begin : begin + len(tokens)]).float()
         start = end
-    return scores

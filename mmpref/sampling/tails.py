@@ -19,7 +19,7 @@ _SEAM_TOKENS = 8
 
 
 @dataclass(frozen=True)
-class Written:
+class TokenizedAnswer:
     """An answer as the prompt format writes it.
 
     Args:
@@ -37,16 +37,16 @@ class Written:
         """Whether a token begins with a character, not amid its bytes (all tokens of a character have its span)."""
         return token == 0 or self.spans[token][0] >= self.spans[token - 1][1]
 
-    def places(self, begin: int, end: int) -> list[int]:
+    def cut_places(self, begin: int, end: int) -> list[int]:
         """Tokens whose own text begins within [begin, end) of the text: before each of them a cut may fall. Most
         tokenizers put the space before a word into the word's token; tokens of white space only have no own text."""
-        found = []
+        cuts = []
         for token, (start, stop) in enumerate(self.spans):
             piece = self.text[start:stop]
             own = start + len(piece) - len(piece.lstrip())
             if begin <= own < min(end, stop) and self.begins_character(token):
-                found.append(token)
-        return found
+                cuts.append(token)
+        return cuts
 
     def cut(self, place: int, begin: int) -> Cut:
         """The sentence that begins at a character of the text, cut before a token."""
@@ -89,8 +89,8 @@ class TailDecoder:
     def __call__(self, cut: Cut, tail: Sequence[int]) -> str:
         """The sentence as far as it is written: its head and the text that the tail's tokens add, decoded together with
         tokens before them, as tokenizers keep spaces at the seam only then."""
-        known, whole = self._decode(cut.seam), self._decode([*cut.seam, *tail])
-        return cut.head + whole[len(known) :].rstrip(_BROKEN)
+        seam, whole = self._decode(cut.seam), self._decode([*cut.seam, *tail])
+        return cut.head + whole[len(seam) :].rstrip(_BROKEN)
 
     def may_end(self, token: int) -> bool:
         """Whether a token may bring the end of a sentence, or a part of a character that does."""
@@ -107,7 +107,7 @@ class TailDecoder:
 
 
 class TailStop:
-    """Stop rule of a tail (`mmpref.vlm.shared_prefix_pool.StopRule`): it ends once the sentence has certainly ended.
+    """Stop rule of a tail (`mmpref.vlm.branches.StopRule`): it ends once the sentence has certainly ended.
 
     That is told by what follows, so the tail's last token may belong to the next sentence; `joined` leaves it out.
     """

@@ -15,7 +15,7 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
-from mmpref.vlm.load_errors import load_errors, some
+from mmpref.vlm.load_errors import first_few, load_errors
 
 if TYPE_CHECKING:
     import torch
@@ -61,9 +61,10 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     assert ref.adapter is not None
     refuse_page(ref.adapter)
     if Path(ref.adapter).is_dir() and not (Path(ref.adapter) / CONFIG).is_file():
-        whole = (Path(ref.adapter) / "config.json").is_file()
+        is_model = (Path(ref.adapter) / "config.json").is_file()
         raise ModelError(
-            f"{ref.adapter} is no adapter: it has no {CONFIG}.", "It is a model: give it as --model." if whole else ""
+            f"{ref.adapter} is no adapter: it has no {CONFIG}.",
+            "It is a model: give it as --model." if is_model else "",
         )
     with load_errors(f"adapter {ref.adapter}"):
         config, commit = _config(ref.adapter, ref.adapter_revision)
@@ -73,15 +74,15 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
             "Evaluate it with --benchmark reward-model.",
         )
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    same = base in (ref.model, resolve_path(ref.model))
-    if base and not same:
+    same_base = base in (ref.model, resolve_path(ref.model))
+    if base and not same_base:
         logger.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
-    if same and revision and ref.revision and revision != ref.revision:
+    if same_base and revision and ref.revision and revision != ref.revision:
         raise ModelError(
             f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
             f"Use --revision {revision}.",
         )
-    with load_errors(f"adapter {ref.adapter}", "" if same else base or ""):
+    with load_errors(f"adapter {ref.adapter}", "" if same_base else base or ""):
         adapted, replaced = put_on(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
 
@@ -122,13 +123,13 @@ def put_on(
     config.inference_mode = True
     if {"cpu", "disk"} & set((getattr(model, "hf_device_map", None) or {}).values()):
         remove_hook_from_submodules(model)  # PEFT puts them back when the weights are there
-    kind = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
-    adapted = kind(model, config, _NAME)
+    peft_class = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
+    adapted = peft_class(model, config, _NAME)
     weights = load_peft_weights(adapter, device="cpu", revision=revision)
-    names = _names_today(adapted, list(weights))
-    _refuse_others(adapter, _lacking(adapted, set(names.values())), [])
-    own = dict(adapted.named_parameters(remove_duplicate=False))
-    before = [(own[name], own[name].detach().clone()) for name in names.values() if name in own]
+    names = _current_names(adapted, list(weights))
+    _refuse_mismatch(adapter, _missing_weights(adapted, set(names.values())), [])
+    parameters = dict(adapted.named_parameters(remove_duplicate=False))
+    before = [(parameters[name], parameters[name].detach().clone()) for name in names.values() if name in parameters]
     mapping = {
         f"^{re.escape(old.removeprefix(_PREFIX))}$": new.removeprefix(_PREFIX)
         for old, new in names.items()
@@ -138,8 +139,8 @@ def put_on(
         adapter, _NAME, torch_device="cpu", key_mapping=mapping or None, **({"revision": revision} if revision else {})
     )
     expected = _expected(adapted)
-    missing = [name for name in map(_plain, result.missing_keys) if name in expected]
-    _refuse_others(adapter, missing, [_plain(name) for name in result.unexpected_keys])
+    missing = [name for name in map(_without_adapter_name, result.missing_keys) if name in expected]
+    _refuse_mismatch(adapter, missing, [_without_adapter_name(name) for name in result.unexpected_keys])
     return adapted, tuple(pair for pair in before if not pair[0].is_meta and not pair[0].equal(pair[1]))
 
 
@@ -181,11 +182,11 @@ def check_names(adapter: str, adapted: Any) -> None:
     """
     from peft.utils import load_peft_weights
 
-    held, expected = set(load_peft_weights(adapter, device="cpu")), _expected(adapted)
-    _refuse_others(adapter, sorted(expected - held), sorted(held - expected - set(adapted.state_dict())))
+    in_file, expected = set(load_peft_weights(adapter, device="cpu")), _expected(adapted)
+    _refuse_mismatch(adapter, sorted(expected - in_file), sorted(in_file - expected - set(adapted.state_dict())))
 
 
-def _names_today(adapted: Any, names: list[str]) -> dict[str, str]:
+def _current_names(adapted: Any, names: list[str]) -> dict[str, str]:
     """What each of a file's names is called in this model; a name that is known, or that no rule makes known, stays."""
     from transformers.conversion_mapping import get_model_conversion_mapping
     from transformers.core_model_loading import WeightRenaming, rename_source_key
@@ -196,13 +197,13 @@ def _names_today(adapted: Any, names: list[str]) -> dict[str, str]:
         for rule in get_model_conversion_mapping(adapted.get_base_model()) or ()
         if isinstance(rule, WeightRenaming)
     ]
-    today = {}
+    current = {}
     for name in names:
         renamed = name
         if name not in known and name.startswith(_PREFIX):
             renamed = _PREFIX + rename_source_key(name.removeprefix(_PREFIX), rules, [])[0]
-        today[name] = renamed if renamed in known else name
-    return today
+        current[name] = renamed if renamed in known else name
+    return current
 
 
 def _expected(adapted: Any) -> set[str]:
@@ -212,7 +213,7 @@ def _expected(adapted: Any) -> set[str]:
     return set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
 
 
-def _lacking(adapted: Any, held: set[str]) -> list[str]:
+def _missing_weights(adapted: Any, in_file: set[str]) -> list[str]:
     """Weights that a file has to hold of modules trained in full and of trained tokens; PEFT looks them up blindly."""
     from peft.utils.other import AuxiliaryTrainingWrapper
 
@@ -221,26 +222,26 @@ def _lacking(adapted: Any, held: set[str]) -> list[str]:
         for path, module in adapted.named_modules()
         if isinstance(module, AuxiliaryTrainingWrapper)
         for name in module.adapter_state_dict_load_map(_NAME)
-        if f"{path}.{name}" not in held
+        if f"{path}.{name}" not in in_file
     ]
 
 
-def _plain(name: str) -> str:
+def _without_adapter_name(name: str) -> str:
     """A parameter's name as adapter files have it: without the adapter's own."""
     return name.replace(f".{_NAME}", "")
 
 
-def _refuse_others(adapter: str, missing: list[str], others: list[str]) -> None:
-    told = [
-        f"{what}: {some([name.removeprefix(_PREFIX) for name in names])}"
+def _refuse_mismatch(adapter: str, missing: list[str], unexpected: list[str]) -> None:
+    faults = [
+        f"{what}: {first_few([name.removeprefix(_PREFIX) for name in names])}"
         for what, names in (
             (f"lacks {len(missing)} of the weights that its configuration names", missing),
-            (f"holds {len(others)} that this model has no place for", others),
+            (f"holds {len(unexpected)} that this model has no place for", unexpected),
         )
         if names
     ]
-    if told:
+    if faults:
         raise ModelError(
-            f"The file of the adapter {adapter} {'; and it '.join(told)}.",
+            f"The file of the adapter {adapter} {'; and it '.join(faults)}.",
             f"Is it whole, and of this base? See its {CONFIG}.",
         )

@@ -1,4 +1,4 @@
-"""Running a decoder under explicit masks: a prefill of whole contexts, then one token at a time for many rows.
+"""Running a decoder under explicit masks: a prefill of whole prompts, then one token at a time for many rows.
 
 Masks are written out here, by order in the original sequence, because what transformers would make of a dropped
 sequence is wrong in three ways: positions with gaps and no mask are taken for packed sequences, a 2-D mask renumbers
@@ -19,8 +19,11 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context
+    from mmpref.vlm.encode import EncodedPrompt
     from mmpref.vlm.policy import Policy
+
+PREFILL_TOKENS = 4096
+"""Tokens, padding included, that are prefilled together."""
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 _GROWTH = 32
@@ -42,42 +45,44 @@ class Attention:
         """Window (None: unbounded) of each kind of layer."""
         self._additive = policy.decoder.config._attn_implementation == "eager"
 
-    def prefill(self, contexts: Sequence[Context], texts: Sequence[Sequence[int]]) -> tuple[torch.Tensor, DynamicCache]:
-        """Run contexts, each with text that follows it, padded on the right.
+    def prefill(
+        self, prompts: Sequence[EncodedPrompt], texts: Sequence[Sequence[int]]
+    ) -> tuple[torch.Tensor, DynamicCache]:
+        """Run prompts, each with text that follows it, padded on the right.
 
         Returns:
             Last hidden states [G, T, H], and the keys and values of all T slots.
         """
         policy, device = self._policy, self._policy.device
-        lengths = [len(context.embeds) + len(text) for context, text in zip(contexts, texts, strict=True)]
-        rows, size = len(contexts), max(lengths)
-        axes, hidden = len(contexts[0].positions), contexts[0].embeds.shape[1]
-        embeds = torch.zeros(rows, size, hidden, dtype=contexts[0].embeds.dtype, device=device)
+        lengths = [len(prompt.embeds) + len(text) for prompt, text in zip(prompts, texts, strict=True)]
+        rows, size = len(prompts), max(lengths)
+        axes, hidden = len(prompts[0].positions), prompts[0].embeds.shape[1]
+        embeds = torch.zeros(rows, size, hidden, dtype=prompts[0].embeds.dtype, device=device)
         positions = torch.zeros(axes, rows, size, dtype=torch.long, device=device)
         order = torch.zeros(rows, size, dtype=torch.long, device=device)
         is_image = torch.zeros(rows, size, dtype=torch.bool, device=device)
-        for row, (context, text) in enumerate(zip(contexts, texts, strict=True)):
-            begin, end = len(context.embeds), lengths[row]
-            embeds[row, :begin] = context.embeds
-            positions[:, row, :begin] = context.positions
-            is_image[row, :begin] = context.is_image
-            order[row, :begin] = context.order
+        for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
+            begin, end = len(prompt.embeds), lengths[row]
+            embeds[row, :begin] = prompt.embeds
+            positions[:, row, :begin] = prompt.positions
+            is_image[row, :begin] = prompt.is_image
+            order[row, :begin] = prompt.order
             if text:
                 steps = torch.arange(len(text), device=device)
                 embeds[row, begin:end] = policy.embed(torch.tensor(text, device=device))
-                positions[:, row, begin:end] = context.positions[:, -1:] + 1 + steps
-                order[row, begin:end] = context.end + steps
+                positions[:, row, begin:end] = prompt.positions[:, -1:] + 1 + steps
+                order[row, begin:end] = prompt.end + steps
         cache = DynamicCache()
-        if list(self.kinds) == [FULL] and all(context.allowed is None for context in contexts):
+        if list(self.kinds) == [FULL] and all(prompt.allowed is None for prompt in prompts):
             # Plainly causal: padding stands on the right, where nothing sees it, and a mask of ones (never None, which
             # would mean packed sequences where positions have gaps) leaves the attention kernel its fast path.
             masks: Any = torch.ones(rows, size, dtype=torch.long, device=device)
         else:
-            masks = self._as_4d(self._prefill_masks(contexts, lengths, order), embeds.dtype)
-        return self._call(embeds, positions, masks, cache, **_deepstack(contexts, is_image)), cache
+            masks = self._as_4d(self._prefill_masks(prompts, lengths, order), embeds.dtype)
+        return self._call(embeds, positions, masks, cache, **_deepstack(prompts, is_image)), cache
 
-    def run_whole(self, contexts: Sequence[Context], queries_from: int = 0) -> torch.Tensor:
-        """Run contexts, each with a mask for every kind of layer, padded on the right, and keep nothing for later.
+    def run_whole(self, prompts: Sequence[EncodedPrompt], queries_from: int = 0) -> torch.Tensor:
+        """Run prompts, each with a mask for every kind of layer, padded on the right, and keep nothing for later.
 
         Args:
             queries_from: hand the layers masks of the tokens from here on only; their attention then has to take
@@ -86,26 +91,26 @@ class Attention:
         Returns:
             Last hidden states [G, T, H].
         """
-        embeds = pad_sequence([context.embeds for context in contexts], batch_first=True)
-        positions = pad_sequence([context.positions.T for context in contexts], batch_first=True)
-        is_image = pad_sequence([context.is_image for context in contexts], batch_first=True)
+        embeds = pad_sequence([prompt.embeds for prompt in prompts], batch_first=True)
+        positions = pad_sequence([prompt.positions.T for prompt in prompts], batch_first=True)
+        is_image = pad_sequence([prompt.is_image for prompt in prompts], batch_first=True)
         size = embeds.shape[1]
         masks = {
-            kind: torch.zeros(len(contexts), size, size, dtype=torch.bool, device=embeds.device) for kind in self.kinds
+            kind: torch.zeros(len(prompts), size, size, dtype=torch.bool, device=embeds.device) for kind in self.kinds
         }
         for kind, mask in masks.items():
             mask[:, :, 0] = True  # padding must see something, or its softmax is not a number
-            for row, context in enumerate(contexts):
-                length = len(context.embeds)
-                mask[row, :length, :length] = (context.allowed or {})[kind]
+            for row, prompt in enumerate(prompts):
+                length = len(prompt.embeds)
+                mask[row, :length, :length] = (prompt.allowed or {})[kind]
             masks[kind] = mask[:, queries_from:]
         return self._call(
-            embeds, positions.permute(2, 0, 1), self._as_4d(masks, embeds.dtype), None, **_deepstack(contexts, is_image)
+            embeds, positions.permute(2, 0, 1), self._as_4d(masks, embeds.dtype), None, **_deepstack(prompts, is_image)
         )
 
     def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
         """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""
-        return self._further(embeds, cache, 0, [1] * cache.rows)[:, -1]
+        return self._extend_rows(embeds, cache, 0, [1] * cache.rows)[:, -1]
 
     def extend(self, texts: Sequence[Sequence[int]], cache: RowCache, first: int) -> torch.Tensor:
         """Run text of different lengths, none perhaps, for as many rows of the cache from ``first`` on, in one go.
@@ -115,9 +120,9 @@ class Attention:
         """
         ids = pad_sequence([torch.tensor(text, dtype=torch.long) for text in texts], batch_first=True)
         embeds = self._policy.embed(ids.to(self._policy.device))
-        return self._further(embeds, cache, first, [len(text) for text in texts])
+        return self._extend_rows(embeds, cache, first, [len(text) for text in texts])
 
-    def _further(self, embeds: torch.Tensor, cache: RowCache, first: int, counts: Sequence[int]) -> torch.Tensor:
+    def _extend_rows(self, embeds: torch.Tensor, cache: RowCache, first: int, counts: Sequence[int]) -> torch.Tensor:
         positions, distance = cache.advance(first, counts)
         masks = {
             kind: distance >= 0 if window is None else (distance >= 0) & (distance < window)
@@ -126,7 +131,7 @@ class Attention:
         return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
     def _prefill_masks(
-        self, contexts: Sequence[Context], lengths: Sequence[int], order: torch.Tensor
+        self, prompts: Sequence[EncodedPrompt], lengths: Sequence[int], order: torch.Tensor
     ) -> dict[str, torch.Tensor]:
         size, device = order.shape[1], order.device
         valid = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
@@ -134,12 +139,12 @@ class Attention:
         masks = {}
         for kind, window in self.kinds.items():
             mask = causal if window is None else causal & (order[:, :, None] - order[:, None, :] < window)
-            for row, context in enumerate(contexts):
-                allowed = context.allowed or {}
-                own = allowed.get(kind, allowed.get(""))
-                if own is not None:
+            for row, prompt in enumerate(prompts):
+                allowed = prompt.allowed or {}
+                prompt_mask = allowed.get(kind, allowed.get(""))
+                if prompt_mask is not None:
                     mask = mask.clone() if mask is causal else mask
-                    mask[row, : len(context.embeds), : len(context.embeds)] = own
+                    mask[row, : len(prompt.embeds), : len(prompt.embeds)] = prompt_mask
             # Padding must see something, or its softmax is not a number.
             masks[kind] = mask | (~valid[:, :, None] & (torch.arange(size, device=device) == 0))
         return masks
@@ -157,22 +162,22 @@ class Attention:
 
     def _as_4d(self, masks: dict[str, torch.Tensor], dtype: torch.dtype) -> Any:
         """Masks [B, Q, K] as decoders take them: [B, 1, Q, K], a dictionary where layers are of several kinds."""
-        four = {kind: mask[:, None] for kind, mask in masks.items()}
+        masks_4d = {kind: mask[:, None] for kind, mask in masks.items()}
         if self._additive:
             least = torch.finfo(dtype).min
-            four = {
+            masks_4d = {
                 kind: torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, least)
-                for kind, mask in four.items()
+                for kind, mask in masks_4d.items()
             }
-        return four if len(four) > 1 else next(iter(four.values()))
+        return masks_4d if len(masks_4d) > 1 else next(iter(masks_4d.values()))
 
 
-def _deepstack(contexts: Sequence[Context], is_image: torch.Tensor) -> dict[str, Any]:
+def _deepstack(prompts: Sequence[EncodedPrompt], is_image: torch.Tensor) -> dict[str, Any]:
     """Qwen3-VL adds visual features to the hidden states of early layers too, at the image's rows."""
-    seen = [context.deepstack for context in contexts if context.deepstack]  # a prompt without images has none
-    if not seen:
+    features = [prompt.deepstack for prompt in prompts if prompt.deepstack]  # a prompt without images has none
+    if not features:
         return {}
-    layers = zip(*seen, strict=True)
+    layers = zip(*features, strict=True)
     return {"visual_pos_masks": is_image, "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
 
 
@@ -206,35 +211,37 @@ class RowCache:
         filled: DynamicCache,
         sources: Sequence[int],
         lengths: Sequence[int],
-        contexts: Sequence[Context],
+        prompts: Sequence[EncodedPrompt],
     ) -> None:
         """Give rows from ``first`` on the first slots of prefilled sequences.
 
         Args:
             sources: which sequence of ``filled``, of each new row.
             lengths: how many of its slots.
-            contexts: the prompt of each new row; what its slots hold behind that is text.
+            prompts: the prompt of each new row; what its slots hold behind that is text.
         """
         self.rows = first + len(sources)
-        axes = len(contexts[0].positions)
+        axes = len(prompts[0].positions)
         if len(self._next_position) != axes:
             self._next_position = self._next_position.new_zeros(axes, self._next_position.shape[1])
         self._reserve(self.rows, max(lengths) + 1)
         self.lengths[first:] = lengths
-        for row, context, length in zip(range(first, self.rows), contexts, lengths, strict=True):
-            prompt = len(context.embeds)
-            text = length - prompt
-            self._order[row, :prompt] = context.order
-            self._order[row, prompt : prompt + text] = context.end + torch.arange(text, device=self._device)
-            self._next_order[row] = context.end + text
-            self._next_position[:, row] = context.positions[:, -1] + 1 + text
+        for row, prompt, length in zip(range(first, self.rows), prompts, lengths, strict=True):
+            size = len(prompt.embeds)
+            text = length - size
+            self._order[row, :size] = prompt.order
+            self._order[row, size : size + text] = prompt.end + torch.arange(text, device=self._device)
+            self._next_order[row] = prompt.end + text
+            self._next_position[:, row] = prompt.positions[:, -1] + 1 + text
         longest = max(lengths)
         for number, layer in enumerate(filled.layers):
             while len(self.layers.layers) <= number:
                 self.layers.layers.append(self._new_layer())
-            which = torch.tensor(sources, device=layer.keys.device)
+            indices = torch.tensor(sources, device=layer.keys.device)
             row_layer = self.layers.layers[number]
-            row_layer.enter(first, layer.keys[which, :, :longest], layer.values[which, :, :longest], self._order.shape)
+            row_layer.enter(
+                first, layer.keys[indices, :, :longest], layer.values[indices, :, :longest], self._order.shape
+            )
 
     def advance(self, first: int, counts: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Make slots for more tokens in some rows.
@@ -248,18 +255,18 @@ class RowCache:
             tokens of the original sequence; negative for slots that it does not see.
         """
         steps = torch.arange(max(counts), device=self._device)
-        own = self.working = slice(first, first + len(counts))
-        self.size = max(self.lengths[own]) + len(steps)
+        rows = self.working = slice(first, first + len(counts))
+        self.size = max(self.lengths[rows]) + len(steps)
         self._reserve(self.rows, self.size)
-        more = torch.tensor(counts, device=self._device)
-        self.slots = torch.tensor(self.lengths[own], device=self._device)[:, None] + steps
-        self.lengths[own] = [length + count for length, count in zip(self.lengths[own], counts, strict=True)]
-        order = self._next_order[own, None] + steps
-        positions = self._next_position[:, own, None] + steps
-        self._order[torch.arange(own.start, own.stop, device=self._device)[:, None], self.slots] = order
-        self._next_order[own] += more
-        self._next_position[:, own] += more
-        distance = order[:, :, None] - self._order[own, None, : self.size]
+        added = torch.tensor(counts, device=self._device)
+        self.slots = torch.tensor(self.lengths[rows], device=self._device)[:, None] + steps
+        self.lengths[rows] = [length + count for length, count in zip(self.lengths[rows], counts, strict=True)]
+        order = self._next_order[rows, None] + steps
+        positions = self._next_position[:, rows, None] + steps
+        self._order[torch.arange(rows.start, rows.stop, device=self._device)[:, None], self.slots] = order
+        self._next_order[rows] += added
+        self._next_position[:, rows] += added
+        distance = order[:, :, None] - self._order[rows, None, : self.size]
         distance.masked_fill_(torch.arange(self.size, device=self._device) > self.slots[:, :, None], -1)
         return positions, distance
 
@@ -277,9 +284,9 @@ class RowCache:
         if rows <= have_rows and slots <= have_slots:
             return
         rows, slots = max(rows, have_rows), slots + _GROWTH + slots // 16 if slots > have_slots else have_slots
-        self._order = _grown(self._order, {0: rows, 1: slots})
-        self._next_order = _grown(self._next_order, {0: rows})
-        self._next_position = _grown(self._next_position, {1: rows})
+        self._order = _enlarged(self._order, {0: rows, 1: slots})
+        self._next_order = _enlarged(self._next_order, {0: rows})
+        self._next_position = _enlarged(self._next_position, {1: rows})
         for layer in self.layers.layers:
             layer.reserve(rows, slots)
 
@@ -308,17 +315,17 @@ class _RowLayer(CacheLayerMixin):
         self.values[target, :, :length] = self.values[source, :, :length]
 
     def reserve(self, rows: int, slots: int) -> None:
-        self.keys, self.values = _grown(self.keys, {0: rows, 2: slots}), _grown(self.values, {0: rows, 2: slots})
+        self.keys, self.values = _enlarged(self.keys, {0: rows, 2: slots}), _enlarged(self.values, {0: rows, 2: slots})
 
     def update(
         self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        own, size = self._cache.working, self._cache.size
-        which = torch.arange(own.start, own.stop, device=key_states.device)[:, None]
+        rows, size = self._cache.working, self._cache.size
+        indices = torch.arange(rows.start, rows.stop, device=key_states.device)[:, None]
         slots = self._cache.slots.to(key_states.device)
-        self.keys[which, :, slots] = key_states.transpose(1, 2)
-        self.values[which, :, slots] = value_states.transpose(1, 2)
-        return self.keys[own, :, :size], self.values[own, :, :size]
+        self.keys[indices, :, slots] = key_states.transpose(1, 2)
+        self.values[indices, :, slots] = value_states.transpose(1, 2)
+        return self.keys[rows, :, :size], self.values[rows, :, :size]
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         raise RuntimeError("rows enter a RowCache after a prefill")
@@ -333,8 +340,8 @@ class _RowLayer(CacheLayerMixin):
         return -1
 
 
-def _grown(tensor: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
+def _enlarged(tensor: torch.Tensor, sizes: dict[int, int]) -> torch.Tensor:
     """A copy of a tensor with larger dimensions, zero where it is new."""
-    grown = tensor.new_zeros([sizes.get(dimension, size) for dimension, size in enumerate(tensor.shape)])
-    grown[tuple(slice(0, size) for size in tensor.shape)] = tensor
-    return grown
+    enlarged = tensor.new_zeros([sizes.get(dimension, size) for dimension, size in enumerate(tensor.shape)])
+    enlarged[tuple(slice(0, size) for size in tensor.shape)] = tensor
+    return enlarged

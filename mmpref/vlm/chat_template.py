@@ -82,12 +82,12 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
             f"{where} has no chat template, so its prompt format is unknown.",
             "Use an instruction-tuned model, or save a chat_template.jinja with it.",
         )
-    if vicuna and _written(processor, where, "Q", "A") == _SHIPPED_LLAVA:
+    if vicuna and _render_sample(processor, where, "Q", "A") == _SHIPPED_LLAVA:
         first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
         processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
         tokenizer.chat_template = processor.chat_template
         logger.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
-    rendered = _written(processor, where)
+    rendered = _render_sample(processor, where)
     _fix_date(processor, where)
     if "'type': 'text'" in rendered or '"type": "text"' in rendered:
         raise ModelError(
@@ -106,7 +106,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
 
 
 def _fix_date(processor: Any, where: str) -> None:
-    fixed = _TODAY.sub(lambda found: repr(DATE.strftime(found[2])), processor.chat_template)
+    fixed = _TODAY.sub(lambda match: repr(DATE.strftime(match[2])), processor.chat_template)
     if fixed != processor.chat_template:
         processor.chat_template = processor.tokenizer.chat_template = fixed
         logger.info("Prompt format: the chat template of %s writes the date of the day; it is always %s.", where, DATE)
@@ -114,7 +114,7 @@ def _fix_date(processor: Any, where: str) -> None:
         logger.warning("Warning: the chat template of %s depends on the time: results may differ by the day.", where)
 
 
-def _written(processor: Any, where: str, question: str = QUESTION, answer: str = ANSWER) -> str:
+def _render_sample(processor: Any, where: str, question: str = QUESTION, answer: str = ANSWER) -> str:
     """A question about a picture, and its answer."""
     conversation = [
         {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": question}]},

@@ -123,10 +123,10 @@ _NEUTRAL = {
 }
 
 
-def unheeded(generation_config: Any) -> list[str]:
+def ignored_settings(generation_config: Any) -> list[str]:
     """What a ``generation_config`` sets that `generate` would go by, and nothing here does."""
-    found = [
+    ignored = [
         name for name, neutral in _NEUTRAL.items() if getattr(generation_config, name, None) not in (None, neutral)
     ]
     phrases = any(len(ids) > 1 for ids in getattr(generation_config, "bad_words_ids", None) or [])
-    return [*found, *(["bad_words_ids of several tokens"] if phrases else [])]
+    return [*ignored, *(["bad_words_ids of several tokens"] if phrases else [])]

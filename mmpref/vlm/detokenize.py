@@ -29,11 +29,11 @@ class Texts:
         self.opened = opening(policy.render((Message("user", "?"),), 0), known) if known else ""
         markers = {*marks(known)} if known else set()
         special = {text: self._tokenizer.convert_tokens_to_ids(text) for text in special_tokens_of(self._tokenizer)}
-        self._markers = {token for text, token in special.items() if text in markers}
-        self._left_out = {*special.values()} - self._markers
+        self._marker_ids = {token for text, token in special.items() if text in markers}
+        self._dropped_ids = {*special.values()} - self._marker_ids
 
     def __call__(self, ids: Sequence[int]) -> str:
         """The text without other special tokens, and without white space around it."""
-        marked = not self._markers.isdisjoint(ids)
-        left = [token for token in ids if token not in self._left_out] if marked else list(ids)
-        return self.opened + str(self._tokenizer.decode(left, skip_special_tokens=not marked)).strip()
+        has_markers = not self._marker_ids.isdisjoint(ids)
+        kept = [token for token in ids if token not in self._dropped_ids] if has_markers else list(ids)
+        return self.opened + str(self._tokenizer.decode(kept, skip_special_tokens=not has_markers)).strip()

@@ -1,6 +1,6 @@
 """Prompts with images as the decoder sees them: embedded once, then masked by dropping, or seen through noise.
 
-The vision-language model is run up to its decoder's door: a hook records what the decoder would get (embeddings and
+The vision-language model is run up to its decoder: a hook records what the decoder would get (embeddings and
 positions) and stops. Dropping rows of these equals hiding them from attention exactly, as long as positions stay
 what they were and every decoder layer is softmax attention over its keys.
 """
@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from mmpref.errors import ModelError, UsageError
-from mmpref.types import Message
-from mmpref.vlm.noise import noisy
+from mmpref.vlm.noise import add_noise
 from mmpref.vlm.preprocess import Inputs
 
 if TYPE_CHECKING:
     import numpy as np
-    from PIL import Image
 
     from mmpref.vlm.policy import Policy
 
@@ -29,7 +27,7 @@ ENCODED_TOKENS = 4096
 """Prompt tokens, image tokens among them, that go through the vision tower together."""
 
 
-_KNOWN = {
+_DECODER_INPUTS = {
     "inputs_embeds",
     "position_ids",
     "attention_mask",
@@ -38,12 +36,12 @@ _KNOWN = {
     "cache_position",
     "input_ids",
 }
-"""Tensors at the decoder's door that are dropped row by row, or made anew."""
+"""Tensors given to the decoder that are dropped row by row, or made anew."""
 
 
 @dataclass(frozen=True)
-class Context:
-    """One prompt at the decoder's door.
+class EncodedPrompt:
+    """One prompt as the decoder gets it: embeddings, positions and masks, image features merged in.
 
     Args:
         embeds: float [S, H], image features merged in.
@@ -53,7 +51,7 @@ class Context:
         deepstack: features [k, H] that early decoder layers add to the rows of the k image tokens (Qwen3-VL).
         allowed: where attention is not plainly causal, bool [S, S] for each kind of decoder layer ("" for any): rows
             are queries, columns the keys that they see.
-        text: token ids of the prompt without its image tokens, which a repetition penalty counts.
+        text_ids: token ids of the prompt without its image tokens, which a repetition penalty counts.
     """
 
     embeds: torch.Tensor
@@ -62,7 +60,7 @@ class Context:
     order: torch.Tensor
     deepstack: tuple[torch.Tensor, ...] = ()
     allowed: dict[str, torch.Tensor] | None = None
-    text: tuple[int, ...] = ()
+    text_ids: tuple[int, ...] = ()
 
     @property
     def image_tokens(self) -> int:
@@ -73,26 +71,26 @@ class Context:
         """Where the first token behind the prompt stands in the whole sequence."""
         return int(self.order[-1]) + 1
 
-    def hidden(self) -> Context:
+    def without_images(self) -> EncodedPrompt:
         """Without any image token, every other one where it was."""
         return self.drop(torch.zeros(self.image_tokens, dtype=torch.bool), "original")
 
-    def until(self, end: int) -> Context:
+    def until(self, end: int) -> EncodedPrompt:
         """The part that stands before a place in the whole sequence; all images stand before it."""
         size = int((self.order < end).sum())
         allowed = {kind: seen[:size, :size] for kind, seen in (self.allowed or {}).items()}
         allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, torch.ones_like(seen).tril())}
-        return Context(
+        return EncodedPrompt(
             self.embeds[:size],
             self.positions[:, :size],
             self.is_image[:size],
             self.order[:size],
             self.deepstack,
             allowed or None,
-            self.text[: len(self.text) - (len(self.embeds) - size)],
+            self.text_ids[: len(self.text_ids) - (len(self.embeds) - size)],
         )
 
-    def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> Context:
+    def drop(self, kept_image_tokens: torch.Tensor, positions: Literal["original", "compact"]) -> EncodedPrompt:
         """Hide image tokens from every query by removing them.
 
         Args:
@@ -109,42 +107,42 @@ class Context:
             if len(numbers) > 1:
                 raise UsageError("positions=compact has no meaning under M-RoPE.", "Use positions=original.")
             numbers = torch.arange(numbers.shape[1], device=numbers.device)[None]
-        return Context(
+        return EncodedPrompt(
             self.embeds[keep],
             numbers,
             self.is_image[keep],
             self.order[keep],
             tuple(features[kept_image_tokens] for features in self.deepstack),
             {kind: seen[keep][:, keep] for kind, seen in self.allowed.items()} if self.allowed else None,
-            self.text,
+            self.text_ids,
         )
 
 
-class _AtTheDoor(Exception):
+class _DecoderReached(Exception):
     def __init__(self, inputs: dict[str, Any]) -> None:
         super().__init__()
         self.inputs = inputs
 
 
-def _stop_at_the_door(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
-    raise _AtTheDoor(inputs)
+def _stop_at_decoder(_module: torch.nn.Module, _args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+    raise _DecoderReached(inputs)
 
 
 def encode(
     policy: Policy,
     prompts: Sequence[Inputs],
     noise: tuple[int, Sequence[np.random.Generator]] | None = None,
-    keep: Callable[[int, Context], Context] = lambda _, context: context,
-    look: Callable[[], AbstractContextManager[None]] = nullcontext,
-) -> list[Context]:
-    """Encode the images and merge them into their prompts, up to the decoder's door. Prompts whose inputs have equal
+    keep: Callable[[int, EncodedPrompt], EncodedPrompt] = lambda _, prompt: prompt,
+    around_run: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> list[EncodedPrompt]:
+    """Encode the images and merge them into their prompts, up to the decoder. Prompts whose inputs have equal
     shapes go through the vision tower together.
 
     Args:
         noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed
             form, on the normalised pixel values).
-        keep: what to keep of each context, by its number, while the next ones are encoded.
-        look: what to enter around each run of the vision tower.
+        keep: what to keep of each encoded prompt, by its number, while the next ones are encoded.
+        around_run: what to enter around each run of the vision tower.
 
     Raises:
         ModelError: the number of image embeddings is not what the processor announced.
@@ -152,33 +150,33 @@ def encode(
     if noise is not None:
         steps, generators = noise
         prompts = [
-            {**inputs, "pixel_values": noisy(inputs["pixel_values"], steps, generator, policy.processor)}
+            {**inputs, "pixel_values": add_noise(inputs["pixel_values"], steps, generator, policy.processor)}
             for inputs, generator in zip(prompts, generators, strict=True)
         ]
-    alike: dict[Any, list[int]] = {}
+    same_shapes: dict[Any, list[int]] = {}
     for index, inputs in enumerate(prompts):
-        alike.setdefault(tuple((name, value.shape) for name, value in inputs.items()), []).append(index)
-    contexts: dict[int, Context] = {}
-    for indices in alike.values():
-        together = max(1, ENCODED_TOKENS // prompts[indices[0]]["input_ids"].shape[1])
-        for start in range(0, len(indices), together):
-            group = indices[start : start + together]
-            with look():
-                made = _encode_alike(policy, [prompts[index] for index in group])
-            contexts.update((index, keep(index, context)) for index, context in zip(group, made, strict=True))
-            del made
-    return [contexts[index] for index in range(len(prompts))]
+        same_shapes.setdefault(tuple((name, value.shape) for name, value in inputs.items()), []).append(index)
+    encoded: dict[int, EncodedPrompt] = {}
+    for indices in same_shapes.values():
+        batch_size = max(1, ENCODED_TOKENS // prompts[indices[0]]["input_ids"].shape[1])
+        for start in range(0, len(indices), batch_size):
+            group = indices[start : start + batch_size]
+            with around_run():
+                batch = _encode_batch(policy, [prompts[index] for index in group])
+            encoded.update((index, keep(index, prompt)) for index, prompt in zip(group, batch, strict=True))
+            del batch
+    return [encoded[index] for index in range(len(prompts))]
 
 
 @torch.inference_mode()
-def _encode_alike(policy: Policy, prompts: Sequence[Inputs]) -> list[Context]:
+def _encode_batch(policy: Policy, prompts: Sequence[Inputs]) -> list[EncodedPrompt]:
     inputs = {name: torch.cat([prompt[name] for prompt in prompts]).to(policy.device) for name in prompts[0]}
     inputs = {name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
-    return at_the_door(policy, inputs)
+    return decoder_inputs(policy, inputs)
 
 
-def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
-    """What the decoder would get of a batch, a context for each row; with gradients where they are wanted.
+def decoder_inputs(policy: Policy, inputs: Inputs) -> list[EncodedPrompt]:
+    """What the decoder would get of a batch, an encoded prompt for each row; with gradients where they are wanted.
 
     Args:
         inputs: as the model takes them, ``input_ids`` [B, S] among them.
@@ -187,57 +185,52 @@ def at_the_door(policy: Policy, inputs: Inputs) -> list[Context]:
         ModelError: the number of image embeddings is not what the processor announced, or the decoder is given
             something that cannot be divided by rows.
     """
-    door = policy.decoder.register_forward_pre_hook(_stop_at_the_door, with_kwargs=True)
+    hook = policy.decoder.register_forward_pre_hook(_stop_at_decoder, with_kwargs=True)
     try:
         policy.base_model(**inputs, use_cache=False)
-    except _AtTheDoor as stopped:
-        seen = stopped.inputs
+    except _DecoderReached as stopped:
+        given = stopped.inputs
     else:
         raise ModelError(f"{policy.ref} never called its decoder; it cannot be used.")
     finally:
-        door.remove()
-    unknown = [name for name, value in seen.items() if isinstance(value, torch.Tensor) and name not in _KNOWN]
+        hook.remove()
+    unknown = [name for name, value in given.items() if isinstance(value, torch.Tensor) and name not in _DECODER_INPUTS]
     if unknown:
         raise ModelError(
             f"The decoder of {policy.ref} is also given {', '.join(unknown)}: mmpref cannot hide image tokens in that.",
             "Supported model types: mmpref list families.",
         )
     is_image = inputs["input_ids"] == policy.image_token_id
-    embeds = seen["inputs_embeds"]
+    embeds = given["inputs_embeds"]
     if embeds.shape[:2] != is_image.shape:
         raise ModelError(f"{policy.ref} merged {embeds.shape[1]} embeddings for {is_image.shape[1]} prompt tokens.")
     rows, size = is_image.shape
     order = torch.arange(size, device=embeds.device)
-    positions = seen.get("position_ids")
+    positions = given.get("position_ids")
     if positions is None:
         positions = order.expand(1, rows, -1)
     elif positions.dim() == 2:
         positions = positions.expand(rows, -1)[None]
-    own = [_not_plainly_causal(seen.get("attention_mask"), row) for row in range(rows)]
+    allowed = [_non_causal_masks(given.get("attention_mask"), row) for row in range(rows)]
     if not policy.causal_prompts:  # such a decoder makes no mask where it is given none
         both = {"": torch.ones(size, size, dtype=torch.bool, device=embeds.device)}
-        own = [allowed or both for allowed in own]
-    features = [layer.split(is_image.sum(1).tolist()) for layer in seen.get("deepstack_visual_embeds") or ()]
+        allowed = [masks or both for masks in allowed]
+    features = [layer.split(is_image.sum(1).tolist()) for layer in given.get("deepstack_visual_embeds") or ()]
     return [
-        Context(
+        EncodedPrompt(
             embeds[row],
             positions[:, row],
             is_image[row],
             order,
             tuple(layer[row] for layer in features),
-            own[row],
+            allowed[row],
             tuple(inputs["input_ids"][row][~is_image[row]].tolist()),
         )
         for row in range(rows)
     ]
 
 
-def embed_prompt(policy: Policy, messages: Sequence[Message], images: Sequence[Image.Image]) -> Context:
-    """One prompt at the decoder's door; preprocessing and `encode` in one."""
-    return encode(policy, [policy.prompter.prepare(messages, images)])[0]
-
-
-def _not_plainly_causal(mask: Any, row: int) -> dict[str, torch.Tensor] | None:
+def _non_causal_masks(mask: Any, row: int) -> dict[str, torch.Tensor] | None:
     """What each kind of layer sees, where the model made masks itself: images whose tokens see each other both ways."""
     masks = mask if isinstance(mask, dict) else {"": mask}
     allowed = {}

@@ -20,8 +20,7 @@ class Family:
         projector: module name of the vision-language projector.
         deepstack: name of the list of modules that make features for early decoder layers out of the tower's.
         shares_prefix: a prefill of prompt and answer serves every continuation of it
-            (`mmpref.vlm.shared_prefix_pool`); otherwise
-            each is prefilled anew (`mmpref.vlm.transformers_pool`).
+            (`mmpref.vlm.shared_prefix_pool`); otherwise each is prefilled anew (`mmpref.vlm.transformers_pool`).
         vicuna_prompt: replace the shipped chat template by the true Vicuna format where the shipped one lacks BOS,
             system text and EOS (see `mmpref.vlm.chat_template`).
         tested: tests compare logits, masks and whole greedy answers of a tiny random model with transformers' own.

@@ -1,4 +1,4 @@
-"""Prompts of a batch, prepared once. Those about the same images share their preprocessing, encoding and prefill.
+"""Answers of a policy to requests: batches, the pool that decodes them, and what prompts about one image share.
 
 Questions about one image differ behind it: what they have in common, image and all, goes through the model once, and
 each goes on from there. A base and its adapters answer the same batch one after the other on the same features of the
@@ -15,65 +15,127 @@ from typing import TYPE_CHECKING
 import torch
 
 from mmpref.reasoning import Markers
+from mmpref.types import Message
+from mmpref.vlm.branches import Branch, DecodingPool
+from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.detokenize import Texts
 from mmpref.vlm.encode import encode
 from mmpref.vlm.preprocess import Inputs
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
+from mmpref.vlm.transformers_pool import TransformersPool
 from mmpref.vlm.vision_tower import Features, Tower
 
 if TYPE_CHECKING:
-    from mmpref.vlm.policy import Policy, Request
+    from PIL import Image
+
+    from mmpref.vlm.policy import Policy
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Prompts that begin alike.
+class Request:
+    """One prompt to answer.
 
     Args:
-        inputs: of the first of them, as the model takes them.
-        members: their numbers, and their token ids behind what they have in common.
+        messages: turns that end with the user's; images belong to the first user turn.
+        images: decoded, RGB.
+        stream: names of its random stream, where sampling is asked for.
     """
 
-    inputs: Inputs
-    members: list[tuple[int, tuple[int, ...]]]
+    messages: tuple[Message, ...]
+    images: tuple[Image.Image, ...]
+    stream: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Args:
-    text: without special tokens, but for those that were to be kept.
-    cut: the bound on its length cut it off, before it came to an end of its own.
+    """What a policy wrote.
+
+    Args:
+        text: without special tokens, but for those that were to be kept.
+        cut: the bound on its length cut it off, before it came to an end of its own.
     """
 
     text: str
     cut: bool
 
 
-class Asked:
-    """A batch of requests to a policy.
+def generate(
+    policy: Policy,
+    requests: Sequence[Request],
+    decoding: Decoding,
+    *,
+    batch_size: int = 16,
+    progress: Callable[[int], None] | None = None,
+    hide_images: bool = False,
+) -> list[str]:
+    """Answer every request, order kept; answers do not depend on the batch size. Arguments as `PromptBatch.write`."""
+    answers: list[Answer] = []
+    for start in range(0, len(requests), batch_size):
+        batch = PromptBatch(policy, requests[start : start + batch_size])
+        answers += batch.write(decoding, hide_images=hide_images, width=batch_size, progress=progress)
+    return [answer.text for answer in answers]
+
+
+def decode(
+    policy: Policy,
+    branches: Sequence[Branch],
+    decoding: Decoding,
+    *,
+    width: int = 64,
+    progress: Callable[[int], None] | None = None,
+) -> list[list[int]]:
+    """Decode every branch; the token ids that each one generated, without the end-of-sequence token, in order.
+
+    Args:
+        width: branches decoded together, at most.
+        progress: called with 1 for every branch that has ended.
+    """
+    pool = decoding_pool(policy, decoding, width)
+    pool.add(branches)
+    results: list[list[int]] = [[] for _ in branches]
+    for number, tokens in pool:
+        results[number] = tokens
+        if progress:
+            progress(1)
+    return results
+
+
+def decoding_pool(policy: Policy, decoding: Decoding, width: int = 64) -> DecodingPool:
+    """The pool that decodes for this policy: sharing prefixes, unless its family cannot."""
+    pool = SharedPrefixPool if policy.family.shares_prefix else TransformersPool
+    return pool(policy, decoding, width)
+
+
+@dataclass(frozen=True)
+class _SharedPrefix:
+    """Prompts that begin alike.
+
+    Args:
+        inputs: of the first of them, as the model takes them.
+        rests: their numbers, and their token ids behind what they have in common.
+    """
+
+    inputs: Inputs
+    rests: list[tuple[int, tuple[int, ...]]]
+
+
+class PromptBatch:
+    """A batch of requests to a policy, preprocessed once. Those about the same images share preprocessing, encoding and
+    prefill.
 
     Args:
         requests: prompts whose images are the same objects are about the same images.
         again: more than one model of this base will answer: keep the vision tower's features.
+
+    Raises:
+        ImageError: the processor does not take the images of a request.
     """
 
     def __init__(self, policy: Policy, requests: Sequence[Request], again: bool = False) -> None:
         self._policy, self._requests = policy, requests
-        self._groups = [group for alike in _about_the_same(requests) for group in self._grouped(alike)]
+        self._groups = [group for numbers in _by_images(requests) for group in self._by_prefix(numbers)]
         self._tower = Tower(policy) if again else None
-        self._seen: list[Features] = []
-
-    def answers(
-        self,
-        decoding: Decoding,
-        *,
-        hide_images: bool = False,
-        width: int = 64,
-        progress: Callable[[int], None] | None = None,
-    ) -> list[str]:
-        """The texts of `write`."""
-        written = self.write(decoding, hide_images=hide_images, width=width, progress=progress)
-        return [answer.text for answer in written]
+        self._features: list[Features] = []
 
     def write(
         self,
@@ -91,67 +153,68 @@ class Asked:
             hide_images: hide every image token from every other token, with their places in the prompt kept (BDHS with
                 rho 1).
             width: answers written together, at most.
-            progress: told of every answer.
+            progress: called with 1 for every answer.
         """
         branches: list[tuple[int, Branch]] = []
         runs = iter(range(len(self._groups)))
-        contexts = encode(self._policy, [group.inputs for group in self._groups], look=lambda: self._look(next(runs)))
-        for context, group in zip(contexts, self._groups, strict=True):
-            behind = len(group.members[0][1])
-            context = context.hidden() if hide_images else context
-            common = context.until(context.end - behind) if behind else context
-            branches += [
-                (number, Branch(common, rest, self._requests[number].stream)) for number, rest in group.members
-            ]
+        prompts = encode(
+            self._policy, [group.inputs for group in self._groups], around_run=lambda: self._tower_run(next(runs))
+        )
+        for prompt, group in zip(prompts, self._groups, strict=True):
+            behind = len(group.rests[0][1])
+            prompt = prompt.without_images() if hide_images else prompt
+            shared = prompt.until(prompt.end - behind) if behind else prompt
+            branches += [(number, Branch(shared, rest, self._requests[number].stream)) for number, rest in group.rests]
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
-        text_of, answers = Texts(self._policy, known), [Answer("", False)] * len(branches)
+        detokenize, answers = Texts(self._policy, known), [Answer("", False)] * len(branches)
         for (number, _), ids in zip(branches, tokens, strict=True):
-            answers[number] = Answer(text_of(ids), len(ids) >= decoding.max_new_tokens)
+            answers[number] = Answer(detokenize(ids), len(ids) >= decoding.max_new_tokens)
         return answers
 
-    def _grouped(self, numbers: Sequence[int]) -> list[_Group]:
+    def _by_prefix(self, numbers: Sequence[int]) -> list[_SharedPrefix]:
         """Prompts about the same images, by what they have in common."""
         requests = [self._requests[number] for number in numbers]
-        prepared = self._policy.prompter.prepare_all([one.messages for one in requests], requests[0].images)
+        prepared = self._policy.prompter.prepare_all([request.messages for request in requests], requests[0].images)
         rows = [inputs["input_ids"][0] for inputs in prepared]
         family = self._policy.family
         if not (family.tested and family.shares_prefix and self._policy.causal_prompts and requests[0].images):
-            return [_Group(inputs, [(number, ())]) for number, inputs in zip(numbers, prepared, strict=True)]
-        groups: list[_Group] = []
+            return [_SharedPrefix(inputs, [(number, ())]) for number, inputs in zip(numbers, prepared, strict=True)]
+        groups: list[_SharedPrefix] = []
         left = list(range(len(numbers)))
         while left:
             first = rows[left[0]]
             # One token of text behind the images at least: from there on positions are those of text.
-            enough = int((first == self._policy.image_token_id).nonzero().max()) + 2
-            common = {one: _common(first, rows[one]) for one in left}
-            alike = [one for one in left if common[one] >= enough or one == left[0]]
-            end = min(common[one] for one in alike)
-            groups.append(_Group(prepared[left[0]], [(numbers[one], tuple(rows[one][end:].tolist())) for one in alike]))
-            left = [one for one in left if one not in alike]
+            least = int((first == self._policy.image_token_id).nonzero().max()) + 2
+            common = {index: _common_length(first, rows[index]) for index in left}
+            alike = [index for index in left if common[index] >= least or index == left[0]]
+            end = min(common[index] for index in alike)
+            rests = [(numbers[index], tuple(rows[index][end:].tolist())) for index in alike]
+            groups.append(_SharedPrefix(prepared[left[0]], rests))
+            left = [index for index in left if index not in alike]
         return groups
 
     @contextlib.contextmanager
-    def _look(self, run: int) -> Iterator[None]:
+    def _tower_run(self, run: int) -> Iterator[None]:
         """Around a run of the tower: the first model's is recorded, those of others are replayed."""
         if self._tower is None or not self._tower.known:
             yield
-        elif run < len(self._seen):
-            with self._tower.replayed([self._seen[run]]):
+        elif run < len(self._features):
+            with self._tower.replay([self._features[run]]):
                 yield
         else:
-            with self._tower.recorded() as features:
+            with self._tower.record() as features:
                 yield
-            self._seen.append(features)
+            self._features.append(features)
 
 
-def _about_the_same(requests: Sequence[Request]) -> list[list[int]]:
+def _by_images(requests: Sequence[Request]) -> list[list[int]]:
     groups: dict[tuple[int, ...], list[int]] = {}
     for number, request in enumerate(requests):
         groups.setdefault(tuple(map(id, request.images)), []).append(number)
     return list(groups.values())
 
 
-def _common(left: torch.Tensor, right: torch.Tensor) -> int:
+def _common_length(left: torch.Tensor, right: torch.Tensor) -> int:
     """How many token ids two prompts begin with."""
     size = min(len(left), len(right))
     differ = (left[:size] != right[:size]).nonzero()

@@ -32,14 +32,14 @@ def load_errors(what: str, base: str = "") -> Iterator[None]:
         if is_out_of_memory(error):
             raise
         reason = f"{error} is not known here" if isinstance(error, KeyError) else reason_of(error)
-        shown = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
-        raise ModelError(f"Cannot load the {what}: {shown}", _hint(error, reason, what, base)) from error
+        excerpt = f"{reason.rstrip('.')}." if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
+        raise ModelError(f"Cannot load the {what}: {excerpt}", _hint(error, reason, what, base)) from error
 
 
 def _hint(error: Exception, reason: str, what: str, base: str) -> str:
     for library, extra in _EXTRAS.items():
-        asked = isinstance(error, ImportError) or re.search("install|not found", reason)
-        if asked and re.search(rf"{library}\b", reason, re.IGNORECASE):
+        missing = isinstance(error, ImportError) or re.search("install|not found", reason)
+        if missing and re.search(rf"{library}\b", reason, re.IGNORECASE):
             return f"It needs {library}: pip install 'mmpref[{extra}]'"
     if isinstance(error, ImportError):
         return "Install the library that it names."
@@ -54,7 +54,7 @@ def _hint(error: Exception, reason: str, what: str, base: str) -> str:
     return "Check the name, and that the Hub can be reached; it must be what PEFT saved."
 
 
-def some(names: list[str]) -> str:
+def first_few(names: list[str]) -> str:
     """The first few of many names, and how many more there are."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

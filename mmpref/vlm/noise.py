@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 DIFFUSION_STEPS = 1000
 
 
-def noisy(pixels: torch.Tensor, steps: int, generator: np.random.Generator, processor: Any) -> torch.Tensor:
+def add_noise(pixels: torch.Tensor, steps: int, generator: np.random.Generator, processor: Any) -> torch.Tensor:
     """Preprocessed images after diffusion; every copy of a pixel has the same noise.
 
     Processors of families that also take films (Qwen-VL, GLM-V) show a still image as a film of ``temporal_patch_size``

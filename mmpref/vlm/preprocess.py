@@ -32,14 +32,14 @@ def processed(processor: Any, text: list[str], images: Sequence[Sequence[Image.I
     Raises:
         ImageError: the processor does not take the images, whatever the text beside them.
     """
-    shown = [[image if image.mode == "RGB" else image.convert("RGB") for image in each] for each in images]
+    batch = [[image if image.mode == "RGB" else image.convert("RGB") for image in row] for row in images]
     try:
-        return processor(text=text, images=shown, **settings)
+        return processor(text=text, images=batch, **settings)
     except Exception as error:  # each family's processor raises what it likes
         if not is_out_of_memory(error):
-            for each in shown:
-                if reason := _refusal(processor, each):
-                    sizes = " and ".join(f"{image.width} x {image.height}" for image in each)
+            for row in batch:
+                if reason := _refusal(processor, row):
+                    sizes = " and ".join(f"{image.width} x {image.height}" for image in row)
                     raise ImageError(
                         f"an image of {sizes} pixels is none for this model: {reason.rstrip('.')}."
                     ) from error
@@ -98,12 +98,12 @@ class Prompter:
         """`prepare` several prompts about the same images, which are preprocessed once."""
         if len(prompts) == 1 or not images:
             return [self.prepare(messages, images) for messages in prompts]
-        own = self.processor.image_processor
-        self.processor.image_processor = _Once(own)
+        image_processor = self.processor.image_processor
+        self.processor.image_processor = _CachedImageProcessor(image_processor)
         try:
             return [self.prepare(messages, images) for messages in prompts]
         finally:
-            self.processor.image_processor = own
+            self.processor.image_processor = image_processor
 
     def __call__(self, example: Example) -> Inputs:
         """`prepare` the prompt and the encoded images of an example.
@@ -114,20 +114,20 @@ class Prompter:
         return self.prepare(example.prompt, [decode_image(image) for image in example.images])
 
 
-class _Once:
+class _CachedImageProcessor:
     """An image processor that works the first time, and then gives the same again."""
 
     def __init__(self, processor: Any) -> None:
         self._processor = processor
-        self._made: Any = None
+        self._output: Any = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._processor, name)
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
-        if self._made is None:
-            self._made = self._processor(*args, **settings)
-        return type(self._made)(dict(self._made))  # processors take parts out of it
+        if self._output is None:
+            self._output = self._processor(*args, **settings)
+        return type(self._output)(dict(self._output))  # processors take parts out of it
 
 
 class Ahead:
@@ -160,10 +160,10 @@ class Ahead:
         try:
             arrays = (future or self._submit(example)).result()
         except BrokenProcessPool:
-            arrays = self._alone(example)
+            arrays = self._prepare_alone(example)
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
-    def _alone(self, example: Example) -> dict[str, np.ndarray]:
+    def _prepare_alone(self, example: Example) -> dict[str, np.ndarray]:
         """Once a process has died, by this example or by another one that was in work: only its own death counts."""
         self.close()
         try:
@@ -176,10 +176,10 @@ class Ahead:
         if self._executor is None:
             # Spawned: a forked copy of a process that uses an accelerator, or threads, may hang.
             self._executor = ProcessPoolExecutor(
-                self._workers, multiprocessing.get_context("spawn"), _receive, (self._prompter,)
+                self._workers, multiprocessing.get_context("spawn"), _start_worker, (self._prompter,)
             )
         try:
-            return self._executor.submit(_work, example)
+            return self._executor.submit(_prepare_in_worker, example)
         except BrokenProcessPool:
             self.close()
             return self._submit(example)
@@ -192,16 +192,16 @@ class Ahead:
         self._futures.clear()
 
 
-_here: Prompter | None = None
+_worker_prompter: Prompter | None = None
 
 
-def _receive(prompter: Prompter) -> None:
-    global _here
-    _here = prompter
+def _start_worker(prompter: Prompter) -> None:
+    global _worker_prompter
+    _worker_prompter = prompter
     torch.set_num_threads(1)
 
 
-def _work(example: Example) -> dict[str, np.ndarray]:
-    assert _here is not None
+def _prepare_in_worker(example: Example) -> dict[str, np.ndarray]:
+    assert _worker_prompter is not None
     # As arrays: tensors would travel through shared memory, of which containers have little.
-    return {name: value.numpy() for name, value in _here(example).items()}
+    return {name: value.numpy() for name, value in _worker_prompter(example).items()}

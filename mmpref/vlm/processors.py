@@ -15,42 +15,46 @@ _ADDITIONAL = "num_additional_image_tokens"
 """Tokens beside the patches: CLIP has one (CLS), SigLIP none."""
 
 
-def known(config: Any) -> dict[str, Any]:
+def values_from_config(config: Any) -> dict[str, Any]:
     """Values of a processor's attributes that a model's configuration decides, as far as it says."""
     vision = getattr(config, "vision_config", None)
     patch, size = getattr(vision, "patch_size", None), getattr(vision, "image_size", None)
-    found = {
+    values = {
         "patch_size": patch,
         "vision_feature_select_strategy": getattr(config, "vision_feature_select_strategy", None),
         "spatial_merge_size": getattr(config, "spatial_merge_size", None),
         "num_image_tokens": (size // patch) ** 2 if isinstance(patch, int) and isinstance(size, int) else None,
         "image_seq_length": getattr(config, "image_seq_length", None),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def fill(processor: Any, config: Any) -> dict[str, Any]:
+def fill_missing(processor: Any, config: Any) -> dict[str, Any]:
     """Give the processor what it does not know (None) and the configuration does; what that was."""
-    filled = {name: value for name, value in known(config).items() if getattr(processor, name, value) is None}
-    put(processor, filled)
+    filled = {
+        name: value for name, value in values_from_config(config).items() if getattr(processor, name, value) is None
+    }
+    set_attributes(processor, filled)
     return filled
 
 
-def changes(processor: Any, config: Any) -> Iterator[dict[str, Any]]:
+def candidate_repairs(processor: Any, config: Any) -> Iterator[dict[str, Any]]:
     """What could be mended in a processor that announces another number of image tokens than the model makes: what the
     configuration says otherwise, the tokens beside the patches, or both."""
-    said = {name: value for name, value in known(config).items() if getattr(processor, name, value) != value}
+    differing = {
+        name: value for name, value in values_from_config(config).items() if getattr(processor, name, value) != value
+    }
     counts = [{_ADDITIONAL: count} for count in (1, 0)] if hasattr(processor, _ADDITIONAL) else []
-    yield from filter(None, (said, *counts))
-    yield from ({**said, **count} for count in counts if said)
+    yield from filter(None, (differing, *counts))
+    yield from ({**differing, **count} for count in counts if differing)
 
 
-def put(processor: Any, values: Mapping[str, Any]) -> None:
+def set_attributes(processor: Any, values: Mapping[str, Any]) -> None:
     for name, value in values.items():
         setattr(processor, name, value)
 
 
-def tell(mended: Mapping[str, Any], where: str) -> None:
+def warn_repaired(mended: Mapping[str, Any], where: str) -> None:
     """Say what was mended."""
     if mended:
         logger.warning(

@@ -17,7 +17,7 @@ from mmpref.errors import ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.families import find_family
-from mmpref.vlm.load_errors import some
+from mmpref.vlm.load_errors import first_few
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,21 +54,21 @@ class Placement:
         """
         from transformers import AutoModelForImageTextToText
 
-        where = {"revision": ref.revision, "trust_remote_code": trust_remote_code}
-        how: dict[str, Any] = {} if self.device_map is None else {"device_map": self.device_map}
+        source = {"revision": ref.revision, "trust_remote_code": trust_remote_code}
+        options: dict[str, Any] = {} if self.device_map is None else {"device_map": self.device_map}
         if self.quantization is not None:
-            how = {
+            options = {
                 "device_map": self.device_map or {"": self.device},
-                "quantization_config": self._quantized(ref, where),
+                "quantization_config": self._quantized(ref, source),
             }
-        model, found = AutoModelForImageTextToText.from_pretrained(
-            resolve_path(ref.model), dtype=dtype, output_loading_info=True, **where, **how
+        model, info = AutoModelForImageTextToText.from_pretrained(
+            resolve_path(ref.model), dtype=dtype, output_loading_info=True, **source, **options
         )
-        missing = sorted(found["missing_keys"])
+        missing = sorted(info["missing_keys"])
         if missing and not is_model_sharded():  # where a model is divided, only one process reads the files
             raise ModelError(
                 f"The files of {ref} lack {len(missing)} of the model's weights, which would be random: "
-                f"{some(missing)}.",
+                f"{first_few(missing)}.",
                 "Is the download whole, and of this architecture?",
             )
         if getattr(model, "is_loaded_in_4bit", False):
@@ -77,10 +77,10 @@ class Placement:
 
     def move(self, model: Any) -> Any:
         """The model on its device. One that is quantized or spread is where it belongs already."""
-        here = self.quantization or self.device_map or getattr(model, "is_quantized", False)
-        return model if here else model.to(self.device)
+        placed = self.quantization or self.device_map or getattr(model, "is_quantized", False)
+        return model if placed else model.to(self.device)
 
-    def _quantized(self, ref: ModelRef, where: dict[str, Any]) -> Any:
+    def _quantized(self, ref: ModelRef, source: dict[str, Any]) -> Any:
         import torch
 
         if importlib.util.find_spec("bitsandbytes") is None:
@@ -89,9 +89,9 @@ class Placement:
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
         from transformers import AutoConfig, AutoModelForImageTextToText, BitsAndBytesConfig
 
-        config = AutoConfig.from_pretrained(resolve_path(ref.model), **where)
+        config = AutoConfig.from_pretrained(resolve_path(ref.model), **source)
         with torch.device("meta"):
-            model = AutoModelForImageTextToText.from_config(config, trust_remote_code=where["trust_remote_code"])
+            model = AutoModelForImageTextToText.from_config(config, trust_remote_code=source["trust_remote_code"])
         if self.quantization == "4bit" and self.device.startswith("cpu"):
             _refuse_wrong_kernel(model, ref)
         return BitsAndBytesConfig(
@@ -99,7 +99,7 @@ class Placement:
             load_in_8bit=self.quantization == "8bit",
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            llm_int8_skip_modules=kept_in_full(model, find_family(config.model_type, str(ref)).projector),
+            llm_int8_skip_modules=unquantized_modules(model, find_family(config.model_type, str(ref)).projector),
         )
 
 
@@ -117,24 +117,24 @@ def arguments_of(model: Any) -> dict[str, Any]:
     }
 
 
-def kept_in_full(model: Any, projector: str) -> list[str]:
+def unquantized_modules(model: Any, projector: str) -> list[str]:
     """Paths of the modules that are not quantized: all beside the language model, the output head and the projector."""
     decoder, head = model.get_decoder(), model.get_output_embeddings()
-    named = [
+    in_full = [
         path
         for path, module in model.named_modules()
         if module is head or (projector and path.rpartition(".")[2] == projector)
     ]
-    return sorted({*named, *_beside(model, decoder)})
+    return sorted({*in_full, *_outside_decoder(model, decoder)})
 
 
-def _beside(module: nn.Module, decoder: nn.Module, at: str = "") -> Iterator[str]:
+def _outside_decoder(module: nn.Module, decoder: nn.Module, at: str = "") -> Iterator[str]:
     """The highest modules that neither are nor hold the language model."""
     for name, child in module.named_children():
         if child is decoder:
             continue
-        if any(one is decoder for one in child.modules()):
-            yield from _beside(child, decoder, f"{at}{name}.")
+        if any(module is decoder for module in child.modules()):
+            yield from _outside_decoder(child, decoder, f"{at}{name}.")
         else:
             yield f"{at}{name}"
 

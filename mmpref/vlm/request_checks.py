@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.errors import ImageError, InputError, MmprefError, is_out_of_memory, reason_of
-from mmpref.vlm.generate import Asked
-from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+from mmpref.vlm.generate import PromptBatch, Request
+from mmpref.vlm.special_tokens import special_token_in
 
 if TYPE_CHECKING:
-    from mmpref.vlm.policy import Policy, Request
+    from mmpref.vlm.policy import Policy
 
 
 def ask(
     policy: Policy, requests: Sequence[Request], names: Sequence[str], again: bool = False
-) -> tuple[Asked, list[MmprefError | None]]:
+) -> tuple[PromptBatch, list[MmprefError | None]]:
     """A batch of those requests that the model can take, and for each why it cannot.
 
     A prompt that holds one of the tokenizer's special tokens as text cannot be asked: it would be read as markup. Nor
@@ -23,49 +23,50 @@ def ask(
 
     Args:
         names: of the requests, for messages.
-        again: as `mmpref.vlm.generate.Asked` has it.
+        again: as `mmpref.vlm.generate.PromptBatch` has it.
     """
-    refused: list[MmprefError | None] = [_markup(policy, *one) for one in zip(requests, names, strict=True)]
+    refused: list[MmprefError | None] = [
+        _markup_error(policy, request, name) for request, name in zip(requests, names, strict=True)
+    ]
 
-    def fine() -> list[Request]:
-        return [request for request, why in zip(requests, refused, strict=True) if why is None]
+    def accepted() -> list[Request]:
+        return [request for request, error in zip(requests, refused, strict=True) if error is None]
 
     try:
-        return Asked(policy, fine(), again), refused
+        return PromptBatch(policy, accepted(), again), refused
     except Exception as error:  # processors raise whatever an image leads them to
-        theirs = isinstance(error, MmprefError) and not isinstance(error, ImageError)
-        if theirs or is_out_of_memory(error) or not _refuse(policy, requests, names, refused):
+        own_error = isinstance(error, MmprefError) and not isinstance(error, ImageError)
+        if own_error or is_out_of_memory(error) or not _refuse_unprepared(policy, requests, names, refused):
             raise
-    return Asked(policy, fine(), again), refused
+    return PromptBatch(policy, accepted(), again), refused
 
 
 def why_not(policy: Policy, request: Request, name: str) -> MmprefError | None:
     """Why the model cannot take a request; None where it can."""
-    return _markup(policy, request, name) or _unprepared(policy, request, name)
+    return _markup_error(policy, request, name) or _preparation_error(policy, request, name)
 
 
-def _markup(policy: Policy, request: Request, name: str) -> InputError | None:
-    image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    special = special_token_in({*special_tokens_of(policy.tokenizer), *([image_token] if image_token else [])})
+def _markup_error(policy: Policy, request: Request, name: str) -> InputError | None:
+    special = special_token_in(policy.markup_tokens)
     token = next(filter(None, (special(message.content) for message in request.messages)), None)
     if token is None:
         return None
     return InputError(f"{name} holds {token!r} in its text, which the model would read as markup.")
 
 
-def _refuse(
+def _refuse_unprepared(
     policy: Policy, requests: Sequence[Request], names: Sequence[str], refused: list[MmprefError | None]
 ) -> bool:
     """Find the requests that cannot be prepared by themselves; whether there are any."""
-    found = False
+    any_refused = False
     for number, (request, name) in enumerate(zip(requests, names, strict=True)):
         if refused[number] is None:
-            refused[number] = _unprepared(policy, request, name)
-            found |= refused[number] is not None
-    return found
+            refused[number] = _preparation_error(policy, request, name)
+            any_refused |= refused[number] is not None
+    return any_refused
 
 
-def _unprepared(policy: Policy, request: Request, name: str) -> ImageError | None:
+def _preparation_error(policy: Policy, request: Request, name: str) -> ImageError | None:
     try:
         policy.prompter.prepare(request.messages, request.images)
     except ImageError as error:

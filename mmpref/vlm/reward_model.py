@@ -14,12 +14,13 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import HEAD, load_adapter
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import encode
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_TOGETHER = 8
+_BATCH = 8
 
 
 def attach(model: Any) -> None:
@@ -33,8 +34,8 @@ def attach(model: Any) -> None:
 def values(model: nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     """Values [...] of last hidden states [..., H]."""
     head: Any = model.get_submodule(HEAD)
-    said: torch.Tensor = head(hidden.float())[..., 0]
-    return said
+    values: torch.Tensor = head(hidden.float())[..., 0]
+    return values
 
 
 class RewardModel:
@@ -49,12 +50,12 @@ class RewardModel:
         """Load a base with the adapter that ``mmpref train --method reward-model`` made.
 
         Args:
-            options: of `Policy.load`.
+            options: of `mmpref.vlm.load.load_policy`.
 
         Raises:
-            ModelError: as `Policy.load`, or an adapter without a value head, or with one of zeros.
+            ModelError: as `load_policy`, or an adapter without a value head, or with one of zeros.
         """
-        base = Policy.load(ModelRef(ref.model, ref.revision), **options)
+        base = load_policy(ModelRef(ref.model, ref.revision), **options)
         attach(base.model)
         adapted = load_adapter(base.model, replace(ref, revision=base.ref.revision))
         model = adapted.model
@@ -79,13 +80,13 @@ class RewardModel:
             prompt: turns that end with the user's.
         """
         policy = self.policy
-        [context] = encode(policy, [policy.prompter.prepare(prompt, images)])
+        [encoded] = encode(policy, [policy.prompter.prepare(prompt, images)])
         texts = [policy.render_answer(prompt, len(images), answer) for answer in answers]
         tokens = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
         scores: list[float] = []
-        for start in range(0, len(tokens), _TOGETHER):
-            group = tokens[start : start + _TOGETHER]
-            hidden, _ = self._attention.prefill([context] * len(group), group)
-            ends = torch.tensor([len(context.embeds) + len(one) - 1 for one in group])
+        for start in range(0, len(tokens), _BATCH):
+            group = tokens[start : start + _BATCH]
+            hidden, _ = self._attention.prefill([encoded] * len(group), group)
+            ends = torch.tensor([len(encoded.embeds) + len(answer) - 1 for answer in group])
             scores += values(policy.base_model, hidden[torch.arange(len(group)), ends]).tolist()
         return scores

@@ -21,7 +21,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmpref.errors import ModelError
 from mmpref.vlm.attention import FULL, Attention
-from mmpref.vlm.encode import Context, at_the_door
+from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
 from mmpref.vlm.vision_tower import Features, Tower, Unlike, forward_of
 
 if TYPE_CHECKING:
@@ -76,8 +76,8 @@ class SharedForward:
         self._tower = Tower(policy)
         self._batches: Sequence[Batch] = ()
         self._features: Sequence[Features] = ()
-        self._own: Any = None
-        self._shown, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
+        self._forward_before: Any = None
+        self._current, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
         config = policy.decoder.config
         if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
             # For good, not while it is called: gradient checkpointing runs layers again in the backward pass.
@@ -102,12 +102,14 @@ class SharedForward:
         try:
             with self.instead([whole]) as [cut]:
                 backbone()
-                got = backbone().last_hidden_state  # on what the vision tower made the first time
+                shared = backbone().last_hidden_state  # on what the vision tower made the first time
         except ModelError as error:
             return str(error)
-        seen = cut["attention_mask"].bool()
+        attended = cut["attention_mask"].bool()
         expected = pad_sequence([row[begin:] for row, begin in zip(rows, begins, strict=True)], batch_first=True)
-        difference = float((got - expected[:, : got.shape[1]])[seen].norm() / expected[:, : got.shape[1]][seen].norm())
+        difference = float(
+            (shared - expected[:, : shared.shape[1]])[attended].norm() / expected[:, : shared.shape[1]][attended].norm()
+        )
         if not difference <= _TOLERANCE[self._policy.dtype]:
             return f"shared and separate hidden states differ by {difference:.1e} of their norm"
         return None
@@ -138,7 +140,7 @@ class SharedForward:
         """
         backbone = self._policy.base_model.base_model
         self._batches, self._features = batches, features
-        self._own = backbone.__dict__.get("forward")
+        self._forward_before = backbone.__dict__.get("forward")
         self.show(0)
         try:
             with forward_of(backbone, self._forward), self._tower.frozen():
@@ -149,28 +151,28 @@ class SharedForward:
     def show(self, number: int) -> None:
         """Name the batch that the backbone's next calls are for. Each call for the first one runs all answers anew;
         those for the others take theirs from the last run."""
-        self._shown = number
+        self._current = number
 
     def _forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
         """Hidden states [2B, S, H] of the rows that `instead` made; zero where there is padding."""
-        if self._shown == 0:
+        if self._current == 0:
             self._hidden = self._run()
         rows = len(self._batches[0]["input_ids"]) // 2
-        answers = [(answer, row) for answer in (0, self._shown + 1) for row in range(rows)]
-        return _Output(last_hidden_state=pad_sequence([self._hidden[one] for one in answers], batch_first=True))
+        answers = [(answer, row) for answer in (0, self._current + 1) for row in range(rows)]
+        return _Output(last_hidden_state=pad_sequence([self._hidden[key] for key in answers], batch_first=True))
 
     def _run(self) -> dict[tuple[int, int], torch.Tensor]:
         """Hidden states [T, H] of every answer of every row, from the last token of the prompt on."""
         first, *others = self._batches
         begins = _begins(first["completion_mask"])
-        contexts = self._contexts(begins)
-        rows, size = len(contexts), max(len(context.embeds) for context in contexts)
+        prompts = self._encoded_prompts(begins)
+        rows, size = len(prompts), max(len(prompt.embeds) for prompt in prompts)
         tails = _tails(first)
         for other in others:
             tails += _tails(other)[rows:]
-        trees = [self._tree(context, tails[row::rows], size) for row, context in enumerate(contexts)]
+        trees = [self._tree(prompt, tails[row::rows], size) for row, prompt in enumerate(prompts)]
         plain = self._policy.decoder.config._attn_implementation == _SPLIT and not any(
-            context.allowed for context in contexts
+            prompt.allowed for prompt in prompts
         )
         hidden = self._attention.run_whole(trees, queries_from=size if plain else 0)
         parts: dict[tuple[int, int], torch.Tensor] = {}
@@ -180,23 +182,23 @@ class SharedForward:
                 parts[answer, row] = part
         return parts
 
-    def _contexts(self, begins: Sequence[int]) -> list[Context]:
-        """Every prompt without its last token, at the decoder's door."""
+    def _encoded_prompts(self, begins: Sequence[int]) -> list[EncodedPrompt]:
+        """Every prompt without its last token, as the decoder gets it."""
         inputs = self._prompts(self._batches[0], begins)
-        with forward_of(self._policy.base_model.base_model, self._own):  # itself, up to its decoder
-            seen = self._seen(inputs)
-        return [context.until(begin) for context, begin in zip(seen, begins, strict=False)]
+        with forward_of(self._policy.base_model.base_model, self._forward_before):  # itself, up to its decoder
+            whole = self._decoder_inputs(inputs)
+        return [prompt.until(begin) for prompt, begin in zip(whole, begins, strict=False)]
 
-    def _seen(self, inputs: Batch) -> list[Context]:
-        """The prompts at the decoder's door; what the tower makes of their images is kept for the batch's next run."""
+    def _decoder_inputs(self, inputs: Batch) -> list[EncodedPrompt]:
+        """The prompts as the decoder gets them; the tower's features of their images stay for the batch's next run."""
         if self._features:
             # Some processors pad images by the batch that they are in; features of single rows do not fit then.
-            with contextlib.suppress(Unlike), self._tower.replayed(self._features):
-                return at_the_door(self._policy, inputs)
-        with self._tower.recorded() as features:
-            seen = at_the_door(self._policy, inputs)
+            with contextlib.suppress(Unlike), self._tower.replay(self._features):
+                return decoder_inputs(self._policy, inputs)
+        with self._tower.record() as features:
+            prompts = decoder_inputs(self._policy, inputs)
         self._features = [features] if self._tower.known else ()
-        return seen
+        return prompts
 
     def _placed(self, batch: Mapping[str, Any]) -> Batch:
         device, dtype = self._policy.device, self._policy.dtype
@@ -220,32 +222,32 @@ class SharedForward:
             name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value for name, value in inputs.items()
         }
 
-    def _tree(self, context: Context, tails: Sequence[torch.Tensor], size: int) -> Context:
-        """A context, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
-        device, begin = context.embeds.device, len(context.embeds)
+    def _tree(self, prompt: EncodedPrompt, tails: Sequence[torch.Tensor], size: int) -> EncodedPrompt:
+        """A prompt, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
+        device, begin = prompt.embeds.device, len(prompt.embeds)
         ids = torch.cat(list(tails))
         steps = torch.cat([torch.arange(len(tail), device=device) for tail in tails])
         branch = torch.cat([torch.full((len(tail),), number, device=device) for number, tail in enumerate(tails)])
         branch = torch.cat([branch.new_full((begin,), -1), branch.new_full((size - begin,), -2), branch])
-        order = torch.cat([context.order, context.order.new_zeros(size - begin), context.end + steps])
-        seen = (branch == -1)[None, :] | (branch[:, None] == branch[None, :])
-        seen &= torch.ones_like(seen).tril()
+        order = torch.cat([prompt.order, prompt.order.new_zeros(size - begin), prompt.end + steps])
+        visible = (branch == -1)[None, :] | (branch[:, None] == branch[None, :])
+        visible &= torch.ones_like(visible).tril()
         allowed = {}
         for kind, window in self._attention.kinds.items():
-            mask = seen if window is None else seen & (order[:, None] - order[None, :] < window)
-            given = (context.allowed or {}).get(kind, (context.allowed or {}).get(""))
-            if given is not None:
+            mask = visible if window is None else visible & (order[:, None] - order[None, :] < window)
+            prompt_mask = (prompt.allowed or {}).get(kind, (prompt.allowed or {}).get(""))
+            if prompt_mask is not None:
                 mask = mask.clone()
-                mask[:begin, :begin] = given
+                mask[:begin, :begin] = prompt_mask
             allowed[kind] = mask
-        padding = context.embeds.new_zeros(size - begin, context.embeds.shape[1])
-        positions = context.positions
-        return Context(
-            torch.cat([context.embeds, padding, self._policy.embed(ids)]),
+        padding = prompt.embeds.new_zeros(size - begin, prompt.embeds.shape[1])
+        positions = prompt.positions
+        return EncodedPrompt(
+            torch.cat([prompt.embeds, padding, self._policy.embed(ids)]),
             torch.cat([positions, positions.new_zeros(len(positions), size - begin), positions[:, -1:] + 1 + steps], 1),
-            torch.cat([context.is_image, torch.zeros(size - begin + len(ids), dtype=torch.bool, device=device)]),
+            torch.cat([prompt.is_image, torch.zeros(size - begin + len(ids), dtype=torch.bool, device=device)]),
             order,
-            context.deepstack,
+            prompt.deepstack,
             allowed,
         )
 

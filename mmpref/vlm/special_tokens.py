@@ -32,7 +32,7 @@ def special_token_in(tokens: Collection[str]) -> Callable[[str], str | None]:
     pattern = _pattern(frozenset(tokens))
 
     def first(text: str) -> str | None:
-        found = pattern.search(text)
-        return found[0] if found else None
+        match = pattern.search(text)
+        return match[0] if match else None
 
     return first

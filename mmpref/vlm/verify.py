@@ -14,22 +14,23 @@ import torch
 from mmpref.errors import ModelError, reason_of
 from mmpref.types import Message
 from mmpref.vlm.attention import Attention, kinds_of_layers
-from mmpref.vlm.encode import Context, encode
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.families import refusal
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
+from mmpref.vlm.generate import decode
+from mmpref.vlm.smoke_test import picture
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from mmpref.vlm.policy import Policy
 
 TOLERANCE, QUANTIZED_TOLERANCE = 1e-3, 5e-2
 """Largest difference of logits that is allowed, in units of the largest logit."""
 
-_NEW = 4
+_NEW_TOKENS = 4
 
 
-def probe(policy: Policy) -> dict[str, float]:
+def verify_family(policy: Policy) -> dict[str, float]:
     """Compare dropping with masking, shared decoding with anew, and all of it with the model's own logits.
 
     Returns:
@@ -43,7 +44,7 @@ def probe(policy: Policy) -> dict[str, float]:
     if reason := refusal(kinds_of_layers(policy.decoder.config)):
         raise ModelError(f"{policy.ref} cannot be used: {reason}.", "Supported: mmpref list families.")
     try:
-        return _compared(policy)
+        return _differences(policy)
     except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, NotImplementedError) as error:
         raise ModelError(
             f"{policy.ref} cannot be used: its decoder does not run as mmpref calls it ({reason_of(error)}).",
@@ -51,12 +52,13 @@ def probe(policy: Policy) -> dict[str, float]:
         ) from error
 
 
-def _compared(policy: Policy) -> dict[str, float]:
+def _differences(policy: Policy) -> dict[str, float]:
     quantized = getattr(policy.base_model, "is_quantized", False)
     tolerance = QUANTIZED_TOLERANCE if quantized else TOLERANCE
     with _in_fp32(policy), torch.inference_mode():
         prompts = [
-            policy.prompter.prepare([Message("user", "Describe the picture.")], [_noise(seed)]) for seed in range(2)
+            policy.prompter.prepare([Message("user", "Describe the picture.")], [picture((320, 224), seed)])
+            for seed in range(2)
         ]
         whole, other = (encode(policy, [prompt])[0] for prompt in prompts)
         if not whole.image_tokens:
@@ -67,17 +69,17 @@ def _compared(policy: Policy) -> dict[str, float]:
         none = torch.zeros_like(half)
         unit = float(own.abs().max())
 
-        def off(left: torch.Tensor, right: torch.Tensor) -> float:
+        def difference(left: torch.Tensor, right: torch.Tensor) -> float:
             return float((left - right).abs().max()) / unit
 
-        blind = _masked(policy, whole, none)
-        found = {
-            "own": off(_logits(policy, whole), own),
-            "half": off(_logits(policy, whole.drop(half, "original")), _masked(policy, whole, half)),
-            "none": off(_logits(policy, whole.drop(none, "original")), blind),
-            "leak": off(blind, _masked(policy, other, none)),
+        hidden = _masked(policy, whole, none)
+        differences = {
+            "own": difference(_logits(policy, whole), own),
+            "half": difference(_logits(policy, whole.drop(half, "original")), _masked(policy, whole, half)),
+            "none": difference(_logits(policy, whole.drop(none, "original")), hidden),
+            "leak": difference(hidden, _masked(policy, other, none)),
         }
-        wrong = {name: value for name, value in found.items() if not value <= tolerance}
+        wrong = {name: value for name, value in differences.items() if not value <= tolerance}
         if wrong:
             shown = ", ".join(f"{name} {value:.2g}" for name, value in wrong.items())
             raise ModelError(
@@ -86,7 +88,7 @@ def _compared(policy: Policy) -> dict[str, float]:
                 "Supported: mmpref list families.",
             )
         dropped = whole.drop(half, "original")
-        (tokens,) = decode(policy, [Branch(dropped)], Decoding(_NEW))
+        (tokens,) = decode(policy, [Branch(dropped)], Decoding(_NEW_TOKENS))
         for length in range(len(tokens)):
             logits = _masked(policy, whole, half, tokens[:length])
             logits[sorted(policy.never_written)] = -torch.inf
@@ -96,27 +98,27 @@ def _compared(policy: Policy) -> dict[str, float]:
                     f"{policy.ref} cannot be used: decoding from a cache gives other tokens than decoding anew.",
                     "Supported: mmpref list families.",
                 )
-    return {**found, "tolerance": tolerance}
+    return {**differences, "tolerance": tolerance}
 
 
-def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[int] = ()) -> torch.Tensor:
+def _masked(policy: Policy, whole: EncodedPrompt, kept: torch.Tensor, text: Sequence[int] = ()) -> torch.Tensor:
     """The last logits of the whole prompt and text, computed anew, where nothing sees the image tokens not kept."""
-    prompt, size, device = len(whole.embeds), len(whole.embeds) + len(text), whole.embeds.device
+    length, size, device = len(whole.embeds), len(whole.embeds) + len(text), whole.embeds.device
     steps = torch.arange(len(text), device=device)
     visible = torch.ones(size, dtype=torch.bool, device=device)
-    visible[:prompt][whole.is_image] = kept.to(device)
+    visible[:length][whole.is_image] = kept.to(device)
     place = torch.arange(size, device=device)
     allowed = {}
     for kind, window in kinds_of_layers(policy.decoder.config).items():
-        seen = place[:, None] >= place
+        mask = place[:, None] >= place
         if window is not None:
-            seen &= place[:, None] - place < window
-        own = (whole.allowed or {}).get(kind, (whole.allowed or {}).get(""))
-        if own is not None:
-            seen[:prompt, :prompt] = own
+            mask &= place[:, None] - place < window
+        prompt_mask = (whole.allowed or {}).get(kind, (whole.allowed or {}).get(""))
+        if prompt_mask is not None:
+            mask[:length, :length] = prompt_mask
         # A hidden row must see something, or its softmax is not a number; nothing else sees that row.
-        allowed[kind] = seen & visible | torch.eye(size, dtype=torch.bool, device=device)
-    context = Context(
+        allowed[kind] = mask & visible | torch.eye(size, dtype=torch.bool, device=device)
+    prompt = EncodedPrompt(
         torch.cat([whole.embeds, policy.embed(torch.tensor(text, dtype=torch.long, device=device))]),
         torch.cat([whole.positions, whole.positions[:, -1:] + 1 + steps], dim=1),
         torch.cat([whole.is_image, torch.zeros(len(text), dtype=torch.bool, device=device)]),
@@ -124,20 +126,12 @@ def _masked(policy: Policy, whole: Context, kept: torch.Tensor, text: Sequence[i
         whole.deepstack,
         allowed,
     )
-    return _logits(policy, context)
+    return _logits(policy, prompt)
 
 
-def _logits(policy: Policy, context: Context) -> torch.Tensor:
-    hidden, _ = Attention(policy).prefill([context], [()])
+def _logits(policy: Policy, prompt: EncodedPrompt) -> torch.Tensor:
+    hidden, _ = Attention(policy).prefill([prompt], [()])
     return policy.head(hidden[0, -1]).float()
-
-
-def _noise(seed: int) -> Image.Image:
-    import numpy as np
-    from PIL import Image
-
-    pixels = np.random.default_rng(seed).integers(0, 256, (224, 320, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""The part of a policy that sees images and is never trained: everything before its projector's door.
+"""The part of a policy that sees images and is never trained: everything before its projector.
 
-What it makes of an image can be recorded there and replayed later, so that the tower runs once for policy and
+What it makes of an image can be recorded and replayed later, so that the tower runs once for policy and
 reference, for base and adapter, or for all epochs, while each of them applies a projector of its own.
 """
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 Features = Sequence[torch.Tensor]
-"""What the doors behind the tower are given, in the order of their calls."""
+"""What the tower's exits (the projector among them) are given, in the order of their calls."""
 
 
-class _AtTheProjector(Exception):
+class _ProjectorReached(Exception):
     pass
 
 
@@ -45,7 +45,7 @@ def forward_of(module: Any, forward: Callable[..., Any] | None) -> Iterator[None
 
 
 class Tower:
-    """A policy's vision tower; a frozen module whose last calls are those of its doors, the projector among them."""
+    """A policy's vision tower; a frozen module whose last calls are those of its exits, the projector among them."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
@@ -77,7 +77,7 @@ class Tower:
         name = self._policy.family.projector
         return [module for path, module in self._named() if name and path[-1] == name]
 
-    def _doors(self) -> list[torch.nn.Module]:
+    def _exits(self) -> list[torch.nn.Module]:
         name = self._policy.family.deepstack
         return self._projectors() + [module for path, module in self._named() if name and path[-2:-1] == [name]]
 
@@ -86,11 +86,11 @@ class Tower:
 
     def _layers(self) -> list[torch.nn.Module]:
         """The tower's body: the largest of its lists."""
-        doors = set(self._doors())
+        exits = set(self._exits())
         lists = [
             layers
             for layers in self._module.modules()
-            if isinstance(layers, torch.nn.ModuleList) and not doors & set(layers.modules())
+            if isinstance(layers, torch.nn.ModuleList) and not exits & set(layers.modules())
         ]
         return max(map(list, lists), key=_size, default=[])
 
@@ -127,14 +127,14 @@ class Tower:
             torch.set_grad_enabled(before)
 
     @contextlib.contextmanager
-    def recorded(self) -> Iterator[list[torch.Tensor]]:
+    def record(self) -> Iterator[list[torch.Tensor]]:
         """The features of the images that the model is run on within it, as they come."""
-        seen: list[torch.Tensor] = []
-        with self._at_the_doors(lambda given: seen.append(given.detach())):
-            yield seen
+        features: list[torch.Tensor] = []
+        with self._hook_exits(lambda given: features.append(given.detach())):
+            yield features
 
     @contextlib.contextmanager
-    def replayed(self, rows: Sequence[Features]) -> Iterator[None]:
+    def replay(self, rows: Sequence[Features]) -> Iterator[None]:
         """Within it the model's next run sees these features, whatever its pixels are; the tower's layers do not run.
 
         Args:
@@ -152,7 +152,7 @@ class Tower:
         with contextlib.ExitStack() as stack:
             for layer in self._layers():
                 stack.enter_context(forward_of(layer, _unchanged))
-            with self._at_the_doors(replace):
+            with self._hook_exits(replace):
                 yield
         if left := len(list(calls)):
             raise Unlike(f"{left} of {len(parts)} recorded image features were not asked for.")
@@ -166,39 +166,39 @@ class Tower:
         """
 
         def stop(*_: Any) -> None:
-            raise _AtTheProjector
+            raise _ProjectorReached
 
-        # The projector is the last door.
-        with self.recorded() as seen, contextlib.suppress(_AtTheProjector):
+        # The projector is the last exit.
+        with self.record() as features, contextlib.suppress(_ProjectorReached):
             hook = self._projectors()[-1].register_forward_pre_hook(stop)
             try:
                 self._policy.base_model(**inputs, use_cache=False)
             finally:
                 hook.remove()
-        return seen
+        return features
 
     @contextlib.contextmanager
-    def _at_the_doors(self, see: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
-        def open_door(_module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
+    def _hook_exits(self, hook: Callable[[torch.Tensor], torch.Tensor | None]) -> Iterator[None]:
+        def on_call(_module: Any, args: tuple[Any, ...], named: dict[str, Any]) -> tuple[Any, Any] | None:
             values = [*args, *named.values()]
             floats = [
                 n for n, value in enumerate(values) if isinstance(value, torch.Tensor) and value.is_floating_point()
             ]
             if not floats:  # Ovis2's projector is also asked for marks around images, by their numbers
                 return None
-            place = floats[0]
-            replaced = see(values[place])
+            index = floats[0]
+            replaced = hook(values[index])
             if replaced is None:
                 return None
-            values[place] = replaced
+            values[index] = replaced
             return tuple(values[: len(args)]), dict(zip(named, values[len(args) :], strict=True))
 
-        hooks = [door.register_forward_pre_hook(open_door, with_kwargs=True) for door in self._doors()]
+        handles = [module.register_forward_pre_hook(on_call, with_kwargs=True) for module in self._exits()]
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            for handle in handles:
+                handle.remove()
 
 
 def _size(modules: list[torch.nn.Module]) -> int:
@@ -211,7 +211,7 @@ def _unchanged(hidden_states: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
 
 
 def _joined(parts: Sequence[torch.Tensor], given: torch.Tensor) -> torch.Tensor:
-    """The features of several rows as the door is given them: along the first dimension, or packed along the next."""
+    """The features of several rows as the exit is given them: along the first dimension, or packed along the next."""
     for dimension in range(given.dim() - 1 if parts else 0):
         rest = [(*part.shape[:dimension], *part.shape[dimension + 1 :]) for part in parts]
         if set(rest) == {(*given.shape[:dimension], *given.shape[dimension + 1 :])}:

@@ -20,7 +20,7 @@ from mmpref.align.reward_trainer import RewardTrainer
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
-from mmpref.vlm.policy import Policy
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.reward_model import attach
 
 from .conftest import MODEL
@@ -84,7 +84,7 @@ def trained(
     }
     method = {name: block.pop(name) for name in ("loss_type", "loss_weights") if name in block}
     used = trl_options.resolve(block, {"beta": 0.1, **method}, seed=3, dtype="float32", dropout=False)
-    policy = Policy.load(ModelRef(MODEL))
+    policy = load_policy(ModelRef(MODEL))
     dataset = numbered(pairs.dataset if rows is None else pairs.dataset.select(range(rows)))
     kind, more = PreferenceTrainer, {"source": source}
     if reward:

@@ -22,7 +22,7 @@ from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE
 from mmpref.types import ModelRef
-from mmpref.vlm.policy import Policy
+from mmpref.vlm.load import load_policy
 
 from .conftest import MODEL
 from .test_train import TRAINER, recipe
@@ -56,14 +56,14 @@ def _say(adapter: Path, **changes: Any) -> None:
 def test_another_revision_of_the_base_is_refused(adapter: Path) -> None:
     _say(adapter, base_model_name_or_path=resolve_path(MODEL), revision=TRAINED)
     with pytest.raises(ModelError, match=rf"at {TRAINED}, not at {OTHER}.*Use --revision {TRAINED}"):
-        Policy.load(ModelRef(MODEL, OTHER, str(adapter)))
-    assert Policy.load(ModelRef(MODEL, TRAINED, str(adapter))).ref.revision == TRAINED
+        load_policy(ModelRef(MODEL, OTHER, str(adapter)))
+    assert load_policy(ModelRef(MODEL, TRAINED, str(adapter))).ref.revision == TRAINED
 
 
 def test_another_base_is_warned_of(adapter: Path, caplog: pytest.LogCaptureFixture) -> None:
     _say(adapter, base_model_name_or_path="me/other", revision=TRAINED)
     with caplog.at_level(logging.WARNING, "mmpref"):
-        Policy.load(ModelRef(MODEL, OTHER, str(adapter)))
+        load_policy(ModelRef(MODEL, OTHER, str(adapter)))
     assert f"was trained on me/other, not on {MODEL}" in caplog.text
 
 
@@ -89,7 +89,7 @@ def test_a_run_that_lost_weights_is_not_published_merged_or_evaluated(preference
     with pytest.raises(ModelError, match="lacks 4 of the weights"):
         merge(copies[0], tmp_path / "merged")
     with pytest.raises(ModelError, match="lacks 4 of the weights"):
-        Policy.load(ModelRef(MODEL, adapter=str(copies[0])))
+        load_policy(ModelRef(MODEL, adapter=str(copies[0])))
 
 
 @pytest.mark.long
@@ -114,7 +114,7 @@ def test_an_adapter_of_zeros_is_refused(adapter: Path) -> None:
     one = next(name for name in weights if "lora_B" in name)
     save_file({name: torch.zeros_like(value) if "lora_B" in name else value for name, value in weights.items()}, file)
     with pytest.raises(ModelError, match=r"changes nothing in .*: with and without it"):
-        Policy.load(ModelRef(MODEL, adapter=str(adapter)))
+        load_policy(ModelRef(MODEL, adapter=str(adapter)))
     save_file(
         {
             name: value if name == one or "lora_A" in name else torch.zeros_like(value)
@@ -122,4 +122,4 @@ def test_an_adapter_of_zeros_is_refused(adapter: Path) -> None:
         },
         file,
     )
-    Policy.load(ModelRef(MODEL, adapter=str(adapter)))  # One layer that does something is an adapter.
+    load_policy(ModelRef(MODEL, adapter=str(adapter)))  # One layer that does something is an adapter.

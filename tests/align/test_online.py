@@ -25,6 +25,7 @@ from mmpref.testbed.language import CAPTION_PROMPTS, caption
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene
 from mmpref.types import ImageData, ModelRef
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 from .conftest import MODEL
@@ -61,7 +62,7 @@ def log_of(run: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(ModelRef(MODEL))
+    return load_policy(ModelRef(MODEL))
 
 
 def rows_and_images(count: int, shown: list[int] | None = None) -> tuple[list[dict[str, Any]], list[ImageData]]:
@@ -170,7 +171,7 @@ def test_averaged_rows_keep_the_datas_answers_and_get_the_policys_beside(method:
 def test_online_bdhs_is_the_datasets_method_on_the_current_policy(policy: Policy) -> None:
     """The same sampler, and what it writes follows the weights."""
     from mmpref.sampling.bdhs import BdhsSampler
-    from mmpref.sampling.bdhs_settings import BdhsSettings
+    from mmpref.sampling.settings import BdhsSettings
     from mmpref.sampling.similarity import load_similarity
 
     rows, images = rows_and_images(6)
@@ -182,7 +183,7 @@ def test_online_bdhs_is_the_datasets_method_on_the_current_policy(policy: Policy
         one.answer for one, row in zip(made, rows, strict=True) if one.answer != row["chosen"][0]["content"]
     ]
     assert drawn.counts["tries"] == sum(one.iterations for one in made)
-    other = Policy.load(ModelRef(MODEL))
+    other = load_policy(ModelRef(MODEL))
     with torch.no_grad():
         for parameter in other.decoder.parameters():
             parameter += 0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0))
@@ -337,6 +338,6 @@ def test_two_answers_are_two_samples_whatever_the_models_config_says(
         "top_k": 0,
         "repetition_penalty": 1.0,
     }
-    policy, (rows, images) = Policy.load(ModelRef(greedy_by_its_config)), rows_and_images(4)
+    policy, (rows, images) = load_policy(ModelRef(greedy_by_its_config)), rows_and_images(4)
     counts = source_of("online-dpo", policy, images, top_k="model")(rows, 0).counts
     assert counts["same"] + counts["unfinished"] == 4

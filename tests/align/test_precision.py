@@ -18,8 +18,10 @@ from mmpref.testbed.language import CAPTION_PROMPTS
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene
 from mmpref.types import ImageData, Message, ModelRef
-from mmpref.vlm.policy import Policy, Request
-from mmpref.vlm.shared_prefix_pool import Decoding
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.policy import Policy
 
 from .conftest import MODEL
 from .cut import whole_and_cut
@@ -49,7 +51,7 @@ def written(policy: Policy) -> dict[str, tuple[float, bool | None]]:
             name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()
         }
         logits = policy.base_model(**inputs, use_cache=False).logits.double()
-    [answer] = policy.generate([Request(question, (image,))], Decoding(12))
+    [answer] = generate(policy, [Request(question, (image,))], Decoding(12))
     return {"bench/logits": (float(logits.square().sum()), None), "bench/length": (float(len(answer)), None)}
 
 
@@ -82,7 +84,7 @@ def test_a_method_trains_is_watched_and_resumes(method: str, dtype: str, doubly_
     assert whole["evaluations"] == again["evaluations"]
     assert [row["step"] for row in whole["evaluations"]] == [2, 3]
     if method != "reward-model":  # whose adapter writes no answers once it is loaded
-        loaded = Policy.load(ModelRef(MODEL, adapter=str(tmp_path / "whole")), dtype=dtype)
+        loaded = load_policy(ModelRef(MODEL, adapter=str(tmp_path / "whole")), dtype=dtype)
         last = {name: value for name, value in whole["evaluations"][-1].items() if name != "step"}
         assert last == {name: value for name, (value, _) in written(loaded).items()}
 

@@ -23,6 +23,7 @@ from mmpref.errors import UsageError
 from mmpref.hub.cards.dataset import write_model_card
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 from tests.vlm.test_tiny import inputs_of, picture
 from tests.vlm.tiny import in_blocks
@@ -102,14 +103,14 @@ def test_four_bits(in_four: tuple[Path, dict[str, Any]], blocks: str) -> None:
     saved = load_file(run / "adapter_model.safetensors")
     assert {value.dtype for value in saved.values()} == {torch.float32}
     assert all(saved[name].any() for name in saved if "lora_B" in name), "gradients reach the lowest layer"
-    projector = Policy.load(ModelRef(blocks)).base_model.model.multi_modal_projector.linear_1.weight
+    projector = load_policy(ModelRef(blocks)).base_model.model.multi_modal_projector.linear_1.weight
     trained = saved["base_model.model.model.multi_modal_projector.linear_1.weight"]
     assert 0 < (trained - projector).abs().max() < 1e-3
 
 
 def test_plain_clients_load_it_as_the_card_says(in_four: tuple[Path, dict[str, Any]], blocks: str) -> None:
     run, manifest = in_four
-    policy = Policy.load(ModelRef(blocks, adapter=str(run)), quantization="4bit")
+    policy = load_policy(ModelRef(blocks, adapter=str(run)), quantization="4bit")
     write_model_card(run, manifest)
     card = (run / "README.md").read_text()
     assert "language model's weights in <code>4bit</code>" in card
@@ -142,7 +143,7 @@ def test_it_is_merged_into_the_base_in_full(
     with caplog.at_level(logging.INFO, "mmpref"):
         merge(run, tmp_path)
     assert "in 4bit; it is merged into the weights in full" in caplog.text
-    policy = Policy.load(ModelRef(blocks, adapter=str(run)))
+    policy = load_policy(ModelRef(blocks, adapter=str(run)))
     merged = AutoModelForImageTextToText.from_pretrained(tmp_path)
     assert not hasattr(merged.config, "quantization_config")
     torch.testing.assert_close(logits(merged, policy), logits(policy.model, policy), atol=1e-4, rtol=0)
@@ -166,7 +167,7 @@ def test_eight_bits_on_the_testbed(preferences: Path, tmp_path: Path) -> None:
     assert whole["quantization"].keys() == {"load_in_8bit", "llm_int8_skip_modules"}
     assert whole["probe"]["differs"] <= whole["probe"]["tolerance"] < whole["probe"]["changes"]
     assert first_row(run)["rewards/margins"] == 0.0
-    policy = Policy.load(ModelRef(MODEL, adapter=str(run)), quantization="8bit")
+    policy = load_policy(ModelRef(MODEL, adapter=str(run)), quantization="8bit")
     base = AutoModelForImageTextToText.from_pretrained(
         resolve_path(MODEL), dtype=torch.float32, quantization_config=BitsAndBytesConfig(**whole["quantization"])
     )

@@ -223,14 +223,14 @@ def test_files_that_do_not_hold_the_policy_are_an_error(finished: Path, preferen
     from mmpref.align.preference_data import collect
     from mmpref.tables.open import open_table
     from mmpref.types import ModelRef
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
     from mmpref.vlm.quantization import Placement
 
     from .test_trainer import make
 
     pairs = collect([open_table(str(preferences))], tmp_path, image_token="<image>")
-    policy = Policy.load(ModelRef(MODEL, adapter=str(finished)))
-    batch = dict(make(Policy.load(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
+    policy = load_policy(ModelRef(MODEL, adapter=str(finished)))
+    batch = dict(make(load_policy(ModelRef(MODEL)), pairs, tmp_path).data_collator([pairs.dataset[0]]))
     trained = logits(policy.model, batch)
     probe(finished, ModelRef(MODEL), batch, trained, "float32", Placement("cpu"))
     broken = tmp_path / "broken"

@@ -19,6 +19,7 @@ from mmpref.align.recipe import LoraSettings
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 from .conftest import MODEL
@@ -30,7 +31,7 @@ def pairs(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Pairs:
 
 
 def load() -> Policy:
-    return Policy.load(ModelRef(MODEL))
+    return load_policy(ModelRef(MODEL))
 
 
 def config(folder: Path, **trainer: Any) -> DPOConfig:
@@ -219,7 +220,7 @@ def test_changing_the_image_changes_the_loss(pairs: Pairs, tmp_path: Path) -> No
 
 
 def test_the_projector_is_trained_in_fp32_and_saved_in_the_models_dtype(pairs: Pairs, tmp_path: Path) -> None:
-    policy = Policy.load(ModelRef(MODEL), dtype="bfloat16")
+    policy = load_policy(ModelRef(MODEL), dtype="bfloat16")
     trainer = make(policy, pairs, tmp_path / "checkpoints", max_steps=2, bf16=True, learning_rate=1e-6)
     trainer._projector_learning_rate = 1e-6
     before = parameters(trainer.model)
@@ -230,7 +231,7 @@ def test_the_projector_is_trained_in_fp32_and_saved_in_the_models_dtype(pairs: P
     assert all(not torch.equal(before[name], after[name]) for name in projector)
     trained = trainer.policy()
     adapter.save(trained, policy.processor, policy.ref, tmp_path / "run")
-    base = Policy.load(ModelRef(MODEL), dtype="bfloat16")
+    base = load_policy(ModelRef(MODEL), dtype="bfloat16")
     loaded = PeftModel.from_pretrained(base.model, str(tmp_path / "run"))
     batch = trainer.data_collator([pairs.dataset[0]])
     assert torch.equal(adapter.logits(loaded, batch), adapter.logits(trained, batch))

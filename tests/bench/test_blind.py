@@ -45,10 +45,10 @@ def test_masked_is_what_the_masked_model_says(tmp_path: Path) -> None:
     from mmpref.images import decode
     from mmpref.tables.open import open_table
     from mmpref.types import ImageData, Message, ModelRef
-    from mmpref.vlm.policy import Policy
+    from mmpref.vlm.load import load_policy
 
     _run(tmp_path / "run", "masked", limit=4)
-    policy = Policy.load(ModelRef(MODEL))
+    policy = load_policy(ModelRef(MODEL))
     said = []
     for row, _ in zip(open_table("testbed-pope", "test"), range(4), strict=False):
         image = decode(ImageData(row["image"]["bytes"]))

@@ -15,6 +15,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import Watch
 from mmpref.errors import InputError
 from mmpref.types import ImageData, Message, ModelRef
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 from .benchmarks.conftest import cell, values, write_parquet
@@ -23,7 +24,7 @@ from .conftest import MODEL, png
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(ModelRef(MODEL))
+    return load_policy(ModelRef(MODEL))
 
 
 @pytest.fixture

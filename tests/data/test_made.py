@@ -22,6 +22,7 @@ from mmpref.errors import UsageError
 from mmpref.rng import stream
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, ModelRef, Pair, Skip
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
@@ -57,7 +58,7 @@ def examples() -> list[Example]:
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(ModelRef(MODEL))
+    return load_policy(ModelRef(MODEL))
 
 
 def pairs_of(policy: Policy, method: str, examples: list[Example], **settings: Any) -> list[Pair | Skip]:
@@ -106,8 +107,8 @@ def test_masking_sees_next_to_nothing_and_writes_whole_answers(policy: Policy, e
 
 def test_other_image_is_the_answer_to_another_image(policy: Policy, examples: list[Example]) -> None:
     from mmpref.sampling.answers import write
+    from mmpref.vlm.decoding import Decoding
     from mmpref.vlm.encode import encode
-    from mmpref.vlm.shared_prefix_pool import Decoding
 
     block = examples[:BLOCK]
     asked = [replace(block[0], images=other.images) for other in block[1:]]
@@ -149,11 +150,11 @@ def test_seva_without_noise_is_the_models_own_answer(policy: Policy, examples: l
     made = pairs_of(policy, "seva", examples[:4], noise_steps=0)
     noisy = pairs_of(policy, "seva", examples[:4], noise_steps=1000)
     from mmpref.images import decode
-    from mmpref.vlm.policy import Request
-    from mmpref.vlm.shared_prefix_pool import Decoding
+    from mmpref.vlm.decoding import Decoding
+    from mmpref.vlm.generate import Request, generate
 
     requests = [Request(example.prompt, tuple(decode(image) for image in example.images)) for example in examples[:4]]
-    own = policy.generate(requests, Decoding(48))
+    own = generate(policy, requests, Decoding(48))
     for example, answer, pair in zip(examples, own, made, strict=False):
         said = pair.rejected if isinstance(pair, Pair) else example.answer.strip()
         assert said == answer.strip()

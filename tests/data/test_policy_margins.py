@@ -12,6 +12,7 @@ from mmpref.data.policy_margins import under_model
 from mmpref.images import decode
 from mmpref.tables.open import open_table
 from mmpref.types import ImageData, Message, ModelRef
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 
 
@@ -35,7 +36,7 @@ def naive(policy: Policy, png: bytes, prompt: str, answer: str) -> float:
 
 
 def test_margins_are_those_of_the_model(tmp_path: Path) -> None:
-    policy = Policy.load(ModelRef("pkg:mmpref.testbed/model"))
+    policy = load_policy(ModelRef("pkg:mmpref.testbed/model"))
     rows, expected = [], []
     for number, row in zip(range(20), open_table("testbed"), strict=False):
         png, prompt = row["images"][0]["bytes"], row["prompt"][0]["content"]

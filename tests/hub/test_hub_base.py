@@ -66,8 +66,9 @@ print(type(PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained
 WHICH = """
 import sys
 from mmpref.types import ModelRef
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-print(Policy.load(ModelRef(sys.argv[1])).ref.revision)
+print(load_policy(ModelRef(sys.argv[1])).ref.revision)
 """
 
 

@@ -9,8 +9,9 @@ from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.local import LocalChat
 from mmpref.types import ImageData, Message
-from mmpref.vlm.policy import Policy, Request
-from mmpref.vlm.shared_prefix_pool import Decoding
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
+from mmpref.vlm.policy import Policy
 from tests.vlm.tiny import tiny
 
 
@@ -28,7 +29,8 @@ def test_replies_are_what_the_model_says(policy: Policy, image: ImageData) -> No
     chat = LocalChat(lambda: policy, "tiny", ChatSettings(max_tokens=5))
     asked = queries(image)
     replies = chat.ask(asked)
-    expected = policy.generate(
+    expected = generate(
+        policy,
         [Request(query.messages, tuple(decode(one) for one in query.images)) for query in asked],
         Decoding(5),
     )

@@ -18,7 +18,7 @@ from mmpref.testbed import language
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene
 from mmpref.types import ImageData, Message, ModelRef
-from mmpref.vlm.policy import Policy
+from mmpref.vlm.load import load_policy
 
 from .serve import serving
 
@@ -37,7 +37,7 @@ def test_the_served_model_sees_what_the_local_one_sees(url: str) -> None:
     queries = [Query((Message("user", text),), (image,)) for image in IMAGES for text in prompts]
     settings = ChatSettings(max_tokens=40, concurrency=2)
     served = Endpoint(url, MODEL, settings).ask(queries)
-    local = LocalChat(lambda: Policy.load(ModelRef(MODEL)), "testbed", settings).ask(queries)
+    local = LocalChat(lambda: load_policy(ModelRef(MODEL)), "testbed", settings).ask(queries)
     assert [(reply.text or "").strip() for reply in served] == [reply.text for reply in local], served
     assert len({reply.text for reply in served[::2]}) == len(IMAGES), "each image has its own caption"
     counts = usage(served)

@@ -20,18 +20,20 @@ from mmpref.sampling import bdhs
 from mmpref.sampling.bdhs import BdhsSampler, BdhsSettings
 from mmpref.sampling.sentences import Sentence, sentences, split
 from mmpref.sampling.similarity import load_similarity
-from mmpref.sampling.tails import Cut, TailDecoder, TailStop, Written, joined
+from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, joined
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Pool
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
 
 SETTINGS = BdhsSettings(similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40)
 
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(ModelRef("pkg:mmpref.testbed/model"))
+    return load_policy(ModelRef("pkg:mmpref.testbed/model"))
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +57,9 @@ _IMAGE_TOKENS = 51
 def test_every_try_draws_a_mask_that_keeps_its_share(policy: Policy, example: Example, rho_th: float) -> None:
     sampler = sampler_of(policy, rho_th=rho_th, iterations=60)
     (job,) = sampler._jobs([example])
-    assert job.context is not None
-    places = [tuple(sampler._see(job, attempt).order.tolist()) for attempt in range(1, 61)]
-    kept = [len(place) - (len(job.context.embeds) - job.context.image_tokens) for place in places]
+    assert job.prompt is not None
+    places = [tuple(sampler._shown_prompt(job, attempt).order.tolist()) for attempt in range(1, 61)]
+    kept = [len(place) - (len(job.prompt.embeds) - job.prompt.image_tokens) for place in places]
     assert np.mean(kept) / _IMAGE_TOKENS == pytest.approx(1 - rho_th, abs=0.04)
     assert len(set(places)) == (1 if rho_th in (0.0, 1.0) else len(places))
 
@@ -152,7 +154,7 @@ def test_a_cut_may_fall_before_a_word_whose_token_begins_with_the_space(policy: 
     sampler = sampler_of(policy)
     text = "It is red. It is old."
     spans = [(0, 2), (2, 5), (5, 9), (9, 10), (10, 13), (13, 16), (16, 20), (20, 21)]
-    written = Written(text, 0, list(range(8)), spans)
+    written = TokenizedAnswer(text, 0, list(range(8)), spans)
     example = SimpleNamespace(id="x", answer=text)
     job: Any = SimpleNamespace(example=example, sentences=sentences(text), written=written, attempt=0)
     found = Counter()
@@ -220,7 +222,7 @@ def test_sentences_of_a_try_share_one_prefill(policy: Policy, example: Example) 
         sampler([example])
     finally:
         hook.remove()
-    # The image's own visit to the decoder's door, one prefill of one row, and then single tokens.
+    # The image's own visit to the decoder, one prefill of one row, and then single tokens.
     assert [size for size in lengths if size[1] > 1][1:] == [torch.Size([1, lengths[1][1]])]
     assert max(rows for rows, tokens in lengths if tokens == 1) <= len(split(example.answer))
 
@@ -232,10 +234,10 @@ def test_unguided_answers_are_decoded_apart(policy: Policy, example: Example, mo
     pools = []
 
     def recorded(*arguments: Any) -> Any:
-        pools.append((arguments[1].max_new_tokens, pool := Pool(*arguments)))
+        pools.append((arguments[1].max_new_tokens, pool := SharedPrefixPool(*arguments)))
         return pool
 
-    monkeypatch.setattr(bdhs, "pool_of", recorded)
+    monkeypatch.setattr(bdhs, "decoding_pool", recorded)
     sampler_of(policy, iterations=3, similarity_threshold=-2.0)([example])
     assert [limit for limit, _ in pools] == [SETTINGS.max_tail_tokens, SETTINGS.max_answer_tokens]
     assert pools[0][1]._added == 2 * len(split(example.answer))
@@ -249,10 +251,10 @@ class ReferencePool:
         self.references, self.eos, self.endless, self.limit = references, eos, endless, limit
         self.branches: list[tuple[int, Branch]] = []
         self.added = 0
-        self.hungry = True
+        self.has_free_rows = True
 
     @property
-    def idle(self) -> bool:
+    def finished(self) -> bool:
         return not self.branches
 
     def add(self, branches: list[Branch]) -> range:
@@ -287,7 +289,7 @@ def test_a_model_that_continues_the_reference_gives_it_back(
     sampler = sampler_of(policy, iterations=1)
     (job,) = sampler._jobs([example])
     (eos,) = policy.eos_ids
-    monkeypatch.setattr(bdhs, "pool_of", lambda *_: ReferencePool([list(job.written.ids)], eos))
+    monkeypatch.setattr(bdhs, "decoding_pool", lambda *_: ReferencePool([list(job.answer.ids)], eos))
     for seed in range(20):
         sampler.seed = seed
         (made,) = sampler([example])
@@ -301,7 +303,7 @@ def test_tails_that_a_bound_cuts_off_are_told(
 ) -> None:
     (word,) = policy.tokenizer(" yellow", add_special_tokens=False)["input_ids"]
     pool = partial(ReferencePool, [], 0, word)
-    monkeypatch.setattr(bdhs, "pool_of", lambda _policy, decoding, _width: pool(decoding.max_new_tokens))
+    monkeypatch.setattr(bdhs, "decoding_pool", lambda _policy, decoding, _width: pool(decoding.max_new_tokens))
     (made,) = sampler_of(policy, iterations=3)([example])
     assert made.cut_off
     assert made.cut_tries == 3  # two of tails, and an unguided answer

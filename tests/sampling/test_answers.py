@@ -16,12 +16,12 @@ from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.sampling.answers import answer_of
 from mmpref.sampling.bdhs import BdhsSampler
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 from mmpref.sampling.similarity import load_similarity
 from mmpref.types import ModelRef
 from mmpref.vlm.detokenize import Texts
 from mmpref.vlm.generate import Answer
-from mmpref.vlm.policy import Policy
+from mmpref.vlm.load import load_policy
 from tests.sampling.test_algorithm import example as example
 from tests.vlm.tiny import tiny
 
@@ -48,14 +48,14 @@ def test_reasoning_is_taken_off(words: str, answer: Answer) -> None:
 
 
 def test_so_it_is_in_an_unguided_answer_of_bdhs(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    policy = Policy.load(ModelRef(TESTBED))
+    policy = load_policy(ModelRef(TESTBED))
     policy.tokenizer.add_special_tokens(MARKS)
     ids = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("No.", "A red ring.")]
     begin, end = policy.tokenizer.convert_tokens_to_ids(MARKS["additional_special_tokens"])
     written = [[begin, *ids[0], end, *ids[1]], [begin, *ids[0]]]
 
     class Pool:
-        hungry = idle = True
+        has_free_rows = finished = True
 
         def add(self, branches: Sequence[object]) -> range:
             return range(len(branches))
@@ -63,7 +63,7 @@ def test_so_it_is_in_an_unguided_answer_of_bdhs(example: Any, monkeypatch: pytes
         def __iter__(self) -> Any:
             yield 0, written.pop(0)
 
-    monkeypatch.setattr("mmpref.sampling.bdhs.pool_of", lambda *_: Pool())
+    monkeypatch.setattr("mmpref.sampling.bdhs.decoding_pool", lambda *_: Pool())
     settings = BdhsSettings(iterations=1, guidance=False, similarity_model=EMBEDDER)
     sampler = BdhsSampler(policy, load_similarity(EMBEDDER), settings, seed=0)
     [thought], [endless] = sampler([example]), sampler([example])

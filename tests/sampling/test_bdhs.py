@@ -15,9 +15,12 @@ from mmpref.sampling.sentences import split
 from mmpref.sampling.similarity import Similarity, load_similarity
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ImageData, Message, ModelRef
-from mmpref.vlm.encode import Context, embed_prompt
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import EncodedPrompt, encode
+from mmpref.vlm.generate import decode
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
 
 SETTINGS = BdhsSettings(
     similarity_model="pkg:mmpref.testbed/embedder", max_tail_tokens=24, max_answer_tokens=40, iterations=3
@@ -26,7 +29,7 @@ SETTINGS = BdhsSettings(
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(ModelRef("pkg:mmpref.testbed/model"))
+    return load_policy(ModelRef("pkg:mmpref.testbed/model"))
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +134,14 @@ def test_compact_positions_are_renumbered(sample, policy: Policy, examples: list
         several.drop(torch.ones(context.image_tokens, dtype=torch.bool), "compact")
 
 
-def _context(policy: Policy, example: Example) -> Context:
-    return embed_prompt(policy, example.prompt, [decode_image(image) for image in example.images])
+def _context(policy: Policy, example: Example) -> EncodedPrompt:
+    return encode(policy, [policy.prompter.prepare(example.prompt, [decode_image(image) for image in example.images])])[
+        0
+    ]
 
 
 @torch.inference_mode()
-def _masked_logits(policy: Policy, context: Context, kept: torch.Tensor, written: list[int]) -> torch.Tensor:
+def _masked_logits(policy: Policy, context: EncodedPrompt, kept: torch.Tensor, written: list[int]) -> torch.Tensor:
     """Next-token logits of the whole sequence, without a cache, hidden image tokens masked for every query."""
     visible = torch.ones(len(context.embeds) + len(written), dtype=torch.bool)
     visible[: len(context.embeds)][context.is_image] = kept
@@ -165,7 +170,7 @@ def test_dropping_image_tokens_equals_masking_them(policy: Policy, examples: lis
 
 
 @torch.inference_mode()
-def _dropped_logits(policy: Policy, context: Context) -> torch.Tensor:
+def _dropped_logits(policy: Policy, context: EncodedPrompt) -> torch.Tensor:
     hidden = policy.decoder(
         inputs_embeds=context.embeds[None],
         attention_mask=torch.ones(1, len(context.embeds), dtype=torch.long),
@@ -176,7 +181,7 @@ def _dropped_logits(policy: Policy, context: Context) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def _greedy(policy: Policy, context: Context, kept: torch.Tensor, limit: int) -> list[int]:
+def _greedy(policy: Policy, context: EncodedPrompt, kept: torch.Tensor, limit: int) -> list[int]:
     written: list[int] = []
     while len(written) < limit:
         logits = _masked_logits(policy, context, kept, written)

@@ -11,9 +11,9 @@ from PIL import Image
 
 from mmpref.images import decode
 from mmpref.rng import stream
-from mmpref.sampling.distortion import Distortion, _noisy
+from mmpref.sampling.distortion import Distortion, _add_pixel_noise
 from mmpref.types import Example, ImageData, Message
-from mmpref.vlm.noise import noisy
+from mmpref.vlm.noise import add_noise
 from mmpref.vlm.policy import Policy
 from tests.vlm.tiny import tiny
 
@@ -37,7 +37,7 @@ def naive(policy: Policy, example: Example, steps: int, seed: int) -> str:
     text = policy.render(example.prompt, 1)
     images = [decode(image) for image in example.images]
     inputs = dict(policy.processor(text=[text], images=[images], return_tensors="pt", add_special_tokens=False))
-    inputs["pixel_values"] = noisy(
+    inputs["pixel_values"] = add_noise(
         inputs["pixel_values"], steps, stream(seed, example.id, 1, "noise"), policy.processor
     )
     whole = policy.render_answer(example.prompt, 1, example.answer)
@@ -75,11 +75,11 @@ def test_pixel_noise_wraps_as_povids_code_does() -> None:
     values = torch.tensor([-0.1, 1.2, 0.5])
     assert values.mul(255).to(torch.int64).remainder(256).tolist() == [231, 50, 127]
     image = examples()[0].images[0]
-    same = decode(_noisy(image, 0, stream(0)))
+    same = decode(_add_pixel_noise(image, 0, stream(0)))
     assert np.array_equal(np.asarray(same), np.asarray(decode(image)))
-    noisy = np.asarray(decode(_noisy(image, 500, stream(0)))).astype(int)
-    assert noisy.shape == (24, 40, 3)
-    assert np.abs(noisy - np.asarray(same).astype(int)).mean() > 40
+    add_noise = np.asarray(decode(_add_pixel_noise(image, 500, stream(0)))).astype(int)
+    assert add_noise.shape == (24, 40, 3)
+    assert np.abs(add_noise - np.asarray(same).astype(int)).mean() > 40
 
 
 def test_pixel_noise_is_seen() -> None:

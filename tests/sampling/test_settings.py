@@ -17,11 +17,12 @@ from mmpref.errors import UsageError
 from mmpref.recipe import schema as recipes
 from mmpref.sampling.settings import SamplingSettings, sampling_facts
 from mmpref.types import Message, ModelRef
+from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import MODEL, OFF
-from mmpref.vlm.encode import embed_prompt
-from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Pool
-from mmpref.vlm.transformers_pool import PortablePool
+from mmpref.vlm.encode import encode
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
+from mmpref.vlm.transformers_pool import TransformersPool
 from tests.vlm.tiny import tiny
 
 TESTBED, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
@@ -70,11 +71,14 @@ def test_the_models_own_is_taken_where_named_and_the_manifest_says_what_it_was(
 def test_tails_of_many_streams_are_many(greedy_by_its_config: str) -> None:
     from PIL import Image
 
-    policy = Policy.load(ModelRef(greedy_by_its_config))
-    seen = embed_prompt(policy, [Message("user", "Describe the picture.")], [Image.new("RGB", (48, 48), "red")])
+    policy = load_policy(ModelRef(greedy_by_its_config))
+    seen = encode(
+        policy,
+        [policy.prompter.prepare([Message("user", "Describe the picture.")], [Image.new("RGB", (48, 48), "red")])],
+    )[0]
     settings = recipes.build(BUILDERS.get("bdhs").config(), {})
-    pool = Pool(policy, settings.decoding(12, 0))
-    pool.add([Branch(seen.hidden(), (), (number,)) for number in range(20)])
+    pool = SharedPrefixPool(policy, settings.decoding(12, 0))
+    pool.add([Branch(seen.without_images(), (), (number,)) for number in range(20)])
     assert len({tuple(tokens) for _, tokens in pool}) > 10
 
 
@@ -83,9 +87,14 @@ def test_generate_itself_is_not_disturbed_by_the_models_config(greedy: bool) -> 
     from PIL import Image
 
     policy = tiny("llava")
-    seen = embed_prompt(
-        policy, [Message("user", "describe the picture .")], [Image.effect_noise((40, 24), 60).convert("RGB")]
-    )
+    seen = encode(
+        policy,
+        [
+            policy.prompter.prepare(
+                [Message("user", "describe the picture .")], [Image.effect_noise((40, 24), 60).convert("RGB")]
+            )
+        ],
+    )[0]
     branches = [Branch(seen, (), (number,)) for number in range(4)]
     decoding = replace(SamplingSettings(), temperature=0.5).decoding(12, 3)
     decoding = replace(decoding, greedy=greedy)
@@ -96,7 +105,7 @@ def test_generate_itself_is_not_disturbed_by_the_models_config(greedy: bool) -> 
         pool.add(branches)
         return [tokens for _, tokens in sorted(pool)]
 
-    expected = drawn(Pool)
+    expected = drawn(SharedPrefixPool)
     own.update(
         num_beams=2,
         no_repeat_ngram_size=1,
@@ -105,7 +114,7 @@ def test_generate_itself_is_not_disturbed_by_the_models_config(greedy: bool) -> 
         do_sample=True,
         exponential_decay_length_penalty=(1, 9.0),
     )
-    assert drawn(PortablePool) == expected
+    assert drawn(TransformersPool) == expected
     assert policy.base_model.generation_config is own
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from mmpref.sampling.sentences import sentences
-from mmpref.sampling.tails import TailDecoder, TailStop, Written, is_cut_off, joined
+from mmpref.sampling.tails import TailDecoder, TailStop, TokenizedAnswer, is_cut_off, joined
 from tests.sampling.trained_tokenizers import byte_fallback, byte_level
 
 KINDS = {
@@ -50,10 +50,10 @@ def tokenizer(request: pytest.FixtureRequest) -> PreTrainedTokenizerFast:
     return request.param([*KINDS.values(), *KINDS.values()])
 
 
-def written_of(tokenizer: PreTrainedTokenizerFast, answer: str) -> Written:
+def written_of(tokenizer: PreTrainedTokenizerFast, answer: str) -> TokenizedAnswer:
     text = f" {answer}</s>"
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return Written(text, 1, encoded["input_ids"], encoded["offset_mapping"])
+    return TokenizedAnswer(text, 1, encoded["input_ids"], encoded["offset_mapping"])
 
 
 def rebuilt(tokenizer: PreTrainedTokenizerFast, answer: str) -> Counter[bool]:
@@ -61,7 +61,7 @@ def rebuilt(tokenizer: PreTrainedTokenizerFast, answer: str) -> Counter[bool]:
     decoder, written, begin = TailDecoder(tokenizer), written_of(tokenizer, answer), 1
     outcomes: Counter[bool] = Counter()
     for sentence in sentences(answer):
-        places = written.places(begin, begin + len(sentence.body))
+        places = written.cut_places(begin, begin + len(sentence.body))
         assert places or len(sentence.body) < 2, sentence
         for place in places:
             cut = written.cut(place, begin)
@@ -93,7 +93,7 @@ def test_a_sentence_has_one_cut_before_its_first_word(tokenizer: PreTrainedToken
     answer = KINDS["list under a heading"]
     written, begin = written_of(tokenizer, answer), 1
     for sentence in sentences(answer):
-        cuts = [written.cut(place, begin) for place in written.places(begin, begin + len(sentence.body))]
+        cuts = [written.cut(place, begin) for place in written.cut_places(begin, begin + len(sentence.body))]
         assert sum(cut.fresh for cut in cuts) == 1
         assert len({cut.head for cut in cuts}) == len(cuts)
         begin += len(sentence.body) + len(sentence.trailing)

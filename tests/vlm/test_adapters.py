@@ -18,6 +18,7 @@ from mmpref.errors import ModelError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.adapters import check_files
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.smoke_test import picture
 from tests.vlm.tiny import parts
@@ -63,7 +64,7 @@ def made(kind: str, folder: Path, amount: float = 0.05) -> Path:
 
 
 def load(adapter: Path, model: str = MODEL) -> Policy:
-    return Policy.load(ModelRef(model, adapter=str(adapter)))
+    return load_policy(ModelRef(model, adapter=str(adapter)))
 
 
 def logits(model: Any, policy: Policy) -> torch.Tensor:
@@ -195,13 +196,13 @@ def test_one_that_makes_no_numbers(tmp_path: Path) -> None:
 def test_adapter_and_model_mixed_up(tmp_path: Path) -> None:
     adapter = made("lora", tmp_path / "adapter")
     with pytest.raises(ModelError, match=rf"is an adapter, not a model\. Use --model \S+/model --adapter {adapter}"):
-        Policy.load(ModelRef(str(adapter)))
+        load_policy(ModelRef(str(adapter)))
     with pytest.raises(ModelError, match=f"no adapter: it has no {CONFIG}. It is a model: give it as --model"):
         load(Path(resolve_path(MODEL)))
     # transformers would load the base that the adapter names, and none of the folder's own weights.
     shutil.copytree(resolve_path(MODEL), adapter, dirs_exist_ok=True)
     with pytest.raises(ModelError, match="is an adapter, not a model"):
-        Policy.load(ModelRef(str(adapter)))
+        load_policy(ModelRef(str(adapter)))
 
 
 @pytest.mark.parametrize(
@@ -211,4 +212,4 @@ def test_adapter_and_model_mixed_up(tmp_path: Path) -> None:
 )
 def test_a_pasted_address(ref: ModelRef) -> None:
     with pytest.raises(UsageError, match="Give the id a/b"):
-        Policy.load(ref)
+        load_policy(ref)

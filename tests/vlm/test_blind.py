@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from mmpref.vlm.policy import Request
-from mmpref.vlm.shared_prefix_pool import Decoding
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
 from tests.vlm.test_families import EVERY, MESSAGES, picture, policy_of
 
 GREEDY = Decoding(6, greedy=True)
@@ -13,23 +13,23 @@ GREEDY = Decoding(6, greedy=True)
 def test_hidden_images_decide_nothing(name: str) -> None:
     requests = [Request(MESSAGES, (picture(seed),)) for seed in (0, 1, 2)]
     policy = policy_of(name)
-    blind = policy.generate(requests, GREEDY, hide_images=True)
+    blind = generate(policy, requests, GREEDY, hide_images=True)
     assert len(set(blind)) == 1
-    assert blind == policy.generate(requests[::-1], GREEDY, batch_size=1, hide_images=True)
+    assert blind == generate(policy, requests[::-1], GREEDY, batch_size=1, hide_images=True)
 
 
 @EVERY
 def test_a_question_needs_no_image(name: str) -> None:
     policy = policy_of(name)
     request = Request(MESSAGES, ())
-    alone = policy.generate([request], GREEDY)
-    mixed = policy.generate([Request(MESSAGES, (picture(),)), request, request], GREEDY)
+    alone = generate(policy, [request], GREEDY)
+    mixed = generate(policy, [Request(MESSAGES, (picture(),)), request, request], GREEDY)
     assert mixed[1:] == alone * 2
 
 
 def test_nothing_is_hidden_unless_asked_for() -> None:
     policy = policy_of("llava_next")
     requests = [Request(MESSAGES, (picture(seed),)) for seed in range(6)]
-    seen = policy.generate(requests, GREEDY)
+    seen = generate(policy, requests, GREEDY)
     assert len(set(seen)) > 1, "a model that says the same of every image shows nothing"
-    assert seen != policy.generate(requests, GREEDY, hide_images=True)
+    assert seen != generate(policy, requests, GREEDY, hide_images=True)

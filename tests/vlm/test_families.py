@@ -17,11 +17,13 @@ from PIL import Image
 from mmpref.errors import ModelError
 from mmpref.types import Message
 from mmpref.vlm.attention import kinds_of_layers
-from mmpref.vlm.encode import Context, embed_prompt, encode
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.families import FAMILIES
+from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, decode
-from mmpref.vlm.transformers_pool import PortablePool
+from mmpref.vlm.transformers_pool import TransformersPool
 from tests.vlm.tiny import BUILDERS, tiny
 
 MESSAGES = (Message("user", "describe the picture ."),)
@@ -39,7 +41,7 @@ def picture(seed: int = 0, height: int = 24, width: int = 40) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def half_kept(context: Context, seed: int = 0) -> torch.Tensor:
+def half_kept(context: EncodedPrompt, seed: int = 0) -> torch.Tensor:
     order = torch.randperm(context.image_tokens, generator=torch.Generator().manual_seed(seed))
     return order < context.image_tokens // 2
 
@@ -55,7 +57,7 @@ def _one_thread():
 class Masked:
     """The oracle."""
 
-    def __init__(self, policy: Policy, whole: Context, kept: torch.Tensor) -> None:
+    def __init__(self, policy: Policy, whole: EncodedPrompt, kept: torch.Tensor) -> None:
         self.policy, self.whole = policy, whole
         self.visible = torch.ones(len(whole.embeds), dtype=torch.bool)
         self.visible[whole.is_image] = kept
@@ -114,13 +116,13 @@ def test_every_row_has_a_tiny_model():
 @pytest.mark.parametrize("name", AT_THE_DOOR)
 def test_what_cannot_be_dropped_is_refused(name):
     with pytest.raises(ModelError, match="also given"):
-        embed_prompt(policy_of(name), MESSAGES, [picture()])
+        encode(policy_of(name), [policy_of(name).prompter.prepare(MESSAGES, [picture()])])[0]
 
 
 @EVERY
 def test_logits_and_answers_are_those_of_the_masked_model(name):
     policy = policy_of(name)
-    whole = embed_prompt(policy, MESSAGES, [picture()])
+    whole = encode(policy, [policy.prompter.prepare(MESSAGES, [picture()])])[0]
     base = len(policy.tokenizer) - 40
     prefix = tuple(range(base, base + 6))
     answers = set()
@@ -138,11 +140,11 @@ def test_logits_and_answers_are_those_of_the_masked_model(name):
 @EVERY
 def test_the_mask_matters(name):
     policy = policy_of(name)
-    whole = embed_prompt(policy, MESSAGES, [picture()])
+    whole = encode(policy, [policy.prompter.prepare(MESSAGES, [picture()])])[0]
     everything = torch.ones(whole.image_tokens, dtype=torch.bool)
     seen, hidden = Masked(policy, whole, everything).logits([]), Masked(policy, whole, ~everything).logits([])
     assert (seen - hidden).abs().max() > 1e-2
-    other = embed_prompt(policy, MESSAGES, [picture(1)])
+    other = encode(policy, [policy.prompter.prepare(MESSAGES, [picture(1)])])[0]
     torch.testing.assert_close(Masked(policy, other, ~everything).logits([]), hidden, atol=1e-5, rtol=0)
 
 
@@ -197,11 +199,11 @@ def test_several_images_of_different_sizes_and_system_turns(name):
 @pytest.mark.parametrize("name", ["llava", "llava_next", "qwen2_vl", "idefics3", "internvl", "deepseek_vl"])
 def test_the_portable_path_gives_the_same_tokens(name):
     policy = policy_of(name)
-    whole = embed_prompt(policy, MESSAGES, [picture()])
+    whole = encode(policy, [policy.prompter.prepare(MESSAGES, [picture()])])[0]
     dropped = whole.drop(half_kept(whole), "original")
     base = len(policy.tokenizer) - 40
     branches = [Branch(dropped, (base,) * number, (number,)) for number in range(5)]
     for decoding in (Decoding(8), Decoding(8, greedy=False, top_k=20, temperature=0.7, seed=3)):
-        pool = PortablePool(policy, decoding, 2)
+        pool = TransformersPool(policy, decoding, 2)
         pool.add(branches)
         assert [tokens for _, tokens in sorted(pool)] == decode(policy, branches, decoding)

@@ -10,9 +10,9 @@ from PIL import Image
 
 from mmpref.types import Message
 from mmpref.vlm.attention import Attention
-from mmpref.vlm.generate import Asked
-from mmpref.vlm.policy import Policy, Request
-from mmpref.vlm.shared_prefix_pool import Decoding
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import PromptBatch, Request, generate
+from mmpref.vlm.policy import Policy
 from mmpref.vlm.vision_tower import Tower
 from tests.vlm.test_families import EVERY, picture, policy_of
 
@@ -29,9 +29,9 @@ def about(*pictures: Image.Image) -> list[Request]:
 def test_questions_are_answered_as_if_alone(name: str, hide_images: bool) -> None:
     policy = policy_of(name)
     requests = [*about(picture(0), picture(1)), Request((Message("user", "w3 ."),), ())]
-    alone = [policy.generate([request], GREEDY, hide_images=hide_images)[0] for request in requests]
-    assert policy.generate(requests, GREEDY, batch_size=32, hide_images=hide_images) == alone
-    assert policy.generate(requests, GREEDY, batch_size=4, hide_images=hide_images) == alone
+    alone = [generate(policy, [request], GREEDY, hide_images=hide_images)[0] for request in requests]
+    assert generate(policy, requests, GREEDY, batch_size=32, hide_images=hide_images) == alone
+    assert generate(policy, requests, GREEDY, batch_size=4, hide_images=hide_images) == alone
 
 
 def test_what_they_share_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,13 +52,13 @@ def test_what_they_share_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attention, "prefill", count_tokens)
     monkeypatch.setattr(type(policy.processor.image_processor), "__call__", count_images)
     requests = about(picture(0), picture(1))
-    policy.generate(requests, GREEDY, batch_size=32)
+    generate(policy, requests, GREEDY, batch_size=32)
     assert len(preprocessed) == 2
     assert len(prefilled) == 4, "the last question shares no word behind the image"
     together = sum(prefilled)
     prefilled.clear()
     for request in requests:
-        policy.generate([request], GREEDY)
+        generate(policy, [request], GREEDY)
     assert together < 0.4 * sum(prefilled)
 
 
@@ -70,8 +70,8 @@ def test_a_question_with_its_image_elsewhere_is_its_own(monkeypatch: pytest.Monk
     requests = [Request(messages, (image,)) for messages in turns]
     if policy.render(turns[0], 1) == policy.render(turns[1], 1):
         pytest.fail("the template leaves system turns out, so this shows nothing")
-    alone = [policy.generate([request], GREEDY)[0] for request in requests]
-    assert policy.generate(requests, GREEDY) == alone
+    alone = [generate(policy, [request], GREEDY)[0] for request in requests]
+    assert generate(policy, requests, GREEDY) == alone
 
 
 def changed(policy: Policy) -> dict[str, torch.Tensor]:
@@ -86,16 +86,20 @@ def changed(policy: Policy) -> dict[str, torch.Tensor]:
     return before
 
 
+def texts(batch: PromptBatch) -> list[str]:
+    return [answer.text for answer in batch.write(GREEDY)]
+
+
 @EVERY
 def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = policy_of(name)
     requests = about(picture(0), picture(1))
-    base = policy.generate(requests, GREEDY)
-    asked = Asked(policy, requests, again=True)
-    assert asked.answers(GREEDY) == base
+    base = generate(policy, requests, GREEDY)
+    asked = PromptBatch(policy, requests, again=True)
+    assert texts(asked) == base
     before = changed(policy)
     try:
-        other = policy.generate(requests, GREEDY)
+        other = generate(policy, requests, GREEDY)
         ran: list[int] = []
         layers = Tower(policy)._layers()
         hooks = [
@@ -104,7 +108,7 @@ def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyP
             for module in layer.modules()
             if isinstance(module, torch.nn.Linear)
         ]
-        assert asked.answers(GREEDY) == other
+        assert texts(asked) == other
         assert not ran
         for hook in hooks:
             hook.remove()
@@ -112,7 +116,7 @@ def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyP
         for key, value in policy.base_model.named_parameters():
             if key in before:
                 value.data.copy_(before[key])
-    assert asked.answers(GREEDY) == base
+    assert texts(asked) == base
 
 
 def test_a_long_context_gets_as_many_rows_as_memory_is_planned_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +126,7 @@ def test_a_long_context_gets_as_many_rows_as_memory_is_planned_for(monkeypatch: 
     policy = policy_of("llava_next")
     images = (picture(0),)
     requests = [Request((Message("user", f"w9 w{number} ."),), images) for number in range(32)]
-    expected = policy.generate(requests, GREEDY, batch_size=32)
+    expected = generate(policy, requests, GREEDY, batch_size=32)
     rows: list[int] = []
     extend = Attention.extend
 
@@ -134,6 +138,6 @@ def test_a_long_context_gets_as_many_rows_as_memory_is_planned_for(monkeypatch: 
     monkeypatch.setattr(Attention, "extend", counted)
     monkeypatch.setattr(decode_module, "ROW_SLOTS", 16)
     monkeypatch.setattr(decode_module, "PREFILL_TOKENS", 24)
-    assert policy.generate(requests, GREEDY, batch_size=32) == expected
+    assert generate(policy, requests, GREEDY, batch_size=32) == expected
     assert len(rows) > 4
     assert max(rows) <= 32 * 16 // 60

@@ -12,7 +12,7 @@ from PIL import Image
 from mmpref.errors import ModelError
 from mmpref.types import Message
 from mmpref.vlm.encode import encode
-from mmpref.vlm.noise import diffuse, noisy
+from mmpref.vlm.noise import add_noise, diffuse
 from tests.vlm.tiny import BUILDERS, tiny
 
 STEPS = 500
@@ -33,7 +33,7 @@ def correlation(first: torch.Tensor, second: torch.Tensor) -> float:
 def test_both_frames_of_a_still_image_have_the_same_noise(name: str) -> None:
     policy = tiny(name)
     pixels = policy.prompter.prepare([Message("user", "describe the pictures .")], pictures())["pixel_values"]
-    seen = noisy(pixels, STEPS, np.random.default_rng(1), policy.processor)
+    seen = add_noise(pixels, STEPS, np.random.default_rng(1), policy.processor)
     noise = (seen - SIGNAL * pixels) / (1 - SIGNAL**2) ** 0.5
     size = policy.processor.image_processor.patch_size
     frames = noise.reshape(len(pixels), 3, 2, size, size)
@@ -52,7 +52,7 @@ def test_both_frames_of_a_still_image_have_the_same_noise(name: str) -> None:
 def test_images_of_one_frame_have_plain_noise(name: str) -> None:
     policy = tiny(name)
     pixels = policy.prompter.prepare([Message("user", "describe the picture .")], pictures()[:1])["pixel_values"]
-    seen = noisy(pixels, STEPS, np.random.default_rng(1), policy.processor)
+    seen = add_noise(pixels, STEPS, np.random.default_rng(1), policy.processor)
     assert torch.equal(seen, diffuse(pixels, STEPS, np.random.default_rng(1)))
 
 
@@ -69,7 +69,7 @@ def test_no_noise_is_no_noise() -> None:
 def test_frames_in_another_order_are_refused(shape: tuple[int, ...]) -> None:
     processor = SimpleNamespace(image_processor=SimpleNamespace(temporal_patch_size=2, patch_size=4))
     with pytest.raises(ModelError, match="2 frames"):
-        noisy(torch.ones(shape), STEPS, np.random.default_rng(1), processor)
+        add_noise(torch.ones(shape), STEPS, np.random.default_rng(1), processor)
     frames_first = torch.randn(6, 1, 3, 4, 4).expand(6, 2, 3, 4, 4).reshape(6, 96)
     with pytest.raises(ModelError, match="the same noise"):
-        noisy(frames_first, STEPS, np.random.default_rng(1), processor)
+        add_noise(frames_first, STEPS, np.random.default_rng(1), processor)

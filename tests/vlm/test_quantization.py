@@ -13,11 +13,13 @@ from transformers.quantizers.quantizers_utils import should_convert_module
 
 from mmpref.errors import ModelError
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.policy import Policy, Request
-from mmpref.vlm.quantization import kept_in_full
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.policy import Policy
+from mmpref.vlm.quantization import unquantized_modules
 from mmpref.vlm.shared_prefix_forward import SharedForward
-from mmpref.vlm.shared_prefix_pool import Decoding
-from mmpref.vlm.verify import probe
+from mmpref.vlm.verify import verify_family
 from tests.vlm.test_shared_prefix_forward import batch_of
 from tests.vlm.test_tiny import QUESTIONS, inputs_of, picture
 from tests.vlm.tiny import BUILDERS, in_blocks, tiny
@@ -33,7 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=LAYERS)
 def loaded(folder: str, request: pytest.FixtureRequest) -> tuple[Policy, str]:
-    return Policy.load(ModelRef(folder), quantization=request.param), request.param
+    return load_policy(ModelRef(folder), quantization=request.param), request.param
 
 
 def linear(model: Any) -> set[str]:
@@ -45,7 +47,7 @@ def test_every_family_keeps_all_but_its_language_model_in_full(name: str) -> Non
     policy = tiny(name)
     model, decoder = policy.base_model, set(policy.decoder.modules())
     inside = {path for path in linear(model) if model.get_submodule(path) in decoder}
-    kept = kept_in_full(model, policy.family.projector)
+    kept = unquantized_modules(model, policy.family.projector)
     assert inside == {path for path in linear(model) if should_convert_module(path, kept)}
     assert inside
 
@@ -61,7 +63,7 @@ def test_what_is_quantized(loaded: tuple[Policy, str]) -> None:
 
 
 def test_four_bits_are_nf4_with_quantized_scales_in_the_models_precision(folder: str) -> None:
-    policy = Policy.load(ModelRef(folder), quantization="4bit", dtype="bfloat16")
+    policy = load_policy(ModelRef(folder), quantization="4bit", dtype="bfloat16")
     assert policy.dtype == torch.bfloat16
     layers = [module for module in policy.base_model.modules() if isinstance(module, bnb.nn.Linear4bit)]
     states = [layer.weight.quant_state for layer in layers]
@@ -71,7 +73,7 @@ def test_four_bits_are_nf4_with_quantized_scales_in_the_models_precision(folder:
 
 def rounded(policy: Policy) -> Policy:
     """The same model in full, with the values that the quantized weights stand for."""
-    full = Policy.load(policy.ref)
+    full = load_policy(policy.ref)
     for name, module in policy.base_model.named_modules():
         if isinstance(module, tuple(LAYERS.values())):
             weight = dequantize_bnb_weight(module.weight, getattr(module, "state", None))
@@ -80,7 +82,7 @@ def rounded(policy: Policy) -> Policy:
 
 
 def test_the_logits_are_those_of_the_rounded_weights(folder: str) -> None:
-    policy = Policy.load(ModelRef(folder), quantization="4bit")
+    policy = load_policy(ModelRef(folder), quantization="4bit")
     inputs = inputs_of(policy, [picture()])
     with torch.inference_mode():
         torch.testing.assert_close(
@@ -91,18 +93,18 @@ def test_the_logits_are_those_of_the_rounded_weights(folder: str) -> None:
 def test_answers_and_what_the_engine_shares(loaded: tuple[Policy, str]) -> None:
     policy, quantization = loaded
     requests = [Request(question, (picture(seed),)) for seed, question in enumerate(QUESTIONS)]
-    answers = policy.generate(requests, Decoding(8))
+    answers = generate(policy, requests, Decoding(8))
     assert len(set(answers)) == 2
     # In 8 bits, what is large anywhere in a batch is computed in more bits in all of it.
-    assert quantization == "8bit" or answers == policy.generate(requests, Decoding(8), batch_size=1)
-    found = probe(policy)
+    assert quantization == "8bit" or answers == generate(policy, requests, Decoding(8), batch_size=1)
+    found = verify_family(policy)
     assert max(found[name] for name in ("own", "half", "none", "leak")) <= (1e-4 if quantization == "4bit" else 5e-2)
     assert SharedForward(policy).refusal(batch_of(policy)) is None
 
 
 def test_gradients_go_through_after_an_answer(loaded: tuple[Policy, str]) -> None:
     policy, _ = loaded
-    policy.generate([Request((Message("user", "describe"),), (picture(),))], Decoding(2))
+    generate(policy, [Request((Message("user", "describe"),), (picture(),))], Decoding(2))
     gradients = []
     for one in (policy, rounded(policy)):
         embeds = policy.embed(torch.arange(5, 20)[None]).detach().requires_grad_()
@@ -117,15 +119,15 @@ def test_gradients_go_through_after_an_answer(loaded: tuple[Policy, str]) -> Non
 
 @EACH
 def test_a_map_of_devices(folder: str, quantization: str) -> None:
-    assert Policy.load(ModelRef(folder), quantization=quantization, device_map="auto").device.type == "cpu"
+    assert load_policy(ModelRef(folder), quantization=quantization, device_map="auto").device.type == "cpu"
 
 
 @EACH
 def test_a_checkpoint_that_is_quantized_already(folder: str, quantization: str, tmp_path: Path) -> None:
-    policy = Policy.load(ModelRef(folder), quantization=quantization)
+    policy = load_policy(ModelRef(folder), quantization=quantization)
     policy.base_model.save_pretrained(tmp_path)
     policy.processor.save_pretrained(tmp_path)
-    again = Policy.load(ModelRef(str(tmp_path)))
+    again = load_policy(ModelRef(str(tmp_path)))
     assert any(isinstance(module, LAYERS[quantization]) for module in again.base_model.modules())
     inputs = inputs_of(policy, [picture()])
     with torch.inference_mode():
@@ -134,7 +136,7 @@ def test_a_checkpoint_that_is_quantized_already(folder: str, quantization: str, 
 
 def test_layers_that_the_kernel_would_get_wrong_are_refused() -> None:
     with pytest.raises(ModelError, match=r"have 96, 288 inputs.*multiples of 64 only.*quantization=8bit"):
-        Policy.load(ModelRef("pkg:mmpref.testbed/model"), quantization="4bit")
+        load_policy(ModelRef("pkg:mmpref.testbed/model"), quantization="4bit")
 
 
 def test_the_kernel_is_wrong_there() -> None:

@@ -7,9 +7,9 @@ from PIL import Image
 
 from mmpref.errors import ImageError, InputError
 from mmpref.types import Message
-from mmpref.vlm.policy import Request
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
 from mmpref.vlm.request_checks import ask
-from mmpref.vlm.shared_prefix_pool import Decoding
 from tests.vlm.tiny import tiny
 
 
@@ -25,7 +25,7 @@ def test_a_bad_request_costs_itself_and_no_other() -> None:
     assert "row 2 holds '<|image_pad|>'" in str(refused[2])
     decoding = Decoding(4)
     written = batch.write(decoding)
-    assert [answer.text for answer in written] == policy.generate([requests[0], requests[3]], decoding)
+    assert [answer.text for answer in written] == generate(policy, [requests[0], requests[3]], decoding)
     assert all(answer.cut == (len(answer.text.split()) >= 4) for answer in written)
 
 
@@ -33,7 +33,7 @@ def test_an_error_of_all_rows_is_no_rows_fault(monkeypatch: pytest.MonkeyPatch) 
     policy = tiny("llava")
     requests = [Request((Message("user", "What?"),), (Image.new("RGB", (60, 60)),))] * 2
     monkeypatch.setattr(policy.tokenizer, "convert_ids_to_tokens", lambda _: None)
-    monkeypatch.setattr("mmpref.vlm.request_checks.Asked", _broken)
+    monkeypatch.setattr("mmpref.vlm.request_checks.PromptBatch", _broken)
     with pytest.raises(ValueError, match="of all"):
         ask(policy, requests, ["row 0", "row 1"])
 

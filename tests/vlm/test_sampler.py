@@ -10,10 +10,12 @@ import torch
 
 from mmpref.errors import UsageError
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.decoding import MODEL, OFF, Decoding, own_values, unheeded
+from mmpref.vlm.branches import Branch, BranchState
+from mmpref.vlm.decoding import MODEL, OFF, Decoding, ignored_settings, own_values
+from mmpref.vlm.encode import EncodedPrompt
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.sampler import Chooser, Written
+from mmpref.vlm.sampler import TokenSampler
 from tests.vlm.tiny import BUILDERS
 
 
@@ -59,8 +61,9 @@ QWEN2_VL = {"do_sample": True, "temperature": 0.01, "top_p": 0.001, "top_k": 1, 
 def first_tokens(policy: Policy, decoding: Decoding) -> set[int]:
     """What forty branches, each with a stream of its own, draw of the same logits."""
     logits = torch.randn(policy.base_model.get_output_embeddings().weight.shape[0], generator=torch.manual_seed(3))
-    branches = [Written((), (number,)) for number in range(40)]
-    return set(Chooser(policy, decoding)(logits.repeat(40, 1), branches))
+    prompt = EncodedPrompt(*(torch.zeros(1, 1) for _ in range(4)))
+    states = [BranchState(number, Branch(prompt, stream=(number,))) for number in range(40)]
+    return set(TokenSampler(policy, decoding)(logits.repeat(40, 1), states))
 
 
 def test_sampling_is_from_the_policy_whatever_the_model_ships() -> None:
@@ -88,22 +91,22 @@ def test_what_the_model_says_is_taken_where_it_is_asked_for() -> None:
 
 def test_a_model_whose_own_temperature_draws_nothing_can_be_given_one() -> None:
     policy = of("llava", temperature=0.0)
-    Chooser(policy, Decoding(greedy=True, temperature=MODEL))
-    Chooser(policy, Decoding(greedy=False, temperature=0.7))
+    TokenSampler(policy, Decoding(greedy=True, temperature=MODEL))
+    TokenSampler(policy, Decoding(greedy=False, temperature=0.7))
     with pytest.raises(UsageError, match=r"^temperature of the model's generation_config is 0\.0; it must be above 0"):
-        Chooser(policy, Decoding(greedy=False, temperature=MODEL))
+        TokenSampler(policy, Decoding(greedy=False, temperature=MODEL))
 
 
 def test_a_bad_word_of_one_token_is_never_written_and_what_is_not_heeded_is_named() -> None:
     policy = of("llava", bad_words_ids=[[7], [8, 9]], suppress_tokens=[11], no_repeat_ngram_size=2, min_p=0.1, top_k=1)
     assert {7, 11, policy.image_token_id} <= policy.never_written
     assert not {8, 9} & policy.never_written
-    assert unheeded(policy.base_model.generation_config) == [
+    assert ignored_settings(policy.base_model.generation_config) == [
         "no_repeat_ngram_size",
         "min_p",
         "bad_words_ids of several tokens",
     ]
-    assert unheeded(of("llava", **QWEN2_VL).base_model.generation_config) == []
+    assert ignored_settings(of("llava", **QWEN2_VL).base_model.generation_config) == []
     eos = next(iter(policy.eos_ids))
     assert eos not in of("llava", bad_words_ids=[[eos]]).never_written
 
@@ -113,7 +116,7 @@ def test_a_repetition_penalty_is_transformers_own(name: str) -> None:
     """It counts the prompt's words too; with the model's own setting, or the caller's."""
     from PIL import Image
 
-    from mmpref.vlm.policy import Request
+    from mmpref.vlm.generate import Request, generate
     from tests.vlm.tiny import tiny
 
     policy = tiny(name)
@@ -130,7 +133,7 @@ def test_a_repetition_penalty_is_transformers_own(name: str) -> None:
     )[0, inputs["input_ids"].shape[1] :]
     expected = policy.tokenizer.decode(whole, skip_special_tokens=True).strip()
     request = [Request(tuple(prompt), (picture,))]
-    assert policy.generate(request, Decoding(10, repetition_penalty=4.0)) == [expected]
+    assert generate(policy, request, Decoding(10, repetition_penalty=4.0)) == [expected]
     policy.base_model.generation_config.repetition_penalty = 4.0
-    assert policy.generate(request, Decoding(10, repetition_penalty=MODEL)) == [expected]
-    assert policy.generate(request, Decoding(10)) != [expected]
+    assert generate(policy, request, Decoding(10, repetition_penalty=MODEL)) == [expected]
+    assert generate(policy, request, Decoding(10)) != [expected]

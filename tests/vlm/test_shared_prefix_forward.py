@@ -98,8 +98,8 @@ def test_a_family_that_cannot_share_is_refused() -> None:
 
 def test_wrong_sharing_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = SharedForward(policy := tiny("llava_next"))
-    contexts = shared._contexts
-    monkeypatch.setattr(shared, "_contexts", lambda begins: contexts(begins)[::-1])
+    prompts = shared._encoded_prompts
+    monkeypatch.setattr(shared, "_encoded_prompts", lambda begins: prompts(begins)[::-1])
     reason = shared.refusal(batch_of(policy))
     assert reason is not None
     assert "differ" in reason

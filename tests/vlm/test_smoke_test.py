@@ -18,9 +18,11 @@ from tokenizers.processors import TemplateProcessing
 from mmpref.errors import ModelError
 from mmpref.registry import resolve_path
 from mmpref.types import Message, ModelRef
-from mmpref.vlm.policy import Policy, Request
-from mmpref.vlm.shared_prefix_pool import Decoding
-from mmpref.vlm.smoke_test import picture, try_out
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import Request, generate
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.policy import Policy
+from mmpref.vlm.smoke_test import picture, run_smoke_test
 from tests.vlm.tiny import BUILDERS, parts, tiny, tokenizer
 
 MODEL = "pkg:mmpref.testbed/model"
@@ -47,14 +49,14 @@ def edit(file: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 
 
 def answers(policy: Policy) -> list[str]:
-    return policy.generate([Request((Message("user", "Describe the image."),), (picture(),))], Decoding(12))
+    return generate(policy, [Request((Message("user", "Describe the image."),), (picture(),))], Decoding(12))
 
 
 @pytest.mark.parametrize("name", sorted(BUILDERS.keys() - {REFUSED}))
 def test_what_fits_is_left_alone(name: str) -> None:
     policy = tiny(name)
     before = policy.processor.chat_template
-    try_out(policy)
+    run_smoke_test(policy)
     assert policy.mended == {}
     assert policy.processor.chat_template == before
 
@@ -70,12 +72,12 @@ def test_what_fits_is_left_alone(name: str) -> None:
 def test_a_processor_of_before_4_46_is_mended(folder: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     edit(folder / "processor_config.json", lambda content: [content.pop(key) for key in name.split()])
     with caplog.at_level(logging.WARNING, "mmpref"):
-        policy = Policy.load(ModelRef(str(folder)))
+        policy = load_policy(ModelRef(str(folder)))
     whole = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
     assert policy.mended == {key: whole[key] for key in name.split()}
     [said] = [record.getMessage() for record in caplog.records if "does not fit its model" in record.getMessage()]
     assert all(f"{key} {whole[key]}" in said for key in name.split())
-    assert answers(policy) == answers(Policy.load(ModelRef(MODEL)))
+    assert answers(policy) == answers(load_policy(ModelRef(MODEL)))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +103,7 @@ def test_what_the_model_knows_better_is_mended(name: str, wrong: dict[str, Any],
     policy = tiny(name)
     for attribute, value in wrong.items():
         setattr(policy.processor, attribute, value)
-    try_out(policy)
+    run_smoke_test(policy)
     assert policy.mended == right
 
 
@@ -145,14 +147,14 @@ def test_the_rest_is_one_sentence(broken: Callable[[Policy], None], says: str) -
     policy = tiny("llava")
     broken(policy)
     with pytest.raises(ModelError, match=says):
-        try_out(policy)
+        run_smoke_test(policy)
 
 
 def test_patches_that_merge_otherwise() -> None:
     policy = tiny("qwen2_vl")
     policy.processor.image_processor.merge_size = 1
     with pytest.raises(ModelError, match="do not fit together"):
-        try_out(policy)
+        run_smoke_test(policy)
 
 
 def test_a_bos_that_the_template_leaves_to_the_tokenizer() -> None:
@@ -160,7 +162,7 @@ def test_a_bos_that_the_template_leaves_to_the_tokenizer() -> None:
     policy = tiny("llava")
     policy.processor.chat_template = policy.processor.chat_template.replace("{{ bos_token }}", "")
     policy.tokenizer._tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
-    try_out(policy)
+    run_smoke_test(policy)
     ids = policy.prompter.prepare([Message("user", "describe")], [picture()])["input_ids"][0].tolist()
     assert ids[0] == 1
     assert ids.count(1) == 1
@@ -172,7 +174,7 @@ def test_a_template_in_the_tokenizers_files(folder: Path) -> None:
     template = file.read_text()
     file.unlink()
     edit(folder / "tokenizer_config.json", lambda content: content.update(chat_template=template))
-    assert answers(Policy.load(ModelRef(str(folder)))) == answers(Policy.load(ModelRef(MODEL)))
+    assert answers(load_policy(ModelRef(str(folder)))) == answers(load_policy(ModelRef(MODEL)))
 
 
 def test_a_model_that_lacks_weights_is_refused(folder: Path) -> None:
@@ -180,14 +182,14 @@ def test_a_model_that_lacks_weights_is_refused(folder: Path) -> None:
     weights = {name: value for name, value in load_file(file).items() if "vision_tower" not in name}
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"lack 55 of the model's weights, which would be random: model\.vision_tower"):
-        Policy.load(ModelRef(str(folder)))
+        load_policy(ModelRef(str(folder)))
 
 
 def test_weights_cut_short(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(ModelError, match=r"Its weights are not whole: a broken download"):
-        Policy.load(ModelRef(str(folder)))
+        load_policy(ModelRef(str(folder)))
 
 
 @pytest.mark.skipif(find_spec("torchvision") is not None, reason="nothing is missing")
@@ -196,4 +198,4 @@ def test_a_missing_torchvision(name: str, tmp_path: Path) -> None:
     for part in parts(name):
         part.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match=r"torchvision: pip install 'mmpref\[vision\]'"):
-        Policy.load(ModelRef(str(tmp_path)))
+        load_policy(ModelRef(str(tmp_path)))

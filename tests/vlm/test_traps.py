@@ -7,9 +7,12 @@ import torch
 
 from mmpref.errors import UsageError
 from mmpref.types import Message
-from mmpref.vlm.encode import Context, embed_prompt
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import EncodedPrompt, encode
+from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.shared_prefix_pool import Branch, Decoding, Pool, decode
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
 from tests.vlm.test_families import MESSAGES, half_kept, picture
 from tests.vlm.tiny import tiny
 
@@ -20,12 +23,12 @@ def policy() -> Policy:
 
 
 @pytest.fixture(scope="module")
-def whole(policy: Policy) -> Context:
-    return embed_prompt(policy, MESSAGES, [picture()])
+def whole(policy: Policy) -> EncodedPrompt:
+    return encode(policy, [policy.prompter.prepare(MESSAGES, [picture()])])[0]
 
 
 @torch.inference_mode()
-def generated(policy: Policy, whole: Context, kept: torch.Tensor, *, positions: bool) -> list[int]:
+def generated(policy: Policy, whole: EncodedPrompt, kept: torch.Tensor, *, positions: bool) -> list[int]:
     """`generate` on the whole sequence with hidden tokens zero in a 2-D mask."""
     mask = torch.ones(1, len(whole.embeds), dtype=torch.long)
     mask[0, whole.is_image] = kept.long()
@@ -40,7 +43,7 @@ def generated(policy: Policy, whole: Context, kept: torch.Tensor, *, positions: 
     )[0].tolist()
 
 
-def test_generate_renumbers_positions_under_a_mask_unless_it_is_told(policy: Policy, whole: Context) -> None:
+def test_generate_renumbers_positions_under_a_mask_unless_it_is_told(policy: Policy, whole: EncodedPrompt) -> None:
     """A literal reading of masking is `positions=compact`; the default keeps positions."""
     literal, told = set(), set()
     for seed in range(4):
@@ -58,13 +61,13 @@ def test_generate_renumbers_positions_under_a_mask_unless_it_is_told(policy: Pol
 
 
 @torch.inference_mode()
-def test_positions_with_gaps_and_no_mask_are_read_as_packed_sequences(policy: Policy, whole: Context) -> None:
+def test_positions_with_gaps_and_no_mask_are_read_as_packed_sequences(policy: Policy, whole: EncodedPrompt) -> None:
     dropped = whole.drop(half_kept(whole), "original")
     given = {"inputs_embeds": dropped.embeds[None], "position_ids": dropped.positions, "use_cache": False}
     right = policy.decoder(**given, attention_mask=torch.ones(1, len(dropped.embeds))).last_hidden_state
     wrong = policy.decoder(**given, attention_mask=None).last_hidden_state
     assert (right - wrong).abs().max() > 0.1
-    pool = Pool(policy, Decoding(1))
+    pool = SharedPrefixPool(policy, Decoding(1))
     pool.add([Branch(dropped)])
     seen = []
     hook = policy.decoder.register_forward_pre_hook(
@@ -81,21 +84,21 @@ def test_positions_with_gaps_and_no_mask_are_read_as_packed_sequences(policy: Po
 def test_rope_state_of_another_prompt_does_not_leak(name: str) -> None:
     """Qwen-VL models keep the offset of the last prompt's positions on the model."""
     policy = tiny(name)
-    first = embed_prompt(policy, MESSAGES, [picture()])
+    first = encode(policy, [policy.prompter.prepare(MESSAGES, [picture()])])[0]
     expected = decode(policy, [Branch(first)], Decoding(6))
     other = (Message("user", "w1 w2 w3 w4 w5 w6"),)
-    embed_prompt(policy, other, [picture(1, 96, 64), picture(2, 96, 96)])
+    encode(policy, [policy.prompter.prepare(other, [picture(1, 96, 64), picture(2, 96, 96)])])[0]
     assert decode(policy, [Branch(first)], Decoding(6)) == expected
 
 
 def test_compact_positions_have_no_meaning_under_m_rope() -> None:
     policy = tiny("qwen2_vl")
-    whole = embed_prompt(policy, MESSAGES, [picture()])
+    whole = encode(policy, [policy.prompter.prepare(MESSAGES, [picture()])])[0]
     with pytest.raises(UsageError, match="M-RoPE"):
         whole.drop(half_kept(whole), "compact")
 
 
-def test_row_newlines_of_llava_next_are_image_tokens(policy: Policy, whole: Context) -> None:
+def test_row_newlines_of_llava_next_are_image_tokens(policy: Policy, whole: EncodedPrompt) -> None:
     newline = policy.base_model.model.image_newline
     rows = [index for index, row in enumerate(whole.embeds) if torch.equal(row, newline)]
     assert rows
@@ -110,22 +113,22 @@ def test_tokens_do_not_depend_on_the_width_of_the_pool(policy: Policy, width: in
     base = len(policy.tokenizer) - 40
     branches = []
     for seed in range(4):
-        whole = embed_prompt(policy, MESSAGES, [picture(seed, 24 + 8 * seed, 40)])
+        whole = encode(policy, [policy.prompter.prepare(MESSAGES, [picture(seed, 24 + 8 * seed, 40)])])[0]
         dropped = whole.drop(half_kept(whole, seed), "original")
         prefix = tuple(range(base, base + 9))
         branches += [Branch(dropped, prefix[: 3 * number], (seed, number)) for number in range(4)]
     for decoding in (Decoding(12), Decoding(12, greedy=False, seed=1), Decoding(7, repetition_penalty=1.3)):
-        pool = Pool(policy, decoding, width)
+        pool = SharedPrefixPool(policy, decoding, width)
         pool.add(branches)
         found = [tokens for _, tokens in sorted(pool)]
         assert found == [decode(policy, [branch], decoding)[0] for branch in branches]
 
 
-def test_a_pool_takes_more_while_it_works(policy: Policy, whole: Context) -> None:
+def test_a_pool_takes_more_while_it_works(policy: Policy, whole: EncodedPrompt) -> None:
     dropped = whole.drop(half_kept(whole), "original")
     branches = [Branch(dropped, (20 + number,), (number,)) for number in range(6)]
     expected = decode(policy, branches, Decoding(5, greedy=False))
-    pool = Pool(policy, Decoding(5, greedy=False), 2)
+    pool = SharedPrefixPool(policy, Decoding(5, greedy=False), 2)
     numbers = list(pool.add(branches[:2]))
     found = {}
     for number, tokens in pool:
@@ -133,10 +136,10 @@ def test_a_pool_takes_more_while_it_works(policy: Policy, whole: Context) -> Non
         if len(numbers) < len(branches):
             numbers += pool.add([branches[len(numbers)]])
     assert [found[number] for number in numbers] == expected
-    assert pool.idle
+    assert pool.finished
 
 
-def test_long_contexts_get_fewer_rows(policy: Policy, whole: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_contexts_get_fewer_rows(policy: Policy, whole: EncodedPrompt, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pool's memory is planned by tokens, 512 a row: also that of branches of one context, which are copies."""
     from mmpref.vlm import shared_prefix_pool as module
 
@@ -146,7 +149,7 @@ def test_long_contexts_get_fewer_rows(policy: Policy, whole: Context, monkeypatc
     hook = policy.decoder.register_forward_pre_hook(
         lambda _module, _args, given: rows.append(given["inputs_embeds"].shape), with_kwargs=True
     )
-    other = embed_prompt(policy, MESSAGES, [picture(1)])
+    other = encode(policy, [policy.prompter.prepare(MESSAGES, [picture(1)])])[0]
     rows.clear()
     try:
         decode(policy, [Branch(whole, (20 + number,)) for number in range(8)], Decoding(3), width=8)

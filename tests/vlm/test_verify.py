@@ -10,14 +10,15 @@ import torch
 from mmpref.errors import ModelError
 from mmpref.types import ModelRef
 from mmpref.vlm.families import find_family, refusal
+from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.verify import TOLERANCE, probe
+from mmpref.vlm.verify import TOLERANCE, verify_family
 from tests.vlm.tiny import parts, tiny
 
 
 @pytest.mark.parametrize("name", ["llava_next", "qwen2_5_vl", "qwen3_vl", "gemma3", "paligemma2", "mistral3_sliding"])
 def test_what_works_passes(name):
-    found = probe(tiny(name))
+    found = verify_family(tiny(name))
     assert all(value <= TOLERANCE for value in found.values())
 
 
@@ -30,12 +31,12 @@ def _untried(name: str) -> Policy:
 @pytest.mark.parametrize("name", ["lfm2_vl", "qwen3_5", "granite4_vision"])
 def test_what_leaks_is_refused(name):
     with pytest.raises(ModelError, match=r"cannot be used|also given"):
-        probe(_untried(name))
+        verify_family(_untried(name))
 
 
 def test_the_reason_names_the_layers():
     with pytest.raises(ModelError, match="linear-attention"):
-        probe(_untried("qwen3_5"))
+        verify_family(_untried("qwen3_5"))
     assert refusal(["full_attention", "sliding_attention"]) is None
 
 
@@ -50,7 +51,7 @@ def test_a_decoder_that_sees_past_the_mask_is_refused():
 
     layer.register_forward_hook(mix)
     with pytest.raises(ModelError, match="dropping its image tokens is not masking them"):
-        probe(policy)
+        verify_family(policy)
 
 
 def test_precision_is_given_back(tmp_path):
@@ -58,14 +59,14 @@ def test_precision_is_given_back(tmp_path):
     model, processor = parts("llava")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    policy = Policy.load(ModelRef(str(tmp_path)), dtype="bfloat16")
+    policy = load_policy(ModelRef(str(tmp_path)), dtype="bfloat16")
 
     def tensors():
         return {**dict(policy.base_model.named_parameters()), **dict(policy.base_model.named_buffers())}
 
     before = {name: (value.dtype, value.clone()) for name, value in tensors().items()}
     assert {dtype for dtype, _ in before.values() if dtype.is_floating_point} == {torch.bfloat16, torch.float32}
-    probe(policy)
+    verify_family(policy)
     assert policy.dtype == torch.bfloat16
     for name, value in tensors().items():
         assert value.dtype == before[name][0], name
@@ -110,10 +111,10 @@ def test_another_decoder_in_a_known_family_is_probed(tmp_path):
         "num_attention_heads": 4,
         "num_key_value_heads": 2,
     }
-    assert Policy.load(with_decoder(tmp_path / "olmo", hf.Olmo2Config(**common))).proof is not None
+    assert load_policy(with_decoder(tmp_path / "olmo", hf.Olmo2Config(**common))).verification is not None
     lfm = hf.Lfm2Config(**common, layer_types=["conv", "full_attention"])
     with pytest.raises(ModelError, match="conv"):
-        Policy.load(with_decoder(tmp_path / "lfm", lfm))
+        load_policy(with_decoder(tmp_path / "lfm", lfm))
 
 
 def test_an_untried_model_is_probed_when_it_is_loaded(tmp_path, monkeypatch):
@@ -122,9 +123,9 @@ def test_an_untried_model_is_probed_when_it_is_loaded(tmp_path, monkeypatch):
     model, processor = parts("llava_next")
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    assert Policy.load(ModelRef(str(tmp_path))).proof is None
+    assert load_policy(ModelRef(str(tmp_path))).verification is None
     monkeypatch.setattr(families, "FAMILIES", ())
-    policy = Policy.load(ModelRef(str(tmp_path)))
-    assert policy.proof is not None
-    assert policy.proof["half"] <= TOLERANCE
+    policy = load_policy(ModelRef(str(tmp_path)))
+    assert policy.verification is not None
+    assert policy.verification["half"] <= TOLERANCE
     assert policy.family.describe()["tested"] == "probed when loaded"

@@ -11,12 +11,12 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from mmpref.types import ModelRef
-from mmpref.vlm.encode import at_the_door
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import decoder_inputs
 from mmpref.vlm.families import find_family
-from mmpref.vlm.generate import Asked
+from mmpref.vlm.generate import PromptBatch, generate
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
-from mmpref.vlm.shared_prefix_pool import Decoding
 from mmpref.vlm.vision_tower import Tower, Unlike
 from tests.vlm.test_families import picture
 from tests.vlm.test_generate import about
@@ -37,6 +37,10 @@ def adapted(name: str, targets: list[str] | str) -> Policy:
     return Policy(model.eval(), policy.processor, policy.family, ModelRef("tiny", adapter="made here"))
 
 
+def texts(batch: PromptBatch) -> list[str]:
+    return [answer.text for answer in batch.write(GREEDY)]
+
+
 @pytest.mark.parametrize(
     ("name", "targets"),
     [
@@ -49,11 +53,11 @@ def test_an_adapter_that_changes_the_tower_sees_by_its_own(name: str, targets: l
     policy = adapted(name, targets)
     assert not Tower(policy).known
     requests = about(picture(0), picture(1))
-    asked = Asked(policy, requests, again=True)
+    asked = PromptBatch(policy, requests, again=True)
     with policy.without_adapter():
-        base = asked.answers(GREEDY)
-        assert base == policy.generate(requests, GREEDY)
-    assert asked.answers(GREEDY) == policy.generate(requests, GREEDY) != base
+        base = texts(asked)
+        assert base == generate(policy, requests, GREEDY)
+    assert texts(asked) == generate(policy, requests, GREEDY) != base
 
 
 def test_an_adapter_of_the_language_model_leaves_it_as_it_is() -> None:
@@ -68,9 +72,9 @@ def test_a_family_whose_projector_nobody_knows_runs_its_tower(name: str) -> None
     assert policy.family.projector == ""
     assert not Tower(policy).known
     requests = about(picture(0))
-    asked = Asked(policy, requests, again=True)
-    expected = known.generate(requests, GREEDY)
-    assert asked.answers(GREEDY) == asked.answers(GREEDY) == expected
+    asked = PromptBatch(policy, requests, again=True)
+    expected = generate(known, requests, GREEDY)
+    assert texts(asked) == texts(asked) == expected
     shared = SharedForward(policy)
     assert not shared.has_features
     assert shared.refusal(batch_of(policy)) is None
@@ -98,10 +102,10 @@ def test_forwards_of_others_are_put_back() -> None:
 
     layer.forward = hooked
     with torch.no_grad():
-        with tower.recorded() as features:
-            expected = at_the_door(policy, inputs)
-        with tower.replayed([features]):
-            got = at_the_door(policy, inputs)
+        with tower.record() as features:
+            expected = decoder_inputs(policy, inputs)
+        with tower.replay([features]):
+            got = decoder_inputs(policy, inputs)
     assert len(ran) == 1
     assert layer.forward is hooked
     assert "forward" not in tower._layers()[1].__dict__
@@ -112,13 +116,13 @@ def test_features_that_do_not_fit_are_refused() -> None:
     policy = tiny("llava_next")
     inputs, tower = inputs_of(policy), Tower(policy)
     with torch.no_grad():
-        with tower.recorded() as features:
-            at_the_door(policy, inputs)
+        with tower.record() as features:
+            decoder_inputs(policy, inputs)
         for wrong in ([features[0][:-1]], [features[0][:, :-1]], [features[0], features[0]], []):
-            with pytest.raises(Unlike), tower.replayed([wrong]):
-                at_the_door(policy, inputs)
-        with tower.recorded() as again:
-            at_the_door(policy, inputs)
+            with pytest.raises(Unlike), tower.replay([wrong]):
+                decoder_inputs(policy, inputs)
+        with tower.record() as again:
+            decoder_inputs(policy, inputs)
     assert torch.equal(again[0], features[0])
 
 

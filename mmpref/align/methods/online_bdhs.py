@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from mmpref.align.losses import AveragedSettings, options
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Drawn, Row, SourceContext, beside
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from mmpref.data.stats import CUT_OFF
 from mmpref.types import Example, Skip
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import Context as Prompt
+    from mmpref.vlm.encode import EncodedPrompt as Prompt
 
 
 class WritingWorker(MadeWorker):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.stats import CUT_OFF, SAME
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from mmpref.data.builder import Builder
 from mmpref.data.builders.bdhs import BdhsWorker
-from mmpref.sampling.bdhs_settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings
 
 
 @dataclass(frozen=True)

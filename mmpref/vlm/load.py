@@ -1,0 +1,137 @@
+"""Loading a policy from its reference: family, weights, adapter, prompt format, and the checks that it can be used."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import Any
+
+import torch
+from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
+
+from mmpref.errors import ModelError
+from mmpref.hub_ids import refuse_page
+from mmpref.log import logger
+from mmpref.registry import resolve_path
+from mmpref.types import ModelRef
+from mmpref.vlm.adapters import base_of, load_adapter
+from mmpref.vlm.chat_template import set_prompt_format
+from mmpref.vlm.decoding import ignored_settings
+from mmpref.vlm.families import DECODERS, Family, find_family
+from mmpref.vlm.load_errors import load_errors
+from mmpref.vlm.policy import Policy, eos_ids_of
+from mmpref.vlm.quantization import Placement
+from mmpref.vlm.revisions import commit_of
+from mmpref.vlm.smoke_test import adapter_changes_nothing, run_smoke_test
+from mmpref.vlm.verify import verify_family
+
+_SMALL = 20_000_000
+"""Parameters of a model that runs on one thread: the hand-over between threads costs more than the work."""
+
+
+def load_policy(
+    ref: ModelRef,
+    *,
+    dtype: str = "auto",
+    device: str | None = None,
+    quantization: str | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+) -> Policy:
+    """Load a model, and its adapter if it names one; in eval mode, tried on one picture.
+
+    Args:
+        dtype: ``auto`` is fp32 on a CPU and the checkpoint's own elsewhere; or ``float32``, ``bfloat16``...
+        device: such as ``cuda:0``; by default the accelerator, if there is one: this process's own, where several
+            were launched together.
+        quantization, device_map: see `mmpref.vlm.quantization.Placement`.
+
+    Raises:
+        ModelError: no such model or adapter, a text-only model, an unsupported architecture, an adapter that was
+            trained on another revision of the base, one that changes nothing in this model, or a quantization that
+            bitsandbytes cannot do here. (An adapter of another base is only warned of: ids change, and local
+            folders have none.)
+    """
+    family, revision = identify(ref, trust_remote_code)
+    local_gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    device = device or (local_gpu if torch.cuda.is_available() else "cpu")
+    if dtype == "auto" and device == "cpu":
+        dtype = "float32"
+    placement, resolved = Placement(device, quantization, device_map), replace(ref, revision=revision)
+    with load_errors(f"model {ref}"):
+        processor = AutoProcessor.from_pretrained(
+            resolve_path(ref.model), revision=revision, trust_remote_code=trust_remote_code
+        )
+        model = placement.load(resolved, dtype, trust_remote_code)
+    if getattr(model, "_hf_peft_config_loaded", False):
+        _refuse_adapter(resolved)
+    _set_prompt_format(model, processor, family, ref)
+    if device == "cpu" and model.num_parameters() < _SMALL:
+        torch.set_num_threads(1)
+    if ignored := ignored_settings(model.generation_config):
+        logger.warning(
+            "Warning: the generation_config of %s sets %s, which mmpref does not go by.",
+            ref.model,
+            ", ".join(ignored),
+        )
+    adapted = load_adapter(model, resolved) if ref.adapter is not None else None
+    if adapted:
+        resolved = replace(resolved, adapter_revision=adapted.commit or ref.adapter_revision)
+    placed = placement.move(adapted.model if adapted else model)
+    policy = Policy(placed.eval(), processor, family, resolved, placement)
+    policy.replaced = adapted.replaced if adapted else ()
+    run_smoke_test(policy)
+    if adapted and adapter_changes_nothing(policy):
+        raise ModelError(
+            f"The adapter {ref.adapter} changes nothing in {ref.model}: with and without it, the model makes the "
+            "same of a picture, and of every token."
+        )
+    decoder_type = policy.base_model.config.get_text_config().model_type
+    if not (family.tested and decoder_type in DECODERS):
+        logger.info(
+            "Nobody has tried %r models with a %r decoder: comparing dropped with masked image tokens ...",
+            family.model_type,
+            decoder_type,
+        )
+        policy.verification = verify_family(policy)
+    return policy
+
+
+def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, str | None]:
+    """The family of a model, and the commit of its revision (None for a local folder), without loading weights.
+
+    Raises:
+        ModelError: as `load_policy`.
+    """
+    refuse_page(ref.model)
+    with load_errors(f"model {ref}"):
+        try:
+            commit = commit_of(ref.model, ref.revision)
+            config = AutoConfig.from_pretrained(
+                resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
+            )
+        except (OSError, ValueError):
+            _refuse_adapter(ref)
+            raise
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise ModelError(
+            f"{ref} is a {config.model_type!r} model: it takes no images.",
+            "mmpref needs a vision-language model (image-text-to-text).",
+        )
+    return find_family(config.model_type, str(ref)), commit or ref.revision
+
+
+def _refuse_adapter(ref: ModelRef) -> None:
+    """Tell an adapter from a model. Where its configuration stands beside a model's, transformers loads the base that
+    it names with the adapter in it, and leaves the model's own weights out."""
+    base = base_of(ref.model, ref.revision)
+    if base is not None:
+        raise ModelError(
+            f"{ref.model} is an adapter, not a model.", f"Use --model {base or 'BASE'} --adapter {ref.model}."
+        )
+
+
+def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
+    if getattr(processor, "tokenizer", None) is None:
+        raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
+    set_prompt_format(processor, eos_ids_of(model, processor.tokenizer), family.vicuna_prompt, str(ref))
