@@ -18,8 +18,9 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from mmpref.run.results import Key, Results
+from mmpref.run.results_text import interval_text
 from mmpref.vlm.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -118,37 +119,22 @@ def methods() -> str:
     found = json.loads((ROOT / "scripts/compare_methods.json").read_text(encoding="utf-8"))
     measured = found["difference to the base: value, low, high"]
 
-    def cell(values: list[float], digits: int) -> str:
-        return "{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*values, d=digits)
-
     rows = [
-        (name, *(cell(seeds[0][key], 2 if key == "words" else 3) for key in METHODS))
+        (name, *(interval_text(*seeds[0][key], signed=True, digits=2 if key == "words" else 3) for key in METHODS))
         for name, seeds in measured.items()
     ]
     return table(("method", *METHODS.values()), rows)
 
 
 def results(run: Path) -> str:
-    content = json.loads((run / "evaluate/results.json").read_text(encoding="utf-8"))
-
-    def cell(rows: list[dict[str, Any]], key: tuple[str, str], model: str | None, sign: str) -> str:
-        row = next(
-            row
-            for row in rows
-            if (row["benchmark"], row["metric"], row["split"]) == (*key, "all") and model in (None, row.get("model"))
-        )
-        digits = 2 if key[1] == "words" else 3
-        return "{:{s}.{d}f} [{:{s}.{d}f}, {:{s}.{d}f}]".format(row["value"], row["low"], row["high"], s=sign, d=digits)
-
-    rows = [
-        (
-            title,
-            cell(content["results"], key, "base", ""),
-            cell(content["results"], key, "adapter", ""),
-            cell(content["differences"], key, None, "+"),
-        )
-        for key, title in RESULTS.items()
-    ]
+    evaluated = Results.read(run / "evaluate")
+    base, adapter = evaluated.by_key("base"), evaluated.by_key("adapter")
+    differences = evaluated.differences_by_key()
+    rows = []
+    for (benchmark, metric), title in RESULTS.items():
+        key, digits = Key(benchmark, metric, "all"), 2 if metric == "words" else 3
+        values = base[key].text(digits=digits), adapter[key].text(digits=digits)
+        rows.append((title, *values, differences[key].text(signed=True, digits=digits)))
     return table(("metric", "base", "adapter", "difference"), rows)
 
 

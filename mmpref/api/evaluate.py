@@ -11,6 +11,7 @@ from mmpref.api.options import RecipeName, evaluate_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import Compared, Evaluation, run_path
 from mmpref.api.state import threads_restored
+from mmpref.run.results import Results
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
@@ -117,9 +118,10 @@ def run_evaluate(
             concurrency=concurrency,
             on_progress=bar.advance,
         )
+    results = Results.from_dict(manifest or {"results": []})
     if save and manifest:
-        export(manifest, Path(save))
-    return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest)
+        export(results, Path(save))
+    return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest, results)
 
 
 def compare(*runs: RecipeName) -> Compared:

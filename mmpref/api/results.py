@@ -8,7 +8,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmpref.run.results import TITLE, Results
+from mmpref.run.results_text import html_table, plain_table
 
 if TYPE_CHECKING:
     import datasets
@@ -38,21 +41,13 @@ class Shown:
 
     def __repr__(self) -> str:
         columns, rows = self.table()
-        lines = [*([columns] if any(columns) else []), *rows]
-        widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
-        cells = (
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        )
-        return "\n".join([self.title, *cells])
+        if any(columns):
+            return f"{self.title}\n{plain_table(columns, rows)}"
+        width = max(len(name) for name, _ in rows)
+        return "\n".join([self.title, *(f"{name:{width}}  {text}" for name, text in rows)])
 
     def _repr_html_(self) -> str:
-        columns, rows = self.table()
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in columns) if any(columns) else ""
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
-        return (
-            f"<table>\n<caption>{html.escape(self.title)}</caption>\n"
-            f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"
-        )
+        return f"<b>{html.escape(self.title)}</b>\n{html_table(*self.table())}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -165,38 +160,22 @@ class TrainedAdapter(Result):
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Result):
-    """Benchmarks of a model and, with an adapter, of both. ``manifest`` holds what ``results.json`` says too."""
+    """Benchmarks of a model and, with an adapter, of both.
 
-    title = "evaluation: value [95 % interval]"
+    Args:
+        results: a value with its interval for each metric of each model, and the paired differences.
+    """
 
-    @property
-    def results(self) -> Sequence[Mapping[str, Any]]:
-        """A row for each metric of each model: value, 95 % interval, number of samples and images."""
-        return list(self.manifest.get("results", []))
+    results: Results = field(default_factory=lambda: Results({}, ()), hash=False)
 
-    @property
-    def differences(self) -> Sequence[Mapping[str, Any]]:
-        """A row for each metric: adapter minus base, with interval and p-value; none without an adapter."""
-        return list(self.manifest.get("differences", []))
+    title = TITLE
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
-        lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in self.results:
-            lines.setdefault(_key(row), {})[row["model"]] = _interval(row)
-        for row in self.differences:
-            lines[_key(row)]["difference"] = _interval(row, signed=True)
-        names = list(dict.fromkeys(name for cells in lines.values() for name in cells))
-        rows = [
-            [" ".join(key).removesuffix(" all"), *(cells.get(name, "") for name in names)]
-            for key, cells in lines.items()
-        ]
-        return ["metric", *names], rows
+        return self.results.table()
 
-    def to_pandas(self) -> pd.DataFrame:
-        """A row for each metric of each model."""
-        import pandas as pd
-
-        return pd.DataFrame(self.results)
+    def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
+        """A row for each value, or for each paired difference."""
+        return self.results.to_pandas(what)
 
 
 @dataclass(frozen=True, repr=False)
@@ -218,8 +197,8 @@ class Compared(Shown):
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         rows = [
-            [" ".join(key).removesuffix(" all"), *("" if cell is None else _interval(cell) for cell in cells)]
-            for key, cells in self.comparison.rows
+            [key.name, *("" if value is None else value.text() for value in values)]
+            for key, values in self.comparison.rows
         ]
         return ["metric", *self.comparison.models], rows
 
@@ -229,16 +208,27 @@ class Compared(Shown):
 
         rows = [
             {
-                **dict(zip(("benchmark", "metric", "part"), key, strict=True)),
+                **key._asdict(),
                 "model": model,
-                **{name: cell[name] for name in ("value", "low", "high")},
-                **({f"difference_{name}": value for name, value in dataclasses.asdict(test).items()} if test else {}),
+                **{name: getattr(value, name) for name in ("value", "low", "high")},
+                **{name: getattr(test, place, None) for name, place in _TESTED.items()},
             }
-            for (key, cells), tests in zip(self.comparison.rows, self.comparison.tests, strict=True)
-            for model, cell, test in zip(self.comparison.models, cells, tests, strict=True)
-            if cell is not None
+            for (key, values), tests in zip(self.comparison.rows, self.comparison.tests, strict=True)
+            for model, value, test in zip(self.comparison.models, values, tests, strict=True)
+            if value is not None
         ]
         return pd.DataFrame(rows)
+
+
+_TESTED = {
+    "difference": "value",
+    "difference_low": "low",
+    "difference_high": "high",
+    "p": "p",
+    "p_holm": "p_holm",
+    "test": "test",
+}
+"""Columns of a comparison's frame, and what of a `Difference` they hold."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -292,15 +282,6 @@ class Publication(Shown):
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         facts = dataclasses.asdict(self)
         return ("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items() if value is not None]
-
-
-def _key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["benchmark"], row["metric"], row["split"]
-
-
-def _interval(row: Mapping[str, Any], signed: bool = False) -> str:
-    form = "{:+.3f} [{:+.3f}, {:+.3f}]" if signed else "{:.3f} [{:.3f}, {:.3f}]"
-    return form.format(row["value"], row["low"], row["high"])
 
 
 def run_path(command: str, what: str, manifest: Mapping[str, Any], output: str | os.PathLike[str] | None) -> Path:

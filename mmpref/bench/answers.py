@@ -14,15 +14,13 @@ from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.files import JsonLines
+from mmpref.run.results import BASE
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from mmpref.vlm.generate import Request
     from mmpref.vlm.policy import Policy
-
-BASE, ADAPTER = "base", "adapter"
-"""The models of a run, in results, tables and files."""
 
 Blind = Literal["no-image", "masked"]
 """The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mmpref.rng import stream
+from mmpref.run.results import LEVEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,11 +15,9 @@ if TYPE_CHECKING:
     from mmpref.bench.benchmark import Metric, Score
 
 RESAMPLES = 2000
-LEVEL = 0.95
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """A value with its 95 % percentile bootstrap interval."""
 
     value: float
@@ -37,7 +36,7 @@ class Clusters:
 
     names: tuple[str, ...]
     sums: np.ndarray
-    _drawn: dict[int, Mapping[str, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
+    _resampled: dict[int, Mapping[str, np.ndarray]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, image_ids: Sequence[str], scores: Sequence[Score], names: Iterable[str] = ()) -> Clusters:
@@ -58,24 +57,24 @@ class Clusters:
         return cls(names, sums)
 
     def resampled(self, seed: int) -> Mapping[str, np.ndarray]:
-        """Sums of each count in the data [0] and in every resample of images [1:]; drawn once for all metrics."""
+        """Sums of each count in the data [0] and in every resample of images [1:]; resampled once for all metrics."""
         import numpy as np
 
-        if seed in self._drawn:
-            return self._drawn[seed]
+        if seed in self._resampled:
+            return self._resampled[seed]
         images = len(self.sums)
         weights = stream(seed, "bootstrap", images).multinomial(images, np.full(images, 1 / images), size=RESAMPLES)
         totals = np.concatenate([self.sums.sum(0, keepdims=True), weights @ self.sums])
-        self._drawn[seed] = {name: totals[:, i] for i, name in enumerate(self.names)}
-        return self._drawn[seed]
+        self._resampled[seed] = {name: totals[:, i] for i, name in enumerate(self.names)}
+        return self._resampled[seed]
 
 
-def interval(values: np.ndarray) -> Interval:
+def percentile_interval(values: np.ndarray) -> Interval:
     """From the value in the data [0] and in the resamples [1:]; those in which it is undefined are left out."""
     import numpy as np
 
-    drawn = values[1:][~np.isnan(values[1:])]
-    low, high = np.quantile(drawn if len(drawn) else values[:1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    defined = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(defined if len(defined) else values[:1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(values[0]), float(low), float(high))
 
 
@@ -89,21 +88,7 @@ def replicates(clusters: Clusters, metric: Metric, seed: int) -> np.ndarray:
     return np.concatenate([values[:1], np.where(sums[metric.n][1:] > 0, values[1:], np.nan)])
 
 
-def estimate(clusters: Clusters, metric: Metric, seed: int) -> Interval:
-    """A metric with its interval."""
-    return interval(replicates(clusters, metric, seed))
-
-
-def difference(first: Clusters, second: Clusters, metric: Metric, seed: int) -> Interval:
-    """Second minus first, on the same resamples of the same images.
-
-    Raises:
-        ValueError: they are not over the same images.
-    """
-    return interval(moved(first, second, metric, seed))
-
-
-def moved(first: Clusters, second: Clusters, metric: Metric, seed: int) -> np.ndarray:
+def paired_replicates(first: Clusters, second: Clusters, metric: Metric, seed: int) -> np.ndarray:
     """Second minus first in the data [0] and in the resamples [1:].
 
     Raises:

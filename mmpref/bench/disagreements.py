@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.bench.finished import Column, Key
+from mmpref.bench.finished import FinishedModel
 from mmpref.bench.identity import data_facts
 from mmpref.bench.plan import planned
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
 from mmpref.log import logger
 from mmpref.recipe import schema as recipes
+from mmpref.run.results import Key
 from mmpref.types import ImageData
 
 
 @dataclass(frozen=True)
-class Turn:
+class Disagreement:
     """A sample on which two models differ.
 
     Args:
@@ -25,6 +25,7 @@ class Turn:
         image: None where the question has none, or the data cannot be read any more.
     """
 
+    id: str
     prompt: str
     reference: str
     first: str
@@ -34,7 +35,7 @@ class Turn:
 
 
 @dataclass(frozen=True)
-class Turns:
+class Disagreements:
     """What a second model wins and loses against a first one.
 
     Args:
@@ -44,53 +45,46 @@ class Turns:
 
     wins: int = 0
     losses: int = 0
-    won: tuple[Turn, ...] = ()
-    lost: tuple[Turn, ...] = ()
+    won: tuple[Disagreement, ...] = ()
+    lost: tuple[Disagreement, ...] = ()
 
 
-def turns(first: Column, second: Column, key: Key, most: int) -> Turns:
+def disagreements(first: FinishedModel, second: FinishedModel, key: Key, limit: int) -> Disagreements:
     """Wins and losses in a metric that is a quotient of counts, at most so many of each with their images; none where
     the two have not answered the same samples."""
-    found = first.found[key]
-    if not found.get("of") or not first.pairs_with(second, key[0]):
-        return Turns()
-    sign = -1.0 if found["higher_is_better"] is False else 1.0
-    count = found["of"][0]
-    differing: list[tuple[float, str, Turn]] = []
-    for one, two in zip(first.records(key[0]), second.records(key[0]), strict=True):
-        gain = sign * (two.counts.get(count, 0.0) - one.counts.get(count, 0.0))
-        if gain and one.answer is not None and two.answer is not None and not one.missing:
-            differing.append((gain, one.id, Turn(one.prompt, one.reference, one.answer, two.answer, gain)))
-    ordered = sorted(differing, key=lambda item: -abs(item[0]))
-    wins, losses = ([item for item in ordered if (item[0] > 0) is better] for better in (True, False))
-    images = _images(first, key[0], {name for _, name, _ in [*wins[:most], *losses[:most]]})
+    value = first.values[key]
+    if not value.of or not first.pairs_with(second, key.benchmark):
+        return Disagreements()
+    sign, count = -1.0 if value.higher_is_better is False else 1.0, value.of[0]
+    differing: list[Disagreement] = []
+    for record, other in zip(first.records(key.benchmark), second.records(key.benchmark), strict=True):
+        gain = sign * (other.counts.get(count, 0.0) - record.counts.get(count, 0.0))
+        if gain and record.answer is not None and other.answer is not None and not record.missing:
+            differing.append(
+                Disagreement(record.id, record.prompt, record.reference, record.answer, other.answer, gain)
+            )
+    differing.sort(key=lambda row: -abs(row.gain))
+    wins, losses = ([row for row in differing if (row.gain > 0) is better] for better in (True, False))
+    images = _images(first, key.benchmark, {row.id for row in [*wins[:limit], *losses[:limit]]})
     won, lost = (
-        tuple(dataclasses.replace(turn, image=images.get(name)) for _, name, turn in some[:most])
-        for some in (wins, losses)
+        tuple(dataclasses.replace(row, image=images.get(row.id)) for row in rows[:limit]) for rows in (wins, losses)
     )
-    return Turns(len(wins), len(losses), won, lost)
+    return Disagreements(len(wins), len(losses), won, lost)
 
 
-def _images(column: Column, label: str, wanted: set[str]) -> dict[str, ImageData]:
+def _images(model: FinishedModel, label: str, ids: set[str]) -> dict[str, ImageData]:
     """The images of some samples, out of the run's own data if these are still what they were."""
-    if not wanted:
+    if not ids:
         return {}
     try:
-        recipe = recipes.build(EvaluateRecipe, column.manifest["recipe"])
+        recipe = recipes.build(EvaluateRecipe, model.manifest["recipe"])
         name = next(name for name in recipe.benchmarks if recipe.label(name) == label)
         plan = planned(recipe, name)
         facts = data_facts(plan.table, plan.samples, recipe.benchmark[name])
-        if facts["samples"] != column.manifest["data"][name]["samples"]:
-            logger.warning(
-                "Warning: the data of %s have changed since %s; its images are not shown.", name, column.path
-            )
+        if facts["samples"] != model.manifest["data"][name]["samples"]:
+            logger.warning("Warning: the data of %s have changed since %s; its images are not shown.", name, model.run)
             return {}
-        return {sample.id: sample.image for sample in plan.samples if sample.id in wanted and sample.image}
+        return {sample.id: sample.image for sample in plan.samples if sample.id in ids and sample.image}
     except (MmprefError, StopIteration, KeyError) as error:
         logger.warning("Warning: the images of %s cannot be shown: %s", label, error)
         return {}
-
-
-def headlines(columns: Sequence[Column]) -> list[Key]:
-    """The metrics that claims are made on."""
-    return list(dict.fromkeys(key for column in columns for key, row in column.found.items() if row.get("headline")))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench import reward_answerer
-from mmpref.bench.answers import ADAPTER, BASE, Answerer, answer_all, answer_share, loaded, served, share_of
+from mmpref.bench.answers import Answerer, answer_all, answer_share, loaded, served, share_of
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
@@ -20,9 +20,10 @@ from mmpref.bench.identity import as_it_began, data_facts
 from mmpref.bench.judging import Judge, JudgedTask, ask_all, open_judge
 from mmpref.bench.plan import planned, resolved
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.records import write_records, write_rows
+from mmpref.bench.records import records_path, write_records, write_resamples
 from mmpref.bench.replies import Replies, replies
-from mmpref.bench.results import Outcome, Plan, correct, difference, result
+from mmpref.bench.results import Outcome, Plan, metric_difference, metric_value
+from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
 from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
@@ -31,16 +32,15 @@ from mmpref.log import logger
 from mmpref.reasoning import markers
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
-from mmpref.text_files import read_text
+from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mmpref.vlm.policy import Policy
 
 MENDED = "mended.json"
-
-RESAMPLES = "resamples.parquet"
-"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
 
 
 def evaluate(
@@ -82,7 +82,7 @@ def evaluate(
     with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
         if finished:
             _check_finished(run, recipe)
-            return {**run.manifest(), **json.loads(read_text(run.path / "results.json"))}
+            return {**run.manifest(), **Results.read(run.path).as_dict()}
         work = _Work(run, recipe, judge, batch_size, concurrency, on_progress)
         work.check_judge()
         work.share()
@@ -159,10 +159,10 @@ class _Work:
     def results(self) -> dict[str, Any]:
         """Answer what is left, score everything, and finish the run."""
         recipe, run = self._recipe, self._run
-        results: list[dict[str, Any]] = []
-        differences: list[dict[str, Any]] = []
+        values: list[Value] = []
+        differences: list[Difference] = []
         missing: dict[str, int] = {}
-        drawn: list[dict[str, Any]] = []
+        resamples: dict[tuple[str, Key], np.ndarray] = {}
         judged: dict[str, Any] = {}
         thought: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
@@ -199,8 +199,8 @@ class _Work:
                 }
             clusters = {model: outcome.clusters for model, outcome in outcomes.items()}
             for model in self._models:
-                results += [
-                    result(metric, model, clusters[model], outcomes[model], recipe.seed, recipe.blind)
+                values += [
+                    metric_value(metric, model, clusters[model], outcomes[model], recipe.seed, recipe.blind)
                     for metric in metrics
                 ]
             missing[plan.label] = len(outcomes[BASE].missing)
@@ -208,31 +208,20 @@ class _Work:
                 # Where a judge failed on one model's answer, the pair is missing.
                 holes = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
                 paired = {model: outcome.without(holes).clusters for model, outcome in outcomes.items()}
-                differences += [difference(plan, metric, paired, recipe.seed) for metric in metrics]
-            drawn += [
-                {
-                    "model": model,
-                    "benchmark": plan.label,
-                    "metric": metric.name,
-                    "split": metric.part,
-                    "values": replicates(clusters[model], metric, recipe.seed),
-                }
+                differences += [metric_difference(plan, metric, paired, recipe.seed) for metric in metrics]
+            resamples |= {
+                (model, Key(plan.label, metric.name, metric.part)): replicates(clusters[model], metric, recipe.seed)
                 for model in self._models
                 for metric in metrics
-            ]
-        correct(differences)
-        content = {
-            "models": self._named(),
-            "adapter": self._facts["adapter"],
-            "results": results,
-            "differences": differences,
-            **({"reasoning": thought} if thought else {}),
-        }
-        write_rows(run.path / RESAMPLES, drawn)
+            }
+        results = Results(
+            self._model_refs(), tuple(values), tuple(with_holm(differences)), self._facts["adapter"], thought
+        )
+        write_resamples(run.path, resamples)
         if judgements:
             lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
-        write_atomic(run.path / "results.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        results.write(run.path)
         facts = {
             "model": {**self._facts["model"], **_mended(run)},
             "adapter": self._facts["adapter"],
@@ -243,7 +232,7 @@ class _Work:
             "processes": num_processes(),
             **({"judge": self._judge.facts(judged)} if self._judge else {}),
         }
-        return {**run.finish(facts), **content}
+        return {**run.finish(facts), **results.as_dict()}
 
     def _read(self, plan: Plan, model: str, said: Sequence[str | MmprefError]) -> Replies:
         """What there is to score of a model's answers."""
@@ -254,11 +243,11 @@ class _Work:
         """Where the answers of each model are kept while the run lasts."""
         return {model: self._run.state / f"answers-{model}-{plan.label}.jsonl" for model in self._models}
 
-    def _named(self) -> list[dict[str, Any]]:
+    def _model_refs(self) -> dict[str, ModelRef]:
         served = ModelRef(self._recipe.model, self._recipe.endpoint_revision)
         ref = served if self._recipe.endpoint else self._policy().ref
-        base = {"name": BASE, "ref": dataclasses.asdict(ModelRef(ref.model, ref.revision))}
-        return [base, *([{"name": ADAPTER, "ref": dataclasses.asdict(ref)}] if self._recipe.adapter else [])]
+        base = {BASE: ModelRef(ref.model, ref.revision)}
+        return {**base, ADAPTER: ref} if self._recipe.adapter else base
 
 
 def _has_answers(run: Run) -> bool:
@@ -333,7 +322,7 @@ def _score(
     pairs = list(zip(plan.samples, replies.answers, strict=True))
     missing = frozenset(sample.id for sample, answer in pairs if answer is None)
     scores = [plan.task.score(sample, answer or "") for sample, answer in pairs]
-    file = run.path / "samples" / f"{model}-{plan.label}.parquet"
+    file = records_path(run.path, model, plan.label)
     if not judge or not isinstance(plan.task, JudgedTask):
         scores = counted(plan.samples, scores, missing)
         write_records(file, plan.samples, replies.raw, scores, missing)
@@ -353,7 +342,7 @@ def _score(
             write_records(file, plan.samples, replies.raw, judged, holes, verdicts.replies)
     asked = sum((Counter(outcome.verdicts) for outcome in outcomes), Counter[str]())
     counts = {name: float(asked[name]) for name in outcomes[0].verdicts}
-    return dataclasses.replace(outcomes[0], verdicts=counts, again=outcomes[1:])
+    return dataclasses.replace(outcomes[0], verdicts=counts, repeats=outcomes[1:])
 
 
 def _judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:

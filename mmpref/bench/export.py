@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 from mmpref.run.files import disk_errors
+from mmpref.run.results import ALL, Results
 
 
-def save(content: Mapping[str, Any], folder: Path) -> list[Path]:
+def save(results: Results, folder: Path) -> list[Path]:
     """Write every metric by its name (``name/part`` where it is of a part), and what was evaluated on what.
-
-    Args:
-        content: of ``results.json``.
 
     Returns:
         The files.
     """
     import evaluate  # takes seconds
 
-    refs = {model["name"]: model["ref"] for model in content["models"]}
-    found: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in content["results"]:
-        values = found.setdefault((row["model"], row["benchmark"]), {})
-        values[row["metric"] if row["split"] == "all" else f"{row['metric']}/{row['split']}"] = row["value"]
-        values |= {
-            **refs[row["model"]],
-            "dataset": row["data"].get("id"),
-            "dataset_revision": row["data"].get("revision"),
-        }
+    contents: dict[tuple[str, str], dict[str, Any]] = {}
+    for value in results.values:
+        content = contents.setdefault((value.model, value.benchmark), {})
+        content[value.metric if value.part == ALL else f"{value.metric}/{value.part}"] = value.value
+        content |= dataclasses.asdict(results.models[value.model])
+        content |= {"dataset": value.data.get("id"), "dataset_revision": value.data.get("revision")}
     with disk_errors(folder):
         return [
-            Path(evaluate.save(folder / f"{model}-{benchmark}.json", **values))
-            for (model, benchmark), values in found.items()
+            Path(evaluate.save(folder / f"{model}-{benchmark}.json", **content))
+            for (model, benchmark), content in contents.items()
         ]

@@ -1,15 +1,41 @@
-"""Per-sample records of an evaluation: what was asked and answered, what was read in it, and how it counts."""
+"""What an evaluation keeps for comparisons with others, as Parquet: a row for each sample, and a row for each metric's
+values in all resamples."""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Sample, Score
 from mmpref.run.files import write_atomic
+from mmpref.run.results import Key
+
+if TYPE_CHECKING:
+    import numpy as np
+
+RESAMPLES = "resamples.parquet"
+"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One kept answer, as comparisons read it."""
+
+    id: str
+    image_id: str
+    prompt: str
+    reference: str
+    answer: str | None
+    missing: bool
+    counts: Mapping[str, float]
+
+
+def records_path(run: Path, model: str, benchmark: str) -> Path:
+    return run / "samples" / f"{model}-{benchmark}.parquet"
 
 
 def write_records(
@@ -20,7 +46,7 @@ def write_records(
     missing: Set[str],
     verdicts: Sequence[str | None] | None = None,
 ) -> None:
-    """Write one row a sample, in order.
+    """Write one row a sample, in order: what was asked and answered, what was read in it, and how it counts.
 
     Args:
         missing: ids of samples that do not count.
@@ -28,24 +54,60 @@ def write_records(
     """
     rows = []
     for number, (sample, answer, score) in enumerate(zip(samples, answers, scores, strict=True)):
-        lost = sample.id in missing
+        is_missing = sample.id in missing
         row = {
             "id": sample.id,
             "image_id": sample.image_id,
             "prompt": sample.messages[-1].content,
             "reference": json.dumps(sample.reference, ensure_ascii=False),
             "answer": answer,
-            "missing": lost,
-            "parsed": None if lost else score.parsed,
-            "parse_failure": not lost and score.parse_failure,
-            "counts": json.dumps({} if lost else dict(score.counts), sort_keys=True),
+            "missing": is_missing,
+            "parsed": None if is_missing else score.parsed,
+            "parse_failure": not is_missing and score.parse_failure,
+            "counts": json.dumps({} if is_missing else dict(score.counts), sort_keys=True),
         }
         rows.append(row if verdicts is None else {**row, "verdict": verdicts[number]})
-    write_rows(path, rows)
+    _write(path, rows)
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows as one Parquet file, whole or not at all."""
+def read_records(run: Path, model: str, benchmark: str) -> list[Record]:
+    """In the benchmark's order; none where there is no file."""
+    import pyarrow.parquet as pq
+
+    file = records_path(run, model, benchmark)
+    names = ("id", "image_id", "prompt", "reference", "answer", "missing")
+    return [
+        Record(**{name: row[name] for name in names}, counts=json.loads(row["counts"]))
+        for row in (pq.read_table(file).to_pylist() if file.is_file() else [])
+    ]
+
+
+def write_resamples(run: Path, values: Mapping[tuple[str, Key], np.ndarray]) -> None:
+    """Write the values of each model's metrics.
+
+    Args:
+        values: float64 [1 + resamples] by model and key.
+    """
+    rows = [
+        {"model": model, "benchmark": key.benchmark, "metric": key.metric, "split": key.part, "values": replicates}
+        for (model, key), replicates in values.items()
+    ]
+    _write(run / RESAMPLES, rows)
+
+
+def read_resamples(run: Path, model: str) -> dict[Key, np.ndarray]:
+    """float64 [1 + resamples] by key; empty where the run kept none."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    if not (run / RESAMPLES).is_file():
+        return {}
+    rows = pq.read_table(run / RESAMPLES, filters=[("model", "==", model)]).to_pylist()
+    return {Key(row["benchmark"], row["metric"], row["split"]): np.asarray(row["values"]) for row in rows}
+
+
+def _write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """One Parquet file, whole or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""What models made of a benchmark, as rows of ``results.json``: values with intervals, paired differences, p-values."""
+"""From what models made of a benchmark to its results: values with intervals, and paired differences with p-values."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from typing import Any
 
 from mmpref.bench.answers import Blind
 from mmpref.bench.benchmark import Metric, Sample, Score, Task
-from mmpref.bench.bootstrap import Clusters, interval, moved, replicates
-from mmpref.bench.significance import bootstrap_p, holm, mcnemar
+from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval, replicates
+from mmpref.bench.significance import paired_difference
 from mmpref.recipe import schema as recipes
+from mmpref.run.results import ADAPTER, BASE, Difference, JudgeNoise, Key, Value
 from mmpref.tables.table import Table
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Outcome:
         missing: ids of the samples whose image cannot be seen, or that have no readable verdict; missing is not wrong,
             so they do not count.
         verdicts: counts of the judge's replies, where there is one; of all times that it was asked.
-        again: the same answers, as the judge saw them when it was asked again.
+        repeats: the same answers, as the judge saw them when it was asked again.
         reasoned, unfinished: how many replies had a block of reasoning, and how many never came to an answer.
         unread: the first reply of the judge that could not be read.
     """
@@ -58,7 +57,7 @@ class Outcome:
     scores: Sequence[Score]
     missing: frozenset[str]
     verdicts: Mapping[str, float] = field(default_factory=dict)
-    again: Sequence[Outcome] = ()
+    repeats: Sequence[Outcome] = ()
     reasoned: int = 0
     unfinished: int = 0
     unread: str = ""
@@ -83,68 +82,59 @@ class Outcome:
         return sum(sample.id in self.missing and count in score.counts for sample, score in pairs)
 
 
-def result(metric: Metric, model: str, clusters: Clusters, outcome: Outcome, seed: int, blind: Blind | None) -> Row:
+def metric_value(
+    metric: Metric, model: str, clusters: Clusters, outcome: Outcome, seed: int, blind: Blind | None
+) -> Value:
     """A metric of one model, with its interval and what it is over."""
     plan = outcome.plan
-    found = interval(replicates(clusters, metric, seed))
-    column = clusters.names.index(metric.n)
-    inside = [score for _, score in outcome.answered if metric.n in score.counts]
-    places = {one.name for one in dataclasses.fields(plan.settings) if one.metadata.get("place")}
-    asked = {name: value for name, value in recipes.as_plain(plan.settings).items() if name not in places}
-    prompt = json.dumps(asked, sort_keys=True)
-    return {
-        "model": model,
-        "benchmark": plan.label,
-        "split": metric.part,
-        "metric": metric.name,
-        **dataclasses.asdict(found),
-        "n": int(clusters.sums[:, column].sum()),
-        "images": len(clusters.sums),
-        "parse_failures": sum(score.parse_failure for score in inside),
-        "missing": outcome.missing_in(metric.n),
-        "higher_is_better": metric.higher_is_better,
-        "headline": metric.headline,
-        "of": list(metric.of) if metric.of else None,
-        "binary": metric.binary,
-        "blind": blind,
-        **({"judge_noise": _noise(metric, outcome)} if outcome.again else {}),
-        "settings_hash": hashlib.sha256(prompt.encode()).hexdigest(),
-        "data": plan.table.facts(),
-    }
+    counted = [score for _, score in outcome.answered if metric.n in score.counts]
+    return Value(
+        model=model,
+        **_key(plan, metric)._asdict(),
+        **percentile_interval(replicates(clusters, metric, seed))._asdict(),
+        n=int(clusters.sums[:, clusters.names.index(metric.n)].sum()),
+        images=len(clusters.sums),
+        parse_failures=sum(score.parse_failure for score in counted),
+        missing=outcome.missing_in(metric.n),
+        higher_is_better=metric.higher_is_better,
+        headline=metric.headline,
+        of=metric.of,
+        binary=metric.binary,
+        blind=blind,
+        judge_noise=_judge_noise(metric, outcome) if outcome.repeats else None,
+        settings_hash=_settings_hash(plan.settings),
+        data=plan.table.facts(),
+    )
 
 
-def _noise(metric: Metric, outcome: Outcome) -> dict[str, float]:
-    """Standard deviation of a metric over the times that the judge was asked the same, and its extremes."""
-    rounds = [one.clusters for one in (outcome, *outcome.again)]
-    values = [float(replicates(clusters, metric, 0)[0]) for clusters in rounds]
-    return {"repeats": len(values), "deviation": statistics.stdev(values), "low": min(values), "high": max(values)}
+def _key(plan: Plan, metric: Metric) -> Key:
+    return Key(plan.label, metric.name, metric.part)
 
 
-def difference(plan: Plan, metric: Metric, clusters: Mapping[str, Clusters], seed: int) -> Row:
-    """What the adapter changed of a metric, paired by image; ``p_holm`` is left to `correct`."""
-    change = moved(clusters["base"], clusters["adapter"], metric, seed)
+def _settings_hash(settings: Any) -> str:
+    """Of how the benchmark is asked, not of where its data lie."""
+    places = {field.name for field in dataclasses.fields(settings) if field.metadata.get("place")}
+    plain = {name: value for name, value in recipes.as_plain(settings).items() if name not in places}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+
+
+def _judge_noise(metric: Metric, outcome: Outcome) -> JudgeNoise:
+    """Of a metric, over the times that the judge was asked the same."""
+    values = [float(replicates(repeat.clusters, metric, 0)[0]) for repeat in (outcome, *outcome.repeats)]
+    return JudgeNoise(len(values), statistics.stdev(values), min(values), max(values))
+
+
+def metric_difference(plan: Plan, metric: Metric, clusters: Mapping[str, Clusters], seed: int) -> Difference:
+    """What the adapter changed of a metric, paired by image and not corrected yet."""
+    base, adapter = clusters[BASE], clusters[ADAPTER]
+    gains = None
     if metric.binary and metric.of:
-        base, adapter = (
-            clusters[model].sums[:, clusters[model].names.index(metric.of[0])] for model in ("base", "adapter")
-        )
-        p, test = mcnemar((adapter - base).tolist()), "McNemar"
-    else:
-        p, test = bootstrap_p(change), "bootstrap"
-    return {
-        "benchmark": plan.label,
-        "split": metric.part,
-        "metric": metric.name,
-        **dataclasses.asdict(interval(change)),
-        "higher_is_better": metric.higher_is_better,
-        "headline": metric.headline,
-        "p": p,
-        "test": test,
-        "p_holm": None,
-    }
-
-
-def correct(differences: Sequence[Row]) -> None:
-    """Write ``p_holm`` where claims are made: one family over all benchmarks of the run."""
-    claims = [row for row in differences if row["headline"]]
-    for row, p in zip(claims, holm([row["p"] for row in claims]), strict=True):
-        row["p_holm"] = p
+        right = [side.sums[:, side.names.index(metric.of[0])] for side in (base, adapter)]
+        gains = (right[1] - right[0]).tolist()
+    return paired_difference(
+        _key(plan, metric),
+        paired_replicates(base, adapter, metric, seed),
+        gains,
+        higher_is_better=metric.higher_is_better,
+        headline=metric.headline,
+    )

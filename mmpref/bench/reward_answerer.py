@@ -11,10 +11,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.answers import BASE, Answerer, Blind
+from mmpref.bench.answers import Answerer, Blind
 from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.rows import seen
 from mmpref.errors import ImageError, MmprefError, UsageError
+from mmpref.run.results import BASE
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe

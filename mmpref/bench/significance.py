@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from mmpref.bench.bootstrap import percentile_interval
+from mmpref.run.results import Difference, Key
 
 if TYPE_CHECKING:
     import numpy as np
-
-MARKS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
 def mcnemar(differences: Sequence[float]) -> float:
@@ -38,14 +40,14 @@ def mcnemar(differences: Sequence[float]) -> float:
     return min(1.0, float(chances[apart >= abs(round(sum(differences)))].sum()))
 
 
-def bootstrap_p(moved: np.ndarray) -> float:
+def bootstrap_p(change: np.ndarray) -> float:
     """From the paired difference in the data [0] and in the resamples [1:]: twice the share of resamples on the other
     side of zero, which is never less than one in all of them. Those in which it is undefined are left out."""
-    drawn = moved[1:][moved[1:] == moved[1:]]
-    if not drawn.any():
+    defined = change[1:][change[1:] == change[1:]]
+    if not defined.any():
         return 1.0
-    beyond = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
-    return min(1.0, 2 * (beyond + 1) / (len(drawn) + 1))
+    beyond = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (beyond + 1) / (len(defined) + 1))
 
 
 def holm(values: Sequence[float]) -> list[float]:
@@ -58,6 +60,32 @@ def holm(values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def mark(p: float | None) -> str:
-    """One to three stars: below 0.05, 0.01 and 0.001."""
-    return next((stars for level, stars in MARKS if p is not None and p < level), "")
+def paired_difference(
+    key: Key,
+    change: np.ndarray,
+    gains: Sequence[float] | None,
+    *,
+    higher_is_better: bool | None,
+    headline: bool,
+) -> Difference:
+    """The difference of a second model from a first one, with its interval and its test; `with_holm` corrects that.
+
+    Args:
+        change: second minus first, in the data [0] and in the resamples [1:].
+        gains: of a binary metric, right answers of the second model minus those of the first, by image.
+    """
+    return Difference(
+        **key._asdict(),
+        **percentile_interval(change)._asdict(),
+        higher_is_better=higher_is_better,
+        headline=headline,
+        p=bootstrap_p(change) if gains is None else mcnemar(gains),
+        test="bootstrap" if gains is None else "McNemar",
+    )
+
+
+def with_holm(differences: Sequence[Difference]) -> list[Difference]:
+    """With ``p_holm`` where claims are made: one family over all benchmarks."""
+    claims = {index: row.p for index, row in enumerate(differences) if row.headline and row.p is not None}
+    corrected = dict(zip(claims, holm([*claims.values()]), strict=True))
+    return [replace(row, p_holm=corrected.get(index)) for index, row in enumerate(differences)]

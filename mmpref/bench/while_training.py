@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from mmpref.bench.answers import ADAPTER, loaded
+from mmpref.bench.answers import loaded
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.groups import counted
@@ -16,6 +16,7 @@ from mmpref.bench.replies import replies
 from mmpref.bench.results import Outcome, Plan
 from mmpref.errors import MmprefError, UsageError
 from mmpref.reasoning import markers
+from mmpref.run.results import ADAPTER
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy

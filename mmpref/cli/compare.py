@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from mmpref.cli import common
-from mmpref.cli.format import claims, difference_columns, difference_rows, legend, missing_rows, print_table, value_rows
+from mmpref.cli.format import difference_columns, difference_rows, legend, missing_rows, print_table, value_rows
 
 if TYPE_CHECKING:
     from mmpref.bench.compare import Comparison
@@ -34,22 +33,22 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     """
     from mmpref.bench.compare import compare
 
-    found = compare(runs)
-    for warning in found.warnings:
+    comparison = compare(runs)
+    for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if html:
         from mmpref.cli.pages.compare import page
 
-        common.write_page(html, page(runs, found))
+        common.write_page(html, page(comparison))
         click.echo(f"Page: {html}", err=True)
-    common.show(dataclasses.asdict(found), as_json, lambda: _print(found))
+    common.show(comparison.as_dict(), as_json, lambda: _print(comparison))
 
 
-def _print(found: Comparison) -> None:
-    print_table("value [95 % interval]", ["metric", *found.models], value_rows(found))
-    if rows := missing_rows(found):
-        print_table("missing samples", ["benchmark", *found.models], rows)
-    if rows := difference_rows(found):
+def _print(comparison: Comparison) -> None:
+    print_table("value [95 % interval]", ["metric", *comparison.models], value_rows(comparison))
+    if rows := missing_rows(comparison):
+        print_table("missing samples", ["benchmark", *comparison.models], rows)
+    if rows := difference_rows(comparison):
         title = "difference from the first column that has the benchmark, p"
-        print_table(title, difference_columns(found), rows)
-        click.echo(legend(claims(found)))
+        print_table(title, difference_columns(comparison), rows)
+        click.echo(legend(comparison.claims))

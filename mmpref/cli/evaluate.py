@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmpref.cli import common
 from mmpref.cli.format import print_results
+
+if TYPE_CHECKING:
+    from mmpref.api.results import Evaluation
 
 
 @click.command()
@@ -90,10 +93,10 @@ def command(
         return
     path, manifest = evaluation.path, evaluation.manifest
     published = common.publish(target, path, private)
-    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
+    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(evaluation, published))
 
 
-def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
-    print_results(manifest)
-    for name, text in {"written to": str(path), **published}.items():
+def _print(evaluation: Evaluation, published: Mapping[str, Any]) -> None:
+    print_results(evaluation.results, evaluation.manifest.get("judge"))
+    for name, text in {"written to": str(evaluation.path), **published}.items():
         click.echo(f"{name} {text}")

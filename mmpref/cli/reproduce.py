@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from mmpref.cli.list import lacking
 from mmpref.errors import UsageError
 from mmpref.recipe import resolve
 from mmpref.run.manifest import read_manifest
+from mmpref.run.results import RESULTS, Results
 
 R = TypeVar("R")
 
@@ -48,7 +48,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     report = root / "report.html"
     result: dict[str, Any] = {"path": str(root), "report": str(report)}
     if (root / "evaluate" / "run.json").is_file():
-        result["evaluation"] = _evaluation(root)
+        result["evaluation"] = Results.read(root / "evaluate").as_dict()
     common.show(result, as_json, lambda: _print(root, report))
 
 
@@ -109,16 +109,11 @@ def _needs(root: Path, step: str) -> Path:
     return root / step
 
 
-def _evaluation(root: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((root / "evaluate" / "results.json").read_text(encoding="utf-8"))
-    return content
-
-
 def _print(root: Path, report: Path) -> None:
     from mmpref.cli.format import print_results
 
-    if (root / "evaluate" / "results.json").is_file():
-        print_results(_evaluation(root))
+    if (root / "evaluate" / RESULTS).is_file():
+        print_results(Results.read(root / "evaluate"))
     for path in (root / "build-dataset", root / "train", root / "evaluate"):
         if path.is_dir():
             click.echo(f"{path.name}: {path}")

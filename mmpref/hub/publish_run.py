@@ -38,6 +38,7 @@ from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import STATE, read_manifest
+from mmpref.run.results import Results
 from mmpref.text_files import read_text
 
 RECORD = "published.json"
@@ -206,7 +207,7 @@ def _stage_adapter(
     _write_json(stage / "run.json", content)
     results = path / "results.json"
     evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
-    for name, text in eval_files(evaluation).items() if evaluation else ():
+    for name, text in eval_files(Results.from_dict(evaluation)).items() if evaluation else ():
         _write(stage / name, text)
     card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
@@ -256,6 +257,7 @@ def _stage_evaluation(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
 ) -> dict[str, Any]:
     evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
+    results = Results.from_dict(evaluation)
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
         raise UsageError(
@@ -263,17 +265,17 @@ def _stage_evaluation(
         )
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
-    for name, content in eval_files(evaluation).items():
+    for name, content in eval_files(results).items():
         _write(stage / name, content)
     if push_samples:
         folder = f"evaluation/{manifest['recipe_hash'][:8]}"
         _write_json(stage / folder / "results.json", evaluation)
         for file in sorted((path / "samples").glob("*.parquet")):
             _link(file, stage / folder / "samples" / file.name)
-    names = ", ".join(dict.fromkeys(str(result["benchmark"]) for result in evaluation["results"]))
+    names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
     return {
         "commit_message": f"Results of {names}",
-        "merge_card": lambda remote, ours: add_results(ours if remote is None else remote, evaluation),
+        "merge_card": lambda remote, ours: add_results(ours if remote is None else remote, results),
     }
 
 
@@ -286,7 +288,8 @@ def _stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: s
     evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
     _write_json(stage / "results.json", evaluation)
     _write_json(stage / "run.json", public(manifest))
-    _write(stage / CARD, _clean_text(samples_card(files, public(manifest), evaluation, repo_id), _places(path)))
+    card = samples_card(files, public(manifest), Results.from_dict(evaluation), repo_id)
+    _write(stage / CARD, _clean_text(card, _places(path)))
     return {
         "commit_message": "Per-sample records of an evaluation",
         "delete_patterns": [FILES],

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import bootstrap
 
 from mmpref.bench.benchmark import Metric, Score, rate, ratio
-from mmpref.bench.bootstrap import Clusters, Interval, difference, estimate, moved, replicates
+from mmpref.bench.bootstrap import Clusters, Interval, paired_replicates, percentile_interval, replicates
 from mmpref.bench.significance import bootstrap_p
 
 MEAN = Metric("mean", "all", lambda sums: ratio(sums["x"], sums["n"]), "n")
@@ -17,9 +17,13 @@ def _scores(values: np.ndarray) -> list[Score]:
     return [Score("", {"x": float(value), "n": 1.0}) for value in values]
 
 
+def _interval(clusters: Clusters, seed: int = 0) -> Interval:
+    return percentile_interval(replicates(clusters, MEAN, seed))
+
+
 def test_agrees_with_scipy_where_every_sample_has_its_own_image() -> None:
     values = np.random.default_rng(0).normal(size=200)
-    ours = estimate(Clusters.of([str(i) for i in range(200)], _scores(values)), MEAN, seed=0)
+    ours = _interval(Clusters.of([str(i) for i in range(200)], _scores(values)))
     theirs = bootstrap((values,), np.mean, method="percentile", n_resamples=4000, rng=1).confidence_interval
     assert ours.value == pytest.approx(values.mean())
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=0.02)
@@ -27,15 +31,15 @@ def test_agrees_with_scipy_where_every_sample_has_its_own_image() -> None:
 
 def test_samples_of_one_image_are_not_independent() -> None:
     values = np.repeat(np.random.default_rng(1).normal(size=30), 10)
-    apart = estimate(Clusters.of([str(i) for i in range(300)], _scores(values)), MEAN, seed=0)
-    together = estimate(Clusters.of([str(i // 10) for i in range(300)], _scores(values)), MEAN, seed=0)
+    apart = _interval(Clusters.of([str(i) for i in range(300)], _scores(values)))
+    together = _interval(Clusters.of([str(i // 10) for i in range(300)], _scores(values)))
     assert together.high - together.low > 2 * (apart.high - apart.low)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     rng = np.random.default_rng(2)
     ids = [str(i) for i in range(60)]
-    found = [estimate(Clusters.of(ids, _scores(rng.normal(size=60))), MEAN, seed=i) for i in range(200)]
+    found = [_interval(Clusters.of(ids, _scores(rng.normal(size=60))), i) for i in range(200)]
     covered = sum(one.low <= 0 <= one.high for one in found)
     assert 175 <= covered <= 200
 
@@ -45,9 +49,9 @@ def test_paired_differences_are_narrower_than_either() -> None:
     base = rng.normal(size=100)
     ids = [str(i) for i in range(100)]
     first, second = Clusters.of(ids, _scores(base)), Clusters.of(ids, _scores(base + 0.1 + 0.01 * rng.normal(size=100)))
-    moved, alone = difference(first, second, MEAN, 0), estimate(first, MEAN, 0)
-    assert moved.low > 0.09
-    assert moved.high - moved.low < 0.1 * (alone.high - alone.low)
+    change, alone = percentile_interval(paired_replicates(first, second, MEAN, 0)), _interval(first)
+    assert change.low > 0.09
+    assert change.high - change.low < 0.1 * (alone.high - alone.low)
 
 
 def test_a_ratio_without_a_denominator_is_zero() -> None:
@@ -56,7 +60,7 @@ def test_a_ratio_without_a_denominator_is_zero() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     clusters = Clusters.of(["a", "b", "c"], _scores(np.array([1.0, 2.0, 4.0])))
-    assert estimate(clusters, MEAN, 5) == estimate(clusters, MEAN, 5)
+    assert _interval(clusters, 5) == _interval(clusters, 5)
 
 
 def test_resamples_without_any_sample_of_a_part_say_nothing_of_it() -> None:
@@ -69,6 +73,7 @@ def test_resamples_without_any_sample_of_a_part_say_nothing_of_it() -> None:
     metric = rate("accuracy", "part", "part/right", "part/n")
     values = replicates(clusters, metric, 0)
     assert 100 < np.isnan(values).sum() < 400, "some (10/12)^12 of 2000"
-    assert estimate(clusters, metric, 0) == Interval(1.0, 1.0, 1.0)
-    assert difference(clusters, clusters, metric, 0) == Interval(0.0, 0.0, 0.0)
-    assert bootstrap_p(moved(clusters, clusters, metric, 0)) == 1.0
+    assert percentile_interval(values) == Interval(1.0, 1.0, 1.0)
+    change = paired_replicates(clusters, clusters, metric, 0)
+    assert percentile_interval(change) == Interval(0.0, 0.0, 0.0)
+    assert bootstrap_p(change) == 1.0

@@ -15,6 +15,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.format import print_results
 from mmpref.errors import ModelError, UsageError
 from mmpref.recipe import resolve
+from mmpref.run.results import Results
 from tests.judges.server import ChatServer, fault, text_of
 
 from .benchmarks.conftest import cell, records, write_parquet
@@ -102,7 +103,7 @@ def test_repeats_give_the_judges_noise_and_the_first_scores(
     row = _value(found, "score")
     assert row["judge_noise"] == {"repeats": 3, "deviation": pytest.approx(1.0), "low": 2.0, "high": 4.0}
     assert {name: value for name, value in row.items() if name != "judge_noise"} == _value(alone, "score")
-    print_results(found)
+    print_results(Results.from_dict(found), found["judge"])
     assert "1.000 (SD of 3 repeats, 2.000 to 4.000)" in " ".join(capsys.readouterr().out.split())
 
 
@@ -362,7 +363,7 @@ def test_the_share_that_could_not_be_read_is_reported_with_an_example(
     assert _value(found, "score")["value"] == 5
     assert "1 of 4 replies of the judge (25.0 %) could not be read" in caplog.text
     assert "'Rating: 10'" in caplog.text
-    print_results(found)
+    print_results(Results.from_dict(found), found["judge"])
     assert "could not be read: 25.0 %, such as 'Rating: 10'" in " ".join(capsys.readouterr().out.split())
 
 

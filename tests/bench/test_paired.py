@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from mmpref.bench.compare import compare
-from mmpref.bench.disagreements import headlines, turns
+from mmpref.bench.disagreements import disagreements
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.finished import read_columns
+from mmpref.bench.finished import headlines, read_finished
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.significance import holm
+from mmpref.run.results import Key
 
 from .conftest import MODEL
 
@@ -79,10 +80,10 @@ def test_runs_of_before_the_resamples_were_kept_are_shown_untested(
 
 
 def test_wins_and_losses_are_those_of_the_records(runs: tuple[Path, dict[str, Any]]) -> None:
-    base, adapter = read_columns([runs[0] / "both"])
+    base, adapter = read_finished([runs[0] / "both"])
     for key in headlines([base, adapter]):
-        found = turns(base, adapter, key, most=3)
-        moved = adapter.found[key]["value"] - base.found[key]["value"]
+        found = disagreements(base, adapter, key, limit=3)
+        moved = adapter.values[key].value - base.values[key].value
         if key[0] == "pope":
             assert (found.wins - found.losses) / 40 == pytest.approx(moved)
         assert len(found.lost) == min(3, found.losses)
@@ -97,8 +98,8 @@ def test_changed_data_show_no_images(runs: tuple[Path, dict[str, Any]], tmp_path
     manifest = json.loads((tmp_path / "run/run.json").read_text())
     manifest["data"]["pope"]["samples"] = "sha256:other"
     (tmp_path / "run/run.json").write_text(json.dumps(manifest))
-    base, adapter = read_columns([tmp_path / "run"])
-    found = turns(base, adapter, ("pope", "accuracy", "all"), most=3)
+    base, adapter = read_finished([tmp_path / "run"])
+    found = disagreements(base, adapter, Key("pope", "accuracy", "all"), limit=3)
     assert found.lost
     assert not any(turn.image for turn in (*found.won, *found.lost))
 

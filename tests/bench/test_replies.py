@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.bench.answers import ADAPTER, loaded
+from mmpref.bench.answers import loaded
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
@@ -21,6 +21,7 @@ from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.final import Final
 from mmpref.judges.local import LocalChat
 from mmpref.reasoning import read
+from mmpref.run.results import ADAPTER, Results
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, finished, text_of
 from tests.vlm.tiny import tiny
@@ -79,7 +80,7 @@ def test_a_block_that_never_closes_is_no_answer_and_is_counted(
     assert json.loads((tmp_path / "run/results.json").read_text())["reasoning"] == found["reasoning"]
     assert records(tmp_path / "run", "pope")[1]["answer"] == "<think>yes, yes"
     assert "1 of 4 samples of pope are missing, their reasoning comes to no answer" in caplog.text
-    print_results(found)
+    print_results(Results.from_dict(found))
     assert "Reasoning was taken off 4 replies of base to pope; 1 of them" in " ".join(capsys.readouterr().out.split())
 
 
@@ -194,7 +195,8 @@ def test_compare_counts_what_each_column_lacks_and_says_what_is_not_tested(
     assert found.missing == {"pope": (1, 1, 0)}
     assert missing_rows(found) == [["pope", "1", "1", "0"]]
     assert not any(any(tests) for tests in found.tests)
-    untested = [warning for warning in found.warnings if "not tested" in warning]
+    untested = found.warnings
+    assert len(untested) == 2, "what is missing is told once"
     assert "(1 of one: base, 1 of two: base), and not the same ones" in untested[0]
     assert "(1 of one: base, 0 of whole: base)" in untested[1]
 

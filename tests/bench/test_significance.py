@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from mmpref.bench.benchmark import Score, rate
-from mmpref.bench.bootstrap import Clusters, difference, moved
-from mmpref.bench.significance import bootstrap_p, holm, mark, mcnemar
+from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval
+from mmpref.bench.significance import bootstrap_p, holm, mcnemar
+from mmpref.run.results_text import stars
 
 
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(0, 20))
@@ -56,8 +57,8 @@ def test_the_bootstraps_p_keeps_its_level_and_agrees_with_its_interval() -> None
     found = []
     for seed in range(60):
         first, second = _scores(rng.normal(size=80)), _scores(rng.normal(size=80))
-        p = bootstrap_p(moved(first, second, metric, seed))
-        interval = difference(first, second, metric, seed)
+        change = paired_replicates(first, second, metric, seed)
+        p, interval = bootstrap_p(change), percentile_interval(change)
         assert (p < 0.048) <= (interval.low > 0 or interval.high < 0) <= (p < 0.052)
         found.append(p < 0.05)
     assert sum(found) <= 8
@@ -88,4 +89,4 @@ def test_holm_rejects_what_the_step_down_procedure_rejects(values: list[float]) 
 
 
 def test_marks() -> None:
-    assert [mark(p) for p in (None, 0.05, 0.049, 0.009, 0.0009)] == ["", "", "*", "**", "***"]
+    assert [stars(p) for p in (None, 0.05, 0.049, 0.009, 0.0009)] == ["", "", "*", "**", "***"]

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from mmpref.cli.format import print_results
 from mmpref.cli.main import program
+from mmpref.run.results import Results
 
 
 def _content(missing: int = 0) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def _cells(text: str) -> dict[str, str]:
 
 
 def test_unparsed_answers_of_both_models_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    print_results(_content())
+    print_results(Results.from_dict(_content()))
     cells = _cells(capsys.readouterr().out)
     assert cells["unparsed"] == "3 / 17"
     assert cells["n"] == "90 / 88"
@@ -49,13 +50,13 @@ def test_unparsed_answers_of_both_models_are_shown(capsys: pytest.CaptureFixture
 
 
 def test_missing_answers_are_shown_where_there_are_any(capsys: pytest.CaptureFixture[str]) -> None:
-    print_results(_content(missing=4))
+    print_results(Results.from_dict(_content(missing=4)))
     assert _cells(capsys.readouterr().out)["missing"] == "4"
 
 
 def test_a_base_alone_has_one_number(capsys: pytest.CaptureFixture[str]) -> None:
     content = _content()
-    print_results({"results": content["results"][:1], "differences": []})
+    print_results(Results.from_dict({"results": content["results"][:1], "differences": []}))
     cells = _cells(capsys.readouterr().out)
     assert (cells["n"], cells["unparsed"]) == ("90", "3")
 

@@ -34,6 +34,7 @@ from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.results_table import add_results
 from mmpref.recipe import resolve
 from mmpref.recipe import schema as recipes
+from mmpref.run.results import Results
 from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, dataset_run, evaluation
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -209,16 +210,16 @@ def test_results_are_merged_and_foreign_things_kept() -> None:
     }
     index = yaml.safe_dump({"model-index": [{"name": "mine", "results": [theirs]}]})
     card = f"---\nlicense: mit # by hand\nlanguage: no\n{index}---\n\n# Mine\n\nMy words.\n"
-    once = add_results(card, evaluation())
+    once = add_results(card, Results.from_dict(evaluation()))
     assert "license: mit # by hand\nlanguage: no\n" in once
     assert "My words." in once
     assert theirs in _metadata(once)["model-index"][0]["results"]
-    assert add_results(once, evaluation()) == once
-    both = add_results(once, evaluation("chair"))
+    assert add_results(once, Results.from_dict(evaluation())) == once
+    both = add_results(once, Results.from_dict(evaluation("chair")))
     assert "| pope (random), accuracy" in both
     assert "| chair (random), accuracy" in both
     assert both.count("mmpref:results:begin") == 1
-    newer = add_results(both, evaluation("pope", 0.95))
+    newer = add_results(both, Results.from_dict(evaluation("pope", 0.95)))
     values = [m["value"] for r in _metadata(newer)["model-index"][0]["results"] for m in r["metrics"]]
     assert sorted(values) == sorted([0.1, 0.95, 0.5, 0.891, 0.5])
     assert "0.950 [0.940, 0.960]" in newer
@@ -227,22 +228,22 @@ def test_results_are_merged_and_foreign_things_kept() -> None:
 
 def test_results_need_a_card_that_can_be_read() -> None:
     with pytest.raises(HubError, match="not valid YAML"):
-        add_results("---\na: [\n---\n", evaluation())
+        add_results("---\na: [\n---\n", Results.from_dict(evaluation()))
     with pytest.raises(HubError, match="model-index"):
-        add_results("---\nmodel-index: 3\n---\n", evaluation())
+        add_results("---\nmodel-index: 3\n---\n", Results.from_dict(evaluation()))
 
 
 @pytest.mark.parametrize("edited", ["3", "[", '[{"benchmark": 1}]', '[{"base": "x"}]'])
 def test_an_edited_data_comment_is_left_out(edited: str) -> None:
-    card = add_results("---\nlicense: mit\n---\n# T\n", evaluation("chair"))
+    card = add_results("---\nlicense: mit\n---\n# T\n", Results.from_dict(evaluation("chair")))
     damaged = re.sub(r"results:data .*? -->", lambda _: f"results:data {edited} -->", card)
-    again = add_results(damaged, evaluation())
+    again = add_results(damaged, Results.from_dict(evaluation()))
     assert "| pope (random), accuracy" in again
     assert "| chair" not in again
 
 
 def test_hostile_names_in_results_stay_harmless() -> None:
-    given = evaluation(HOSTILE + " --> <b>")
+    given = Results.from_dict(evaluation(HOSTILE + " --> <b>"))
     content = add_results("---\nlicense: mit\n---\n# T\n", given)
     assert add_results(content, given) == content
     body = content.split("mmpref:results:data", 1)[1]
@@ -252,7 +253,7 @@ def test_hostile_names_in_results_stay_harmless() -> None:
 
 def test_a_republished_card_keeps_the_owners_words_and_the_results_of_the_same_run() -> None:
     ours = model_card(adapter_manifest())
-    remote = add_results(ours, evaluation()).replace("---\n\n<!--", "---\n\nMy preface.\n\n<!--", 1)
+    remote = add_results(ours, Results.from_dict(evaluation())).replace("---\n\n<!--", "---\n\nMy preface.\n\n<!--", 1)
     remote = remote.replace("license: llama2", "license: llama2\nmine: 1")
     merged = merge_model_card(remote, ours)
     assert "My preface." in merged

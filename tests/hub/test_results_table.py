@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
+from mmpref.run.results import Results
 
 
-def _evaluation(p: float | None) -> dict[str, Any]:
+def _evaluation(p: float | None) -> Results:
     row = {"benchmark": "gqa", "split": "all", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
-    return {
-        "results": [{**row, "model": model} for model in ("base", "adapter")],
-        "differences": [{**row, "value": 0.1, "p": 0.01, "p_holm": p}],
-    }
+    return Results.from_dict(
+        {
+            "results": [{**row, "model": model} for model in ("base", "adapter")],
+            "differences": [{**row, "value": 0.1, "p": 0.01, "p_holm": p}],
+        }
+    )
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from mmpref.run.results import Value
 from mmpref.words import spaced
 
 
@@ -33,6 +34,11 @@ def new_figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def error_bars(value: Value) -> list[list[float]]:
+    """A value's interval as matplotlib wants it: how far down and up from the value."""
+    return [[max(0.0, value.value - value.low)], [max(0.0, value.high - value.value)]]
 
 
 def figure_png(figure: Any) -> bytes:

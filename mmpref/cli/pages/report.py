@@ -7,23 +7,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.cli.pages.html import as_png, data_url, figure_png, marked, new_figure, render
+from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import read_manifest
+from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results
 
 SHOWN_PAIRS = 12
 
 
 def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Path:
     """Write ``report.html`` from three finished runs."""
-    evaluation = json.loads((evaluated / "results.json").read_text(encoding="utf-8"))
+    results = Results.read(evaluated)
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
     text = render(
         "report.html.j2",
         built=read_manifest(built),
         trained=read_manifest(trained),
-        rows=_rows(evaluation),
-        plane=data_url(_plane(evaluation)),
+        rows=result_rows(results),
+        plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
         training=data_url((trained / "training.png").read_bytes()),
         report=build_report,
@@ -35,36 +36,39 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     return path
 
 
-def _rows(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
-    def key(row: Mapping[str, Any]) -> tuple[str, str, str]:
-        return row["benchmark"], row["metric"], row["split"]
-
-    adapter = {key(row): row for row in evaluation["results"] if row["model"] == "adapter"}
-    change = {key(row): row for row in evaluation["differences"]}
-    rows = []
-    for row in evaluation["results"]:
-        if row["model"] == "base":
-            moved = change[key(row)]
-            clear = moved["low"] > 0 or moved["high"] < 0
-            better = (moved["value"] > 0) == row["higher_is_better"] if row["higher_is_better"] is not None else None
-            verdict = "" if not clear or better is None else "better" if better else "worse"
-            rows.append({"base": row, "adapter": adapter[key(row)], "change": moved, "verdict": verdict})
-    return rows
+def result_rows(results: Results) -> list[dict[str, Any]]:
+    adapter, differences = results.by_key(ADAPTER), results.differences_by_key()
+    return [
+        {
+            "name": f"{key.benchmark} {key.metric}" + ("" if key.part == ALL else f" ({key.part})"),
+            "cells": [value.text(), adapter[key].text(), differences[key].text(signed=True)],
+            "verdict": _verdict(differences[key]),
+            "unparsed": adapter[key].parse_failures,
+        }
+        for key, value in results.by_key(BASE).items()
+    ]
 
 
-def _plane(evaluation: Mapping[str, Any]) -> bytes:
+def _verdict(difference: Difference) -> str:
+    """Better or worse, where that can be said and the interval excludes 0."""
+    if difference.higher_is_better is None or not (difference.low > 0 or difference.high < 0):
+        return ""
+    return "better" if (difference.value > 0) == difference.higher_is_better else "worse"
+
+
+def _plane(results: Results) -> bytes:
     """Hallucination against recall, with intervals: down and right is better."""
-    found = {(row["model"], row["metric"]): row for row in evaluation["results"] if row["benchmark"] == "chair"}
     figure = new_figure(5, 3.6)
     axes = figure.subplots()
-    for model in ("base", "adapter"):
-        across, up = found.get((model, "recall")), found.get((model, "chair_i"))
+    for model in (BASE, ADAPTER):
+        values = results.by_key(model)
+        across, up = (values.get(Key("chair", metric, ALL)) for metric in ("recall", "chair_i"))
         if across and up:
             axes.errorbar(
-                across["value"],
-                up["value"],
-                xerr=[[across["value"] - across["low"]], [across["high"] - across["value"]]],
-                yerr=[[up["value"] - up["low"]], [up["high"] - up["value"]]],
+                across.value,
+                up.value,
+                xerr=error_bars(across),
+                yerr=error_bars(up),
                 fmt="o",
                 capsize=3,
                 label=model,
@@ -91,14 +95,14 @@ def _resolved(report: Mapping[str, Any]) -> bytes:
 def _pairs(built: Path) -> list[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    shown: list[dict[str, Any]] = []
+    pairs: list[dict[str, Any]] = []
     for file in sorted((built / "data").glob("*.parquet")):
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=SHOWN_PAIRS):
             for row in batch.to_pylist():
-                if len(shown) == SHOWN_PAIRS:
-                    return shown
+                if len(pairs) == SHOWN_PAIRS:
+                    return pairs
                 chosen, rejected = row["chosen"][-1]["content"], row["rejected"][-1]["content"]
-                shown.append(
+                pairs.append(
                     {
                         "image": data_url(as_png(row["images"][0]["bytes"])),
                         "prompt": row["prompt"][-1]["content"],
@@ -108,4 +112,4 @@ def _pairs(built: Path) -> list[dict[str, Any]]:
                         "tries": row["iterations"],
                     }
                 )
-    return shown
+    return pairs

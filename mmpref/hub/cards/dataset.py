@@ -24,6 +24,7 @@ from mmpref.hub.private import is_commit, portable, public
 from mmpref.licence import UNREADABLE, licence_of_folder
 from mmpref.registry import Registry, resolve_path
 from mmpref.run.files import write_atomic
+from mmpref.run.results import Results
 from mmpref.version import __version__
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ def model_card(
     from huggingface_hub import ModelCardData
 
     stated = _base_licence(manifest["model"])
-    evaluation = public(evaluation, manifest) if evaluation else None
+    results = Results.from_dict(public(evaluation, manifest)) if evaluation else None
     manifest = public(manifest)
     recipe, model, method = (
         manifest["recipe"],
@@ -206,15 +207,15 @@ def model_card(
         recipe = {**recipe, "model": base_hub_id, "revision": revision}
         manifest = {**manifest, "recipe": recipe, "model": {**model, "id": base_hub_id, "revision": revision}}
     licence = licence_fields(stated, f"https://huggingface.co/{base}" if base else None)
-    lines = lines_of(evaluation) if evaluation else []
+    lines = lines_of(results) if results else []
     name = f"{_last(portable(base or model['id']))} with {method.upper()}"
     fields: dict[str, Any] = dict(licence)
     if base:
         fields["base_model"] = base
     if ids := _hub_ids(manifest.get("datasets", [])):
         fields["datasets"] = ids
-    if evaluation:
-        fields["model-index"] = model_index(hub_id or _plain(name), evaluation)
+    if results:
+        fields["model-index"] = model_index(hub_id or _plain(name), results)
     library = "transformers" if merged else "peft"
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
     shown = base or portable(model["id"])

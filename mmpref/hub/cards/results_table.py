@@ -19,13 +19,14 @@ from mmpref.hub.cards.markdown import table, text
 from mmpref.hub.cards.merge import front_matter_blocks, split_card
 from mmpref.hub.cards.metadata import is_hub_id
 from mmpref.hub.private import is_commit
+from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
+from mmpref.run.results_text import interval_text, stars
 
 BEGIN, END = "<!-- mmpref:results:begin -->", "<!-- mmpref:results:end -->"
 TASK = "image-text-to-text"
 _BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
-_LEVELS = ((0.001, r"\*\*\*"), (0.01, r"\*\*"), (0.05, r"\*"))
 _LEGEND = (
     r" Headline metrics are tested, and corrected over the benchmarks of their run by Holm's method: \* below 0.05, "
     r"\*\* below 0.01, \*\*\* below 0.001, n.s. not significant."
@@ -54,55 +55,42 @@ class Line:
     p: float | None = None
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return self.benchmark, self.split, self.metric
+    def key(self) -> Key:
+        return Key(self.benchmark, self.metric, self.split)
 
 
-def lines_of(evaluation: Mapping[str, Any]) -> list[Line]:
-    """The rows of a ``results.json``, base and adapter side by side, in its order."""
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for result in evaluation["results"]:
-        key = (str(result["benchmark"]), str(result["split"]), str(result["metric"]))
-        entry = found.setdefault(key, {"base": None, "adapter": None, "difference": None, "failures": 0, "missing": 0})
-        entry[_side(result["model"])] = _interval(result)
-        entry["n"], entry["higher"] = result["n"], result.get("higher_is_better")
-        entry["failures"] += int(result.get("parse_failures") or 0)
-        entry["missing"] += int(result.get("missing") or 0)
-    for difference in evaluation.get("differences") or []:
-        key = (str(difference["benchmark"]), str(difference["split"]), str(difference["metric"]))
-        if key in found:
-            found[key]["difference"] = _interval(difference)
-            found[key]["p"] = difference.get("p_holm")
-    return [
-        Line(
-            *key,
-            e["higher"],
-            int(e["n"]),
-            e["base"],
-            e["adapter"],
-            e["difference"],
-            e["failures"],
-            e["missing"],
-            e.get("p"),
+def lines_of(results: Results) -> list[Line]:
+    """Base and adapter side by side, in the order of the results."""
+    base, differences = results.by_key(BASE), results.differences_by_key()
+    adapter = {value.key: value for value in results.values if value.model != BASE}
+    lines = []
+    for key in dict.fromkeys(value.key for value in results.values):
+        sides = [value for value in (base.get(key), adapter.get(key)) if value]
+        difference = differences.get(key)
+        lines.append(
+            Line(
+                key.benchmark,
+                key.part,
+                key.metric,
+                sides[-1].higher_is_better,
+                sides[-1].n,
+                _interval(base.get(key)),
+                _interval(adapter.get(key)),
+                _interval(difference),
+                sum(value.parse_failures for value in sides),
+                sum(value.missing for value in sides),
+                difference.p_holm if difference else None,
+            )
         )
-        for key, e in found.items()
-    ]
+    return lines
 
 
-def _side(model: str) -> str:
-    return "base" if model == "base" else "adapter"
-
-
-def _interval(result: Mapping[str, Any]) -> Interval | None:
+def _interval(estimate: Value | Difference | None) -> Interval | None:
     """None where the metric is undefined (no sample, or a ratio over nothing)."""
-    if not _is_number(result.get("value")):
+    if estimate is None or not math.isfinite(estimate.value):
         return None
-    low, high = (float(result[end]) if _is_number(result.get(end)) else None for end in ("low", "high"))
-    return float(result["value"]), low, high
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and math.isfinite(value)
+    low, high = (end if math.isfinite(end) else None for end in (estimate.low, estimate.high))
+    return estimate.value, low, high
 
 
 def results_block(lines: Sequence[Line]) -> str:
@@ -114,7 +102,7 @@ def results_block(lines: Sequence[Line]) -> str:
             f"{text(line.benchmark)} ({text(line.split)}), {text(line.metric)}{_ARROWS[line.higher_is_better]}",
             _cell(line.base),
             _cell(line.adapter),
-            _cell(line.difference, sign=True) + _stars(line.p),
+            _cell(line.difference, signed=True) + _stars(line.p),
             f"{line.n:,}",
         ]
         for line in lines
@@ -143,15 +131,13 @@ def _row(line: Line) -> dict[str, Any]:
 
 
 def _stars(p: float | None) -> str:
-    return "" if p is None else " " + next((stars for level, stars in _LEVELS if p < level), "n.s.")
+    return "" if p is None else " " + (stars(p).replace("*", r"\*") or "n.s.")
 
 
-def _cell(interval: Interval | None, sign: bool = False) -> str:
+def _cell(interval: Interval | None, signed: bool = False) -> str:
     if interval is None:
         return "–"
-    value, low, high = interval
-    style = ("+" if sign else "") + (".3f" if abs(value) < 10 else ".1f")
-    return f"{value:{style}}" + ("" if low is None or high is None else f" [{low:{style}}, {high:{style}}]")
+    return interval_text(*interval, signed=signed, digits=3 if abs(interval[0]) < 10 else 1)
 
 
 def read_lines(body: str) -> list[Line]:
@@ -188,32 +174,31 @@ def _read_line(row: Mapping[str, Any]) -> Line:
     )
 
 
-def model_index(name: str, evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+def model_index(name: str, results: Results) -> list[dict[str, Any]]:
     """The adapter's results (or the base's, where there is no adapter) in the Hub's form."""
     from huggingface_hub import EvalResult
     from huggingface_hub.repocard_data import eval_results_to_model_index
 
-    results = []
-    for result in _own(evaluation):
-        data = result.get("data") or {}
-        source = str(data.get("id") or result["benchmark"])
-        results.append(
+    entries = []
+    for value in _own(results):
+        source = str(value.data.get("id") or value.benchmark)
+        entries.append(
             EvalResult(
                 task_type=TASK,
-                dataset_type=source if is_hub_id(source) else str(result["benchmark"]),
-                dataset_name=str(result["benchmark"]),
-                dataset_split=str(result["split"]),
-                dataset_revision=data.get("revision"),
-                metric_type=str(result["metric"]),
-                metric_name=f"{result['benchmark']} {result['metric']}",
-                metric_value=result["value"],
+                dataset_type=source if is_hub_id(source) else value.benchmark,
+                dataset_name=value.benchmark,
+                dataset_split=value.part,
+                dataset_revision=value.data.get("revision"),
+                metric_type=value.metric,
+                metric_name=f"{value.benchmark} {value.metric}",
+                metric_value=value.value,
             )
         )
-    index: list[dict[str, Any]] = eval_results_to_model_index(name, results)
+    index: list[dict[str, Any]] = eval_results_to_model_index(name, entries)
     return index
 
 
-def eval_files(evaluation: Mapping[str, Any]) -> dict[str, str]:
+def eval_files(results: Results) -> dict[str, str]:
     """The results in the form of the Hub's leaderboards: a YAML file under ``.eval_results`` for each benchmark whose
     data are a Hub dataset at a commit, by path.
 
@@ -223,21 +208,18 @@ def eval_files(evaluation: Mapping[str, Any]) -> dict[str, str]:
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
     entries: dict[str, list[EvalResultEntry]] = {}
-    for result in _own(evaluation):
-        data = result.get("data") or {}
-        if result["split"] != "all" or not (is_hub_id(data.get("id")) and is_commit(data.get("revision"))):
+    for value in _own(results):
+        data = value.data
+        if value.part != ALL or not (is_hub_id(data.get("id")) and is_commit(data.get("revision"))):
             continue
-        interval = _interval(result)
-        within = (
-            "" if interval is None or interval[1] is None else f"95 % interval {interval[1]:g} to {interval[2]:g}, "
-        )
-        entries.setdefault(str(result["benchmark"]), []).append(
+        within = f"95 % interval {value.low:g} to {value.high:g}, " if math.isfinite(value.low) else ""
+        entries.setdefault(value.benchmark, []).append(
             EvalResultEntry(
                 dataset_id=data["id"],
-                task_id=f"{result['benchmark']}_{result['metric']}",
-                value=result["value"],
+                task_id=f"{value.benchmark}_{value.metric}",
+                value=value.value,
                 dataset_revision=data["revision"],
-                notes=f"{within}n = {result['n']}, scored by mmpref",
+                notes=f"{within}n = {value.n}, scored by mmpref",
             )
         )
     return {
@@ -246,24 +228,22 @@ def eval_files(evaluation: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _own(evaluation: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _own(results: Results) -> list[Value]:
     """The adapter's results, or the base's where there is no adapter. What a model says without its images is no result
     of it on that data."""
-    sides = {_side(result["model"]) for result in evaluation["results"]}
-    side = "adapter" if "adapter" in sides else "base"
+    only_base = all(value.model == BASE for value in results.values)
     return [
-        result
-        for result in evaluation["results"]
-        if _side(result["model"]) == side and _is_number(result["value"]) and not result.get("blind")
+        value
+        for value in results.values
+        if (only_base or value.model != BASE) and math.isfinite(value.value) and not value.blind
     ]
 
 
-def add_results(card_text: str, evaluation: Mapping[str, Any]) -> str:
+def add_results(card_text: str, results: Results) -> str:
     """A model card with the results of an evaluation run merged in; everything else stays as it is written there.
 
     Args:
         card_text: the whole card. A card without our block gets it at its end.
-        evaluation: a ``results.json``.
 
     Results of the same benchmark, split and metric are replaced, others (ours or foreign) are kept. Adding the same
     results again changes nothing.
@@ -278,10 +258,10 @@ def add_results(card_text: str, evaluation: Mapping[str, Any]) -> str:
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
-    index = _merged_index(old.get("model-index"), model_index(_name(evaluation), evaluation))
+    index = _merged_index(old.get("model-index"), model_index(_name(results), results))
     blocks["model-index"] = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
     metadata = "".join(block if block.endswith("\n") else f"{block}\n" for block in blocks.values())
-    lines = {line.key: line for line in [*read_lines(body), *lines_of(evaluation)]}
+    lines = {line.key: line for line in [*read_lines(body), *lines_of(results)]}
     return f"---\n{metadata}---\n{put_block(body, results_block(list(lines.values())))}"
 
 
@@ -298,12 +278,9 @@ def find_block(body: str) -> str | None:
     return match.group() if match else None
 
 
-def _name(evaluation: Mapping[str, Any]) -> str:
-    for model in evaluation.get("models") or []:
-        name = (model.get("ref") or {}).get("adapter")
-        if is_hub_id(name):
-            return str(name).split("/")[-1]
-    return "adapter"
+def _name(results: Results) -> str:
+    adapters = (ref.adapter for ref in results.models.values())
+    return next((adapter.split("/")[-1] for adapter in adapters if adapter and is_hub_id(adapter)), "adapter")
 
 
 def _merged_index(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -311,12 +288,12 @@ def _merged_index(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return new
     try:
         first, *others = old
-        kept = [_without(result, new[0]["results"]) for result in first["results"]]
+        remaining = [_without(result, new[0]["results"]) for result in first["results"]]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise HubError(
             "The card's model-index has not the form that the Hub describes.", "Repair README.md."
         ) from error
-    return [{**first, "results": [*(result for result in kept if result["metrics"]), *new[0]["results"]]}, *others]
+    return [{**first, "results": [*(result for result in remaining if result["metrics"]), *new[0]["results"]]}, *others]
 
 
 def _without(result: dict[str, Any], new: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -11,22 +11,23 @@ import yaml
 
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import is_hub_id
+from mmpref.run.results import ADAPTER, BASE, Results
 
 FILES = "samples/*.parquet"
 _NAME = re.compile(r"(?P<model>base|adapter)-(?P<benchmark>.+)\.parquet")
 
 
-def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation: Mapping[str, Any], hub_id: str) -> str:
+def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Results, hub_id: str) -> str:
     """The card of the records.
 
     Args:
         files: of the records, as the run has them.
-        manifest, evaluation: of the run, as they may be published.
+        manifest, results: of the run, as they may be published.
     """
     splits: dict[str, list[str]] = {}
     for file in files:
-        if found := _NAME.fullmatch(file.name):
-            splits.setdefault(found["benchmark"], []).append(found["model"])
+        if match := _NAME.fullmatch(file.name):
+            splits.setdefault(match["benchmark"], []).append(match["model"])
     configs = [
         {
             "config_name": benchmark,
@@ -38,8 +39,7 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation:
         for benchmark, models in sorted(splits.items())
     ]
     front = {"tags": ["evaluation", "vlm", "mmpref"], "configs": configs}
-    models = {row["name"]: row["ref"] for row in evaluation["models"]}
-    data = {row["benchmark"]: row.get("data") or {} for row in evaluation["results"]}
+    data = {value.benchmark: value.data for value in results.values}
     rows = [
         (
             text(name),
@@ -49,14 +49,14 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation:
         )
         for name in sorted(splits)
     ]
-    adapter = models.get("adapter", {}).get("adapter")
-    who = code(models["base"]["model"]) + (f" and the adapter {code(adapter)} on it" if adapter else "")
+    adapter = results.models[ADAPTER].adapter if ADAPTER in results.models else None
+    evaluated = code(results.models[BASE].model) + (f" and the adapter {code(adapter)} on it" if adapter else "")
     load = (
         "from datasets import load_dataset\n\n"
         f'records = load_dataset("{hub_id}", "{sorted(splits)[0]}", split="base")\n'
         'print(records[0]["prompt"], records[0]["answer"], records[0]["counts"])'
     )
-    hub_data = sorted({one["id"] for one in data.values() if is_hub_id(one.get("id"))})
+    hub_data = sorted({facts["id"] for facts in data.values() if is_hub_id(facts.get("id"))})
     licence = (
         f" Prompts and references are those of {', '.join(map(code, hub_data))}, under their licences."
         if hub_data
@@ -67,8 +67,8 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], evaluation:
             f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
             f"# {text(hub_id.split('/')[1])}",
             "",
-            f"What {who} answered to benchmarks, a row a question: prompt, reference, raw answer, what the scorer read "
-            f"in it (`parsed`), and how it counts (`counts`, JSON).{licence}",
+            f"What {evaluated} answered to benchmarks, a row a question: prompt, reference, raw answer, what the "
+            f"scorer read in it (`parsed`), and how it counts (`counts`, JSON).{licence}",
             "",
             table(("benchmark", "data", "questions", "missing"), rows),
             "",

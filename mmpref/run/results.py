@@ -1,0 +1,271 @@
+"""``results.json``, typed: its one reader and its one writer.
+
+`Results` holds a `Value` for each metric of each model and a `Difference` for each metric of a pair; both are found by
+their `Key`. `JudgeNoise` is how much a judge's repeats differ. What older versions did not write yet is filled in when
+a file is read, and keys that are unknown are ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+
+from mmpref.errors import RunError
+from mmpref.run.files import write_atomic
+from mmpref.run.results_text import html_table, interval_text, p_value_text, plain_table
+from mmpref.text_files import read_text
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULTS = "results.json"
+BASE, ADAPTER = "base", "adapter"
+"""The models of a run, in results, tables and files."""
+ALL = "all"
+"""The part that is the whole benchmark."""
+LEVEL = 0.95
+"""Of every interval."""
+TITLE = "evaluation: value [95 % interval]"
+
+
+class Key(NamedTuple):
+    """What a number is of; ``part`` is called ``split`` in the file."""
+
+    benchmark: str
+    metric: str
+    part: str
+
+    @property
+    def name(self) -> str:
+        """In one cell."""
+        return " ".join(self).removesuffix(f" {ALL}")
+
+
+class _Estimate:
+    """A number with its interval: what values and differences have in common."""
+
+    benchmark: str
+    part: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    level: ClassVar[float] = LEVEL
+
+    @property
+    def key(self) -> Key:
+        return Key(self.benchmark, self.metric, self.part)
+
+    def text(self, *, signed: bool = False, digits: int = 3) -> str:
+        """``value [low, high]``."""
+        return interval_text(self.value, self.low, self.high, signed=signed, digits=digits)
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in the file."""
+        row = dataclasses.asdict(self)  # type: ignore[call-overload]
+        return {"split" if name == "part" else name: value for name, value in row.items()}
+
+
+@dataclass(frozen=True)
+class JudgeNoise:
+    """A metric over the repeats of a judge: its standard deviation and its extremes."""
+
+    repeats: int
+    deviation: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value(_Estimate):
+    """A metric of one model. The fields stand in the order of the file.
+
+    Args:
+        part: of the benchmark; ``all`` for the whole.
+        low, high: the 95 % interval. Any of the three numbers is NaN where it is undefined.
+        n: what the metric is over, by its own count; ``images``: how many images these lie on.
+        parse_failures, missing: how many answers could not be read, and how many samples do not count.
+        higher_is_better: None where neither is.
+        headline: claims are made on it.
+        of: names of the two counts whose sums' quotient it is, where it is one.
+        binary: it is tested by McNemar's test.
+        blind: how the images were taken away, of a control.
+        settings_hash: of the benchmark's settings: equal where numbers may be compared.
+        data: facts of the table: id, split, revision, fingerprint, licence.
+    """
+
+    model: str
+    benchmark: str
+    part: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    n: int = 0
+    images: int = 0
+    parse_failures: int = 0
+    missing: int = 0
+    higher_is_better: bool | None = None
+    headline: bool = False
+    of: tuple[str, str] | None = None
+    binary: bool = False
+    blind: str | None = None
+    judge_noise: JudgeNoise | None = None
+    settings_hash: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Value:
+        of, noise = row.get("of"), row.get("judge_noise")
+        return _from_row(cls, {**row, "of": of and tuple(of), "judge_noise": noise and JudgeNoise(**noise)})
+
+    def as_dict(self) -> dict[str, Any]:
+        row = {**super().as_dict(), "of": list(self.of) if self.of else None}
+        return row if self.judge_noise else {name: value for name, value in row.items() if name != "judge_noise"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference(_Estimate):
+    """What a second model changed of a metric, paired by image. The fields stand in the order of the file.
+
+    Args:
+        p, test: of no difference, by ``McNemar`` or ``bootstrap``.
+        p_holm: corrected for all headline metrics of the run; None where no claim is made on the metric.
+    """
+
+    benchmark: str
+    part: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    higher_is_better: bool | None = None
+    headline: bool = False
+    p: float | None = None
+    test: str | None = None
+    p_holm: float | None = None
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Difference:
+        return _from_row(cls, row)
+
+    @property
+    def p_text(self) -> str:
+        """The p-value as a cell: of a headline metric the corrected one, with its stars."""
+        return p_value_text(self.p, self.p_holm)
+
+
+T = TypeVar("T", Value, Difference)
+
+
+@dataclass(frozen=True, repr=False)
+class Results:
+    """The results of an evaluation run. In a notebook it shows itself as a table.
+
+    Args:
+        models: what was evaluated, by ``base`` and ``adapter``.
+        differences: adapter minus base; none where there is no adapter.
+        adapter: facts of the adapter.
+        reasoning: benchmark -> model -> how many replies had a block of reasoning, and how many came to no answer.
+    """
+
+    models: Mapping[str, ModelRef]
+    values: tuple[Value, ...]
+    differences: tuple[Difference, ...] = ()
+    adapter: Mapping[str, Any] | None = None
+    reasoning: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, run: Path) -> Results:
+        """Those of a finished evaluation run, given by its directory or its ``results.json``.
+
+        Raises:
+            InputError: the file cannot be read.
+            RunError: it holds no results.
+        """
+        path = run / RESULTS if run.is_dir() else run
+        text = read_text(path)
+        try:
+            return cls.from_dict(json.loads(text))
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError(f"{path} holds no results of an evaluation ({error!r}).") from error
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Results:
+        """From the content of a ``results.json``."""
+        return cls(
+            {str(model["name"]): _model_ref(model.get("ref") or {}) for model in content.get("models") or []},
+            tuple(Value.from_dict(row) for row in content["results"]),
+            tuple(Difference.from_dict(row) for row in content.get("differences") or []),
+            content.get("adapter"),
+            content.get("reasoning") or {},
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The content of ``results.json``."""
+        return {
+            "models": [{"name": name, "ref": dataclasses.asdict(ref)} for name, ref in self.models.items()],
+            "adapter": self.adapter,
+            "results": [value.as_dict() for value in self.values],
+            "differences": [difference.as_dict() for difference in self.differences],
+            **({"reasoning": self.reasoning} if self.reasoning else {}),
+        }
+
+    def write(self, run: Path) -> None:
+        """Write the ``results.json`` of a run directory, whole or not at all."""
+        write_atomic(run / RESULTS, json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
+
+    def by_key(self, model: str) -> dict[Key, Value]:
+        """The values of one model, in the order of the file."""
+        return {value.key: value for value in self.values if value.model == model}
+
+    def differences_by_key(self) -> dict[Key, Difference]:
+        return {difference.key: difference for difference in self.differences}
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows of text: a row for each metric, base and adapter side by side."""
+        counts = {"n": "n", "unparsed": "parse_failures"}
+        if any(value.missing for value in self.values):
+            counts["missing"] = "missing"
+        adapter, differences = self.by_key(ADAPTER), self.differences_by_key()
+        rows = []
+        for key, value in self.by_key(BASE).items():
+            cells, models = [key.name, value.text()], [value]
+            if differences:
+                other, change = adapter.get(key), differences.get(key)
+                cells += [other.text() if other else "–"]
+                cells += [change.text(signed=True), change.p_text] if change else ["–", "–"]
+                models += [other] if other else []
+            numbers = (dict.fromkeys(str(getattr(model, name)) for model in models) for name in counts.values())
+            rows.append([*cells, *map(" / ".join, numbers)])
+        return ["metric", "base", *(["adapter", "difference", "p"] if differences else []), *counts], rows
+
+    def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
+        """A row for each value or paired difference; the columns are the fields of `Value` or `Difference`."""
+        import pandas as pd
+
+        cls = Value if what == "values" else Difference
+        names = [column.name for column in dataclasses.fields(cls)]
+        return pd.DataFrame([[getattr(row, name) for name in names] for row in getattr(self, what)], columns=names)
+
+    def __repr__(self) -> str:
+        return f"{TITLE}\n{plain_table(*self.table())}"
+
+    def _repr_html_(self) -> str:
+        return html_table(*self.table())
+
+
+def _model_ref(row: Mapping[str, Any]) -> ModelRef:
+    return ModelRef(str(row.get("model") or ""), row.get("revision"), row.get("adapter"), row.get("adapter_revision"))
+
+
+def _from_row(cls: type[T], row: Mapping[str, Any]) -> T:
+    """What a row lacks, or has as null, is the field's default; of the three numbers it is NaN."""
+    names = {"split" if column.name == "part" else column.name: column.name for column in dataclasses.fields(cls)}
+    known = {name: row[key] for key, name in names.items() if row.get(key) is not None}
+    return cls(**{**known, **{name: float(known.get(name, "nan")) for name in ("value", "low", "high")}})

@@ -1,0 +1,52 @@
+"""How a number with its interval, a p-value and tables of them are written: on screens, in pages and in cards."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+_STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
+
+
+def interval_text(value: float, low: float | None, high: float | None, *, signed: bool = False, digits: int = 3) -> str:
+    """``value [low, high]``; no brackets where there is no interval, and a dash where there is no value (NaN)."""
+    if not math.isfinite(value):
+        return "–"
+    style = f"{'+' if signed else ''}.{digits}f"
+    if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
+        return f"{value:{style}}"
+    return f"{value:{style}} [{low:{style}}, {high:{style}}]"
+
+
+def stars(p: float | None) -> str:
+    """One to three stars: below 0.05, 0.01 and 0.001."""
+    return next((text for level, text in _STARS if p is not None and p < level), "")
+
+
+def p_value_text(p: float | None, corrected: float | None = None) -> str:
+    """A p-value as a cell: the corrected one, with its stars, where there is one."""
+    p = p if corrected is None else corrected
+    if p is None:
+        return "–"
+    text = "<0.001" if p < 0.001 else f"{p:.3f}"
+    return text if corrected is None else f"{text} Holm{stars(corrected)}"
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Text: the first column to the left, the others to the right."""
+    lines = [columns, *rows]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(columns))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if index else cell.ljust(width) for index, (cell, width) in enumerate(cells)
+        ).rstrip()
+        for cells in (list(zip(line, widths, strict=True)) for line in lines)
+    )
+
+
+def html_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """HTML, every cell escaped."""
+    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
+    return f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>\n</table>"

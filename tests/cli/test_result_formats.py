@@ -1,0 +1,69 @@
+"""Values, intervals and p-values to the letter, wherever they are shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mmpref.cli.format import print_results
+from mmpref.cli.pages.report import result_rows
+from mmpref.hub.cards.results_table import lines_of, results_block
+from mmpref.run.results import Results
+
+
+@pytest.fixture
+def results() -> Results:
+    def row(metric: str, part: str, value: float, width: float, **more: Any) -> dict[str, Any]:
+        numbers = {"value": value, "low": value - width, "high": value + width}
+        return {"benchmark": "pope", "split": part, "metric": metric, **numbers, "higher_is_better": True, **more}
+
+    return Results.from_dict(
+        {
+            "results": [
+                row("accuracy", "all", 0.9, 0.05, n=3000, model="base", parse_failures=2),
+                row("words", "random", 20.0614, 0.4, n=30, model="base"),
+                row("accuracy", "all", 0.8, 0.05, n=3000, model="adapter"),
+                row("words", "random", 21.0, 0.4, n=30, model="adapter"),
+            ],
+            "differences": [
+                row("accuracy", "all", -0.1, 0.02, p=0.0001, p_holm=0.0002),
+                row("words", "random", 0.9386, 1.0, p=0.25),
+            ],
+        }
+    )
+
+
+def test_on_the_screen(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
+    print_results(results)
+    head, names, accuracy, words, *legend = (line.rstrip() for line in capsys.readouterr().out.splitlines())
+    assert head == "evaluation: value [95 % interval]"
+    assert names.split() == ["metric", "base", "adapter", "difference", "p", "n", "unparsed"]
+    assert " ".join(accuracy.split()) == (
+        "pope accuracy 0.900 [0.850, 0.950] 0.800 [0.750, 0.850] -0.100 [-0.120, -0.080] <0.001 Holm*** 3000 2 / 0"
+    )
+    assert " ".join(words.split()) == (
+        "pope words random 20.061 [19.661, 20.461] 21.000 [20.600, 21.400] +0.939 [-0.061, +1.939] 0.250 30 0"
+    )
+    assert legend[0] == "Counts that differ are written base / adapter."
+
+
+def test_in_the_report(results: Results) -> None:
+    accuracy, words = result_rows(results)
+    assert accuracy == {
+        "name": "pope accuracy",
+        "cells": ["0.900 [0.850, 0.950]", "0.800 [0.750, 0.850]", "-0.100 [-0.120, -0.080]"],
+        "verdict": "worse",
+        "unparsed": 0,
+    }
+    assert words["name"] == "pope words (random)"
+    assert words["verdict"] == ""
+
+
+def test_in_a_card(results: Results) -> None:
+    lines = results_block(lines_of(results)).splitlines()
+    assert (
+        r"| pope (all), accuracy ↑ | 0.900 [0.850, 0.950] | 0.800 [0.750, 0.850] | -0.100 [-0.120, -0.080] \*\*\* "
+        "| 3,000 |"
+    ) in lines
+    assert "| pope (random), words ↑ | 20.1 [19.7, 20.5] | 21.0 [20.6, 21.4] | +0.939 [-0.061, +1.939] | 30 |" in lines
