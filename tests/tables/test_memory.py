@@ -127,7 +127,7 @@ def test_what_is_no_table(given: Any, says: str) -> None:
 
 
 def test_a_name_of_another_process_says_what_to_do() -> None:
-    with pytest.raises(InputError, match="another process.*save them to a file"):
+    with pytest.raises(InputError, match=r"another process.*save them to a file"):
         open_table("memory:0123456789abcdef")
 
 
