@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.checks import refuse_absent
+from mmpref.api.models import named
 from mmpref.api.options import RecipeName, build_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import BuiltDataset, run_path
@@ -19,12 +20,13 @@ from mmpref.text_files import read_text
 if TYPE_CHECKING:
     from mmpref.data.recipe import BuildRecipe
     from mmpref.recipe.schema import Dtype
+    from mmpref.vlm.policy import Policy
 
 
 def build_dataset(
     *,
     method: str | None = None,
-    model: RecipeName | None = None,
+    model: RecipeName | Policy | tuple[Any, Any] | None = None,
     revision: str | None = None,
     source: Any = None,
     source_revision: str | None = None,
@@ -68,16 +70,18 @@ def build_dataset(
 
     Args:
         method: how rejected answers are made, such as ``bdhs`` (``mmpref list datasets``).
-        model: vision-language model: Hub id or folder.
+        model: vision-language model: Hub id, folder, what `load_policy` gave, or a pair of a transformers model and
+            its processor; a loaded one is left as it was.
         revision: of the model.
-        source: rows with an image, a prompt and an answer: table name, file, folder or Hub dataset; or several.
+        source: rows with an image, a prompt and an answer: table name, file, folder or Hub dataset, or rows in memory
+            (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         source_revision, source_config: of a Hub source.
         image_root: folders or ``.zip`` files that image paths are relative to.
         split: of the source, and of the dataset.
         limit: first rows only.
         where: conditions ``FIELD OP VALUE``, such as ``"margin >= 1"``.
         subsample: draw so many of the rows, by the seed.
-        exclude_images_of: evaluation sets (``NAME[:SPLIT]``) whose images no row may have.
+        exclude_images_of: evaluation sets (``NAME[:SPLIT]``, or rows in memory) whose images no row may have.
         validation: share of the rows, from 0 to 1, that is held out as a split with images of its own.
         keep_rejected: leave the source's rejected answer, and put the method's into ``rejected_policy``.
         seed: of every random draw.
@@ -114,7 +118,8 @@ def build_dataset(
     work = {
         name: options.pop(name) for name in ("output", "shard", "workers", "concurrency", "token_price", "progress")
     }
-    return run_build(build_recipe(**options), **work)
+    with named(options) as settings:
+        return run_build(build_recipe(**settings), **work)
 
 
 def run_build(

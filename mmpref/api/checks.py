@@ -8,6 +8,7 @@ from typing import Any
 from mmpref.errors import ModelError
 from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
+from mmpref.tables.memory import MEMORY
 from mmpref.tables.open import refuse_split
 
 
@@ -30,7 +31,7 @@ def refuse_absent(recipe: Any) -> bool:
     remote = False
     for what, name in named.items():
         refuse_page(name or "")
-        if isinstance(name, str) and not Path(resolve_path(name)).exists():
+        if isinstance(name, str) and not name.startswith(MEMORY) and not Path(resolve_path(name)).exists():
             if name.startswith((".", "/", "~")) or name.count("/") > 1:
                 raise ModelError(
                     f"Cannot load the {what} {name}: there is no such folder.",

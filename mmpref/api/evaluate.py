@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.checks import refuse_absent
+from mmpref.api.models import named
 from mmpref.api.options import RecipeName, evaluate_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import Compared, Evaluation, run_path
@@ -16,11 +17,12 @@ from mmpref.run.results import Results
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.recipe.schema import Dtype
+    from mmpref.vlm.policy import Policy
 
 
 def evaluate(
     *,
-    model: RecipeName | None = None,
+    model: RecipeName | Policy | tuple[Any, Any] | None = None,
     revision: str | None = None,
     adapter: RecipeName | None = None,
     adapter_revision: str | None = None,
@@ -56,11 +58,13 @@ def evaluate(
     The same call again goes on where the first stopped.
 
     Args:
-        model: Hub id, folder, or ``URL#MODEL`` of an endpoint.
+        model: Hub id, folder, ``URL#MODEL`` of an endpoint, what `load_policy` gave (its adapter is scored beside the
+            base), or a pair of a transformers model and its processor; a loaded one is left as it was.
         revision: of the model.
         adapter: what `train` gave, Hub id or folder, scored beside the base.
         adapter_revision: of the adapter.
-        benchmark: names (``mmpref list benchmarks``), or a mapping from names to settings, merged into the recipe's.
+        benchmark: names (``mmpref list benchmarks``), or a mapping from names to settings, merged into the
+            recipe's; ``data`` may be rows in memory.
         benchmarks: names, where ``benchmark`` holds settings.
         split: of the benchmarks' data.
         limit: first samples of each only.
@@ -92,7 +96,8 @@ def evaluate(
     """
     options = dict(locals())
     work = {name: options.pop(name) for name in ("output", "batch_size", "concurrency", "save", "progress")}
-    return run_evaluate(evaluate_recipe(**options), **work)
+    with named(options, adapters=True) as settings:
+        return run_evaluate(evaluate_recipe(**settings), **work)
 
 
 def run_evaluate(

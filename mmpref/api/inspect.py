@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmpref.api.models import named
 from mmpref.api.options import RecipeName, one_or_several, place
 from mmpref.api.progress import Progress
 from mmpref.api.results import Inspection
@@ -27,11 +28,12 @@ def inspect(
     """Read all rows of a preference dataset and say what is in it and what is wrong with it; ``mmpref inspect``.
 
     Args:
-        dataset: what `build_dataset` gave, a folder, a file or a Hub id.
+        dataset: what `build_dataset` gave, a folder, a file, a Hub id, or rows in memory (``datasets.Dataset``, pandas
+            frame, iterable of dicts).
         split: by default ``train``.
         revision: of a Hub dataset.
         image_root: folders or ``.zip`` files that image paths are relative to.
-        model: score the answers under this model: margins in nats, lengths in its tokens.
+        model: score the answers under this model (a name, or a loaded one): margins in nats, lengths in its tokens.
         progress: show a bar where somebody watches: in a terminal or a notebook.
 
     Returns:
@@ -72,8 +74,8 @@ def run_inspect(
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
-    with threads_restored():
-        policy = load_policy(ModelRef(model_id(place(model))))
+    with threads_restored(), named({"model": model}) as settings:
+        policy = load_policy(ModelRef(model_id(place(settings["model"]))))
         report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": under_model(policy, table, roots, bar.reach)})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.build import run_build
 from mmpref.api.checks import refuse_absent
+from mmpref.api.models import refuse_loaded
 from mmpref.api.options import RecipeName, recipe_name, train_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import TrainedAdapter, run_path
@@ -68,9 +69,10 @@ def train(
 
     Args:
         method: training method, such as ``dpo`` (``mmpref list methods``).
-        model: vision-language model: Hub id or folder.
+        model: vision-language model: Hub id or folder. A loaded one is refused: training would change it.
         revision: of the model.
-        dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset; or several.
+        dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset, or rows in memory
+            (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         image_root: folders or ``.zip`` files that image paths are relative to.
         split: of every dataset.
         annotator: who ranks answers, for methods that ask.
@@ -107,6 +109,7 @@ def train(
         ModelError: a model that cannot be loaded or trained.
         RunError: a folder that belongs to another recipe, no room on the disk, or a loss that is not finite.
     """
+    refuse_loaded(model)
     options = {name: value for name, value in locals().items() if name not in ("output", "progress")}
     return run_train(train_recipe(**options), recipe_name(recipe, model), output, progress=progress)
 
