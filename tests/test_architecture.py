@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -95,3 +96,26 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_import_and_dir_need_no_torch() -> None:
+    script = """
+import sys, mmpref
+assert {"build_dataset", "train", "evaluate", "compare", "publish", "inspect", "load_policy"} <= set(dir(mmpref))
+heavy = {"torch", "transformers", "datasets", "trl", "peft", "numpy", "pandas", "click"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_takes_less_than_a_quarter_of_a_second() -> None:
+    """Of a processor's time, at best of five: machines may be busy with other things."""
+
+    def seconds() -> float:
+        before = os.times()
+        subprocess.run([sys.executable, "-m", "mmpref", "--help"], check=True, capture_output=True)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(seconds() for _ in range(5)) < 0.25
