@@ -1,4 +1,4 @@
-"""Names of Hub repositories as people paste them: an address of a page stands for ``OWNER/NAME``."""
+"""Names of Hub repositories and their commits. An address of a page, as people paste it, stands for ``OWNER/NAME``."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ _HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co", "www.hf.co")
 _KINDS = {"datasets": "dataset", "spaces": "space", "models": "model"}
 _AT = ("tree", "blob", "resolve", "raw", "commit", "commits")
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*")
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
@@ -101,3 +103,13 @@ def refuse_page(text: str) -> None:
 def _names_model(text: str) -> bool:
     """Whether an address has a fragment: it is an endpoint and its model then, ``URL#MODEL``."""
     return bool(urlsplit(text).fragment)
+
+
+def is_commit(revision: object) -> bool:
+    """Whether a revision is a commit of the Hub, which only things that come from the Hub have."""
+    return isinstance(revision, str) and bool(_COMMIT.fullmatch(revision))
+
+
+def is_hub_id(name: object) -> bool:
+    """Whether `name` has the form of a Hub repository id; a local path or ``pkg:`` reference has not."""
+    return isinstance(name, str) and bool(_ID.fullmatch(name)) and ".." not in name and not name.endswith(".git")

@@ -113,11 +113,11 @@ LICENCES = frozenset(
 )
 
 _FIELDS = ("license", "licence", "licenses", "licences")
-_FRONT = re.compile(r"\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_BEGUN = re.compile(r"\s*---[ \t]*\n\s*[A-Za-z_]+[ \t]*:")
-_FILE = re.compile(r"(licen[cs]e|copying)(\.(md|txt|rst))?", re.IGNORECASE)
-_ABOVE = 2
-_LONGEST = 200
+_FRONT_MATTER = re.compile(r"\s*---[ \t]*\n(?P<yaml>.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT_MATTER_START = re.compile(r"\s*---[ \t]*\n\s*[A-Za-z_]+[ \t]*:")
+_LICENCE_FILE = re.compile(r"(licen[cs]e|copying)(\.(md|txt|rst))?", re.IGNORECASE)
+_PARENTS = 2
+_MAX_CHARACTERS = 200
 """Characters of a licence's name that are kept."""
 
 
@@ -125,9 +125,9 @@ def metadata_of(card: str) -> dict[str, Any] | None:
     """The metadata at the top of a card; empty where it has none, None where they cannot be read."""
     import yaml
 
-    match = _FRONT.match(card)
+    match = _FRONT_MATTER.match(card)
     if match is None:
-        return None if _BEGUN.match(card) else {}
+        return None if _FRONT_MATTER_START.match(card) else {}
     try:
         metadata = yaml.safe_load(match["yaml"])
     except (yaml.YAMLError, ValueError, RecursionError):  # A date such as 2024-13-45 is a ValueError.
@@ -145,10 +145,10 @@ def licence_in(metadata: Mapping[Any, Any] | None) -> str | None:
     names = [name for value in stated for name in (value if isinstance(value, list) else [value])]
     if not all(isinstance(name, str) and name.strip() for name in names):
         return UNREADABLE
-    named = metadata.get("license_name")
-    named = " ".join(named.split()) if isinstance(named, str) else ""
+    license_name = metadata.get("license_name")
+    license_name = " ".join(license_name.split()) if isinstance(license_name, str) else ""
     # A name says more than ``other``. One that is some licence's id would say too much.
-    other = "other" if named.lower() in LICENCES else named or "other"
+    other = "other" if license_name.lower() in LICENCES else license_name or "other"
     plain = [" ".join(name.split()) for name in names]
     return together(other if name.lower() == "other" else name for name in plain)
 
@@ -161,7 +161,7 @@ def licence_of_card(card: str) -> str | None:
 def licence_of_folder(folder: Path) -> str | None:
     """The licence of what lies in a folder: as its card states it, or a card of the two folders above it (data lie in
     ``data/`` and ``data/train/`` of a repository)."""
-    for place in [folder, *folder.parents][: 1 + _ABOVE]:
+    for place in [folder, *folder.parents][: 1 + _PARENTS]:
         card = place / CARD
         try:
             stated = licence_of_card(read_text(card)) if card.is_file() else None
@@ -176,13 +176,13 @@ def licence_of_folder(folder: Path) -> str | None:
 
 def has_licence_file(names: Iterable[str]) -> bool:
     """Whether one of the files of a folder holds the text of a licence."""
-    return any(_FILE.fullmatch(name) for name in names)
+    return any(_LICENCE_FILE.fullmatch(name) for name in names)
 
 
 def together(licences: Iterable[str | None]) -> str | None:
     """Several licences as one text, each once; None where none of them is stated."""
-    found = list(dict.fromkeys(licence for licence in licences if licence))
-    return AND.join(found)[:_LONGEST] or None
+    names = list(dict.fromkeys(licence for licence in licences if licence))
+    return AND.join(names)[:_MAX_CHARACTERS] or None
 
 
 def _empty(value: Any) -> bool:

@@ -73,13 +73,13 @@ def test_the_wheel_renders_cards_from_its_own_templates(tmp_path: Path) -> None:
         packaged = unpacked / "mmpref" / "hub" / "cards" / "templates" / f"{kind}_card.md.j2"
         assert packaged.read_bytes() == (ROOT / f"{kind}_cards" / "template.md.j2").read_bytes()
         packaged.write_text(f"the wheel's {kind} template")
-        code = f"import mmpref.hub.cards.dataset as c; print(c.__file__); print(c.template({kind!r}))"
+        code = f"import mmpref.hub.cards.render as c; print(c.__file__); print(c.template({kind!r}))"
         env = {**os.environ, "PYTHONPATH": str(unpacked)}
         done = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
         )
         assert done.stdout.splitlines() == [
-            str(unpacked / "mmpref/hub/cards/dataset.py"),
+            str(unpacked / "mmpref/hub/cards/render.py"),
             f"the wheel's {kind} template",
         ]
 

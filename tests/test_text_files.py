@@ -61,8 +61,11 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
 OUR_OWN = {
     "cli/pages/gallery.py": "a script of this package",
     "cli/list.py": "launch configurations of this package",
-    "hub/cards/dataset.py": "templates of this package, a run's report",
+    "hub/cards/dataset.py": "a run's report",
+    "hub/cards/render.py": "templates of this package",
+    "hub/private.py": "files of a run",
     "hub/publish_run.py": "files of a run",
+    "hub/staging.py": "files of a run",
     "data/open_source.py": "a run's state",
     "data/shards.py": "a run's state",
     "run/directory.py": "a run's state",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def publish(
         RunError: not a finished run.
         HubError: a licence that may forbid it, no token or access, or the Hub refuses or cannot be reached.
     """
-    from mmpref.hub.publish import check_access
+    from mmpref.hub.access import check_access
     from mmpref.hub.publish_run import kind_of, publish_run
     from mmpref.run.manifest import read_manifest
 
@@ -85,4 +86,4 @@ def publish(
             accept_license=accept_license,
             merged=merged,
         )
-    return Publication(**published)
+    return Publication(**dataclasses.asdict(published))

@@ -126,7 +126,7 @@ def run_train(
     from mmpref.align.method import METHODS
     from mmpref.align.train import train as fit
     from mmpref.distributed import num_processes, process_index
-    from mmpref.hub.cards.dataset import write_model_card
+    from mmpref.hub.cards.model import write_model_card
 
     refuse_absent(recipe)
     METHODS.get(recipe.method)  # a name that is none is told before anything is built

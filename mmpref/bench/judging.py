@@ -18,7 +18,7 @@ from mmpref.bench.benchmark import Metric, Sample, Score
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges import replay
 from mmpref.judges.chat import ChatSettings, Query, Reply, usage
-from mmpref.judges.final import Final
+from mmpref.judges.final_replies import Final
 from mmpref.judges.plugins import plugin
 from mmpref.judges.resolve import open_chat
 from mmpref.log import logger
@@ -266,7 +266,7 @@ def _tell_before(judge: Judge, label: str, queries: Sequence[Query]) -> None:
 def _tell_after(judge: Judge, replies: Sequence[Reply]) -> None:
     if not replies:
         return
-    new = [reply for reply in replies if not reply.kept]
+    new = [reply for reply in replies if not reply.cached]
     spent, kept = usage(new), len(replies) - len(new)
     logger.info(
         "%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",

@@ -136,7 +136,7 @@ def command(
     from mmpref.api.build import launched, run_build
     from mmpref.api.options import build_recipe
     from mmpref.cli.checks import check
-    from mmpref.hub.licences import check_licences
+    from mmpref.hub.licence_check import check_licences
 
     recipe = build_recipe(**common.settings(options))
     check(recipe)

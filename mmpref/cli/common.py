@@ -98,7 +98,7 @@ def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"
     """
     if not push and hub_id is None:
         return None
-    from mmpref.hub.publish import check_access
+    from mmpref.hub.access import check_access
 
     full = check_access(hub_id, kind, default_name=output.resolve().name if output else "")
     return full if hub_id or output else ""
@@ -111,7 +111,7 @@ def publish(target: str | None, path: Path, private: bool, **options: Any) -> di
     from mmpref.hub.publish_run import publish_run
 
     published = publish_run(path, target or None, private=private, **options)
-    return {"published": published["url"], "commit": published["commit"], "tag": published["tag"]}
+    return {"published": published.url, "commit": published.commit, "tag": published.tag}
 
 
 def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) -> None:

@@ -22,11 +22,11 @@ from mmpref.errors import HubError
 from mmpref.log import logger
 
 T = TypeVar("T")
-Trouble = Literal["moved", "busy", "lost", "fatal"]
+Failure = Literal["moved", "busy", "lost", "fatal"]
 
 # The HTTP library's own base class (httpx or httpx2, as huggingface_hub's version has it): connection errors.
-HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-CALL_ERRORS = (HTTP_ERROR, OSError, RuntimeError, ValueError)
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
+CALL_ERRORS = (_HTTP_ERROR, OSError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Retry:
     longest_wait: float = 310.0
 
 
-def trouble_of(error: BaseException) -> Trouble:
+def failure_of(error: BaseException) -> Failure:
     """`moved`: the branch changed under us; `busy`: try later; `lost`: no answer, it may have happened."""
     if isinstance(error, OfflineModeIsEnabled):
         return "fatal"
     if not isinstance(error, HfHubHTTPError):
-        return "lost" if isinstance(error, HTTP_ERROR) else "fatal"
+        return "lost" if isinstance(error, _HTTP_ERROR) else "fatal"
     status = error.response.status_code
     if status in (409, 412):
         return "moved"
@@ -54,7 +54,7 @@ def trouble_of(error: BaseException) -> Trouble:
     return "lost" if status >= 500 else "fatal"
 
 
-def asked_wait(headers: Mapping[str, str]) -> float | None:
+def requested_wait(headers: Mapping[str, str]) -> float | None:
     """Seconds that the Hub asks to wait: `Retry-After` (seconds or a date), else an exhausted `RateLimit`."""
     value = headers.get("retry-after", "").strip()
     if value.isdigit():
@@ -97,7 +97,7 @@ class Calls:
             try:
                 return action()
             except CALL_ERRORS as error:
-                if trouble_of(error) == "fatal" or attempt == self.retry.attempts:
+                if failure_of(error) == "fatal" or attempt == self.retry.attempts:
                     raise self.explain(what, error) from error
                 self.pause(what, error, attempt)
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -106,14 +106,14 @@ class Calls:
         """Wait before attempt `attempt` + 1; raises HubError where the Hub asks for longer than we wait."""
         backoff = self.retry.first_wait * 2 ** (attempt - 1) * random.uniform(0.75, 1.25)
         wait = min(backoff, self.retry.longest_backoff)
-        asked = asked_wait(error.response.headers) if isinstance(error, HfHubHTTPError) else None
-        if asked is not None:
-            if asked > self.retry.longest_wait:
+        requested = requested_wait(error.response.headers) if isinstance(error, HfHubHTTPError) else None
+        if requested is not None:
+            if requested > self.retry.longest_wait:
                 raise HubError(
-                    f"Could not {what} ({self.name}): the Hub asks to wait {asked:.0f} s.",
+                    f"Could not {what} ({self.name}): the Hub asks to wait {requested:.0f} s.",
                     "Nothing is lost; run the same command again after that time.",
                 ) from error
-            wait = asked
+            wait = requested
         reason = self._reason(error)
         logger.info("could not %s (%s); trying again in %.1f s", what, reason, wait)
         time.sleep(wait)
@@ -123,8 +123,8 @@ class Calls:
         while cause.__cause__ is not None and not isinstance(cause, HfHubHTTPError):
             cause = cause.__cause__
         if isinstance(cause, HfHubHTTPError):
-            said = (cause.server_message or "").replace("\n", "; ") or "no further word"
-            text = f"the Hub answered {cause.response.status_code}: {said}"
+            message = (cause.server_message or "").replace("\n", "; ") or "no further word"
+            text = f"the Hub answered {cause.response.status_code}: {message}"
         else:
             text = f"{type(cause).__name__}: {' '.join(str(cause).split())}"
         return text.replace(self._token, "<token>") if self._token else text
@@ -142,6 +142,6 @@ class Calls:
                 404: f"Check that {self.name} exists and that your token may see it.",
             }
             hint = hints.get(error.response.status_code, hint)
-        elif isinstance(error, HTTP_ERROR):
+        elif isinstance(error, _HTTP_ERROR):
             reason = f"{self.endpoint} did not answer ({reason})"
         return HubError(f"Could not {what} ({self.name}): {reason}.", hint)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from huggingface_hub import (
     CommitOperationAdd,
@@ -20,18 +20,18 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls
-from mmpref.hub._manifest import CARD, LocalFile, digest, local_bytes
-from mmpref.hub.kept import Change
+from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes
+from mmpref.hub.access import RepoType
+from mmpref.hub.other_splits import Change
 from mmpref.log import logger
-from mmpref.text_files import read_text, text_of_bytes
+from mmpref.text_files import text_of_bytes
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-RepoType = Literal["dataset", "model"]
 Operation = CommitOperationAdd | CommitOperationCopy | CommitOperationDelete
 CardMerger = Callable[[str | None, str], str]
-PULLS_LOOKED_AT = 20
+_MAX_PULLS = 20
 
 
 @dataclass(frozen=True)
@@ -51,12 +51,12 @@ class Content:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a commit on top of `head` has to do, which has the files `there`. Empty when nothing is left to do."""
+    """What a commit on top of `head` has to do, which has the files `existing`. Empty when nothing is left to do."""
 
     head: str
     add: tuple[LocalFile, ...]
     delete: tuple[str, ...]
-    there: tuple[str, ...] = ()
+    existing: tuple[str, ...] = ()
 
     def __len__(self) -> int:  # an empty plan is falsy
         return len(self.add) + len(self.delete)
@@ -86,7 +86,7 @@ class Remote:
         head = info.sha
         if head is None:
             raise HubError(f"{self.url} has no commit at {revision}.", "Create it anew and publish again.")
-        there = {
+        existing = {
             entry.path: entry
             for entry in self.calls.run(
                 what,
@@ -96,35 +96,34 @@ class Remote:
             )
             if isinstance(entry, RepoFile)
         }
-        wanted = dict(content.files)
-        if CARD in wanted:
-            wanted[CARD] = self._merged_card(wanted[CARD], head if CARD in there else None, content.merge_card)
+        files = dict(content.files)
+        if CARD in files:
+            old_card = self._text(CARD, head) if CARD in existing else None
+            files[CARD] = local_bytes(CARD, content.merge_card(old_card, files[CARD].text()).encode())
         stale = (
             path
-            for path in there
-            if path not in wanted and any(fnmatch.fnmatchcase(path, p) for p in content.delete_patterns)
+            for path in existing
+            if path not in files and any(fnmatch.fnmatchcase(path, p) for p in content.delete_patterns)
         )
-        add = tuple(file for path, file in wanted.items() if not file.is_same_as(there.get(path)))
-        return Plan(head, add, tuple(stale), tuple(there))
+        add = tuple(file for path, file in files.items() if not file.is_same_as(existing.get(path)))
+        return Plan(head, add, tuple(stale), tuple(existing))
 
     def check(self, content: Content, plan: Plan) -> None:
         """Let the content's check look at the commit that the plan makes."""
         if content.check is None or CARD not in content.files:
             return
-        old = self._text(CARD, plan.head) if CARD in plan.there else None
-        own = content.files[CARD].source
-        own_card = text_of_bytes(own, CARD) if isinstance(own, bytes) else read_text(own)
-        written = {file.path for file in plan.add}
-        touched = set(plan.delete) | (written & set(plan.there))
+        existing, written = set(plan.existing), {file.path for file in plan.add}
+        old_card = self._text(CARD, plan.head) if CARD in existing else None
+        own_card = content.files[CARD].text()
         content.check(
             Change(
                 self.repo_id,
-                plan.there,
-                (set(plan.there) | written) - set(plan.delete),
-                touched,
-                old,
+                plan.existing,
+                (existing | written) - set(plan.delete),
+                set(plan.delete) | (written & existing),
+                old_card,
                 own_card,
-                content.merge_card(old, own_card),
+                content.merge_card(old_card, own_card),
                 lambda path: self._schema(path, plan.head),
             )
         )
@@ -146,12 +145,6 @@ class Remote:
             return self.calls.run(f"read the columns of {path}", read)
         except pa.ArrowException as error:
             raise HubError(f"{path} of {self.repo_id} cannot be read as Parquet: {error}.") from error
-
-    def _merged_card(self, card: LocalFile, head: str | None, merge: CardMerger) -> LocalFile:
-        source = card.source
-        remote = self._text(CARD, head) if head else None
-        text = text_of_bytes(source, CARD) if isinstance(source, bytes) else read_text(source)
-        return local_bytes(CARD, merge(remote, text).encode())
 
     def _headers(self) -> dict[str, str]:
         return build_hf_headers(token=self.token)
@@ -184,8 +177,8 @@ class Remote:
                 hf_raise_for_status(response)
             return [error["message"] for error in response.json().get("errors", [])]
 
-        if wrong := self.calls.run("have the card checked", ask):
-            reasons = "; ".join(" ".join(text.split()) for text in wrong)
+        if errors := self.calls.run("have the card checked", ask):
+            reasons = "; ".join(" ".join(text.split()) for text in errors)
             raise InputError(f"The Hub does not accept the metadata of {CARD}: {reasons}.")
 
     def operations(self, plan: Plan, revision: str, create_pr: bool) -> list[Operation]:
@@ -221,13 +214,15 @@ class Remote:
         """The newest pull requests in one of `statuses` (draft, open, closed, merged)."""
 
         def read() -> list[Discussion]:
-            found: list[Discussion] = []
-            rows = self.api.get_repo_discussions(self.repo_id, repo_type=self.repo_type, discussion_type="pull_request")
-            for pull in rows:
+            pulls: list[Discussion] = []
+            discussions = self.api.get_repo_discussions(
+                self.repo_id, repo_type=self.repo_type, discussion_type="pull_request"
+            )
+            for pull in discussions:
                 if pull.status in statuses:
-                    found.append(pull)
-                if len(found) == PULLS_LOOKED_AT:
+                    pulls.append(pull)
+                if len(pulls) == _MAX_PULLS:
                     break
-            return found
+            return pulls
 
         return self.calls.run("list the pull requests", read)

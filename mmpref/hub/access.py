@@ -72,8 +72,9 @@ def check_access(
         UsageError: `repo_id` is not a valid id.
         HubError: no token, an unknown or read-only one, a namespace that is not the token's, or no answer.
     """
-    if wanted := repo_id or default_name:
-        check_repo_id(wanted)
+    name = repo_id or default_name
+    if name:
+        check_repo_id(name)
     where, resource = endpoint or constants.ENDPOINT, None if token else trusted_resource()
     token = token or usual_token()
     if resource:
@@ -86,16 +87,16 @@ def check_access(
         if isinstance(cause, HfHubHTTPError) and cause.response.status_code == 401:
             raise HubError(f"{where} does not know this token.", LOG_IN) from error
         raise
-    name = str(who["name"])
-    full = wanted if "/" in wanted else f"{name}/{wanted}" if wanted else name
+    user = str(who["name"])
+    full = name if "/" in name else f"{user}/{name}" if name else user
     namespace = full.split("/")[0]
     access = who.get("auth", {}).get("accessToken", {})
     if access.get("role") == "read":
-        raise HubError(f"The token of {name} can only read.", LOG_IN)
-    _check_namespace(who, name, namespace)
+        raise HubError(f"The token of {user} can only read.", LOG_IN)
+    _check_namespace(who, user, namespace)
     if access.get("role") == "fineGrained" and not _fine_grained_write(access, namespace, full, repo_type):
         raise HubError(
-            f"The fine-grained token of {name} has no write permission for {full}.",
+            f"The fine-grained token of {user} has no write permission for {full}.",
             f"Give it write access to the repositories of {namespace}, or use a write token.",
         )
     return full
@@ -109,9 +110,9 @@ def _trusted_repository(
         raise HubError(f"The token for HF_OIDC_RESOURCE={resource} can only read.", "Name one repository there.")
     kind = "model" if full == resource else "dataset"
     if kind != repo_type or repo_id not in (None, full, full.split("/")[1]):
-        wanted = f"{repo_type} {repo_id or ''}".strip()
+        target = f"{repo_type} {repo_id or ''}".strip()
         raise HubError(
-            f"The token for HF_OIDC_RESOURCE={resource} cannot write to the {wanted}.",
+            f"The token for HF_OIDC_RESOURCE={resource} cannot write to the {target}.",
             "Set the variable to the repository that is published.",
         )
     calls = Calls(full, api.endpoint, str(api.token), retry or Retry(attempts=3))
@@ -119,14 +120,14 @@ def _trusted_repository(
     return full
 
 
-def _check_namespace(who: dict[str, Any], name: str, namespace: str) -> None:
+def _check_namespace(who: dict[str, Any], user: str, namespace: str) -> None:
     orgs = {org["name"]: org.get("roleInOrg") for org in who.get("orgs", [])}
-    if namespace == name or (namespace in orgs and orgs[namespace] not in READ_ONLY):
+    if namespace == user or (namespace in orgs and orgs[namespace] not in READ_ONLY):
         return
     if namespace in orgs:
-        raise HubError(f"{name} may only read in the organization {namespace}.", "Ask its admins for write access.")
-    yours = ", ".join([name, *sorted(org for org, role in orgs.items() if role not in READ_ONLY)])
-    raise HubError(f"{name} does not belong to {namespace!r}.", f"You can push to: {yours}.")
+        raise HubError(f"{user} may only read in the organization {namespace}.", "Ask its admins for write access.")
+    writable = ", ".join([user, *sorted(org for org, role in orgs.items() if role not in READ_ONLY)])
+    raise HubError(f"{user} does not belong to {namespace!r}.", f"You can push to: {writable}.")
 
 
 def _fine_grained_write(access: dict[str, Any], namespace: str, repo_id: str, repo_type: str) -> bool:
@@ -135,8 +136,8 @@ def _fine_grained_write(access: dict[str, Any], namespace: str, repo_id: str, re
         return True
     for scope in scopes:
         entity = scope.get("entity", {})
-        about = (entity.get("type"), entity.get("name"))
-        inside = about in (("user", namespace), ("org", namespace), (repo_type, repo_id))
-        if inside and "repo.write" in scope.get("permissions", []):
+        kind_and_name = (entity.get("type"), entity.get("name"))
+        covers = kind_and_name in (("user", namespace), ("org", namespace), (repo_type, repo_id))
+        if covers and "repo.write" in scope.get("permissions", []):
             return True
     return False

@@ -1,4 +1,4 @@
-"""What of a run may leave this machine: none of its folders.
+"""What of a run may leave this machine: none of its folders, and no token.
 
 Which strings are paths is decided by what the run knows of its model, source and data, by their form, and in a recipe
 also by what lies on the disk. A path becomes ``/path/to/<name>``. A text with a path somewhere inside is left out
@@ -7,21 +7,27 @@ whole: where a path with spaces ends, nobody can tell.
 
 from __future__ import annotations
 
+import fnmatch
+import json
 import re
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpref.errors import HubError
+from mmpref.hub_ids import is_commit
+from mmpref.registry import resolve_path
+
 LEFT_OUT = "(left out: it names a folder of the machine)"
-_PATH = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
-_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
+_PATH_START = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
+_PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
 _FILE = re.compile(r"/.*\.(?:jsonl?|ndjson|parquet|arrow|csv|tsv|txt|ya?ml|safetensors|bin|gguf|pt|ckpt|png|jpe?g)$")
-_COMMIT = re.compile(r"[0-9a-f]{40}")
-
-
-def is_commit(revision: object) -> bool:
-    """Whether a revision is a commit of the Hub, which only things that come from the Hub have."""
-    return isinstance(revision, str) and bool(_COMMIT.fullmatch(revision))
+_TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
+_TEXT_FILES = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")
+_VOCABULARY = ("tokenizer.json", "vocab.json", "merges.txt", "added_tokens.json")
+_RUN_FILES = ("run.json", "results.json", "report.json")
+"""Files of runs that stand in the adapter's folder too, such as its evaluation's."""
 
 
 def portable(value: Any) -> Any:
@@ -46,7 +52,7 @@ def public(document: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str,
     """
     from_hub: set[str] = set()
     local: set[str] = set()
-    for name, is_local in (found for one in (document, *others) for found in _origins(one)):
+    for name, is_local in (origin for source in (document, *others) for origin in _origins(source)):
         (local if is_local else from_hub).add(name)
     cleaned = _cleaned(document, from_hub, local - from_hub, False)
     assert isinstance(cleaned, dict)
@@ -88,13 +94,13 @@ def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -
         return value
     if value in local or _has_form_of_path(value) or (in_recipe and _is_on_disk(value)):
         return placeholder(value)
-    return LEFT_OUT if _INSIDE.search(value) else value
+    return LEFT_OUT if _PATH_INSIDE.search(value) else value
 
 
 def _has_form_of_path(value: str) -> bool:
     """Absolute, beginning with ``.`` or ``~``, a ``file:`` URL, or of more parts than the id of anything has."""
     several = value.count("/") > 1 and "://" not in value and not re.search(r"\s|pkg:", value)
-    return bool(_PATH.match(value)) or several
+    return bool(_PATH_START.match(value)) or several
 
 
 def _is_on_disk(value: str) -> bool:
@@ -107,8 +113,8 @@ def _is_on_disk(value: str) -> bool:
         return False
 
 
-def without_places(value: Any, places: re.Pattern[str], local: frozenset[str] = frozenset()) -> Any:
-    """Any JSON value without the folders that `places` finds: for files that others write, where a slash may be
+def clean_json(value: Any, folders: re.Pattern[str], local: frozenset[str] = frozenset()) -> Any:
+    """Any JSON value without the folders that `folders` finds: for files that others write, where a slash may be
     anything.
 
     Args:
@@ -118,12 +124,78 @@ def without_places(value: Any, places: re.Pattern[str], local: frozenset[str] = 
         return {
             key: placeholder(item)
             if "name_or_path" in key and isinstance(item, str) and (item in local or _has_form_of_path(item))
-            else without_places(item, places, local)
+            else clean_json(item, folders, local)
             for key, item in value.items()
         }
     if isinstance(value, list):
-        return [without_places(item, places, local) for item in value]
-    if not isinstance(value, str) or not (found := places.search(value)):
+        return [clean_json(item, folders, local) for item in value]
+    if not isinstance(value, str) or not (match := folders.search(value)):
         return value
-    whole = found.start() == 0 and not re.search(r"[\n\"'<>]", value)
+    whole = match.start() == 0 and not re.search(r"[\n\"'<>]", value)
     return placeholder(value) if whole else LEFT_OUT
+
+
+def local_folders(path: Path, base: str | None = None) -> re.Pattern[str]:
+    """Finds the folders of this machine that must not be named in what is published."""
+    folders = {
+        str(Path.home()),
+        str(Path.cwd()),
+        str(path.resolve()),
+        str(path.resolve().parent),
+        tempfile.gettempdir(),
+    }
+    if base and (base.startswith("pkg:") or Path(base).is_absolute()):
+        folders.add(str(Path(resolve_path(base)).resolve()))
+    longest_first = sorted((folder for folder in folders if len(folder) > 1), key=len, reverse=True)
+    return re.compile(rf"(?:{'|'.join(map(re.escape, longest_first))})(?![\w.-])")
+
+
+def clean_json_file(file: Path, folders: re.Pattern[str], manifest: Mapping[str, Any], base: str | None) -> str | None:
+    """The content of a JSON file that names folders of this machine, without them; None where it names none.
+
+    Args:
+        manifest: of the run.
+        base: of the adapter, where it is local.
+    """
+    if file.suffix not in (".json", ".jsonl") or file.name in _VOCABULARY:
+        return None
+    text = file.read_text(encoding="utf-8", errors="replace")
+    local = frozenset([base, resolve_path(base)] if base else [])
+    try:
+        documents = [json.loads(line) for line in (text.splitlines() if file.suffix == ".jsonl" else [text])]
+    except ValueError:
+        return None if not folders.search(text) else clean_text(text, folders)
+    clean = [
+        public(value, manifest)
+        if file.name in _RUN_FILES and isinstance(value, dict)
+        else clean_json(value, folders, local)
+        for value in documents
+    ]
+    if clean == documents:
+        return None
+    indent = None if file.suffix == ".jsonl" else 2
+    return "".join(json.dumps(value, indent=indent, ensure_ascii=False) + "\n" for value in clean)
+
+
+def clean_text(text: str, folders: re.Pattern[str]) -> str:
+    """`text` with every path below one of this machine's folders replaced by ``/path/to/<name>``.
+
+    A space ends a path, unless a slash follows in the next word.
+    """
+    below = re.compile(rf"{folders.pattern}(?:/[^\s\"'`\\<>,;()]*|(?<=[^\s/]) [^\s/\"'`\\<>,;()]+(?=/))*")
+    return below.sub(lambda match: f"/path/to/{match[0].rstrip('/').split('/')[-1]}", text)
+
+
+def refuse_secrets(stage: Path) -> None:
+    """Refuse a folder with a token of the Hub in one of its texts.
+
+    Raises:
+        HubError: it has one.
+    """
+    for file in sorted(stage.rglob("*")):
+        is_text = file.name not in _VOCABULARY and any(fnmatch.fnmatch(file.name, p) for p in _TEXT_FILES)
+        if is_text and file.is_file() and _TOKEN.search(file.read_text(encoding="utf-8", errors="replace")):
+            raise HubError(
+                f"{file.relative_to(stage)} holds what looks like a Hugging Face token; nothing was uploaded.",
+                "Remove it from the run, and revoke the token if it is real.",
+            )

@@ -9,22 +9,20 @@ again makes no commit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
 from mmpref.errors import HubError, UsageError
-from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal, trouble_of
-from mmpref.hub._manifest import CARD, IGNORE, local_files
-from mmpref.hub._remote import CardMerger, Content, Plan, Remote, RepoType
-from mmpref.hub._staged import FILES_A_COMMIT, publish_staged
-from mmpref.hub.access import check_access, check_repo_id, usual_token
+from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_terminal
+from mmpref.hub._local_files import CARD, IGNORE, local_files
+from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
+from mmpref.hub._remote import CardMerger, Content, Plan, Remote
+from mmpref.hub.access import RepoType, check_repo_id, usual_token
 from mmpref.hub.cards.merge import merge_cards
-from mmpref.hub.kept import Change
+from mmpref.hub.other_splits import Change
 from mmpref.log import logger
-
-__all__ = ["IGNORE", "Published", "Retry", "check_access", "merge_cards", "publish_folder"]
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,13 @@ class Published:
     `commit` is on `main`, or on the pull request's branch where `pull_request_url` is set.
     """
 
-    repo_id: str
-    repo_type: RepoType
     url: str
     commit: str
     tag: str | None
-    changed: bool
     pull_request_url: str | None
+    changed: bool
+    repo_id: str
+    repo_type: RepoType
 
 
 def publish_folder(
@@ -51,8 +49,7 @@ def publish_folder(
     private: bool = False,
     create_pr: bool = False,
     commit_message: str,
-    tag: str | None = None,
-    ignore: Sequence[str] = (),
+    tag_prefix: str | None = None,
     delete_patterns: Sequence[str] = (),
     token: str | None = None,
     endpoint: str | None = None,
@@ -63,10 +60,11 @@ def publish_folder(
     """Make the repository hold what `folder` holds, by one commit on top of its head.
 
     Args:
-        folder: all files below it are published, except those whose path matches a pattern of `ignore` or IGNORE.
+        folder: all files below it are published, except those whose path matches a pattern of IGNORE.
         repo_id: "namespace/name"; created where it is missing, `private` then decides who sees it.
         create_pr: open a pull request instead of committing to main; an open one with this content is reused.
-        tag: set on the commit. A tag never moves: one that names other content is an error before any upload.
+        tag_prefix: the commit on main is tagged with it and its own first digits; a tag with it that is there already
+            stays.
         delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
         token: by default from the usual places.
         merge_card: (remote card or None, ours) to the card to write; by default `merge_cards`.
@@ -83,7 +81,7 @@ def publish_folder(
     check_repo_id(repo_id)
     if "/" not in repo_id:
         raise UsageError(f"{repo_id!r} has no namespace.", "Write it as <user or organization>/<name>.")
-    files = local_files(folder, (*IGNORE, *ignore))
+    files = local_files(folder, IGNORE)
     token = token or usual_token()
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
     calls = Calls(repo_id, api.endpoint, token, retry or Retry())
@@ -91,14 +89,12 @@ def publish_folder(
     content = Content(files, tuple(delete_patterns), merge_card or merge_cards, check)
     _make_repository(remote, private)
     with quiet_unless_terminal():
-        found = _find_or_commit(remote, content, commit_message, create_pr, tag)
-    if found.pull_request_url:
-        if tag:
-            logger.info("not tagged: %s is not merged yet", found.pull_request_url)
-        return found
-    named = _set_tag(remote, tag, found.commit) if tag else None
-    logger.info("%s %s at %s", "published" if found.changed else "already there:", remote.url, found.commit[:8])
-    return Published(repo_id, repo_type, remote.url, found.commit, named, found.changed, None)
+        published = _find_or_commit(remote, content, commit_message, create_pr)
+    if published.pull_request_url:
+        return published
+    state = "published" if published.changed else "already there:"
+    logger.info("%s %s at %s", state, remote.url, published.commit[:8])
+    return replace(published, tag=_set_tag(remote, tag_prefix, published.commit)) if tag_prefix else published
 
 
 def _make_repository(remote: Remote, private: bool) -> None:
@@ -117,17 +113,15 @@ def _make_repository(remote: Remote, private: bool) -> None:
         )
 
 
-def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: bool, tag: str | None) -> Published:
+def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: bool) -> Published:
     """Compare and commit until the content is there; each failed attempt goes back to comparing."""
     attempts = remote.calls.retry.attempts
     failure: Exception | None = None
     for attempt in range(1, attempts + 1):
         plan = remote.plan(content)
-        if found := _already_there(remote, content, plan, create_pr, changed=failure is not None):
-            return found
+        if published := _already_there(remote, content, plan, create_pr, changed=failure is not None):
+            return published
         remote.check(content, plan)
-        if tag and not create_pr:
-            _refuse_used_tag(remote, tag)
         for file in plan.add:
             if file.path == CARD:
                 remote.validate(file)
@@ -135,7 +129,7 @@ def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: b
             return _publish_many(remote, content, message, create_pr)
         operations = remote.operations(plan, "main", create_pr)
         try:
-            done = remote.api.create_commit(
+            commit = remote.api.create_commit(
                 remote.repo_id,
                 operations,
                 commit_message=message,
@@ -143,15 +137,15 @@ def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: b
                 create_pr=create_pr,
                 parent_commit=plan.head,
             )
-            return _result(remote, done.oid, True, done.pr_url)
+            return _result(remote, commit.oid, True, commit.pr_url)
         except CALL_ERRORS as error:
-            if trouble_of(error) == "fatal":
+            if failure_of(error) == "fatal":
                 raise remote.calls.explain("commit", error) from error
             failure = error
             if attempt < attempts:
                 remote.calls.pause("commit", error, attempt)
-    if found := _already_there(remote, content, remote.plan(content), create_pr, changed=True):
-        return found
+    if published := _already_there(remote, content, remote.plan(content), create_pr, changed=True):
+        return published
     assert failure is not None
     raise remote.calls.explain(f"commit in {attempts} attempts", failure) from failure
 
@@ -161,8 +155,8 @@ def _already_there(remote: Remote, content: Content, plan: Plan, create_pr: bool
     if not plan:
         return _result(remote, plan.head, changed)
     for pull in remote.pulls("open") if create_pr else []:
-        if pull.git_reference and not (there := remote.plan(content, pull.git_reference)):
-            return _result(remote, there.head, changed, pull.url)
+        if pull.git_reference and not (plan := remote.plan(content, pull.git_reference)):
+            return _result(remote, plan.head, changed, pull.url)
     return None
 
 
@@ -173,35 +167,19 @@ def _publish_many(remote: Remote, content: Content, message: str, create_pr: boo
 
 
 def _result(remote: Remote, commit: str, changed: bool, pull_url: str | None = None) -> Published:
-    return Published(remote.repo_id, remote.repo_type, remote.url, commit, None, changed, pull_url)
+    return Published(remote.url, commit, None, pull_url, changed, remote.repo_id, remote.repo_type)
 
 
-def _tags(remote: Remote) -> dict[str, str]:
-    refs = remote.calls.run(
-        "list the tags", lambda: remote.api.list_repo_refs(remote.repo_id, repo_type=remote.repo_type)
-    )
-    return {ref.name: ref.target_commit for ref in refs.tags}
-
-
-def _refuse_used_tag(remote: Remote, tag: str) -> None:
-    if at := _tags(remote).get(tag):
-        raise HubError(
-            f"The tag {tag} of {remote.repo_id} already names commit {at[:8]}, which holds other content.",
-            "Choose another tag, or delete that one on the Hub; a published tag is not moved.",
-        )
-
-
-def _set_tag(remote: Remote, tag: str, commit: str) -> str | None:
-    """Tag `commit`. A tag that is there already stays where it is: None where that is another commit."""
+def _set_tag(remote: Remote, prefix: str, commit: str) -> str:
+    """Tag a commit, where it has no tag with the prefix yet."""
+    api, repo_id, repo_type = remote.api, remote.repo_id, remote.repo_type
 
     def tag_once() -> str:
-        there = _tags(remote).get(tag)
-        if there is None:
-            remote.api.create_tag(remote.repo_id, tag=tag, revision=commit, repo_type=remote.repo_type, exist_ok=True)
-        return there or commit
+        for ref in api.list_repo_refs(repo_id, repo_type=repo_type).tags:
+            if ref.name.startswith(prefix) and ref.target_commit == commit:
+                return ref.name
+        name = f"{prefix}{commit[:8]}"
+        api.create_tag(repo_id, tag=name, revision=commit, repo_type=repo_type, exist_ok=True)
+        return name
 
-    at = remote.calls.run(f"tag {tag}", tag_once)
-    if at == commit:
-        return tag
-    logger.warning("the tag %s stays on commit %s; the content is also at %s", tag, at[:8], commit[:8])
-    return None
+    return remote.calls.run("tag the commit", tag_once)

@@ -62,14 +62,14 @@ class Verdict:
         winner: the better answer of the comparison; None for a tie or where it is missing.
         kind: ``agreed``, ``tie`` (the annotator says so, or says different things in the two orders) or ``missing``
             (of the answers at least one failed or names no response).
-        named: for an annotator that is shown an order: which place it named, first as asked and then swapped.
+        places: for an annotator that is shown an order: which place it named, first as given and then swapped.
         usage: `mmpref.judges.chat.usage` of what was asked.
         error: why it is missing.
     """
 
     winner: Literal["first", "second"] | None
     kind: Literal["agreed", "tie", "missing"]
-    named: tuple[int | None, ...] = ()
+    places: tuple[int | None, ...] = ()
     usage: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
 
@@ -97,9 +97,9 @@ class ChatAnnotator:
         self.chat, self.instruction = chat, instruction or INSTRUCTION
 
     def compare(self, comparisons: Sequence[Comparison]) -> list[Verdict]:
-        asked = [one for pair in comparisons for one in (pair, pair.swapped())]
-        replies = self.chat.ask([self._query(one) for one in asked])
-        return [_verdict(as_asked, swapped) for as_asked, swapped in zip(replies[::2], replies[1::2], strict=True)]
+        both_orders = [order for pair in comparisons for order in (pair, pair.swapped())]
+        replies = self.chat.ask([self._query(pair) for pair in both_orders])
+        return [_verdict(given, swapped) for given, swapped in zip(replies[::2], replies[1::2], strict=True)]
 
     def _query(self, pair: Comparison) -> Query:
         text = filled(self.instruction, prompt=conversation(pair.prompt), first=pair.first, second=pair.second)
@@ -108,7 +108,7 @@ class ChatAnnotator:
 
 def filled(template: str, **values: str) -> str:
     """The template with ``{name}`` replaced by values; other braces, and braces in values, are text."""
-    return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), template)
+    return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
 
 
 def need(template: str | None, *names: str) -> None:
@@ -124,6 +124,16 @@ def need(template: str | None, *names: str) -> None:
             )
 
 
+def refuse_instruction(spec: str, instruction: str | None) -> None:
+    """For annotators that are no models.
+
+    Raises:
+        UsageError: an instruction is given.
+    """
+    if instruction is not None:
+        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
+
+
 def conversation(prompt: Sequence[Message]) -> str:
     """A prompt as text: the question itself, or the turns with their roles where there are several."""
     if len(prompt) == 1:
@@ -131,21 +141,22 @@ def conversation(prompt: Sequence[Message]) -> str:
     return "\n".join(f"{message.role.capitalize()}: {message.content}" for message in prompt)
 
 
-def _verdict(as_asked: Reply, swapped: Reply) -> Verdict:
-    places = tuple(None if reply.text is None else choice(reply.text) for reply in (as_asked, swapped))
-    took = usage((as_asked, swapped))
+def _verdict(given: Reply, swapped: Reply) -> Verdict:
+    replies = (given, swapped)
+    places = tuple(None if reply.text is None else choice(reply.text) for reply in replies)
+    counts = usage(replies)
     if None in places:
         errors = [
             reply.error or f"names no response: {(reply.text or '')[:80]!r}"
-            for reply, place in zip((as_asked, swapped), places, strict=True)
+            for reply, place in zip(replies, places, strict=True)
             if place is None
         ]
-        return Verdict(None, "missing", places, took, errors[0])
+        return Verdict(None, "missing", places, counts, errors[0])
     if places == (1, 2):
-        return Verdict("first", "agreed", places, took)
+        return Verdict("first", "agreed", places, counts)
     if places == (2, 1):
-        return Verdict("second", "agreed", places, took)
-    return Verdict(None, "tie", places, took)
+        return Verdict("second", "agreed", places, counts)
+    return Verdict(None, "tie", places, counts)
 
 
 class FunctionAnnotator:
@@ -185,7 +196,7 @@ def tally(verdicts: Iterable[Verdict]) -> dict[str, float]:
     for verdict in verdicts:
         counts["comparisons"] += 1
         counts[verdict.kind] += 1
-        places = [place for place in verdict.named if place is not None]
+        places = [place for place in verdict.places if place is not None]
         counts["named"] += len(places)
         counts["named_first"] += places.count(1)
         for name, value in verdict.usage.items():
@@ -210,17 +221,17 @@ class Ranked:
 
 
 def rank(
-    annotator: Annotator, asked: Sequence[tuple[tuple[ImageData, ...], tuple[Message, ...], Sequence[str]]]
+    annotator: Annotator, samples: Sequence[tuple[tuple[ImageData, ...], tuple[Message, ...], Sequence[str]]]
 ) -> list[Ranked]:
     """Compare every two different answers to each prompt, all prompts at once.
 
     Args:
-        asked: images, prompt and answers of each.
+        samples: images, prompt and answers of each.
     """
-    rounds = [list(combinations(dict.fromkeys(answers), 2)) for _, _, answers in asked]
+    rounds = [list(combinations(dict.fromkeys(answers), 2)) for _, _, answers in samples]
     comparisons = [
         Comparison(images, prompt, first, second)
-        for (images, prompt, _), pairs in zip(asked, rounds, strict=True)
+        for (images, prompt, _), pairs in zip(samples, rounds, strict=True)
         for first, second in pairs
     ]
     verdicts = iter(annotator.compare(comparisons) if comparisons else [])
@@ -231,9 +242,9 @@ def _ranked(pairs: Sequence[tuple[str, str]], verdicts: Sequence[Verdict]) -> Ra
     scores: dict[str, int] = {answer: 0 for pair in pairs for answer in pair}
     for (first, second), verdict in zip(pairs, verdicts, strict=True):
         if verdict.winner is not None:
-            won, lost = (first, second) if verdict.winner == "first" else (second, first)
-            scores[won] += 1
-            scores[lost] -= 1
+            winner, loser = (first, second) if verdict.winner == "first" else (second, first)
+            scores[winner] += 1
+            scores[loser] -= 1
     best, worst = max(scores, key=scores.__getitem__, default=None), min(scores, key=scores.__getitem__, default=None)
     if best is None or worst is None or scores[best] == scores[worst]:
         return Ranked(None, None, 0, tuple(verdicts))

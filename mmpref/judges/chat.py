@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mmpref.types import ImageData, Message
 
@@ -19,7 +19,7 @@ class Query:
     Args:
         messages: turns that end with the user's; images belong to the first user turn.
         images: encoded.
-        repeat: asks the same again where it differs: a kept reply answers only the same repeat.
+        repeat: asks the same again where it differs: a cached reply answers only the same repeat.
     """
 
     messages: tuple[Message, ...]
@@ -34,10 +34,10 @@ class Reply:
     Args:
         text: None where the request failed; then it is missing, whatever it was asked for.
         error: why.
-        prompt_tokens, completion_tokens: as the model's server counts them; of a kept reply, what it took at first.
-        kept: it was answered before, and cost nothing now.
+        prompt_tokens, completion_tokens: as the model's server counts them; of a cached reply, what it took at first.
+        cached: it was answered before, and cost nothing now.
         cut: it was cut at the limit of its length.
-        raw: as the model wrote it, where ``text`` is what counts of it (`mmpref.judges.final`).
+        raw: as the model wrote it, where ``text`` is what counts of it (`mmpref.judges.final_replies`).
         reasoned: it has a block of reasoning.
     """
 
@@ -45,15 +45,14 @@ class Reply:
     error: str = ""
     prompt_tokens: int = 0
     completion_tokens: int = 0
-    kept: bool = False
+    cached: bool = False
     cut: bool = False
     raw: str | None = None
     reasoned: bool = False
 
 
 class Chat(Protocol):
-    """A model that is asked in words. One that may not be there can have a method ``ready``, which raises ModelError
-    before anything was done for it."""
+    """A model that is asked in words."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -67,6 +66,35 @@ class Chat(Protocol):
             ModelError: the model cannot be reached at all, so that nothing would come of going on.
         """
         ...
+
+
+@runtime_checkable
+class Reachable(Protocol):
+    """What a chat model can have that may not be there."""
+
+    def ready(self) -> None:
+        """Before anything is done for it.
+
+        Raises:
+            ModelError: it cannot be reached.
+        """
+        ...
+
+
+class ChatWrapper:
+    """Another chat model, whose replies come on differently."""
+
+    def __init__(self, chat: Chat) -> None:
+        self.chat = chat
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return self.chat.identity
+
+    def ready(self) -> None:
+        """As the wrapped model's own, where it has one."""
+        if isinstance(self.chat, Reachable):
+            self.chat.ready()
 
 
 @dataclass(frozen=True)

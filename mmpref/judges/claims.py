@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mmpref.errors import UsageError
-from mmpref.judges.annotator import conversation, filled
+from mmpref.judges.annotator import conversation, filled, refuse_instruction
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
-from mmpref.judges.final import Final
+from mmpref.judges.final_replies import Final
 from mmpref.judges.local import LocalChat
 from mmpref.judges.plugins import plugin
 from mmpref.judges.resolve import open_chat
@@ -95,13 +94,13 @@ class ChatChecker:
         chat = self.chat.chat if isinstance(self.chat, Final) else self.chat
         if isinstance(chat, LocalChat) and not chat.reasons_first:
             return [Finding(true, usage([Reply(None if true is None else "")])) for true in chat.yes(queries)]
-        return [Finding(_said(reply), usage([reply])) for reply in self.chat.ask(queries)]
+        return [Finding(_truth(reply), usage([reply])) for reply in self.chat.ask(queries)]
 
 
-def _said(reply: Reply) -> float | None:
+def _truth(reply: Reply) -> float | None:
     """1 for a reply that says yes, 0 for no; None for any other."""
-    said = yes_or_no(reply.text or "")
-    return None if said is None else float(said)
+    answer = yes_or_no(reply.text or "")
+    return None if answer is None else float(answer)
 
 
 class ChatSplitter:
@@ -110,22 +109,22 @@ class ChatSplitter:
     def __init__(self, chat: Chat) -> None:
         self.chat = chat
 
-    def __call__(self, asked: Sequence[tuple[tuple[Message, ...], str]]) -> list[tuple[list[str] | None, Reply]]:
+    def __call__(self, answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[tuple[list[str] | None, Reply]]:
         """The facts of each answer, None where the reply is no list, and the reply.
 
         Args:
-            asked: prompt and answer of each.
+            answers: each with its prompt before it.
         """
-        texts = [filled(SPLITTING, prompt=conversation(prompt), answer=answer) for prompt, answer in asked]
+        texts = [filled(SPLITTING, prompt=conversation(prompt), answer=answer) for prompt, answer in answers]
         replies = self.chat.ask([Query((Message("user", text),)) for text in texts])
-        return [(_facts(reply), reply) for reply in replies]
+        return [(_claims(reply), reply) for reply in replies]
 
 
-def _facts(reply: Reply) -> list[str] | None:
+def _claims(reply: Reply) -> list[str] | None:
     if reply.text is None:
         return None
-    if found := _LINE.findall(reply.text):
-        return list(dict.fromkeys(found))
+    if lines := _LINE.findall(reply.text):
+        return list(dict.fromkeys(lines))
     return [] if reply.text.strip().strip(".").lower() == "none" else None
 
 
@@ -141,9 +140,8 @@ def open_checker(
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
-    found: Checker | None = plugin(spec, "check")
-    if found is None:
+    checker: Checker | None = plugin(spec, "check")
+    if checker is None:
         return ChatChecker(open_chat(spec, settings or ChatSettings(max_tokens=CHECK_TOKENS), policy), instruction)
-    if instruction is not None:
-        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
-    return found
+    refuse_instruction(spec, instruction)
+    return checker

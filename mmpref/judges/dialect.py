@@ -16,17 +16,19 @@ from typing import Any
 
 from mmpref.errors import RunError
 from mmpref.judges.chat import ChatSettings
-from mmpref.judges.reply_cache import default_folder
+from mmpref.judges.reply_cache import cache_folder
 from mmpref.run.files import write_atomic
 
-_BOUNDS = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+_OTHER_BOUND = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """Args:
-    bound: what the limit of a reply's length is called.
-    temperature: whether one is sent; if not, the server's own counts.
+    """The parameters that an endpoint takes.
+
+    Args:
+        bound: what the limit of a reply's length is called.
+        temperature: whether one is sent; if not, the server's own counts.
     """
 
     bound: str = "max_tokens"
@@ -36,18 +38,17 @@ class Dialect:
         sampled = {"temperature": settings.temperature} if self.temperature else {}
         return {self.bound: settings.max_tokens, **sampled}
 
-    def names(self, said: str) -> bool:
+    def is_refused_by(self, message: str) -> bool:
         """Whether a server's refusal is about what this dialect sends."""
-        return self.bound in said or (self.temperature and "temperature" in said)
+        return self.bound in message or (self.temperature and "temperature" in message)
 
-    def other(self, said: str) -> Dialect:
-        """What to try where a server refuses with these words; the same where they name none of it."""
-        return Dialect(
-            _BOUNDS[self.bound] if self.bound in said else self.bound, self.temperature and "temperature" not in said
-        )
+    def alternative(self, message: str) -> Dialect:
+        """What to try where a server refuses with this message; the same where it names none of it."""
+        bound = _OTHER_BOUND[self.bound] if self.bound in message else self.bound
+        return Dialect(bound, self.temperature and "temperature" not in message)
 
 
-def remembered(url: str, model: str) -> Dialect:
+def load_dialect(url: str, model: str) -> Dialect:
     """What a model behind an endpoint took before."""
     try:
         return Dialect(**json.loads(_file(url, model).read_text(encoding="utf-8")))
@@ -55,7 +56,7 @@ def remembered(url: str, model: str) -> Dialect:
         return Dialect()
 
 
-def remember(url: str, model: str, dialect: Dialect) -> None:
+def save_dialect(url: str, model: str, dialect: Dialect) -> None:
     """For later sessions; one that cannot write finds it out again."""
     file = _file(url, model)
     with contextlib.suppress(OSError, RunError):
@@ -65,4 +66,4 @@ def remember(url: str, model: str, dialect: Dialect) -> None:
 
 def _file(url: str, model: str) -> Path:
     name = hashlib.sha256(f"{url}#{model}".encode()).hexdigest()
-    return default_folder().parent / "dialects" / f"{name[:16]}.json"
+    return cache_folder() / "dialects" / f"{name[:16]}.json"

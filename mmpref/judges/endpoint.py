@@ -16,13 +16,13 @@ from urllib.parse import urlsplit
 
 from mmpref.errors import ImageError, ModelError
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
-from mmpref.judges.dialect import Dialect, remember, remembered
-from mmpref.judges.pictures import data_url
+from mmpref.judges.dialect import Dialect, load_dialect, save_dialect
+from mmpref.judges.request_images import data_url
 from mmpref.log import logger
 
-_CUT = {"length", "max_tokens", "max_output_tokens", "model_length"}
+_CUT_REASONS = {"length", "max_tokens", "max_output_tokens", "model_length"}
 """Finish reasons of a reply that its limit cut off, as servers call them."""
-_PATIENCE = 20
+_MAX_FAILURES = 20
 """Replies in a row that may fail, each after all its retries, before the endpoint counts as gone."""
 
 
@@ -45,15 +45,15 @@ class Endpoint:
         )
         self._failures = 0
         self._lock = threading.Lock()
-        self._dialect = remembered(url, model)
+        self._dialect = load_dialect(url, model)
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """The temperature is None where the server takes none but its own."""
         s = self._settings
         temperature = s.temperature if self._dialect.temperature else None
-        named = {"model": self.model, "url": self.url, "temperature": temperature, "max_tokens": s.max_tokens}
-        return named if s.revision is None else {**named, "revision": s.revision}
+        identity = {"model": self.model, "url": self.url, "temperature": temperature, "max_tokens": s.max_tokens}
+        return identity if s.revision is None else {**identity, "revision": s.revision}
 
     def ready(self) -> None:
         """Whether anybody listens there.
@@ -88,7 +88,7 @@ class Endpoint:
         import openai
 
         try:
-            reply = _read(self._completion(_messages(query)))
+            reply = _read_completion(self._completion(_messages(query)))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ModelError(
                 f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
@@ -96,59 +96,59 @@ class Endpoint:
             ) from None
         except openai.NotFoundError as error:
             raise ModelError(
-                f"{self.url} knows no model {self.model!r}: {_short(error)}",
+                f"{self.url} knows no model {self.model!r}: {_short_message(error)}",
                 "An endpoint is given as URL#MODEL, its URL mostly ends in /v1.",
             ) from None
         except openai.APITimeoutError:
             return self._failed(f"no answer within {self._settings.timeout:g} s")
         except openai.APIConnectionError as error:
             raise ModelError(
-                f"{self.url} cannot be reached: {_short(error.__cause__ or error)}.",
+                f"{self.url} cannot be reached: {_short_message(error.__cause__ or error)}.",
                 "Start the server or check the URL; the same command goes on.",
             ) from None
         except (openai.RateLimitError, openai.InternalServerError) as error:
-            return self._failed(f"HTTP {error.status_code}: {_short(error)}")
+            return self._failed(f"HTTP {error.status_code}: {_short_message(error)}")
         except openai.APIStatusError as error:  # this request is refused, such as by a content filter
-            return Reply(None, f"HTTP {error.status_code}: {_short(error)}")
+            return Reply(None, f"HTTP {error.status_code}: {_short_message(error)}")
         except ImageError as error:
             return Reply(None, str(error))
         except (openai.APIError, ValueError, TypeError, AttributeError, LookupError) as error:
-            return self._failed(f"no chat completion: {_short(error)}")
+            return self._failed(f"no chat completion: {_short_message(error)}")
         with self._lock:
             self._failures = 0
         return reply
 
     def _completion(self, messages: list[Any]) -> Any:
         """What the server sends. Where it refuses a parameter by name, the other dialect is tried, once. Each request
-        finds its own way: of those in flight together none knows yet what the others are told."""
+        adapts by itself: of those in flight together none knows yet what the others are refused."""
         import openai
 
         dialect, first = self._dialect, None
         refused: set[Dialect] = set()
         while True:
             try:
-                found = self._client.chat.completions.create(
+                completion = self._client.chat.completions.create(
                     model=self.model, messages=messages, **dialect.parameters(self._settings)
                 )
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                said = f"{error} {error.param}"
-                if not dialect.names(said):  # it takes the parameters, and refuses something else
-                    self._speak(dialect)
+                refusal = f"{error} {error.param}"
+                if not dialect.is_refused_by(refusal):  # it takes the parameters, and refuses something else
+                    self._set_dialect(dialect)
                     raise
                 refused.add(dialect)
-                first, dialect = first or error, dialect.other(said)
+                first, dialect = first or error, dialect.alternative(refusal)
                 if dialect in refused:
                     raise first from None
                 continue
-            self._speak(dialect)
-            return found
+            self._set_dialect(dialect)
+            return completion
 
-    def _speak(self, dialect: Dialect) -> None:
+    def _set_dialect(self, dialect: Dialect) -> None:
         with self._lock:
             if dialect == self._dialect:
                 return
             self._dialect = dialect
-            remember(self.url, self.model, dialect)
+            save_dialect(self.url, self.model, dialect)
         if not dialect.temperature:
             logger.warning(
                 "Warning: %s takes no temperature for %s: its replies are sampled at its own.", self.url, self.model
@@ -157,7 +157,7 @@ class Endpoint:
     def _failed(self, why: str) -> Reply:
         with self._lock:
             self._failures += 1
-            if self._failures >= _PATIENCE:
+            if self._failures >= _MAX_FAILURES:
                 raise ModelError(
                     f"{self.url} has failed {self._failures} requests in a row; the last: {why}.",
                     "What was answered is kept: the same command goes on.",
@@ -165,12 +165,12 @@ class Endpoint:
         return Reply(None, why)
 
 
-def _short(error: BaseException) -> str:
+def _short_message(error: BaseException) -> str:
     """A server's words, bounded. Clients put no keys into them."""
     return " ".join(str(error).split())[:200]
 
 
-def _read(completion: Any) -> Reply:
+def _read_completion(completion: Any) -> Reply:
     """The first choice's text and the counts.
 
     Raises:
@@ -186,7 +186,7 @@ def _read(completion: Any) -> Reply:
     reason = str(choice.finish_reason).lower()
     if reason == "content_filter":
         return Reply(None, f"stopped by the server's content filter after {text[:80]!r}", *counts)
-    return Reply(text, "", *counts, cut=reason in _CUT)
+    return Reply(text, "", *counts, cut=reason in _CUT_REASONS)
 
 
 def _messages(query: Query) -> list[Any]:

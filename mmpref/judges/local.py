@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mmpref.vlm.generate import Answer, Request
     from mmpref.vlm.policy import Policy
 
-_BATCH = 8
-_NAME = "what is asked"
+_BATCH_SIZE = 8
+_REQUEST_NAME = "what is asked"
 
 
 class LocalChat:
@@ -62,16 +62,16 @@ class LocalChat:
         decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
         known = markers(s.thinking)
         replies: list[Reply] = []
-        for start in range(0, len(queries), _BATCH):
-            batch = queries[start : start + _BATCH]
+        for start in range(0, len(queries), _BATCH_SIZE):
+            batch = queries[start : start + _BATCH_SIZE]
             requests: list[Request | MmprefError] = [_request(query) for query in batch]
-            fine = [request for request in requests if isinstance(request, Request)]
-            asked, refused = ask(self.policy, fine, [_NAME] * len(fine))
-            written = iter(asked.write(decoding, width=_BATCH, known=known))
-            whys = iter(refused)
+            readable = [request for request in requests if isinstance(request, Request)]
+            asked, refusals = ask(self.policy, readable, [_REQUEST_NAME] * len(readable))
+            answers = iter(asked.write(decoding, width=_BATCH_SIZE, known=known))
+            errors = iter(refusals)
             for request in requests:
-                why = request if isinstance(request, MmprefError) else next(whys)
-                reply = Reply(None, str(why)) if why else _reply(next(written))
+                error = request if isinstance(request, MmprefError) else next(errors)
+                reply = Reply(None, str(error)) if error else _reply(next(answers))
                 if on_reply:
                     on_reply(len(replies), reply)
                 replies.append(reply)
@@ -96,25 +96,25 @@ class LocalChat:
         from mmpref.vlm.encode import encode
         from mmpref.vlm.request_checks import why_not
 
-        policy, shown = self.policy, list[tuple[int, Any]]()
+        policy, prepared = self.policy, list[tuple[int, Any]]()
         for number, query in enumerate(queries):
             request = _request(query)
-            if isinstance(request, ImageError) or why_not(policy, request, _NAME):
+            if isinstance(request, ImageError) or why_not(policy, request, _REQUEST_NAME):
                 continue
-            shown.append((number, policy.prompter.prepare(request.messages, request.images)))
-        says_yes, says_no = (_first_tokens(policy, words) for words in (("Yes", "yes"), ("No", "no")))
-        found: list[float | None] = [None] * len(queries)
+            prepared.append((number, policy.prompter.prepare(request.messages, request.images)))
+        yes_tokens, no_tokens = (_first_tokens(policy, words) for words in (("Yes", "yes"), ("No", "no")))
+        probabilities: list[float | None] = [None] * len(queries)
         attention = Attention(policy)
-        for start in range(0, len(shown), _BATCH):
-            batch = shown[start : start + _BATCH]
+        for start in range(0, len(prepared), _BATCH_SIZE):
+            batch = prepared[start : start + _BATCH_SIZE]
             with torch.inference_mode():
                 contexts = encode(policy, [inputs for _, inputs in batch])
                 for (number, _), context in zip(batch, contexts, strict=True):
                     hidden, _ = attention.prefill([context], [()])
-                    chances = policy.head(hidden[0][len(context.embeds) - 1]).float().softmax(-1)
-                    yes, no = chances[says_yes].sum().item(), chances[says_no].sum().item()
-                    found[number] = yes / (yes + no) if yes + no > 0 else None
-        return found
+                    probs = policy.head(hidden[0][len(context.embeds) - 1]).float().softmax(-1)
+                    yes, no = probs[yes_tokens].sum().item(), probs[no_tokens].sum().item()
+                    probabilities[number] = yes / (yes + no) if yes + no > 0 else None
+        return probabilities
 
 
 def _reply(answer: Answer) -> Reply:
@@ -134,15 +134,15 @@ def _request(query: Query) -> Request | ImageError:
 
 def _first_tokens(policy: Policy, words: Sequence[str]) -> list[int]:
     """What an answer of each word begins with, in the model's own prompt format."""
-    firsts = []
+    tokens = []
     for word in words:
         text, begin = policy.answer_in_format((Message("user", "?"),), 0, word)
         encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        firsts.append(
+        tokens.append(
             next(
                 token
                 for token, (_, end) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True)
                 if end > begin
             )
         )
-    return sorted(set(firsts))
+    return sorted(set(tokens))

@@ -8,8 +8,9 @@ from mmpref.errors import UsageError
 from mmpref.registry import Registry
 
 JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
-"""Objects with one or more of ``ask`` (`mmpref.judges.chat.Chat`), ``compare`` (`mmpref.judges.annotator.Annotator`),
-``rewrite`` (`mmpref.judges.rewriter.Rewriter`) and ``check`` (`mmpref.judges.claims.Checker`)."""
+"""Objects with one or more of ``ask`` (`mmpref.judges.chat.Chat`, and its ``Reachable`` where it may not be there),
+``compare`` (`mmpref.judges.annotator.Annotator`), ``rewrite`` (`mmpref.judges.rewriter.Rewriter`) and
+``check`` (`mmpref.judges.claims.Checker`)."""
 
 
 def plugin(name: str, role: str) -> Any | None:
@@ -20,7 +21,7 @@ def plugin(name: str, role: str) -> Any | None:
     """
     if name not in JUDGES.names():
         return None
-    found = JUDGES.get(name)
-    if not hasattr(found, role):
+    annotator = JUDGES.get(name)
+    if not hasattr(annotator, role):
         raise UsageError(f"The annotator {name!r} does not {role} answers.")
-    return found
+    return annotator

@@ -16,9 +16,8 @@ from typing import Any
 
 from mmpref.errors import InputError
 from mmpref.judges.chat import OnReply, Query, Reply
-from mmpref.judges.pictures import digest
+from mmpref.judges.reply_cache import query_content
 from mmpref.text_files import read_text
-from mmpref.types import as_dicts
 
 RECORDED = "recorded"
 """In the identity of a file of replies: its hash."""
@@ -30,11 +29,11 @@ def row(judge: Mapping[str, Any], query: Query, reply: str) -> dict[str, Any]:
     Args:
         judge: the identity of who replied.
     """
-    said_by = {name: value for name, value in judge.items() if name != RECORDED}
-    return {"judge": said_by, **_asked(query), "reply": reply}
+    identity = {name: value for name, value in judge.items() if name != RECORDED}
+    return {"judge": identity, **query_content(query), "reply": reply}
 
 
-class Recorded:
+class ReplayChat:
     """A file of replies as a chat model. What is not in it has no reply.
 
     Raises:
@@ -51,9 +50,9 @@ class Recorded:
             raise InputError(f"Cannot read the judgements: {error.message}", error.hint) from error
         for number, line in enumerate(content.splitlines()):
             try:
-                found = json.loads(line)
-                judge, asked = found["judge"], {name: found[name] for name in ("messages", "images", "repeat")}
-                self._replies[_key(asked)] = str(found["reply"])
+                row = json.loads(line)
+                judge, query = row["judge"], {name: row[name] for name in ("messages", "images", "repeat")}
+                self._replies[_query_key(query)] = str(row["reply"])
                 judges.append({**judge, "model": str(judge["model"])})
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
@@ -69,17 +68,12 @@ class Recorded:
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         replies = []
         for number, query in enumerate(queries):
-            text = self._replies.get(_key(_asked(query)))
-            replies.append(Reply(text, "" if text is not None else f"{self._file} has no judgement of it", kept=True))
+            text = self._replies.get(_query_key(query_content(query)))
+            replies.append(Reply(text, "" if text is not None else f"{self._file} has no judgement of it", cached=True))
             if on_reply:
                 on_reply(number, replies[-1])
         return replies
 
 
-def _asked(query: Query) -> dict[str, Any]:
-    images = [digest(image) for image in query.images]
-    return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat}
-
-
-def _key(asked: Mapping[str, Any]) -> str:
-    return json.dumps(asked, sort_keys=True, ensure_ascii=False)
+def _query_key(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, ensure_ascii=False)

@@ -1,78 +1,71 @@
-"""Replies kept on disk by a hash of all that was asked: nothing is paid for twice, and a restart goes on."""
+"""Replies cached on disk by a hash of all that was asked: nothing is paid for twice, and a restart goes on."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import RunError
-from mmpref.judges.chat import Chat, OnReply, Query, Reply
-from mmpref.judges.pictures import digest
+from mmpref.judges.chat import Chat, ChatWrapper, OnReply, Query, Reply
+from mmpref.judges.request_images import image_digest
 from mmpref.run.files import write_atomic
 from mmpref.types import as_dicts
 
 
-def default_folder() -> Path:
+def cache_folder() -> Path:
     """``$MMPREF_CACHE``, else ``mmpref`` in the user's cache folder."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("MMPREF_CACHE") or cache / "mmpref") / "replies"
+    return Path(os.environ.get("MMPREF_CACHE") or cache / "mmpref")
 
 
-class Kept:
-    """A chat model whose replies are kept. Failed ones are not: they are asked again.
+class CachedChat(ChatWrapper):
+    """A chat model whose replies are cached. Failed ones are not: they are asked again.
 
     Args:
         folder: one small JSON file a reply; the key of an endpoint is not in it.
     """
 
     def __init__(self, chat: Chat, folder: Path | None = None) -> None:
-        self._chat, self._folder = chat, folder or default_folder()
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        return self._chat.identity
-
-    def ready(self) -> None:
-        """As the chat model's own."""
-        if ready := getattr(self._chat, "ready", None):
-            ready()
+        super().__init__(chat)
+        self._folder = folder or cache_folder() / "replies"
 
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         bound = self.identity.get("max_tokens")
-        known = (_read(self._file(query), bound) for query in queries)
-        replies = {number: reply for number, reply in enumerate(known) if reply}
+        cached = (_read_reply(self._file(query), bound) for query in queries)
+        replies = {number: reply for number, reply in enumerate(cached) if reply}
         for number, reply in replies.items():
             if on_reply:
                 on_reply(number, reply)
-        left = [number for number in range(len(queries)) if number not in replies]
+        missing = [number for number in range(len(queries)) if number not in replies]
 
-        def keep(number: int, reply: Reply) -> None:
+        def cache(number: int, reply: Reply) -> None:
             if reply.text is not None:  # under what was asked in the end: a server may take no temperature
-                _write(self._file(queries[left[number]]), reply)
+                _write_reply(self._file(queries[missing[number]]), reply)
             if on_reply:
-                on_reply(left[number], reply)
+                on_reply(missing[number], reply)
 
-        asked = self._chat.ask([queries[number] for number in left], keep) if left else []
-        replies.update(zip(left, asked, strict=True))
+        new = self.chat.ask([queries[number] for number in missing], cache) if missing else []
+        replies.update(zip(missing, new, strict=True))
         return [replies[number] for number in range(len(queries))]
 
     def _file(self, query: Query) -> Path:
-        asked = {
-            **self.identity,
-            "messages": as_dicts(query.messages),
-            "images": [digest(image) for image in query.images],
-            "repeat": query.repeat,
-        }
-        name = hashlib.sha256(json.dumps(asked, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        content = {**self.identity, **query_content(query)}
+        name = hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
         return self._folder / name[:2] / f"{name}.json"
 
 
-def _read(file: Path, bound: int | None) -> Reply | None:
-    """A kept reply; None where there is none, or a file that is broken (it is then asked and written anew).
+def query_content(query: Query) -> dict[str, Any]:
+    """A query as JSON, each image as the hash of what is shown."""
+    images = [image_digest(image) for image in query.images]
+    return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat}
+
+
+def _read_reply(file: Path, bound: int | None) -> Reply | None:
+    """A cached reply; None where there is none, or a file that is broken (it is then asked and written anew).
 
     Args:
         bound: on its length: files of before say of no reply that it was cut.
@@ -81,14 +74,14 @@ def _read(file: Path, bound: int | None) -> Reply | None:
         content = json.loads(file.read_text(encoding="utf-8"))
         spent = content["prompt_tokens"], content["completion_tokens"]
         cut = bool(content["cut"]) if "cut" in content else bound is not None and spent[1] >= bound
-        return Reply(str(content["text"]), "", *spent, kept=True, cut=cut)
+        return Reply(str(content["text"]), "", *spent, cached=True, cut=cut)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-def _write(file: Path, reply: Reply) -> None:
+def _write_reply(file: Path, reply: Reply) -> None:
     content = {
         "text": reply.text,
         "prompt_tokens": reply.prompt_tokens,

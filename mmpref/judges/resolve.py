@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, UsageError
 from mmpref.hub_ids import refuse_page
-from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator
+from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator, refuse_instruction
 from mmpref.judges.chat import Chat, ChatSettings
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.final import Final
+from mmpref.judges.final_replies import Final
 from mmpref.judges.local import LocalChat
 from mmpref.judges.plugins import JUDGES, plugin
-from mmpref.judges.replay import Recorded
-from mmpref.judges.reply_cache import Kept
+from mmpref.judges.replay import ReplayChat
+from mmpref.judges.reply_cache import CachedChat
 from mmpref.reasoning import markers
 from mmpref.registry import suggest
 from mmpref.types import ModelRef
@@ -38,7 +38,7 @@ _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
 
 def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> Final:
-    """A model that is asked in words; its replies are what counts of them (`mmpref.judges.final`).
+    """A model that is asked in words; its replies are what counts of them (`mmpref.judges.final_replies`).
 
     Args:
         policy: loads the run's own model, where there is one.
@@ -47,21 +47,21 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
         UsageError: the word names no such model.
         InputError: a file of judgements that cannot be read.
     """
-    return Final(_chat(spec, settings, policy), markers(settings.thinking))
+    return Final(_open_chat(spec, settings, policy), markers(settings.thinking))
 
 
-def _chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None) -> Chat:
+def _open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None) -> Chat:
     if spec == POLICY:
         if policy is None:
             raise UsageError("There is no policy here that could be asked.", FORMS)
         return LocalChat(policy, POLICY, settings)
     if endpoint := endpoint_of(spec):
-        return Kept(Endpoint(*endpoint, settings))
+        return CachedChat(Endpoint(*endpoint, settings))
     if spec.endswith(".jsonl"):
-        return Recorded(Path(spec))
+        return ReplayChat(Path(spec))
     if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
         raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
-    # Not kept: the files of a local folder may change under its name, and asking again gives the same.
+    # Not cached: the files of a local folder may change under its name, and asking again gives the same.
     return LocalChat(_loader(spec), spec, settings, partial(_identify, spec))
 
 
@@ -74,15 +74,15 @@ def endpoint_of(spec: str) -> tuple[str, str] | None:
     if not spec.startswith(("http://", "https://")):
         return None
     refuse_page(spec)
-    named = _ENDPOINT.fullmatch(spec)
-    if not named:
+    parts = _ENDPOINT.fullmatch(spec)
+    if not parts:
         raise UsageError(f"{spec!r} names an endpoint, but no model.", "Give URL#MODEL.")
-    if "@" in named[1].split("/")[2]:
+    if "@" in parts[1].split("/")[2]:
         raise UsageError(
             "The URL has a user or password in it, which would be written into run files.",
             "Set MMPREF_API_KEY instead.",
         )
-    return named[1], named[2]
+    return parts[1], parts[2]
 
 
 def open_annotator(
@@ -100,16 +100,15 @@ def open_annotator(
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
-    found: Annotator | None = plugin(spec, "compare")
-    if found is None and (function := function_of(spec)):
-        found = FunctionAnnotator(function, spec)
-    if found is None:
+    annotator: Annotator | None = plugin(spec, "compare")
+    if annotator is None and (function := function_of(spec)):
+        annotator = FunctionAnnotator(function, spec)
+    if annotator is None:
         # A verdict is short; the reasons before it are wanted, but not at any length.
         settings = settings or ChatSettings(max_tokens=512)
         return ChatAnnotator(open_chat(spec, settings, policy), instruction)
-    if instruction is not None:
-        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
-    return found
+    refuse_instruction(spec, instruction)
+    return annotator
 
 
 def function_of(spec: str) -> Callable[..., Any] | None:
@@ -118,11 +117,11 @@ def function_of(spec: str) -> Callable[..., Any] | None:
     Raises:
         UsageError: there is no such function.
     """
-    named = _FUNCTION.fullmatch(spec)
-    if not named:
+    parts = _FUNCTION.fullmatch(spec)
+    if not parts:
         return None
     try:
-        function: Callable[..., Any] = getattr(importlib.import_module(named[1]), named[2])
+        function: Callable[..., Any] = getattr(importlib.import_module(parts[1]), parts[2])
     except (ImportError, AttributeError) as error:
         raise UsageError(
             f"There is no function {spec} ({error}).", "The module must be importable: install it, or set PYTHONPATH."

@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mmpref.errors import UsageError
-from mmpref.judges.annotator import conversation, filled
+from mmpref.judges.annotator import conversation, filled, refuse_instruction
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply
 from mmpref.judges.plugins import plugin
 from mmpref.judges.resolve import open_chat
@@ -75,7 +74,7 @@ class Rewriting:
 class Rewriter(Protocol):
     """Somebody who rewrites answers."""
 
-    def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
+    def rewrite(self, answers: Sequence[Rewriting]) -> list[Reply]:
         """A reply for each, in order; its text is the new answer.
 
         Raises:
@@ -95,15 +94,15 @@ class ChatRewriter:
     def __init__(self, chat: Chat, instruction: str | None = None, show_images: bool = False) -> None:
         self.chat, self.instruction, self.show_images = chat, instruction or INSTRUCTION, show_images
 
-    def rewrite(self, wanted: Sequence[Rewriting]) -> list[Reply]:
-        return [_bare(reply) for reply in self.chat.ask([self._query(one) for one in wanted])]
+    def rewrite(self, answers: Sequence[Rewriting]) -> list[Reply]:
+        return [_without_label(reply) for reply in self.chat.ask([self._query(answer) for answer in answers])]
 
-    def _query(self, one: Rewriting) -> Query:
-        text = filled(self.instruction, prompt=conversation(one.prompt), answer=one.answer)
-        return Query((Message("user", text),), one.images if self.show_images else ())
+    def _query(self, rewriting: Rewriting) -> Query:
+        text = filled(self.instruction, prompt=conversation(rewriting.prompt), answer=rewriting.answer)
+        return Query((Message("user", text),), rewriting.images if self.show_images else ())
 
 
-def _bare(reply: Reply) -> Reply:
+def _without_label(reply: Reply) -> Reply:
     """The new answer without the label that models like to repeat, and without quotes around the whole."""
     if reply.text is None:
         return reply
@@ -126,9 +125,8 @@ def open_rewriter(
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
-    found: Rewriter | None = plugin(spec, "rewrite")
-    if found is None:
+    rewriter: Rewriter | None = plugin(spec, "rewrite")
+    if rewriter is None:
         return ChatRewriter(open_chat(spec, settings or ChatSettings(), policy), instruction, show_images)
-    if instruction is not None:
-        raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
-    return found
+    refuse_instruction(spec, instruction)
+    return rewriter

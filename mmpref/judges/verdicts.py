@@ -77,23 +77,23 @@ def number(reply: str, low: float, high: float, labels: Sequence[str] = ("rating
     Args:
         labels: what it may be called; the first that the reply has counts.
     """
-    text = _elements(labels).sub(lambda found: f"{found[1]}: ", plain(reply))
+    text = _elements(labels).sub(lambda match: f"{match[1]}: ", plain(reply))
     for label in labels:
         fields, rest = _fields(text, (label, f"final{label}", f"overall{label}"))
-        found = [_Label(start, end, _value(_said(value), low, high)) for start, end, value in fields]
-        found += _colons(rest, label, low, high)
-        if not found:
-            found = _is(rest, label, low, high)
-        if found:
-            return _number(_verdict(sorted(found, key=lambda one: one.start), text))
+        matches = [_Label(start, end, _value(_field_text(value), low, high)) for start, end, value in fields]
+        matches += _colons(rest, label, low, high)
+        if not matches:
+            matches = _is(rest, label, low, high)
+        if matches:
+            return _number(_verdict(sorted(matches, key=lambda match: match.start), text))
     return None
 
 
 def leading(reply: str, low: float, high: float) -> float | None:
     """The number that a reply begins with; none is that of a numbered list, or of what words behind it count."""
     text = plain(reply).lstrip(" \t\r\n|:")
-    found = _VALUE.match(text)
-    if found is None or re.match(r"\d+\.\s+\S", text) or not _ALONE.match(text, found.end()):
+    match = _VALUE.match(text)
+    if match is None or re.match(r"\d+\.\s+\S", text) or not _ALONE.match(text, match.end()):
         return None
     return _value(text, low, high)
 
@@ -102,12 +102,12 @@ def pair(reply: str, low: float, high: float, labels: Sequence[str]) -> tuple[fl
     """Two numbers that are the whole first line, or each labelled with its own label, such as ``Assistant 1``."""
     text = plain(reply).strip()
     words = text.split("\n")[0].replace(",", " ").split()
-    found = [re.fullmatch(rf"(\d+(?:\.\d*)?|\.\d+)(?:/0*{high:g})?", word, re.A) for word in words]
-    if len(found) == 2 and found[0] and found[1]:
-        first, second = float(found[0][1]), float(found[1][1])
+    numbers = [re.fullmatch(rf"(\d+(?:\.\d*)?|\.\d+)(?:/0*{high:g})?", word, re.A) for word in words]
+    if len(numbers) == 2 and numbers[0] and numbers[1]:
+        first, second = float(numbers[0][1]), float(numbers[1][1])
         return (first, second) if low <= first <= high and low <= second <= high else None
-    one, two = (_labelled_alone(text, label, low, high) for label in labels)
-    return None if one is None or two is None else (one, two)
+    left, right = (_labelled_alone(text, label, low, high) for label in labels)
+    return None if left is None or right is None else (left, right)
 
 
 def choice(reply: str) -> int | None:
@@ -116,13 +116,13 @@ def choice(reply: str) -> int | None:
     text = plain(reply).replace('"', "").replace("'", "")
     if bare := re.fullmatch(r"response\s*([12])[.!]?", text.strip(), re.I | re.A):
         return int(bare[1])
-    found = []
-    for place in _CHOICE.finditer(text):
-        first = _is_first(text, place.start())
-        named = place["named"] or place["alone"] or place["line"]
-        if named or first:
-            found.append(_Label(place.start(), place.end(), named, first=first))
-    verdict = _verdict(found, text) if found else None
+    labels = []
+    for match in _CHOICE.finditer(text):
+        first = _is_first(text, match.start())
+        response = match["named"] or match["alone"] or match["line"]
+        if response or first:
+            labels.append(_Label(match.start(), match.end(), response, first=first))
+    verdict = _verdict(labels, text) if labels else None
     return int(verdict) if verdict in ("1", "2") else None
 
 
@@ -140,17 +140,17 @@ def yes_or_no(reply: str) -> bool | None:
     """Whether a reply labels its answer as yes or no, or else begins with one of the words. A no before a noun ("No
     dogs are there") is none, and neither is what is taken back ("Yes... actually, no.")."""
     text = plain(reply).replace('"', "").replace("'", "")
-    found = [_Label(place.start(), place.end(), place[1].lower()) for place in _ANSWER.finditer(text)]
-    if found:
-        verdict = _verdict(found, text)
-        said = None if verdict is None else verdict == "yes"
-        end = found[-1].end
+    labels = [_Label(match.start(), match.end(), match[1].lower()) for match in _ANSWER.finditer(text)]
+    if labels:
+        verdict = _verdict(labels, text)
+        answer = None if verdict is None else verdict == "yes"
+        end = labels[-1].end
     elif begin := _FIRST.match(text):
-        said, end = begin["yes"] is not None, begin.end()
+        answer, end = begin["yes"] is not None, begin.end()
     else:
         return None
     other = _TAKEN_BACK.search(text, end)
-    return None if other and (other["yes"] is not None) != said else said
+    return None if other and (other["yes"] is not None) != answer else answer
 
 
 _ONE = r"\b(?!\W*(?:or|and|/)?\W*(?:yes|no)\b)"
@@ -166,28 +166,28 @@ _TAKEN_BACK = re.compile(
 """The other answer behind a first one: "Yes, but actually no."."""
 
 
-def _verdict(found: Sequence[_Label], text: str) -> float | str | None:
+def _verdict(labels: Sequence[_Label], text: str) -> float | str | None:
     """The last of some labelled values, if it is the verdict."""
-    final = [one for one in found if one.final]
-    last = (final or found)[-1]
-    before = [one for one in found if one.start < last.start and (one.final or not last.final)]
+    final = [label for label in labels if label.final]
+    last = (final or labels)[-1]
+    before = [label for label in labels if label.start < last.start and (label.final or not last.final)]
     if before and before[-1].value != last.value:
         other, between = before[-1], text[before[-1].end : last.start]
         in_list = other.first and last.first and between.count("\n") == 1
-        if in_list or _ALTERNATIVES.fullmatch(between) or len({one.value for one in found}) >= _QUOTES_THE_SCALE:
+        if in_list or _ALTERNATIVES.fullmatch(between) or len({label.value for label in labels}) >= _QUOTES_THE_SCALE:
             return None
     return last.value
 
 
 def _value(text: str, low: float, high: float) -> float | None:
     """The value that a text begins with."""
-    found = _VALUE.match(text)
-    if found is None or (found["top"] and float(found["top"]) != high) or _NO_VALUE_BEFORE.match(text, found.end()):
+    match = _VALUE.match(text)
+    if match is None or (match["top"] and float(match["top"]) != high) or _NO_VALUE_BEFORE.match(text, match.end()):
         return None
-    scale = _SCALE.match(text, found.end())  # "3 of 6" has the scale; "1 of the claims" is no value
+    scale = _SCALE.match(text, match.end())  # "3 of 6" has the scale; "1 of the claims" is no value
     if scale and (scale["top"] is None or float(scale["top"]) != high):
         return None
-    value = float(found["value"])
+    value = float(match["value"])
     return value if low <= value <= high else None
 
 
@@ -197,46 +197,46 @@ def _number(value: float | str | None) -> float | None:
 
 def _colons(text: str, label: str, low: float, high: float) -> list[_Label]:
     """``Rating: 5``, and a heading with the number alone on its line."""
-    found = []
-    for place in _colon(label).finditer(text):
-        word, first = (place["before"] or "").lower(), _is_first(text, place.start())
+    labels = []
+    for match in _colon(label).finditer(text):
+        word, first = (match["before"] or "").lower(), _is_first(text, match.start())
         final = word in ("final", "overall")
         other = label != "rating" and word and word not in _NAMED_BEFORE  # the score of something else
-        rest = text[place.end() :]
+        rest = text[match.end() :]
         token = re.match(r"\S*\d\S*", rest)
-        if token is None or other or (place["heading"] and not first):
+        if token is None or other or (match["heading"] and not first):
             continue
-        if "\n" in place[0]:
+        if "\n" in match[0]:
             line = rest.split("\n", 1)[0].strip()
             whole = _VALUE.match(line)
             if whole is None or line[whole.end() :].strip(" .)]!"):
                 continue
-        found.append(_Label(place.start(), place.end() + len(token[0]), _value(rest, low, high), final, first))
-    return found
+        labels.append(_Label(match.start(), match.end() + len(token[0]), _value(rest, low, high), final, first))
+    return labels
 
 
 def _is(text: str, label: str, low: float, high: float) -> list[_Label]:
     """``The rating is 5``."""
-    found = []
-    for place in re.finditer(
+    labels = []
+    for match in re.finditer(
         rf"(?:\b(?P<before>[a-z]+)\s+)?\b{label}\s+(?:is|should be)\s*:?{_OPEN}(?=[^\s]*\d)", text, re.I
     ):
-        word = (place["before"] or "").lower()
+        word = (match["before"] or "").lower()
         if not word or word in _NAMED_BEFORE:
-            value = _value(text[place.end() :], low, high)
-            found.append(_Label(place.start(), place.end() + 1, value, word in ("final", "overall")))
-    return found
+            value = _value(text[match.end() :], low, high)
+            labels.append(_Label(match.start(), match.end() + 1, value, word in ("final", "overall")))
+    return labels
 
 
 def _labelled_alone(text: str, label: str, low: float, high: float) -> float | None:
     """The last number behind a label that no further word follows: ``Assistant 1: 2 errors`` is no score."""
-    found = []
-    for place in re.finditer(rf"\b{label}(?:'s)?(?:\s+score)?\s*[:=]{_OPEN}(?=\d)", text, re.I):
-        rest = text[place.end() :]
+    values = []
+    for match in re.finditer(rf"\b{label}(?:'s)?(?:\s+score)?\s*[:=]{_OPEN}(?=\d)", text, re.I):
+        rest = text[match.end() :]
         whole = _VALUE.match(rest)
         alone = whole is not None and re.match(r"\s*(?:[,;.|)\]\n]|and\b|$)", rest[whole.end() :])
-        found.append(_value(rest, low, high) if alone else None)
-    return found[-1] if found else None
+        values.append(_value(rest, low, high) if alone else None)
+    return values[-1] if values else None
 
 
 def _is_first(text: str, place: int) -> bool:
@@ -246,9 +246,9 @@ def _is_first(text: str, place: int) -> bool:
 
 @cache
 def _colon(label: str) -> re.Pattern[str]:
-    beside = r"(?:\s*[\[(][^()\[\]\n]{0,40}[\])])?"  # as in "Rating (0-6)"
+    scale = r"(?:\s*[\[(][^()\[\]\n]{0,40}[\])])?"  # as in "Rating (0-6)"
     return re.compile(
-        rf"(?:\b(?P<before>[a-z]+)[ \t]+)?\b{label}[\"'”]?{beside}"
+        rf"(?:\b(?P<before>[a-z]+)[ \t]+)?\b{label}[\"'”]?{scale}"
         rf"(?:\s*[:=]{_OPEN}|[ \t]+[-–—][ \t]+|(?P<heading>[ \t]*\n{_OPEN}))",
         re.I,
     )
@@ -259,30 +259,30 @@ def _elements(labels: Sequence[str]) -> re.Pattern[str]:
     return re.compile(rf"<({'|'.join(labels)})>\s*(?=[^<]*</\1>)", re.I)
 
 
-def _said(value: Any) -> str:
+def _field_text(value: Any) -> str:
     return "" if isinstance(value, bool) else str(value).strip() if isinstance(value, int | float | str) else ""
 
 
 def _fields(text: str, names: Sequence[str]) -> tuple[list[tuple[int, int, Any]], str]:
     """Fields of JSON objects in a text: where each object stands and what the field holds; and the text with these
     objects blanked."""
-    found: list[tuple[int, int, Any]] = []
+    values: list[tuple[int, int, Any]] = []
     for start, end, content in _objects(text):
-        if found and start < found[-1][1]:
+        if values and start < values[-1][1]:
             continue  # inside the last one
         fields = {re.sub(r"[\W_]", "", str(name)).lower(): value for name, value in content.items()}
         if name := next((name for name in names if name in fields), None):
-            found.append((start, end, fields[name]))
+            values.append((start, end, fields[name]))
             text = text[:start] + " " * (end - start) + text[end:]
-    return found, text
+    return values, text
 
 
 def _objects(text: str) -> Iterator[tuple[int, int, dict[str, Any]]]:
     decoder = json.JSONDecoder()
-    for place in [brace.start() for brace in re.finditer(r"\{", text)][:_OBJECTS]:
+    for start in [brace.start() for brace in re.finditer(r"\{", text)][:_OBJECTS]:
         try:
-            content, end = decoder.raw_decode(text, place)
+            content, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             continue
         if isinstance(content, dict):
-            yield place, end, content
+            yield start, end, content

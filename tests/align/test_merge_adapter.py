@@ -14,7 +14,7 @@ from mmpref.align.merge_adapter import merge
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import RunError
-from mmpref.hub.cards.dataset import write_model_card
+from mmpref.hub.cards.model import write_model_card
 from mmpref.hub.publish_run import publish_run
 from mmpref.images import decode
 from mmpref.registry import resolve_path

@@ -20,7 +20,7 @@ from mmpref.align.train import train
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import UsageError
-from mmpref.hub.cards.dataset import write_model_card
+from mmpref.hub.cards.model import write_model_card
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
 from mmpref.vlm.load import load_policy

@@ -18,7 +18,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.format import missing_rows, print_results
 from mmpref.errors import ImageError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings, Query
-from mmpref.judges.final import Final
+from mmpref.judges.final_replies import Final
 from mmpref.judges.local import LocalChat
 from mmpref.reasoning import read
 from mmpref.run.results import ADAPTER, Results

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.hub.publish import Published, Retry, publish_folder
+from mmpref.hub._calls import Retry
+from mmpref.hub.publish import Published, publish_folder
 from tests.hub.server.store import Tree, git_sha1
 from tests.hub_fixtures import HubAccount
 

@@ -7,7 +7,8 @@ import socket
 import pytest
 
 from mmpref.errors import HubError, UsageError
-from mmpref.hub.publish import Retry, check_access
+from mmpref.hub._calls import Retry
+from mmpref.hub.access import check_access
 from tests.hub_fixtures import HubAccount
 
 

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from mmpref.errors import HubError, InputError
-from mmpref.hub.publish import merge_cards
+from mmpref.hub.cards.merge import merge_cards
 
 OURS = "---\nlicense: mit\ntags:\n- dpo\n---\n# Ours\n\n---\nA rule above.\n"
 

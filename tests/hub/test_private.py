@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from mmpref.hub.cards.dataset import dataset_card, model_card, write_dataset_card, write_model_card
+from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
+from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.private import LEFT_OUT, portable, public
 from mmpref.images import read_under
 from tests.hub.runs import COMMIT, adapter_manifest, adapter_run, dataset_run, evaluation_run

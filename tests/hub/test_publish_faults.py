@@ -76,10 +76,10 @@ def test_every_other_call_is_retried_too(
     push(dataset_folder, "pairs")
     (dataset_folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# New\n")
     hub.hub.faults.add(endpoint, action, status=503)
-    done = push(dataset_folder, "pairs", tag="v2")
+    done = push(dataset_folder, "pairs", tag_prefix="v2-")
     assert 503 in hub.hub.faults.calls(endpoint) or 0 in hub.hub.faults.calls(endpoint)
     assert len(hub.hub.titles("dataset", done.repo_id)) == 3
-    assert hub.hub.repo("dataset", done.repo_id).refs["refs/tags/v2"] == done.commit
+    assert hub.hub.repo("dataset", done.repo_id).refs[f"refs/tags/{done.tag}"] == done.commit
 
 
 def test_giving_up_is_one_line_and_a_rerun_finishes(

@@ -14,8 +14,10 @@ import yaml
 from huggingface_hub import HfApi
 
 from mmpref.errors import HubError, RunError, UsageError
-from mmpref.hub.cards.dataset import write_dataset_card, write_model_card
-from mmpref.hub.cards.splits import merge_dataset_card
+from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.hub.cards.merge import merge_dataset_card
+from mmpref.hub.cards.model import write_model_card
+from mmpref.hub.publish import Published
 from mmpref.hub.publish_run import publish_run
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
@@ -23,7 +25,7 @@ from tests.hub_fixtures import HubAccount
 BASE = "llava-hf/llava-v1.6-vicuna-7b-hf"
 
 
-def _push(hub: HubAccount, path: Path, name: str = "thing", **options: Any) -> dict[str, Any]:
+def _push(hub: HubAccount, path: Path, name: str = "thing", **options: Any) -> Published:
     return publish_run(path, f"{hub.name}/{name}", token=hub.token, endpoint=hub.endpoint, **options)
 
 
@@ -74,9 +76,9 @@ def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
     _names_nothing_of(files, tmp_path)
     record = dataset / ".mmpref/published.json"
     assert before == {file: file.read_bytes() for file in dataset.rglob("*") if file.is_file() and file != record}
-    assert done["tag"] == f"mmpref-{RECIPE_HASH[:8]}-{done['commit'][:8]}"
+    assert done.tag == f"mmpref-{RECIPE_HASH[:8]}-{done.commit[:8]}"
     again = _push(hub, dataset)
-    assert (again["changed"], again["commit"], again["tag"]) == (False, done["commit"], done["tag"])
+    assert (again.changed, again.commit, again.tag) == (False, done.commit, done.tag)
 
 
 def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) -> None:
@@ -85,7 +87,7 @@ def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) 
     asked = _push(hub, dataset, "third", create_pr=True)
     record = dataset / ".mmpref/published.json"
     wanted = [
-        {"url": done["url"], "commit": done["commit"], "tag": done["tag"], "pull_request_url": done["pull_request_url"]}
+        {"url": done.url, "commit": done.commit, "tag": done.tag, "pull_request_url": done.pull_request_url}
         for done in (first, second, asked)
     ]
     assert json.loads(record.read_text()) == wanted
@@ -99,14 +101,14 @@ def test_the_run_records_where_it_was_published(hub: HubAccount, dataset: Path) 
 
 def test_a_run_that_cannot_be_written_is_published_all_the_same(hub: HubAccount, dataset: Path) -> None:
     (dataset / ".mmpref").write_text("in the way")
-    assert _push(hub, dataset)["changed"]
+    assert _push(hub, dataset).changed
 
 
 def test_a_second_split_leaves_the_first_loadable(hub: HubAccount, tmp_path: Path, hub_env: dict[str, str]) -> None:
     for split in ("train", "test"):
         dataset_run(tmp_path / split, split)
         _push(hub, tmp_path / split)
-    assert not _push(hub, tmp_path / "test")["changed"]
+    assert not _push(hub, tmp_path / "test").changed
     code = (
         "import sys; from datasets import load_dataset; found = load_dataset(sys.argv[1]); "
         "print({name: len(rows) for name, rows in found.items()})"
@@ -136,7 +138,7 @@ def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> N
     _push(hub, dataset)
     assert "Keep me." in _files(hub, "dataset")["README.md"].decode()
     card.unlink()
-    assert not _push(hub, dataset)["changed"]
+    assert not _push(hub, dataset).changed
 
 
 @pytest.mark.parametrize("named", [None, "me/tiny-vlm"])
@@ -155,7 +157,7 @@ def test_an_adapter_of_a_local_base(hub: HubAccount, tmp_path: Path, named: str 
     assert run["model"]["id"] == run["recipe"]["model"] == named
     assert _metadata(files["README.md"]).get("base_model") == named
     assert json.loads((path / "adapter_config.json").read_text())["base_model_name_or_path"] == str(base)
-    assert not _push(hub, path, base_hub_id=named)["changed"]
+    assert not _push(hub, path, base_hub_id=named).changed
 
 
 def test_an_adapter_of_a_hub_base_keeps_its_revision(hub: HubAccount, tmp_path: Path) -> None:
@@ -201,7 +203,7 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     before = _files(hub, "model")
     done = _push(hub, tmp_path / "evaluation")
     after = _files(hub, "model")
-    assert done["changed"]
+    assert done.changed
     assert len(hub.hub.titles("model", f"{hub.name}/thing")) == 3
     card = after.pop("README.md")
     before.pop("README.md")
@@ -209,8 +211,8 @@ def test_an_evaluation_joins_the_adapters_card(hub: HubAccount, tmp_path: Path) 
     assert b"0.891 [0.881, 0.901]" in card
     assert _metadata(card)["model-index"][0]["results"][0]["metrics"][0]["value"] == 0.891
     assert _metadata(card)["base_model"] == BASE
-    assert not _push(hub, tmp_path / "evaluation")["changed"]
-    assert not _push(hub, tmp_path / "adapter")["changed"]
+    assert not _push(hub, tmp_path / "evaluation").changed
+    assert not _push(hub, tmp_path / "adapter").changed
     _push(hub, tmp_path / "evaluation", push_samples=True)
     folder = f"evaluation/{RECIPE_HASH[:8]}"
     assert {f"{folder}/results.json", f"{folder}/samples/base-pope.parquet"} <= _files(hub, "model").keys()
@@ -249,7 +251,7 @@ def test_results_on_hub_datasets_are_there_for_leaderboards_too(hub: HubAccount,
             results["results"][2]["data"] = {"id": "gqa.jsonl", "revision": None}
         (path / "results.json").write_text(json.dumps(results))
         _push(hub, path)
-        assert not _push(hub, path)["changed"]
+        assert not _push(hub, path).changed
     found = {name: content for name, content in _files(hub, "model").items() if name.startswith(".eval_results/")}
     assert found.keys() == {".eval_results/mmpref-pope.yaml"}
     [entry] = parse_eval_result_entries(yaml.safe_load(found[".eval_results/mmpref-pope.yaml"]))
@@ -272,8 +274,8 @@ def test_records_are_a_dataset_that_plain_datasets_load(
         rows = [{"id": str(n), "prompt": "Is it?", "answer": name, "counts": "{}"} for n in range(3)]
         pq.write_table(pa.Table.from_pylist(rows), path / "samples" / f"{name}.parquet")
     done = _push(hub, path, "records", samples_only=True)
-    assert done["repo_type"] == "dataset"
-    assert not _push(hub, path, "records", samples_only=True)["changed"]
+    assert done.repo_type == "dataset"
+    assert not _push(hub, path, "records", samples_only=True).changed
     files = _files(hub, "dataset", "records")
     _names_nothing_of(files, tmp_path)
     assert {"results.json", "run.json", "samples/base-chair.parquet"} <= files.keys()
@@ -333,7 +335,7 @@ def test_weights_that_are_not_in_lfs_are_compared_too(hub: HubAccount, tmp_path:
     with pytest.raises(UsageError, match="other weights"):
         _push(hub, tmp_path / "other")
     evaluation_run(tmp_path / "same", _evaluated(tmp_path / "adapter"))
-    assert _push(hub, tmp_path / "same")["changed"]
+    assert _push(hub, tmp_path / "same").changed
 
 
 def test_results_of_another_adapter_are_refused(hub: HubAccount, tmp_path: Path) -> None:

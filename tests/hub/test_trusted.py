@@ -18,7 +18,9 @@ SCRIPT = """
 import sys
 from pathlib import Path
 from mmpref.errors import HubError
-from mmpref.hub.publish import Retry, check_access, publish_folder
+from mmpref.hub._calls import Retry
+from mmpref.hub.access import check_access
+from mmpref.hub.publish import publish_folder
 folder, repo_id = Path(sys.argv[1]), sys.argv[2] or None
 try:
     full = check_access(repo_id, "dataset", default_name="run-1", retry=Retry(2, 0.01))

@@ -14,8 +14,8 @@ from starlette.responses import Response
 from mmpref.judges.annotator import ChatAnnotator, Comparison
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.final import Final
-from mmpref.judges.reply_cache import Kept
+from mmpref.judges.final_replies import Final
+from mmpref.judges.reply_cache import CachedChat
 from mmpref.judges.resolve import open_chat
 from mmpref.judges.rewriter import ChatRewriter, Rewriting
 from mmpref.types import ImageData, Message
@@ -83,7 +83,7 @@ def test_requests_beside_each_other_find_it_out_together() -> None:
 def test_kept_replies_of_such_a_server_are_found_again() -> None:
     with ChatServer(newer) as server:
         for _ in range(2):
-            chat = Kept(Endpoint(server.url, "m", QUICK))
+            chat = CachedChat(Endpoint(server.url, "m", QUICK))
             assert [reply.text for reply in chat.ask([asking("a")])] == ["ok"]
         assert len(server.requests) == 3
 

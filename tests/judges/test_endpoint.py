@@ -14,8 +14,8 @@ from PIL import Image
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges.chat import ChatSettings, Query, Reply, usage
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.pictures import data_url
-from mmpref.judges.reply_cache import Kept
+from mmpref.judges.reply_cache import CachedChat
+from mmpref.judges.request_images import data_url
 from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer, fault, raw, text_of
@@ -115,18 +115,18 @@ def test_replies_are_kept_and_a_restart_asks_only_for_the_rest(image: ImageData,
     """The second arm dies after some replies; the third asks for those that are missing, and no more."""
     queries = [asking(str(n), image) for n in range(10)]
     with ChatServer(lambda body, _: text_of(body)) as server:
-        first = Kept(Endpoint(server.url, "m", QUICK)).ask(queries[:4])
+        first = CachedChat(Endpoint(server.url, "m", QUICK)).ask(queries[:4])
         assert len(server.requests) == 4
-        again = Kept(Endpoint(server.url, "m", QUICK)).ask(queries)
+        again = CachedChat(Endpoint(server.url, "m", QUICK)).ask(queries)
         assert len(server.requests) == 10
         # another decoding is another request
-        Kept(Endpoint(server.url, "m", ChatSettings(temperature=1))).ask(queries[:1])
+        CachedChat(Endpoint(server.url, "m", ChatSettings(temperature=1))).ask(queries[:1])
         assert len(server.requests) == 11
         # and so is another image, and another repeat
-        Kept(Endpoint(server.url, "m", QUICK)).ask([asking("0"), Query(queries[0].messages, (image,), repeat=1)])
+        CachedChat(Endpoint(server.url, "m", QUICK)).ask([asking("0"), Query(queries[0].messages, (image,), repeat=1)])
         assert len(server.requests) == 13
     assert [reply.text for reply in again] == [str(n) for n in range(10)]
-    assert [reply.kept for reply in again] == [True] * 4 + [False] * 6
+    assert [reply.cached for reply in again] == [True] * 4 + [False] * 6
     assert [reply.prompt_tokens for reply in again] == [11] * 10
     assert [reply.text for reply in first] == ["0", "1", "2", "3"]
     kept = "".join(file.read_text() for file in (tmp_path / "cache").rglob("*.json"))
@@ -135,15 +135,15 @@ def test_replies_are_kept_and_a_restart_asks_only_for_the_rest(image: ImageData,
 
 def test_what_was_answered_before_the_server_died_is_kept() -> None:
     with ChatServer(lambda body, _: fault(401) if int(text_of(body)) >= 5 else "ok") as server:
-        chat = Kept(Endpoint(server.url, "m", ChatSettings(concurrency=1)))
+        chat = CachedChat(Endpoint(server.url, "m", ChatSettings(concurrency=1)))
         with pytest.raises(ModelError):
             chat.ask([asking(str(n)) for n in range(8)])
-        assert all(reply.kept for reply in chat.ask([asking(str(n)) for n in range(5)]))
+        assert all(reply.cached for reply in chat.ask([asking(str(n)) for n in range(5)]))
 
 
 def test_failed_replies_are_asked_again_and_broken_files_too(tmp_path: Path) -> None:
     with ChatServer(lambda _, before: "ok" if before else fault(400)) as server:
-        chat = Kept(Endpoint(server.url, "m", QUICK))
+        chat = CachedChat(Endpoint(server.url, "m", QUICK))
         assert chat.ask([asking("a")])[0].text is None
         assert chat.ask([asking("a")])[0].text == "ok"
         [file] = (tmp_path / "cache").rglob("*.json")

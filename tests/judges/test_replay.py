@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.errors import InputError
 from mmpref.judges.chat import Query
-from mmpref.judges.replay import Recorded, row
+from mmpref.judges.replay import ReplayChat, row
 from mmpref.judges.resolve import open_annotator
 from mmpref.types import ImageData, Message
 from tests.bench.conftest import png
@@ -27,7 +27,7 @@ def written(folder: Path, *rows: object) -> Path:
 
 def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
     again = dataclasses.replace(QUERY, repeat=1)
-    chat = Recorded(written(tmp_path, row(JUDGE, QUERY, "Yes."), row(JUDGE, again, "No.")))
+    chat = ReplayChat(written(tmp_path, row(JUDGE, QUERY, "Yes."), row(JUDGE, again, "No.")))
     others = [
         dataclasses.replace(QUERY, images=()),
         dataclasses.replace(QUERY, images=(ImageData(png("blue"), "it"),)),
@@ -51,6 +51,6 @@ def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
 )
 def test_what_is_wrong_is_told_by_row(rows: list[object], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
-        Recorded(written(tmp_path, *rows))
+        ReplayChat(written(tmp_path, *rows))
     with pytest.raises(InputError, match="Cannot read"):
         open_annotator(str(tmp_path / "none.jsonl"))

@@ -1,19 +1,26 @@
-"""Merging our card into the one that is on the Hub: our metadata and text, plus the keys that are not ours."""
+"""Merging our card into the one that is there: foreign metadata keys, and what an owner writes outside of our marker
+comments, survive every later publishing."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import yaml
 
 from mmpref.errors import HubError, InputError
 
-FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(?P<yaml>.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+_FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(?P<yaml>.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
+BEGIN, END = "<!-- mmpref:results:begin -->", "<!-- mmpref:results:end -->"
+_RESULTS_BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
+_MAIN_BLOCK = re.compile(r"<!-- mmpref:begin run=(?P<run>\w*) -->.*?<!-- mmpref:end -->", re.DOTALL)
+_DEFAULT = "default"
 
 
 def split_card(card: str) -> tuple[str, str]:
     """The metadata block (YAML text without its fences, "" where there is none) and the body."""
-    match = FRONT.match(card)
+    match = _FRONT.match(card)
     return (match.group("yaml"), card[match.end() :]) if match else ("", card)
 
 
@@ -36,6 +43,12 @@ def front_matter_blocks(text: str) -> dict[str, str]:
     return {key.value: "".join(lines[start:end]) for (key, _), start, end in spans}
 
 
+def join_card(blocks: Iterable[str], body: str) -> str:
+    """The card of `front_matter_blocks` and a body."""
+    metadata = "".join(block if block.endswith("\n") else f"{block}\n" for block in blocks)
+    return f"---\n{metadata}---\n{body}"
+
+
 def merge_cards(remote: str | None, local: str) -> str:
     """Our card, with the remote card's metadata keys that ours does not have.
 
@@ -50,30 +63,132 @@ def merge_cards(remote: str | None, local: str) -> str:
     try:
         mine = front_matter_blocks(ours)
     except yaml.YAMLError as error:
-        raise InputError(f"README.md: the metadata is not valid YAML ({_flat(error)}).") from error
+        raise InputError(f"README.md: the metadata is not valid YAML ({_one_line(error)}).") from error
     if remote is None:
         return local
     try:
         theirs = front_matter_blocks(split_card(remote)[0])
     except yaml.YAMLError as error:
         raise HubError(
-            f"The card on the Hub has metadata that is not valid YAML ({_flat(error)}).",
+            f"The card on the Hub has metadata that is not valid YAML ({_one_line(error)}).",
             "Repair README.md there and publish again.",
         ) from error
-    kept = [block if block.endswith("\n") else f"{block}\n" for key, block in theirs.items() if key not in mine]
-    if not kept:
+    foreign = [block for key, block in theirs.items() if key not in mine]
+    if not foreign:
         return local
-    ours = ours if ours.endswith("\n") or not ours else f"{ours}\n"
-    merged = f"{ours}{''.join(kept)}"
+    merged = join_card([ours, *foreign] if ours else foreign, body)
     try:
-        yaml.compose(merged, yaml.SafeLoader)
+        yaml.compose(split_card(merged)[0], yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise HubError(
-            f"The metadata of the card on the Hub cannot be merged with ours ({_flat(error)}).",
+            f"The metadata of the card on the Hub cannot be merged with ours ({_one_line(error)}).",
             "Simplify README.md there (no anchors across keys) and publish again.",
         ) from error
-    return f"---\n{merged}---\n{body}"
+    return merged
 
 
-def _flat(error: yaml.YAMLError) -> str:
+def _one_line(error: yaml.YAMLError) -> str:
     return " ".join(str(error).split())
+
+
+def put_block(body: str, block: str) -> str:
+    """`body` with its results block replaced, or with the block at its end."""
+    if _RESULTS_BLOCK.search(body):
+        return _RESULTS_BLOCK.sub(lambda _: block, body, count=1)
+    return f"{body.rstrip()}\n\n{block}\n" if body.strip() else f"\n{block}\n"
+
+
+def find_block(body: str) -> str | None:
+    """The results block of a body."""
+    match = _RESULTS_BLOCK.search(body)
+    return match.group() if match else None
+
+
+def merge_own_text(remote: str | None, ours: str) -> str:
+    """Our card with foreign metadata keys of the remote one and the owner's text outside of our markers."""
+    merged = merge_cards(remote, ours)
+    if remote is None:
+        return merged
+    front, body = split_card(merged)
+    theirs, block = split_card(remote)[1], _MAIN_BLOCK.search(body)
+    if block is None or not _MAIN_BLOCK.search(theirs):
+        return merged
+    updated = _MAIN_BLOCK.sub(lambda _: block.group(), theirs, count=1)
+    results = find_block(body)
+    return f"---\n{front}---\n{put_block(updated, results) if results else updated}"
+
+
+def merge_model_card(remote: str | None, ours: str) -> str:
+    """Our adapter card on top of the one on the Hub.
+
+    The owner's text outside of our markers and foreign metadata keys stay. Results stay where the card is of the same
+    run; after another training they would be another adapter's, and are replaced by ours.
+    """
+    if remote is None:
+        return ours
+    merged = merge_own_text(remote, ours)
+    if "model-index" in split_card(ours)[0]:
+        return merged
+    front, body = split_card(merged)
+    old, new = _MAIN_BLOCK.search(split_card(remote)[1]), _MAIN_BLOCK.search(ours)
+    results = find_block(split_card(remote)[1])
+    if results and old and new and old["run"] == new["run"]:
+        return f"---\n{front}---\n{put_block(body, results)}"
+    return join_card((block for key, block in front_matter_blocks(front).items() if key != "model-index"), body)
+
+
+def merge_dataset_card(remote: str | None, ours: str) -> str:
+    """Our dataset card on top of the one on the Hub: other splits and configurations stay named in its metadata.
+
+    Raises:
+        HubError: the remote metadata is not valid YAML.
+    """
+    merged = merge_own_text(remote, ours)
+    if remote is None:
+        return merged
+    old = yaml.safe_load(split_card(remote)[0]) or {}
+    front, body = split_card(merged)
+    blocks, new = front_matter_blocks(front), yaml.safe_load(front)
+    configs = _merged_configs(old.get("configs"), new["configs"])
+    infos = _merged_infos(old.get("dataset_info"), new["dataset_info"])
+    for key, value in (("configs", configs), ("dataset_info", infos)):
+        if value != new[key]:
+            blocks[key] = yaml.safe_dump({key: value}, sort_keys=False, allow_unicode=True)
+    if configs != new["configs"] and (licences := _merged_licences(old.get("license"), new.get("license"))):
+        blocks["license"] = yaml.safe_dump({"license": licences}, sort_keys=False)
+    return join_card(blocks.values(), body)
+
+
+def _merged_licences(old: Any, new: Any) -> list[Any] | None:
+    """Both licences where data of both stay, each once; None where there is one only, which is ours."""
+    stated = [name for value in (old, new) for name in (value if isinstance(value, list) else [value]) if name]
+    names = list(dict.fromkeys(map(str, stated)))
+    return names if len(names) > 1 else None
+
+
+def _merged_by(key: str, old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries of both, named by `key`; ours replace theirs in their place."""
+    theirs = [entry for entry in old if isinstance(entry, dict) and key in entry] if isinstance(old, list) else []
+    return list(({entry[key]: entry for entry in theirs} | {entry[key]: entry for entry in new}).values())
+
+
+def _merged_configs(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    theirs = next((entry for entry in _merged_by("config_name", old, []) if entry["config_name"] == _DEFAULT), {})
+    return [
+        {**entry, "data_files": _merged_by("split", theirs.get("data_files"), new[0]["data_files"])}
+        if entry["config_name"] == _DEFAULT
+        else entry
+        for entry in _merged_by("config_name", old, new)
+    ]
+
+
+def _merged_infos(old: Any, new: dict[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
+    theirs = [{"config_name": _DEFAULT, **entry} for entry in ([old] if isinstance(old, dict) else old or [])]
+    their_default = next((entry for entry in theirs if entry["config_name"] == _DEFAULT), {})
+    splits = _merged_by("name", their_default.get("splits"), new["splits"])
+    ours = {**new, "splits": splits}
+    if len(splits) > len(new["splits"]):
+        ours["dataset_size"] = sum(split["num_bytes"] for split in splits)
+        ours.pop("download_size", None)  # That of the other splits is known to the Hub alone.
+    others = [entry for entry in theirs if entry["config_name"] != _DEFAULT]
+    return [*others, {"config_name": _DEFAULT, **ours}] if others else ours

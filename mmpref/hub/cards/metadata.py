@@ -14,6 +14,7 @@ import yaml
 
 from mmpref.errors import HubError
 from mmpref.hub.cards.merge import split_card
+from mmpref.hub_ids import is_hub_id
 from mmpref.licence import LICENCES, UNREADABLE
 
 SIZES = (
@@ -35,7 +36,6 @@ REQUIRED = {
     "dataset": ("license", "pretty_name", "task_categories", "size_categories", "configs", "dataset_info", "tags"),
     "model": ("license", "library_name", "pipeline_tag", "tags"),
 }
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
 
 def size_category(rows: int) -> str:
@@ -130,8 +130,3 @@ def _model(data: dict[str, Any]) -> list[str]:
         ):
             wrong.append("a model-index entry lacks its name, or a result its task, dataset or metrics")
     return wrong
-
-
-def is_hub_id(name: object) -> bool:
-    """Whether `name` has the form of a Hub repository id; a local path or ``pkg:`` reference has not."""
-    return isinstance(name, str) and bool(_HUB_ID.fullmatch(name)) and ".." not in name and not name.endswith(".git")

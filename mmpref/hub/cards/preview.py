@@ -18,29 +18,7 @@ if TYPE_CHECKING:
 SAMPLES = 3
 ANSWER, PROMPT = 600, 300
 """Characters that a card shows of one answer and of one prompt."""
-_ENGLISH = frozenset(
-    (
-        "a",
-        "an",
-        "and",
-        "are",
-        "at",
-        "in",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "that",
-        "the",
-        "there",
-        "this",
-        "to",
-        "with",
-        "yes",
-    )
-)
+_ENGLISH = re.compile(r"a|an|and|are|at|in|is|it|no|not|of|on|that|the|there|this|to|with|yes")
 
 
 @dataclass(frozen=True)
@@ -113,12 +91,12 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
             raise InputError(f"{folder} has no rows of the split {split!r}.")
     files, rows = [file for of in by_split.values() for file in of], sum(count for count, _ in splits.values())
     schema = pq.read_schema(files[0])
-    wanted = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
+    shown = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
     samples, words, common = [], 0, 0
     for number, row in enumerate(_texts(files)):
         for word in re.findall(r"\w+", _text(row["chosen"]).lower()):
-            words, common = words + 1, common + (word in _ENGLISH)
-        if number in wanted:
+            words, common = words + 1, common + bool(_ENGLISH.fullmatch(word))
+        if number in shown:
             samples.append(_sample(row))
     return Preview(
         splits=splits,

@@ -7,19 +7,19 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from mmpref.hub.cards.metadata import is_hub_id
-from mmpref.hub.private import is_commit, portable
+from mmpref.hub.private import portable
+from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.recipe import resolve
 
 _COMMON = ("method", "model", "revision", "limit", "seed")
-OPTIONS = {
+_OPTIONS = {
     "build-dataset": (*_COMMON, "source", "source_revision", "image_root", "split"),
     "train": (*_COMMON, "dataset", "image_root", "annotator"),
 }
 """Recipe keys that are options of the command; the others are given by ``--set``."""
 
 
-def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with the revisions that the run resolved."""
     recipe = dict(manifest["recipe"])
     if is_commit((manifest.get("model") or {}).get("revision")):
@@ -27,34 +27,34 @@ def pinned(manifest: Mapping[str, Any]) -> dict[str, Any]:
     source = manifest.get("source") or {}
     if "sources" in source:
         recipe["source"] = [
-            f"hf://datasets/{one['id']}@{one['revision']}"
-            if is_commit(one.get("revision")) and is_hub_id(one["id"])
-            else one["id"]
-            for one in source["sources"]
+            f"hf://datasets/{entry['id']}@{entry['revision']}"
+            if is_commit(entry.get("revision")) and is_hub_id(entry["id"])
+            else entry["id"]
+            for entry in source["sources"]
         ]
     elif is_commit(source.get("revision")):
         recipe |= {"source": source["id"], "source_revision": source["revision"]}
     return recipe
 
 
-def told(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def used_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe without what says nothing: how to watch benchmarks, where none are watched."""
-    watched = (recipe.get("watch") or {}).get("benchmarks")
-    return {key: value for key, value in recipe.items() if key != "watch" or watched}
+    benchmarks = (recipe.get("watch") or {}).get("benchmarks")
+    return {key: value for key, value in recipe.items() if key != "watch" or benchmarks}
 
 
 def command_of(manifest: Mapping[str, Any]) -> str:
     """The shell command, a setting a line, quoted. It takes no recipe's defaults and names every setting that the run's
     recipe had, so that it resolves to that recipe again."""
     command = manifest["command"]
-    recipe = portable(told(pinned(manifest)))
+    recipe = portable(used_settings(_pinned_recipe(manifest)))
     parts = ["--recipe plain"]
-    for key in (key for key in OPTIONS[command] if key in recipe):
+    for key in (key for key in _OPTIONS[command] if key in recipe):
         value = recipe[key]
         for item in value if isinstance(value, list) else [value]:
             if item is not None:
                 parts.append(f"--{key.replace('_', '-')} {shlex.quote(str(item))}")
-    for key, value in _flat({key: value for key, value in recipe.items() if key not in OPTIONS[command]}).items():
+    for key, value in _flat({key: value for key, value in recipe.items() if key not in _OPTIONS[command]}).items():
         if value is not None:
             parts.append(f"--set {shlex.quote(f'{key}={_yaml(value)}')}")
     return " \\\n  ".join([f"mmpref {command}", *parts])

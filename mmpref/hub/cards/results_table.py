@@ -16,15 +16,12 @@ import yaml
 
 from mmpref.errors import HubError
 from mmpref.hub.cards.markdown import table, text
-from mmpref.hub.cards.merge import front_matter_blocks, split_card
-from mmpref.hub.cards.metadata import is_hub_id
-from mmpref.hub.private import is_commit
+from mmpref.hub.cards.merge import BEGIN, END, find_block, front_matter_blocks, join_card, put_block, split_card
+from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import interval_text, stars
 
-BEGIN, END = "<!-- mmpref:results:begin -->", "<!-- mmpref:results:end -->"
 TASK = "image-text-to-text"
-_BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
 _LEGEND = (
@@ -142,8 +139,8 @@ def _cell(interval: Interval | None, signed: bool = False) -> str:
 
 def read_lines(body: str) -> list[Line]:
     """The rows that an earlier block carries; none where there is no block, or its data was edited."""
-    match = _BLOCK.search(body)
-    data = _DATA.search(match.group()) if match else None
+    block = find_block(body)
+    data = _DATA.search(block) if block else None
     if data is None:
         return []
     try:
@@ -260,22 +257,8 @@ def add_results(card_text: str, results: Results) -> str:
         raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
     index = _merged_index(old.get("model-index"), model_index(_name(results), results))
     blocks["model-index"] = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
-    metadata = "".join(block if block.endswith("\n") else f"{block}\n" for block in blocks.values())
     lines = {line.key: line for line in [*read_lines(body), *lines_of(results)]}
-    return f"---\n{metadata}---\n{put_block(body, results_block(list(lines.values())))}"
-
-
-def put_block(body: str, block: str) -> str:
-    """`body` with its results block replaced, or with the block at its end."""
-    if _BLOCK.search(body):
-        return _BLOCK.sub(lambda _: block, body, count=1)
-    return f"{body.rstrip()}\n\n{block}\n" if body.strip() else f"\n{block}\n"
-
-
-def find_block(body: str) -> str | None:
-    """The results block of a body."""
-    match = _BLOCK.search(body)
-    return match.group() if match else None
+    return join_card(blocks.values(), put_block(body, results_block(list(lines.values()))))
 
 
 def _name(results: Results) -> str:

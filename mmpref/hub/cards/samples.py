@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from mmpref.hub.cards.markdown import code, fence, table, text
-from mmpref.hub.cards.metadata import is_hub_id
+from mmpref.hub_ids import is_hub_id
 from mmpref.run.results import ADAPTER, BASE, Results
 
 FILES = "samples/*.parquet"

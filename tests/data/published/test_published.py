@@ -217,7 +217,7 @@ def test_a_set_is_published_without_a_folder_of_this_machine(published: Publishe
     names = set(api.list_repo_files("openbmb/povid", repo_type="dataset"))
     expected = {"README.md", "data/train-00000-of-00001.parquet", "report.json", "run.json", "statistics.png"}
     assert expected == names - {".gitattributes"}
-    content = Path(api.hf_hub_download("openbmb/povid", "run.json", repo_type="dataset", revision=done["commit"]))
+    content = Path(api.hf_hub_download("openbmb/povid", "run.json", repo_type="dataset", revision=done.commit))
     manifest = json.loads(content.read_text())
     assert (manifest["model"], manifest["recipe"]["image_root"]) == (None, ["/path/to/coco"])
     assert str(built["povid"].path.parent) not in content.read_text()

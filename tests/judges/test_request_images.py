@@ -13,7 +13,7 @@ from PIL import Image
 from mmpref.images import decode
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.pictures import data_url, digest
+from mmpref.judges.request_images import data_url, image_digest
 from mmpref.types import ImageData, Message
 from tests.judges.server import ChatServer
 
@@ -67,11 +67,11 @@ def test_an_image_that_is_as_it_is_seen_goes_as_it_is(form: str) -> None:
     image = encoded(form)
     content = base64.b64decode(data_url(image).partition(",")[2])
     assert content == image.content
-    assert digest(image) == hashlib.sha256(image.content).hexdigest(), "kept replies of before are found"
+    assert image_digest(image) == hashlib.sha256(image.content).hexdigest(), "kept replies of before are found"
 
 
 def test_replies_are_kept_by_what_is_shown() -> None:
-    assert digest(turned()) != hashlib.sha256(turned().content).hexdigest()
-    assert digest(CASES["16 bit"]) == digest(ImageData(CASES["16 bit"].content, "another name"))
-    assert len({digest(image) for image in CASES.values()}) >= 4
-    assert digest(ImageData(b"broken")) == hashlib.sha256(b"broken").hexdigest()
+    assert image_digest(turned()) != hashlib.sha256(turned().content).hexdigest()
+    assert image_digest(CASES["16 bit"]) == image_digest(ImageData(CASES["16 bit"].content, "another name"))
+    assert len({image_digest(image) for image in CASES.values()}) >= 4
+    assert image_digest(ImageData(b"broken")) == hashlib.sha256(b"broken").hexdigest()

@@ -16,7 +16,7 @@ from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.metadata import licence_fields
-from mmpref.hub.licences import check_licences
+from mmpref.hub.licence_check import check_licences
 from mmpref.hub.publish_run import publish_run
 from mmpref.licence import UNREADABLE
 from mmpref.tables.table import Table

@@ -9,62 +9,29 @@ in the format of its first configuration: what is not Parquet cannot stand besid
 from __future__ import annotations
 
 import fnmatch
+import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import HubError
-from mmpref.hub._manifest import CARD
+from mmpref.hub._local_files import CARD
 from mmpref.licence import metadata_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DATA = (
-    ".parquet",
-    ".arrow",
-    ".json",
-    ".jsonl",
-    ".ndjson",
-    ".csv",
-    ".tsv",
-    ".txt",
-    ".xml",
-    ".h5",
-    ".hdf5",
-    ".tar",
-    ".zip",
-    ".gz",
-    ".zst",
-    ".png",
-    ".jpg",
-    ".jpeg",
-    ".webp",
-    ".gif",
-    ".tif",
-    ".tiff",
-    ".bmp",
-    ".wav",
-    ".mp3",
-    ".flac",
-    ".mp4",
-    ".pdf",
+_DATA = re.compile(
+    r".*\.(parquet|arrow|jsonl?|ndjson|csv|tsv|txt|xml|h5|hdf5|tar|zip|gz|zst"
+    r"|png|jpe?g|webp|gif|tiff?|bmp|wav|mp3|flac|mp4|pdf)"
 )
-_NO_DATA = (
-    "run.json",
-    "report.json",
-    "results.json",
-    "statistics.png",
-    "dataset_infos.json",
-    "license.txt",
-    "licence.txt",
-    "readme.txt",
-    "requirements.txt",
+_NOT_DATA = re.compile(
+    r"(run|report|results|dataset_infos)\.json|statistics\.png|(licen[cs]e|readme|requirements)\.txt"
 )
 _HINT = "Nothing was changed there. Publish to another repository, or take it out of this one first."
-_SHOWN = 200
+_SHOWN_CHARACTERS = 200
 
-Loaded = dict[tuple[str, str], frozenset[str]]
+Splits = dict[tuple[str, str], frozenset[str]]
 """The files of each split, by configuration and split; a split of "" where its files are told apart by their names."""
 
 
@@ -100,24 +67,25 @@ def refuse_breaking(change: Change) -> None:
     """
     data = {path for path in change.before if _is_data(path)}
     old, own, new = (_metadata(card) for card in (change.old_card, change.own_card, change.new_card))
+    touched = set(change.touched)
     ours = bool(change.old_card and "mmpref" in change.old_card)
-    if not ours and (replaced := sorted(data & set(change.touched))):
+    if not ours and (replaced := sorted(data & touched)):
         raise HubError(
             f"{change.name} holds a dataset that mmpref did not publish, and {replaced[0]} would be replaced.", _HINT
         )
-    kept = data - set(change.touched)
-    if kept and not old.get("configs"):
+    untouched = sorted(data - touched)
+    if untouched and not old.get("configs"):
         raise HubError(
-            f"{change.name} holds data that its card does not name, such as {sorted(kept)[0]}: ours would hide them.",
+            f"{change.name} holds data that its card does not name, such as {untouched[0]}: ours would hide them.",
             _HINT,
         )
-    loads, will = _loads(old, change.before), _loads(new, change.after)
-    mine = _loads(own, change.after)
-    for (config, split), files in loads.items():
-        if not files or (ours and files <= set(change.touched)) or (ours and (config, split) in mine):
+    splits_before, splits_after = _splits(old, change.before), _splits(new, change.after)
+    own_splits = _splits(own, change.after)
+    for (config, split), files in splits_before.items():
+        if not files or (ours and files <= touched) or (ours and (config, split) in own_splits):
             continue
         what = f"the split {split} of the configuration {config}" if split else f"the configuration {config}"
-        if will.get((config, split)) != files:
+        if splits_after.get((config, split)) != files:
             raise HubError(f"In {change.name} {what} would no longer load what it does.", _HINT)
         if foreign := next((file for file in sorted(files) if not file.endswith(".parquet")), None):
             raise HubError(
@@ -125,7 +93,7 @@ def refuse_breaking(change: Change) -> None:
                 "repository in one format.",
                 _HINT,
             )
-        if any(config == other for other, _ in mine):
+        if any(config == other for other, _ in own_splits):
             _refuse_other_features(change, what, sorted(files))
     _refuse_other_default(change, old, new)
 
@@ -138,7 +106,7 @@ def _refuse_other_features(change: Change, what: str, files: list[str]) -> None:
     for file in files:
         theirs = Features.from_arrow_schema(change.features(file))
         if theirs != own:
-            names = ", ".join(theirs)[:_SHOWN]
+            names = ", ".join(theirs)[:_SHOWN_CHARACTERS]
             raise HubError(
                 f"In {change.name} {what} has other columns, or of other types, than this dataset: {names}. "
                 "One configuration cannot have both.",
@@ -162,8 +130,8 @@ def _default(metadata: Mapping[str, Any]) -> str | None:
     marked = [
         config["config_name"] for config in configs if config.get("default") or config["config_name"] == "default"
     ]
-    found = marked or [config["config_name"] for config in configs]
-    return found[0] if len(found) == 1 else None
+    names = marked or [config["config_name"] for config in configs]
+    return names[0] if len(names) == 1 else None
 
 
 def _metadata(card: str | None) -> dict[str, Any]:
@@ -172,21 +140,25 @@ def _metadata(card: str | None) -> dict[str, Any]:
 
 def _configs(metadata: Mapping[str, Any]) -> list[dict[str, Any]]:
     configs = metadata.get("configs")
-    found = [config for config in configs if isinstance(config, dict)] if isinstance(configs, list) else []
-    return [config | {"config_name": str(config.get("config_name", "default"))} for config in found]
+    entries = configs if isinstance(configs, list) else []
+    return [
+        config | {"config_name": str(config.get("config_name", "default"))}
+        for config in entries
+        if isinstance(config, dict)
+    ]
 
 
-def _loads(metadata: Mapping[str, Any], paths: Collection[str]) -> Loaded:
+def _splits(metadata: Mapping[str, Any], paths: Collection[str]) -> Splits:
     """What a card's configurations read of a repository's files."""
-    found: Loaded = {}
+    splits: Splits = {}
     for config in _configs(metadata):
         folder = str(config.get("data_dir") or "").strip("/")
         for split, pattern in _patterns(config):
-            place = f"{folder}/{pattern}" if folder else pattern
-            files = {path for path in paths if _matches(path, place)}
+            in_folder = f"{folder}/{pattern}" if folder else pattern
+            files = {path for path in paths if _matches(path, in_folder)}
             key = (config["config_name"], split)
-            found[key] = found.get(key, frozenset()) | files
-    return found
+            splits[key] = splits.get(key, frozenset()) | files
+    return splits
 
 
 def _patterns(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
@@ -214,4 +186,4 @@ def _matches(path: str, pattern: str) -> bool:
 def _is_data(path: str) -> bool:
     parts = path.lower().split("/")
     hidden = any(part.startswith((".", "_")) for part in parts)
-    return path != CARD and not hidden and parts[-1].endswith(_DATA) and parts[-1] not in _NO_DATA
+    return path != CARD and not hidden and bool(_DATA.fullmatch(parts[-1])) and not _NOT_DATA.fullmatch(parts[-1])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from huggingface_hub import Discussion
 
 from mmpref.errors import HubError
-from mmpref.hub._calls import CALL_ERRORS, trouble_of
-from mmpref.hub._manifest import CARD
+from mmpref.hub._calls import CALL_ERRORS, failure_of
+from mmpref.hub._local_files import CARD
 from mmpref.hub._remote import Content, Plan, Remote
 from mmpref.log import logger
 
@@ -43,8 +43,8 @@ def publish_staged(remote: Remote, content: Content, message: str, merge: bool) 
 
 
 def _find_or_open(remote: Remote, title: str) -> Discussion:
-    found = next((p for p in remote.pulls("draft", "open") if p.title == title), None)
-    return found or remote.api.create_pull_request(remote.repo_id, title, repo_type=remote.repo_type)
+    pull = next((p for p in remote.pulls("draft", "open") if p.title == title), None)
+    return pull or remote.api.create_pull_request(remote.repo_id, title, repo_type=remote.repo_type)
 
 
 def _fill(remote: Remote, content: Content, pull: Discussion, message: str) -> None:
@@ -66,7 +66,7 @@ def _fill(remote: Remote, content: Content, pull: Discussion, message: str) -> N
             logger.info("%d files to go", len(plan) - len(part))
         except CALL_ERRORS as error:
             failures += 1
-            if trouble_of(error) == "fatal" or failures == remote.calls.retry.attempts:
+            if failure_of(error) == "fatal" or failures == remote.calls.retry.attempts:
                 raise remote.calls.explain(f"commit to {pull.url}", error) from error
             remote.calls.pause("commit", error, failures)
 

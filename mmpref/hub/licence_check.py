@@ -10,7 +10,7 @@ from mmpref.errors import HubError
 from mmpref.licence import AND, LICENCES, UNREADABLE
 from mmpref.log import logger
 
-_UNREAD = "what its card states cannot be read"
+_UNREADABLE_CARD = "what its card states cannot be read"
 _NO_DERIVATIVES = re.compile(r"-nd(-|$)")
 _NON_COMMERCIAL = re.compile(r"-nc(-|$)|noncommercial|non-commercial|research")
 
@@ -33,22 +33,22 @@ def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
     Raises:
         HubError: a licence that forbids, or may forbid, publishing.
     """
-    given = []
-    for one in source.get("sources") or [source]:
-        name, licence = one["id"], " ".join((one.get("licence") or "").split()).lower()
+    restricted = []
+    for entry in source.get("sources") or [source]:
+        name, licence = entry["id"], " ".join((entry.get("licence") or "").split()).lower()
         if licence in ("", "unknown"):
             logger.warning("Warning: %s states no licence. Find out whether you may publish what is made of it.", name)
         elif _NO_DERIVATIVES.search(licence) or AND in licence or licence not in LICENCES - {"other"}:
-            given.append(f"{name}: {_UNREAD if licence == UNREADABLE else licence}")
+            restricted.append(f"{name}: {_UNREADABLE_CARD if licence == UNREADABLE else licence}")
         elif _NON_COMMERCIAL.search(licence):
             logger.warning(
                 "Warning: %s is under %s: the dataset that is published is too, and nobody may use it commercially.",
                 name,
                 licence,
             )
-    if given and not accepted:
+    if restricted and not accepted:
         raise HubError(
-            f"Publishing may be forbidden by the licence of {'; '.join(given)}.",
+            f"Publishing may be forbidden by the licence of {'; '.join(restricted)}.",
             "Read what holds there; if you may publish, say so with --accept-license.",
         )
-    return given
+    return restricted

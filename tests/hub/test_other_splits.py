@@ -13,6 +13,7 @@ import pytest
 from huggingface_hub import HfApi
 
 from mmpref.errors import HubError
+from mmpref.hub.publish import Published
 from mmpref.hub.publish_run import publish_run
 from mmpref.licence import metadata_of
 from tests.hub.runs import dataset_run
@@ -61,7 +62,7 @@ def upload(hub: HubAccount, tmp_path: Path) -> Upload:
     return put
 
 
-def push(hub: HubAccount, run: Path) -> dict[str, Any]:
+def push(hub: HubAccount, run: Path) -> Published:
     return publish_run(run, f"{hub.name}/set", token=hub.token, endpoint=hub.endpoint)
 
 
@@ -117,7 +118,7 @@ def test_data_that_can_stay_beside_ours_load_as_before(
     upload(**{"README.md": f"---\nconfigs:\n{two}---\n", "one/a.parquet": WORDS, "two/b.parquet": {"b": [1, 2, 3]}})
     dataset_run(tmp_path / "run")
     push(hub, tmp_path / "run")
-    assert not push(hub, tmp_path / "run")["changed"]
+    assert not push(hub, tmp_path / "run").changed
     one, second, ours = loaded(hub, hub_env, ("one", "train"), ("two", "test"), (None, "train"))
     assert (one, second) == ([2, ["text"]], [3, ["b"]])
     assert ours[0] == 3
@@ -153,7 +154,7 @@ def test_the_licences_of_both_stand_in_the_card(hub: HubAccount, tmp_path: Path)
         push(hub, tmp_path / split)
     stated = metadata_of(hub.hub.read("dataset", f"{hub.name}/set", "README.md").decode())
     assert (stated or {})["license"] == ["mit", "cc-by-4.0"]
-    assert not push(hub, tmp_path / "train")["changed"]
+    assert not push(hub, tmp_path / "train").changed
 
 
 def test_a_new_build_of_a_split_replaces_the_old_one(hub: HubAccount, tmp_path: Path) -> None:
@@ -163,4 +164,4 @@ def test_a_new_build_of_a_split_replaces_the_old_one(hub: HubAccount, tmp_path: 
     push(hub, tmp_path / "run")
     file = tmp_path / "run" / TRAIN
     pq.write_table(pq.read_table(file).drop_columns(["seed"]).slice(0, 2), file)
-    assert push(hub, tmp_path / "run")["changed"]
+    assert push(hub, tmp_path / "run").changed

@@ -15,8 +15,8 @@ from mmpref.errors import ImageError
 from mmpref.images import decode
 from mmpref.types import ImageData
 
-_TAKEN = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-_AT_ONCE = 32
+_MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+_CACHED = 32
 """Images that are held ready: those of the requests in flight, about."""
 
 
@@ -26,32 +26,32 @@ def data_url(image: ImageData) -> str:
     Raises:
         ImageError: it cannot be decoded, or has too many pixels.
     """
-    mime, content, _ = _shown(image)
+    mime, content, _ = _encoded(image)
     return f"data:{mime};base64,{base64.b64encode(content).decode()}"
 
 
-def digest(image: ImageData) -> str:
+def image_digest(image: ImageData) -> str:
     """SHA-256 of what is shown: of the bytes, or where these are not sent of the pixels, so that it is the same
     wherever they are encoded; of an image that cannot be decoded, of its bytes."""
     try:
-        return _shown(image)[2]
+        return _encoded(image)[2]
     except ImageError:
         return hashlib.sha256(image.content).hexdigest()
 
 
-@lru_cache(_AT_ONCE)
-def _shown(image: ImageData) -> tuple[str, bytes, str]:
+@lru_cache(_CACHED)
+def _encoded(image: ImageData) -> tuple[str, bytes, str]:
     """Media type, bytes, and the digest."""
     from PIL import Image
 
     picture = decode(image)
     pixels = picture.tobytes()
     with Image.open(io.BytesIO(image.content)) as opened:
-        mime = _TAKEN.get(opened.format or "")
+        mime = _MEDIA_TYPES.get(opened.format or "")
         plain = opened.mode == "RGB" and getattr(opened, "n_frames", 1) == 1 and opened.size == picture.size
         if mime and plain and opened.tobytes() == pixels:
             return mime, image.content, hashlib.sha256(image.content).hexdigest()
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    seen = hashlib.sha256(f"RGB {picture.width}x{picture.height} ".encode() + pixels).hexdigest()
-    return "image/png", buffer.getvalue(), seen
+    pixels_digest = hashlib.sha256(f"RGB {picture.width}x{picture.height} ".encode() + pixels).hexdigest()
+    return "image/png", buffer.getvalue(), pixels_digest

@@ -12,6 +12,7 @@ from huggingface_hub import CommitOperationAdd
 from huggingface_hub.hf_api import RepoFile
 
 from mmpref.errors import InputError
+from mmpref.text_files import read_text, text_of_bytes
 
 CARD = "README.md"
 # A run's resume state, locks, files being written, and what the Hub refuses. Not every hidden folder:
@@ -38,6 +39,10 @@ class LocalFile:
         if remote.lfs is not None:
             return remote.lfs.sha256 == self.sha256
         return remote.blob_id == self.git_sha1
+
+    def text(self) -> str:
+        """What it says; raises InputError where it is no text."""
+        return text_of_bytes(self.source, self.path) if isinstance(self.source, bytes) else read_text(self.source)
 
     def operation(self) -> CommitOperationAdd:
         """A fresh operation (one that was committed or preuploaded elsewhere cannot be reused)."""
@@ -70,10 +75,10 @@ def local_files(folder: Path, ignore: Sequence[str]) -> dict[str, LocalFile]:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder.", "Name a run directory that exists.")
-    names = ((p.relative_to(folder).as_posix(), p) for p in sorted(folder.rglob("*")) if p.is_file())
+    sources = ((p.relative_to(folder).as_posix(), p) for p in sorted(folder.rglob("*")) if p.is_file())
     files = {
         name: local_file(name, source)
-        for name, source in names
+        for name, source in sources
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore)
     }
     if not files:

@@ -1,0 +1,189 @@
+"""The card of an adapter, or of a model that one was merged into. Our text stands between marker comments."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import UsageError
+from mmpref.hub.cards import snippets
+from mmpref.hub.cards.markdown import code, fence, table, text
+from mmpref.hub.cards.metadata import licence_fields
+from mmpref.hub.cards.rebuild import command_of, used_settings
+from mmpref.hub.cards.render import (
+    TAGS,
+    TASK,
+    content_id,
+    counts_table,
+    format_number,
+    last_part,
+    method_name,
+    plain_name,
+    render_card,
+)
+from mmpref.hub.cards.results_table import lines_of, model_index, results_block
+from mmpref.hub.private import portable, public
+from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.licence import licence_of_folder
+from mmpref.registry import resolve_path
+from mmpref.run.files import write_atomic
+from mmpref.run.results import Results
+
+
+def write_model_card(path: Path, manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
+    """Write ``README.md`` of an adapter run.
+
+    Args:
+        path: the run directory.
+        manifest: what ``run.json`` holds or will hold.
+        evaluation: a ``results.json`` of this adapter, for the table of results and the model-index.
+    """
+    write_atomic(path / "README.md", model_card(manifest, evaluation))
+
+
+def model_card(
+    manifest: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None = None,
+    *,
+    hub_id: str | None = None,
+    base_hub_id: str | None = None,
+    merged: bool = False,
+) -> str:
+    """The text of an adapter's card.
+
+    Args:
+        evaluation: as in `write_model_card`.
+        hub_id: the repository that the card is for; without it the loading code has a placeholder.
+        base_hub_id: where a base model that is a local path can be found on the Hub.
+        merged: what is published is the base with the adapter's weights in it.
+
+    Raises:
+        HubError: the metadata would be broken.
+    """
+    from huggingface_hub import ModelCardData
+
+    stated = _base_licence(manifest["model"])
+    results = Results.from_dict(public(evaluation, manifest)) if evaluation else None
+    manifest = public(manifest)
+    recipe, model = manifest["recipe"], manifest["model"]
+    local = not is_commit(model.get("revision"))
+    base = base_hub_id or (model["id"] if is_commit(model.get("revision")) and is_hub_id(model["id"]) else None)
+    revision = None if base_hub_id and base_hub_id != model["id"] else model.get("revision")
+    if base_hub_id:
+        recipe = {**recipe, "model": base_hub_id, "revision": revision}
+        manifest = {**manifest, "recipe": recipe, "model": {**model, "id": base_hub_id, "revision": revision}}
+    licence = licence_fields(stated, f"https://huggingface.co/{base}" if base else None)
+    lines = lines_of(results) if results else []
+    shown = base or portable(model["id"])
+    name = plain_name(f"{last_part(shown)} with {method_name(manifest).upper()}")
+    fields: dict[str, Any] = dict(licence)
+    if base:
+        fields["base_model"] = base
+    if ids := _datasets_on_hub(manifest.get("datasets", [])):
+        fields["datasets"] = ids
+    if results:
+        fields["model-index"] = model_index(hub_id or name, results)
+    library = "transformers" if merged else "peft"
+    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
+    base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
+    if "held_out" in manifest:
+        load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
+    elif merged:
+        load = snippets.load_merged(repo)
+    else:
+        load = snippets.load_adapter(base_repo, revision, repo, manifest.get("quantization"))
+    return render_card(
+        "model",
+        data,
+        manifest,
+        title=text(name),
+        base=code(shown),
+        base_note=_base_note(base, base_hub_id if base_hub_id != model["id"] else None, local),
+        base_revision=code(revision or "not recorded"),
+        licence=code(licence.get("license_name", licence["license"])),
+        command=fence(command_of(manifest), "bash"),
+        datasets=_training_data_table(manifest.get("datasets", [])),
+        modules=_modules_text(manifest),
+        online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
+        rewards="held_out" in manifest,
+        merged=merged,
+        quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
+        held_out=_held_out_table(manifest.get("held_out") or {}),
+        settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
+        final=_final_table(manifest.get("final") or {}),
+        remarks=[text(remark) for remark in manifest.get("remarks", [])],
+        load=fence(load, "python"),
+        results=results_block(lines),
+    )
+
+
+def _base_licence(model: Mapping[str, Any]) -> str | None:
+    """As the run recorded it, or as the card in the folder of a local or packaged model says."""
+    if model.get("licence") or is_commit(model.get("revision")):
+        return model.get("licence")
+    try:
+        folder = Path(resolve_path(model["id"]))
+    except UsageError:
+        return None
+    return licence_of_folder(folder.resolve()) if folder.is_dir() else None
+
+
+def _base_note(base: str | None, base_hub_id: str | None, local: bool) -> str:
+    if base_hub_id:
+        was = "a local model" if local else "under another id"
+        return f"The base was {was} when the adapter was trained; its owner says that this is it on the Hub."
+    if base:
+        return "The base is on the Hub, and the adapter belongs to exactly the revision below."
+    return (
+        "The base is a local model or one that ships with a package; it is not published under a Hub id, so the "
+        "metadata names none. The adapter is of no use without it."
+    )
+
+
+def _datasets_on_hub(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
+    ids = [entry["id"] for entry in datasets if is_commit(entry.get("revision")) and is_hub_id(entry["id"])]
+    return list(dict.fromkeys(ids))
+
+
+def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            code(portable(entry["id"])),
+            content_id(entry),
+            f"{entry['rows']:,}" if isinstance(entry.get("rows"), int) else "–",
+        )
+        for entry in datasets
+    ]
+    return table(("dataset", "revision or content", "pairs"), rows) if rows else "not recorded."
+
+
+def _modules_text(manifest: Mapping[str, Any]) -> str:
+    counts = manifest.get("modules") or {}
+    parts = ", ".join(f"{text(part.replace('_', ' '))} {count}" for part, count in counts.items())
+    return f"Adapted modules, by part of the model: {parts}." if parts else ""
+
+
+def _shown_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in portable(used_settings(recipe)).items():
+        if key in ("model", "revision", "dataset", "method", "image_root"):
+            continue
+        for inner, item in value.items() if isinstance(value, Mapping) else [(None, value)]:
+            if item is not None:
+                flat[f"{key}.{inner}" if inner else key] = item
+    return flat
+
+
+def _held_out_table(held_out: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (code(portable(name)), f"{measured['accuracy']:.3f}", f"{measured['rows']:,}")
+        for name, measured in held_out.items()
+    ]
+    return table(("pairs that it ranks as they are", "share", "pairs"), rows) if rows else ""
+
+
+def _final_table(final: Mapping[str, Any]) -> str:
+    rows = [(text(name), format_number(value)) for name, value in final.items() if isinstance(value, (int, float))]
+    return table(("measure", "value"), rows) if rows else ""

@@ -1,0 +1,236 @@
+"""What of a run is published: a staged copy of it, without anything of this machine.
+
+The run directory stays as it is. The copy is symbolic links, and rewritten copies of the few files that name paths.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub.hf_api import RepoFile
+
+from mmpref.errors import RunError, UsageError
+from mmpref.hub._local_files import CARD, IGNORE
+from mmpref.hub._remote import CardMerger
+from mmpref.hub.cards.dataset import STATISTICS, dataset_card
+from mmpref.hub.cards.merge import merge_cards, merge_dataset_card, merge_model_card, merge_own_text, split_card
+from mmpref.hub.cards.model import model_card
+from mmpref.hub.cards.results_table import add_results, eval_files
+from mmpref.hub.cards.samples import FILES, samples_card
+from mmpref.hub.other_splits import Change, refuse_breaking
+from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
+from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.run.results import Results
+from mmpref.text_files import read_text
+
+_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_EMPTY_CARD = """---
+library_name: peft
+pipeline_tag: image-text-to-text
+tags: [vlm]
+---
+
+# {name}
+"""
+
+
+@dataclass(frozen=True)
+class Staged:
+    """How `mmpref.hub.publish.publish_folder` publishes a folder that was staged."""
+
+    commit_message: str
+    delete_patterns: tuple[str, ...] = ()
+    merge_card: CardMerger = merge_cards
+    check: Callable[[Change], None] | None = None
+
+
+def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Staged:
+    """The data files of a dataset run, with their statistics.
+
+    Raises:
+        RunError: one is missing.
+    """
+    for entry in manifest["data"]:
+        if not (path / entry["path"]).is_file():
+            raise RunError(f"{path} lacks {entry['path']}, which its run.json names.", "Build the dataset again.")
+        _link(path / entry["path"], stage / entry["path"])
+    _write_json(stage / "run.json", public(manifest))
+    report = json.loads((path / "report.json").read_text(encoding="utf-8"))
+    _write_json(stage / "report.json", public(report, manifest))
+    if (path / STATISTICS).is_file():
+        _link(path / STATISTICS, stage / STATISTICS)
+    _write_card(path, stage, dataset_card(path, manifest, repo_id))
+    splits = list(manifest.get("splits") or [manifest["recipe"]["split"]])
+    return Staged(
+        f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
+        tuple(f"data/{split}-*.parquet" for split in splits),
+        merge_dataset_card,
+        lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),
+    )
+
+
+def _schema_of(path: Path, manifest: Mapping[str, Any]) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_schema(path / manifest["data"][0]["path"])
+
+
+def stage_adapter(
+    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None, merged: Path | None
+) -> Staged:
+    """A training run's adapter, or the model that it was merged into.
+
+    Args:
+        base_hub_id: the Hub id that stands for a base model that is local here.
+        merged: the folder of the model.
+    """
+    base = manifest["model"]["id"]
+    on_hub = is_hub_id(base) and is_commit(manifest["model"].get("revision"))
+    named = base_hub_id or (base if on_hub else None)
+    revision = manifest["model"].get("revision") if named == base else None
+    folders = local_folders(path, base)
+    source = merged or path
+    for file in sorted(source.rglob("*")):
+        name = file.relative_to(source).as_posix()
+        if not file.is_file() or name in (CARD, "run.json") or any(fnmatch.fnmatchcase(name, p) for p in IGNORE):
+            continue
+        if file.name == "adapter_config.json":  # of checkpoints too
+            config = json.loads(file.read_text(encoding="utf-8"))
+            config |= {"base_model_name_or_path": named, "revision": revision}
+            _write_json(stage / name, clean_json(config, folders))
+        elif (clean := clean_json_file(file, folders, manifest, None if on_hub else base)) is not None:
+            _write(stage / name, clean)
+        else:
+            _link(file, stage / name)
+    content = public(manifest)
+    if base_hub_id or not on_hub:
+        shown = base_hub_id or (base if base.startswith("pkg:") else None)
+        content["model"] = {**content["model"], "id": shown, "revision": revision}
+        content["recipe"] = {**content["recipe"], "model": shown, "revision": revision}
+    _write_json(stage / "run.json", content)
+    results = path / "results.json"
+    evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
+    for name, text in eval_files(Results.from_dict(evaluation)).items() if evaluation else ():
+        _write(stage / name, text)
+    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
+    _write_card(path, stage, card)
+    what = "Merged model" if merged else "LoRA adapter"
+    return Staged(
+        f"{what}, {manifest['recipe']['method']}",
+        ("adapter_*", "checkpoints/*", "model*.safetensors", "model.safetensors.index.json"),
+        merge_model_card,
+    )
+
+
+def _refuse_other_adapter(path: Path, adapter: Mapping[str, Any], repo_id: str, api: HfApi) -> None:
+    """Results go into the card of the very model that was evaluated; an adapter's weights tell which it is.
+
+    Raises:
+        UsageError: there is no such repository, or it holds another adapter, or one where none was evaluated, or none.
+    """
+    try:
+        weights = api.get_paths_info(repo_id, list(_WEIGHTS))
+    except RepositoryNotFoundError as error:
+        raise UsageError(
+            f"There is no model repository {repo_id} whose results these could be.",
+            "Publish the training run first, or check --hub-model-id.",
+        ) from error
+    if adapter and not weights:
+        raise UsageError(
+            f"{repo_id} holds no adapter whose results these could be.",
+            "Publish the training run first, or check --hub-model-id.",
+        )
+    if weights and not adapter:
+        raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.", "Evaluate with --adapter.")
+    hashes = {_sha256(file, repo_id, api) for file in weights if isinstance(file, RepoFile)}
+    if hashes and adapter.get("weights") not in hashes:
+        raise UsageError(
+            f"{path} evaluated other weights than those of {repo_id}.",
+            "Publish the training run that was evaluated, or evaluate what is published.",
+        )
+
+
+def _sha256(file: RepoFile, repo_id: str, api: HfApi) -> str:
+    if file.lfs:
+        return file.lfs.sha256
+    return hashlib.sha256(Path(api.hf_hub_download(repo_id, file.path)).read_bytes()).hexdigest()
+
+
+def stage_evaluation(
+    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
+) -> Staged:
+    """An evaluation's results, which go into the card of the model that was evaluated.
+
+    Raises:
+        UsageError: they are another adapter's than the repository's.
+    """
+    evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
+    results = Results.from_dict(evaluation)
+    adapter = manifest.get("adapter") or {}
+    if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
+        raise UsageError(
+            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id {adapter['id']}."
+        )
+    _refuse_other_adapter(path, adapter, repo_id, api)
+    _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
+    for name, content in eval_files(results).items():
+        _write(stage / name, content)
+    if push_samples:
+        folder = f"evaluation/{manifest['recipe_hash'][:8]}"
+        _write_json(stage / folder / "results.json", evaluation)
+        for file in sorted((path / "samples").glob("*.parquet")):
+            _link(file, stage / folder / "samples" / file.name)
+    names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
+    return Staged(
+        f"Results of {names}",
+        merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results),
+    )
+
+
+def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Staged:
+    """An evaluation's per-sample records, as a dataset of their own.
+
+    Raises:
+        RunError: there are none.
+    """
+    files = sorted((path / "samples").glob("*.parquet"))
+    if manifest["command"] != "evaluate" or not files:
+        raise RunError(f"{path} has no per-sample records.", "They are kept by `mmpref evaluate`.")
+    for file in files:
+        _link(file, stage / "samples" / file.name)
+    evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
+    _write_json(stage / "results.json", evaluation)
+    _write_json(stage / "run.json", public(manifest))
+    card = samples_card(files, public(manifest), Results.from_dict(evaluation), repo_id)
+    _write(stage / CARD, clean_text(card, local_folders(path)))
+    return Staged("Per-sample records of an evaluation", (FILES,), check=refuse_breaking)
+
+
+def _write_card(path: Path, stage: Path, fresh: str) -> None:
+    """The fresh card, with what the owner wrote outside of our markers in the run's README.md."""
+    file = path / CARD
+    own = read_text(file) if file.is_file() else None
+    card = merge_own_text(own, fresh) if own and split_card(own)[0] else fresh
+    _write(stage / CARD, clean_text(card, local_folders(path)))
+
+
+def _link(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.symlink_to(source.resolve())
+
+
+def _write(target: Path, content: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(content, encoding="utf-8")
+
+
+def _write_json(target: Path, content: Any) -> None:
+    _write(target, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
