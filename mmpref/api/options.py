@@ -35,7 +35,11 @@ _SEVERAL = ("dataset", "image_root", "where", "exclude_images_of", "benchmarks",
 
 
 def build_recipe(
-    *, recipe: RecipeName | BuildRecipe | None = None, set: Mapping[str, Any] | None = None, **options: Any
+    *,
+    recipe: RecipeName | BuildRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    **options: Any,
 ) -> BuildRecipe:
     """The recipe of ``build-dataset`` with these options.
 
@@ -51,14 +55,18 @@ def build_recipe(
     overrides = _nested(set)
     if named.get("source") and named.get("limit") is None and recipe is None:
         overrides = {"limit": None, **overrides}  # the limit of the default recipe is for its own source
-    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, fitted)
+    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, fitted, partial)
     if named.get("annotator") and not BUILDERS.get(resolved.method).needs_annotator:
         raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
     return resolved
 
 
 def train_recipe(
-    *, recipe: RecipeName | TrainRecipe | None = None, set: Mapping[str, Any] | None = None, **options: Any
+    *,
+    recipe: RecipeName | TrainRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    **options: Any,
 ) -> TrainRecipe:
     """The recipe of ``train`` with these options, before what it watches and builds is settled.
 
@@ -67,11 +75,15 @@ def train_recipe(
     """
     from mmpref.align.recipe import TrainRecipe
 
-    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), _nested(set))
+    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), _nested(set), partial=partial)
 
 
 def evaluate_recipe(
-    *, recipe: RecipeName | EvaluateRecipe | None = None, set: Mapping[str, Any] | None = None, **options: Any
+    *,
+    recipe: RecipeName | EvaluateRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    **options: Any,
 ) -> EvaluateRecipe:
     """The recipe of ``evaluate`` with these options.
 
@@ -85,7 +97,7 @@ def evaluate_recipe(
     if isinstance(file := options.get("judge_prompt"), os.PathLike):
         options["judge_prompt"] = template(file, "--judge-prompt")
     named = _named(options, {})
-    return resolve(EvaluateRecipe, "evaluate", recipe, named, _nested(set))
+    return resolve(EvaluateRecipe, "evaluate", recipe, named, _nested(set), partial=partial)
 
 
 def recipe_name(recipe: Any, model: Any) -> str | None:
@@ -109,16 +121,17 @@ def recipe(name: RecipeName, command: str, **options: Any) -> BuildRecipe | Trai
 
     Returns:
         A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too.
+        What neither recipe nor options name, such as the paper's model, is empty, and to be given then.
 
     Raises:
-        UsageError: no such recipe, command or setting, one that is missing, or of another type.
+        UsageError: no such recipe, command or setting, or one of another type.
         InputError: a file that is no recipe.
     """
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
     asked = command.replace("_", "-")
     if asked not in resolvers:
         raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
-    made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, **options)
+    made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, partial=True, **options)
     return made
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,7 @@ def resolve(
     options: Mapping[str, Any],
     overrides: Mapping[str, Any] | None = None,
     fit: Fit | None = None,
+    partial: bool = False,
 ) -> R:
     """The recipe's section for the command, then explicit options (None means not given), then what ``--set`` says.
 
@@ -115,6 +117,7 @@ def resolve(
             name no model, and the paper's where they do.
         overrides: nested, as `parse_set` gives them; None overrides with None.
         fit: adapts the recipe's section to what the options chose; what it sets to None the command can do without.
+        partial: leave empty what nobody names, such as the model, in place of refusing it.
 
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
@@ -127,7 +130,7 @@ def resolve(
             given = merge(given, _nested(key, value))
     overrides = overrides or {}
     if isinstance(recipe, cls):
-        name, section = "the one given", as_plain(recipe)
+        name, section = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
         name = os.fspath(recipe)
         section = load(name).get(command) or {}
@@ -140,8 +143,31 @@ def resolve(
     overrides = merge(given, overrides)
     fitting = fit(section, merge(section, overrides)) if fit else section
     values = merge(fitting, overrides)
-    refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
+    if partial:
+        values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
+    else:
+        refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
     return build(cls, values, f"{command} recipe")
+
+
+def _empty(cls: type) -> dict[str, Any]:
+    """What stands for a setting without a default that nobody names: None where it may be, else the empty value."""
+    hints = typing.get_type_hints(cls)
+    types = {name: (hints[name], *typing.get_args(hints[name])) for name in _required(cls)}
+    return {name: None if type(None) in known else "" if str in known[:1] else () for name, known in types.items()}
+
+
+def _without_empty(cls: type, section: Mapping[str, Any]) -> dict[str, Any]:
+    required = _required(cls)
+    return {key: value for key, value in section.items() if key not in required or value not in ("", [])}
+
+
+def _required(cls: type) -> list[str]:
+    """Names of the settings without a default."""
+    missing = dataclasses.MISSING
+    return [
+        field.name for field in dataclasses.fields(cls) if field.default is missing and field.default_factory is missing
+    ]
 
 
 def _nested(key: str, value: Any) -> dict[str, Any]:
@@ -169,10 +195,9 @@ def refuse_missing(
     Raises:
         UsageError: one that the command cannot do without.
     """
-    for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and values.get(field.name) is None and field.name not in dispensable:
+    for name in _required(cls):
+        if values.get(name) is None and name not in dispensable:
             raise UsageError(
-                f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
-                f"Give it with --{field.name.replace('_', '-')}.",
+                f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
+                f"Give it with --{name.replace('_', '-')}.",
             )

@@ -147,3 +147,16 @@ def test_what_only_the_work_needs_has_one_default() -> None:
         for name, parameter in inspect.signature(inner).parameters.items():
             if name in defaults and name != "recipe":
                 assert defaults[name].default == parameter.default, name
+
+
+def test_a_recipe_may_leave_open_what_is_given_later() -> None:
+    open_: Any = recipe("paper", "train", trainer={"max_steps": 10})
+    assert open_.model == ""
+    assert open_.trainer["max_steps"] == 10
+    with pytest.raises(UsageError, match="lacks the setting 'model'"):
+        train_recipe(recipe=open_)
+    assert train_recipe(recipe=open_, model="a/b") == recipe("paper", "train", model="a/b", trainer={"max_steps": 10})
+    assert recipe("paper", "build-dataset").source is None  # type: ignore[union-attr]
+    assert recipe("plain", "evaluate").benchmarks == ()  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="no setting 'modle'"):
+        recipe("paper", "train", modle="a/b")
