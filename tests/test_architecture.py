@@ -23,7 +23,7 @@ LAYERS = {
     "text_files": 1,
     "licence": 2,
     "registry": 1,
-    "recipe": 1,
+    "recipes": 1,
     "images": 1,
     "rng": 1,
     "distributed": 2,

@@ -9,7 +9,7 @@ from mmpref.align.method import METHODS
 from mmpref.align.trl_options import PAPER
 from mmpref.align.watch_settings import WatchSettings
 from mmpref.errors import UsageError
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 
 
 @dataclass(frozen=True)

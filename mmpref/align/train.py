@@ -23,7 +23,7 @@ from mmpref.align.watch_settings import BEST, Evaluator
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import UsageError
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import JsonLines
 from mmpref.tables.open import open_table

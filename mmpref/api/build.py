@@ -19,7 +19,7 @@ from mmpref.text_files import read_text
 
 if TYPE_CHECKING:
     from mmpref.data.recipe import BuildRecipe
-    from mmpref.recipe.schema import Dtype
+    from mmpref.recipes.schema import Dtype
     from mmpref.vlm.policy import Policy
 
 

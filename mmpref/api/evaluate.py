@@ -16,7 +16,7 @@ from mmpref.run.results import Results
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
-    from mmpref.recipe.schema import Dtype
+    from mmpref.recipes.schema import Dtype
     from mmpref.vlm.policy import Policy
 
 

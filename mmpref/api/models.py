@@ -18,7 +18,7 @@ from mmpref.tables.memory import MEMORY
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
-    from mmpref.recipe.schema import Dtype
+    from mmpref.recipes.schema import Dtype
     from mmpref.vlm.policy import Policy
 
 _LOADING = ("revision", "dtype", "quantization", "device_map", "trust_remote_code")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
-from mmpref.recipe.resolve import PAPER, TESTBED, merge, resolve
+from mmpref.recipes.resolve import PAPER, TESTBED, merge, resolve
 from mmpref.registry import suggest
 from mmpref.tables.memory import MEMORY, is_table, spec_of
 

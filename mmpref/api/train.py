@@ -16,14 +16,14 @@ from mmpref.api.results import TrainedAdapter, run_path
 from mmpref.api.state import threads_restored
 from mmpref.errors import UsageError
 from mmpref.log import logger
-from mmpref.recipe import resolve
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import resolve
+from mmpref.recipes import schema as recipes
 from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
     from mmpref.align.watch_settings import Evaluator
-    from mmpref.recipe.schema import Dtype
+    from mmpref.recipes.schema import Dtype
 
 
 def train(

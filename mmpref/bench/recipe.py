@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from mmpref.bench.answers import Blind
 from mmpref.judges.resolve import endpoint_of
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mmpref.bench.answers import Blind
 from mmpref.bench.benchmark import Metric, Sample, Score, Task
 from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_interval, replicates
 from mmpref.bench.significance import paired_difference
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.results import ADAPTER, BASE, Difference, JudgeNoise, Key, Value
 from mmpref.tables.table import Table
 

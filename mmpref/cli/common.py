@@ -11,7 +11,7 @@ import click
 
 from mmpref.cli.format import print_table
 from mmpref.errors import RunError
-from mmpref.recipe.resolve import parse_set
+from mmpref.recipes.resolve import parse_set
 
 if TYPE_CHECKING:
     from mmpref.api.results import Result

@@ -11,7 +11,7 @@ from mmpref.cli import common
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
 from mmpref.errors import UsageError
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESULTS, Results
 

@@ -21,7 +21,7 @@ from mmpref.data.stats import SAME
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.manifest import versions
 from mmpref.tables.conversations import same_answer

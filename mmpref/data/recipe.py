@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from mmpref.align.summary import final_of, remarks_on
 from mmpref.align.train import train
 from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError
-from mmpref.recipe.resolve import parse_set, resolve
+from mmpref.recipes.resolve import parse_set, resolve
 
 from .conftest import MODEL
 from .cut import whole_and_cut

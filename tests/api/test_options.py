@@ -16,7 +16,7 @@ from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_reci
 from mmpref.cli import common
 from mmpref.cli.main import program
 from mmpref.errors import UsageError
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 
 OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""

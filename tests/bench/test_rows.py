@@ -15,7 +15,7 @@ from mmpref.bench.plan import planned
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.rows import is_empty, list_of, one_of, optional, seen, text, turns_of
 from mmpref.errors import ImageError, InputError
-from mmpref.recipe.schema import build
+from mmpref.recipes.schema import build
 from mmpref.tables.open import open_table
 
 from .benchmarks.conftest import run, values, write_parquet

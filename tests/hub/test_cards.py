@@ -28,8 +28,8 @@ from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.render import template
 from mmpref.hub.cards.results_table import add_results
-from mmpref.recipe import resolve
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import resolve
+from mmpref.recipes import schema as recipes
 from mmpref.run.results import Results
 from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, dataset_run, evaluation
 

@@ -18,7 +18,7 @@ from mmpref.data.builder import BUILDERS
 from mmpref.data.builders.vlfeedback import VLFeedbackSettings, completions_of
 from mmpref.data.schema import Unusable
 from mmpref.data.sources import Source
-from mmpref.recipe.schema import build
+from mmpref.recipes.schema import build
 from mmpref.tables.conversations import read_row
 from mmpref.tables.table import Table
 from mmpref.types import Example, Skip

@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 
 from mmpref.errors import InputError, UsageError
-from mmpref.recipe.schema import R, as_plain, build
-from mmpref.recipe.yaml_loader import YamlLoader
+from mmpref.recipes.schema import R, as_plain, build
+from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
 from mmpref.text_files import read_text
 
