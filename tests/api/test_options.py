@@ -160,3 +160,11 @@ def test_a_recipe_may_leave_open_what_is_given_later() -> None:
     assert recipe("plain", "evaluate").benchmarks == ()  # type: ignore[union-attr]
     with pytest.raises(UsageError, match="no setting 'modle'"):
         recipe("paper", "train", modle="a/b")
+
+
+def test_the_function_keeps_its_name_whatever_is_imported() -> None:
+    import mmpref.recipes.resolve
+
+    assert mmpref.recipe is recipe
+    assert all(getattr(mmpref, name) is not None for name in mmpref.__all__)
+    assert set(mmpref.__all__) <= set(dir(mmpref))
