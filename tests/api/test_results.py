@@ -6,6 +6,7 @@ import html
 import os
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 import mmpref
 from mmpref.api.results import BuiltDataset, Inspection, Publication
+from mmpref.tables.table import TABLES
 from tests.align.conftest import preferences
 from tests.api.conftest import SMALL
 
@@ -116,6 +118,19 @@ def test_an_adapter_has_its_log_and_watches_benchmarks(preferences: Path, tmp_pa
     frame = compared.to_pandas()
     assert set(frame["model"]) == set(compared.comparison.models)
     assert "<table>" in compared._repr_html_()
+
+
+@pytest.mark.long
+def test_preference_data_and_benchmarks_may_be_rows_in_memory(built: BuiltDataset, tmp_path: Path) -> None:
+    trained = mmpref.train(**TINY, dataset=built.load(), output=tmp_path / "adapter", progress=False)
+    [source] = trained.manifest["datasets"]
+    assert source["id"] == "rows in memory"
+    assert trained.manifest["recipe"]["dataset"][0].startswith("memory:")
+    questions = list(islice(TABLES.get("testbed-pope")("test"), 6))
+    by_rows = mmpref.evaluate(benchmarks="pope", benchmark={"pope": {"data": questions}}, output=tmp_path / "rows")
+    by_name = mmpref.evaluate(benchmarks="pope", limit=6, output=tmp_path / "name")
+    assert by_rows.to_pandas()["value"].tolist() == by_name.to_pandas()["value"].tolist()
+    assert by_rows.results.values[0].data["id"] == "rows in memory"
 
 
 RECIPE = """
