@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.checks import refuse_absent
-from mmpref.api.models import named
-from mmpref.api.options import RecipeName, build_recipe
+from mmpref.api.models import named_model
+from mmpref.api.options import NameOrPath, build_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import BuiltDataset, run_path
 from mmpref.api.state import threads_restored
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 def build_dataset(
     *,
     method: str | None = None,
-    model: RecipeName | Policy | tuple[Any, Any] | None = None,
+    model: NameOrPath | Policy | tuple[Any, Any] | None = None,
     revision: str | None = None,
     source: Any = None,
     source_revision: str | None = None,
     source_config: str | None = None,
-    image_root: RecipeName | Sequence[RecipeName] | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     split: str | None = None,
     limit: int | None = None,
     where: str | Sequence[str] | None = None,
@@ -48,15 +48,15 @@ def build_dataset(
     noise_steps: int | None = None,
     guidance: bool | None = None,
     annotator: str | None = None,
-    prompt_file: RecipeName | None = None,
+    prompt_file: NameOrPath | None = None,
     block_size: int | None = None,
     dtype: Dtype | None = None,
     quantization: Literal["4bit", "8bit"] | None = None,
     device_map: str | None = None,
     trust_remote_code: bool | None = None,
-    recipe: RecipeName | BuildRecipe | None = None,
+    recipe: NameOrPath | BuildRecipe | None = None,
     set: Mapping[str, Any] | None = None,
-    output: RecipeName | None = None,
+    output: NameOrPath | None = None,
     shard: tuple[int, int] | None = None,
     workers: int | None = None,
     concurrency: int = 8,
@@ -118,13 +118,13 @@ def build_dataset(
     work = {
         name: options.pop(name) for name in ("output", "shard", "workers", "concurrency", "token_price", "progress")
     }
-    with named(options) as settings:
+    with named_model(options) as settings:
         return run_build(build_recipe(**settings), **work)
 
 
 def run_build(
     recipe: BuildRecipe,
-    output: RecipeName | None = None,
+    output: NameOrPath | None = None,
     *,
     shard: tuple[int, int] | None = None,
     workers: int | None = None,

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.checks import refuse_absent
-from mmpref.api.models import named
-from mmpref.api.options import RecipeName, evaluate_recipe
+from mmpref.api.models import named_model
+from mmpref.api.options import NameOrPath, evaluate_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import Compared, Evaluation, run_path
 from mmpref.api.state import threads_restored
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 def evaluate(
     *,
-    model: RecipeName | Policy | tuple[Any, Any] | None = None,
+    model: NameOrPath | Policy | tuple[Any, Any] | None = None,
     revision: str | None = None,
-    adapter: RecipeName | None = None,
+    adapter: NameOrPath | None = None,
     adapter_revision: str | None = None,
     benchmark: str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     benchmarks: str | Sequence[str] | None = None,
@@ -32,7 +32,7 @@ def evaluate(
     limit: int | None = None,
     blind: Literal["no-image", "masked"] | None = None,
     judge: str | None = None,
-    judge_prompt: RecipeName | None = None,
+    judge_prompt: NameOrPath | None = None,
     judge_repeats: int | None = None,
     judge_temperature: float | None = None,
     judge_max_tokens: int | None = None,
@@ -44,12 +44,12 @@ def evaluate(
     quantization: Literal["4bit", "8bit"] | None = None,
     device_map: str | None = None,
     trust_remote_code: bool | None = None,
-    recipe: RecipeName | EvaluateRecipe | None = None,
+    recipe: NameOrPath | EvaluateRecipe | None = None,
     set: Mapping[str, Any] | None = None,
-    output: RecipeName | None = None,
+    output: NameOrPath | None = None,
     batch_size: int = 32,
     concurrency: int = 8,
-    save: RecipeName | None = None,
+    save: NameOrPath | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """Run benchmarks on a model and, with an adapter, on both, with paired differences; ``mmpref evaluate``.
@@ -96,17 +96,17 @@ def evaluate(
     """
     options = dict(locals())
     work = {name: options.pop(name) for name in ("output", "batch_size", "concurrency", "save", "progress")}
-    with named(options, adapters=True) as settings:
+    with named_model(options, adapters=True) as settings:
         return run_evaluate(evaluate_recipe(**settings), **work)
 
 
 def run_evaluate(
     recipe: EvaluateRecipe,
-    output: RecipeName | None = None,
+    output: NameOrPath | None = None,
     *,
     batch_size: int = 32,
     concurrency: int = 8,
-    save: RecipeName | None = None,
+    save: NameOrPath | None = None,
     progress: bool = True,
 ) -> Evaluation:
     """`evaluate` of a resolved recipe."""
@@ -129,7 +129,7 @@ def run_evaluate(
     return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest, results)
 
 
-def compare(*runs: RecipeName) -> Compared:
+def compare(*runs: NameOrPath) -> Compared:
     """Set evaluation runs side by side, with intervals and, where they answered the same, with tests; ``mmpref
     compare``.
 

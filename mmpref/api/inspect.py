@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mmpref.api.models import named
-from mmpref.api.options import RecipeName, one_or_several, place
+from mmpref.api.models import named_model
+from mmpref.api.options import NameOrPath, as_spec, as_specs
 from mmpref.api.progress import Progress
 from mmpref.api.results import Inspection
 from mmpref.api.state import threads_restored
@@ -21,7 +21,7 @@ def inspect(
     *,
     split: str | None = None,
     revision: str | None = None,
-    image_root: RecipeName | Sequence[RecipeName] | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     model: Any = None,
     progress: bool = True,
 ) -> Inspection:
@@ -51,7 +51,7 @@ def run_inspect(
     *,
     split: str | None = None,
     revision: str | None = None,
-    image_root: RecipeName | Sequence[RecipeName] | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     model: Any = None,
     on_row: Callable[[Sample], None] | None = None,
     progress: bool = True,
@@ -64,7 +64,7 @@ def run_inspect(
     from mmpref.data.inspect import inspect as read
     from mmpref.tables.open import open_table, refuse_split
 
-    spec, roots = place(dataset, own_paths=not image_root), one_or_several(image_root)
+    spec, roots = as_spec(dataset, own_paths=not image_root), as_specs(image_root)
     refuse_split(spec, split or "train")
     table = open_table(spec, split, revision=revision)
     if model is None:
@@ -74,8 +74,8 @@ def run_inspect(
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
-    with threads_restored(), named({"model": model}) as settings:
-        policy = load_policy(ModelRef(model_id(place(settings["model"]))))
+    with threads_restored(), named_model({"model": model}) as settings:
+        policy = load_policy(ModelRef(model_id(as_spec(settings["model"]))))
         report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": under_model(policy, table, roots, bar.reach)})

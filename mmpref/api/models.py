@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
-from mmpref.api.options import RecipeName, place
+from mmpref.api.options import NameOrPath, as_spec
 from mmpref.api.state import threads_restored
 from mmpref.errors import UsageError
 from mmpref.hub_ids import model_id
@@ -28,10 +28,10 @@ _LOADED: WeakKeyDictionary[Policy, tuple[dict[str, Any], list[tuple[int, int]]]]
 
 
 def load_policy(
-    model: RecipeName,
+    model: NameOrPath,
     *,
     revision: str | None = None,
-    adapter: RecipeName | None = None,
+    adapter: NameOrPath | None = None,
     adapter_revision: str | None = None,
     dtype: Dtype = "auto",
     device: str | None = None,
@@ -62,8 +62,8 @@ def load_policy(
     """
     from mmpref.vlm.load import load_policy as load
 
-    adapter = model_id(place(adapter)) if adapter is not None else None
-    name = model_id(place(model))
+    adapter = model_id(as_spec(adapter)) if adapter is not None else None
+    name = model_id(as_spec(model))
     how = {
         "dtype": dtype,
         "quantization": quantization,
@@ -100,7 +100,7 @@ def refuse_loaded(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def named(options: Mapping[str, Any], *, adapters: bool = False) -> Iterator[dict[str, Any]]:
+def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterator[dict[str, Any]]:
     """The options with a name in place of a loaded model. Within it the loader gives that model out for the name;
     afterwards modes and gradients are as they were.
 
@@ -123,16 +123,16 @@ def named(options: Mapping[str, Any], *, adapters: bool = False) -> Iterator[dic
             raise UsageError(
                 f"{name} says how a model is loaded, and this one is.", f"Leave {name} out, or name the model."
             )
-    from mmpref.vlm.memory import lent
+    from mmpref.vlm.memory import registered
 
     whole = model[0] if isinstance(model, tuple) else model.model
-    with _left_as_it_is(whole), threads_restored():
-        settings, policy = _lendable(model, adapters)
-        with lent(settings["model"], policy):
+    with _restored(whole), threads_restored():
+        settings, policy = _name_and_policy(model, adapters)
+        with registered(settings["model"], policy):
             yield {**options, **settings}
 
 
-def _lendable(model: Any, adapters: bool) -> tuple[dict[str, Any], Policy]:
+def _name_and_policy(model: Any, adapters: bool) -> tuple[dict[str, Any], Policy]:
     """What a recipe says of a loaded model, and the policy that the loader is to give out."""
     from mmpref.vlm.load import policy_of
     from mmpref.vlm.policy import Policy
@@ -149,7 +149,7 @@ def _lendable(model: Any, adapters: bool) -> tuple[dict[str, Any], Policy]:
 
 
 @contextlib.contextmanager
-def _left_as_it_is(model: Any) -> Iterator[None]:
+def _restored(model: Any) -> Iterator[None]:
     """Eval mode within; afterwards every module's mode and every parameter's gradient flag as before."""
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]

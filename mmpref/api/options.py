@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.data.recipe import BuildRecipe
 
-RecipeName = str | os.PathLike[str]
-"""A named recipe or a YAML file."""
+NameOrPath = str | os.PathLike[str]
+"""A name (of a recipe, a model, a repository), or the path of a file or folder."""
 
 _BUILDER = ("rho_th", "iterations", "similarity_threshold", "similarity_model", "noise_steps", "guidance")
 _WATCH = {
@@ -36,7 +36,7 @@ _SEVERAL = ("dataset", "image_root", "where", "exclude_images_of", "benchmarks",
 
 def build_recipe(
     *,
-    recipe: RecipeName | BuildRecipe | None = None,
+    recipe: NameOrPath | BuildRecipe | None = None,
     set: Mapping[str, Any] | None = None,
     partial: bool = False,
     **options: Any,
@@ -63,7 +63,7 @@ def build_recipe(
 
 def train_recipe(
     *,
-    recipe: RecipeName | TrainRecipe | None = None,
+    recipe: NameOrPath | TrainRecipe | None = None,
     set: Mapping[str, Any] | None = None,
     partial: bool = False,
     **options: Any,
@@ -80,7 +80,7 @@ def train_recipe(
 
 def evaluate_recipe(
     *,
-    recipe: RecipeName | EvaluateRecipe | None = None,
+    recipe: NameOrPath | EvaluateRecipe | None = None,
     set: Mapping[str, Any] | None = None,
     partial: bool = False,
     **options: Any,
@@ -107,7 +107,7 @@ def recipe_name(recipe: Any, model: Any) -> str | None:
     return os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else None
 
 
-def recipe(name: RecipeName, command: str, **options: Any) -> BuildRecipe | TrainRecipe | EvaluateRecipe:
+def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | TrainRecipe | EvaluateRecipe:
     """What a recipe means for a command, with options on top: every setting, checked and typed.
 
     Source: the YAML files of ``mmpref.recipes`` and of plugins (``mmpref list recipes``), or one of your own.
@@ -135,7 +135,7 @@ def recipe(name: RecipeName, command: str, **options: Any) -> BuildRecipe | Trai
     return made
 
 
-def template(path: RecipeName, option: str) -> str:
+def template(path: NameOrPath, option: str) -> str:
     """The text of a file that an option names.
 
     Raises:
@@ -155,18 +155,18 @@ def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any
     own_paths = not options.get("image_root")
     for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
         if name in ("model", "adapter") and value is not None:
-            value = model_id(place(value))
+            value = model_id(as_spec(value))
         elif name in ("benchmark", "watch") and isinstance(value, Mapping):
             value = _with_specs(value)
         elif name == "source" or name in _SEVERAL:
-            value = one_or_several(value, own_paths)
-        settings[keys.get(name, name)] = place(value)
+            value = as_specs(value, own_paths)
+        settings[keys.get(name, name)] = as_spec(value)
     if excluded := settings.get("exclude_images_of"):  # which may name a split
         settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
     return settings
 
 
-def place(value: Any, own_paths: bool = True) -> Any:
+def as_spec(value: Any, own_paths: bool = True) -> Any:
     """A path, or the result of another function, as the text of its place; rows in memory as the name of their table.
 
     Args:
@@ -177,18 +177,18 @@ def place(value: Any, own_paths: bool = True) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def one_or_several(value: Any, own_paths: bool = True) -> tuple[Any, ...]:
+def as_specs(value: Any, own_paths: bool = True) -> tuple[Any, ...]:
     """The values of an option that can be repeated; none of None."""
     if value is None:
         return ()
     values = value if isinstance(value, list | tuple) and not is_table(value) else [value]
-    return tuple(place(one, own_paths) for one in values)
+    return tuple(as_spec(one, own_paths) for one in values)
 
 
 def _with_specs(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of benchmarks with the names of tables in place of rows in memory."""
     return {
-        name: _with_specs(value) if isinstance(value, Mapping) and not is_table(value) else place(value)
+        name: _with_specs(value) if isinstance(value, Mapping) and not is_table(value) else as_spec(value)
         for name, value in settings.items()
     }
 

@@ -6,14 +6,14 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from mmpref.api.options import RecipeName
+from mmpref.api.options import NameOrPath
 from mmpref.api.results import Publication
 from mmpref.errors import UsageError
 from mmpref.hub_ids import repo_id
 
 
 def publish(
-    run: RecipeName,
+    run: NameOrPath,
     *,
     hub_dataset_id: str | None = None,
     hub_model_id: str | None = None,

@@ -23,7 +23,7 @@ Cells = Sequence[tuple[str, str]]
 """Lines of a table with two columns: what, and how much of it."""
 
 
-class Shown:
+class TableRepr:
     """What shows itself as a table: text by ``repr``, HTML in a notebook, a frame by ``to_pandas()``."""
 
     title = ""
@@ -51,7 +51,7 @@ class Shown:
 
 
 @dataclass(frozen=True, repr=False)
-class Result(Shown, os.PathLike[str]):
+class Result(TableRepr, os.PathLike[str]):
     """A finished run. It stands for its folder wherever a function takes one.
 
     Args:
@@ -179,7 +179,7 @@ class Evaluation(Result):
 
 
 @dataclass(frozen=True, repr=False)
-class Compared(Shown):
+class Compared(TableRepr):
     """Evaluation runs side by side.
 
     Args:
@@ -211,7 +211,7 @@ class Compared(Shown):
                 **key._asdict(),
                 "model": model,
                 **{name: getattr(value, name) for name in ("value", "low", "high")},
-                **{name: getattr(test, place, None) for name, place in _TESTED.items()},
+                **{name: getattr(test, attribute, None) for name, attribute in _TESTED.items()},
             }
             for (key, values), tests in zip(self.comparison.rows, self.comparison.tests, strict=True)
             for model, value, test in zip(self.comparison.models, values, tests, strict=True)
@@ -232,7 +232,7 @@ _TESTED = {
 
 
 @dataclass(frozen=True, repr=False)
-class Inspection(Shown):
+class Inspection(TableRepr):
     """What is in a preference dataset, and what is wrong with it.
 
     Args:
@@ -259,7 +259,7 @@ class Inspection(Shown):
 
 
 @dataclass(frozen=True, repr=False)
-class Publication(Shown):
+class Publication(TableRepr):
     """What is on the Hub.
 
     Args:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.api.build import run_build
 from mmpref.api.checks import refuse_absent
 from mmpref.api.models import refuse_loaded
-from mmpref.api.options import RecipeName, recipe_name, train_recipe
+from mmpref.api.options import NameOrPath, recipe_name, train_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import TrainedAdapter, run_path
 from mmpref.api.state import threads_restored
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 def train(
     *,
     method: str | None = None,
-    model: RecipeName | None = None,
+    model: NameOrPath | None = None,
     revision: str | None = None,
     dataset: Any = None,
-    image_root: RecipeName | Sequence[RecipeName] | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     split: str | None = None,
     annotator: str | None = None,
     limit: int | None = None,
@@ -57,9 +57,9 @@ def train(
     quantization: Literal["4bit", "8bit"] | None = None,
     device_map: str | None = None,
     trust_remote_code: bool | None = None,
-    recipe: RecipeName | TrainRecipe | None = None,
+    recipe: NameOrPath | TrainRecipe | None = None,
     set: Mapping[str, Any] | None = None,
-    output: RecipeName | None = None,
+    output: NameOrPath | None = None,
     progress: bool = True,
 ) -> TrainedAdapter:
     """Train a LoRA adapter, and the projector, on preference data by TRL; ``mmpref train``.
@@ -115,7 +115,7 @@ def train(
 
 
 def run_train(
-    recipe: TrainRecipe, name: str | None, output: RecipeName | None = None, *, progress: bool = True
+    recipe: TrainRecipe, name: str | None, output: NameOrPath | None = None, *, progress: bool = True
 ) -> TrainedAdapter:
     """`train` of a resolved recipe.
 

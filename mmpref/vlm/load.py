@@ -19,7 +19,7 @@ from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.decoding import ignored_settings
 from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.load_errors import load_errors
-from mmpref.vlm.memory import lent_policy
+from mmpref.vlm.memory import registered_policy
 from mmpref.vlm.policy import Policy, eos_ids_of
 from mmpref.vlm.quantization import Placement
 from mmpref.vlm.revisions import commit_of
@@ -53,7 +53,7 @@ def load_policy(
             bitsandbytes cannot do here. (An adapter of another base is only warned of: ids change, and local
             folders have none.)
     """
-    if (policy := lent_policy(ref)) is not None:
+    if (policy := registered_policy(ref)) is not None:
         return policy
     family, revision = identify(ref, trust_remote_code)
     local_gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"

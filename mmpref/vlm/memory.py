@@ -13,26 +13,26 @@ from mmpref.types import ModelRef
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
-_LENT: dict[str, Policy] = {}
+_REGISTERED: dict[str, Policy] = {}
 
 
 @contextlib.contextmanager
-def lent(name: str, policy: Policy) -> Iterator[None]:
+def registered(name: str, policy: Policy) -> Iterator[None]:
     """Within it whoever loads the model of this name gets the policy."""
-    _LENT[name] = policy
+    _REGISTERED[name] = policy
     try:
         yield
     finally:
-        del _LENT[name]
+        del _REGISTERED[name]
 
 
-def lent_policy(ref: ModelRef) -> Policy | None:
-    """The policy that a caller has loaded and lends, if the reference means exactly that.
+def registered_policy(ref: ModelRef) -> Policy | None:
+    """The policy that a caller has loaded and registered, if the reference means exactly that.
 
     Raises:
-        ModelError: the name of a model in memory, and nobody lends it.
+        ModelError: the name of a model in memory, which nobody has registered.
     """
-    policy = _LENT.get(ref.model)
+    policy = _REGISTERED.get(ref.model)
     if policy and ref.adapter == policy.ref.adapter and ref.revision in (None, policy.ref.revision):
         return policy
     if is_in_memory(ref.model):

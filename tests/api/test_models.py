@@ -11,7 +11,7 @@ import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 import mmpref
-from mmpref.api.models import named
+from mmpref.api.models import named_model
 from mmpref.errors import ModelError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
@@ -84,14 +84,14 @@ def test_a_pair_builds_inspects_and_answers_and_is_left_as_it_was(
 
 def test_a_policy_goes_by_the_name_it_was_loaded_by_until_its_weights_change() -> None:
     policy = mmpref.load_policy(TESTBED)
-    with named({"model": policy}) as settings:
+    with named_model({"model": policy}) as settings:
         assert settings["model"] == TESTBED
         assert load(ModelRef(TESTBED)) is policy
         assert load(ModelRef(TESTBED, adapter=None)) is policy
     assert load(ModelRef(TESTBED)) is not policy
     with torch.no_grad():
         next(policy.model.parameters()).add_(1e-3)
-    with named({"model": policy}) as settings:
+    with named_model({"model": policy}) as settings:
         name = settings["model"]
         assert name.startswith("memory:")
         assert load(ModelRef(name)).model is policy.model
@@ -102,7 +102,7 @@ def test_a_policy_goes_by_the_name_it_was_loaded_by_until_its_weights_change() -
 def test_the_same_weights_have_one_name(pair: tuple[Any, Any]) -> None:
     names = []
     for model in (pair, copy.deepcopy(pair)):
-        with named({"model": model}) as settings:
+        with named_model({"model": model}) as settings:
             names.append(settings["model"])
     assert names[0] == names[1]
 
