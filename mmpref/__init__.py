@@ -1,5 +1,86 @@
-"""mmpref: preference data, alignment and evaluation for vision-language models."""
+"""mmpref: preference data, alignment and evaluation for vision-language models.
 
-from importlib.metadata import version as _version
+The functions do what the commands of the same names do, with the same options, defaults and recipes. They are loaded
+when they are first used: ``import mmpref`` imports no torch.
+"""
 
-__version__ = _version("mmpref")
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mmpref.version import __version__
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.api.build import build_dataset
+    from mmpref.api.evaluate import compare, evaluate
+    from mmpref.api.inspect import inspect
+    from mmpref.api.models import load_policy
+    from mmpref.api.options import recipe
+    from mmpref.api.publish import publish
+    from mmpref.api.results import BuiltDataset, Compared, Evaluation, Inspection, Publication, TrainedAdapter
+    from mmpref.api.train import train
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
+    from mmpref.errors import MmprefError
+    from mmpref.types import Example, ImageData, Message, ModelRef, Pair, Skip
+    from mmpref.vlm.policy import Policy
+
+__all__ = [
+    "BuildRecipe",
+    "BuiltDataset",
+    "Compared",
+    "EvaluateRecipe",
+    "Evaluation",
+    "Example",
+    "ImageData",
+    "Inspection",
+    "Message",
+    "MmprefError",
+    "ModelRef",
+    "Pair",
+    "Policy",
+    "Publication",
+    "Skip",
+    "TrainRecipe",
+    "TrainedAdapter",
+    "__version__",
+    "build_dataset",
+    "compare",
+    "evaluate",
+    "inspect",
+    "load_policy",
+    "publish",
+    "recipe",
+    "train",
+]
+
+_PLACES = {
+    "BuildRecipe": "data.recipe",
+    "EvaluateRecipe": "bench.recipe",
+    "MmprefError": "errors",
+    "Policy": "vlm.policy",
+    "TrainRecipe": "align.recipe",
+    "build_dataset": "api.build",
+    "compare": "api.evaluate",
+    "evaluate": "api.evaluate",
+    "inspect": "api.inspect",
+    "load_policy": "api.models",
+    "publish": "api.publish",
+    "recipe": "api.options",
+    "train": "api.train",
+    **dict.fromkeys(("Example", "ImageData", "Message", "ModelRef", "Pair", "Skip"), "types"),
+    **dict.fromkeys(
+        ("BuiltDataset", "Compared", "Evaluation", "Inspection", "Publication", "TrainedAdapter"), "api.results"
+    ),
+}
+"""The module of each name."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'mmpref' has no attribute {name!r}")
+    return getattr(import_module(f"mmpref.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from mmpref.errors import InputError, UsageError
-from mmpref.recipe import resolve, schema
+from mmpref.recipes import resolve, schema
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.align.method import METHODS
 from mmpref.align.trl_options import PAPER
 from mmpref.errors import UsageError
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy

@@ -21,7 +21,7 @@ from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import UsageError
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef

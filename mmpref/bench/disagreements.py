@@ -11,7 +11,7 @@ from mmpref.bench.plan import load_plan
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import MmprefError
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.results import Key
 from mmpref.types import ImageData
 

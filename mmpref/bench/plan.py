@@ -11,7 +11,7 @@ from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.errors import HubError, InputError, UsageError
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 

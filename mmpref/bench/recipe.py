@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmpref.judges.resolve import endpoint_of
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 
 BlindMode = Literal["no-image", "masked"]
 """The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""

@@ -15,7 +15,7 @@ from mmpref.bench.bootstrap import Clusters, paired_replicates, percentile_inter
 from mmpref.bench.plan import Plan
 from mmpref.bench.recipe import BlindMode
 from mmpref.bench.significance import paired_difference
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.results import ADAPTER, BASE, Difference, JudgeNoise, Key, Value
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,6 @@ from typing import Any
 import click
 
 from mmpref.cli import common
-from mmpref.cli.format import print_table
-from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
 
 
@@ -32,17 +29,6 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     except ValueError:
         raise click.BadParameter(f"{value!r} is not of the form IN/OUT, such as 2.5/10.") from None
     return paid, got
-
-
-def _cost(annotator: Mapping[str, Any], price: tuple[float, float]) -> float:
-    """What the annotator's tokens cost, by the price of a million tokens in and out."""
-    tokens = annotator.get("prompt_tokens", 0), annotator.get("completion_tokens", 0)
-    return round(sum(count * each for count, each in zip(tokens, price, strict=True)) / 1e6, 4)
-
-
-def _launched() -> tuple[int, int]:
-    """This process's number and how many there are, where a launcher (accelerate, torchrun) started several."""
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @click.command()
@@ -124,39 +110,17 @@ def _launched() -> tuple[int, int]:
 @common.recipe_options
 @common.output_options
 def command(
-    method: str | None,
-    model: str | None,
-    revision: str | None,
-    source: tuple[str, ...],
-    source_revision: str | None,
-    image_root: tuple[str, ...],
-    split: str | None,
-    limit: int | None,
-    where: tuple[str, ...],
-    subsample: int | None,
-    exclude_images_of: tuple[str, ...],
-    validation: float | None,
-    seed: int | None,
-    rho_th: float | None,
-    iterations: int | None,
-    similarity_threshold: float | None,
-    similarity_model: str | None,
-    noise_steps: int | None,
-    guidance: bool | None,
-    annotator: str | None,
-    prompt_file: Path | None,
-    concurrency: int,
-    token_price: tuple[float, float] | None,
     shard: tuple[int, int] | None,
     workers: int | None,
+    concurrency: int,
+    token_price: tuple[float, float] | None,
     push: bool,
     hub_id: str | None,
     private: bool,
     accept_license: bool,
-    recipe_name: str | None,
-    assignments: tuple[str, ...],
     output: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method.
 
@@ -169,81 +133,37 @@ def command(
       mmpref build-dataset --method corrupt --annotator https://api.openai.com/v1#gpt-4o --source me/sft
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """
-    from mmpref.data.build import build_dataset
-    from mmpref.data.builder import BUILDERS
-    from mmpref.data.finalize import summary
-    from mmpref.data.recipe import BuildRecipe, section_for_method
-    from mmpref.hub.cards.dataset import write_dataset_card
+    from mmpref.api.build import launched, run_build
+    from mmpref.api.options import build_recipe
+    from mmpref.cli.checks import check
     from mmpref.hub.licence_check import check_licences
 
-    options: dict[str, Any] = {
-        "method": method,
-        "model": model,
-        "revision": revision,
-        "source": list(source),
-        "source_revision": source_revision,
-        "image_root": image_root,
-        "split": split,
-        "limit": limit,
-        "where": where,
-        "subsample": subsample,
-        "exclude_images_of": exclude_images_of,
-        "validation": validation,
-        "seed": seed,
-        "builder.rho_th": rho_th,
-        "builder.iterations": iterations,
-        "builder.similarity_threshold": similarity_threshold,
-        "builder.similarity_model": similarity_model,
-        "builder.noise_steps": noise_steps,
-        "builder.guidance": guidance,
-        "annotator": annotator,
-        "builder.instruction": common.template(prompt_file, "--prompt-file") if prompt_file else None,
-    }
-    if source and limit is None and recipe_name is None:
-        assignments = ("limit=null", *assignments)  # the limit of the default recipe is for its own source
-    recipe = common.resolve(
-        BuildRecipe, "build-dataset", recipe_name, options, assignments, model is not None, section_for_method
-    )
+    recipe = build_recipe(**common.settings(options))
+    check(recipe)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
-    if annotator and not BUILDERS.get(recipe.method).needs_annotator:
-        raise UsageError(f"The method {recipe.method} asks no annotator.", "Leave --annotator out.")
-    rank, processes = _launched()
-    if processes > 1:
-        if shard:
-            raise UsageError("--shard and a launcher of several processes both split the work.", "Use one of them.")
-        shard = (rank, processes)
+    rank, _ = launched()
     target = common.push_target(push, hub_id, "dataset", output) if rank == 0 else None
 
     def check_source(source: Mapping[str, Any]) -> None:
         if target is not None:
             check_licences(source, accept_license)
 
-    with Progress("pairs", watched=rank == 0) as progress:
-        manifest = build_dataset(
-            recipe,
-            output,
-            shard=shard,
-            wait=processes > 1 and rank == 0,
-            workers=workers,
-            concurrency=concurrency,
-            check_source=check_source,
-            write_card=write_dataset_card,
-            on_progress=progress.block,
-        )
+    built = run_build(
+        recipe,
+        output,
+        shard=shard,
+        workers=workers,
+        concurrency=concurrency,
+        token_price=token_price,
+        check_source=check_source,
+    )
     if rank:
         return
-    if "waiting" in manifest:
-        click.echo(f"Shard done; {manifest['waiting']} of {manifest['blocks']} blocks are with other shards.", err=True)
+    manifest = built.manifest
+    if built.waiting:
+        click.echo(f"Shard done; {built.waiting} of {manifest['blocks']} blocks are with other shards.", err=True)
         common.show(manifest, as_json, lambda: None)
         return
-    path = common.run_path("build-dataset", recipe.method, manifest, output)
-    published = common.publish(target, path, private, accept_license=accept_license)
-    if token_price and "annotator" in manifest:
-        manifest["annotator"]["cost"] = _cost(manifest["annotator"], token_price)
-    rows = [*summary(manifest), ("written to", str(path)), *published.items()]
-    common.show(
-        {**manifest, "path": str(path), **published},
-        as_json,
-        lambda: print_table("preference dataset", ("", ""), rows),
-    )
+    published = common.publish(target, built.path, private, accept_license=accept_license)
+    common.show_run(built, published, as_json)

@@ -1,19 +1,21 @@
-"""What commands share: option decorators, the resolution of recipes, and output (result on stdout, talk on stderr)."""
+"""What commands share: option decorators, pushing, and output (result on stdout, talk on stderr)."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from mmpref.errors import InputError, RunError, UsageError
-from mmpref.recipe.resolve import Fit
-from mmpref.recipe.resolve import resolve as resolved
+from mmpref.cli.format import print_table
+from mmpref.errors import RunError
+from mmpref.recipes.resolve import parse_set
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from mmpref.api.results import Result
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OTHER_HTML = "Choose another file for --html."
@@ -75,40 +77,14 @@ def push_options(kind: str) -> Callable[[F], F]:
     return decorate
 
 
-def resolve(
-    cls: type[R],
-    command: str,
-    recipe_name: str | None,
-    options: Mapping[str, Any],
-    assignments: Sequence[str],
-    has_model: bool,
-    fit: Fit | None = None,
-) -> R:
-    """`mmpref.recipe.resolve.resolve`, for this machine.
+def settings(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that decide a recipe, as `mmpref.api.options` takes them.
 
     Raises:
-        UsageError: a setting that is unknown, missing or of another type.
-        ModelError, InputError: what the recipe names is not on this machine (`mmpref.cli.checks`).
+        UsageError: a ``--set`` that is not of the form KEY=VALUE.
     """
-    from mmpref.cli.checks import refuse_absent
-
-    recipe = resolved(cls, command, recipe_name, options, assignments, has_model, fit)
-    refuse_absent(recipe)
-    return recipe
-
-
-def template(path: Path, option: str) -> str:
-    """The text of a file that an option names.
-
-    Raises:
-        UsageError: it cannot be read, or is no text.
-    """
-    from mmpref.text_files import read_text
-
-    try:
-        return read_text(path)
-    except InputError as error:
-        raise UsageError(f"{option}: {error.message}", error.hint) from error
+    rest = {name: value for name, value in options.items() if name not in ("recipe_name", "assignments")}
+    return {**rest, "recipe": options["recipe_name"], "set": parse_set(options["assignments"])}
 
 
 def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:
@@ -138,17 +114,22 @@ def publish(target: str | None, path: Path, private: bool, **options: Any) -> di
     return {"published": published.url, "commit": published.commit, "tag": published.tag}
 
 
-def run_path(command: str, what: str, manifest: Mapping[str, Any], output: Path | None) -> Path:
-    """Where a run went, given or by default."""
-    return output or Path("runs") / f"{command}-{what}-{manifest['recipe_hash'][:8]}"
-
-
 def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) -> None:
     """Print the result on stdout: one JSON object, or the human form that ``table`` prints."""
     if as_json:
         click.echo(json.dumps(result, indent=2, ensure_ascii=False, default=str))
     else:
         table()
+
+
+def show_run(result: Result, published: Mapping[str, Any], as_json: bool) -> None:
+    """Print a finished run: its manifest and where it went, or its table."""
+
+    def table() -> None:
+        columns, rows = result.table()
+        print_table(result.title, columns, [*rows, *((name, str(value)) for name, value in published.items())])
+
+    show({**result.manifest, "path": str(result.path), **published}, as_json, table)
 
 
 def write_page(path: Path, page: str) -> None:

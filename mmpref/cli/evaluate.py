@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmpref.cli import common
 from mmpref.cli.format import print_results
-from mmpref.cli.progress import Progress
-from mmpref.run.results import Results
+
+if TYPE_CHECKING:
+    from mmpref.api.results import Evaluation
 
 
 @click.command()
@@ -51,7 +52,6 @@ from mmpref.run.results import Results
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
 @click.option(
     "--save",
-    "saved",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="FOLDER",
     help="Also write the results there with evaluate.save.",
@@ -60,28 +60,15 @@ from mmpref.run.results import Results
 @common.recipe_options
 @common.output_options
 def command(
-    model: str | None,
-    revision: str | None,
-    adapter: str | None,
-    adapter_revision: str | None,
-    benchmarks: tuple[str, ...],
-    split: str | None,
-    limit: int | None,
-    blind: str | None,
-    judge: str | None,
-    judge_prompt: Path | None,
-    judge_repeats: int | None,
-    concurrency: int,
-    seed: int | None,
     batch_size: int,
-    saved: Path | None,
+    concurrency: int,
+    save: Path | None,
     push: bool,
     hub_id: str | None,
     private: bool,
-    recipe_name: str | None,
-    assignments: tuple[str, ...],
     output: Path | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Run benchmarks on a model and, with --adapter, on both, with paired differences.
 
@@ -93,42 +80,23 @@ def command(
       mmpref evaluate --model http://127.0.0.1:8000/v1#my-model --benchmark pope
       mmpref evaluate --blind masked
     """
-    from mmpref.bench.evaluate import evaluate
-    from mmpref.bench.export import save
-    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.api.evaluate import run_evaluate
+    from mmpref.api.options import evaluate_recipe
+    from mmpref.cli.checks import check
     from mmpref.distributed import process_index
 
-    options: dict[str, Any] = {
-        "model": model,
-        "revision": revision,
-        "adapter": adapter,
-        "adapter_revision": adapter_revision,
-        "benchmarks": benchmarks,
-        "split": split,
-        "limit": limit,
-        "seed": seed,
-        "blind": blind,
-        "judge": judge,
-        "judge_repeats": judge_repeats,
-        "judge_prompt": common.template(judge_prompt, "--judge-prompt") if judge_prompt else None,
-    }
-    recipe = common.resolve(EvaluateRecipe, "evaluate", recipe_name, options, assignments, model is not None)
+    recipe = evaluate_recipe(**common.settings(options))
+    check(recipe)
     target = common.push_target(push, hub_id, "model", output)
-    main = not process_index()
-    with Progress("answers", watched=main) as progress:
-        manifest = evaluate(
-            recipe, output, batch_size=batch_size, concurrency=concurrency, on_progress=progress.advance
-        )
-    if not main:
+    evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, save=save)
+    if process_index():
         return
-    path = common.run_path("evaluate", recipe.title, manifest, output)
-    if saved:
-        save(Results.from_dict(manifest), saved)
+    path, manifest = evaluation.path, evaluation.manifest
     published = common.publish(target, path, private)
-    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(manifest, path, published))
+    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(evaluation, published))
 
 
-def _print(manifest: Mapping[str, Any], path: Path, published: Mapping[str, Any]) -> None:
-    print_results(Results.from_dict(manifest), manifest.get("judge"))
-    for name, text in {"written to": str(path), **published}.items():
+def _print(evaluation: Evaluation, published: Mapping[str, Any]) -> None:
+    print_results(evaluation.results, evaluation.manifest.get("judge"))
+    for name, text in {"written to": str(evaluation.path), **published}.items():
         click.echo(f"{name} {text}")

@@ -43,7 +43,7 @@ def _methods() -> Rows:
 
 def _recipes() -> Rows:
     """The recipes, the commands that they have settings for, and the options that these cannot do without."""
-    from mmpref.recipe import resolve
+    from mmpref.recipes import resolve
 
     found = {name: resolve.load(name) for name in resolve.names()}
     return [

@@ -12,9 +12,9 @@ from typing import Any
 
 import click
 
-from mmpref import __version__
 from mmpref.errors import MmprefError
 from mmpref.log import logger
+from mmpref.version import __version__
 
 COMMANDS = {
     "build-dataset": ("mmpref.cli.build_dataset", "Make a preference dataset."),

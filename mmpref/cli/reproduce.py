@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from mmpref.cli import common
+from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
-from mmpref.cli.progress import Progress
 from mmpref.errors import UsageError
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESULTS, Results
+
+R = TypeVar("R")
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
 
@@ -61,33 +63,31 @@ def _by_hand(recipe: str) -> str:
 
 
 def _build(name: str, root: Path) -> None:
-    from mmpref.data.build import build_dataset
-    from mmpref.data.recipe import BuildRecipe
-    from mmpref.hub.cards.dataset import write_dataset_card
+    from mmpref.api.build import run_build
+    from mmpref.api.options import build_recipe
 
-    recipe = common.resolve(BuildRecipe, "build-dataset", name, {}, (), has_model=False)
-    with Progress("pairs") as progress:
-        build_dataset(recipe, root / "build-dataset", write_card=write_dataset_card, on_progress=progress.block)
+    run_build(_checked(build_recipe(recipe=name)), root / "build-dataset")
 
 
 def _train(name: str, root: Path) -> None:
-    from mmpref.align.recipe import TrainRecipe
-    from mmpref.align.train import train
-    from mmpref.hub.cards.model import write_model_card
+    from mmpref.api.options import train_recipe
+    from mmpref.api.train import run_train
 
-    options = {"dataset": (str(_needs(root, "build-dataset")),)}
-    recipe = common.resolve(TrainRecipe, "train", name, options, (), has_model=False)
-    train(recipe, root / "train", write_card=write_model_card)
+    recipe = train_recipe(recipe=name, dataset=_needs(root, "build-dataset"))
+    run_train(_checked(recipe), name, root / "train")
 
 
 def _evaluate(name: str, root: Path) -> None:
-    from mmpref.bench.evaluate import evaluate
-    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.api.evaluate import run_evaluate
+    from mmpref.api.options import evaluate_recipe
 
-    options = {"adapter": str(_needs(root, "train"))}
-    recipe = common.resolve(EvaluateRecipe, "evaluate", name, options, (), has_model=False)
-    with Progress("answers") as progress:
-        evaluate(recipe, root / "evaluate", on_progress=progress.advance)
+    recipe = evaluate_recipe(recipe=name, adapter=_needs(root, "train"))
+    run_evaluate(_checked(recipe), root / "evaluate")
+
+
+def _checked(recipe: R) -> R:
+    check(recipe)
+    return recipe
 
 
 def _report(_name: str, root: Path) -> None:

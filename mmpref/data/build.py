@@ -22,7 +22,7 @@ from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.errors import RunError
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.types import ModelRef
 

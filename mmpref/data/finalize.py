@@ -18,7 +18,7 @@ from mmpref.data.stats import build_report
 from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
 from mmpref.sampling.settings import sampling_facts

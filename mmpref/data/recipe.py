@@ -11,7 +11,7 @@ from mmpref.data.builder import BUILDERS, Builder
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import UsageError
 from mmpref.log import logger
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,10 @@ def _origins(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
             if isinstance(value.get(name), str) and revision in value:
                 # The fingerprint of a table that a package registered begins with its name.
                 registered = str(value.get("fingerprint")).startswith(f"{value[name]}/")
-                yield value[name], not (is_commit(value[revision]) or registered or value[name].startswith("pkg:"))
+                yield (
+                    value[name],
+                    not (is_commit(value[revision]) or registered or value[name].startswith(("pkg:", "memory:"))),
+                )
         for name, item in value.items():
             yield from _origins(item, name)
     elif key == "image_root" and isinstance(value, str):

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmpref.errors import RunError
-from mmpref.recipe.schema import as_plain, fingerprint
+from mmpref.recipes.schema import as_plain, fingerprint
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mmpref import __version__
 from mmpref.errors import InputError
 from mmpref.hub_ids import hub_page
 from mmpref.registry import resolve_path, suggest
+from mmpref.tables.memory import MEMORY, open_memory
 from mmpref.tables.table import HUB_FILE, TABLES, Origin, Table, is_data_file
+from mmpref.version import __version__
 
 
 def open_table(
@@ -20,7 +21,7 @@ def open_table(
     origin: Origin | None = None,
 ) -> Table:
     """Open rows by name (``testbed``), path (file, folder, ``pkg:...``), Hub dataset id or the address of its page,
-    or as one file of a Hub dataset (``hf://datasets/OWNER/NAME[@REVISION]/PATH``).
+    as one file of a Hub dataset (``hf://datasets/OWNER/NAME[@REVISION]/PATH``), or rows in memory (``memory:...``).
 
     Args:
         split: by default ``train``.
@@ -37,6 +38,8 @@ def open_table(
     spec, revision = _pasted(spec, revision)
     if spec in TABLES.names():
         return _registered(spec, split)
+    if spec.startswith(MEMORY):
+        return open_memory(spec, split)
     if spec.startswith(HUB_FILE):
         from mmpref.tables._hub import open_hub_file
 

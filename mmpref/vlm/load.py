@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
@@ -18,6 +19,7 @@ from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.decoding import ignored_settings
 from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.load_errors import load_errors
+from mmpref.vlm.memory import registered_policy
 from mmpref.vlm.policy import Policy, eos_ids_of
 from mmpref.vlm.quantization import Placement
 from mmpref.vlm.revisions import commit_of
@@ -51,6 +53,8 @@ def load_policy(
             bitsandbytes cannot do here. (An adapter of another base is only warned of: ids change, and local
             folders have none.)
     """
+    if (policy := registered_policy(ref)) is not None:
+        return policy
     family, revision = identify(ref, trust_remote_code)
     local_gpu = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     device = device or (local_gpu if torch.cuda.is_available() else "cpu")
@@ -64,9 +68,7 @@ def load_policy(
         model = placement.load(resolved, dtype, trust_remote_code)
     if getattr(model, "_hf_peft_config_loaded", False):
         _refuse_adapter(resolved)
-    if getattr(processor, "tokenizer", None) is None:
-        raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
-    set_prompt_format(processor, eos_ids_of(model, processor.tokenizer), family.vicuna_prompt, str(ref))
+    _set_prompt_format(model, processor, family, ref)
     if device == "cpu" and model.num_parameters() < _SMALL:
         torch.set_num_threads(1)
     if ignored := ignored_settings(model.generation_config):
@@ -87,6 +89,39 @@ def load_policy(
             f"The adapter {ref.adapter} changes nothing in {ref.model}: with and without it, the model makes the "
             "same of a picture, and of every token."
         )
+    verify(policy)
+    return policy
+
+
+def policy_of(model: Any, processor: Any, ref: ModelRef) -> Policy:
+    """A policy of a model in memory and of its processor, whose prompt format is set; the model stays as it is.
+
+    Args:
+        model: a transformers model, or the `peft.PeftModel` around one.
+        ref: what it is called.
+
+    Raises:
+        ModelError: a text-only model, an unsupported architecture, or one that cannot be used with this processor.
+    """
+    config = model.config
+    if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
+        raise _no_images(ref, config)
+    family = find_family(config.model_type, str(ref))
+    base = model.get_base_model() if hasattr(model, "peft_config") else model
+    _set_prompt_format(base, processor, family, ref)
+    policy = Policy(model, processor, family, ref)
+    run_smoke_test(policy)
+    verify(policy)
+    return policy
+
+
+def verify(policy: Policy) -> None:
+    """Try a family that nobody has tried (`mmpref.vlm.verify`).
+
+    Raises:
+        ModelError: it cannot be used.
+    """
+    family = policy.family
     decoder_type = policy.base_model.config.get_text_config().model_type
     if not (family.tested and decoder_type in DECODERS):
         logger.info(
@@ -95,7 +130,6 @@ def load_policy(
             decoder_type,
         )
         policy.verification = verify_family(policy)
-    return policy
 
 
 def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, str | None]:
@@ -115,11 +149,15 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
             _refuse_adapter(ref)
             raise
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
-        raise ModelError(
-            f"{ref} is a {config.model_type!r} model: it takes no images.",
-            "mmpref needs a vision-language model (image-text-to-text).",
-        )
+        raise _no_images(ref, config)
     return find_family(config.model_type, str(ref)), commit or ref.revision
+
+
+def _no_images(ref: ModelRef, config: Any) -> ModelError:
+    return ModelError(
+        f"{ref} is a {config.model_type!r} model: it takes no images.",
+        "mmpref needs a vision-language model (image-text-to-text).",
+    )
 
 
 def _refuse_adapter(ref: ModelRef) -> None:
@@ -130,3 +168,9 @@ def _refuse_adapter(ref: ModelRef) -> None:
         raise ModelError(
             f"{ref.model} is an adapter, not a model.", f"Use --model {base or 'BASE'} --adapter {ref.model}."
         )
+
+
+def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:
+    if getattr(processor, "tokenizer", None) is None:
+        raise ModelError(f"{ref} has a processor without a tokenizer.", "Save its processor with it.")
+    set_prompt_format(processor, eos_ids_of(model, processor.tokenizer), family.vicuna_prompt, str(ref))

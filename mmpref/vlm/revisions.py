@@ -12,6 +12,7 @@ from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
+from mmpref.vlm.memory import is_in_memory
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
@@ -27,7 +28,7 @@ def commit_of(model: str, revision: str | None, file: str = "config.json") -> st
     """
     from huggingface_hub import hf_hub_download
 
-    if Path(resolve_path(model)).exists():
+    if is_in_memory(model) or Path(resolve_path(model)).exists():
         return None
     # The cache keeps each commit in a folder of its name.
     return Path(hf_hub_download(model, file, revision=revision)).parent.name

@@ -18,7 +18,7 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
 from mmpref.align.trainer_mixin import ResumableTrainerMixin
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.tables.open import open_table
 from mmpref.types import messages, text_of
 from mmpref.vlm.families import FAMILIES

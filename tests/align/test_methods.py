@@ -18,6 +18,7 @@ from mmpref.align.trl_options import PAPER
 from mmpref.cli import common
 from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError
+from mmpref.recipes.resolve import parse_set, resolve
 
 from .conftest import MODEL
 from .cut import whole_and_cut
@@ -107,7 +108,7 @@ def test_a_beta_of_zero_is_refused(method: str) -> None:
 
 @pytest.mark.parametrize(("method", "beta"), [("dpo", 0.1), ("ipo", 0.9), ("slic", 0.1)])
 def test_the_papers_recipe_leaves_each_method_its_own_beta(method: str, beta: float) -> None:
-    recipe = common.resolve(TrainRecipe, "train", "paper", {"method": method, "model": "any"}, (), True)
+    recipe = resolve(TrainRecipe, "train", "paper", {"method": method, "model": "any"})
     assert recipe.loss == {}
     assert METHODS.get(method).settings().beta == beta
 
@@ -119,11 +120,11 @@ def test_each_method_has_its_own_learning_rates(method: str, rates: tuple[float,
     """They are used where nothing else is said, under the paper's recipe too, and are shown."""
     options = {"method": method, "model": "any"}
     plain = TrainRecipe("any", method=method)
-    papers = common.resolve(TrainRecipe, "train", "paper", options, (), True)
+    papers = resolve(TrainRecipe, "train", "paper", options)
     for recipe in (plain, papers, TrainRecipe("any", method=method, trainer={"max_steps": 2})):
         assert (recipe.trainer["learning_rate"], recipe.projector_learning_rate) == rates
     said = ("trainer.learning_rate=7e-6", "projector_learning_rate=3e-6")
-    recipe = common.resolve(TrainRecipe, "train", "paper", options, said, True)
+    recipe = resolve(TrainRecipe, "train", "paper", options, parse_set(said))
     assert (recipe.trainer["learning_rate"], recipe.projector_learning_rate) == (7e-6, 3e-6)
     listed = json.loads(CliRunner().invoke(list_command, ["methods", "--json"], catch_exceptions=False).stdout)
     [defaults] = [row["defaults"] for row in listed if row["name"] == method]

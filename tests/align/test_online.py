@@ -20,7 +20,7 @@ from mmpref.errors import InputError, RunError, UsageError
 from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
 from mmpref.judges.resolve import open_annotator
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.testbed.language import CAPTION_PROMPTS, caption
 from mmpref.testbed.render import png
 from mmpref.testbed.world import scene

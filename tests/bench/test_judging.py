@@ -14,7 +14,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.format import print_results
 from mmpref.errors import ModelError, UsageError
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 from mmpref.run.results import Results
 from tests.judges.server import ChatServer, fault, text_of
 

@@ -13,7 +13,7 @@ import pytest
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
 from mmpref.bench.plan import load_plan
 from mmpref.errors import ImageError, InputError
-from mmpref.recipe.schema import build
+from mmpref.recipes.schema import build
 from mmpref.tables.cells import is_empty, list_of, one_of, optional, text
 from mmpref.tables.image_cells import seen
 from mmpref.tables.open import open_table

@@ -75,7 +75,7 @@ BUILDER = Builder(
 def main(given: dict[str, Any]) -> None:
     from mmpref.data.build import build_dataset
     from mmpref.data.recipe import BuildRecipe
-    from mmpref.recipe.schema import build
+    from mmpref.recipes.schema import build
     from mmpref.registry import _modules
 
     _modules("mmpref.builders")["reverse"] = "tests.data.reverse"

@@ -18,7 +18,6 @@ from huggingface_hub import DatasetCard, DatasetCardData, ModelCard
 
 from mmpref import __version__
 from mmpref.align.recipe import TrainRecipe
-from mmpref.cli import common
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError
 from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
@@ -29,8 +28,8 @@ from mmpref.hub.cards.model import model_card, write_model_card
 from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.render import template
 from mmpref.hub.cards.results_table import add_results
-from mmpref.recipe import resolve
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import resolve
+from mmpref.recipes import schema as recipes
 from mmpref.run.results import Results
 from tests.hub.runs import COMMIT, HOSTILE, adapter_manifest, dataset_run, evaluation
 
@@ -126,7 +125,7 @@ def given_back(manifest: dict[str, Any], cls: type[Any]) -> dict[str, Any]:
         else:
             several = key in ("image_root", "dataset")
             given[key] = int(value) if key in ("limit", "seed") else (value,) if several else value
-    resolved = common.resolve(cls, manifest["command"], recipe, given, assignments, True)
+    resolved = resolve.resolve(cls, manifest["command"], recipe, given, resolve.parse_set(assignments))
     return recipes.as_plain(resolved)
 
 

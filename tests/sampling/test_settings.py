@@ -14,7 +14,7 @@ from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import UsageError
-from mmpref.recipe import schema as recipes
+from mmpref.recipes import schema as recipes
 from mmpref.sampling.settings import SamplingSettings, sampling_facts
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.branches import Branch

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmpref.hub.private import portable
 from mmpref.hub_ids import is_commit, is_hub_id
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 
 _COMMON = ("method", "model", "revision", "limit", "seed")
 _OPTIONS = {

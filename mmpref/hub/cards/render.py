@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref import __version__
 from mmpref.errors import UsageError
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.hub.cards.metadata import refuse_broken
 from mmpref.registry import Registry
+from mmpref.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData, ModelCardData

@@ -13,7 +13,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.groups import with_group_counts
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 from mmpref.tables.open import open_table
 
 from ..conftest import MODEL

@@ -14,7 +14,7 @@ from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError, ModelError, UsageError
-from mmpref.recipe.schema import build
+from mmpref.recipes.schema import build
 from mmpref.tables.open import open_table
 from tests.judges.server import ChatServer, text_of
 

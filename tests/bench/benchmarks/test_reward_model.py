@@ -17,7 +17,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.while_training import Watch
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.images import decode
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 from mmpref.vlm.reward_model import RewardModel

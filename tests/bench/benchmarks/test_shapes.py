@@ -12,7 +12,7 @@ from mmpref.bench.benchmark import BENCHMARKS, CountKey
 from mmpref.bench.bootstrap import Clusters
 from mmpref.bench.groups import with_group_counts
 from mmpref.errors import InputError, UsageError
-from mmpref.recipe.schema import build
+from mmpref.recipes.schema import build
 from mmpref.tables.open import open_table
 
 from ..conftest import png, write_rows

@@ -9,7 +9,7 @@ import pytest
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.recipe import resolve
+from mmpref.recipes import resolve
 
 from ..conftest import MODEL
 from .conftest import values

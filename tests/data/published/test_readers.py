@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mmpref.data.builder import BUILDERS
 from mmpref.data.builders.vlfeedback import VLFeedbackSettings, completions_of
 from mmpref.data.sources import Source
-from mmpref.recipe.schema import build
+from mmpref.recipes.schema import build
 from mmpref.tables.conversations import read_row
 from mmpref.tables.table import Table
 from mmpref.tables.turns import Unusable

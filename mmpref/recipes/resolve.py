@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,8 @@ from typing import Any
 import yaml
 
 from mmpref.errors import InputError, UsageError
-from mmpref.recipe.schema import R, build
-from mmpref.recipe.yaml_loader import YamlLoader
+from mmpref.recipes.schema import R, as_plain, build
+from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
 from mmpref.text_files import read_text
 
@@ -100,40 +102,79 @@ TESTBED, PAPER = "testbed", "paper"
 def resolve(
     cls: type[R],
     command: str,
-    recipe_name: str | None,
+    recipe: str | os.PathLike[str] | R | None,
     options: Mapping[str, Any],
-    assignments: Sequence[str],
-    has_model: bool,
+    overrides: Mapping[str, Any] | None = None,
     fit: Fit | None = None,
+    partial: bool = False,
 ) -> R:
-    """The recipe's section for the command, then explicit options (None means not given), then ``--set``.
+    """The recipe's section for the command, then explicit options (None means not given), then what ``--set`` says.
 
-    Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``.
+    Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``; mappings are merged key by key.
 
     Args:
-        fit: adapts the recipe's section to what the command line chose; what it sets to None the command can do
-            without.
+        recipe: a name, a YAML file, or a recipe that was resolved before; None takes the testbed's where the options
+            name no model, and the paper's where they do.
+        overrides: nested, as `parse_set` gives them; None overrides with None.
+        fit: adapts the recipe's section to what the options chose; what it sets to None the command can do without.
+        partial: leave empty what nobody names, such as the model, in place of refusing it.
 
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
     """
-    name = recipe_name or (PAPER if has_model else TESTBED)
+    if recipe is None:
+        recipe = TESTBED if options.get("model") is None else PAPER
     given: dict[str, Any] = {}
     for key, value in options.items():
-        if value is None or value in ((), []):
-            continue
-        *parents, last = key.split(".")
-        target = given
-        for parent in parents:
-            target = target.setdefault(parent, {})
-        target[last] = value
-    section = load(name).get(command) or {}
-    section = for_method(cls, section, {**section, **given, **parse_set(assignments)})
-    overrides = merge(given, parse_set(assignments))
+        if not (value is None or (isinstance(value, tuple | list) and not value)):
+            given = merge(given, _nested(key, value))
+    overrides = overrides or {}
+    if isinstance(recipe, cls):
+        name, section = "the one given", _without_empty(cls, as_plain(recipe))
+    elif isinstance(recipe, str | os.PathLike):
+        name = os.fspath(recipe)
+        section = load(name).get(command) or {}
+    else:
+        raise UsageError(
+            f"The recipe is a {type(recipe).__name__}, which is none of {command}.",
+            "Give a name, a file or its recipe.",
+        )
+    section = for_method(cls, section, {**section, **given, **overrides})
+    overrides = merge(given, overrides)
     fitting = fit(section, merge(section, overrides)) if fit else section
     values = merge(fitting, overrides)
-    refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
+    if partial:
+        values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
+    else:
+        refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
     return build(cls, values, f"{command} recipe")
+
+
+def _empty(cls: type) -> dict[str, Any]:
+    """What stands for a setting without a default that nobody names: None where it may be, else the empty value."""
+    hints = typing.get_type_hints(cls)
+    types = {name: (hints[name], *typing.get_args(hints[name])) for name in _required(cls)}
+    return {name: None if type(None) in known else "" if str in known[:1] else () for name, known in types.items()}
+
+
+def _without_empty(cls: type, section: Mapping[str, Any]) -> dict[str, Any]:
+    required = _required(cls)
+    return {key: value for key, value in section.items() if key not in required or value not in ("", [])}
+
+
+def _required(cls: type) -> list[str]:
+    """Names of the settings without a default."""
+    missing = dataclasses.MISSING
+    return [
+        field.name for field in dataclasses.fields(cls) if field.default is missing and field.default_factory is missing
+    ]
+
+
+def _nested(key: str, value: Any) -> dict[str, Any]:
+    """``{"a": {"b": value}}`` of ``a.b``."""
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return dict(value)
 
 
 def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,10 +195,9 @@ def refuse_missing(
     Raises:
         UsageError: one that the command cannot do without.
     """
-    for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and values.get(field.name) is None and field.name not in dispensable:
+    for name in _required(cls):
+        if values.get(name) is None and name not in dispensable:
             raise UsageError(
-                f"The {command} recipe lacks the setting {field.name!r} ({recipe_name} names none).",
-                f"Give it with --{field.name.replace('_', '-')}.",
+                f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
+                f"Give it with --{name.replace('_', '-')}.",
             )

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar where somebody watches, nothing where nobody does."""
+"""Progress: a bar where somebody watches, in a terminal or a notebook, and nothing where nobody does."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from mmpref.types import Pair, Skip
 
 
 class Progress:
-    """A bar that appears once the work has taken a few seconds, if stderr is a terminal."""
+    """A bar that appears once the work has taken a few seconds, if stderr is a terminal or a notebook shows it."""
 
     def __init__(self, unit: str, *, watched: bool = True) -> None:
         self._unit = unit
-        self._watched = watched and sys.stderr.isatty()
+        self._watched = watched and (sys.stderr.isatty() or in_notebook())
         self._bar: Any = None
         self._pairs = self._resolved = 0
 
     def __enter__(self) -> Progress:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
 
         self._bar = tqdm(unit=f" {self._unit}", delay=3, disable=not self._watched, leave=False)
         return self
@@ -47,3 +47,10 @@ class Progress:
         """So many of so many are done."""
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+
+def in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this process."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    return shell is not None and "IPKernelApp" in shell.config

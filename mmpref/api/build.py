@@ -1,0 +1,182 @@
+"""`mmpref.build_dataset`: options to a recipe, the recipe to a preference dataset."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmpref.api.checks import refuse_absent
+from mmpref.api.models import named_model
+from mmpref.api.options import NameOrPath, build_recipe
+from mmpref.api.progress import Progress
+from mmpref.api.results import BuiltDataset, run_path
+from mmpref.api.state import threads_restored
+from mmpref.errors import UsageError
+from mmpref.text_files import read_text
+
+if TYPE_CHECKING:
+    from mmpref.data.recipe import BuildRecipe
+    from mmpref.recipes.schema import Dtype
+    from mmpref.vlm.policy import Policy
+
+
+def build_dataset(
+    *,
+    method: str | None = None,
+    model: NameOrPath | Policy | tuple[Any, Any] | None = None,
+    revision: str | None = None,
+    source: Any = None,
+    source_revision: str | None = None,
+    source_config: str | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    where: str | Sequence[str] | None = None,
+    subsample: int | None = None,
+    exclude_images_of: Any = None,
+    validation: float | None = None,
+    keep_rejected: bool | None = None,
+    seed: int | None = None,
+    builder: Mapping[str, Any] | None = None,
+    rho_th: float | None = None,
+    iterations: int | None = None,
+    similarity_threshold: float | None = None,
+    similarity_model: str | None = None,
+    noise_steps: int | None = None,
+    guidance: bool | None = None,
+    annotator: str | None = None,
+    prompt_file: NameOrPath | None = None,
+    block_size: int | None = None,
+    dtype: Dtype | None = None,
+    quantization: Literal["4bit", "8bit"] | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool | None = None,
+    recipe: NameOrPath | BuildRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    output: NameOrPath | None = None,
+    shard: tuple[int, int] | None = None,
+    workers: int | None = None,
+    concurrency: int = 8,
+    token_price: tuple[float, float] | None = None,
+    progress: bool = True,
+) -> BuiltDataset:
+    """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method; ``mmpref build-dataset``.
+
+    What is None comes from the recipe: of the testbed where no model is given, else of the paper (arXiv 2407.02477).
+    The same call again goes on where the first stopped, and gives the same bytes.
+
+    Args:
+        method: how rejected answers are made, such as ``bdhs`` (``mmpref list datasets``).
+        model: vision-language model: Hub id, folder, what `load_policy` gave, or a pair of a transformers model and
+            its processor; a loaded one is left as it was.
+        revision: of the model.
+        source: rows with an image, a prompt and an answer: table name, file, folder or Hub dataset, or rows in memory
+            (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
+        source_revision, source_config: of a Hub source.
+        image_root: folders or ``.zip`` files that image paths are relative to.
+        split: of the source, and of the dataset.
+        limit: first rows only.
+        where: conditions ``FIELD OP VALUE``, such as ``"margin >= 1"``.
+        subsample: draw so many of the rows, by the seed.
+        exclude_images_of: evaluation sets (``NAME[:SPLIT]``, or rows in memory) whose images no row may have.
+        validation: share of the rows, from 0 to 1, that is held out as a split with images of its own.
+        keep_rejected: leave the source's rejected answer, and put the method's into ``rejected_policy``.
+        seed: of every random draw.
+        builder: settings of the method; merged into the recipe's.
+        rho_th: image tokens are hidden where u < rho_th.
+        iterations: tries a pair, the last one unguided.
+        similarity_threshold: a try is taken below this cosine similarity.
+        similarity_model: sentence-transformers model that measures it.
+        noise_steps: diffusion steps of noise, from 0 to 1000, instead of masking.
+        guidance: continue the reference's sentences.
+        annotator: who ranks, rewrites or checks answers, for methods that ask.
+        prompt_file: template for the annotator.
+        block_size: rows that are worked on together.
+        dtype, quantization, device_map, trust_remote_code: how the model is loaded.
+        recipe: name, YAML file, or what `mmpref.recipe` gave.
+        set: more settings by nested or dotted keys, as ``--set``; None overrides too.
+        output: the run's folder; by default under ``runs/``.
+        shard: (I, N): work on every N-th block, from I.
+        workers: processes that preprocess images; by default none on a CPU.
+        concurrency: requests to an annotator's endpoint at a time.
+        token_price: of a million tokens in and out, for ``manifest["annotator"]["cost"]``.
+        progress: show a bar where somebody watches: in a terminal or a notebook.
+
+    Returns:
+        The dataset: its folder, manifest and report; `to_datasets`, `load` and `to_pandas` give the rows.
+
+    Raises:
+        UsageError: unknown method or setting.
+        InputError: a source that cannot be read or has no usable row.
+        ModelError: a model that cannot be loaded.
+        RunError: a folder that belongs to another recipe, or no room on the disk.
+    """
+    options = dict(locals())
+    work = {
+        name: options.pop(name) for name in ("output", "shard", "workers", "concurrency", "token_price", "progress")
+    }
+    with named_model(options) as settings:
+        return run_build(build_recipe(**settings), **work)
+
+
+def run_build(
+    recipe: BuildRecipe,
+    output: NameOrPath | None = None,
+    *,
+    shard: tuple[int, int] | None = None,
+    workers: int | None = None,
+    concurrency: int = 8,
+    token_price: tuple[float, float] | None = None,
+    check_source: Callable[[Mapping[str, Any]], None] | None = None,
+    progress: bool = True,
+) -> BuiltDataset:
+    """`build_dataset` of a resolved recipe; where a launcher has started several processes, this one's shard of it.
+
+    Args:
+        check_source: is told the source's facts before any work, and may refuse.
+    """
+    from mmpref.data.build import build_dataset as build
+    from mmpref.data.builder import BUILDERS
+    from mmpref.hub.cards.dataset import write_dataset_card
+
+    refuse_absent(recipe)
+    rank, processes = launched()
+    if processes > 1:
+        if shard:
+            raise UsageError("--shard and a launcher of several processes both split the work.", "Use one of them.")
+        shard = (rank, processes)
+    with (
+        threads_restored(BUILDERS.get(recipe.method).uses_model),
+        Progress("pairs", watched=progress and rank == 0) as bar,
+    ):
+        manifest = build(
+            recipe,
+            Path(output) if output else None,
+            shard=shard,
+            wait=processes > 1 and rank == 0,
+            workers=workers,
+            concurrency=concurrency,
+            check_source=check_source,
+            write_card=write_dataset_card,
+            on_progress=bar.block,
+        )
+    if "waiting" in manifest:
+        return BuiltDataset(Path(manifest["path"]), manifest)
+    if token_price and "annotator" in manifest:
+        manifest["annotator"]["cost"] = _cost(manifest["annotator"], token_price)
+    path = run_path("build-dataset", recipe.method, manifest, output)
+    return BuiltDataset(path, manifest, json.loads(read_text(path / "report.json")))
+
+
+def launched() -> tuple[int, int]:
+    """This process's number and how many there are, where a launcher (accelerate, torchrun) started several."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _cost(annotator: Mapping[str, Any], price: tuple[float, float]) -> float:
+    """What the annotator's tokens cost, by the price of a million tokens in and out."""
+    tokens = annotator.get("prompt_tokens", 0), annotator.get("completion_tokens", 0)
+    return round(sum(count * each for count, each in zip(tokens, price, strict=True)) / 1e6, 4)

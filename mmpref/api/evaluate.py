@@ -1,0 +1,151 @@
+"""`mmpref.evaluate` and `mmpref.compare`: benchmarks on a model, and such runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmpref.api.checks import refuse_absent
+from mmpref.api.models import named_model
+from mmpref.api.options import NameOrPath, evaluate_recipe
+from mmpref.api.progress import Progress
+from mmpref.api.results import Compared, Evaluation, run_path
+from mmpref.api.state import threads_restored
+from mmpref.run.results import Results
+
+if TYPE_CHECKING:
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.recipes.schema import Dtype
+    from mmpref.vlm.policy import Policy
+
+
+def evaluate(
+    *,
+    model: NameOrPath | Policy | tuple[Any, Any] | None = None,
+    revision: str | None = None,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
+    benchmark: str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
+    benchmarks: str | Sequence[str] | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    blind: Literal["no-image", "masked"] | None = None,
+    judge: str | None = None,
+    judge_prompt: NameOrPath | None = None,
+    judge_repeats: int | None = None,
+    judge_temperature: float | None = None,
+    judge_max_tokens: int | None = None,
+    judge_revision: str | None = None,
+    endpoint_revision: str | None = None,
+    thinking: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    dtype: Dtype | None = None,
+    quantization: Literal["4bit", "8bit"] | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool | None = None,
+    recipe: NameOrPath | EvaluateRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    output: NameOrPath | None = None,
+    batch_size: int = 32,
+    concurrency: int = 8,
+    save: NameOrPath | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """Run benchmarks on a model and, with an adapter, on both, with paired differences; ``mmpref evaluate``.
+
+    What is None comes from the recipe: of the testbed where no model is given, else of the paper (arXiv 2407.02477).
+    The same call again goes on where the first stopped.
+
+    Args:
+        model: Hub id, folder, ``URL#MODEL`` of an endpoint, what `load_policy` gave (its adapter is scored beside the
+            base), or a pair of a transformers model and its processor; a loaded one is left as it was.
+        revision: of the model.
+        adapter: what `train` gave, Hub id or folder, scored beside the base.
+        adapter_revision: of the adapter.
+        benchmark: names (``mmpref list benchmarks``), or a mapping from names to settings, merged into the
+            recipe's; ``data`` may be rows in memory.
+        benchmarks: names, where ``benchmark`` holds settings.
+        split: of the benchmarks' data.
+        limit: first samples of each only.
+        blind: control: ask without the images, or with all image tokens hidden.
+        judge: who judges, for benchmarks that need it.
+        judge_prompt: the file (a `Path`) or the text of a template for the judge.
+        judge_repeats: how often the judge is asked the same.
+        judge_temperature, judge_max_tokens, judge_revision: of the judge.
+        endpoint_revision: a word that tells apart what an endpoint serves under one name.
+        thinking: markers of reasoning, each ``OPEN CLOSE``.
+        seed: of the bootstrap.
+        dtype, quantization, device_map, trust_remote_code: how the model is loaded.
+        recipe: name, YAML file, or what `mmpref.recipe` gave.
+        set: more settings by nested or dotted keys, as ``--set``; None overrides too.
+        output: the run's folder; by default under ``runs/``.
+        batch_size: answers at a time; they do not depend on it.
+        concurrency: requests to an endpoint at a time.
+        save: folder to write the results to with ``evaluate.save`` as well.
+        progress: show a bar where somebody watches: in a terminal or a notebook.
+
+    Returns:
+        The evaluation: its folder, manifest and results; shares are from 0 to 1, intervals of 95 %, by image.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+        InputError: benchmark data that cannot be read.
+        ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached.
+        RunError: a folder of another recipe, or model, adapter or data that changed since the run was begun.
+    """
+    options = dict(locals())
+    work = {name: options.pop(name) for name in ("output", "batch_size", "concurrency", "save", "progress")}
+    with named_model(options, adapters=True) as settings:
+        return run_evaluate(evaluate_recipe(**settings), **work)
+
+
+def run_evaluate(
+    recipe: EvaluateRecipe,
+    output: NameOrPath | None = None,
+    *,
+    batch_size: int = 32,
+    concurrency: int = 8,
+    save: NameOrPath | None = None,
+    progress: bool = True,
+) -> Evaluation:
+    """`evaluate` of a resolved recipe."""
+    from mmpref.bench.evaluate import evaluate as score
+    from mmpref.bench.export import save as export
+    from mmpref.distributed import process_index
+
+    refuse_absent(recipe)
+    with threads_restored(), Progress("answers", watched=progress and not process_index()) as bar:
+        manifest = score(
+            recipe,
+            Path(output) if output else None,
+            batch_size=batch_size,
+            concurrency=concurrency,
+            on_progress=bar.advance,
+        )
+    results = Results.from_dict(manifest or {"results": []})
+    if save and manifest:
+        export(results, Path(save))
+    return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest, results)
+
+
+def compare(*runs: NameOrPath) -> Compared:
+    """Set evaluation runs side by side, with intervals and, where they answered the same, with tests; ``mmpref
+    compare``.
+
+    Every column is tested against the first that has the benchmark: by McNemar's exact test for shares of right
+    answers, by the paired bootstrap else, both by image; headline metrics are corrected by Holm's method.
+
+    Args:
+        runs: what `evaluate` gave, or folders of finished evaluations.
+
+    Returns:
+        The comparison: its table, its warnings, ``to_pandas()``.
+
+    Raises:
+        RunError: a folder is no finished run.
+        InputError: a run of another command.
+    """
+    from mmpref.bench.compare import compare as set_side_by_side
+
+    return Compared(set_side_by_side([Path(run) for run in runs]))

@@ -1,0 +1,60 @@
+"""The report of a preference dataset as the lines of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The statistics of a report, by name."""
+    bias, similarity = report["length_bias"], report["similarity"]
+    yield "rows", str(report["rows"])
+    yield "columns", ", ".join(report["columns"])
+    yield "problems", ", ".join(f"{entry['count']} {kind}" for kind, entry in report["problems"].items()) or "none"
+    for name in ("chosen", "rejected"):
+        yield f"words in {name} (mean, median, least, most)", _spread(report["words"][name])
+    yield "chosen minus rejected words", _spread(bias)
+    if bias["chosen_longer"] is not None:
+        yield "rows whose chosen answer is longer", f"{bias['chosen_longer']:.1%}"
+    if bias["ratio"] is not None:
+        yield "length of rejected answers over chosen ones", f"{bias['ratio']:.3f}"
+    for warning in report["warnings"]:
+        yield "WARNING", warning
+    if similarity["measured"]:
+        yield f"similarity of {similarity['measured']} rows", _spread(similarity)
+    if report["not_read"]:
+        yield "columns like answers or parts of the question that are not read", ", ".join(report["not_read"])
+    if report["changed"]:
+        yield (
+            "rows changed as training changes them",
+            ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in report["changed"].items()),
+        )
+    yield "share of words that differ", _spread(report["differing_words"])
+    yield "images a row", ", ".join(f"{count}: {rows} rows" for count, rows in report["images_per_row"].items())
+    yield "sources", ", ".join(f"{name}: {rows} rows" for name, rows in list(report["sources"].items())[:8])
+    for kind, entry in report["near_duplicates"].items():
+        first = entry["first"][0]
+        yield (
+            f"rows whose {kind} nearly equal{'s' * (kind == 'image')} an earlier row's",
+            (f"{entry['count']}, the first: row {first['row']} like {first['like']}"),
+        )
+    for name, counts in report["repeats"]["tells"].items():
+        yield name, f"{counts['rejected']} rejected, {counts['chosen']} chosen answers"
+    yield "methods", ", ".join(f"{name}: {rows} rows" for name, rows in report["methods"].items())
+    if under := report.get("under_model"):
+        yield f"log-probability margin under {under['model']}", _spread(under["margin"])
+        yield "the same a token", _spread(under["margin_per_token"])
+        if under["prefers_chosen"] is not None:
+            yield (
+                "rows where it prefers chosen (by sum, by token)",
+                (f"{under['prefers_chosen']:.1%}, {under['prefers_chosen_per_token']:.1%}"),
+            )
+        yield "image tokens a row", _spread(under["image_tokens"])
+        yield f"tokens a row, of {under['context']}", _spread(under["tokens"])
+
+
+def _spread(values: Mapping[str, float | None]) -> str:
+    if values["mean"] is None:
+        return "no pair to measure"
+    return ", ".join(f"{values[name]:g}" for name in ("mean", "median", "min", "max"))

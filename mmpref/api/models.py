@@ -1,0 +1,195 @@
+"""`mmpref.load_policy`, and models that the caller has loaded in place of names."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakKeyDictionary
+
+from mmpref.api.options import NameOrPath, as_spec
+from mmpref.api.state import threads_restored
+from mmpref.errors import UsageError
+from mmpref.hub_ids import model_id
+from mmpref.tables.memory import MEMORY
+from mmpref.types import ModelRef
+
+if TYPE_CHECKING:
+    from mmpref.recipes.schema import Dtype
+    from mmpref.vlm.policy import Policy
+
+_LOADING = ("revision", "dtype", "quantization", "device_map", "trust_remote_code")
+"""Options that say how a model is loaded."""
+_LOADED: WeakKeyDictionary[Policy, tuple[dict[str, Any], list[tuple[int, int]]]] = WeakKeyDictionary()
+"""Of policies that `load_policy` has loaded: by which options, and the state of their weights then."""
+
+
+def load_policy(
+    model: NameOrPath,
+    *,
+    revision: str | None = None,
+    adapter: NameOrPath | None = None,
+    adapter_revision: str | None = None,
+    dtype: Dtype = "auto",
+    device: str | None = None,
+    quantization: Literal["4bit", "8bit"] | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool = False,
+) -> Policy:
+    """Load a vision-language model, with or without an adapter, ready to render prompts and answer them.
+
+    `build_dataset`, `evaluate` and `inspect` take it as their ``model``, and do not load it again.
+
+    Args:
+        model: Hub id, or folder.
+        revision: of the model.
+        adapter: what `train` gave, Hub id or folder.
+        adapter_revision: of the adapter.
+        dtype: ``auto`` is fp32 on a CPU and the checkpoint's own elsewhere.
+        device: such as ``cuda:0``; by default the accelerator, if there is one.
+        quantization: ``4bit`` or ``8bit``, by bitsandbytes.
+        device_map: such as ``auto``, to spread it over devices.
+        trust_remote_code: run code that comes with the model.
+
+    Returns:
+        The policy, in eval mode: ``model``, ``processor``, ``tokenizer``, ``generate(requests, decoding)``.
+
+    Raises:
+        ModelError: no such model or adapter, a text-only model, or an architecture that is not supported.
+    """
+    from mmpref.vlm.load import load_policy as load
+
+    adapter = model_id(as_spec(adapter)) if adapter is not None else None
+    name = model_id(as_spec(model))
+    how = {
+        "dtype": dtype,
+        "quantization": quantization,
+        "device_map": device_map,
+        "trust_remote_code": trust_remote_code,
+    }
+    with threads_restored():
+        policy = load(ModelRef(name, revision, adapter, adapter_revision), device=device, **how)  # type: ignore[arg-type]
+    adapted = {"adapter": adapter, "adapter_revision": adapter_revision} if adapter else {}
+    _LOADED[policy] = {"model": name, "revision": revision, **how, **adapted}, _weights(policy.model)
+    return policy
+
+
+def is_loaded(model: Any) -> bool:
+    """Whether a model is one in memory, and no name: a policy, or a pair of a transformers model and its processor."""
+    from mmpref.vlm.policy import Policy
+
+    return isinstance(model, Policy) or (
+        isinstance(model, tuple) and len(model) == 2 and hasattr(model[0], "parameters") and hasattr(model[0], "config")
+    )
+
+
+def refuse_loaded(model: Any) -> None:
+    """Training changes a model in place, and starts from files that the adapter's card can name.
+
+    Raises:
+        UsageError: it is a loaded one.
+    """
+    if model is not None and not isinstance(model, str) and is_loaded(model):
+        raise UsageError(
+            "A loaded model is not trained: training would change it in place.",
+            "Name its folder or Hub id as the model; save_pretrained() of model and processor makes a folder.",
+        )
+
+
+@contextlib.contextmanager
+def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterator[dict[str, Any]]:
+    """The options with a name in place of a loaded model. Within it the loader gives that model out for the name;
+    afterwards modes and gradients are as they were.
+
+    A policy of `load_policy` goes by the name that it was loaded by, as long as nobody has changed its weights; any
+    other model by a hash of its configuration and weights.
+
+    Args:
+        adapters: whether ``adapter`` is an option too.
+
+    Raises:
+        UsageError: options that say how a model is loaded, or an adapter, beside a loaded one.
+        ModelError: a model that cannot be used.
+    """
+    model = options.get("model")
+    if model is None or isinstance(model, str) or not is_loaded(model):
+        yield dict(options)
+        return
+    for name in (*_LOADING, "adapter"):
+        if options.get(name) is not None:
+            raise UsageError(
+                f"{name} says how a model is loaded, and this one is.", f"Leave {name} out, or name the model."
+            )
+    from mmpref.vlm.memory import registered
+
+    whole = model[0] if isinstance(model, tuple) else model.model
+    with _restored(whole), threads_restored():
+        settings, policy = _name_and_policy(model, adapters)
+        with registered(settings["model"], policy):
+            yield {**options, **settings}
+
+
+def _name_and_policy(model: Any, adapters: bool) -> tuple[dict[str, Any], Policy]:
+    """What a recipe says of a loaded model, and the policy that the loader is to give out."""
+    from mmpref.vlm.load import policy_of
+    from mmpref.vlm.policy import Policy
+
+    if isinstance(model, Policy) and model in _LOADED:
+        settings, weights = _LOADED[model]
+        if weights == _weights(model.model) and (adapters or not model.ref.adapter):
+            return settings, model
+    base, processor = (model.base_model, model.processor) if isinstance(model, Policy) else model
+    whole = model.model if isinstance(model, Policy) else base
+    name = MEMORY + _fingerprint(whole, processor)
+    _refuse_attention(whole)
+    return {"model": name}, policy_of(whole, copy.deepcopy(processor), ModelRef(name))
+
+
+@contextlib.contextmanager
+def _restored(model: Any) -> Iterator[None]:
+    """Eval mode within; afterwards every module's mode and every parameter's gradient flag as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, flag in flags:
+            parameter.requires_grad_(flag)
+
+
+def _refuse_attention(model: Any) -> None:
+    """Hiding image tokens needs a mask that only some implementations of attention take.
+
+    Raises:
+        UsageError: the model has another one.
+    """
+    used = getattr(model.config.get_text_config(), "_attn_implementation", None)
+    if used not in (None, "sdpa", "eager"):
+        raise UsageError(f"The loaded model attends by {used!r}.", "Load it with attn_implementation='sdpa'.")
+
+
+def _weights(model: Any) -> list[tuple[int, int]]:
+    """Where each parameter lies and how often it was changed in place."""
+    return [(parameter.data_ptr(), parameter._version) for parameter in model.parameters()]
+
+
+def _fingerprint(model: Any, processor: Any) -> str:
+    """16 hexadecimal digits over configuration, weights and prompt format: the same model has them in any process."""
+    import torch
+
+    config = {
+        key: value for key, value in model.config.to_dict().items() if key not in ("_name_or_path", "name_or_path")
+    }
+    template = getattr(processor, "chat_template", None)
+    digest = hashlib.sha256(json.dumps([config, template], sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(content)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,203 @@
+"""From the options of a command to its recipe: the one way that the command line and Python have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import InputError, UsageError
+from mmpref.hub_ids import model_id
+from mmpref.recipes.resolve import PAPER, TESTBED, merge, resolve
+from mmpref.registry import suggest
+from mmpref.tables.memory import MEMORY, is_table, spec_of
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
+
+NameOrPath = str | os.PathLike[str]
+"""A name (of a recipe, a model, a repository), or the path of a file or folder."""
+
+_BUILDER = ("rho_th", "iterations", "similarity_threshold", "similarity_model", "noise_steps", "guidance")
+_WATCH = {
+    "eval_benchmark": "watch.benchmarks",
+    "eval_every": "watch.every",
+    "eval_limit": "watch.limit",
+    "eval_split": "watch.split",
+    "best": "watch.best",
+    "patience": "watch.patience",
+}
+_SEVERAL = ("dataset", "image_root", "where", "exclude_images_of", "benchmarks", "eval_benchmark", "thinking")
+"""Options that can be repeated: of a single text they make one."""
+
+
+def build_recipe(
+    *,
+    recipe: NameOrPath | BuildRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    **options: Any,
+) -> BuildRecipe:
+    """The recipe of ``build-dataset`` with these options.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    from mmpref.data.builder import BUILDERS
+    from mmpref.data.recipe import BuildRecipe, section_for_method
+
+    named = _named(options, {name: f"builder.{name}" for name in _BUILDER})
+    if (file := named.pop("prompt_file", None)) is not None:
+        named["builder.instruction"] = template(file, "--prompt-file")
+    overrides = _nested(set)
+    if named.get("source") and named.get("limit") is None and recipe is None:
+        overrides = {"limit": None, **overrides}  # the limit of the default recipe is for its own source
+    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, section_for_method, partial)
+    if named.get("annotator") and not BUILDERS.get(resolved.method).needs_annotator:
+        raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
+    return resolved
+
+
+def train_recipe(
+    *,
+    recipe: NameOrPath | TrainRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    **options: Any,
+) -> TrainRecipe:
+    """The recipe of ``train`` with these options, before what it watches and builds is settled.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    from mmpref.align.recipe import TrainRecipe
+
+    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), _nested(set), partial=partial)
+
+
+def evaluate_recipe(
+    *,
+    recipe: NameOrPath | EvaluateRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    partial: bool = False,
+    **options: Any,
+) -> EvaluateRecipe:
+    """The recipe of ``evaluate`` with these options.
+
+    Raises:
+        UsageError: a setting that is unknown, missing or of another type.
+    """
+    from mmpref.bench.recipe import EvaluateRecipe
+
+    if isinstance(options.get("benchmark"), str | list | tuple):  # as the command line names them
+        options["benchmarks"] = options.pop("benchmark")
+    if isinstance(file := options.get("judge_prompt"), os.PathLike):
+        options["judge_prompt"] = template(file, "--judge-prompt")
+    named = _named(options, {})
+    return resolve(EvaluateRecipe, "evaluate", recipe, named, _nested(set), partial=partial)
+
+
+def recipe_name(recipe: Any, model: Any) -> str | None:
+    """The name of the recipe that a command takes its defaults from; None where it was resolved before."""
+    if recipe is None:
+        return TESTBED if model is None else PAPER
+    return os.fspath(recipe) if isinstance(recipe, str | os.PathLike) else None
+
+
+def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | TrainRecipe | EvaluateRecipe:
+    """What a recipe means for a command, with options on top: every setting, checked and typed.
+
+    Source: the YAML files of ``mmpref.recipes`` and of plugins (``mmpref list recipes``), or one of your own.
+
+    Args:
+        name: a named recipe such as ``paper``, or the path of a YAML file.
+        command: ``build-dataset``, ``train`` or ``evaluate``.
+        options: those of `build_dataset`, `train` or `evaluate` that decide the result. Mappings are merged key by
+            key: ``trainer={"max_steps": 10}`` keeps the rest of the recipe's block. ``set`` takes nested or dotted keys
+            as ``--set`` does, and overrides with None too.
+
+    Returns:
+        A frozen dataclass (`BuildRecipe`, `TrainRecipe`, `EvaluateRecipe`), which is a ``recipe=`` of the function too.
+        What neither recipe nor options name, such as the paper's model, is empty, and to be given then.
+
+    Raises:
+        UsageError: no such recipe, command or setting, or one of another type.
+        InputError: a file that is no recipe.
+    """
+    resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
+    asked = command.replace("_", "-")
+    if asked not in resolvers:
+        raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
+    made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, partial=True, **options)
+    return made
+
+
+def template(path: NameOrPath, option: str) -> str:
+    """The text of a file that an option names.
+
+    Raises:
+        UsageError: it cannot be read, or is no text.
+    """
+    from mmpref.text_files import read_text
+
+    try:
+        return read_text(Path(path))
+    except InputError as error:
+        raise UsageError(f"{option}: {error.message}", error.hint) from error
+
+
+def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
+    """The options by the recipe's keys: nested ones with dots, after the mapping that they are part of."""
+    settings: dict[str, Any] = {}
+    own_paths = not options.get("image_root")
+    for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
+        if name in ("model", "adapter") and value is not None:
+            value = model_id(as_spec(value))
+        elif name in ("benchmark", "watch") and isinstance(value, Mapping):
+            value = _with_specs(value)
+        elif name == "source" or name in _SEVERAL:
+            value = as_specs(value, own_paths)
+        settings[keys.get(name, name)] = as_spec(value)
+    if excluded := settings.get("exclude_images_of"):  # which may name a split
+        settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
+    return settings
+
+
+def as_spec(value: Any, own_paths: bool = True) -> Any:
+    """A path, or the result of another function, as the text of its place; rows in memory as the name of their table.
+
+    Args:
+        own_paths: as of `mmpref.tables.memory.spec_of`.
+    """
+    if is_table(value):
+        return spec_of(value, own_paths=own_paths)
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+def as_specs(value: Any, own_paths: bool = True) -> tuple[Any, ...]:
+    """The values of an option that can be repeated; none of None."""
+    if value is None:
+        return ()
+    values = value if isinstance(value, list | tuple) and not is_table(value) else [value]
+    return tuple(as_spec(one, own_paths) for one in values)
+
+
+def _with_specs(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of benchmarks with the names of tables in place of rows in memory."""
+    return {
+        name: _with_specs(value) if isinstance(value, Mapping) and not is_table(value) else as_spec(value)
+        for name, value in settings.items()
+    }
+
+
+def _nested(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
+    """``{"trainer.max_steps": 10}`` as nested mappings."""
+    merged: dict[str, Any] = {}
+    for key, value in (overrides or {}).items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        merged = merge(merged, value)
+    return merged

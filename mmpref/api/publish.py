@@ -1,0 +1,89 @@
+"""`mmpref.publish`: a finished run on the Hugging Face Hub."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+from mmpref.api.options import NameOrPath
+from mmpref.api.results import Publication
+from mmpref.errors import UsageError
+from mmpref.hub_ids import repo_id
+
+
+def publish(
+    run: NameOrPath,
+    *,
+    hub_dataset_id: str | None = None,
+    hub_model_id: str | None = None,
+    private: bool = False,
+    create_pr: bool = False,
+    base_hub_id: str | None = None,
+    merge: bool = False,
+    push_samples: bool = False,
+    accept_license: bool = False,
+) -> Publication:
+    """Publish a finished run: a dataset, an adapter, or an evaluation's results; ``mmpref publish``.
+
+    One commit; publishing the same again makes none. An evaluation is merged into the adapter's card. The token is
+    ``huggingface_hub``'s own (``hf auth login``, ``HF_TOKEN``).
+
+    Args:
+        run: what `build_dataset`, `train` or `evaluate` gave, or its folder.
+        hub_dataset_id: ``NAMESPACE/NAME`` where a dataset, or an evaluation's per-sample records, go.
+        hub_model_id: ``NAMESPACE/NAME`` where an adapter, or an evaluation's results, go. Without either the folder's
+            name is taken.
+        private: make a new repository private.
+        create_pr: open a pull request instead of committing to main.
+        base_hub_id: Hub id of a base model that is a local path here.
+        merge: of an adapter, publish the base with its weights merged in.
+        push_samples: of an evaluation, push the per-sample records too.
+        accept_license: publish although the licence of a source may forbid it.
+
+    Returns:
+        Where it is: url, commit, tag.
+
+    Raises:
+        UsageError: the wrong kind of repository, or results of another adapter than the repository's.
+        RunError: not a finished run.
+        HubError: a licence that may forbid it, no token or access, or the Hub refuses or cannot be reached.
+    """
+    from mmpref.hub.access import check_access
+    from mmpref.hub.publish_run import kind_of, publish_run
+    from mmpref.run.manifest import read_manifest
+
+    path = Path(run)
+    given = {
+        "dataset": hub_dataset_id and repo_id(hub_dataset_id, "dataset"),
+        "model": hub_model_id and repo_id(hub_model_id, "model"),
+    }
+    samples_only = bool(given["dataset"] and not given["model"]) and read_manifest(path)["command"] == "evaluate"
+    kind = "dataset" if samples_only else kind_of(path)
+    other = "model" if kind == "dataset" else "dataset"
+    if given[other]:
+        raise UsageError(f"{path} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
+    if kind == "model" and read_manifest(path)["command"] == "train":
+        from mmpref.align.adapter import check_saved
+
+        check_saved(path)
+    with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
+        merged = None
+        if merge:
+            from mmpref.align.merge_adapter import merge as merge_into
+
+            check_access(given[kind] or path.resolve().name, "model")
+            merged = Path(folder)
+            merge_into(path, merged)
+        published = publish_run(
+            path,
+            given[kind],
+            private=private,
+            create_pr=create_pr,
+            base_hub_id=base_hub_id and repo_id(base_hub_id, "model"),
+            push_samples=push_samples,
+            samples_only=samples_only,
+            accept_license=accept_license,
+            merged=merged,
+        )
+    return Publication(**dataclasses.asdict(published))

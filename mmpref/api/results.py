@@ -1,0 +1,289 @@
+"""What the functions give back: the run's folder, its manifest, and a table that shows itself in a notebook too."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmpref.run.results import TITLE, Results
+from mmpref.run.results_text import html_table, plain_table
+
+if TYPE_CHECKING:
+    import datasets
+    import pandas as pd
+
+    from mmpref.bench.compare import Comparison
+
+Cells = Sequence[tuple[str, str]]
+"""Lines of a table with two columns: what, and how much of it."""
+
+
+class TableRepr:
+    """What shows itself as a table: text by ``repr``, HTML in a notebook, a frame by ``to_pandas()``."""
+
+    title = ""
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        """Columns (no names where there is nothing to name) and rows of text."""
+        raise NotImplementedError
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The table as a frame."""
+        import pandas as pd
+
+        columns, rows = self.table()
+        return pd.DataFrame([list(row) for row in rows], columns=list(columns) if any(columns) else ["what", "value"])
+
+    def __repr__(self) -> str:
+        columns, rows = self.table()
+        if any(columns):
+            return f"{self.title}\n{plain_table(columns, rows)}"
+        width = max(len(name) for name, _ in rows)
+        return "\n".join([self.title, *(f"{name:{width}}  {text}" for name, text in rows)])
+
+    def _repr_html_(self) -> str:
+        return f"<b>{html.escape(self.title)}</b>\n{html_table(*self.table())}"
+
+
+@dataclass(frozen=True, repr=False)
+class Result(TableRepr, os.PathLike[str]):
+    """A finished run. It stands for its folder wherever a function takes one.
+
+    Args:
+        path: the run's folder.
+        manifest: what its ``run.json`` says; nothing in a process of several that is not the first.
+    """
+
+    path: Path
+    manifest: Mapping[str, Any] = field(hash=False)
+
+    title = "run"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def lines(self) -> Cells:
+        """The table's lines."""
+        return []
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        return ("", ""), [*((name, str(value)) for name, value in self.lines()), ("written to", str(self.path))]
+
+
+@dataclass(frozen=True, repr=False)
+class BuiltDataset(Result):
+    """A preference dataset.
+
+    Args:
+        report: what its ``report.json`` says: counts, lengths, similarities, skipped rows by reason.
+    """
+
+    report: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    title = "preference dataset"
+
+    @property
+    def waiting(self) -> int:
+        """How many blocks are with other shards still; until it is 0 there are no rows."""
+        return int(self.manifest.get("waiting", 0))
+
+    def lines(self) -> Cells:
+        from mmpref.data.finalize import summary
+
+        if self.waiting or not self.manifest:
+            return [("blocks that other shards work on", str(self.waiting))]
+        return summary(self.manifest)
+
+    def files(self, split: str | None = None) -> list[Path]:
+        """The Parquet files of a split, or of all."""
+        names = [entry["path"] for entry in self.manifest.get("data", [])]
+        return [self.path / name for name in names if split is None or Path(name).name.startswith(f"{split}-")]
+
+    def splits(self) -> list[str]:
+        """Names of the splits."""
+        return list(self.manifest.get("splits") or [self.manifest["recipe"]["split"]])
+
+    def to_datasets(self) -> datasets.DatasetDict:
+        """The rows by split, as ``datasets`` loads them: ``images``, ``prompt``, ``chosen``, ``rejected`` and where
+        each pair comes from."""
+        import datasets
+
+        files = {split: [str(file) for file in self.files(split)] for split in self.splits()}
+        loaded = datasets.load_dataset("parquet", data_files=files)
+        assert isinstance(loaded, datasets.DatasetDict)
+        return loaded
+
+    def load(self, split: str | None = None) -> datasets.Dataset:
+        """The rows of a split, by default the first."""
+        return self.to_datasets()[split or self.splits()[0]]
+
+    def to_pandas(self, split: str | None = None) -> pd.DataFrame:
+        """The pairs, a row each; image cells are ``{"bytes", "path"}``.
+
+        Args:
+            split: by default all.
+        """
+        import pandas as pd
+        import pyarrow.parquet as pq
+
+        return pd.concat([pq.read_table(file).to_pandas() for file in self.files(split)], ignore_index=True)
+
+
+@dataclass(frozen=True, repr=False)
+class TrainedAdapter(Result):
+    """An adapter that plain PEFT loads, in the run's folder.
+
+    Args:
+        log: a row for each logged step: loss, rewards, margins, log-probabilities in nats, lengths in tokens.
+    """
+
+    log: Sequence[Mapping[str, Any]] = field(default=(), hash=False)
+
+    title = "adapter"
+
+    def lines(self) -> Cells:
+        from mmpref.align.summary import summary
+
+        return summary(self.manifest) if self.manifest else []
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The log, a row for each logged step."""
+        import pandas as pd
+
+        return pd.DataFrame(self.log)
+
+
+@dataclass(frozen=True, repr=False)
+class Evaluation(Result):
+    """Benchmarks of a model and, with an adapter, of both.
+
+    Args:
+        results: a value with its interval for each metric of each model, and the paired differences.
+    """
+
+    results: Results = field(default_factory=lambda: Results({}, ()), hash=False)
+
+    title = TITLE
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        return self.results.table()
+
+    def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
+        """A row for each value, or for each paired difference."""
+        return self.results.to_pandas(what)
+
+
+@dataclass(frozen=True, repr=False)
+class Compared(TableRepr):
+    """Evaluation runs side by side.
+
+    Args:
+        comparison: columns, values, tests and what is missing.
+    """
+
+    comparison: Comparison
+
+    title = "value [95 % interval]"
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """Why numbers in one row may not be comparable."""
+        return self.comparison.warnings
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        rows = [
+            [key.name, *("" if value is None else value.text() for value in values)]
+            for key, values in self.comparison.rows
+        ]
+        return ["metric", *self.comparison.models], rows
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A row for each metric of each column: value, interval, and its test against the first column."""
+        import pandas as pd
+
+        rows = [
+            {
+                **key._asdict(),
+                "model": model,
+                **{name: getattr(value, name) for name in ("value", "low", "high")},
+                **{name: getattr(test, attribute, None) for name, attribute in _TESTED.items()},
+            }
+            for (key, values), tests in zip(self.comparison.rows, self.comparison.tests, strict=True)
+            for model, value, test in zip(self.comparison.models, values, tests, strict=True)
+            if value is not None
+        ]
+        return pd.DataFrame(rows)
+
+
+_TESTED = {
+    "difference": "value",
+    "difference_low": "low",
+    "difference_high": "high",
+    "p": "p",
+    "p_holm": "p_holm",
+    "test": "test",
+}
+"""Columns of a comparison's frame, and what of a `Difference` they hold."""
+
+
+@dataclass(frozen=True, repr=False)
+class Inspection(TableRepr):
+    """What is in a preference dataset, and what is wrong with it.
+
+    Args:
+        report: rows, problems by kind with row and column, words, length bias, similarity, near duplicates, ...
+    """
+
+    report: Mapping[str, Any] = field(hash=False)
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        dataset = self.report["dataset"]
+        return f"{dataset['id']} ({dataset['split']})"
+
+    @property
+    def problems(self) -> Mapping[str, Any]:
+        """By kind: how many rows, and the first of them."""
+        problems: Mapping[str, Any] = self.report["problems"]
+        return problems
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        from mmpref.api.inspection_lines import lines
+
+        return ("", ""), list(lines(self.report))
+
+
+@dataclass(frozen=True, repr=False)
+class Publication(TableRepr):
+    """What is on the Hub.
+
+    Args:
+        url: of the repository.
+        commit: on ``main``, or on the pull request's branch.
+        tag: None where none was set.
+        changed: False where the same was there before.
+    """
+
+    url: str
+    commit: str
+    tag: str | None
+    pull_request_url: str | None
+    changed: bool
+    repo_id: str
+    repo_type: str
+
+    title = "published"
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        facts = dataclasses.asdict(self)
+        return ("", ""), [(name.replace("_", " "), str(value)) for name, value in facts.items() if value is not None]
+
+
+def run_path(command: str, what: str, manifest: Mapping[str, Any], output: str | os.PathLike[str] | None) -> Path:
+    """Where a run went, given or by default (`mmpref.run.directory.default_path`)."""
+    return Path(output) if output else Path("runs") / f"{command}-{what}-{manifest.get('recipe_hash', '')[:8]}"

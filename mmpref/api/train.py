@@ -1,0 +1,186 @@
+"""`mmpref.train`: options to a recipe, the recipe to an adapter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmpref.api.build import run_build
+from mmpref.api.checks import refuse_absent
+from mmpref.api.models import refuse_loaded
+from mmpref.api.options import NameOrPath, recipe_name, train_recipe
+from mmpref.api.progress import Progress
+from mmpref.api.results import TrainedAdapter, run_path
+from mmpref.api.state import threads_restored
+from mmpref.errors import UsageError
+from mmpref.log import logger
+from mmpref.recipes import resolve
+from mmpref.recipes import schema as recipes
+from mmpref.run.files import JsonLines
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import Evaluator, TrainRecipe
+    from mmpref.recipes.schema import Dtype
+
+
+def train(
+    *,
+    method: str | None = None,
+    model: NameOrPath | None = None,
+    revision: str | None = None,
+    dataset: Any = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    split: str | None = None,
+    annotator: str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    lora: Mapping[str, Any] | None = None,
+    loss: Mapping[str, Any] | None = None,
+    trainer: Mapping[str, Any] | None = None,
+    train_projector: bool | None = None,
+    projector_learning_rate: float | None = None,
+    share_prompt: bool | None = None,
+    preflight: Literal["auto", "always", "never"] | None = None,
+    feature_cache_gb: float | None = None,
+    keep_checkpoints: bool | None = None,
+    watch: Mapping[str, Any] | None = None,
+    eval_benchmark: str | Sequence[str] | None = None,
+    eval_every: int | None = None,
+    eval_limit: int | None = None,
+    eval_split: str | None = None,
+    best: str | None = None,
+    patience: int | None = None,
+    dtype: Dtype | None = None,
+    quantization: Literal["4bit", "8bit"] | None = None,
+    device_map: str | None = None,
+    trust_remote_code: bool | None = None,
+    recipe: NameOrPath | TrainRecipe | None = None,
+    set: Mapping[str, Any] | None = None,
+    output: NameOrPath | None = None,
+    progress: bool = True,
+) -> TrainedAdapter:
+    """Train a LoRA adapter, and the projector, on preference data by TRL; ``mmpref train``.
+
+    What is None comes from the recipe: of the testbed where no model is given, else of the paper (arXiv 2407.02477).
+    The same call again goes on from the last checkpoint. Without a dataset the recipe's own is built first.
+
+    Args:
+        method: training method, such as ``dpo`` (``mmpref list methods``).
+        model: vision-language model: Hub id or folder. A loaded one is refused: training would change it.
+        revision: of the model.
+        dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset, or rows in memory
+            (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
+        image_root: folders or ``.zip`` files that image paths are relative to.
+        split: of every dataset.
+        annotator: who ranks answers, for methods that ask.
+        limit: first rows only.
+        seed: of initial weights and row order.
+        lora: ``r``, ``alpha``, ``dropout``; merged into the recipe's.
+        loss: settings of the method; merged into the recipe's.
+        trainer: options of TRL's ``DPOConfig``; merged into the recipe's: ``{"max_steps": 10}`` drops nothing else.
+        train_projector: train the vision-language projector too, in full.
+        projector_learning_rate: the projector's own.
+        share_prompt: run image and prompt once for both answers of a pair.
+        preflight: whether the longest batch is tried before the first step.
+        feature_cache_gb: room on disk for features of images, in units of 10^9 bytes.
+        keep_checkpoints: keep the adapters of checkpoints in the run.
+        watch: settings of the benchmarks while training; the next six by the command's names.
+        eval_benchmark: benchmarks to evaluate on while training.
+        eval_every: steps between evaluations.
+        eval_limit: first samples of each benchmark.
+        eval_split: split of the benchmarks' data.
+        best: ``BENCHMARK/METRIC``: keep the adapter of the step where it is best.
+        patience: stop after so many evaluations without a new best.
+        dtype, quantization, device_map, trust_remote_code: how the model is loaded.
+        recipe: name, YAML file, or what `mmpref.recipe` gave.
+        set: more settings by nested or dotted keys, as ``--set``; None overrides too.
+        output: the run's folder; by default under ``runs/``.
+        progress: show a bar where somebody watches: in a terminal or a notebook.
+
+    Returns:
+        The adapter: its folder, which plain PEFT loads, its manifest and its log.
+
+    Raises:
+        UsageError: unknown method or setting, or settings that contradict each other.
+        InputError: preference data that cannot be read or has no usable row.
+        ModelError: a model that cannot be loaded or trained.
+        RunError: a folder that belongs to another recipe, no room on the disk, or a loss that is not finite.
+    """
+    refuse_loaded(model)
+    options = {name: value for name, value in locals().items() if name not in ("output", "progress")}
+    return run_train(train_recipe(**options), recipe_name(recipe, model), output, progress=progress)
+
+
+def run_train(
+    recipe: TrainRecipe, name: str | None, output: NameOrPath | None = None, *, progress: bool = True
+) -> TrainedAdapter:
+    """`train` of a resolved recipe.
+
+    Args:
+        name: whose settings of benchmarks are watched, and whose dataset is built where none is named; None
+            for a recipe without a file.
+    """
+    from mmpref.align.method import METHODS
+    from mmpref.align.train import train as fit
+    from mmpref.distributed import num_processes, process_index
+    from mmpref.hub.cards.model import write_model_card
+
+    refuse_absent(recipe)
+    METHODS.get(recipe.method)  # a name that is none is told before anything is built
+    with threads_restored():
+        recipe, evaluate = _watched(recipe, name)
+        main = process_index() == 0
+        if not recipe.dataset and num_processes() > 1:
+            raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
+        if not recipe.dataset:
+            recipe = dataclasses.replace(recipe, dataset=(_build(recipe, name, progress),))
+        with Progress("steps", watched=progress and main) as bar:
+            manifest = fit(
+                recipe,
+                Path(output) if output else None,
+                evaluate=evaluate,
+                write_card=write_model_card,
+                on_progress=bar.reach,
+            )
+    path = run_path("train", recipe.method, manifest, output)
+    return TrainedAdapter(path, manifest, JsonLines(path / "log.jsonl").rows())
+
+
+def _watched(recipe: TrainRecipe, name: str | None) -> tuple[TrainRecipe, Evaluator | None]:
+    """The recipe with the settings of the benchmarks that it watches, and who evaluates them.
+
+    A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
+    """
+    from mmpref.bench.while_training import Watch
+
+    watch = recipe.watch
+    if not watch.benchmarks:
+        return recipe, None
+    known = _section(name, "evaluate").get("benchmark") or {}
+    settings = {
+        benchmark: resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
+        for benchmark in watch.benchmarks
+    }
+    recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
+    return recipe, Watch(watch.benchmarks, settings, split=watch.split, limit=watch.limit)
+
+
+def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
+    """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
+    from mmpref.data.recipe import BuildRecipe
+
+    section = resolve.for_method(BuildRecipe, _section(name, "build-dataset"), {})
+    if not section.get("source"):
+        raise UsageError(
+            f"The recipe {name!r} names no source to build preference data from.",
+            "Name preference data with --dataset.",
+        )
+    build = {**section, "model": recipe.model, "revision": recipe.revision}
+    logger.info("No --dataset: building the one of the recipe %r first.", name)
+    return str(run_build(recipes.build(BuildRecipe, build, "build-dataset recipe"), progress=progress).path)
+
+
+def _section(name: str | None, command: str) -> Mapping[str, Any]:
+    return (resolve.load(name).get(command) or {}) if name else {}

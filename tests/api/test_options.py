@@ -1,0 +1,170 @@
+"""Options mean the same in Python as on the command line: names, defaults, recipes, merging."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+import mmpref
+from mmpref.api.build import run_build
+from mmpref.api.evaluate import run_evaluate
+from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_recipe
+from mmpref.cli import common
+from mmpref.cli.main import program
+from mmpref.errors import UsageError
+from mmpref.recipes import resolve
+
+OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
+"""Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
+OTHER_NAMES = {"recipe_name": "recipe", "assignments": "set"}
+FUNCTIONS = ["build-dataset", "train", "evaluate", "inspect", "publish", "compare"]
+
+
+def options_of(command: str) -> dict[str, click.Parameter]:
+    parameters = program.get_command(click.Context(program), command).params  # type: ignore[union-attr]
+    return {OTHER_NAMES.get(str(one.name), str(one.name)): one for one in parameters}
+
+
+@pytest.mark.parametrize("command", FUNCTIONS)
+def test_every_option_is_an_argument_of_the_same_name_and_default(command: str) -> None:
+    function = getattr(mmpref, command.replace("-", "_"))
+    arguments = inspect.signature(function).parameters
+    hidden = OF_THE_COMMAND_LINE - ({"private", "accept_license"} if command == "publish" else set())
+    if command == "train":
+        hidden = hidden | {"base_hub_id"}
+    for name, option in options_of(command).items():
+        if name in hidden:
+            continue
+        assert name in arguments, f"{command} --{name}"
+        if isinstance(option, click.Option) and not option.multiple:
+            default = option.to_info_dict()["default"]
+            assert arguments[name].default == (default if default is not None else None), name
+
+
+@pytest.mark.parametrize("command", FUNCTIONS)
+def test_every_function_documents_every_argument(command: str) -> None:
+    function = getattr(mmpref, command.replace("-", "_"))
+    text = inspect.getdoc(function) or ""
+    assert {"Args:", "Returns:", "Raises:"} <= set(text.split())
+    for name in inspect.signature(function).parameters:
+        assert name in text, name
+
+
+@pytest.mark.parametrize("command", ["build-dataset", "train", "evaluate"])
+def test_every_setting_of_a_recipe_is_an_argument(command: str) -> None:
+    resolved = recipe("testbed", command)
+    arguments = inspect.signature(getattr(mmpref, command.replace("-", "_"))).parameters
+    assert set(vars(resolved)) <= set(arguments)
+
+
+def given_on_the_command_line(command: str, *words: str) -> Any:
+    parsed = program.get_command(click.Context(program), command).make_context(command, list(words))  # type: ignore[union-attr]
+    options = {name: value for name, value in parsed.params.items() if name not in OF_THE_COMMAND_LINE}
+    for name in ("output", "shard", "workers", "concurrency", "token_price", "batch_size", "save", "base_hub_id"):
+        options.pop(name, None)
+    resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
+    return resolvers[command](**common.settings(options))
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "options"),
+    [
+        ("build-dataset", [], {}),
+        ("build-dataset", ["--model", "a/b", "--source", "c/d"], {"model": "a/b", "source": "c/d"}),
+        (
+            "build-dataset",
+            ["--source", "a", "--source", "b", "--rho-th", "0.98"],
+            {"source": ["a", "b"], "rho_th": 0.98},
+        ),
+        ("build-dataset", ["--set", "limit=null"], {"set": {"limit": None}}),
+        ("build-dataset", ["--set", "builder.iterations=2"], {"builder": {"iterations": 2}}),
+        ("build-dataset", ["--method", "povid"], {"method": "povid"}),
+        ("build-dataset", ["--where", "margin >= 1"], {"where": "margin >= 1"}),
+        ("train", ["--recipe", "paper", "--model", "a/b"], {"recipe": "paper", "model": "a/b"}),
+        (
+            "train",
+            ["--dataset", "x", "--set", "trainer.max_steps=10"],
+            {"dataset": Path("x"), "trainer": {"max_steps": 10}},
+        ),
+        ("train", ["--eval-benchmark", "pope", "--eval-every", "5"], {"eval_benchmark": "pope", "eval_every": 5}),
+        ("evaluate", ["--benchmark", "pope", "--limit", "3"], {"benchmark": "pope", "limit": 3}),
+        ("evaluate", ["--set", "benchmark.pope.suffix=now"], {"benchmark": {"pope": {"suffix": "now"}}}),
+        ("evaluate", ["--model", "https://huggingface.co/a/b"], {"model": "https://huggingface.co/a/b"}),
+    ],
+)
+def test_both_make_the_same_recipe(command: str, words: list[str], options: dict[str, Any]) -> None:
+    resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
+    assert resolvers[command](**options) == given_on_the_command_line(command, *words)
+
+
+def test_a_block_is_merged_and_never_dropped() -> None:
+    paper: Any = recipe("paper", "train", model="a/b")
+    short: Any = recipe("paper", "train", model="a/b", trainer={"max_steps": 10})
+    assert short.trainer == {**paper.trainer, "max_steps": 10}
+    assert short.trainer["per_device_train_batch_size"] * short.trainer["gradient_accumulation_steps"] == 32
+    dotted: Any = recipe("paper", "train", model="a/b", set={"trainer.max_steps": 10})
+    assert dotted == short
+
+
+def test_a_recipe_that_was_resolved_is_a_recipe_too() -> None:
+    first: Any = recipe("testbed", "build_dataset", limit=8)
+    assert build_recipe(recipe=first) == first
+    assert build_recipe(recipe=first, rho_th=0.5).builder == {**first.builder, "rho_th": 0.5}
+    with pytest.raises(UsageError, match="none of train"):
+        train_recipe(recipe=first)
+    with pytest.raises(UsageError, match=r"no command 'trian'.*Did you mean 'train'"):
+        recipe("testbed", "trian")
+
+
+def test_a_single_text_is_one_of_several() -> None:
+    built = build_recipe(
+        source="testbed", where="length > 3", image_root="photos", exclude_images_of="testbed-pope:test"
+    )
+    assert (built.where, built.image_root) == (("length > 3",), ("photos",))
+    assert built.exclude_images_of == ("testbed-pope:test",)
+    assert train_recipe(dataset="pairs").dataset == ("pairs",)
+
+
+def test_rows_in_memory_get_names() -> None:
+    rows = [{"image": b"x", "question": "?", "answer": "!"}]
+    built = build_recipe(source=rows, exclude_images_of=[iter(rows)])
+    [excluded] = built.exclude_images_of
+    assert excluded == f"{built.source[0]}:test"  # type: ignore[index]
+    evaluated = evaluate_recipe(benchmark={"pope": {"data": rows}})
+    assert evaluated.benchmark["pope"] == {
+        **resolve.load("testbed")["evaluate"]["benchmark"]["pope"],
+        "data": built.source[0],  # type: ignore[index]
+    }
+
+
+def test_what_only_the_work_needs_has_one_default() -> None:
+    for public, inner in ((mmpref.build_dataset, run_build), (mmpref.evaluate, run_evaluate)):
+        defaults = inspect.signature(public).parameters
+        for name, parameter in inspect.signature(inner).parameters.items():
+            if name in defaults and name != "recipe":
+                assert defaults[name].default == parameter.default, name
+
+
+def test_a_recipe_may_leave_open_what_is_given_later() -> None:
+    open_: Any = recipe("paper", "train", trainer={"max_steps": 10})
+    assert open_.model == ""
+    assert open_.trainer["max_steps"] == 10
+    with pytest.raises(UsageError, match="lacks the setting 'model'"):
+        train_recipe(recipe=open_)
+    assert train_recipe(recipe=open_, model="a/b") == recipe("paper", "train", model="a/b", trainer={"max_steps": 10})
+    assert recipe("paper", "build-dataset").source is None  # type: ignore[union-attr]
+    assert recipe("plain", "evaluate").benchmarks == ()  # type: ignore[union-attr]
+    with pytest.raises(UsageError, match="no setting 'modle'"):
+        recipe("paper", "train", modle="a/b")
+
+
+def test_the_function_keeps_its_name_whatever_is_imported() -> None:
+    import mmpref.recipes.resolve
+
+    assert mmpref.recipe is recipe
+    assert all(getattr(mmpref, name) is not None for name in mmpref.__all__)
+    assert set(mmpref.__all__) <= set(dir(mmpref))

@@ -1,0 +1,77 @@
+"""Calls leave the process as they found it: log levels, environment, warnings, signals, threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = """
+import logging, os, signal, sys, warnings
+
+def state():
+    import torch
+    loggers = {name: logging.getLogger(name).level for name in sorted(logging.root.manager.loggerDict)}
+    return {
+        "environment": dict(os.environ),
+        "levels": {"root": logging.root.level, **loggers},
+        "handlers": (list(logging.root.handlers), list(logging.getLogger("mmpref").handlers)),
+        "warnings": list(warnings.filters),
+        "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
+        "threads": torch.get_num_threads(),
+        "gradients": torch.is_grad_enabled(),
+        "random": torch.random.get_rng_state().tolist(),
+        "folder": os.getcwd(),
+        "excepthook": sys.excepthook,
+    }
+
+if len(sys.argv) > 1:  # what libraries do when they are imported is theirs
+    import datasets, evaluate, matplotlib.pyplot, peft, sentence_transformers, torch, transformers, trl, bitsandbytes
+    torch.set_num_threads(2)
+    before = state()
+else:
+    environment, filters = dict(os.environ), list(warnings.filters)
+import mmpref
+dir(mmpref)
+for name in mmpref.__all__:
+    if len(sys.argv) > 1 or name not in ("Policy",):
+        getattr(mmpref, name)
+if len(sys.argv) == 1:
+    assert os.environ == environment and warnings.filters == filters
+    assert not {"torch", "transformers", "datasets", "trl", "peft", "numpy", "pandas", "click"} & set(sys.modules)
+    sys.exit()
+small = {"iterations": 1, "max_tail_tokens": 8, "max_answer_tokens": 16}
+built = mmpref.build_dataset(limit=4, builder=small)
+mmpref.inspect(built, model="pkg:mmpref.testbed/model")
+mmpref.load_policy("pkg:mmpref.testbed/model")
+after = state()
+after["levels"] = {name: level for name, level in after["levels"].items() if name in before["levels"]}
+for name, value in before.items():
+    assert after[name] == value, (name, value, after[name])
+"""
+
+
+def run(tmp_path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", SCRIPT, *arguments]
+    return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+
+def test_importing_changes_nothing_and_loads_nothing_heavy(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_calls_change_no_state_of_the_process(tmp_path: Path) -> None:
+    done = run(tmp_path, "calls")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "pairs" not in done.stderr, "no progress bar where nobody watches"
+
+
+@pytest.mark.parametrize("name", ["bulid_dataset", "torch"])
+def test_a_name_that_is_none_is_an_attribute_error(name: str) -> None:
+    import mmpref
+
+    with pytest.raises(AttributeError, match=name):
+        getattr(mmpref, name)
