@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import os
 import re
 import subprocess
@@ -71,6 +72,62 @@ def test_the_formatter_wins() -> None:
     root, off = PACKAGE.parent, re.compile(r"#\s*fmt:\s*(skip|off)")
     for file in (file for folder in ("mmpref", "tests", "scripts") for file in (root / folder).rglob("*.py")):
         assert not off.search(file.read_text(encoding="utf-8")), file
+
+
+def _module(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {_module(file): file for file in PACKAGE.rglob("*.py")}
+
+
+def _imported_files(file: Path) -> set[str]:
+    """Modules of mmpref that a file imports, inside functions and type-checking blocks too."""
+    modules = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)} - {"mmpref"}
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    return (modules & FILES.keys()) - {_module(file)}
+
+
+def test_no_files_import_each_other_in_a_circle() -> None:
+    sorter = graphlib.TopologicalSorter({name: _imported_files(file) for name, file in FILES.items()})
+    try:
+        sorter.prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_the_package_does_not_import_its_own_face() -> None:
+    for file in FILES.values():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module == "mmpref":
+                assert all(f"mmpref.{alias.name}" in FILES for alias in node.names), file
+
+
+def test_no_private_name_crosses_files() -> None:
+    for file in FILES.values():
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mmpref"):
+                private = [
+                    alias.name for alias in node.names if alias.name.startswith("_") and alias.name != "__version__"
+                ]
+                assert not [name for name in private if f"{node.module}.{name}" not in FILES], (file, private)
+            assert not (isinstance(node, ast.ImportFrom) and node.level), f"{file} imports relatively"
+
+
+def test_no_file_is_long() -> None:
+    for file in FILES.values():
+        assert len(file.read_text(encoding="utf-8").splitlines()) <= 400, file
+
+
+def test_there_is_one_logger() -> None:
+    for file in FILES.values():
+        if file != PACKAGE / "log.py":
+            assert 'getLogger("mmpref")' not in file.read_text(encoding="utf-8"), file
 
 
 def test_hub_needs_no_models() -> None:
