@@ -150,7 +150,7 @@ def licence_in(metadata: Mapping[Any, Any] | None) -> str | None:
     # A name says more than ``other``. One that is some licence's id would say too much.
     other = "other" if license_name.lower() in LICENCES else license_name or "other"
     plain = [" ".join(name.split()) for name in names]
-    return together(other if name.lower() == "other" else name for name in plain)
+    return join_licences(other if name.lower() == "other" else name for name in plain)
 
 
 def licence_of_card(card: str) -> str | None:
@@ -179,7 +179,7 @@ def has_licence_file(names: Iterable[str]) -> bool:
     return any(_LICENCE_FILE.fullmatch(name) for name in names)
 
 
-def together(licences: Iterable[str | None]) -> str | None:
+def join_licences(licences: Iterable[str | None]) -> str | None:
     """Several licences as one text, each once; None where none of them is stated."""
     names = list(dict.fromkeys(licence for licence in licences if licence))
     return AND.join(names)[:_MAX_CHARACTERS] or None

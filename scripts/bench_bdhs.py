@@ -161,7 +161,7 @@ class Work:
             **images,
             max_new_tokens=NEW,
             do_sample=False,
-            suppress_tokens=sorted(self.policy.never_written),
+            suppress_tokens=sorted(self.policy.suppressed_ids),
         )
         return whole[:, size:].tolist()
 

@@ -93,7 +93,7 @@ def by_generate(policy: Policy, samples: Sequence[Sample], model: str) -> list[s
             images = [[decode(sample.image)] for sample in batch if sample.image]
             inputs = processor(images=images, text=texts, return_tensors="pt", padding=True, add_special_tokens=False)
             ids = policy.model.generate(
-                **inputs, max_new_tokens=NEW, do_sample=False, suppress_tokens=sorted(policy.never_written)
+                **inputs, max_new_tokens=NEW, do_sample=False, suppress_tokens=sorted(policy.suppressed_ids)
             )
             said = processor.batch_decode(ids[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
             answers += [text.strip() for text in said]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmpref.data.build import build_dataset
-from mmpref.data.finalize import summary
+from mmpref.data.finalize import summary_rows
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import ImageError
 from mmpref.images import FLOAT, SIXTEEN_BIT, TRANSPARENT, decode, decode_noting
@@ -210,4 +210,4 @@ def test_a_build_counts_rows_by_what_was_converted(tmp_path: Path) -> None:
         build_dataset(recipe, tmp_path / "shards", shard=(index, 3))
     for run in ("run", "shards"):
         assert json.loads((tmp_path / run / "report.json").read_text())["changed"] == counted
-    assert dict(summary(manifest))["rows changed"] == "2 16-bit images, 1 float images, 2 transparent images"
+    assert dict(summary_rows(manifest))["rows changed"] == "2 16-bit images, 1 float images, 2 transparent images"

@@ -57,7 +57,7 @@ def test_two_processes_never_work_in_one_run(tmp_path: Path) -> None:
 
 def _fail(run: Run, error: BaseException, kept: bool = False) -> None:
     def work() -> None:
-        with run.lock(), run.forgotten_if_it_fails(lambda: kept, scraps=("log",)):
+        with run.lock(), run.discard_on_failure(lambda: kept, scratch_files=("log",)):
             (run.path / "log").touch()
             raise error
 

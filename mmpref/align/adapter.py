@@ -189,7 +189,7 @@ def save(
     (path / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run's own is written later.
 
 
-def check_saved(path: Path) -> None:
+def check_saved_adapter(path: Path) -> None:
     """Whether the files of a finished run hold the adapter that their configuration names, and checkpoints theirs.
 
     Raises:

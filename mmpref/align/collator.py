@@ -13,8 +13,8 @@ from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.preference_data import CROPPED, ROW
-from mmpref.tables.conversations import SECOND
-from mmpref.vlm.preprocess import processed
+from mmpref.tables.conversations import REJECTED_POLICY
+from mmpref.vlm.preprocess import preprocess
 
 ROWS = "rows"
 SECOND_BATCH = "second_batch"
@@ -30,9 +30,9 @@ class PreferenceCollator(DataCollatorForVisionPreference):
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [example[ROW] for example in examples if ROW in example]
-        seconds = [example[SECOND] for example in examples if SECOND in example]
+        seconds = [example[REJECTED_POLICY] for example in examples if REJECTED_POLICY in example]
         cropped = [example[CROPPED] for example in examples if CROPPED in example]
-        own_columns = (ROW, SECOND, CROPPED)
+        own_columns = (ROW, REJECTED_POLICY, CROPPED)
         pairs = [{name: value for name, value in example.items() if name not in own_columns} for example in examples]
         with self.processor.same_prompts():
             batch = super().torch_call([dict(pair) for pair in pairs])
@@ -89,7 +89,7 @@ class _PairProcessor:
 
     def _doubled_prompts(self, images: Any, text: Any, settings: dict[str, Any]) -> BatchFeature:
         half = len(text) // 2
-        prompts = processed(self._processor, text[:half], images[:half], **settings)
+        prompts = preprocess(self._processor, text[:half], images[:half], **settings)
         prompts.pop("labels", None)  # PaliGemma's, of a prompt without an answer
         return BatchFeature(
             {

@@ -8,10 +8,10 @@ from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import read_manifest
-from mmpref.vlm.adapters import put_on
+from mmpref.vlm.adapters import apply_adapter
 
 
-def merge(path: Path, folder: Path) -> None:
+def merge_adapter(path: Path, folder: Path) -> None:
     """Write model and processor into a folder that plain transformers loads, in the precision of the checkpoint.
 
     An adapter that was trained on a quantized base (QLoRA) is added to the weights in full, since a quantized sum would
@@ -37,6 +37,6 @@ def merge(path: Path, folder: Path) -> None:
     base = AutoModelForImageTextToText.from_pretrained(
         resolve_path(model["id"]), revision=model["revision"], dtype="auto", trust_remote_code=code
     )
-    merged = put_on(base, str(path))[0].merge_and_unload()
+    merged = apply_adapter(base, str(path))[0].merge_and_unload()
     merged.save_pretrained(str(folder))
     AutoProcessor.from_pretrained(str(path), trust_remote_code=code).save_pretrained(str(folder))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.align.preference_data import ROW
-from mmpref.tables.conversations import SECOND, same_answer
+from mmpref.tables.conversations import REJECTED_POLICY, same_answer
 from mmpref.types import Example, ImageData, messages, text_of
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def with_policy_rejections(
         if reason := _skip_reason(text, example.answer):
             counts[reason] += 1
             if averaged:
-                pairs.append({**row, SECOND: row["chosen"]})
+                pairs.append({**row, REJECTED_POLICY: row["chosen"]})
         else:
-            pairs.append({**row, SECOND if averaged else "rejected": assistant_message(text or "")})
+            pairs.append({**row, REJECTED_POLICY if averaged else "rejected": assistant_message(text or "")})
     return SampledPairs(pairs, {**counts, "used": len(pairs)})
 
 

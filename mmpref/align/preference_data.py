@@ -23,8 +23,8 @@ from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.cells import columns_of
 from mmpref.tables.conversations import (
-    SECOND,
-    UNREAD,
+    REJECTED_POLICY,
+    UNREAD_COLUMN,
     Fault,
     PreferenceRow,
     image_fault,
@@ -49,7 +49,7 @@ ROW, WHERE = "row", "where"
 DATA, FACTS = "pairs.arrow", "pairs.json"
 PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
-_ANSWERS = ("chosen", "rejected", SECOND)
+_ANSWERS = ("chosen", "rejected", REJECTED_POLICY)
 _WRITE_BATCH, _SKIPS_SHOWN = 64, 20
 
 
@@ -116,9 +116,9 @@ def collect_pairs(
         written = json.loads((folder / FACTS).read_text(encoding="utf-8"))
         _refuse_changed_tables([source["fingerprint"] for source in written["sources"]], facts)
     else:
-        needed = (*needs, SECOND) if second else tuple(needs)
+        needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
         check = _RowCheck(needed, special_token_in({image_token, *special_tokens}), accepts)
-        written = _write(tables, folder, limit, (*TEXTS, SECOND) if second else TEXTS, image_root, check)
+        written = _write(tables, folder, limit, (*TEXTS, REJECTED_POLICY) if second else TEXTS, image_root, check)
         write_atomic(folder / FACTS, json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     return Pairs(_open(folder / DATA), written["sources"], written["skipped"], written["changed"], written["skips"])
 
@@ -201,8 +201,8 @@ class _RowCheck:
             return fault
         if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
             return Fault("equal-answers", "", "rejected", "rejected")
-        if SECOND in self.needs and same_answer(row.chosen, row.rejected_policy):
-            return Fault("equal-answers", "", SECOND, SECOND)
+        if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):
+            return Fault("equal-answers", "", REJECTED_POLICY, REJECTED_POLICY)
         texts = {"prompt": "\n".join(turn.content for turn in row.prompt)}
         texts |= {name: _answer(row, name) for name in _ANSWERS}
         for name, text in texts.items():
@@ -277,7 +277,7 @@ def _rows(
                 _check_columns(row, read, where, needs)
             for column in {*read.unread} - unread:
                 unread.add(column)
-                logger.warning(UNREAD, f"{table.spec} ({table.split})", brief(column, 60))
+                logger.warning(UNREAD_COLUMN, f"{table.spec} ({table.split})", brief(column, 60))
             yield index, where, read, roots
         if number < 0:
             raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")
@@ -289,13 +289,17 @@ def _check_columns(row: Mapping[str, Any], read: PreferenceRow, where: str, need
     Raises:
         InputError: columns are missing.
     """
-    present = {"chosen": bool(read.shape[-1]), "rejected": bool(rejected_column(unfolded(row))), SECOND: SECOND in row}
+    present = {
+        "chosen": bool(read.shape[-1]),
+        "rejected": bool(rejected_column(unfolded(row))),
+        REJECTED_POLICY: REJECTED_POLICY in row,
+    }
     if missing := [name for name in needs if not present[name]]:
         unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
         raise InputError(
             f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}",
             "Preference data has prompt, chosen, rejected and images."
-            if missing != [SECOND]
+            if missing != [REJECTED_POLICY]
             else "build-dataset with --set keep_rejected=true writes two rejected answers.",
         )
 
@@ -315,7 +319,7 @@ def _open(path: Path) -> datasets.Dataset:
 def _decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Arrow cells -> PIL images and messages, when the trainer asks for a row."""
     decoded: dict[str, list[Any]] = {
-        name: [json.loads(text) for text in batch[name]] for name in (*TEXTS, SECOND) if name in batch
+        name: [json.loads(text) for text in batch[name]] for name in (*TEXTS, REJECTED_POLICY) if name in batch
     }
     if ROW in batch:
         decoded[ROW] = batch[ROW]

@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from mmpref.align.collator import SECOND_BATCH
 from mmpref.errors import RunError, is_out_of_memory, reason_of
 from mmpref.log import logger
-from mmpref.tables.conversations import SECOND
+from mmpref.tables.conversations import REJECTED_POLICY
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
@@ -60,7 +60,7 @@ def _rows_to_measure(pairs: Pairs) -> set[int]:
     def characters(name: str) -> np.ndarray:
         return pc.utf8_length(data.column(name)).to_numpy()
 
-    answers = [characters(name) for name in ("chosen", "rejected", SECOND) if name in data.column_names]
+    answers = [characters(name) for name in ("chosen", "rejected", REJECTED_POLICY) if name in data.column_names]
     texts = characters("prompt") + np.max(answers, axis=0)
     files = pc.binary_length(pc.list_flatten(data.column("images"))).to_numpy()
     counts = pc.list_value_length(data.column("images")).to_numpy()  # of each row at least 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from mmpref.align.losses import PairwiseSettings
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, assistant_message
 from mmpref.errors import UsageError
-from mmpref.judges.annotator import need
+from mmpref.judges.annotator import require_placeholders
 from mmpref.sampling.settings import SamplingSettings
 
 
@@ -32,7 +32,7 @@ class RankedSettings(SamplingSettings, PairwiseSettings):
         for name in ("max_answer_tokens", "sampling_batch_size"):
             if getattr(self, name) < 1:
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 1.")
-        need(self.instruction, "prompt", "first", "second")
+        require_placeholders(self.instruction, "prompt", "first", "second")
 
 
 class RankedSource:
@@ -49,14 +49,14 @@ class RankedSource:
         self._batch_size = settings.sampling_batch_size
 
     def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
-        from mmpref.judges.annotator import Comparison, tally
-        from mmpref.sampling.answers import sample
+        from mmpref.judges.annotator import Comparison, count_verdicts
+        from mmpref.sampling.answers import sample_answers
         from mmpref.vlm.encode import encode
 
         policy = self._context.policy
         examples = [self._context.example(row, step) for row in rows]
         contexts = encode(policy, [policy.prompter(example) for example in examples])
-        sampled = sample(
+        sampled = sample_answers(
             policy, contexts, [example.id for example in examples], self._decoding, 2, width=self._batch_size
         )
         counts = {"rows": len(rows), "unfinished": 0, "same": 0}
@@ -76,4 +76,4 @@ class RankedSource:
                 if verdict.winner == "second":
                     better, worse = worse, better
                 pairs.append({**row, "chosen": assistant_message(better), "rejected": assistant_message(worse)})
-        return SampledPairs(pairs, {**counts, "used": len(pairs), **tally(verdicts)})
+        return SampledPairs(pairs, {**counts, "used": len(pairs), **count_verdicts(verdicts)})

@@ -17,7 +17,7 @@ from mmpref.align.adapter import as_loaded
 from mmpref.align.collator import ANSWER_TOKEN_TYPE, PreferenceCollator, has_answer_token_type
 from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.errors import ModelError, UsageError, reason_of
-from mmpref.judges.plugins import plugin
+from mmpref.judges.plugins import annotator_plugin
 from mmpref.judges.resolve import function_of
 from mmpref.run.files import write_atomic
 from mmpref.types import Message, ModelRef, messages, text_of
@@ -45,7 +45,7 @@ def open_reward(spec: str, model: ModelRef, placement: Placement) -> Reward:
         UsageError: the word names nobody.
         ModelError: a run that is no reward model of this base.
     """
-    if module := plugin(spec, "reward"):
+    if module := annotator_plugin(spec, "reward"):
         reward: Reward = module.reward
         return reward
     if function := function_of(spec):
@@ -121,7 +121,7 @@ class RlooTrainer(ResumableTrainerMixin, RLOOTrainer):
         super().__init__(*args, **kwargs)
         # TRL names temperature, top_p and top_k; `generate` would take all else from the model's own settings.
         policy.base_model.generation_config = only_tokens(policy.base_model.generation_config)
-        self.generation_config.suppress_tokens = sorted(policy.never_written)
+        self.generation_config.suppress_tokens = sorted(policy.suppressed_ids)
         self.set_up(policy, projector_learning_rate)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:

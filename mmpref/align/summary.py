@@ -101,7 +101,7 @@ def _sample_counts(counts: Mapping[str, float]) -> str:
     return f"{counts.get('used', 0):,.0f} pairs of {counts.get('rows', 0):,.0f} rows" + (f"; {rest}" if rest else "")
 
 
-def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts, final, modules = manifest["counts"], manifest["final"], manifest["modules"]
     skipped = ", ".join(f"{count} {reason}" for reason, count in counts["skipped"].items()) or "none"

@@ -85,8 +85,9 @@ def train(
         return {}
     with (
         run.lock(),
-        run.forgotten_if_it_fails(
-            lambda: bool(complete_checkpoints(checkpoints_folder(scratch))), scraps=("log.jsonl", "evaluations.jsonl")
+        run.discard_on_failure(
+            lambda: bool(complete_checkpoints(checkpoints_folder(scratch))),
+            scratch_files=("log.jsonl", "evaluations.jsonl"),
         ),
     ):
         if finished:
@@ -168,7 +169,7 @@ def _fit_and_save(
     from mmpref.align import adapter
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
-    from mmpref.vlm.quantization import arguments_of
+    from mmpref.vlm.quantization import bitsandbytes_arguments
 
     scratch = run.state / SCRATCH
     policy, pairs = _load(run, recipe, configured)
@@ -204,7 +205,7 @@ def _fit_and_save(
         "modules": modules,
         **({"mended": policy.mended} if policy.mended else {}),
         "parameters": parameters,
-        **({"quantization": arguments_of(policy.base_model)} if recipe.quantization else {}),
+        **({"quantization": bitsandbytes_arguments(policy.base_model)} if recipe.quantization else {}),
         "lengths": length_facts(lengths, policy),
         **_training_facts(recipe, trainer, policy, eval_callback),
         "trainer": options,
@@ -296,7 +297,7 @@ def _training_facts(
     import torch
 
     from mmpref.sampling.settings import sampling_facts
-    from mmpref.vlm.decoding import own_values
+    from mmpref.vlm.decoding import generation_config_values
 
     return {
         "steps": trainer.state.global_step,
@@ -305,6 +306,6 @@ def _training_facts(
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
-        **sampling_facts(recipe.loss, own_values(policy.base_model.generation_config)),
+        **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **trainer.facts(),
     }

@@ -16,7 +16,7 @@ from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.distributed import gather_object
 from mmpref.errors import RunError
 from mmpref.log import logger
-from mmpref.tables.conversations import SECOND
+from mmpref.tables.conversations import REJECTED_POLICY
 
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache
@@ -86,7 +86,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
     def _collate_data_rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A batch of rows as the data has them; its gradients are nobody's."""
-        defaults = {SECOND: "rejected"} if len(self._weights) > 1 else {}
+        defaults = {REJECTED_POLICY: "rejected"} if len(self._weights) > 1 else {}
         defaults |= {CROPPED: "images"} if self._terms else {}
         return self.collate([{**{name: row[other] for name, other in defaults.items()}, **row} for row in rows])
 
@@ -198,13 +198,13 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
             features: Sequence[Features] = ()
             if self._features and rows is not None:
                 features = self._features.get(rows.tolist(), self._image_features)
-            with self.shared.instead(batches, features) as completions:
+            with self.shared.only_tails(batches, features) as completions:
                 yield completions
 
     def _image_features(self, row: int) -> Features:
         """What the vision tower makes of a row's images."""
         assert self.shared is not None
-        pair = {name: value for name, value in self.train_dataset[row].items() if name not in (ROW, SECOND)}
+        pair = {name: value for name, value in self.train_dataset[row].items() if name not in (ROW, REJECTED_POLICY)}
         return self.shared.features(self.collate([pair]))
 
     @contextlib.contextmanager
@@ -231,7 +231,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
     def _select_batch(self, number: int) -> None:
         if self.shared is not None:
-            self.shared.show(number)
+            self.shared.use_micro_batch(number)
 
     def _reference_log_probs(
         self, rows: torch.Tensor | None, batches: list[dict[str, Any]]

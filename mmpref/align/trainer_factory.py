@@ -124,9 +124,9 @@ def _feature_cache(parts: Parts, shared: SharedForward | None, gigabytes: float)
 def _first_batch(policy: Policy, pairs: Pairs) -> dict[str, Any]:
     """A batch of the first row."""
     from mmpref.align.collator import PreferenceCollator
-    from mmpref.tables.conversations import SECOND
+    from mmpref.tables.conversations import REJECTED_POLICY
 
-    row = {name: value for name, value in pairs.dataset[0].items() if name != SECOND}
+    row = {name: value for name, value in pairs.dataset[0].items() if name != REJECTED_POLICY}
     return PreferenceCollator(policy.processor)([row])
 
 

@@ -69,7 +69,7 @@ def run_inspect(
     table = open_table(spec, split, revision=revision)
     if model is None:
         return Inspection(read(table, roots, on_row))
-    from mmpref.data.policy_margins import under_model
+    from mmpref.data.policy_margins import score_pairs
     from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
@@ -78,4 +78,4 @@ def run_inspect(
         policy = load_policy(ModelRef(model_id(as_spec(settings["model"]))))
         report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
         with Progress("rows", watched=progress) as bar:
-            return Inspection({**report, "under_model": under_model(policy, table, roots, bar.reach)})
+            return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

@@ -64,13 +64,13 @@ def publish(
     if given[other]:
         raise UsageError(f"{path} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
     if kind == "model" and read_manifest(path)["command"] == "train":
-        from mmpref.align.adapter import check_saved
+        from mmpref.align.adapter import check_saved_adapter
 
-        check_saved(path)
+        check_saved_adapter(path)
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:
-            from mmpref.align.merge_adapter import merge as merge_into
+            from mmpref.align.merge_adapter import merge_adapter as merge_into
 
             check_access(given[kind] or path.resolve().name, "model")
             merged = Path(folder)

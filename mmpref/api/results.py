@@ -93,11 +93,11 @@ class BuiltDataset(Result):
         return int(self.manifest.get("waiting", 0))
 
     def lines(self) -> Cells:
-        from mmpref.data.finalize import summary
+        from mmpref.data.finalize import summary_rows
 
         if self.waiting or not self.manifest:
             return [("blocks that other shards work on", str(self.waiting))]
-        return summary(self.manifest)
+        return summary_rows(self.manifest)
 
     def files(self, split: str | None = None) -> list[Path]:
         """The Parquet files of a split, or of all."""
@@ -147,9 +147,9 @@ class TrainedAdapter(Result):
     title = "adapter"
 
     def lines(self) -> Cells:
-        from mmpref.align.summary import summary
+        from mmpref.align.summary import summary_rows
 
-        return summary(self.manifest) if self.manifest else []
+        return summary_rows(self.manifest) if self.manifest else []
 
     def to_pandas(self) -> pd.DataFrame:
         """The log, a row for each logged step."""

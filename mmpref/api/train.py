@@ -153,7 +153,7 @@ def _watched(recipe: TrainRecipe, name: str | None) -> tuple[TrainRecipe, Evalua
 
     A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
     """
-    from mmpref.bench.while_training import Watch
+    from mmpref.bench.while_training import PeriodicEvaluator
 
     watch = recipe.watch
     if not watch.benchmarks:
@@ -164,7 +164,7 @@ def _watched(recipe: TrainRecipe, name: str | None) -> tuple[TrainRecipe, Evalua
         for benchmark in watch.benchmarks
     }
     recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
-    return recipe, Watch(watch.benchmarks, settings, split=watch.split, limit=watch.limit)
+    return recipe, PeriodicEvaluator(watch.benchmarks, settings, split=watch.split, limit=watch.limit)
 
 
 def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:

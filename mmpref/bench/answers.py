@@ -15,7 +15,7 @@ from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.files import JsonLines
 from mmpref.run.results import BASE
-from mmpref.tables.image_cells import seen
+from mmpref.tables.image_cells import decoded_image
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -54,7 +54,7 @@ def local_answerer(policy: Callable[[], Policy], blind: BlindMode | None, marker
     ) -> Mapping[str, list[str | MmprefError]]:
         from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.generate import Request
-        from mmpref.vlm.request_checks import ask, why_not
+        from mmpref.vlm.request_checks import prepare_batch, refusal
 
         decoded: dict[bytes, Image.Image] = {}
 
@@ -63,19 +63,19 @@ def local_answerer(policy: Callable[[], Policy], blind: BlindMode | None, marker
                 return Request(sample.messages, ())
             content = sample.image.content
             try:
-                image = decoded.get(content) or decoded.setdefault(content, seen(sample.image))
+                image = decoded.get(content) or decoded.setdefault(content, decoded_image(sample.image))
             except ImageError as error:
                 return error
             sighted = Request(sample.messages, (image,))
             if blind != "no-image":
                 return sighted
-            return why_not(policy(), sighted, sample.image.name) or Request(sample.messages, ())
+            return refusal(policy(), sighted, sample.image.name) or Request(sample.messages, ())
 
         requests = [request(sample) for sample in samples]
         names = [sample.image.name if sample.image else f"question {sample.id}" for sample in samples]
         valid = [(request, name) for request, name in zip(requests, names, strict=True) if isinstance(request, Request)]
-        batch, refused = ask(
-            policy(), [request for request, _ in valid], [name for _, name in valid], again=len(models) > 1
+        batch, refused = prepare_batch(
+            policy(), [request for request, _ in valid], [name for _, name in valid], reuse_features=len(models) > 1
         )
         refusals = iter(refused)
         errors = [request if isinstance(request, MmprefError) else next(refusals) for request in requests]
@@ -83,7 +83,9 @@ def local_answerer(policy: Callable[[], Policy], blind: BlindMode | None, marker
         for model in models:
             with policy().without_adapter() if model == BASE else contextlib.nullcontext():
                 decoding = Decoding(max_new_tokens, repetition_penalty=MODEL)
-                answers = batch.write(decoding, hide_images=blind == "masked", width=max(1, len(valid)), known=markers)
+                answers = batch.generate(
+                    decoding, hide_images=blind == "masked", width=max(1, len(valid)), keep_markers=markers
+                )
                 texts = (answer.text for answer in answers)
                 replies[model] = [next(texts) if error is None else error for error in errors]
         return replies
@@ -112,7 +114,7 @@ def endpoint_answerer(url: str, model: str, concurrency: int, send_images: bool 
             images = () if sample.image is None else (sample.image,)
             try:
                 for image in images:
-                    seen(image)
+                    decoded_image(image)
             except ImageError as error:
                 return error
             return Query(sample.messages, images if send_images else ())

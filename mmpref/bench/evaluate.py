@@ -89,7 +89,7 @@ def evaluate(
         if not finished:
             _Evaluation(run, recipe, judge, batch_size, concurrency, None).answer_shard()
         return {}
-    with run.lock(), run.forgotten_if_it_fails(lambda: _has_answers(run)):
+    with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
         if finished:
             _check_identity(run, recipe)
             return {**run.manifest(), **Results.read(run.path).as_dict()}

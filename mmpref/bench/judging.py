@@ -17,9 +17,9 @@ from mmpref import reasoning
 from mmpref.bench.benchmark import BENCHMARKS, Metric, Sample, Score
 from mmpref.errors import ModelError, UsageError
 from mmpref.judges import replay
-from mmpref.judges.chat import ChatSettings, Query, Reply, usage
-from mmpref.judges.final_replies import Final
-from mmpref.judges.plugins import plugin
+from mmpref.judges.chat import ChatSettings, Query, Reply, count_usage
+from mmpref.judges.final_replies import FinalReplies
+from mmpref.judges.plugins import annotator_plugin
 from mmpref.judges.resolve import open_chat
 from mmpref.log import logger
 from mmpref.reasoning import markers
@@ -69,7 +69,7 @@ class Judge:
     """
 
     name: str
-    chat: Final
+    chat: FinalReplies
     prompt: str | None = None
 
     def ready(self) -> None:
@@ -106,9 +106,9 @@ class Verdicts:
         replies: for each sample, or None where there is none.
         scores: what they say; None where there is no reply, or it cannot be read.
         judgements: the replies with what was asked, as rows of `mmpref.judges.replay`.
-        counts: `mmpref.judges.chat.usage` of what was asked in this session; of all replies those that were ``read``,
-            ``unreadable``, ``unfinished`` (cut at their limit, or nothing but reasoning) and ``reasoned``; and how many
-            answers are ``missing``.
+        counts: `mmpref.judges.chat.count_usage` of what was asked in this session; of all replies those that were
+            ``read``, ``unreadable``, ``unfinished`` (cut at their limit, or nothing but reasoning) and ``reasoned``;
+            and how many answers are ``missing``.
         unreadable: the first reply that could not be read.
     """
 
@@ -145,8 +145,8 @@ def open_judge(
         raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
     if prompt is not None and ANSWER not in prompt:
         raise UsageError(f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in the README.")
-    chat = plugin(name, "ask")
-    return Judge(name, Final(chat, markers(settings.thinking)) if chat else open_chat(name, settings), prompt)
+    chat = annotator_plugin(name, "ask")
+    return Judge(name, FinalReplies(chat, markers(settings.thinking)) if chat else open_chat(name, settings), prompt)
 
 
 def judge_answers(
@@ -207,12 +207,12 @@ def judge_answers(
             100 * len(unreadable) / len(outcomes),
         )
     judgements = [
-        replay.row(judge.chat.identity, query, reply)
+        replay.judgement_row(judge.chat.identity, query, reply)
         for query, reply in zip(queries, replies, strict=True)
         if query and reply is not None
     ]
     counts = {
-        **usage(asked),
+        **count_usage(asked),
         "read": len(outcomes) - len(unreadable),
         "unreadable": len(unreadable),
         "unfinished": sum(reply.raw is not None for reply in failed),
@@ -304,7 +304,7 @@ def _log_usage(judge: Judge, replies: Sequence[Reply]) -> None:
     if not replies:
         return
     new = [reply for reply in replies if not reply.cached]
-    spent = usage(new)
+    spent = count_usage(new)
     logger.info(
         "%s has replied: %d new replies for %d and %d tokens of prompts and replies, %d kept from before.",
         judge.name,

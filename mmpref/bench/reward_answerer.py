@@ -16,7 +16,7 @@ from mmpref.bench.benchmark import BENCHMARKS, Sample
 from mmpref.bench.recipe import BlindMode
 from mmpref.errors import ImageError, MmprefError, UsageError
 from mmpref.run.results import BASE
-from mmpref.tables.image_cells import seen
+from mmpref.tables.image_cells import decoded_image
 
 if TYPE_CHECKING:
     from mmpref.types import ModelRef
@@ -68,7 +68,7 @@ def reward_answerer(policy: Callable[[], Policy], blind: BlindMode | None) -> An
     """
 
     from mmpref.vlm.generate import Request
-    from mmpref.vlm.request_checks import why_not
+    from mmpref.vlm.request_checks import refusal
 
     @cache
     def reward_model() -> RewardModel:
@@ -78,10 +78,10 @@ def reward_answerer(policy: Callable[[], Policy], blind: BlindMode | None) -> An
 
     def rewards(sample: Sample, model_name: str) -> str | MmprefError:
         try:
-            images = () if sample.image is None else (seen(sample.image),)
+            images = () if sample.image is None else (decoded_image(sample.image),)
         except ImageError as error:
             return error
-        if why := why_not(policy(), Request(sample.messages, images), sample.image.name if sample.image else sample.id):
+        if why := refusal(policy(), Request(sample.messages, images), sample.image.name if sample.image else sample.id):
             return why
         answers = [sample.reference[side] for side in PAIR]
         values = (

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 
-class Watched(NamedTuple):
+class MetricValue(NamedTuple):
     """One value, and whether more of it is better (None where neither is)."""
 
     value: float
     higher_is_better: bool | None
 
 
-class Watch:
+class PeriodicEvaluator:
     """Scores a policy as it is. The data are read once; their images wait on disk, and those of one batch are in memory
     at a time.
 
@@ -59,7 +59,7 @@ class Watch:
         self._batch_size, self._warned = batch_size, False
         self._benchmarks = [_without_images(load_plan(name, name, settings[name], limit)) for name in names]
 
-    def __call__(self, policy: Policy) -> dict[str, Watched]:
+    def __call__(self, policy: Policy) -> dict[str, MetricValue]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply
         comes to no answer, is missing, and so is its group; a metric over nothing is left out.
 
@@ -67,14 +67,14 @@ class Watch:
             InputError: no image can be read.
             ModelError: nothing was answered.
         """
-        values: dict[str, Watched] = {}
+        values: dict[str, MetricValue] = {}
         for plan, images in self._benchmarks:
             outcome = self._outcome(policy, plan, images)
             clusters = outcome.clusters
             for metric in plan.task.metrics([score for _, score in outcome.answered]):
                 if metric.part == ALL and clusters.sums[:, clusters.names.index(metric.n)].sum() > 0:
                     value = float(replicates(clusters, metric, 0)[0])
-                    values[f"{plan.label}/{metric.name}"] = Watched(value, metric.higher_is_better)
+                    values[f"{plan.label}/{metric.name}"] = MetricValue(value, metric.higher_is_better)
         self._warned = True
         return values
 

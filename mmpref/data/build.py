@@ -70,7 +70,7 @@ def build_dataset(
         blocks.remove()
         return run.manifest()
     lock = f"lock-{shard[0]}-of-{shard[1]}" if shard else "lock"
-    with run.lock(lock), run.forgotten_if_it_fails(blocks.have_pairs):
+    with run.lock(lock), run.discard_on_failure(blocks.have_pairs):
         tables = open_tables(
             run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
         )
@@ -116,7 +116,7 @@ def build_dataset(
                     MethodRun(recipe.method, builder, settings, model, recipe.annotator, recipe.seed),
                     Splits(recipe.split, recipe.validation, recipe.seed),
                     source_facts(tables),
-                    source.left_out,
+                    source.skips,
                     write_card,
                 )
             blocks.remove()

@@ -200,7 +200,7 @@ def _annotator_line(annotator: Mapping[str, Any]) -> str:
     return f"{annotator['name']}: {', '.join(shown)}" if shown else str(annotator["name"])
 
 
-def summary(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
+def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
     skipped = ", ".join(f"{n} {reason}" for reason, n in counts["skipped"].items()) or "none"

@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.near_duplicates import NearDuplicates, Repeats
+from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
+from mmpref.tables.cells import as_number as as_number
 from mmpref.tables.cells import columns_of, is_null
-from mmpref.tables.cells import number as as_number
 from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
 from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
@@ -131,7 +131,7 @@ class _Collected:
         self.changed: Counter[str] = Counter()
         self.unread: dict[str, None] = {}
         self.first_rows: dict[bytes, int] = {}
-        self.repeats, self.near = Repeats(), NearDuplicates()
+        self.repeats, self.near = RepeatedPhrases(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
         shown: list[str] = []
@@ -255,7 +255,7 @@ class _Collected:
             "images_per_row": {str(count): rows for count, rows in sorted(self.images.items())},
             "methods": dict(sorted(self.methods.items())),
             "sources": dict(self.sources.most_common()),
-            "near_duplicates": self.near.found,
+            "near_duplicates": self.near.matches,
             "repeats": self.repeats.report(),
         }
 

@@ -35,7 +35,7 @@ _MIN_SHARE, _MIN_RATIO = 0.01, 3.0
 _BANDS, _NEAR_TEXT = 4, 3
 
 
-class Repeats:
+class RepeatedPhrases:
     """Sentences and tell-tale phrases of chosen and rejected answers, by the number of answers that have them."""
 
     def __init__(self) -> None:
@@ -80,7 +80,7 @@ class NearDuplicates:
         self._images: dict[bytes, int] = {}
         self._index = NearIndex()
         self._rows: list[int] = []
-        self.found: dict[str, dict[str, Any]] = {}
+        self.matches: dict[str, dict[str, Any]] = {}
 
     def add(self, number: int, texts: Sequence[str], images: Sequence[ImageData]) -> None:
         earlier = self._text_like(number, _similarity_hash(" ".join(texts)))
@@ -101,7 +101,7 @@ class NearDuplicates:
             self._note("image", number, self._images[image_hash.digest])
 
     def _note(self, kind: str, row: int, earlier: int) -> None:
-        entry = self.found.setdefault(kind, {"count": 0, "first": []})
+        entry = self.matches.setdefault(kind, {"count": 0, "first": []})
         entry["count"] += 1
         if len(entry["first"]) < SHOWN_IDS:
             entry["first"].append({"row": row, "like": earlier})

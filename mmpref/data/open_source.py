@@ -10,7 +10,7 @@ from typing import Any
 
 from mmpref.data.sources import MISSING
 from mmpref.errors import InputError, RunError
-from mmpref.licence import together
+from mmpref.licence import join_licences
 from mmpref.run.directory import Run
 from mmpref.run.files import write_atomic
 from mmpref.tables.open import open_table
@@ -81,7 +81,7 @@ def source_facts(tables: Sequence[Table]) -> dict[str, Any]:
         return tables[0].facts()
     each = [table.facts() for table in tables]
     # Where one of several states none, nobody states what holds for all.
-    licences = together(table.licence or "unknown" for table in tables)
+    licences = join_licences(table.licence or "unknown" for table in tables)
     joined = hashlib.sha256("\0".join(table.fingerprint for table in tables).encode()).hexdigest()
     return {
         "id": " + ".join(table.name for table in tables),

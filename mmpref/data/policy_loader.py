@@ -40,7 +40,7 @@ class PolicyLoader:
     def _load(self) -> Policy:
         import torch
 
-        from mmpref.vlm.decoding import own_values
+        from mmpref.vlm.decoding import generation_config_values
         from mmpref.vlm.load import load_policy
 
         pinned = self._run.pinned("model")
@@ -64,7 +64,7 @@ class PolicyLoader:
             "family": policy.family.model_type,
             "probe": policy.verification,
             "mended": policy.mended,
-            "generation": own_values(policy.base_model.generation_config),
+            "generation": generation_config_values(policy.base_model.generation_config),
         }
         self._run.pin("model", facts)
         return policy

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _BLOCK = 16
 
 
-def under_model(
+def score_pairs(
     policy: Policy, table: Table, image_root: Sequence[str] = (), on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
     """Score every usable pair whose texts have no special token of the model in them.

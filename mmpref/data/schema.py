@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmpref.errors import brief
-from mmpref.tables.cells import is_null, number
+from mmpref.tables.cells import as_number, is_null
 from mmpref.tables.turns import Unusable
 
 FACTS = ("source", "chosen_model", "rejected_model", "margin")
@@ -32,7 +32,7 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
         value = row.get(name)
         if is_null(value):
             continue
-        if name in _NUMBERS and (parsed := number(value)) is not None:
+        if name in _NUMBERS and (parsed := as_number(value)) is not None:
             facts[name] = parsed
         elif name not in _NUMBERS and isinstance(value, str):
             facts[name] = brief(value)

@@ -15,7 +15,7 @@ from typing import Any
 
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
-from mmpref.tables.cells import number
+from mmpref.tables.cells import as_number
 from mmpref.words import words
 
 Facts = Mapping[str, str | float]
@@ -77,7 +77,7 @@ class Condition:
             raise UsageError(f"{self.name} is text, which {self.sign} does not compare.", "Use =, != or ~.")
         if isinstance(fact, str) or self.sign == "~":
             return bool(_OPERATORS[self.sign](str(fact), self.value))
-        wanted = number(self.value)
+        wanted = as_number(self.value)
         if wanted is None:
             raise UsageError(f"{self.name} is a number, which {self.value!r} is not.", "Check --where.")
         return bool(_OPERATORS[self.sign](fact, wanted))

@@ -15,7 +15,7 @@ from mmpref.data.schema import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger
-from mmpref.tables.conversations import UNREAD, PreferenceRow, image_fault, read_row
+from mmpref.tables.conversations import UNREAD_COLUMN, PreferenceRow, image_fault, read_row
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.shapes import Shape, unfolded
@@ -92,12 +92,12 @@ class Source:
         tables = [tables] if isinstance(tables, Table) else tables
         self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in tables]
         self._names: list[str] = []
-        self.left_out: list[Skip] = []
+        self.skips: list[Skip] = []
         reasons = selection(self._named()) if selection else [None for _ in self._named()]
         self._reasons = reasons
-        self.left_out = [Skip(name, reason) for name, reason in zip(self._names, reasons, strict=True) if reason]
+        self.skips = [Skip(name, reason) for name, reason in zip(self._names, reasons, strict=True) if reason]
         self._names = [name for name, reason in zip(self._names, reasons, strict=True) if not reason]
-        if not self._names and not self.left_out:
+        if not self._names and not self.skips:
             raise InputError(f"The source {' + '.join(part.where for part in self._parts)} has no rows.")
 
     def _named(self) -> Iterator[tuple[str, Facts]]:
@@ -121,7 +121,7 @@ class Source:
             for column in read.unread:
                 if (part.where, column) not in unread:
                     unread.add((part.where, column))
-                    logger.warning(UNREAD, part.where, brief(column, 60))
+                    logger.warning(UNREAD_COLUMN, part.where, brief(column, 60))
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
 
     def __len__(self) -> int:

@@ -9,7 +9,7 @@ from itertools import combinations
 from typing import Any, Literal, Protocol
 
 from mmpref.errors import ModelError, UsageError, reason_of
-from mmpref.judges.chat import Chat, Query, Reply, usage
+from mmpref.judges.chat import Chat, Query, Reply, count_usage
 from mmpref.judges.verdicts import choice
 from mmpref.types import ImageData, Message
 
@@ -63,7 +63,7 @@ class Verdict:
         kind: ``agreed``, ``tie`` (the annotator says so, or says different things in the two orders) or ``missing``
             (of the answers at least one failed or names no response).
         places: for an annotator that is shown an order: which place it named, first as given and then swapped.
-        usage: `mmpref.judges.chat.usage` of what was asked.
+        usage: `mmpref.judges.chat.count_usage` of what was asked.
         error: why it is missing.
     """
 
@@ -102,16 +102,18 @@ class ChatAnnotator:
         return [_verdict(given, swapped) for given, swapped in zip(replies[::2], replies[1::2], strict=True)]
 
     def _query(self, pair: Comparison) -> Query:
-        text = filled(self.instruction, prompt=conversation(pair.prompt), first=pair.first, second=pair.second)
+        text = fill_template(
+            self.instruction, prompt=conversation_text(pair.prompt), first=pair.first, second=pair.second
+        )
         return Query((Message("user", text),), pair.images)
 
 
-def filled(template: str, **values: str) -> str:
+def fill_template(template: str, **values: str) -> str:
     """The template with ``{name}`` replaced by values; other braces, and braces in values, are text."""
     return re.sub(r"\{(\w+)\}", lambda match: values.get(match[1], match[0]), template)
 
 
-def need(template: str | None, *names: str) -> None:
+def require_placeholders(template: str | None, *names: str) -> None:
     """Check a template.
 
     Raises:
@@ -134,7 +136,7 @@ def refuse_instruction(spec: str, instruction: str | None) -> None:
         raise UsageError(f"The annotator {spec!r} takes no instruction.", "Leave --prompt-file out.")
 
 
-def conversation(prompt: Sequence[Message]) -> str:
+def conversation_text(prompt: Sequence[Message]) -> str:
     """A prompt as text: the question itself, or the turns with their roles where there are several."""
     if len(prompt) == 1:
         return prompt[0].content
@@ -144,7 +146,7 @@ def conversation(prompt: Sequence[Message]) -> str:
 def _verdict(given: Reply, swapped: Reply) -> Verdict:
     replies = (given, swapped)
     places = tuple(None if reply.text is None else choice(reply.text) for reply in replies)
-    counts = usage(replies)
+    counts = count_usage(replies)
     if None in places:
         errors = [
             reply.error or f"names no response: {(reply.text or '')[:80]!r}"
@@ -178,7 +180,7 @@ class FunctionAnnotator:
 
         images = [decode(image) for image in pair.images]
         try:
-            place = self._function(images, conversation(pair.prompt), pair.first, pair.second)
+            place = self._function(images, conversation_text(pair.prompt), pair.first, pair.second)
         except Exception as error:
             raise ModelError(
                 f"The annotator {self._name} fails: {type(error).__name__}: {reason_of(error)}.",
@@ -189,9 +191,9 @@ class FunctionAnnotator:
         return Verdict(("first", "second")[place - 1], "agreed") if place else Verdict(None, "tie")
 
 
-def tally(verdicts: Iterable[Verdict]) -> dict[str, float]:
+def count_verdicts(verdicts: Iterable[Verdict]) -> dict[str, float]:
     """Counts that add up: ``comparisons``, ``agreed``, ``tie``, ``missing``, ``named`` (places that readable replies
-    name), ``named_first`` (half of these, were there no position bias), and `mmpref.judges.chat.usage`."""
+    name), ``named_first`` (half of these, were there no position bias), and `mmpref.judges.chat.count_usage`."""
     counts = dict.fromkeys(("comparisons", "agreed", "tie", "missing", "named_first", "named"), 0.0)
     for verdict in verdicts:
         counts["comparisons"] += 1
@@ -205,7 +207,7 @@ def tally(verdicts: Iterable[Verdict]) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Ranking:
     """The best and the worst of several answers to one prompt.
 
     Args:
@@ -220,9 +222,9 @@ class Ranked:
     verdicts: tuple[Verdict, ...]
 
 
-def rank(
+def rank_answers(
     annotator: Annotator, samples: Sequence[tuple[tuple[ImageData, ...], tuple[Message, ...], Sequence[str]]]
-) -> list[Ranked]:
+) -> list[Ranking]:
     """Compare every two different answers to each prompt, all prompts at once.
 
     Args:
@@ -238,7 +240,7 @@ def rank(
     return [_ranked(pairs, [next(verdicts) for _ in pairs]) for pairs in rounds]
 
 
-def _ranked(pairs: Sequence[tuple[str, str]], verdicts: Sequence[Verdict]) -> Ranked:
+def _ranked(pairs: Sequence[tuple[str, str]], verdicts: Sequence[Verdict]) -> Ranking:
     scores: dict[str, int] = {answer: 0 for pair in pairs for answer in pair}
     for (first, second), verdict in zip(pairs, verdicts, strict=True):
         if verdict.winner is not None:
@@ -247,5 +249,5 @@ def _ranked(pairs: Sequence[tuple[str, str]], verdicts: Sequence[Verdict]) -> Ra
             scores[loser] -= 1
     best, worst = max(scores, key=scores.__getitem__, default=None), min(scores, key=scores.__getitem__, default=None)
     if best is None or worst is None or scores[best] == scores[worst]:
-        return Ranked(None, None, 0, tuple(verdicts))
-    return Ranked(best, worst, scores[best] - scores[worst], tuple(verdicts))
+        return Ranking(None, None, 0, tuple(verdicts))
+    return Ranking(best, worst, scores[best] - scores[worst], tuple(verdicts))

@@ -121,7 +121,7 @@ class ChatSettings:
     thinking: tuple[str, ...] = ()
 
 
-def usage(replies: Iterable[Reply]) -> dict[str, float]:
+def count_usage(replies: Iterable[Reply]) -> dict[str, float]:
     """Counts that add up over replies: ``requests``, ``failed`` (which brought no text at all), ``prompt_tokens`` and
     ``completion_tokens``."""
     replies = list(replies)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mmpref.judges.annotator import conversation, filled, refuse_instruction
-from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, usage
-from mmpref.judges.final_replies import Final
+from mmpref.judges.annotator import conversation_text, fill_template, refuse_instruction
+from mmpref.judges.chat import Chat, ChatSettings, Query, Reply, count_usage
+from mmpref.judges.final_replies import FinalReplies
 from mmpref.judges.local import LocalChat
-from mmpref.judges.plugins import plugin
+from mmpref.judges.plugins import annotator_plugin
 from mmpref.judges.resolve import open_chat
 from mmpref.judges.verdicts import yes_or_no
 from mmpref.types import ImageData, Message
@@ -52,22 +52,22 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimVerdict:
     """What came of checking a claim.
 
     Args:
-        true: the probability that it is, or 0 or 1 from somebody who says yes or no; None where it is missing.
-        usage: `mmpref.judges.chat.usage` of what was asked.
+        probability: that it is true, or 0 or 1 from somebody who says yes or no; None where it is missing.
+        usage: `mmpref.judges.chat.count_usage` of what was asked.
     """
 
-    true: float | None
+    probability: float | None
     usage: dict[str, float]
 
 
 class Checker(Protocol):
     """Somebody who checks claims."""
 
-    def check(self, claims: Sequence[Claim]) -> list[Finding]:
+    def check(self, claims: Sequence[Claim]) -> list[ClaimVerdict]:
         """A finding for each, in order.
 
         Raises:
@@ -87,14 +87,17 @@ class ChatChecker:
     def __init__(self, chat: Chat, instruction: str | None = None) -> None:
         self.chat, self.instruction = chat, instruction or QUESTION
 
-    def check(self, claims: Sequence[Claim]) -> list[Finding]:
+    def check(self, claims: Sequence[Claim]) -> list[ClaimVerdict]:
         queries = [
-            Query((Message("user", filled(self.instruction, claim=claim.text)),), claim.images) for claim in claims
+            Query((Message("user", fill_template(self.instruction, claim=claim.text)),), claim.images)
+            for claim in claims
         ]
-        chat = self.chat.chat if isinstance(self.chat, Final) else self.chat
+        chat = self.chat.chat if isinstance(self.chat, FinalReplies) else self.chat
         if isinstance(chat, LocalChat) and not chat.reasons_first:
-            return [Finding(true, usage([Reply(None if true is None else "")])) for true in chat.yes(queries)]
-        return [Finding(_truth(reply), usage([reply])) for reply in self.chat.ask(queries)]
+            return [
+                ClaimVerdict(true, count_usage([Reply(None if true is None else "")])) for true in chat.yes(queries)
+            ]
+        return [ClaimVerdict(_truth(reply), count_usage([reply])) for reply in self.chat.ask(queries)]
 
 
 def _truth(reply: Reply) -> float | None:
@@ -115,7 +118,9 @@ class ChatSplitter:
         Args:
             answers: each with its prompt before it.
         """
-        texts = [filled(SPLITTING, prompt=conversation(prompt), answer=answer) for prompt, answer in answers]
+        texts = [
+            fill_template(SPLITTING, prompt=conversation_text(prompt), answer=answer) for prompt, answer in answers
+        ]
         replies = self.chat.ask([Query((Message("user", text),)) for text in texts])
         return [(_claims(reply), reply) for reply in replies]
 
@@ -140,7 +145,7 @@ def open_checker(
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
-    checker: Checker | None = plugin(spec, "check")
+    checker: Checker | None = annotator_plugin(spec, "check")
     if checker is None:
         return ChatChecker(open_chat(spec, settings or ChatSettings(max_tokens=CHECK_TOKENS), policy), instruction)
     refuse_instruction(spec, instruction)

@@ -11,7 +11,7 @@ from mmpref.judges.chat import Chat, ChatWrapper, OnReply, Query, Reply
 _SHOWN_CHARACTERS = 80
 
 
-class Final(ChatWrapper):
+class FinalReplies(ChatWrapper):
     """A chat model whose replies are what counts of them; each keeps what the model wrote in ``raw``.
 
     Args:

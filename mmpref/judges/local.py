@@ -56,7 +56,7 @@ class LocalChat:
     def ask(self, queries: Sequence[Query], on_reply: OnReply | None = None) -> list[Reply]:
         from mmpref.vlm.decoding import MODEL, Decoding
         from mmpref.vlm.generate import Request
-        from mmpref.vlm.request_checks import ask
+        from mmpref.vlm.request_checks import prepare_batch
 
         s = self._settings
         decoding = Decoding(s.max_tokens, s.temperature == 0, s.temperature or 1.0, MODEL, MODEL, MODEL, seed=0)
@@ -66,8 +66,8 @@ class LocalChat:
             batch = queries[start : start + _BATCH_SIZE]
             requests: list[Request | MmprefError] = [_request(query) for query in batch]
             readable = [request for request in requests if isinstance(request, Request)]
-            asked, refusals = ask(self.policy, readable, [_REQUEST_NAME] * len(readable))
-            answers = iter(asked.write(decoding, width=_BATCH_SIZE, known=known))
+            asked, refusals = prepare_batch(self.policy, readable, [_REQUEST_NAME] * len(readable))
+            answers = iter(asked.generate(decoding, width=_BATCH_SIZE, keep_markers=known))
             errors = iter(refusals)
             for request in requests:
                 error = request if isinstance(request, MmprefError) else next(errors)
@@ -80,9 +80,9 @@ class LocalChat:
     @property
     def reasons_first(self) -> bool:
         """Whether its prompt format opens a block of reasoning, so that no answer begins with a yes."""
-        from mmpref.vlm.detokenize import Texts
+        from mmpref.vlm.detokenize import Detokenizer
 
-        return bool(Texts(self.policy, markers(self._settings.thinking)).opened)
+        return bool(Detokenizer(self.policy, markers(self._settings.thinking)).opened)
 
     def yes(self, queries: Sequence[Query]) -> list[float | None]:
         """The probability that the answer begins with yes rather than no; None where an image cannot be seen or a
@@ -94,12 +94,12 @@ class LocalChat:
 
         from mmpref.vlm.attention import Attention
         from mmpref.vlm.encode import encode
-        from mmpref.vlm.request_checks import why_not
+        from mmpref.vlm.request_checks import refusal
 
         policy, prepared = self.policy, list[tuple[int, Any]]()
         for number, query in enumerate(queries):
             request = _request(query)
-            if isinstance(request, ImageError) or why_not(policy, request, _REQUEST_NAME):
+            if isinstance(request, ImageError) or refusal(policy, request, _REQUEST_NAME):
                 continue
             prepared.append((number, policy.prompter.prepare(request.messages, request.images)))
         yes_tokens, no_tokens = (_first_tokens(policy, words) for words in (("Yes", "yes"), ("No", "no")))

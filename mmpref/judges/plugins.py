@@ -13,7 +13,7 @@ JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
 ``check`` (`mmpref.judges.claims.Checker`)."""
 
 
-def plugin(name: str, role: str) -> Any | None:
+def annotator_plugin(name: str, role: str) -> Any | None:
     """The plugin of that name; None where the name is none's.
 
     Raises:

@@ -23,7 +23,7 @@ RECORDED = "recorded"
 """In the identity of a file of replies: its hash."""
 
 
-def row(judge: Mapping[str, Any], query: Query, reply: str) -> dict[str, Any]:
+def judgement_row(judge: Mapping[str, Any], query: Query, reply: str) -> dict[str, Any]:
     """A judgement as a row of such a file.
 
     Args:
@@ -50,9 +50,12 @@ class ReplayChat:
             raise InputError(f"Cannot read the judgements: {error.message}", error.hint) from error
         for number, line in enumerate(content.splitlines()):
             try:
-                row = json.loads(line)
-                judge, query = row["judge"], {name: row[name] for name in ("messages", "images", "repeat")}
-                self._replies[_query_key(query)] = str(row["reply"])
+                judgement = json.loads(line)
+                judge, query = (
+                    judgement["judge"],
+                    {name: judgement[name] for name in ("messages", "images", "repeat")},
+                )
+                self._replies[_query_key(query)] = str(judgement["reply"])
                 judges.append({**judge, "model": str(judge["model"])})
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(

@@ -14,9 +14,9 @@ from mmpref.hub_ids import refuse_page
 from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator, refuse_instruction
 from mmpref.judges.chat import Chat, ChatSettings
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.final_replies import Final
+from mmpref.judges.final_replies import FinalReplies
 from mmpref.judges.local import LocalChat
-from mmpref.judges.plugins import JUDGES, plugin
+from mmpref.judges.plugins import JUDGES, annotator_plugin
 from mmpref.judges.replay import ReplayChat
 from mmpref.judges.reply_cache import CachedChat
 from mmpref.reasoning import markers
@@ -37,7 +37,7 @@ _ENDPOINT = re.compile(r"(https?://[^#]+)#(.+)")
 _FUNCTION = re.compile(r"([A-Za-z_]\w*(?:\.\w+)*):([A-Za-z_]\w*)")
 
 
-def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> Final:
+def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None = None) -> FinalReplies:
     """A model that is asked in words; its replies are what counts of them (`mmpref.judges.final_replies`).
 
     Args:
@@ -47,7 +47,7 @@ def open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | 
         UsageError: the word names no such model.
         InputError: a file of judgements that cannot be read.
     """
-    return Final(_open_chat(spec, settings, policy), markers(settings.thinking))
+    return FinalReplies(_open_chat(spec, settings, policy), markers(settings.thinking))
 
 
 def _open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] | None) -> Chat:
@@ -100,7 +100,7 @@ def open_annotator(
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
-    annotator: Annotator | None = plugin(spec, "compare")
+    annotator: Annotator | None = annotator_plugin(spec, "compare")
     if annotator is None and (function := function_of(spec)):
         annotator = FunctionAnnotator(function, spec)
     if annotator is None:

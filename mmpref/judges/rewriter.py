@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from mmpref.judges.annotator import conversation, filled, refuse_instruction
+from mmpref.judges.annotator import conversation_text, fill_template, refuse_instruction
 from mmpref.judges.chat import Chat, ChatSettings, Query, Reply
-from mmpref.judges.plugins import plugin
+from mmpref.judges.plugins import annotator_plugin
 from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
 
@@ -98,7 +98,7 @@ class ChatRewriter:
         return [_without_label(reply) for reply in self.chat.ask([self._query(answer) for answer in answers])]
 
     def _query(self, rewriting: Rewriting) -> Query:
-        text = filled(self.instruction, prompt=conversation(rewriting.prompt), answer=rewriting.answer)
+        text = fill_template(self.instruction, prompt=conversation_text(rewriting.prompt), answer=rewriting.answer)
         return Query((Message("user", text),), rewriting.images if self.show_images else ())
 
 
@@ -125,7 +125,7 @@ def open_rewriter(
     Raises:
         UsageError: the word names nobody, or an instruction is given to somebody who takes none.
     """
-    rewriter: Rewriter | None = plugin(spec, "rewrite")
+    rewriter: Rewriter | None = annotator_plugin(spec, "rewrite")
     if rewriter is None:
         return ChatRewriter(open_chat(spec, settings or ChatSettings(), policy), instruction, show_images)
     refuse_instruction(spec, instruction)

@@ -114,7 +114,7 @@ class Run:
         return manifest
 
     @contextlib.contextmanager
-    def forgotten_if_it_fails(self, has_progress: Callable[[], bool], scraps: Sequence[str] = ()) -> Iterator[None]:
+    def discard_on_failure(self, has_progress: Callable[[], bool], scratch_files: Sequence[str] = ()) -> Iterator[None]:
         """A mistyped model or source must not claim the directory for its recipe: where the work under this process's
         lock fails, and there is nothing that a restart would go on from, the claim is taken back.
 
@@ -122,24 +122,24 @@ class Run:
 
         Args:
             has_progress: whether there is something to go on from in the state.
-            scraps: files beside the state that are worth nothing then; any other file keeps the directory.
+            scratch_files: files beside the state that are worth nothing then; any other file keeps the directory.
         """
         try:
             yield
         except Exception:
             with contextlib.suppress(OSError):
-                others = {entry.name for entry in self.path.iterdir()} - {STATE, *scraps}
+                others = {entry.name for entry in self.path.iterdir()} - {STATE, *scratch_files}
                 if not others and not has_progress():
-                    self._forget(scraps)
+                    self._forget(scratch_files)
             raise
 
-    def _forget(self, scraps: Sequence[str]) -> None:
+    def _forget(self, scratch_files: Sequence[str]) -> None:
         """Take away the state, and the directory if this process has made it, unless another process works here."""
         with contextlib.ExitStack() as stack:
             for path in (*self.state.glob("lock*"), *self.state.glob("*-lock")):
                 if path.name not in self.held and not _flock(stack.enter_context(open(path, "w"))):
                     return
-            for name in scraps:
+            for name in scratch_files:
                 (self.path / name).unlink(missing_ok=True)
             shutil.rmtree(self.state, ignore_errors=True)
             if self.created:

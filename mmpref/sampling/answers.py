@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mmpref.reasoning import read
 from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import Decoding
-from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.detokenize import Detokenizer
 from mmpref.vlm.generate import Answer, decode
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 
-def answer_of(detokenize: Texts, ids: Sequence[int], limit: int) -> Answer:
+def answer_of(detokenize: Detokenizer, ids: Sequence[int], limit: int) -> Answer:
     """What was written, as an answer: without reasoning (`mmpref.reasoning`), with which nobody compares, judges or
     trains answers. Reasoning that comes to no answer is cut off.
 
@@ -28,7 +28,7 @@ def answer_of(detokenize: Texts, ids: Sequence[int], limit: int) -> Answer:
     return Answer(reply.answer or "", len(ids) >= limit or reply.answer is None)
 
 
-def write(
+def generate_answers(
     policy: Policy, prompts: Sequence[EncodedPrompt], names: Sequence[str], decoding: Decoding, *, width: int = 64
 ) -> list[Answer]:
     """One answer for each prompt.
@@ -41,7 +41,7 @@ def write(
     return _answers(policy, branches, decoding, width)
 
 
-def sample(
+def sample_answers(
     policy: Policy,
     prompts: Sequence[EncodedPrompt],
     names: Sequence[str],
@@ -66,5 +66,5 @@ def sample(
 
 
 def _answers(policy: Policy, branches: Sequence[Branch], decoding: Decoding, width: int) -> list[Answer]:
-    detokenize, limit = Texts(policy), decoding.max_new_tokens
+    detokenize, limit = Detokenizer(policy), decoding.max_new_tokens
     return [answer_of(detokenize, ids, limit) for ids in decode(policy, branches, decoding, width=width)]

@@ -23,7 +23,7 @@ from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, is_cut_off, joined
 from mmpref.types import Example
 from mmpref.vlm.branches import Branch
-from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.detokenize import Detokenizer
 from mmpref.vlm.encode import EncodedPrompt, encode
 from mmpref.vlm.generate import decoding_pool
 from mmpref.vlm.preprocess import Inputs
@@ -111,7 +111,7 @@ class BdhsSampler:
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
-        self._decode_tail, self._detokenize = TailDecoder(policy.tokenizer), Texts(policy)
+        self._decode_tail, self._detokenize = TailDecoder(policy.tokenizer), Detokenizer(policy)
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
         """One rejected answer for each example, whose answers must not be empty. A rejected answer is empty only where

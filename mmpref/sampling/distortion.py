@@ -75,7 +75,7 @@ class Distortion:
     def _likeliest(self, prompts: Sequence[EncodedPrompt], answers: Sequence[Sequence[int]]) -> list[str]:
         policy, texts = self._policy, []
         for logits in answer_logits(policy, prompts, answers):
-            logits[:, sorted({*policy.never_written, *policy.eos_ids})] = -torch.inf
+            logits[:, sorted({*policy.suppressed_ids, *policy.eos_ids})] = -torch.inf
             text: str = policy.tokenizer.decode(logits.argmax(-1).tolist(), skip_special_tokens=True)
             texts.append(text.strip())
         return texts

@@ -60,7 +60,7 @@ def sampling_facts(settings: Mapping[str, Any], own: Mapping[str, float] | None)
 
     Args:
         settings: of a method, as a recipe has them; BDHS's may stand inside another's.
-        own: as `mmpref.vlm.decoding.own_values` reads them.
+        own: as `mmpref.vlm.decoding.generation_config_values` reads them.
     """
     named = settings if OFF.keys() <= settings.keys() else settings.get("bdhs", {})
     if own is None or not OFF.keys() <= named.keys():

@@ -61,7 +61,7 @@ def as_text(value: object) -> str | None:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def number(value: object) -> float | None:
+def as_number(value: object) -> float | None:
     """A number, given as one or as text of one (as in CSV files); None for anything else, such as ``N/A``."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
@@ -75,12 +75,12 @@ def number(value: object) -> float | None:
 def unpacked(value: Any) -> Any:
     """What a cell of JSON text holds, where that is a list or a mapping; lists of dicts that pandas wrote into CSV
     (Python literals) too. Any other cell as it is."""
-    if not isinstance(value, str) or not (text := value.strip()) or text[0] + text[-1] not in ("[]", "{}"):
+    if not isinstance(value, str) or not (content := value.strip()) or content[0] + content[-1] not in ("[]", "{}"):
         return value
     try:
-        content = json.loads(text)
+        content = json.loads(content)
     except (ValueError, RecursionError):
-        content = _literal(text)
+        content = _literal(content)
     return content if isinstance(content, list | dict) else value
 
 
@@ -127,7 +127,7 @@ def value_of(row: Mapping[str, Any], column: str, where: str) -> Any:
     return row[column]
 
 
-def text(row: Mapping[str, Any], column: str, where: str) -> str:
+def text_cell(row: Mapping[str, Any], column: str, where: str) -> str:
     """A cell as text (`as_text`), a boolean too.
 
     Raises:
@@ -140,18 +140,18 @@ def text(row: Mapping[str, Any], column: str, where: str) -> str:
     return content
 
 
-def optional(row: Mapping[str, Any], column: str) -> str | None:
+def optional_text(row: Mapping[str, Any], column: str) -> str | None:
     """A cell as text; None where there is none."""
-    return None if is_empty(row.get(column)) else text(row, column, "")
+    return None if is_empty(row.get(column)) else text_cell(row, column, "")
 
 
-def one_of(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
+def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
     """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean.
 
     Raises:
         InputError: it holds another value.
     """
-    value = text(row, column, where).strip().strip(_AROUND).lower()
+    value = text_cell(row, column, where).strip().strip(_AROUND).lower()
     if "yes" in allowed:
         value = {"true": "yes", "false": "no"}.get(value, value)
     if value not in allowed:
@@ -159,7 +159,7 @@ def one_of(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[st
     return value
 
 
-def list_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
+def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
     """A cell that holds a list of strings, or JSON text of one.
 
     Raises:
@@ -168,7 +168,7 @@ def list_of(row: Mapping[str, Any], column: str, where: str) -> list[str]:
     value = unpacked(value_of(row, column, where))
     if not isinstance(value, list):
         raise InputError(f"{where}, column {column} is a {type(value).__name__}, not a list of strings.")
-    wrong = next((number for number, item in enumerate(value) if not isinstance(item, str) or is_empty(item)), None)
+    wrong = next((position for position, item in enumerate(value) if not isinstance(item, str) or is_empty(item)), None)
     if wrong is not None:
         what = "empty" if is_empty(value[wrong]) else f"a {type(value[wrong]).__name__}"
         raise InputError(f"{where}, column {column} holds a list whose entry {wrong} is {what}, not a string.")

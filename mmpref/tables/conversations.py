@@ -46,12 +46,12 @@ from mmpref.tables.shapes import (
 from mmpref.tables.turns import MARK, Turn, Unusable, read_turns
 from mmpref.types import Message
 
-SECOND = "rejected_policy"
+REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
-MOVED, OPENING = "images_moved_first", "opening_turns_dropped"
+IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
-UNREAD = "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read."
+UNREAD_COLUMN = "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read."
 """What is said once of a table and such a column."""
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 """A soft hyphen, a zero width space, a word joiner and a byte order mark; joiners of letters are seen."""
@@ -158,7 +158,9 @@ class _RowReader:
         if unread := unread_media(self.row):
             self._add("not-read", f"the row has {', '.join(unread)}, which mmpref does not read", "prompt", unread[0])
         rejected = self._rejected_answer("rejected", rejected_column(self.row), prompt)
-        second = self._rejected_answer(SECOND, SECOND if SECOND in self.row else None, prompt)
+        second = self._rejected_answer(
+            REJECTED_POLICY, REJECTED_POLICY if REJECTED_POLICY in self.row else None, prompt
+        )
         chosen = answer.message.content.strip() if answer else ""
         messages = tuple(turn.message for turn in prompt)
         return PreferenceRow(
@@ -265,7 +267,7 @@ class _RowReader:
         system, turns = (prompt[:1], prompt[1:]) if prompt and prompt[0].message.role == "system" else ([], prompt)
         start = next((i for i, turn in enumerate(turns) if turn.message.role != "assistant"), len(turns))
         if start and not any(turn.images for turn in turns[:start]):
-            self.notes.append(OPENING)
+            self.notes.append(OPENING_DROPPED)
             turns = turns[start:]
         roles = [turn.message.role for turn in turns]
         if not turns or not all(turn.message.content.strip() for turn in turns if turn.message.role == "user"):
@@ -308,7 +310,7 @@ class _RowReader:
         elif bare not in (0, len(in_columns)):
             self._add("image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.shape[0])
         if first and first.image_after_text:
-            self.notes.append(MOVED)
+            self.notes.append(IMAGES_MOVED)
         return in_columns
 
     def _rejected_answer(self, part: str, column: str | None, prompt: Sequence[Turn]) -> str:

@@ -202,7 +202,7 @@ def _embedded(text: str) -> bytes:
         raise ImageError(f"{len(text):,} characters that are no base64 ({brief(text, 20)!r}): {error}.") from error
 
 
-def image_of(
+def image_cell(
     row: Mapping[str, Any], where: str, root: Path | None, column: str = "image", folder: str | None = None
 ) -> ImageData:
     """The one encoded image of a column, as `read_image` reads it. One that cannot be read is empty, named by the
@@ -255,7 +255,7 @@ def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
     return Path(value.replace("\\", "/")).stem
 
 
-def seen(image: ImageData) -> Image.Image:
+def decoded_image(image: ImageData) -> Image.Image:
     """A sample's image, decoded.
 
     Raises:

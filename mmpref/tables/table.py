@@ -110,7 +110,7 @@ def tables_hint(spec: str) -> str:
     return suggest(spec, TABLES.names()).replace("There are:", "mmpref's own tables are:")
 
 
-def numbered(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:
+def numbered_rows(table: Table, limit: int | None) -> Iterator[tuple[int, Row, str]]:
     """The first rows of a table, each with its number and how an error names it."""
     for number, row in enumerate(islice(table, limit)):
         yield number, row, f"{table.spec} ({table.split}), row {number}"

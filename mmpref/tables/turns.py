@@ -220,7 +220,7 @@ def _marked(text: str, role: str) -> Iterator[str | ImagePart]:
     yield text[position:]
 
 
-def turns_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
+def messages_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
     """A preference set's ``prompt``, ``chosen`` or ``rejected``, of which every turn must have text.
 
     Raises:

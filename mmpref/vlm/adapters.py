@@ -80,7 +80,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
             f"Use --revision {revision}.",
         )
     with load_errors(f"adapter {ref.adapter}", "" if same_base else base or ""):
-        adapted, replaced = put_on(model, ref.adapter, commit)
+        adapted, replaced = apply_adapter(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
 
 
@@ -95,7 +95,7 @@ def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | N
     return json.loads(read_text(path)), commit
 
 
-def put_on(
+def apply_adapter(
     model: Any, adapter: str, revision: str | None = None
 ) -> tuple[Any, tuple[tuple[torch.nn.Parameter, torch.Tensor], ...]]:
     """Put an adapter's layers into a model and its weights into them; the `peft.PeftModel`, and `Adapted.replaced`.
@@ -168,7 +168,7 @@ def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) ->
         if HEAD in (_config(str(folder), None)[0].get("modules_to_save") or ()):
             model.add_module(HEAD, torch.nn.Linear(config.get_text_config().hidden_size, 1, bias=False))
         with load_errors(f"adapter {folder}"):
-            put_on(model, str(folder))
+            apply_adapter(model, str(folder))
 
 
 def check_names(adapter: str, adapted: Any) -> None:

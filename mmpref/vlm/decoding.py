@@ -94,7 +94,7 @@ def _fault(name: str, value: Any) -> str:
     return "" if value > 0 and math.isfinite(value) else "above 0 and finite"
 
 
-def own_values(generation_config: Any) -> dict[str, float]:
+def generation_config_values(generation_config: Any) -> dict[str, float]:
     """The model's own settings, as far as its ``generation_config`` states them."""
     stated = {name: getattr(generation_config, name, None) for name in OFF}
     return {name: value for name, value in stated.items() if value is not None}

@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 
-class Texts:
+class Detokenizer:
     """From token ids to text.
 
     Args:
-        known: markers of reasoning; they stay in a text though they be special tokens, as those around an answer do,
-            and one that the policy's prompts open is put before it. Without any no special token stays.
+        keep_markers: markers of reasoning; they stay in a text though they be special tokens, as those around an answer
+            do, and one that the policy's prompts open is put before it. Without any no special token stays.
 
     Attributes:
         opened: that one, or nothing.
     """
 
-    def __init__(self, policy: Policy, known: Markers = MARKERS) -> None:
+    def __init__(self, policy: Policy, keep_markers: Markers = MARKERS) -> None:
         self._tokenizer = policy.tokenizer
-        self.opened = opening(policy.render((Message("user", "?"),), 0), known) if known else ""
-        markers = {*marks(known)} if known else set()
+        self.opened = opening(policy.render((Message("user", "?"),), 0), keep_markers) if keep_markers else ""
+        markers = {*marks(keep_markers)} if keep_markers else set()
         special = {text: self._tokenizer.convert_tokens_to_ids(text) for text in special_tokens_of(self._tokenizer)}
         self._marker_ids = {token for text, token in special.items() if text in markers}
         self._dropped_ids = {*special.values()} - self._marker_ids

@@ -16,12 +16,12 @@ from mmpref.reasoning import Markers
 from mmpref.types import Message
 from mmpref.vlm.branches import Branch, DecodingPool
 from mmpref.vlm.decoding import Decoding
-from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.detokenize import Detokenizer
 from mmpref.vlm.encode import encode
 from mmpref.vlm.preprocess import Inputs
 from mmpref.vlm.shared_prefix_pool import SharedPrefixPool, common_length
 from mmpref.vlm.transformers_pool import TransformersPool
-from mmpref.vlm.vision_tower import Features, Tower
+from mmpref.vlm.vision_tower import Features, VisionTower
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -66,11 +66,11 @@ def generate(
     progress: Callable[[int], None] | None = None,
     hide_images: bool = False,
 ) -> list[str]:
-    """Answer every request, order kept; answers do not depend on the batch size. Arguments as `PromptBatch.write`."""
+    """Answer every request, order kept; answers do not depend on the batch size. Arguments as `PromptBatch.generate`."""
     answers: list[Answer] = []
     for start in range(0, len(requests), batch_size):
         batch = PromptBatch(policy, requests[start : start + batch_size])
-        answers += batch.write(decoding, hide_images=hide_images, width=batch_size, progress=progress)
+        answers += batch.generate(decoding, hide_images=hide_images, width=batch_size, progress=progress)
     return [answer.text for answer in answers]
 
 
@@ -123,31 +123,31 @@ class PromptBatch:
 
     Args:
         requests: prompts whose images are the same objects are about the same images.
-        again: more than one model of this base will answer: keep the vision tower's features.
+        reuse_features: more than one model of this base will answer: keep the vision tower's features.
 
     Raises:
         ImageError: the processor does not take the images of a request.
     """
 
-    def __init__(self, policy: Policy, requests: Sequence[Request], again: bool = False) -> None:
+    def __init__(self, policy: Policy, requests: Sequence[Request], reuse_features: bool = False) -> None:
         self._policy, self._requests = policy, requests
         self._groups = [group for numbers in _by_images(requests) for group in self._by_prefix(numbers)]
-        self._tower = Tower(policy) if again else None
+        self._tower = VisionTower(policy) if reuse_features else None
         self._features: list[Features] = []
 
-    def write(
+    def generate(
         self,
         decoding: Decoding,
         *,
         hide_images: bool = False,
         width: int = 64,
-        known: Markers = (),
+        keep_markers: Markers = (),
         progress: Callable[[int], None] | None = None,
     ) -> list[Answer]:
         """What the policy, as it is now, answers to each request, in order.
 
         Args:
-            known: markers of reasoning that are to stay in the texts (`mmpref.vlm.detokenize`).
+            keep_markers: markers of reasoning that are to stay in the texts (`mmpref.vlm.detokenize`).
             hide_images: hide every image token from every other token, with their places in the prompt kept (BDHS with
                 rho 1).
             width: answers written together, at most.
@@ -164,7 +164,7 @@ class PromptBatch:
             shared = prompt.until(prompt.end - behind) if behind else prompt
             branches += [(number, Branch(shared, rest, self._requests[number].stream)) for number, rest in group.rests]
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
-        detokenize, answers = Texts(self._policy, known), [Answer("", False)] * len(branches)
+        detokenize, answers = Detokenizer(self._policy, keep_markers), [Answer("", False)] * len(branches)
         for (number, _), ids in zip(branches, tokens, strict=True):
             answers[number] = Answer(detokenize(ids), len(ids) >= decoding.max_new_tokens)
         return answers
@@ -194,7 +194,7 @@ class PromptBatch:
     @contextlib.contextmanager
     def _tower_run(self, run: int) -> Iterator[None]:
         """Around a run of the tower: the first model's is recorded, those of others are replayed."""
-        if self._tower is None or not self._tower.known:
+        if self._tower is None or not self._tower.is_supported:
             yield
         elif run < len(self._features):
             with self._tower.replay([self._features[run]]):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import InputError, ModelError
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.families import Family
-from mmpref.vlm.preprocess import Prompter
+from mmpref.vlm.preprocess import PromptPreprocessor
 from mmpref.vlm.quantization import Placement
 from mmpref.vlm.special_tokens import special_tokens_of
 
@@ -40,7 +40,7 @@ class Policy:
         self.model = model
         self.base_model: Any = model.get_base_model() if hasattr(model, "peft_config") else model
         self.processor = processor
-        self.prompter = Prompter(processor)
+        self.prompter = PromptPreprocessor(processor)
         self.tokenizer: Any = processor.tokenizer
         self.family = family
         self.ref = ref
@@ -50,7 +50,7 @@ class Policy:
         self.eos_ids = eos_ids_of(self.base_model, self.tokenizer)
         suppressed = _suppressed_ids(self.base_model.generation_config, self.eos_ids)
         media = [getattr(config, f"{kind}_token_id", None) for kind in ("video", "audio")]
-        self.never_written = {self.image_token_id, *suppressed, *(token for token in media if token is not None)}
+        self.suppressed_ids = {self.image_token_id, *suppressed, *(token for token in media if token is not None)}
         self.placement = placement or Placement(str(self.device))
         self.verification: dict[str, float] | None = None
         self.mended: dict[str, Any] = {}
@@ -94,7 +94,7 @@ class Policy:
 
         last: list[torch.Tensor] = []
         hook = self.decoder.register_forward_hook(lambda _module, _args, output: last.append(output.last_hidden_state))
-        ids = torch.tensor([sorted({*range(2, 40)} - self.never_written - self.eos_ids)[:8]], device=self.device)
+        ids = torch.tensor([sorted({*range(2, 40)} - self.suppressed_ids - self.eos_ids)[:8]], device=self.device)
         try:
             with torch.inference_mode():
                 own = self.base_model(
@@ -127,7 +127,7 @@ class Policy:
         return frozenset(filter(None, (image_token, *special_tokens_of(self.tokenizer))))
 
     def render(self, messages: Sequence[Message], images: int, *, generation: bool = True) -> str:
-        """As `mmpref.vlm.preprocess.Prompter.render`."""
+        """As `mmpref.vlm.preprocess.PromptPreprocessor.render`."""
         return self.prompter.render(messages, images, generation=generation)
 
     def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:

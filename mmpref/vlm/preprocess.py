@@ -22,7 +22,7 @@ Inputs = dict[str, torch.Tensor]
 """What a processor makes of one prompt with its images, on the CPU; the batch dimension (or its stand-in) is 1."""
 
 
-def processed(processor: Any, text: list[str], images: Sequence[Sequence[Image.Image]], **settings: Any) -> Any:
+def preprocess(processor: Any, text: list[str], images: Sequence[Sequence[Image.Image]], **settings: Any) -> Any:
     """What a processor makes of prompts and the images of each, which reach it as RGB. This is the one place where an
     image that decodes, but is none for this model (too narrow, say), is told from another fault.
 
@@ -57,7 +57,7 @@ def _refusal(processor: Any, images: Sequence[Image.Image]) -> str | None:
     return None
 
 
-class Prompter:
+class PromptPreprocessor:
     """A processor whose chat template writes the model's true format (`mmpref.vlm.chat_template`)."""
 
     def __init__(self, processor: Any) -> None:
@@ -89,7 +89,7 @@ class Prompter:
         """
         text = [self.render(messages, len(images))]
         if images:
-            prepared = processed(self.processor, text, [list(images)], return_tensors="pt", add_special_tokens=False)
+            prepared = preprocess(self.processor, text, [list(images)], return_tensors="pt", add_special_tokens=False)
         else:  # the tokenizer does all that there is to do, and some processors refuse
             prepared = self.processor.tokenizer(text=text, return_tensors="pt", add_special_tokens=False)
         return {name: value for name, value in prepared.items() if isinstance(value, torch.Tensor)}
@@ -130,14 +130,14 @@ class _CachedImageProcessor:
         return type(self._output)(dict(self._output))  # processors take parts out of it
 
 
-class Ahead:
+class PreprocessingPool:
     """Preprocessing in worker processes, ahead of the model. An image that kills its process costs that example only.
 
     Args:
         workers: how many processes; with 0 everything happens here, when it is asked for.
     """
 
-    def __init__(self, prompter: Prompter, workers: int) -> None:
+    def __init__(self, prompter: PromptPreprocessor, workers: int) -> None:
         self._prompter, self._workers = prompter, workers
         self._executor: ProcessPoolExecutor | None = None
         self._futures: dict[str, Future[dict[str, np.ndarray]]] = {}
@@ -192,10 +192,10 @@ class Ahead:
         self._futures.clear()
 
 
-_worker_prompter: Prompter | None = None
+_worker_prompter: PromptPreprocessor | None = None
 
 
-def _start_worker(prompter: Prompter) -> None:
+def _start_worker(prompter: PromptPreprocessor) -> None:
     global _worker_prompter
     _worker_prompter = prompter
     torch.set_num_threads(1)

@@ -103,7 +103,7 @@ class Placement:
         )
 
 
-def arguments_of(model: Any) -> dict[str, Any]:
+def bitsandbytes_arguments(model: Any) -> dict[str, Any]:
     """The arguments of transformers' ``BitsAndBytesConfig`` that quantize a base as this one is."""
     config = model.config.quantization_config
     if config.load_in_8bit:

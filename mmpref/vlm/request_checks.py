@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 
-def ask(
-    policy: Policy, requests: Sequence[Request], names: Sequence[str], again: bool = False
+def prepare_batch(
+    policy: Policy, requests: Sequence[Request], names: Sequence[str], reuse_features: bool = False
 ) -> tuple[PromptBatch, list[MmprefError | None]]:
     """A batch of those requests that the model can take, and for each why it cannot.
 
@@ -23,7 +23,7 @@ def ask(
 
     Args:
         names: of the requests, for messages.
-        again: as `mmpref.vlm.generate.PromptBatch` has it.
+        reuse_features: as `mmpref.vlm.generate.PromptBatch` has it.
     """
     refused: list[MmprefError | None] = [_markup_error(policy, *named) for named in zip(requests, names, strict=True)]
 
@@ -31,15 +31,15 @@ def ask(
         return [request for request, error in zip(requests, refused, strict=True) if error is None]
 
     try:
-        return PromptBatch(policy, accepted(), again), refused
+        return PromptBatch(policy, accepted(), reuse_features), refused
     except Exception as error:  # processors raise whatever an image leads them to
         own_error = isinstance(error, MmprefError) and not isinstance(error, ImageError)
         if own_error or is_out_of_memory(error) or not _refuse_unprepared(policy, requests, names, refused):
             raise
-    return PromptBatch(policy, accepted(), again), refused
+    return PromptBatch(policy, accepted(), reuse_features), refused
 
 
-def why_not(policy: Policy, request: Request, name: str) -> MmprefError | None:
+def refusal(policy: Policy, request: Request, name: str) -> MmprefError | None:
     """Why the model cannot take a request; None where it can."""
     return _markup_error(policy, request, name) or _preparation_error(policy, request, name)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _BATCH = 8
 
 
-def attach(model: Any) -> None:
+def add_value_head(model: Any) -> None:
     """Give a transformers model a value head, fp32 [1, H], that says 0 of everything. PEFT trains and saves it in full
     where ``modules_to_save`` names it."""
     head = nn.Linear(model.config.get_text_config().hidden_size, 1, bias=False, device=model.device)
@@ -56,7 +56,7 @@ class RewardModel:
             ModelError: as `load_policy`, or an adapter without a value head, or with one of zeros.
         """
         base = load_policy(ModelRef(ref.model, ref.revision), **options)
-        attach(base.model)
+        add_value_head(base.model)
         adapted = load_adapter(base.model, replace(ref, revision=base.ref.revision))
         model = adapted.model
         if HEAD not in (model.peft_config["default"].modules_to_save or ()):

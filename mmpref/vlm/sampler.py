@@ -9,7 +9,7 @@ import torch
 from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
 from mmpref.vlm.branches import BranchState
-from mmpref.vlm.decoding import OFF, Decoding, own_values
+from mmpref.vlm.decoding import OFF, Decoding, generation_config_values
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -23,8 +23,8 @@ class TokenSampler:
     """
 
     def __init__(self, policy: Policy, decoding: Decoding) -> None:
-        self._decoding = resolved = decoding.resolved(own_values(policy.base_model.generation_config))
-        self._suppressed = torch.tensor(sorted(policy.never_written), device=policy.device)
+        self._decoding = resolved = decoding.resolved(generation_config_values(policy.base_model.generation_config))
+        self._suppressed = torch.tensor(sorted(policy.suppressed_ids), device=policy.device)
         self._penalty = float(resolved.repetition_penalty)
         self._warpers = LogitsProcessorList()
         if not resolved.greedy:

@@ -22,7 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from mmpref.errors import ModelError
 from mmpref.vlm.attention import FULL, Attention
 from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
-from mmpref.vlm.vision_tower import Features, Tower, Unlike, forward_of
+from mmpref.vlm.vision_tower import FeatureMismatch, Features, VisionTower, forward_of
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -73,7 +73,7 @@ class SharedForward:
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._attention = Attention(policy)
-        self._tower = Tower(policy)
+        self._tower = VisionTower(policy)
         self._batches: Sequence[Batch] = ()
         self._features: Sequence[Features] = ()
         self._forward_before: Any = None
@@ -100,7 +100,7 @@ class SharedForward:
         rows = backbone(**inputs, use_cache=False).last_hidden_state
         begins = _begins(whole["completion_mask"])
         try:
-            with self.instead([whole]) as [cut]:
+            with self.only_tails([whole]) as [cut]:
                 backbone()
                 shared = backbone().last_hidden_state  # on what the vision tower made the first time
         except ModelError as error:
@@ -116,7 +116,7 @@ class SharedForward:
     @property
     def has_features(self) -> bool:
         """Whether `features` can be had: it is known which part of the model is the vision tower."""
-        return self._tower.known
+        return self._tower.is_supported
 
     def features(self, batch: Mapping[str, Any]) -> list[torch.Tensor]:
         """What the vision tower makes of the images of a batch, as TRL's collator makes it."""
@@ -124,9 +124,9 @@ class SharedForward:
         return self._tower.features(self._prompts(whole, _begins(whole["completion_mask"])))
 
     @contextlib.contextmanager
-    def instead(self, batches: Sequence[Batch], features: Sequence[Features] = ()) -> Iterator[list[Batch]]:
-        """Within it, calls of the backbone are answered here, for the batch that `show` names whatever they say, and
-        gradients stop at the vision tower, which is frozen and runs once.
+    def only_tails(self, batches: Sequence[Batch], features: Sequence[Features] = ()) -> Iterator[list[Batch]]:
+        """Within it, calls of the backbone are answered here, for the batch that `use_micro_batch` names whatever they
+        say, and gradients stop at the vision tower, which is frozen and runs once.
 
         Args:
             batches: TRL's, of the same prompts and chosen answers, with different rejected ones: ``input_ids``,
@@ -140,20 +140,20 @@ class SharedForward:
         backbone = self._policy.base_model.base_model
         self._batches, self._features = batches, features
         self._forward_before = backbone.__dict__.get("forward")
-        self.show(0)
+        self.use_micro_batch(0)
         try:
             with forward_of(backbone, self._forward), self._tower.frozen():
                 yield [_without_prompt(batch) for batch in batches]
         finally:
             self._batches, self._features, self._hidden = (), (), {}
 
-    def show(self, number: int) -> None:
+    def use_micro_batch(self, number: int) -> None:
         """Name the batch that the backbone's next calls are for. Each call for the first one runs all answers anew;
         those for the others take theirs from the last run."""
         self._current = number
 
     def _forward(self, *_: Any, **__: Any) -> BaseModelOutputWithPast:
-        """Hidden states [2B, S, H] of the rows that `instead` made; zero where there is padding."""
+        """Hidden states [2B, S, H] of the rows that `only_tails` made; zero where there is padding."""
         if self._current == 0:
             self._hidden = self._run()
         rows = len(self._batches[0]["input_ids"]) // 2
@@ -192,11 +192,11 @@ class SharedForward:
         """The prompts as the decoder gets them; the tower's features of their images stay for the batch's next run."""
         if self._features:
             # Some processors pad images by the batch that they are in; features of single rows do not fit then.
-            with contextlib.suppress(Unlike), self._tower.replay(self._features):
+            with contextlib.suppress(FeatureMismatch), self._tower.replay(self._features):
                 return decoder_inputs(self._policy, inputs)
         with self._tower.record() as features:
             prompts = decoder_inputs(self._policy, inputs)
-        self._features = [features] if self._tower.known else ()
+        self._features = [features] if self._tower.is_supported else ()
         return prompts
 
     def _placed(self, batch: Mapping[str, Any]) -> Batch:

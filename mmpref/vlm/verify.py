@@ -91,7 +91,7 @@ def _differences(policy: Policy) -> dict[str, float]:
         (tokens,) = decode(policy, [Branch(dropped)], Decoding(_NEW_TOKENS))
         for length in range(len(tokens)):
             logits = _masked(policy, whole, half, tokens[:length])
-            logits[sorted(policy.never_written)] = -torch.inf
+            logits[sorted(policy.suppressed_ids)] = -torch.inf
             # Another token counts only where it is no tie.
             if float(logits.max() - logits[tokens[length]]) > tolerance * unit:
                 raise ModelError(

@@ -25,7 +25,7 @@ class _ProjectorReached(Exception):
     pass
 
 
-class Unlike(ModelError):
+class FeatureMismatch(ModelError):
     """Recorded features are not of the shape or number that a run asks for."""
 
 
@@ -44,7 +44,7 @@ def forward_of(module: Any, forward: Callable[..., Any] | None) -> Iterator[None
             module.forward = before
 
 
-class Tower:
+class VisionTower:
     """A policy's vision tower; a frozen module whose last calls are those of its exits, the projector among them."""
 
     def __init__(self, policy: Policy) -> None:
@@ -52,7 +52,7 @@ class Tower:
         self._module: torch.nn.Module = policy.base_model.get_encoder(modality="image")
 
     @property
-    def known(self) -> bool:
+    def is_supported(self) -> bool:
         """Whether it is told apart from the rest of the model, and no adapter changes it. If not, it can only be
         run."""
         base = self._policy.base_model
@@ -97,7 +97,7 @@ class Tower:
     @contextlib.contextmanager
     def frozen(self) -> Iterator[None]:
         """No graph through the tower. Gradient checkpointing asks every embedding for gradients, frozen ones too."""
-        if not self.known:
+        if not self.is_supported:
             yield
             return
         wanted: list[bool] = []
@@ -155,7 +155,7 @@ class Tower:
             with self._hook_exits(replace):
                 yield
         if left := len(list(calls)):
-            raise Unlike(f"{left} of {len(parts)} recorded image features were not asked for.")
+            raise FeatureMismatch(f"{left} of {len(parts)} recorded image features were not asked for.")
 
     @torch.no_grad()
     def features(self, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
@@ -218,7 +218,7 @@ def _joined(parts: Sequence[torch.Tensor], given: torch.Tensor) -> torch.Tensor:
             joined = torch.cat([part.to(given.device, given.dtype) for part in parts], dimension)
             if joined.shape == given.shape:
                 return joined
-    raise Unlike(
+    raise FeatureMismatch(
         f"Recorded image features of shapes {[tuple(part.shape) for part in parts]} are not those that are "
         f"asked for, {tuple(given.shape)}."
     )

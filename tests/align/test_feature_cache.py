@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from mmpref.align.feature_cache import FeatureCache, fits_cache
 from mmpref.align.recipe import TrainRecipe
 from mmpref.align.train import train
-from mmpref.vlm.vision_tower import Features, Tower
+from mmpref.vlm.vision_tower import Features, VisionTower
 from tests.align.cut import Cut, adapters, cutting
 
 
@@ -109,13 +109,13 @@ def test_room_decides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.long
 def test_a_run_looks_at_every_image_once(preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[int] = []
-    look = Tower.features
+    look = VisionTower.features
 
-    def counted(self: Tower, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
+    def counted(self: VisionTower, inputs: dict[str, torch.Tensor]) -> list[torch.Tensor]:
         looked.append(1)
         return look(self, inputs)
 
-    monkeypatch.setattr(Tower, "features", counted)
+    monkeypatch.setattr(VisionTower, "features", counted)
     trainer = {
         "num_train_epochs": 3,
         "per_device_train_batch_size": 4,

@@ -21,7 +21,7 @@ from mmpref.align.trainer import PreferenceTrainer
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 from mmpref.vlm.load import load_policy
-from mmpref.vlm.reward_model import attach
+from mmpref.vlm.reward_model import add_value_head
 
 from .conftest import MODEL
 
@@ -88,7 +88,7 @@ def trained(
     dataset = with_row_numbers(pairs.dataset if rows is None else pairs.dataset.select(range(rows)))
     kind, more = PreferenceTrainer, {"source": source}
     if reward:
-        attach(policy.model)
+        add_value_head(policy.model)
         kind, more = RewardTrainer, {}
     made = kind(
         model=policy.model,

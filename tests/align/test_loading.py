@@ -13,9 +13,9 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from mmpref.align.adapter import check_saved
+from mmpref.align.adapter import check_saved_adapter
 from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, mark_complete
-from mmpref.align.merge_adapter import merge
+from mmpref.align.merge_adapter import merge_adapter
 from mmpref.align.train import SCRATCH, train
 from mmpref.cli.main import program
 from mmpref.errors import ModelError, RunError
@@ -77,7 +77,7 @@ def test_a_run_that_lost_weights_is_not_published_merged_or_evaluated(preference
     often = {**TRAINER, "max_steps": 2, "save_steps": 1, "save_total_limit": None}
     run = tmp_path / "run"
     train(recipe(MODEL, str(preferences), keep_checkpoints=True, trainer=often), run)
-    check_saved(run)
+    check_saved_adapter(run)
     copies = [Path(shutil.copytree(run, tmp_path / name)) for name in ("adapter", "checkpoint")]
     _cut(copies[0], "projector")
     _cut(next((copies[1] / "checkpoints").iterdir()), "layers.0.mlp.up_proj.lora_B")
@@ -87,7 +87,7 @@ def test_a_run_that_lost_weights_is_not_published_merged_or_evaluated(preference
         assert "of the weights that its configuration names" in str(done.exception)
         assert says in str(done.exception)
     with pytest.raises(ModelError, match="lacks 4 of the weights"):
-        merge(copies[0], tmp_path / "merged")
+        merge_adapter(copies[0], tmp_path / "merged")
     with pytest.raises(ModelError, match="lacks 4 of the weights"):
         load_policy(ModelRef(MODEL, adapter=str(copies[0])))
 

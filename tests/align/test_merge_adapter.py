@@ -10,7 +10,7 @@ import yaml
 from peft import PeftModel
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
-from mmpref.align.merge_adapter import merge
+from mmpref.align.merge_adapter import merge_adapter
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import RunError
@@ -40,7 +40,7 @@ def trained(data: Path, output: Path, method: str = "dpo") -> Path:
 
 def test_a_merged_model_is_published_and_loads_as_one(preferences: Path, hub: HubAccount, tmp_path: Path) -> None:
     run = trained(preferences, tmp_path / "run")
-    merge(run, tmp_path / "merged")
+    merge_adapter(run, tmp_path / "merged")
     name = f"{hub.name}/whole"
     publish_run(run, name, merged=tmp_path / "merged", token=hub.token, endpoint=hub.endpoint)
     there = hub.hub.tree("model", name)
@@ -78,4 +78,4 @@ def test_a_merged_model_is_published_and_loads_as_one(preferences: Path, hub: Hu
 
 def test_a_reward_model_is_not_merged(preferences: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no policy's adapter"):
-        merge(trained(preferences, tmp_path / "reward", "reward-model"), tmp_path / "merged")
+        merge_adapter(trained(preferences, tmp_path / "reward", "reward-model"), tmp_path / "merged")

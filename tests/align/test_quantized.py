@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
-from mmpref.align.merge_adapter import merge
+from mmpref.align.merge_adapter import merge_adapter
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.bench.evaluate import evaluate
@@ -147,7 +147,7 @@ def test_it_is_merged_into_the_base_in_full(
 ) -> None:
     run, _ = in_four
     with caplog.at_level(logging.INFO, "mmpref"):
-        merge(run, tmp_path)
+        merge_adapter(run, tmp_path)
     assert "in 4bit; it is merged into the weights in full" in caplog.text
     policy = load_policy(ModelRef(blocks, adapter=str(run)))
     merged = AutoModelForImageTextToText.from_pretrained(tmp_path)

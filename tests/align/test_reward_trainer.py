@@ -16,7 +16,7 @@ from mmpref.align.adapter import HEAD, lora_config
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reward_trainer import RewardTrainer
-from mmpref.align.summary import summary
+from mmpref.align.summary import summary_rows
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError
 from mmpref.images import decode
@@ -25,7 +25,7 @@ from mmpref.testbed.render import png
 from mmpref.testbed.world import scene
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.reward_model import RewardModel, attach, values
+from mmpref.vlm.reward_model import RewardModel, add_value_head, values
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -44,7 +44,7 @@ def make(policy: Policy, folder: Path, checkpointing: bool, shared: bool) -> Rew
         dropout=False,
     )
     torch.manual_seed(1)
-    attach(policy.model)
+    add_value_head(policy.model)
     trainer = RewardTrainer(
         model=policy.model,
         args=trl_options.config(used, folder),
@@ -145,7 +145,7 @@ def test_held_out_rows_are_read_before_training_as_those_of_the_training(prefere
     found = train(dataclasses.replace(given, image_root=(str(photos), str(preferences))), tmp_path / "with")
     said = found["held_out"][str(held)]
     assert (said["rows"], said["skipped"]) == (1, {"equal-answers": 1})
-    assert "of 1 pairs (skipped: 1 equal-answers)" in str(summary(found))
+    assert "of 1 pairs (skipped: 1 equal-answers)" in str(summary_rows(found))
 
 
 def test_a_policys_adapter_is_no_reward_model(preferences: Path, tmp_path: Path) -> None:

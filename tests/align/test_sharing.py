@@ -24,7 +24,7 @@ from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
-from mmpref.vlm.vision_tower import Tower
+from mmpref.vlm.vision_tower import VisionTower
 from tests.vlm.tiny import tiny
 
 FAMILIES = ["llava_next", "qwen2_5_vl", "smolvlm", "internvl", "qwen3_vl", "gemma3"]
@@ -202,7 +202,7 @@ def test_a_step_on_kept_features_is_the_one_without(name: str, checkpointing: bo
     assert_equal(step(trainer, trainer.data_collator(numbered)), expected)
     again, policy = made("c", FeatureCache(tmp_path / "features.bin", 1e9))
     ran = []
-    for layer in Tower(policy)._layers():
+    for layer in VisionTower(policy)._layers():
         for module in layer.modules():
             if isinstance(module, torch.nn.Linear):
                 module.register_forward_hook(lambda *_: ran.append(1))

@@ -71,7 +71,7 @@ def test_masked_is_what_the_masked_model_says(tmp_path: Path) -> None:
                     .logits[0, -1]
                     .clone()
                 )
-            logits[list(policy.never_written)] = -torch.inf
+            logits[list(policy.suppressed_ids)] = -torch.inf
             token = int(logits.argmax())
             if token in policy.eos_ids:
                 break

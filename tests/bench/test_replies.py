@@ -18,7 +18,7 @@ from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.format import missing_rows, print_results
 from mmpref.errors import ImageError, ModelError, UsageError
 from mmpref.judges.chat import ChatSettings, Query
-from mmpref.judges.final_replies import Final
+from mmpref.judges.final_replies import FinalReplies
 from mmpref.judges.local import LocalChat
 from mmpref.reasoning import read
 from mmpref.run.results import ADAPTER, Results
@@ -177,7 +177,7 @@ def test_a_template_that_opens_a_block_is_seen_where_the_model_is_loaded() -> No
     assert read(str(answer)).answer is None
     chat = LocalChat(lambda: policy, "tiny", ChatSettings(max_tokens=5))
     assert chat.reasons_first
-    [reply] = Final(chat).ask([Query(sample.messages)])
+    [reply] = FinalReplies(chat).ask([Query(sample.messages)])
     assert (reply.text, reply.cut) == (None, True)
     assert reply.raw
     assert reply.raw.startswith("<think>")

@@ -14,10 +14,10 @@ from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
 from mmpref.bench.plan import load_plan
 from mmpref.errors import ImageError, InputError
 from mmpref.recipes.schema import build
-from mmpref.tables.cells import is_empty, list_of, one_of, optional, text
-from mmpref.tables.image_cells import seen
+from mmpref.tables.cells import choice_cell, is_empty, list_cell, optional_text, text_cell
+from mmpref.tables.image_cells import decoded_image
 from mmpref.tables.open import open_table
-from mmpref.tables.turns import turns_of
+from mmpref.tables.turns import messages_of
 
 from .benchmarks.conftest import run, values, write_parquet
 from .conftest import png, pope_row, write_rows
@@ -91,7 +91,7 @@ def test_paths_of_authors_machines_are_found_in_the_folder(path: str, folder: Pa
     row = {**official(0), "image": path.format("COCO_val2014_000000000000.jpg")}
     [sample] = samples("pope", [row], tmp_path, images=str(folder))
     assert sample.image
-    assert seen(sample.image).mode == "RGB"
+    assert decoded_image(sample.image).mode == "RGB"
     assert sample.image_id == "COCO_val2014_000000000000"
 
 
@@ -113,7 +113,7 @@ def test_an_image_that_is_not_there_says_one_thing(cell: Any, why: str, folder: 
     [sample] = samples("pope", [{**official(0), "image": cell}], tmp_path, images=str(folder))
     assert sample.image
     with pytest.raises(ImageError, match=why) as raised:
-        seen(sample.image)
+        decoded_image(sample.image)
     assert len(str(raised.value)) < 1000
 
 
@@ -132,7 +132,7 @@ def test_an_image_inside_its_cell_is_read_as_every_command_reads_it(form: str, f
     [sample] = samples("pope", [broken], tmp_path, images=str(folder))
     assert sample.image
     with pytest.raises(ImageError, match=r"row 0 \(\d+ characters that are no base64"):
-        seen(sample.image)
+        decoded_image(sample.image)
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
@@ -168,7 +168,7 @@ def test_authors_image_names_are_looked_for_in_a_folder(name: str, folder: Path,
     settings = {"non_image_split": None} if name == "hallusionbench" else {}
     [sample] = samples(name, [row], tmp_path, images=str(folder), **settings)
     assert sample.image
-    assert seen(sample.image)
+    assert decoded_image(sample.image)
 
 
 @pytest.mark.parametrize("empty", [NAN, None, ""])
@@ -187,22 +187,22 @@ def test_a_cell_without_a_value_is_refused_and_never_the_text_nan(
 def test_a_list_with_an_empty_entry_is_refused() -> None:
     for entry, what in ((NAN, "is empty"), (None, "is empty"), ("", "is empty"), (3, "is a int")):
         with pytest.raises(InputError, match=f"where, column a holds a list whose entry 1 {what}"):
-            list_of({"a": ["x", entry]}, "a", "where")
-    assert list_of({"a": []}, "a", "where") == []
+            list_cell({"a": ["x", entry]}, "a", "where")
+    assert list_cell({"a": []}, "a", "where") == []
 
 
 @pytest.mark.parametrize("content", [NAN, None, "", [], [{"type": "text", "text": None}]])
 def test_a_turn_without_text_is_refused(content: Any) -> None:
     with pytest.raises(InputError, match="where, column chosen, turn 0 has no role or no text"):
-        turns_of({"chosen": [{"role": "assistant", "content": content}]}, "chosen", "where")
+        messages_of({"chosen": [{"role": "assistant", "content": content}]}, "chosen", "where")
 
 
 def test_names_that_a_table_made_numbers_of_stay_names() -> None:
     """As Parquet has ids of a column that lacks one."""
-    assert text({"a": 3.0}, "a", "") == text({"a": 3}, "a", "") == "3"
-    assert text({"a": 3.5}, "a", "") == "3.5"
-    assert one_of({"a": 1.0}, "a", "", ("0", "1")) == "1"
-    assert [optional({"a": value}, "a") for value in (NAN, None, "", "x", 2.0)] == [None, None, None, "x", "2"]
+    assert text_cell({"a": 3.0}, "a", "") == text_cell({"a": 3}, "a", "") == "3"
+    assert text_cell({"a": 3.5}, "a", "") == "3.5"
+    assert choice_cell({"a": 1.0}, "a", "", ("0", "1")) == "1"
+    assert [optional_text({"a": value}, "a") for value in (NAN, None, "", "x", 2.0)] == [None, None, None, "x", "2"]
     assert not is_empty("nan"), "an answer may be nan"
 
 
@@ -228,10 +228,10 @@ def test_gqa_takes_a_folder_of_the_downloads_images(tmp_path: Path) -> None:
     rows = [{"id": str(i), "imageId": f"n{i}", "question": "Is it?", "answer": "no"} for i in (1, 2)]
     first, second = samples("gqa", rows, tmp_path, images=str(tmp_path / "gqa"))
     assert first.image
-    assert seen(first.image)
+    assert decoded_image(first.image)
     assert second.image
     with pytest.raises(ImageError, match=r"no image file 'n2\.jpg'"):
-        seen(second.image)
+        decoded_image(second.image)
 
 
 @pytest.mark.parametrize("mark", ["utf-8", "utf-8-sig", "utf-16"])

@@ -12,7 +12,7 @@ from mmpref.bench.benchmark import Sample
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.image_store import ImageStore
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.while_training import Watch
+from mmpref.bench.while_training import PeriodicEvaluator
 from mmpref.errors import InputError
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.load import load_policy
@@ -50,7 +50,7 @@ def _recipe(file: Path) -> EvaluateRecipe:
 def test_watching_gives_what_evaluating_gives(questions: list[dict[str, Any]], policy: Policy, tmp_path: Path) -> None:
     questions[1]["image"] = {"bytes": png("red")[:30], "path": None}
     recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
-    watched = Watch(recipe.benchmarks, recipe.benchmark, batch_size=3)(policy)
+    watched = PeriodicEvaluator(recipe.benchmarks, recipe.benchmark, batch_size=3)(policy)
     found = values(evaluate(recipe, tmp_path / "run"))
     assert watched["mme/accuracy"].value == found["accuracy", "all"]["value"]
     assert found["accuracy", "all"]["missing"] == 1
@@ -79,7 +79,7 @@ def test_a_group_with_an_unreadable_image_is_missing_while_training(policy: Poli
         "max_new_tokens": 4,
     }
     recipe = EvaluateRecipe(MODEL, ("hallusionbench",), benchmark={"hallusionbench": settings})
-    watch = Watch(recipe.benchmarks, recipe.benchmark)
+    watch = PeriodicEvaluator(recipe.benchmarks, recipe.benchmark)
     watched = watch(policy)
     found = values(evaluate(recipe, tmp_path / "run"))
     assert found["fAcc_yes_no", "all"]["n"] == 1
@@ -97,7 +97,7 @@ def test_where_no_image_can_be_read_nothing_is_scored(
     for row in questions:
         row["image"] = {"bytes": b"x", "path": None}
     recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
-    watch = Watch(recipe.benchmarks, recipe.benchmark)
+    watch = PeriodicEvaluator(recipe.benchmarks, recipe.benchmark)
     with pytest.raises(InputError, match="No image of benchmark mme"):
         watch(policy)
 
@@ -106,7 +106,7 @@ def test_no_images_are_held_between_two_looks(questions: list[dict[str, Any]], t
     for row in questions:
         row["image"] = {"bytes": png("red") + b"%" * 100_000, "path": None}
     recipe = _recipe(write_parquet(tmp_path / "test.parquet", questions))
-    watch = Watch(recipe.benchmarks, recipe.benchmark)
+    watch = PeriodicEvaluator(recipe.benchmarks, recipe.benchmark)
     gc.collect()
     held = [one for one in gc.get_objects() if isinstance(one, ImageData) and len(one.content) > 100_000]
     assert not held

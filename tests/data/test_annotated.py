@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
-from mmpref.data.finalize import summary
+from mmpref.data.finalize import summary_rows
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.testbed import language, oracle
@@ -206,7 +206,7 @@ def test_an_annotator_is_no_part_of_a_recipe_that_asks_none(tmp_path: Path) -> N
 def test_the_summary_says_who_was_asked_and_what_it_took() -> None:
     counts = {"requests": 8.0, "failed": 0.0, "agreed": 3.0, "tie": 1.0, "named": 8.0, "named_first": 6.0, "cost": 0.25}
     lines = dict(
-        summary({"annotator": {"name": "judge", **counts}, "counts": {"rows": 3, "skipped": {}}, "seconds": 1})
+        summary_rows({"annotator": {"name": "judge", **counts}, "counts": {"rows": 3, "skipped": {}}, "seconds": 1})
     )
     assert lines["annotator"] == "judge: 8 requests, 3 agreed, 1 tie, 75% name the response shown first, cost 0.25"
-    assert "annotator" not in dict(summary({"counts": {"rows": 3, "skipped": {}}, "seconds": 1}))
+    assert "annotator" not in dict(summary_rows({"counts": {"rows": 3, "skipped": {}}, "seconds": 1}))

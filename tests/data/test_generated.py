@@ -106,14 +106,14 @@ def test_masking_sees_next_to_nothing_and_writes_whole_answers(policy: Policy, e
 
 
 def test_other_image_is_the_answer_to_another_image(policy: Policy, examples: list[Example]) -> None:
-    from mmpref.sampling.answers import write
+    from mmpref.sampling.answers import generate_answers
     from mmpref.vlm.decoding import Decoding
     from mmpref.vlm.encode import encode
 
     block = examples[:BLOCK]
     asked = [replace(block[0], images=other.images) for other in block[1:]]
     contexts = encode(policy, [policy.prompter(example) for example in asked])
-    possible = write(policy, contexts, ["any"] * len(asked), Decoding(48))
+    possible = generate_answers(policy, contexts, ["any"] * len(asked), Decoding(48))
     [first, *_] = pairs_of(policy, "other-image", block)
     assert isinstance(first, Pair)
     assert first.rejected in [answer.text for answer in possible]

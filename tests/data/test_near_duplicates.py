@@ -7,7 +7,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from mmpref.data.near_duplicates import NearDuplicates, Repeats
+from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.types import ImageData
 
 
@@ -29,12 +29,12 @@ def test_planted_near_duplicates_are_found_and_nothing_else() -> None:
     near.add(300, [words(7) + " w1"], [picture(1000)])
     near.add(301, [words(1001)], [picture(9, 200, format="JPEG", quality=70)])
     near.add(302, [words(7) + " w1"], [])
-    assert near.found["texts"] == {"count": 2, "first": [{"row": 300, "like": 7}, {"row": 302, "like": 7}]}
-    assert near.found["image"] == {"count": 1, "first": [{"row": 301, "like": 9}]}
+    assert near.matches["texts"] == {"count": 2, "first": [{"row": 300, "like": 7}, {"row": 302, "like": 7}]}
+    assert near.matches["image"] == {"count": 1, "first": [{"row": 301, "like": 9}]}
 
 
 def test_sentences_that_only_rejected_answers_repeat() -> None:
-    repeats = Repeats()
+    repeats = RepeatedPhrases()
     for number in range(200):
         rejected = f"Row {number} has a cat. " + ("The image  is blurry. " if number % 4 == 0 else "") + "It sleeps."
         repeats.add(f"Row {number} has a dog. It sleeps.", rejected)
@@ -45,7 +45,7 @@ def test_sentences_that_only_rejected_answers_repeat() -> None:
 
 
 def test_refusals_are_counted_in_both() -> None:
-    repeats = Repeats()
+    repeats = RepeatedPhrases()
     repeats.add("I'm sorry, I cannot help.", "As an AI, I am unable to see images.")
     repeats.add("A dog.", "I can't tell.")
     assert repeats.report()["tells"]["refusals"] == {"rejected": 2, "chosen": 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmpref.data.policy_margins import under_model
+from mmpref.data.policy_margins import score_pairs
 from mmpref.images import decode
 from mmpref.tables.open import open_table
 from mmpref.types import ImageData, Message, ModelRef
@@ -47,7 +47,7 @@ def test_margins_are_those_of_the_model(tmp_path: Path) -> None:
         expected.append(naive(policy, png, prompt, chosen) - naive(policy, png, prompt, rejected))
     (tmp_path / "rows.json").write_text(json.dumps(rows))
     told: list[tuple[int, int]] = []
-    found = under_model(policy, open_table(str(tmp_path / "rows.json")), on_progress=lambda *one: told.append(one))
+    found = score_pairs(policy, open_table(str(tmp_path / "rows.json")), on_progress=lambda *one: told.append(one))
     assert found["rows"] == 20
     assert found["margin"]["mean"] == pytest.approx(sum(expected) / 20, abs=1e-3)
     assert found["margin"]["max"] == pytest.approx(max(expected), abs=1e-3)

@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mmpref.errors import ModelError, UsageError
-from mmpref.judges.annotator import ChatAnnotator, Comparison, conversation, filled, rank, tally
+from mmpref.judges.annotator import (
+    ChatAnnotator,
+    Comparison,
+    conversation_text,
+    count_verdicts,
+    fill_template,
+    rank_answers,
+)
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.resolve import open_annotator
@@ -41,7 +48,7 @@ def test_an_annotator_that_looks_at_the_answers_agrees_with_itself(image: ImageD
     assert [verdict.winner for verdict in verdicts] == ["second", "first"]
     assert len(server.requests) == 4
     assert all(body["messages"][0]["content"][0]["type"] == "image_url" for body in server.requests)
-    counts = tally(verdicts)
+    counts = count_verdicts(verdicts)
     assert counts == {
         "comparisons": 2,
         "agreed": 2,
@@ -60,7 +67,7 @@ def test_an_annotator_that_loves_a_place_gives_ties_and_is_found_out(image: Imag
     with ChatServer(lambda *_: "Better: Response 1") as server:
         verdicts = ChatAnnotator(Endpoint(server.url, "m", QUICK)).compare([Comparison((image,), PROMPT, "a", "b")] * 3)
     assert [(verdict.winner, verdict.kind) for verdict in verdicts] == [(None, "tie")] * 3
-    counts = tally(verdicts)
+    counts = count_verdicts(verdicts)
     assert counts["named_first"] / counts["named"] == 1.0
 
 
@@ -76,7 +83,7 @@ def test_a_reply_that_fails_or_names_nothing_is_missing_never_a_label(image: Ima
     assert [verdict.kind for verdict in verdicts] == ["missing", "missing"]
     assert "names no response" in verdicts[0].error
     assert "HTTP 400" in verdicts[1].error
-    assert tally(verdicts)["failed"] == 1
+    assert count_verdicts(verdicts)["failed"] == 1
 
 
 @pytest.mark.parametrize(
@@ -113,13 +120,13 @@ def test_any_reply_is_read_or_missing(reply: str) -> None:
 
 
 def test_a_template_takes_braces_as_text() -> None:
-    assert filled("{a} {b} {{c}} {}", a="{b}", b="x") == "{b} x {{c}} {}"
+    assert fill_template("{a} {b} {{c}} {}", a="{b}", b="x") == "{b} x {{c}} {}"
 
 
 def test_a_conversation_keeps_its_roles() -> None:
     turns = (Message("user", "Hi"), Message("assistant", "Yes?"), Message("user", "What?"))
-    assert conversation(turns) == "User: Hi\nAssistant: Yes?\nUser: What?"
-    assert conversation(turns[:1]) == "Hi"
+    assert conversation_text(turns) == "User: Hi\nAssistant: Yes?\nUser: What?"
+    assert conversation_text(turns[:1]) == "Hi"
 
 
 def by_length(images: list, prompt: str, first: str, second: str) -> int:
@@ -147,7 +154,7 @@ def test_a_python_function_is_an_annotator(image: ImageData) -> None:
 def test_ranking_takes_the_most_and_the_least_successful(image: ImageData) -> None:
     annotator = open_annotator("tests.judges.test_annotator:by_length")
     asked = [((image,), PROMPT, answers) for answers in (["aa", "a", "aaaa", "aaa"], ["a", "b"], ["a", "a"], [])]
-    best, tie, one, none = rank(annotator, asked)
+    best, tie, one, none = rank_answers(annotator, asked)
     assert (best.best, best.worst, best.margin, len(best.verdicts)) == ("aaaa", "a", 6, 6)
     assert (tie.best, tie.worst, len(tie.verdicts)) == (None, None, 1)
     assert (one.verdicts, none.verdicts) == ((), ())

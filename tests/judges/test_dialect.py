@@ -14,7 +14,7 @@ from starlette.responses import Response
 from mmpref.judges.annotator import ChatAnnotator, Comparison
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.endpoint import Endpoint
-from mmpref.judges.final_replies import Final
+from mmpref.judges.final_replies import FinalReplies
 from mmpref.judges.reply_cache import CachedChat
 from mmpref.judges.resolve import open_chat
 from mmpref.judges.rewriter import ChatRewriter, Rewriting
@@ -108,7 +108,7 @@ def test_a_refusal_of_something_else_changes_nothing() -> None:
 
 def test_a_reply_that_is_cut_is_no_verdict_and_no_rewriting(image: ImageData) -> None:
     with ChatServer(lambda *_: finished("Better: Response 1, since", "length")) as server:
-        chat = Final(Endpoint(server.url, "m", QUICK))
+        chat = FinalReplies(Endpoint(server.url, "m", QUICK))
         [verdict] = ChatAnnotator(chat).compare([Comparison((image,), (Message("user", "?"),), "a", "b")])
         [written] = ChatRewriter(chat).rewrite([Rewriting("0", (image,), (Message("user", "?"),), "a")])
     assert verdict.kind == "missing"
@@ -146,7 +146,7 @@ def test_that_a_reply_was_cut_is_kept_with_it(tmp_path: Path) -> None:
 )
 def test_of_reasoning_the_answer_counts(reply: Response, text: str | None) -> None:
     with ChatServer(lambda *_: reply) as server:
-        [found] = Final(Endpoint(server.url, "m", QUICK)).ask([asking("a")])
+        [found] = FinalReplies(Endpoint(server.url, "m", QUICK)).ask([asking("a")])
     assert found.text == text
     assert text is not None or re.search(r"no text|reasoning without an answer|content filter", found.error)
 

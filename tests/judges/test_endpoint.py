@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mmpref.errors import ModelError, UsageError
-from mmpref.judges.chat import ChatSettings, Query, Reply, usage
+from mmpref.judges.chat import ChatSettings, Query, Reply, count_usage
 from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.reply_cache import CachedChat
 from mmpref.judges.request_images import data_url
@@ -31,7 +31,7 @@ def test_replies_come_in_order_with_their_counts(image: ImageData) -> None:
     with ChatServer(lambda body, _: text_of(body).upper()) as server:
         replies = Endpoint(server.url, "m", QUICK).ask([asking("a"), asking("b", image), asking("c")])
     assert [reply.text for reply in replies] == ["A", "B", "C"]
-    assert usage(replies) == {"requests": 3, "failed": 0, "prompt_tokens": 33, "completion_tokens": 9}
+    assert count_usage(replies) == {"requests": 3, "failed": 0, "prompt_tokens": 33, "completion_tokens": 9}
     assert set(server.keys) == {"Bearer sk-very-secret"}
     [shown] = [body for body in server.requests if text_of(body) == "b"]
     assert shown["temperature"] == 0

@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.errors import InputError
 from mmpref.judges.chat import Query
-from mmpref.judges.replay import ReplayChat, row
+from mmpref.judges.replay import ReplayChat, judgement_row
 from mmpref.judges.resolve import open_annotator
 from mmpref.types import ImageData, Message
 from tests.bench.conftest import png
@@ -27,7 +27,7 @@ def written(folder: Path, *rows: object) -> Path:
 
 def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
     again = dataclasses.replace(QUERY, repeat=1)
-    chat = ReplayChat(written(tmp_path, row(JUDGE, QUERY, "Yes."), row(JUDGE, again, "No.")))
+    chat = ReplayChat(written(tmp_path, judgement_row(JUDGE, QUERY, "Yes."), judgement_row(JUDGE, again, "No.")))
     others = [
         dataclasses.replace(QUERY, images=()),
         dataclasses.replace(QUERY, images=(ImageData(png("blue"), "it"),)),
@@ -44,8 +44,11 @@ def test_only_the_same_question_is_answered(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], "holds no judgements"),
-        ([row(JUDGE, QUERY, "Yes."), {"reply": "Yes."}], "row 1, is no judgement"),
-        ([row(JUDGE, QUERY, "Yes."), row({"model": "other"}, QUERY, "No.")], "row 1, is of another judge"),
+        ([judgement_row(JUDGE, QUERY, "Yes."), {"reply": "Yes."}], "row 1, is no judgement"),
+        (
+            [judgement_row(JUDGE, QUERY, "Yes."), judgement_row({"model": "other"}, QUERY, "No.")],
+            "row 1, is of another judge",
+        ),
         ([["a", "list"]], "row 0, is no judgement"),
     ],
 )

@@ -66,7 +66,7 @@ def test_claims_are_true_false_or_missing(image: ImageData) -> None:
     replies = {"one": "Yes.", "two": "**No**, there is none.", "three": "Perhaps", "four": fault(400), "five": "NO"}
     with ChatServer(lambda body, _: replies[text_of(body).split("\n")[2]]) as server:  # type: ignore[return-value]
         found = ChatChecker(Endpoint(server.url, "m", QUICK)).check([Claim((image,), text) for text in replies])
-    assert [finding.true for finding in found] == [1.0, 0.0, None, None, 0.0]
+    assert [finding.probability for finding in found] == [1.0, 0.0, None, None, 0.0]
     assert [finding.usage["failed"] for finding in found] == [0, 0, 0, 1, 0]
 
 

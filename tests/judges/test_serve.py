@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mmpref.errors import ModelError
-from mmpref.judges.annotator import Comparison, tally
-from mmpref.judges.chat import ChatSettings, Query, usage
+from mmpref.judges.annotator import Comparison, count_verdicts
+from mmpref.judges.chat import ChatSettings, Query, count_usage
 from mmpref.judges.endpoint import Endpoint
 from mmpref.judges.local import LocalChat
 from mmpref.judges.resolve import open_annotator
@@ -40,7 +40,7 @@ def test_the_served_model_sees_what_the_local_one_sees(url: str) -> None:
     local = LocalChat(lambda: load_policy(ModelRef(MODEL)), "testbed", settings).ask(queries)
     assert [(reply.text or "").strip() for reply in served] == [reply.text for reply in local], served
     assert len({reply.text for reply in served[::2]}) == len(IMAGES), "each image has its own caption"
-    counts = usage(served)
+    counts = count_usage(served)
     assert counts["failed"] == 0
     assert counts["prompt_tokens"] > 50 * len(queries), "image tokens are counted"
 
@@ -50,7 +50,7 @@ def test_an_annotator_that_does_not_understand_is_missing(
 ) -> None:
     monkeypatch.setenv("MMPREF_CACHE", str(tmp_path))
     pair = Comparison((IMAGES[0],), (Message("user", "Describe the image."),), "A red ring.", "A blue moon.")
-    counts = tally(open_annotator(f"{url}#{MODEL}", ChatSettings(max_tokens=8)).compare([pair]))
+    counts = count_verdicts(open_annotator(f"{url}#{MODEL}", ChatSettings(max_tokens=8)).compare([pair]))
     assert (counts["missing"], counts["failed"]) == (1, 0)
 
 

@@ -19,7 +19,7 @@ from mmpref.sampling.bdhs import BdhsSampler
 from mmpref.sampling.settings import BdhsSettings
 from mmpref.sampling.similarity import load_similarity
 from mmpref.types import ModelRef
-from mmpref.vlm.detokenize import Texts
+from mmpref.vlm.detokenize import Detokenizer
 from mmpref.vlm.generate import Answer
 from mmpref.vlm.load import load_policy
 from tests.sampling.test_algorithm import example as example
@@ -43,8 +43,8 @@ def test_reasoning_is_taken_off(words: str, answer: Answer) -> None:
     policy = tiny("llava")
     policy.tokenizer.add_special_tokens(MARKS)
     ids = policy.tokenizer(words, add_special_tokens=False)["input_ids"]
-    assert answer_of(Texts(policy), ids, 50) == answer
-    assert answer_of(Texts(policy), ids, len(ids)) == Answer(answer.text, cut=True)
+    assert answer_of(Detokenizer(policy), ids, 50) == answer
+    assert answer_of(Detokenizer(policy), ids, len(ids)) == Answer(answer.text, cut=True)
 
 
 def test_so_it_is_in_an_unguided_answer_of_bdhs(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:

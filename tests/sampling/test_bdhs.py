@@ -185,7 +185,7 @@ def _greedy(policy: Policy, context: EncodedPrompt, kept: torch.Tensor, limit: i
     written: list[int] = []
     while len(written) < limit:
         logits = _masked_logits(policy, context, kept, written)
-        logits[sorted(policy.never_written)] = -torch.inf
+        logits[sorted(policy.suppressed_ids)] = -torch.inf
         token = int(logits.argmax())
         if token in policy.eos_ids:
             break

@@ -50,7 +50,7 @@ def naive(policy: Policy, example: Example, steps: int, seed: int) -> str:
         if name in inputs:
             inputs[name] = torch.cat([inputs[name], torch.zeros_like(ids)], 1)
     logits = policy.model(**inputs, use_cache=False).logits[0, length - 1 : -1].float()
-    logits[:, sorted({*policy.never_written, *policy.eos_ids})] = -torch.inf
+    logits[:, sorted({*policy.suppressed_ids, *policy.eos_ids})] = -torch.inf
     return str(policy.tokenizer.decode(logits.argmax(-1).tolist(), skip_special_tokens=True)).strip()
 
 

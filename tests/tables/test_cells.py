@@ -13,7 +13,7 @@ import pytest
 
 from mmpref.errors import ImageError
 from mmpref.tables import image_cells
-from mmpref.tables.cells import as_text, is_missing, is_null, list_of, records, unpacked
+from mmpref.tables.cells import as_text, is_missing, is_null, list_cell, records, unpacked
 from mmpref.tables.image_cells import read_image
 from mmpref.tables.image_roots import ImageRoots
 
@@ -53,7 +53,7 @@ def test_numbers_are_text_and_nothing_else_is(value: Any, said: str | None) -> N
 
 
 def test_lists_of_benchmarks_may_be_json_text() -> None:
-    assert list_of({"answers": '["a", "b"]'}, "answers", "row 0") == ["a", "b"]
+    assert list_cell({"answers": '["a", "b"]'}, "answers", "row 0") == ["a", "b"]
 
 
 def test_json_and_lists_taken_apart() -> None:

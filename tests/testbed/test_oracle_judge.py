@@ -52,7 +52,7 @@ def test_questions_have_right_answers() -> None:
 
 def test_claims_are_checked() -> None:
     claims = [CAPTION.split(". ")[0] + ".", f"A red {ABSENT} is in the top left.", "Nice."]
-    assert [finding.true for finding in JUDGE.check([Claim(IMAGE, text) for text in claims])] == [1.0, 0.0, None]
+    assert [finding.probability for finding in JUDGE.check([Claim(IMAGE, text) for text in claims])] == [1.0, 0.0, None]
 
 
 def test_an_image_of_another_world_is_refused() -> None:

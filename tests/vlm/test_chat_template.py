@@ -11,7 +11,7 @@ from mmpref.types import Message, ModelRef
 from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.preprocess import Prompter
+from mmpref.vlm.preprocess import PromptPreprocessor
 from tests.vlm.tiny import BUILDERS
 
 # As llava-hf ships it, in what it renders: no BOS, no system text, no EOS, a space after the answer.
@@ -104,7 +104,7 @@ def test_the_tokenizers_template_is_taken_where_the_processor_has_none(parts):
     processor.tokenizer.chat_template, processor.chat_template = processor.chat_template, None
     set_prompt_format(processor, {2}, True, "tiny")
     assert processor.chat_template == processor.tokenizer.chat_template
-    assert "<image>" in Prompter(processor).render([Message("user", "Q")], 1)
+    assert "<image>" in PromptPreprocessor(processor).render([Message("user", "Q")], 1)
 
 
 EACH = "{% for message in messages %}{{ message.role + ': ' }}{% for part in message.content %}"

@@ -100,7 +100,7 @@ class Masked:
         written: list[int] = []
         while len(written) < limit:
             logits = self.logits([*prefix, *written])
-            logits[sorted(self.policy.never_written)] = -torch.inf
+            logits[sorted(self.policy.suppressed_ids)] = -torch.inf
             token = int(logits.argmax())
             if token in self.policy.eos_ids:
                 break
@@ -159,7 +159,7 @@ def test_greedy_tokens_are_those_of_generate(name):
                 **inputs,
                 max_new_tokens=1 if name in GENERATE_SHIFTS else 8,
                 do_sample=False,
-                suppress_tokens=sorted(policy.never_written),
+                suppress_tokens=sorted(policy.suppressed_ids),
             )[0]
         theirs = whole[inputs["input_ids"].shape[1] :].tolist()
         assert tokens[: len(theirs)] == [token for token in theirs if token not in policy.eos_ids]

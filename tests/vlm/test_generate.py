@@ -13,7 +13,7 @@ from mmpref.vlm.attention import Attention
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.generate import PromptBatch, Request, generate
 from mmpref.vlm.policy import Policy
-from mmpref.vlm.vision_tower import Tower
+from mmpref.vlm.vision_tower import VisionTower
 from tests.vlm.test_families import EVERY, picture, policy_of
 
 GREEDY = Decoding(6, greedy=True)
@@ -77,7 +77,7 @@ def test_a_question_with_its_image_elsewhere_is_its_own(monkeypatch: pytest.Monk
 def changed(policy: Policy) -> dict[str, torch.Tensor]:
     """Other weights in the decoder and the projector, as an adapter brings them; the tower's stay."""
     tower = {id(value) for value in policy.base_model.get_encoder(modality="image").parameters()}
-    projectors = {id(value) for module in Tower(policy)._projectors() for value in module.parameters()}
+    projectors = {id(value) for module in VisionTower(policy)._projectors() for value in module.parameters()}
     before = {}
     for name, value in policy.base_model.named_parameters():
         if id(value) in projectors or id(value) not in tower:
@@ -87,7 +87,7 @@ def changed(policy: Policy) -> dict[str, torch.Tensor]:
 
 
 def texts(batch: PromptBatch) -> list[str]:
-    return [answer.text for answer in batch.write(GREEDY)]
+    return [answer.text for answer in batch.generate(GREEDY)]
 
 
 @EVERY
@@ -95,13 +95,13 @@ def test_two_models_see_through_one_tower(name: str, monkeypatch: pytest.MonkeyP
     policy = policy_of(name)
     requests = about(picture(0), picture(1))
     base = generate(policy, requests, GREEDY)
-    asked = PromptBatch(policy, requests, again=True)
+    asked = PromptBatch(policy, requests, reuse_features=True)
     assert texts(asked) == base
     before = changed(policy)
     try:
         other = generate(policy, requests, GREEDY)
         ran: list[int] = []
-        layers = Tower(policy)._layers()
+        layers = VisionTower(policy)._layers()
         hooks = [
             module.register_forward_hook(lambda *_: ran.append(1))
             for layer in layers

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmpref.errors import ImageError
 from mmpref.types import Example, ImageData, Message
-from mmpref.vlm.preprocess import Ahead, Prompter, processed
+from mmpref.vlm.preprocess import PreprocessingPool, PromptPreprocessor, preprocess
 from tests.vlm.tiny import tiny
 
 
@@ -24,7 +24,7 @@ def example(name: str, side: int = 24) -> Example:
     return Example(name, (ImageData(buffer.getvalue(), name),), (Message("user", "describe"),), "w1 .", name)
 
 
-class Deadly(Prompter):
+class Deadly(PromptPreprocessor):
     """Ends its process on images of 13 rows, as a fault in a decoder written in C would."""
 
     def prepare(self, messages: Any, images: Any) -> Any:
@@ -34,13 +34,13 @@ class Deadly(Prompter):
 
 
 @pytest.fixture(scope="module")
-def prompter() -> Prompter:
+def prompter() -> PromptPreprocessor:
     return tiny("llava_next").prompter
 
 
-def test_workers_give_the_same_inputs(prompter: Prompter) -> None:
+def test_workers_give_the_same_inputs(prompter: PromptPreprocessor) -> None:
     examples = [example(f"e{side}", side) for side in (16, 24, 40)]
-    ahead = Ahead(prompter, 1)
+    ahead = PreprocessingPool(prompter, 1)
     try:
         ahead.begin(examples[:2])
         for one in examples:
@@ -52,9 +52,9 @@ def test_workers_give_the_same_inputs(prompter: Prompter) -> None:
 
 
 @pytest.mark.long
-def test_an_image_that_kills_its_process_costs_that_example_only(prompter: Prompter) -> None:
+def test_an_image_that_kills_its_process_costs_that_example_only(prompter: PromptPreprocessor) -> None:
     examples = [example("a"), example("deadly", 13), example("b", 32), example("c", 40)]
-    ahead = Ahead(Deadly(prompter.processor), 2)
+    ahead = PreprocessingPool(Deadly(prompter.processor), 2)
     try:
         ahead.begin(examples)
         assert ahead(examples[0])
@@ -78,26 +78,26 @@ def test_an_image_that_the_processor_does_not_take(size: tuple[int, int]) -> Non
         policy.prompter.prepare_all([question, (Message("user", "w1"),)], [narrow])
     fine = Image.new("RGB", (24, 40))
     with pytest.raises(ImageError, match=says):  # of a batch, the one that it is
-        processed(policy.processor, [policy.render(question, 1)] * 2, [[fine], [narrow]], return_tensors="pt")
+        preprocess(policy.processor, [policy.render(question, 1)] * 2, [[fine], [narrow]], return_tensors="pt")
     assert policy.prompter.prepare(question, [fine])
 
 
-def test_a_fault_of_the_text_is_not_the_images(prompter: Prompter) -> None:
+def test_a_fault_of_the_text_is_not_the_images(prompter: PromptPreprocessor) -> None:
     with pytest.raises(ValueError, match="number of <image> tokens"):
         prompter.prepare((Message("user", "describe <image>"),), [Image.new("RGB", (24, 40))])
 
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "CMYK"])
-def test_images_reach_the_processor_as_rgb(prompter: Prompter, mode: str) -> None:
+def test_images_reach_the_processor_as_rgb(prompter: PromptPreprocessor, mode: str) -> None:
     image = Image.effect_noise((24, 40), 80).convert(mode)
     ours = prompter.prepare((Message("user", "describe"),), [image])["pixel_values"]
     assert torch.equal(ours, prompter.prepare((Message("user", "describe"),), [image.convert("RGB")])["pixel_values"])
 
 
-def test_a_broken_image_is_told_as_such(prompter: Prompter) -> None:
+def test_a_broken_image_is_told_as_such(prompter: PromptPreprocessor) -> None:
     broken = Example("x", (ImageData(b"no image", "x.png"),), (Message("user", "describe"),), "w1", "x")
     for workers in (0, 1):
-        ahead = Ahead(prompter, workers)
+        ahead = PreprocessingPool(prompter, workers)
         try:
             with pytest.raises(ImageError, match=r"x\.png"):
                 ahead(broken)

@@ -9,7 +9,7 @@ from mmpref.errors import ImageError, InputError
 from mmpref.types import Message
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.generate import Request, generate
-from mmpref.vlm.request_checks import ask
+from mmpref.vlm.request_checks import prepare_batch
 from tests.vlm.tiny import tiny
 
 
@@ -20,11 +20,11 @@ def test_a_bad_request_costs_itself_and_no_other() -> None:
     requests = [
         Request((Message("user", text),), (strip if number == 1 else red,)) for number, text in enumerate(asked)
     ]
-    batch, refused = ask(policy, requests, [f"row {number}" for number in range(4)])
+    batch, refused = prepare_batch(policy, requests, [f"row {number}" for number in range(4)])
     assert [type(why) for why in refused] == [type(None), ImageError, InputError, type(None)]
     assert "row 2 holds '<|image_pad|>'" in str(refused[2])
     decoding = Decoding(4)
-    written = batch.write(decoding)
+    written = batch.generate(decoding)
     assert [answer.text for answer in written] == generate(policy, [requests[0], requests[3]], decoding)
     assert all(answer.cut == (len(answer.text.split()) >= 4) for answer in written)
 
@@ -35,7 +35,7 @@ def test_an_error_of_all_rows_is_no_rows_fault(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(policy.tokenizer, "convert_ids_to_tokens", lambda _: None)
     monkeypatch.setattr("mmpref.vlm.request_checks.PromptBatch", _broken)
     with pytest.raises(ValueError, match="of all"):
-        ask(policy, requests, ["row 0", "row 1"])
+        prepare_batch(policy, requests, ["row 0", "row 1"])
 
 
 def _broken(*_: object) -> None:

@@ -11,7 +11,7 @@ import torch
 from mmpref.errors import UsageError
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.branches import Branch, BranchState
-from mmpref.vlm.decoding import MODEL, OFF, Decoding, ignored_settings, own_values
+from mmpref.vlm.decoding import MODEL, OFF, Decoding, generation_config_values, ignored_settings
 from mmpref.vlm.encode import EncodedPrompt
 from mmpref.vlm.families import find_family
 from mmpref.vlm.policy import Policy
@@ -79,12 +79,14 @@ def test_sampling_is_from_the_policy_whatever_the_model_ships() -> None:
 
 def test_what_the_model_says_is_taken_where_it_is_asked_for() -> None:
     asked = Decoding(7, False, MODEL, MODEL, MODEL, MODEL, seed=5)
-    assert asked.resolved(own_values(of("llava").base_model.generation_config)) == Decoding(7, False, seed=5)
-    found = asked.resolved(own_values(of("llava", **QWEN2_VL).base_model.generation_config))
+    assert asked.resolved(generation_config_values(of("llava").base_model.generation_config)) == Decoding(
+        7, False, seed=5
+    )
+    found = asked.resolved(generation_config_values(of("llava", **QWEN2_VL).base_model.generation_config))
     assert found == Decoding(7, False, 0.01, 0.001, 1, 1.3, seed=5)
     assert found.facts() == {"greedy": False, **{name: QWEN2_VL[name] for name in OFF}}
     greedy = Decoding(7, repetition_penalty=MODEL).resolved(
-        own_values(of("llava", **QWEN2_VL).base_model.generation_config)
+        generation_config_values(of("llava", **QWEN2_VL).base_model.generation_config)
     )
     assert greedy.facts() == {"greedy": True, "repetition_penalty": 1.3}
 
@@ -99,8 +101,8 @@ def test_a_model_whose_own_temperature_draws_nothing_can_be_given_one() -> None:
 
 def test_a_bad_word_of_one_token_is_never_written_and_what_is_not_heeded_is_named() -> None:
     policy = of("llava", bad_words_ids=[[7], [8, 9]], suppress_tokens=[11], no_repeat_ngram_size=2, min_p=0.1, top_k=1)
-    assert {7, 11, policy.image_token_id} <= policy.never_written
-    assert not {8, 9} & policy.never_written
+    assert {7, 11, policy.image_token_id} <= policy.suppressed_ids
+    assert not {8, 9} & policy.suppressed_ids
     assert ignored_settings(policy.base_model.generation_config) == [
         "no_repeat_ngram_size",
         "min_p",
@@ -108,7 +110,7 @@ def test_a_bad_word_of_one_token_is_never_written_and_what_is_not_heeded_is_name
     ]
     assert ignored_settings(of("llava", **QWEN2_VL).base_model.generation_config) == []
     eos = next(iter(policy.eos_ids))
-    assert eos not in of("llava", bad_words_ids=[[eos]]).never_written
+    assert eos not in of("llava", bad_words_ids=[[eos]]).suppressed_ids
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_vl", "smolvlm"])
@@ -129,7 +131,7 @@ def test_a_repetition_penalty_is_transformers_own(name: str) -> None:
         max_new_tokens=10,
         do_sample=False,
         repetition_penalty=4.0,
-        suppress_tokens=sorted(policy.never_written),
+        suppress_tokens=sorted(policy.suppressed_ids),
     )[0, inputs["input_ids"].shape[1] :]
     expected = policy.tokenizer.decode(whole, skip_special_tokens=True).strip()
     request = [Request(tuple(prompt), (picture,))]

@@ -72,7 +72,7 @@ def test_hidden_states_and_gradients_are_those_of_the_model(name: str) -> None:
     expected, gradients = outcome(policy, backbone(**inputs).last_hidden_state, batch["completion_mask"])
     shared = SharedForward(policy)
     assert shared.refusal(batch) is None
-    with shared.instead([batch]) as [cut]:
+    with shared.only_tails([batch]) as [cut]:
         got, ours = outcome(policy, backbone().last_hidden_state, cut["completion_mask"])
     assert (got - expected).abs().max() <= 2e-5 * expected.abs().max()
     assert ours.keys() == gradients.keys()

@@ -38,7 +38,7 @@ def generated(policy: Policy, whole: EncodedPrompt, kept: torch.Tensor, *, posit
         attention_mask=mask,
         max_new_tokens=8,
         do_sample=False,
-        suppress_tokens=sorted(policy.never_written),
+        suppress_tokens=sorted(policy.suppressed_ids),
         **given,
     )[0].tolist()
 

@@ -17,7 +17,7 @@ from mmpref.vlm.families import find_family
 from mmpref.vlm.generate import PromptBatch, generate
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
-from mmpref.vlm.vision_tower import Tower, Unlike
+from mmpref.vlm.vision_tower import FeatureMismatch, VisionTower
 from tests.vlm.test_families import picture
 from tests.vlm.test_generate import about
 from tests.vlm.test_shared_prefix_forward import batch_of
@@ -38,7 +38,7 @@ def adapted(name: str, targets: list[str] | str) -> Policy:
 
 
 def texts(batch: PromptBatch) -> list[str]:
-    return [answer.text for answer in batch.write(GREEDY)]
+    return [answer.text for answer in batch.generate(GREEDY)]
 
 
 @pytest.mark.parametrize(
@@ -51,9 +51,9 @@ def texts(batch: PromptBatch) -> list[str]:
 )
 def test_an_adapter_that_changes_the_tower_sees_by_its_own(name: str, targets: list[str] | str) -> None:
     policy = adapted(name, targets)
-    assert not Tower(policy).known
+    assert not VisionTower(policy).is_supported
     requests = about(picture(0), picture(1))
-    asked = PromptBatch(policy, requests, again=True)
+    asked = PromptBatch(policy, requests, reuse_features=True)
     with policy.without_adapter():
         base = texts(asked)
         assert base == generate(policy, requests, GREEDY)
@@ -62,7 +62,7 @@ def test_an_adapter_that_changes_the_tower_sees_by_its_own(name: str, targets: l
 
 def test_an_adapter_of_the_language_model_leaves_it_as_it_is() -> None:
     policy = adapted("llava_next", r".*language_model.*\.(?:q|v)_proj")
-    assert Tower(policy).known
+    assert VisionTower(policy).is_supported
 
 
 @pytest.mark.parametrize("name", ["llava", "qwen2_5_vl", "internvl"])
@@ -70,15 +70,15 @@ def test_a_family_whose_projector_nobody_knows_runs_its_tower(name: str) -> None
     known = tiny(name)
     policy = Policy(known.base_model, known.processor, find_family("some_new_type", "tiny"), ModelRef("tiny"))
     assert policy.family.projector == ""
-    assert not Tower(policy).known
+    assert not VisionTower(policy).is_supported
     requests = about(picture(0))
-    asked = PromptBatch(policy, requests, again=True)
+    asked = PromptBatch(policy, requests, reuse_features=True)
     expected = generate(known, requests, GREEDY)
     assert texts(asked) == texts(asked) == expected
     shared = SharedForward(policy)
     assert not shared.has_features
     assert shared.refusal(batch_of(policy)) is None
-    with shared.instead([batch_of(policy)]):
+    with shared.only_tails([batch_of(policy)]):
         first = policy.base_model.base_model().last_hidden_state
         assert torch.equal(first, policy.base_model.base_model().last_hidden_state)
 
@@ -91,7 +91,7 @@ def inputs_of(policy: Policy) -> dict[str, Any]:
 def test_forwards_of_others_are_put_back() -> None:
     """accelerate's hooks are forwards of instances too."""
     policy = tiny("llava_next")
-    inputs, tower = inputs_of(policy), Tower(policy)
+    inputs, tower = inputs_of(policy), VisionTower(policy)
     ran: list[int] = []
     layer = tower._layers()[0]
     own = layer.forward
@@ -114,12 +114,12 @@ def test_forwards_of_others_are_put_back() -> None:
 
 def test_features_that_do_not_fit_are_refused() -> None:
     policy = tiny("llava_next")
-    inputs, tower = inputs_of(policy), Tower(policy)
+    inputs, tower = inputs_of(policy), VisionTower(policy)
     with torch.no_grad():
         with tower.record() as features:
             decoder_inputs(policy, inputs)
         for wrong in ([features[0][:-1]], [features[0][:, :-1]], [features[0], features[0]], []):
-            with pytest.raises(Unlike), tower.replay([wrong]):
+            with pytest.raises(FeatureMismatch), tower.replay([wrong]):
                 decoder_inputs(policy, inputs)
         with tower.record() as again:
             decoder_inputs(policy, inputs)

@@ -29,9 +29,9 @@ def _trainer(parts: Parts) -> Any:
     from mmpref.align.preference_data import with_row_numbers
     from mmpref.align.reward_trainer import RewardTrainer
     from mmpref.vlm.adapters import HEAD
-    from mmpref.vlm.reward_model import attach
+    from mmpref.vlm.reward_model import add_value_head
 
-    attach(parts.policy.model)
+    add_value_head(parts.policy.model)
     return RewardTrainer(
         model=parts.policy.model,
         args=parts.config,

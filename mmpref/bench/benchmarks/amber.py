@@ -24,10 +24,10 @@ from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import list_of, one_of, optional, text
-from mmpref.tables.image_cells import image_name, image_of
+from mmpref.tables.cells import choice_cell, list_cell, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -93,28 +93,33 @@ class _Amber(QuestionTask[AmberSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         spec = self.settings.annotations
         annotations = (
-            {text(row, "id", where): row for _, row, where in numbered(open_table(spec), None)} if spec else {}
+            {text_cell(row, "id", where): row for _, row, where in numbered_rows(open_table(spec), None)}
+            if spec
+            else {}
         )
         samples = []
-        for _, row, where in numbered(table, limit):
-            name = text(row, "id", where)
+        for _, row, where in numbered_rows(table, limit):
+            name = text_cell(row, "id", where)
             annotation = annotations.get(name) if spec else row
             if annotation is None:
                 raise InputError(f"{where}: {spec} has no annotation of id {name}.")
             reference = self._reference(annotation, where)
             caption = reference["part"] == CAPTION
-            message = Message("user", text(row, "query", where) + ("" if caption else self.settings.suffix))
-            image = image_of(row, where, table.root, folder=self.settings.images)
+            message = Message("user", text_cell(row, "query", where) + ("" if caption else self.settings.suffix))
+            image = image_cell(row, where, table.root, folder=self.settings.images)
             image_file = row["image"] if image_name(row) else None
-            image_id = optional(row, "image_id") or image_file or name
+            image_id = optional_text(row, "image_id") or image_file or name
             samples.append(Sample(name, image_id, image, (message,), reference))
         return samples
 
     def _reference(self, annotation: Mapping[str, Any], where: str) -> dict[str, Any]:
-        kind = text(annotation, "type", where)
+        kind = text_cell(annotation, "type", where)
         if kind != "generative":
-            return {"part": _PARTS.get(kind, "relation"), "truth": one_of(annotation, "truth", where, ("yes", "no"))}
-        lists = {name: list_of(annotation, name, where) for name in ("truth", "hallu")}
+            return {
+                "part": _PARTS.get(kind, "relation"),
+                "truth": choice_cell(annotation, "truth", where, ("yes", "no")),
+            }
+        lists = {name: list_cell(annotation, name, where) for name in ("truth", "hallu")}
         unknown = sorted({word for words in lists.values() for word in words} - set(self.tables.relation))
         if unknown:
             raise InputError(f"{where} is annotated with {unknown[0]!r}, which {self.settings.relation} does not have.")

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
 from mmpref.bench.parts import parts_of
-from mmpref.judges.annotator import INSTRUCTION, conversation, filled
+from mmpref.judges.annotator import INSTRUCTION, conversation_text, fill_template
 from mmpref.judges.verdicts import choice
 from mmpref.run.results import ALL
-from mmpref.tables.cells import optional
-from mmpref.tables.image_cells import image_key, image_of
-from mmpref.tables.table import Table, numbered
-from mmpref.tables.turns import turns_of
+from mmpref.tables.cells import optional_text
+from mmpref.tables.image_cells import image_cell, image_key
+from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.turns import messages_of
 from mmpref.types import Message
 
 
@@ -51,13 +51,13 @@ class _Annotator:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            image = image_of(row, where, table.root, "images" if "images" in row else "image")
-            prompt = conversation(turns_of(row, "prompt", where))
-            chosen, rejected = (conversation(turns_of(row, name, where)) for name in ("chosen", "rejected"))
-            part = optional(row, "source") or ALL
+        for number, row, where in numbered_rows(table, limit):
+            image = image_cell(row, where, table.root, "images" if "images" in row else "image")
+            prompt = conversation_text(messages_of(row, "prompt", where))
+            chosen, rejected = (conversation_text(messages_of(row, name, where)) for name in ("chosen", "rejected"))
+            part = optional_text(row, "source") or ALL
             for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
-                text = filled(self.settings.instruction, prompt=prompt, first=first, second=second)
+                text = fill_template(self.settings.instruction, prompt=prompt, first=first, second=second)
                 message, reference = Message("user", text), {"place": place, "part": part}
                 groups = dict.fromkeys((part, ALL), str(number))
                 image_id = image_key(image, number)

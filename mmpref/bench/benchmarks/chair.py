@@ -19,9 +19,9 @@ from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import list_of, optional, text
-from mmpref.tables.image_cells import image_name, image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import list_cell, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell, image_name
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -52,15 +52,15 @@ class _Chair(QuestionTask[ChairSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            objects = [name.lower() for name in list_of(row, "gt_object", where)]
+        for number, row, where in numbered_rows(table, limit):
+            objects = [name.lower() for name in list_cell(row, "gt_object", where)]
             truth = [self.synonyms.node.get(name, name) for name in objects]
-            image_id = optional(row, "question_id") or image_name(row) or text(row, "question_id", where)
+            image_id = optional_text(row, "question_id") or image_name(row) or text_cell(row, "question_id", where)
             samples.append(
                 Sample(
                     str(number),
                     image_id,
-                    image_of(row, where, table.root, folder=self.settings.images),
+                    image_cell(row, where, table.root, folder=self.settings.images),
                     (Message("user", self.settings.prompt),),
                     truth,
                 )

@@ -22,10 +22,10 @@ from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import optional, text
-from mmpref.tables.image_cells import image_of
+from mmpref.tables.cells import optional_text, text_cell
+from mmpref.tables.image_cells import image_cell
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import ImageData, Message
 
 
@@ -56,25 +56,25 @@ class _Gqa(QuestionTask[GqaSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         images: dict[str, ImageData] | None = None
-        for number, row, where in numbered(table, limit):
-            image_id = text(row, "imageId", where)
+        for number, row, where in numbered_rows(table, limit):
+            image_id = text_cell(row, "imageId", where)
             if "image" in row:
-                image = image_of(row, where, table.root)
+                image = image_cell(row, where, table.root)
             elif self._folder:
-                image = image_of({"image": f"{image_id}.jpg"}, where, None, folder=str(self._folder))
+                image = image_cell({"image": f"{image_id}.jpg"}, where, None, folder=str(self._folder))
             else:
                 images = self._images(table) if images is None else images
                 image = images.get(image_id) or ImageData(b"", f"{where} (no image {image_id!r})")
-            message = Message("user", text(row, "question", where) + self.settings.suffix)
+            message = Message("user", text_cell(row, "question", where) + self.settings.suffix)
             kinds = row.get("types")
-            kind = (optional(kinds, "structural") if isinstance(kinds, dict) else None) or ALL
+            kind = (optional_text(kinds, "structural") if isinstance(kinds, dict) else None) or ALL
             samples.append(
                 Sample(
-                    optional(row, "id") or str(number),
+                    optional_text(row, "id") or str(number),
                     image_id,
                     image,
                     (message,),
-                    {"answer": text(row, "answer", where), "part": kind},
+                    {"answer": text_cell(row, "answer", where), "part": kind},
                 )
             )
         return samples
@@ -85,7 +85,10 @@ class _Gqa(QuestionTask[GqaSettings]):
         other = open_table(
             spec, split, config=self.settings.images_config, revision=None if self.settings.images else table.revision
         )
-        return {text(row, "id", where): image_of(row, where, other.root) for _, row, where in numbered(other, None)}
+        return {
+            text_cell(row, "id", where): image_cell(row, where, other.root)
+            for _, row, where in numbered_rows(other, None)
+        }
 
     def score(self, sample: Sample, answer: str) -> Score:
         truth = sample.reference["answer"]

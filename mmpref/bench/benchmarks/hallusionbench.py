@@ -31,10 +31,10 @@ from mmpref.bench.groups import group_keys, group_rate
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import yes_no
 from mmpref.run.results import ALL
-from mmpref.tables.cells import column_of, one_of, text
-from mmpref.tables.image_cells import image_of
+from mmpref.tables.cells import choice_cell, column_of, text_cell
+from mmpref.tables.image_cells import image_cell
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Row, Table, numbered
+from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -63,20 +63,23 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
         return [
             self._sample(row, where, part, f"{part.split}-{number}")
             for part in tables
-            for number, row, where in numbered(part, limit)
+            for number, row, where in numbered_rows(part, limit)
         ]
 
     def _sample(self, row: Row, where: str, table: Table, name: str) -> Sample:
-        kind, figure, question = (text(row, key, where) for key in ("category", "figure_id", "question_id"))
-        sets = "_".join(text(row, key, where) for key in ("category", "subcategory", "set_id"))
-        has_image = one_of(row, "visual_input", where, ("0", "1", "2")) != "0"
-        reference = {"answer": "yes" if one_of(row, "gt_answer", where, ("0", "1")) == "1" else "no", "category": kind}
+        kind, figure, question = (text_cell(row, key, where) for key in ("category", "figure_id", "question_id"))
+        sets = "_".join(text_cell(row, key, where) for key in ("category", "subcategory", "set_id"))
+        has_image = choice_cell(row, "visual_input", where, ("0", "1", "2")) != "0"
+        reference = {
+            "answer": "yes" if choice_cell(row, "gt_answer", where, ("0", "1")) == "1" else "no",
+            "category": kind,
+        }
         groups = {CountKey(part, "question"): f"{sets}_{question}" for part in (kind, ALL)}
         if not (kind == "VS" and figure == "0"):
             groups |= {CountKey(part, "figure"): f"{sets}_{figure}" for part in (kind, ALL)}
-        message = Message("user", text(row, "question", where) + self.settings.suffix)
+        message = Message("user", text_cell(row, "question", where) + self.settings.suffix)
         column = column_of(row, "image", "filename")
-        image = image_of(row, where, table.root, column, self.settings.images) if has_image else None
+        image = image_cell(row, where, table.root, column, self.settings.images) if has_image else None
         return Sample(name, sets, image, (message,), reference, groups)
 
     def score(self, sample: Sample, answer: str) -> Score:

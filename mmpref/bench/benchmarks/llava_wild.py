@@ -29,12 +29,12 @@ from mmpref.bench.benchmark import (
 )
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
-from mmpref.judges.annotator import filled
+from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.run.results import ALL
-from mmpref.tables.cells import column_of, optional, text
-from mmpref.tables.image_cells import image_name, image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import column_of, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell, image_name
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -52,20 +52,20 @@ class _LlavaWild(QuestionTask[LlavaWildSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
+        for number, row, where in numbered_rows(table, limit):
             reference = {
-                "category": text(row, "category", where),
-                "caption": text(row, "caption", where),
-                "answer": text(row, "gpt_answer", where),
+                "category": text_cell(row, "category", where),
+                "caption": text_cell(row, "caption", where),
+                "answer": text_cell(row, "gpt_answer", where),
             }
-            message = Message("user", text(row, column_of(row, "question", "text"), where))
-            image_id = optional(row, "image_id") or image_name(row) or str(number)
-            image = image_of(row, where, table.root, folder=self.settings.images)
+            message = Message("user", text_cell(row, column_of(row, "question", "text"), where))
+            image_id = optional_text(row, "image_id") or image_name(row) or str(number)
+            image = image_cell(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (message,), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
-        prompt = filled(
+        prompt = fill_template(
             instruction,
             context=sample.reference["caption"],
             question=sample.messages[-1].content,

@@ -31,9 +31,9 @@ from mmpref.bench.groups import group_keys, group_rate
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mme
 from mmpref.run.results import ALL
-from mmpref.tables.cells import one_of, text
-from mmpref.tables.image_cells import image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import choice_cell, text_cell
+from mmpref.tables.image_cells import image_cell
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -72,15 +72,15 @@ def _score(categories: Sequence[str], sums: Sums) -> np.ndarray:
 class _Mme(QuestionTask[MmeSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            category, name = text(row, "category", where), text(row, "question_id", where)
-            question = text(row, "question", where).strip()
+        for number, row, where in numbered_rows(table, limit):
+            category, name = text_cell(row, "category", where), text_cell(row, "question_id", where)
+            question = text_cell(row, "question", where).strip()
             if self.settings.suffix is not None:
                 question = question.replace(_ASKED, "") + self.settings.suffix
-            reference = {"answer": one_of(row, "answer", where, ("yes", "no")), "category": category}
+            reference = {"answer": choice_cell(row, "answer", where, ("yes", "no")), "category": category}
             image_id = f"{category}/{name}"
             group = {CountKey(category, "both"): image_id}
-            image = image_of(row, where, table.root, folder=self.settings.images)
+            image = image_cell(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference, group))
         return samples
 

@@ -22,12 +22,12 @@ from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Question
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
-from mmpref.judges.annotator import filled
+from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.run.results import ALL
-from mmpref.tables.cells import list_of, optional, text
-from mmpref.tables.image_cells import image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import list_cell, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 SEES = {False: "You do not see the image.", True: "You see the image; it decides."}
@@ -58,30 +58,30 @@ class MmhalTask(QuestionTask[MmhalSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
+        for number, row, where in numbered_rows(table, limit):
             if "image" in row:
-                image = image_of(row, where, table.root, folder=self.settings.images)
+                image = image_cell(row, where, table.root, folder=self.settings.images)
             elif self.settings.images is None:
                 raise UsageError(
                     f"{where} names its image by an address.",
                     "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give --set benchmark.mmhal.images=FOLDER.",
                 )
             else:
-                name = PurePosixPath(urlparse(text(row, "image_src", where)).path).name
-                image = image_of({"image": name}, where, None, folder=self.settings.images)
-            question = text(row, "question", where)
+                name = PurePosixPath(urlparse(text_cell(row, "image_src", where)).path).name
+                image = image_cell({"image": name}, where, None, folder=self.settings.images)
+            question = text_cell(row, "question", where)
             reference = {
-                "type": text(row, "question_type", where),
-                "answer": text(row, "gt_answer", where),
-                "contents": list_of(row, "image_content", where),
+                "type": text_cell(row, "question_type", where),
+                "answer": text_cell(row, "gt_answer", where),
+                "contents": list_cell(row, "image_content", where),
             }
-            image_id = optional(row, "image_id") or str(number)
+            image_id = optional_text(row, "image_id") or str(number)
             samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
         reference = sample.reference
-        prompt = filled(
+        prompt = fill_template(
             instruction,
             contents=", ".join(reference["contents"]),
             question=sample.messages[-1].content,

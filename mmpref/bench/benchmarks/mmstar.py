@@ -20,9 +20,9 @@ from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Question
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mmstar
 from mmpref.run.results import ALL
-from mmpref.tables.cells import one_of, text
-from mmpref.tables.image_cells import image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import choice_cell, text_cell
+from mmpref.tables.image_cells import image_cell
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -38,13 +38,13 @@ class MmStarSettings(QuestionSettings):
 class _MmStar(QuestionTask[MmStarSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
+        for number, row, where in numbered_rows(table, limit):
             reference = {
-                "answer": one_of(row, "answer", where, ("a", "b", "c", "d")).upper(),
-                "category": text(row, "category", where),
+                "answer": choice_cell(row, "answer", where, ("a", "b", "c", "d")).upper(),
+                "category": text_cell(row, "category", where),
             }
-            message = Message("user", text(row, "question", where).strip() + self.settings.suffix)
-            image = image_of(row, where, table.root, folder=self.settings.images)
+            message = Message("user", text_cell(row, "question", where).strip() + self.settings.suffix)
+            image = image_cell(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 

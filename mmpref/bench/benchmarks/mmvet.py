@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
-from mmpref.judges.annotator import filled
+from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.run.results import ALL
-from mmpref.tables.cells import column_of, text
-from mmpref.tables.image_cells import image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import column_of, text_cell
+from mmpref.tables.image_cells import image_cell
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -46,23 +46,25 @@ class _MmVet(QuestionTask[MmVetSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            abilities = sorted(filter(None, (ability.strip() for ability in text(row, "capability", where).split(","))))
-            question = text(row, "question", where)
+        for number, row, where in numbered_rows(table, limit):
+            abilities = sorted(
+                filter(None, (ability.strip() for ability in text_cell(row, "capability", where).split(",")))
+            )
+            question = text_cell(row, "question", where)
             reference = {
                 "question": question,
-                "answer": text(row, "answer", where),
+                "answer": text_cell(row, "answer", where),
                 "parts": [ALL, *abilities, f"{'+'.join(abilities)} only"],
             }
             message = Message("user", self.settings.prefix + question)
-            image = image_of(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
+            image = image_cell(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 
     def query(self, sample: Sample, answer: str, instruction: str) -> Query:
         truth = sample.reference["answer"].replace("<AND>", " <AND> ").replace("<OR>", " <OR> ")
         question, truth, answer = map(_in_a_cell, (sample.reference["question"], truth, answer))
-        return Query((Message("user", filled(instruction, question=question, reference=truth, answer=answer)),))
+        return Query((Message("user", fill_template(instruction, question=question, reference=truth, answer=answer)),))
 
     def score(self, sample: Sample, answer: str) -> Score:
         return self._score(sample, 0.0)

@@ -23,13 +23,13 @@ from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Question
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import UsageError
-from mmpref.judges.annotator import filled
+from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import text
-from mmpref.tables.image_cells import image_of
-from mmpref.tables.table import Row, Table, numbered
+from mmpref.tables.cells import text_cell
+from mmpref.tables.image_cells import image_cell
+from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import ImageData, Message
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _image(row: Row, where: str, table: Table, folder: str | None) -> ImageData:
     try:
         return ImageData(base64.b64decode(row["image"], validate=True), where)
     except (KeyError, TypeError, ValueError):
-        return image_of(row, where, table.root, folder=folder)
+        return image_cell(row, where, table.root, folder=folder)
 
 
 def _f1(sums: Sums) -> np.ndarray:
@@ -82,14 +82,14 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
         self.synonyms = Synonyms.read(resolve_path(settings.synonyms), refined=True)
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
-        rows = list(numbered(table, limit))
+        rows = list(numbered_rows(table, limit))
         truths = halbench.truths([(row, where) for _, row, where in rows], self.settings.annotations, self.synonyms)
         return [
             Sample(
                 str(number),
-                text(row, "image_id", where),
+                text_cell(row, "image_id", where),
                 _image(row, where, table, self.settings.images),
-                (Message("user", text(row, "question", where)),),
+                (Message("user", text_cell(row, "question", where)),),
                 truth,
             )
             for (number, row, where), truth in zip(rows, truths, strict=True)
@@ -98,7 +98,7 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
     def query(self, sample: Sample, answer: str, instruction: str) -> Query | None:
         if halbench.is_short(answer):
             return None
-        prompt = filled(instruction, question=sample.messages[-1].content, answer=answer)
+        prompt = fill_template(instruction, question=sample.messages[-1].content, answer=answer)
         return Query((Message("user", prompt),))
 
     def score(self, sample: Sample, answer: str) -> Score:

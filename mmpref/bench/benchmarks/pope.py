@@ -39,10 +39,10 @@ from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import column_of, one_of, optional, text
-from mmpref.tables.image_cells import image_name, image_of
+from mmpref.tables.cells import choice_cell, column_of, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Row, Table, numbered
+from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
 if TYPE_CHECKING:
@@ -103,12 +103,12 @@ class PopeTask(QuestionTask[PopeSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            answer = one_of(row, column_of(row, "answer", "label"), where, ("yes", "no"))
-            question = text(row, column_of(row, "question", "text"), where) + self.settings.suffix
-            image_id = optional(row, "image_source") or image_name(row) or str(number)
-            image = image_of(row, where, table.root, folder=self.settings.images)
-            part = optional(row, "category") or _category(table.spec) or ALL
+        for number, row, where in numbered_rows(table, limit):
+            answer = choice_cell(row, column_of(row, "answer", "label"), where, ("yes", "no"))
+            question = text_cell(row, column_of(row, "question", "text"), where) + self.settings.suffix
+            image_id = optional_text(row, "image_source") or image_name(row) or str(number)
+            image = image_cell(row, where, table.root, folder=self.settings.images)
+            part = optional_text(row, "category") or _category(table.spec) or ALL
             samples.append(
                 Sample(str(number), image_id, image, (Message("user", question),), {"answer": answer, "part": part})
             )

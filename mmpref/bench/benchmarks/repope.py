@@ -19,10 +19,10 @@ from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
 from mmpref.registry import resolve_path
-from mmpref.tables.cells import column_of, one_of, optional, text
-from mmpref.tables.image_cells import image_name, image_of
+from mmpref.tables.cells import choice_cell, column_of, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.open import open_table
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 CATEGORIES = ("random", "popular", "adversarial")
@@ -52,9 +52,13 @@ def _labels(spec: str, split: str) -> dict[_Key, str]:
         tables = [("", open_table(spec, split))]
     labels = {}
     for category, table in tables:
-        for _, row, where in numbered(table, None):
-            key = _key(category or text(row, "category", where), text(row, "image", where), text(row, "text", where))
-            labels[key] = one_of(row, "label", where, ("yes", "no"))
+        for _, row, where in numbered_rows(table, None):
+            key = _key(
+                category or text_cell(row, "category", where),
+                text_cell(row, "image", where),
+                text_cell(row, "text", where),
+            )
+            labels[key] = choice_cell(row, "label", where, ("yes", "no"))
     return labels
 
 
@@ -76,15 +80,15 @@ class _Repope(PopeTask):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         labels = _labels(self.annotations, table.split)
         samples, rows = [], 0
-        for number, row, where in numbered(table, limit):
+        for number, row, where in numbered_rows(table, limit):
             rows += 1
-            category = text(row, "category", where)
-            name = optional(row, "image_source") or image_name(row) or text(row, "image_source", where)
-            question = text(row, column_of(row, "question", "text"), where)
+            category = text_cell(row, "category", where)
+            name = optional_text(row, "image_source") or image_name(row) or text_cell(row, "image_source", where)
+            question = text_cell(row, column_of(row, "question", "text"), where)
             label = labels.get(_key(category, name, question))
             if label is not None:
                 message = Message("user", question + self.settings.suffix)
-                image = image_of(row, where, table.root, folder=self.settings.images)
+                image = image_cell(row, where, table.root, folder=self.settings.images)
                 samples.append(Sample(str(number), name, image, (message,), {"answer": label, "part": category}))
         if not samples:
             raise InputError(

@@ -22,10 +22,10 @@ from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.reward_answerer import PAIR
 from mmpref.errors import InputError
 from mmpref.run.results import ALL
-from mmpref.tables.cells import optional
-from mmpref.tables.image_cells import image_key, image_of
-from mmpref.tables.table import Table, numbered
-from mmpref.tables.turns import turns_of
+from mmpref.tables.cells import optional_text
+from mmpref.tables.image_cells import image_cell, image_key
+from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.turns import messages_of
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class _RewardModel:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            image = image_of(row, where, table.root, "images" if "images" in row else "image")
-            prompt = tuple(turns_of(row, "prompt", where))
+        for number, row, where in numbered_rows(table, limit):
+            image = image_cell(row, where, table.root, "images" if "images" in row else "image")
+            prompt = tuple(messages_of(row, "prompt", where))
             if prompt[-1].role != "user":
                 raise InputError(f"{where}, column prompt ends with the {prompt[-1].role}'s turn, not with the user's.")
-            answers = {name: "\n".join(turn.content for turn in turns_of(row, name, where)) for name in PAIR}
-            reference = {**answers, "part": optional(row, "source") or ALL}
+            answers = {name: "\n".join(turn.content for turn in messages_of(row, name, where)) for name in PAIR}
+            reference = {**answers, "part": optional_text(row, "source") or ALL}
             samples.append(Sample(str(number), image_key(image, number), image, prompt, reference))
         return samples
 

@@ -19,9 +19,9 @@ from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, Question
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
 from mmpref.run.results import ALL
-from mmpref.tables.cells import list_of, optional, text
-from mmpref.tables.image_cells import image_name, image_of
-from mmpref.tables.table import Table, numbered
+from mmpref.tables.cells import list_cell, optional_text, text_cell
+from mmpref.tables.image_cells import image_cell, image_name
+from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -46,9 +46,9 @@ class TextVqaTask(QuestionTask[TextVqaSettings]):
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered(table, limit):
-            question = text(row, "question", where)
-            answers = list_of(row, "answers", where)
+        for number, row, where in numbered_rows(table, limit):
+            question = text_cell(row, "question", where)
+            answers = list_cell(row, "answers", where)
             if len(answers) != vqa.ANSWERS:
                 raise InputError(
                     f"{where}, column answers has {len(answers)} entries; VQA accuracy needs {vqa.ANSWERS}.",
@@ -56,11 +56,11 @@ class TextVqaTask(QuestionTask[TextVqaSettings]):
                 )
             prompt = question.capitalize() if self.settings.capitalise else question
             if self.settings.ocr:
-                tokens = ", ".join(list_of(row, "ocr_tokens", where))
+                tokens = ", ".join(list_cell(row, "ocr_tokens", where))
                 prompt += self.settings.ocr.replace("{tokens}", tokens)
             message = Message("user", prompt + self.settings.suffix)
-            image_id = optional(row, "image_id") or image_name(row) or str(number)
-            image = image_of(row, where, table.root, folder=self.settings.images)
+            image_id = optional_text(row, "image_id") or image_name(row) or str(number)
+            image = image_cell(row, where, table.root, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (message,), answers))
         return samples
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from mmpref.bench.scoring import coco
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, UsageError
-from mmpref.tables.cells import list_of, text
+from mmpref.tables.cells import list_cell, text_cell
 from mmpref.tables.table import Row
 
 SHORT = 3
@@ -131,7 +131,7 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
     truths = []
     for row, where in rows:
         if "gt_object" in row:
-            names = [name.lower() for name in list_of(row, "gt_object", where)]
+            names = [name.lower() for name in list_cell(row, "gt_object", where)]
             objects = {synonyms.node.get(name, name) for name in names}
         elif (number := _coco_id(row, where)) in annotated:
             objects = annotated[number]
@@ -143,6 +143,6 @@ def truths(rows: Sequence[tuple[Row, str]], annotations: str | None, synonyms: S
 
 def _coco_id(row: Row, where: str) -> int:
     try:
-        return int(text(row, "image_id", where))
+        return int(text_cell(row, "image_id", where))
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}, column image_id is {row['image_id']!r}, which is no id of COCO's.") from error

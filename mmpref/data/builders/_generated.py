@@ -89,11 +89,11 @@ class RejectedAnswerWorker(Worker):
 
     def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
         from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.preprocess import Ahead
+        from mmpref.vlm.preprocess import PreprocessingPool
 
         self.policy: Policy = context.policy()
         self.seed = context.seed
-        self.ahead = Ahead(self.policy.prompter, context.preprocessors(self.policy.device.type))
+        self.ahead = PreprocessingPool(self.policy.prompter, context.preprocessors(self.policy.device.type))
         self.similarity = load_similarity(settings.similarity_model)
         self.counts = Counts()
 
@@ -153,9 +153,9 @@ class GenerationWorker(RejectedAnswerWorker):
         Args:
             names: the examples' ids.
         """
-        from mmpref.sampling.answers import write
+        from mmpref.sampling.answers import generate_answers
 
-        answers = write(self.policy, contexts, names, self.decoding, width=self.width)
+        answers = generate_answers(self.policy, contexts, names, self.decoding, width=self.width)
         return [
             Skip(name, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
             for name, answer in zip(names, answers, strict=True)

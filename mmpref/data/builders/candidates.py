@@ -15,7 +15,7 @@ from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import GenerationSettings, RejectedAnswerWorker
 from mmpref.errors import UsageError
-from mmpref.judges.annotator import need
+from mmpref.judges.annotator import require_placeholders
 from mmpref.types import Example, Pair, Skip
 
 
@@ -45,7 +45,7 @@ class Settings(SampledSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        need(self.instruction, "prompt", "first", "second")
+        require_placeholders(self.instruction, "prompt", "first", "second")
 
 
 class SamplingWorker(RejectedAnswerWorker):
@@ -59,11 +59,11 @@ class SamplingWorker(RejectedAnswerWorker):
 
     def samples(self, block: Sequence[Example]) -> list[list[str]]:
         """The different answers to each prompt that say something and come to an end, as they were sampled."""
-        from mmpref.sampling.answers import sample
+        from mmpref.sampling.answers import sample_answers
         from mmpref.vlm.encode import encode
 
         contexts = encode(self.policy, [self.ahead(example) for example in block])
-        answers = sample(
+        answers = sample_answers(
             self.policy,
             contexts,
             [example.id for example in block],
@@ -114,16 +114,16 @@ class _Worker(SamplingWorker):
         )
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        from mmpref.judges.annotator import Ranked, rank, tally
+        from mmpref.judges.annotator import Ranking, count_verdicts, rank_answers
 
         samples = self.samples(block)
-        ranked = rank(
+        ranked = rank_answers(
             self.annotator,
             [(example.images, example.prompt, answers) for example, answers in zip(block, samples, strict=True)],
         )
-        self.counts.add(tally(verdict for ranking in ranked for verdict in ranking.verdicts))
+        self.counts.add(count_verdicts(verdict for ranking in ranked for verdict in ranking.verdicts))
 
-        def pick(example: Example, ranking: Ranked) -> tuple[str, str, float] | Skip:
+        def pick(example: Example, ranking: Ranking) -> tuple[str, str, float] | Skip:
             if not ranking.verdicts:
                 return Skip(example.id, "one-answer")
             if ranking.best is None or ranking.worst is None:

@@ -20,7 +20,7 @@ from mmpref.data.builders import candidates
 from mmpref.data.builders._annotated import chat_settings
 from mmpref.data.builders.candidates import SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
-from mmpref.judges.annotator import need
+from mmpref.judges.annotator import require_placeholders
 from mmpref.types import Example, Message, Pair, Skip
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Settings(SampledSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        need(self.instruction, "claim")
+        require_placeholders(self.instruction, "claim")
         if self.min_margin < 1:
             raise UsageError(f"builder.min_margin is {self.min_margin}; it must be at least 1.")
 
@@ -69,7 +69,7 @@ class _Worker(SamplingWorker):
     def _splitter(self, context: Context, settings: Settings) -> Splitter:
         if settings.splitter == SENTENCES:
             return _sentences
-        from mmpref.judges.chat import usage
+        from mmpref.judges.chat import count_usage
         from mmpref.judges.claims import ChatSplitter
         from mmpref.judges.resolve import open_chat
 
@@ -77,7 +77,7 @@ class _Worker(SamplingWorker):
 
         def split(answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
             replies = listing(answers)
-            self.counts.add(usage(reply for _, reply in replies))
+            self.counts.add(count_usage(reply for _, reply in replies))
             return [facts for facts, _ in replies]
 
         return split
@@ -105,13 +105,13 @@ class _Worker(SamplingWorker):
         ]
         findings = self.checker.check(claims) if claims else []
         for finding in findings:
-            true = finding.true
+            true = finding.probability
             counted = "missing" if true is None else "rejected" if true < 0.5 else "accepted"
             self.counts.add({"claims": 1, counted: 1, **finding.usage})
         remaining = iter(findings)
         scores: list[int | None] = []
         for answer_claims in claims_of_answers:
-            truths = [next(remaining).true for _ in answer_claims or ()]
+            truths = [next(remaining).probability for _ in answer_claims or ()]
             known = [true for true in truths if true is not None]
             whole = answer_claims is not None and len(known) == len(truths)
             scores.append(-sum(true < 0.5 for true in known) if whole else None)

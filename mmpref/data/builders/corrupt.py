@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mmpref.data.builder import Builder, Context, Worker
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import Counts, SimilaritySettings, pair_or_skip
-from mmpref.judges.annotator import need
+from mmpref.judges.annotator import require_placeholders
 from mmpref.types import Example, Pair, Skip
 
 
@@ -29,7 +29,7 @@ class Settings(SimilaritySettings, AnnotatorSettings):
 
     def __post_init__(self) -> None:
         AnnotatorSettings.__post_init__(self)
-        need(self.instruction, "prompt", "answer")
+        require_placeholders(self.instruction, "prompt", "answer")
 
 
 class _Worker(Worker):
@@ -51,13 +51,13 @@ class _Worker(Worker):
         return self.counts.take()
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
-        from mmpref.judges.chat import usage
+        from mmpref.judges.chat import count_usage
         from mmpref.judges.rewriter import Rewriting
 
         replies = self.rewriter.rewrite(
             [Rewriting(example.id, example.images, example.prompt, example.answer, self.seed) for example in block]
         )
-        self.counts.add(usage(replies))
+        self.counts.add(count_usage(replies))
         cosines = self.similarity([reply.text or "" for reply in replies], [example.answer for example in block])
         outcomes: list[Pair | Skip] = []
         for example, reply, cosine in zip(block, replies, cosines, strict=True):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.data.builders._published import Row, published, rows
-from mmpref.tables.cells import number
+from mmpref.tables.cells import as_number
 from mmpref.tables.table import Origin
 from mmpref.tables.turns import Unusable
 
@@ -24,7 +24,7 @@ def read(row: Row) -> Iterator[Row]:
     if len(turns) < 2:
         raise Unusable("single-turn")
     first, last = turns[0], turns[-1]
-    before, after = number(first.get("rating")), number(last.get("rating"))
+    before, after = as_number(first.get("rating")), as_number(last.get("rating"))
     if before is None or after is None:
         raise Unusable("unrated", f"ratings {first.get('rating')!r} and {last.get('rating')!r}")
     if after <= before:

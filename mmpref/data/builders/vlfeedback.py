@@ -18,7 +18,7 @@ from typing import Literal
 from mmpref.data.builders._published import Row, malformed, mapping, published, text
 from mmpref.data.schema import Reader
 from mmpref.rng import stream
-from mmpref.tables.cells import number
+from mmpref.tables.cells import as_number
 from mmpref.tables.image_cells import IMAGES
 from mmpref.tables.table import Origin
 from mmpref.tables.turns import Unusable
@@ -77,7 +77,7 @@ def completions_of(row: Row) -> list[Completion]:
 
 def _rating(completion: Row) -> float | None:
     annotations = mapping(completion, "annotations")
-    ratings = [number(mapping(annotations, aspect).get("Rating")) for aspect in ASPECTS]
+    ratings = [as_number(mapping(annotations, aspect).get("Rating")) for aspect in ASPECTS]
     known = [rating for rating in ratings if rating is not None]
     return sum(known) / len(known) if len(known) == len(ratings) else None
 

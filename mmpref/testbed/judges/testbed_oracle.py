@@ -15,7 +15,7 @@ from mmpref.errors import ModelError
 from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
 from mmpref.judges.chat import OnReply, Query, Reply
-from mmpref.judges.claims import Claim, Finding
+from mmpref.judges.claims import Claim, ClaimVerdict
 from mmpref.judges.rewriter import Rewriting
 from mmpref.rng import stream
 from mmpref.testbed import language, oracle, reading
@@ -67,9 +67,9 @@ class Oracle:
         biased world would suggest. Yes and no change places. An answer without such a word stays as it is."""
         return [Reply(_corrupted(request, _scene(request.images))) for request in wanted]
 
-    def check(self, claims: Sequence[Claim]) -> list[Finding]:
+    def check(self, claims: Sequence[Claim]) -> list[ClaimVerdict]:
         """True where the scene bears out all that a sentence claims; missing where it claims nothing of a scene."""
-        return [Finding(_holds(claim.text, _scene(claim.images)), {}) for claim in claims]
+        return [ClaimVerdict(_holds(claim.text, _scene(claim.images)), {}) for claim in claims]
 
 
 def _scene(images: Sequence[ImageData]) -> Scene:

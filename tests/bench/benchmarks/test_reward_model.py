@@ -14,7 +14,7 @@ from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.bench.while_training import Watch
+from mmpref.bench.while_training import PeriodicEvaluator
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.images import decode
 from mmpref.recipes import resolve
@@ -141,7 +141,7 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
     with pytest.raises(ModelError, match="is no reward model: it has no value head"):
         evaluate(recipe(adapter), tmp_path / "run")
     with pytest.raises(UsageError, match=r"asks a reward model: not while training.*held_out"):
-        Watch((NAME,), recipe(None).benchmark)
+        PeriodicEvaluator((NAME,), recipe(None).benchmark)
 
 
 @pytest.mark.parametrize(
