@@ -66,7 +66,8 @@ def generate(
     progress: Callable[[int], None] | None = None,
     hide_images: bool = False,
 ) -> list[str]:
-    """Answer every request, order kept; answers do not depend on the batch size. Arguments as `PromptBatch.generate`."""
+    """Answer every request, order kept; answers do not depend on the batch size. Arguments as
+    `PromptBatch.generate`."""
     answers: list[Answer] = []
     for start in range(0, len(requests), batch_size):
         batch = PromptBatch(policy, requests[start : start + batch_size])

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmpref.align.method import METHODS
 from mmpref.align.pair_source import SourceContext
-from mmpref.align.preference_data import ROW, SECOND
+from mmpref.align.preference_data import REJECTED_POLICY, ROW
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, RunError, UsageError
@@ -170,7 +170,7 @@ def test_averaged_rows_keep_the_datas_answers_and_get_the_policys_beside(method:
     written = {row[ROW]: row["rejected"] for row in alone.rows}
     assert written
     for row in averaged.rows:
-        assert row[SECOND] == written.get(row[ROW], row["chosen"])
+        assert row[REJECTED_POLICY] == written.get(row[ROW], row["chosen"])
     assert alone.counts["same"] + alone.counts["empty"] == len(rows) - len(alone.rows)
 
 

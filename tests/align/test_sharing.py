@@ -18,7 +18,7 @@ from mmpref.align.collator import PreferenceCollator
 from mmpref.align.feature_cache import FeatureCache
 from mmpref.align.method import METHODS
 from mmpref.align.pair_source import SourceContext
-from mmpref.align.preference_data import CROPPED, ROW, SECOND
+from mmpref.align.preference_data import CROPPED, REJECTED_POLICY, ROW
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.trainer import PreferenceTrainer
@@ -245,7 +245,7 @@ def test_an_averaged_step_is_two_of_trls(name: str, checkpointing: bool, tmp_pat
         weights=(gamma, 1 - gamma),
     )
     numbered = [
-        {**row, ROW: number, SECOND: [{"role": "assistant", "content": SECONDS[number]}]}
+        {**row, ROW: number, REJECTED_POLICY: [{"role": "assistant", "content": SECONDS[number]}]}
         for number, row in enumerate(rows())
     ]
     batch = ours.data_collator(numbered)
