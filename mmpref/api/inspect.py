@@ -72,10 +72,10 @@ def run_inspect(
     from mmpref.data.policy_margins import score_pairs
     from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
-    from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+    from mmpref.vlm.special_tokens import special_token_in
 
     with threads_restored(), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_id(as_spec(settings["model"]))))
-        report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
+        report = read(table, roots, on_row, special_token_in(policy.markup_tokens))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

@@ -42,9 +42,9 @@ class SpecialTokenFilter:
         if isinstance(outcome, Skip) or (policy := self._policy()) is None:
             return outcome
         if self._special_token is None:
-            from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+            from mmpref.vlm.special_tokens import special_token_in
 
-            self._special_token = special_token_in(special_tokens_of(policy.tokenizer))
+            self._special_token = special_token_in(policy.markup_tokens)
         texts = {
             "prompt": "\n".join(turn.content for turn in outcome.example.prompt),
             "chosen": outcome.chosen,

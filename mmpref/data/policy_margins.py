@@ -11,7 +11,7 @@ from mmpref.sampling.logprobs import answer_tokens, log_probs
 from mmpref.tables.table import Table
 from mmpref.types import Example
 from mmpref.vlm.encode import encode
-from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
+from mmpref.vlm.special_tokens import special_token_in
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -37,7 +37,7 @@ def score_pairs(
         InputError: rows of no known shape.
     """
     source = Source([table], image_root)
-    special_token = special_token_in(special_tokens_of(policy.tokenizer))
+    special_token = special_token_in(policy.markup_tokens)
     margins, means, images, lengths, done = [], [], [], [], 0
     for _, block in source.blocks(_BLOCK, lambda _: True):
         pairs = [row for row in block if isinstance(row, Example) and row.rejected]
