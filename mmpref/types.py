@@ -32,7 +32,7 @@ class Example:
         source_id: table, split and row that it comes from.
         rejected: the source's own rejected answer, where the source is a preference set.
         rejected_policy: and its second one.
-        facts: what the source says about the row and its answers, by the names of `mmpref.data.schema.FACTS` and
+        facts: what the source says about the row and its answers, by the names of `mmpref.data.row_facts.FACTS` and
             `PROVENANCE`.
         notes: what was changed when it was read, such as ``images_moved_first``; counted.
     """

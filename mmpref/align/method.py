@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.registry import Registry
 
 if TYPE_CHECKING:
-    from mmpref.align.losses import Pairwise, Terms
+    from mmpref.align.loss_settings import Pairwise, Terms
     from mmpref.align.pair_source import PairSource, SourceContext
     from mmpref.align.preference_data import Pairs
     from mmpref.vlm.policy import Policy
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parts:
+class TrainerParts:
     """What a method that has a trainer of its own makes it of.
 
     Args:
@@ -94,7 +94,7 @@ class Method:
     settings: type[Any]
     trainer: Callable[[Any], dict[str, Any]]
     config: Callable[[], type[Any]] = _dpo_config
-    build: Callable[[Parts], Any] | None = None
+    build: Callable[[TrainerParts], Any] | None = None
     needs: Callable[[Any], tuple[str, ...]] = lambda _: ("chosen", "rejected")
     needs_second: bool = False
     needs_annotator: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.align.losses import PairwiseSettings
+from mmpref.align.loss_settings import PairwiseSettings
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, assistant_message
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import require_placeholders

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
-from mmpref.align.method import METHODS, ConfiguredMethod, Method, Parts
+from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
 from mmpref.align.recipe import Evaluator, TrainRecipe
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
@@ -273,7 +273,7 @@ def _make_trainer(
     config = trl_options.config(options, checkpoints_folder(scratch), configured.method.config())
     prepare_padding(policy, options.get("pad_token"))
     assert recipe.projector_learning_rate is not None
-    parts = Parts(
+    parts = TrainerParts(
         configured.settings,
         config,
         policy,

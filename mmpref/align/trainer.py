@@ -20,7 +20,7 @@ from mmpref.tables.conversations import REJECTED_POLICY
 
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache
-    from mmpref.align.losses import Pairwise, Terms
+    from mmpref.align.loss_settings import Pairwise, Terms
     from mmpref.align.pair_source import PairSource
     from mmpref.align.reference_cache import LogProbs, ReferenceLogProbCache
     from mmpref.vlm.policy import Policy

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING, Any
 
-from mmpref.align.method import ConfiguredMethod, Method, Parts
+from mmpref.align.method import ConfiguredMethod, Method, TrainerParts
 from mmpref.distributed import is_model_sharded, num_processes, process_index
 from mmpref.errors import ModelError, UsageError
 from mmpref.log import logger
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def make_trainer(
-    configured: ConfiguredMethod, parts: Parts, *, seed: int, annotator: str | None, feature_cache_gb: float
+    configured: ConfiguredMethod, parts: TrainerParts, *, seed: int, annotator: str | None, feature_cache_gb: float
 ) -> ResumableTrainerMixin:
     """The method's trainer on these pairs.
 
@@ -69,7 +69,7 @@ def make_trainer(
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
 
 
-def _pair_source(method: Method, parts: Parts, seed: int, annotator: str | None) -> PairSource | None:
+def _pair_source(method: Method, parts: TrainerParts, seed: int, annotator: str | None) -> PairSource | None:
     """Where the method's pairs come from, if not from the data."""
     from mmpref.align.pair_source import SourceContext
     from mmpref.judges.resolve import open_annotator
@@ -102,7 +102,7 @@ def shared_forward(policy: Policy, pairs: Pairs) -> SharedForward | None:
     return shared
 
 
-def _feature_cache(parts: Parts, shared: SharedForward | None, gigabytes: float) -> FeatureCache | None:
+def _feature_cache(parts: TrainerParts, shared: SharedForward | None, gigabytes: float) -> FeatureCache | None:
     """Where the vision tower's features are kept, if rows come more than once and there is room for them."""
     from mmpref.align.feature_cache import GIGABYTE, FeatureCache, fits_cache
 

@@ -10,7 +10,7 @@ from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import ModelError
 from mmpref.hub_ids import refuse_page
 from mmpref.registry import resolve_path
-from mmpref.tables.memory import MEMORY
+from mmpref.tables.in_memory import MEMORY
 from mmpref.tables.open import refuse_split
 
 

@@ -14,7 +14,7 @@ from mmpref.api.options import NameOrPath, as_spec
 from mmpref.api.state import threads_restored
 from mmpref.errors import UsageError
 from mmpref.hub_ids import model_id
-from mmpref.tables.memory import MEMORY
+from mmpref.tables.in_memory import MEMORY
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
             raise UsageError(
                 f"{name} says how a model is loaded, and this one is.", f"Leave {name} out, or name the model."
             )
-    from mmpref.vlm.memory import registered
+    from mmpref.vlm.loaded_models import registered
 
     whole = model[0] if isinstance(model, tuple) else model.model
     with _restored(whole), threads_restored():

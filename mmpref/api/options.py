@@ -11,7 +11,7 @@ from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import PAPER, TESTBED, merge, resolve
 from mmpref.registry import suggest
-from mmpref.tables.memory import MEMORY, is_table, spec_of
+from mmpref.tables.in_memory import MEMORY, is_table, spec_of
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -170,7 +170,7 @@ def as_spec(value: Any, own_paths: bool = True) -> Any:
     """A path, or the result of another function, as the text of its place; rows in memory as the name of their table.
 
     Args:
-        own_paths: as of `mmpref.tables.memory.spec_of`.
+        own_paths: as of `mmpref.tables.in_memory.spec_of`.
     """
     if is_table(value):
         return spec_of(value, own_paths=own_paths)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.finished import FinishedModel, first_with, read_finished
+from mmpref.bench.finished_model import FinishedModel, first_with, read_finished
 from mmpref.bench.significance import paired_difference, with_holm
 from mmpref.run.results import Difference, Key, Value
 

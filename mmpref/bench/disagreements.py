@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 
-from mmpref.bench.finished import FinishedModel
+from mmpref.bench.finished_model import FinishedModel
 from mmpref.bench.identity import data_facts
 from mmpref.bench.plan import load_plan
 from mmpref.bench.recipe import EvaluateRecipe

@@ -92,7 +92,7 @@ def _key(plan: Plan, metric: Metric) -> Key:
 
 
 def _settings_hash(settings: Any) -> str:
-    """Of how the benchmark is asked, not of where its data lie."""
+    """Of how the benchmark is asked; settings that only say where something lies (`PLACE`) do not count."""
     places = {field.name for field in dataclasses.fields(settings) if field.metadata.get("place")}
     plain = {name: value for name, value in recipes.as_plain(settings).items() if name not in places}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -97,7 +97,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
 @click.argument("what", type=click.Choice(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 def command(what: str, as_json: bool) -> None:
-    """Name what exists: methods, datasets, benchmarks, recipes or families.
+    """Name what exists: methods, datasets, benchmarks, recipes, families, annotators or launchers.
 
     \b
     Examples:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mmpref.data.schema import Reader
+from mmpref.data.row_facts import Reader
 from mmpref.registry import Registry
 from mmpref.tables.table import Origin
 from mmpref.types import Example, ModelRef, Pair, Skip
@@ -102,7 +102,7 @@ class Builder:
         tries: from a config instance, how many tries a pair may take, and from which similarity on the last one is kept
             unresolved (None: never).
         reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
-            into rows of `mmpref.data.schema`; without one they must be of its shapes already.
+            into rows of the shapes of `mmpref.tables.shapes`; without one they must be such already.
     """
 
     config: Callable[[], type[Any]]

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.data.schema import FACTS
+from mmpref.data.row_facts import FACTS
 from mmpref.data.validation_split import image_keys
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts

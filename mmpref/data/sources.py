@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
-from mmpref.data.schema import Reader, facts_of
+from mmpref.data.row_facts import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.log import logger

@@ -1,4 +1,4 @@
-"""Tails of sentences: where a sentence is cut, where its new tail ends, and how both join (PAPER 2, step 4).
+"""Tails of sentences: where a sentence is cut, where its new tail ends, and how both join (arXiv 2407.02477).
 
 A tail ends where the sentence that it completes does, by the rule that split the reference
 (`mmpref.sampling.sentences`): a model that continued the reference word for word would give the reference back.

@@ -83,7 +83,7 @@ class PreferenceRow:
         chosen: the answer without white space around it; empty where there is none. So are the others.
         images: its image cells.
         shape: the columns that hold prompt and answer.
-        notes: what was changed (`MOVED`, `OPENING`).
+        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`).
         unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """

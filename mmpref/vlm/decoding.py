@@ -57,7 +57,7 @@ class Decoding:
         """The same with the model's own values in the place of ``model``.
 
         Args:
-            own: as `own_values` reads them.
+            own: as `generation_config_values` reads them.
 
         Raises:
             UsageError: the model's own value cannot be used.

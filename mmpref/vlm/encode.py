@@ -140,8 +140,8 @@ def encode(
     shapes go through the vision tower together.
 
     Args:
-        noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (PAPER 3.3, closed
-            form, on the normalised pixel values).
+        noise: (N, a generator for each prompt) to see the images after N of 1000 diffusion steps (arXiv 2407.02477,
+            section 3.3, closed form, on the normalised pixel values).
         keep: what to keep of each encoded prompt, by its number, while the next ones are encoded.
         around_run: what to enter around each run of the vision tower.
 

@@ -19,7 +19,7 @@ from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.decoding import ignored_settings
 from mmpref.vlm.families import DECODERS, Family, find_family
 from mmpref.vlm.load_errors import load_errors
-from mmpref.vlm.memory import registered_policy
+from mmpref.vlm.loaded_models import registered_policy
 from mmpref.vlm.policy import Policy, eos_ids_of
 from mmpref.vlm.quantization import Placement
 from mmpref.vlm.revisions import commit_of

@@ -1,4 +1,4 @@
-"""Images under noise: forward diffusion of normalised pixel values (PAPER 3.3), as processors lay them out."""
+"""Images under noise: forward diffusion of normalised pixel values, as processors lay them out (arXiv 2407.02477)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _signal_shares() -> np.ndarray:
 
 
 def diffuse(pixels: torch.Tensor, steps: int, generator: np.random.Generator) -> torch.Tensor:
-    """Forward diffusion of normalised pixel values in closed form: sqrt(a) x + sqrt(1 - a) eps (PAPER 3.3, eq. 9).
+    """Forward diffusion of normalised pixel values in closed form: sqrt(a) x + sqrt(1 - a) eps (eq. 9).
 
     Args:
         pixels: float tensor of any shape.

@@ -12,7 +12,7 @@ from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
-from mmpref.vlm.memory import is_in_memory
+from mmpref.vlm.loaded_models import is_in_memory
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 

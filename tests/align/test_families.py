@@ -12,7 +12,7 @@ import torch
 
 from mmpref.align import trl_options
 from mmpref.align.adapter import adapted_modules, lora_config
-from mmpref.align.method import METHODS, ConfiguredMethod, Parts
+from mmpref.align.method import METHODS, ConfiguredMethod, TrainerParts
 from mmpref.align.preference_data import collect_pairs
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.trainer import PreferenceTrainer
@@ -41,7 +41,7 @@ def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: 
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
     pairs = collect_pairs([open_table(str(data))], folder, image_token=image_token, limit=4)
     prepare_padding(policy, None)
-    parts = Parts(
+    parts = TrainerParts(
         configured.settings,
         trl_options.config(used, folder, configured.method.config()),
         policy,

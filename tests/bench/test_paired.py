@@ -11,7 +11,7 @@ import pytest
 from mmpref.bench.compare import compare
 from mmpref.bench.disagreements import disagreements
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.finished import headlines, read_finished
+from mmpref.bench.finished_model import headlines, read_finished
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.significance import holm
 from mmpref.run.results import Key

@@ -25,8 +25,8 @@ from mmpref.hub.cards.markdown import fence, marked_pair, text
 from mmpref.hub.cards.merge import merge_model_card
 from mmpref.hub.cards.metadata import check_metadata, licence_fields, refuse_broken, size_category
 from mmpref.hub.cards.model import model_card, write_model_card
-from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.render import template
+from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.cards.results_table import add_results
 from mmpref.recipes import resolve
 from mmpref.recipes import schema as recipes

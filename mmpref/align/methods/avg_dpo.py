@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmpref.align.losses import AveragedSettings, loss_options
+from mmpref.align.loss_settings import AveragedSettings, loss_options
 from mmpref.align.method import Method
 from mmpref.errors import UsageError
 

@@ -9,7 +9,7 @@ from mmpref.align.method import Method
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmpref.align.losses import Pairwise
+    from mmpref.align.loss_settings import Pairwise
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
-    from mmpref.align.losses import Terms
+    from mmpref.align.loss_settings import Terms
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mmpref.align.losses import loss_options
+from mmpref.align.loss_settings import loss_options
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext
 from mmpref.align.preference_data import ROW

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from mmpref.align.losses import AveragedSettings, loss_options
+from mmpref.align.loss_settings import AveragedSettings, loss_options
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
 from mmpref.sampling.settings import BdhsSettings

@@ -5,7 +5,7 @@ Of the data only images and prompts are used. Rows without a verdict are left ou
 
 from __future__ import annotations
 
-from mmpref.align.losses import loss_options
+from mmpref.align.loss_settings import loss_options
 from mmpref.align.method import Method
 from mmpref.align.ranked_source import RankedSettings, RankedSource
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.method import Method, Rates
 
 if TYPE_CHECKING:
-    from mmpref.align.method import Parts
+    from mmpref.align.method import TrainerParts
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Settings:
     held_out: tuple[str, ...] = ()
 
 
-def _trainer(parts: Parts) -> Any:
+def _trainer(parts: TrainerParts) -> Any:
     from mmpref.align.collator import PreferenceCollator
     from mmpref.align.preference_data import with_row_numbers
     from mmpref.align.reward_trainer import RewardTrainer

@@ -14,7 +14,7 @@ from mmpref.align.method import Method, Rates
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmpref.align.method import Parts
+    from mmpref.align.method import TrainerParts
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _config() -> type[Any]:
     return RLOOConfig
 
 
-def _trainer(parts: Parts) -> Any:
+def _trainer(parts: TrainerParts) -> Any:
     from mmpref.align.rloo_trainer import NormalizedReward, RlooTrainer, open_reward, prompt_dataset
 
     settings: Settings = parts.settings

@@ -8,7 +8,7 @@ from typing import Any
 
 from mmpref.bench.compare import Comparison
 from mmpref.bench.disagreements import Disagreement, disagreements
-from mmpref.bench.finished import FinishedModel, first_with, headlines
+from mmpref.bench.finished_model import FinishedModel, first_with, headlines
 from mmpref.cli.format import difference_columns, difference_rows, legend, missing_rows, value_rows
 from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render
 from mmpref.errors import ImageError

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.data.builder import SAME, Builder
-from mmpref.data.schema import Reader
+from mmpref.data.row_facts import Reader
 from mmpref.tables.conversations import same_answer
 from mmpref.tables.table import Origin
 from mmpref.tables.turns import ROLES, Unusable

@@ -16,7 +16,7 @@ from itertools import combinations
 from typing import Literal
 
 from mmpref.data.builders._published import Row, malformed, mapping, published, text
-from mmpref.data.schema import Reader
+from mmpref.data.row_facts import Reader
 from mmpref.rng import stream
 from mmpref.tables.cells import as_number
 from mmpref.tables.image_cells import IMAGES

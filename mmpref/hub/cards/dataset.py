@@ -12,7 +12,6 @@ from mmpref.hub.cards import snippets
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields, size_category
 from mmpref.hub.cards.preview import preview
-from mmpref.hub.cards.rebuild import command_of
 from mmpref.hub.cards.render import (
     TAGS,
     TASK,
@@ -24,6 +23,7 @@ from mmpref.hub.cards.render import (
     plain_name,
     render_card,
 )
+from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE

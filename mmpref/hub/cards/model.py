@@ -11,7 +11,6 @@ from mmpref.errors import UsageError
 from mmpref.hub.cards import snippets
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
-from mmpref.hub.cards.rebuild import command_of, used_settings
 from mmpref.hub.cards.render import (
     TAGS,
     TASK,
@@ -23,6 +22,7 @@ from mmpref.hub.cards.render import (
     plain_name,
     render_card,
 )
+from mmpref.hub.cards.reproduce_command import command_of, used_settings
 from mmpref.hub.cards.results_table import lines_of, model_index, results_block
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id

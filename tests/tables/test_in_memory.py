@@ -16,7 +16,7 @@ from mmpref.errors import InputError
 from mmpref.images import decode
 from mmpref.tables.image_cells import image_cells, read_image
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.memory import is_table, spec_of
+from mmpref.tables.in_memory import is_table, spec_of
 from mmpref.tables.open import open_table
 
 

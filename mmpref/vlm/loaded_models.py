@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mmpref.errors import ModelError
-from mmpref.tables.memory import MEMORY
+from mmpref.tables.in_memory import MEMORY
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
