@@ -1,7 +1,8 @@
 """Bias-Driven Hallucination Sampling: rejected answers out of the model's own language bias (arXiv 2407.02477).
 
-Its algorithm 1: every sentence of the reference answer is cut at a random token; the model, with (nearly) all image tokens hidden,
-writes a new tail. Sentences are independent of each other, because what stands before one is always the reference's.
+Its algorithm 1: every sentence of the reference answer is cut at a random token; the model, with (nearly) all image
+tokens hidden, writes a new tail. Sentences are independent of each other, because what stands before one is always the
+reference's.
 """
 
 from __future__ import annotations
