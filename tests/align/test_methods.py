@@ -15,7 +15,6 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.summary import final_metrics, remarks_on
 from mmpref.align.train import train
 from mmpref.align.trl_options import PAPER
-from mmpref.cli import common
 from mmpref.cli.list import command as list_command
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.resolve import parse_set, resolve
@@ -139,7 +138,7 @@ def test_a_trainer_block_keeps_the_papers_values_where_it_names_none() -> None:
     assert replace(given, seed=1).trainer == given.trainer
     assert TrainRecipe("any", trainer={"gradient_accumulation_steps": 1}).trainer["gradient_accumulation_steps"] == 1
     for name, options in (("plain", {"model": "any"}), ("testbed", {})):
-        resolved = common.resolve(TrainRecipe, "train", name, options, ("trainer.max_steps=10",), False)
+        resolved = resolve(TrainRecipe, "train", name, options, {"trainer": {"max_steps": 10}})
         assert resolved.trainer["max_steps"] == 10
         assert "gradient_accumulation_steps" not in replace(resolved, seed=1).trainer
-    assert common.resolve(TrainRecipe, "train", "plain", {"model": "any"}, (), False) == TrainRecipe("any")
+    assert resolve(TrainRecipe, "train", "plain", {"model": "any"}) == TrainRecipe("any")
