@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -68,7 +69,11 @@ class FinishedModel:
         """Whether both are the same base, scored in the same way to the same results."""
         model = self.manifest.get("model")
         known = model is not None and model == other.manifest.get("model")
-        return known and self.model == other.model == BASE and self.values == other.values
+        return known and self.model == other.model == BASE and self._values_text() == other._values_text()
+
+    def _values_text(self) -> str:
+        """The values as text: a number that is undefined (NaN) would not equal itself."""
+        return json.dumps([value.as_dict() for value in self.values.values()], sort_keys=True)
 
     def pairs_with(self, other: FinishedModel, benchmark: str) -> bool:
         """Whether both answered the same samples under the same conditions, and were resampled alike."""

@@ -44,6 +44,9 @@ def test_a_base_that_several_runs_scored_alike_stands_once(tmp_path: Path) -> No
     content = (runs[3] / "results.json").read_text()
     (runs[3] / "results.json").write_text(content.replace("0.2", "0.21"))
     assert compare(runs).models == ("two, one: base", "three: base", "four: base")
+    for run in runs[:2]:  # where a number is undefined
+        (run / "results.json").write_text(content.replace("0.1", "null"))
+    assert compare(runs[:2]).models == ("two, one: base",)
 
 
 def test_other_data_are_warned_of(tmp_path: Path) -> None:
