@@ -14,27 +14,23 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import decode
-from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.tables.cells import columns_of
 from mmpref.tables.conversations import (
     REJECTED_POLICY,
-    UNREAD_COLUMN,
     Fault,
     PreferenceRow,
     image_fault,
-    read_row,
     same_answer,
-    unknown_row,
 )
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.shapes import rejected_column, unfolded
+from mmpref.tables.reader import TableReader
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message, as_dicts
 from mmpref.vlm.special_tokens import special_token_in
@@ -145,9 +141,7 @@ def _write(
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
-        for number, (index, where, row, roots) in enumerate(_rows(tables, image_root, check.needs)):
-            if limit is not None and number >= limit:
-                break
+        for index, where, row, roots in _rows(tables, limit, image_root, check.needs):
             read = check(row, where, roots)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
@@ -258,50 +252,22 @@ def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, text
 
 
 def _rows(
-    tables: Iterable[Table], image_root: Sequence[str], needs: Sequence[str]
+    tables: Iterable[Table], limit: int | None, image_root: Sequence[str], needs: Sequence[str]
 ) -> Iterator[tuple[int, str, PreferenceRow, ImageRoots]]:
-    """(table's index, where the row is, row, where its images are)."""
+    """(table's index, where the row is, row, where its images are) of the first rows."""
+    left = limit
     for index, table in enumerate(tables):
-        roots = ImageRoots(image_root or table.images)
-        number = -1
-        unread: set[str] = set()
-        for number, row in enumerate(table):
-            where = f"{table.spec} ({table.split}), row {number}"
-            try:
-                read = read_row(row, where, bare=True)
-            except InputError as error:
-                if number == 0:
-                    raise
-                read = unknown_row(error)
-            if number == 0:
-                _check_columns(row, read, where, needs)
-            for column in {*read.unread} - unread:
-                unread.add(column)
-                logger.warning(UNREAD_COLUMN, f"{table.spec} ({table.split})", brief(column, 60))
-            yield index, where, read, roots
-        if number < 0:
-            raise InputError(f"The data set {table.spec} ({table.split}) has no rows.")
-
-
-def _check_columns(row: Mapping[str, Any], read: PreferenceRow, where: str, needs: Sequence[str]) -> None:
-    """Refuse a table that has no such answers at all.
-
-    Raises:
-        InputError: columns are missing.
-    """
-    present = {
-        "chosen": bool(read.shape[-1]),
-        "rejected": bool(rejected_column(unfolded(row))),
-        REJECTED_POLICY: REJECTED_POLICY in row,
-    }
-    if missing := [name for name in needs if not present[name]]:
-        unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
-        raise InputError(
-            f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}",
-            "Preference data has prompt, chosen, rejected and images."
-            if missing != [REJECTED_POLICY]
-            else "build-dataset with --set keep_rejected=true writes two rejected answers.",
-        )
+        if left == 0:
+            return
+        roots, reader, rows = ImageRoots(image_root or table.images), TableReader(table, needs), 0
+        for row in islice(table, left):
+            yield index, f"{reader.where}, row {rows}", reader.read(row, rows), roots
+            rows += 1
+        reader.end()
+        reader.warn_of_unread()
+        if rows == 0:
+            raise InputError(f"The data set {reader.where} has no rows.")
+        left = left if left is None else left - rows
 
 
 def with_row_numbers(dataset: datasets.Dataset) -> datasets.Dataset:

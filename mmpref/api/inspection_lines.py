@@ -11,7 +11,9 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     bias, similarity = report["length_bias"], report["similarity"]
     yield "rows", str(report["rows"])
     yield "columns", ", ".join(report["columns"])
-    yield "problems", ", ".join(f"{entry['count']} {kind}" for kind, entry in report["problems"].items()) or "none"
+    yield "rows that can be trained on", str(report["usable"])
+    for name in ("problems", "notes"):
+        yield name, ", ".join(f"{entry['count']} {kind}" for kind, entry in report[name].items()) or "none"
     for name in ("chosen", "rejected"):
         yield f"words in {name} (mean, median, least, most)", _spread(report["words"][name])
     yield "chosen minus rejected words", _spread(bias)

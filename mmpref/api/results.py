@@ -236,7 +236,7 @@ class Inspection(TableRepr):
     """What is in a preference dataset, and what is wrong with it.
 
     Args:
-        report: rows, problems by kind with row and column, words, length bias, similarity, near duplicates, ...
+        report: rows, problems and notes by kind with row and column, words, length bias, near duplicates, ...
     """
 
     report: Mapping[str, Any] = field(hash=False)
@@ -248,9 +248,15 @@ class Inspection(TableRepr):
 
     @property
     def problems(self) -> Mapping[str, Any]:
-        """By kind: how many rows, and the first of them."""
+        """Why training leaves rows out. By kind: how many rows, and the first of them."""
         problems: Mapping[str, Any] = self.report["problems"]
         return problems
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What is worth knowing of rows that can be trained on all the same, such as duplicates; as `problems`."""
+        notes: Mapping[str, Any] = self.report["notes"]
+        return notes
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         from mmpref.api.inspection_lines import lines

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.answers import Answerer
 from mmpref.bench.benchmark import BENCHMARKS, Sample
+from mmpref.bench.pairs import PAIR
 from mmpref.bench.recipe import BlindMode
 from mmpref.errors import ImageError, MmprefError, UsageError
 from mmpref.run.results import BASE
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from mmpref.types import ModelRef
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.reward_model import RewardModel
-
-PAIR = ("chosen", "rejected")
-"""Where a sample's reference has its answers, and an answer, as JSON, their values."""
 
 
 def asks_reward_model(benchmarks: Sequence[str]) -> bool:

@@ -52,6 +52,9 @@ def command(
 ) -> None:
     """Check and show a preference dataset: a run, a folder, a file or a Hub id.
 
+    Problems are why training leaves rows out; notes are of rows that it takes. Neither is an error of this command: its
+    exit status is 0 wherever `train` would read the dataset, and 1 where it would refuse it by its columns.
+
     \b
     Examples:
       mmpref inspect runs/build-dataset-bdhs-0c0ffee0
@@ -80,14 +83,15 @@ def command(
 
 def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:
     print_table(inspection.title, *inspection.table())
-    found = [
-        (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
-        for kind, entry in report["problems"].items()
-        for index, place in enumerate(entry["first"][:4])
-    ]
-    if found:
-        click.echo()
-        print_table("problems", ("kind", "rows in all", "row", "column", "what"), found)
+    for title, name in (("problems: left out of training", "problems"), ("notes: trained on all the same", "notes")):
+        found = [
+            (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
+            for kind, entry in report[name].items()
+            for index, place in enumerate(entry["first"][:4])
+        ]
+        if found:
+            click.echo()
+            print_table(title, ("kind", "found", "row", "column", "what"), found)
     if repeated := report["repeats"]["sentences"]:
         click.echo()
         print_table(

@@ -13,17 +13,17 @@ from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.tables.cells import as_number as as_number
-from mmpref.tables.cells import columns_of, is_null
-from mmpref.tables.conversations import Fault, PreferenceRow, image_fault, read_row, same_answer, unknown_row
+from mmpref.tables.cells import is_null
+from mmpref.tables.conversations import PreferenceRow, image_fault, same_answer
 from mmpref.tables.image_cells import IMAGES, read_images
 from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.shapes import REJECTED, rejected_column, unfolded
+from mmpref.tables.reader import TableReader
+from mmpref.tables.shapes import unfolded
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
 from mmpref.words import words
 
 PROBLEMS = {
-    "columns": "columns are not those of the first row",
     "missing": "a column that preference data needs is missing",
     "malformed": "a column holds no text or messages",
     "not-read": "a part of the row is not read",
@@ -32,13 +32,17 @@ PROBLEMS = {
     "prompts-differ": "the rejected answer is to another prompt",
     "equal-answers": "chosen and rejected look the same",
     "special-token": "a text contains a special token of the model",
-    "duplicate": "images, prompt and answers are those of an earlier row",
     "no-image": "no image",
     "image-placement": "an image in a later turn or amid the text, or not as many placeholders as images",
     "bad-image": "an image cannot be used",
 }
-"""Kinds of problems, in the order they are shown, and what they mean. A row without any can be trained on, unless the
-model's processor refuses its images."""
+"""Kinds of problems, in the order they are shown, and what they mean. A row with one is left out of training, any other
+can be trained on, unless the model's processor refuses its images."""
+NOTES = {
+    "columns": "columns are not those of the first row",
+    "duplicate": "images, prompt and answers are those of an earlier row",
+}
+"""What is worth knowing of rows that can be trained on all the same."""
 KINDS = {
     "empty-prompt": "empty",
     "empty-answer": "empty",
@@ -55,6 +59,8 @@ class Sample:
     Args:
         source: which set the row is from, as far as it says.
         differing: share of the words in which the answers differ.
+        problems: why training leaves it out.
+        notes: what is noted of it all the same.
     """
 
     number: int
@@ -67,12 +73,18 @@ class Sample:
     similarity: float | None
     differing: float
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-class Problems:
-    """Counts of problems by kind, and where the first of each are."""
+class Findings:
+    """Counts of problems or notes by kind, and where the first of each are.
 
-    def __init__(self) -> None:
+    Args:
+        kinds: all there are, in the order they are shown.
+    """
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        self._kinds = kinds
         self._by_kind: dict[str, dict[str, Any]] = {}
 
     def add(self, kind: str, row: int, column: str, detail: str) -> None:
@@ -82,7 +94,7 @@ class Problems:
             entry["first"].append({"row": row, "column": column, "detail": detail})
 
     def as_plain(self) -> dict[str, Any]:
-        return {kind: self._by_kind[kind] for kind in PROBLEMS if kind in self._by_kind}
+        return {kind: self._by_kind[kind] for kind in self._kinds if kind in self._by_kind}
 
 
 def inspect(
@@ -99,9 +111,9 @@ def inspect(
         special: gives a special token of a model that a text contains, where a model is known.
 
     Returns:
-        The report (rows, problems by kind with row and column, words, length bias and warnings of it, similarity,
-        differing share, images a row, rows by method and by source, near duplicates, sentences that rejected answers
-        repeat).
+        The report (rows, how many are usable, problems and notes by kind with row and column, words, length bias and
+        warnings of it, similarity, differing share, images a row, rows by method and by source, near duplicates,
+        sentences that rejected answers repeat).
 
     Raises:
         InputError: no rows, or rows that are no preference data at all.
@@ -111,6 +123,7 @@ def inspect(
         sample = collected.add(number, row)
         if on_row:
             on_row(sample)
+    collected.reader.end()
     if collected.rows == 0:
         raise InputError(f"{table.spec} ({table.split}) has no rows.")
     return collected.report()
@@ -119,8 +132,9 @@ def inspect(
 class _Collected:
     def __init__(self, table: Table, roots: ImageRoots, special: Callable[[str], str | None] | None) -> None:
         self.table, self.roots, self.special = table, roots, special
-        self.rows = 0
-        self.problems = Problems()
+        self.reader = TableReader(table, ("chosen", "rejected"))
+        self.rows, self.usable = 0, 0
+        self.problems, self.notes = Findings(PROBLEMS), Findings(NOTES)
         self.columns: tuple[str, ...] = ()
         self.words: dict[str, list[int]] = {"chosen": [], "rejected": []}
         self.similarities: list[float] = []
@@ -129,25 +143,30 @@ class _Collected:
         self.methods: Counter[str] = Counter()
         self.sources: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
-        self.unread: dict[str, None] = {}
         self.first_rows: dict[bytes, int] = {}
         self.repeats, self.near = RepeatedPhrases(), NearDuplicates()
 
     def add(self, number: int, row: Mapping[str, Any]) -> Sample:
-        shown: list[str] = []
+        problems: list[str] = []
+        notes: list[str] = []
 
         def problem(kind: str, column: str, detail: str) -> None:
-            shown.append(f"{kind} ({column}): {detail}")
+            problems.append(f"{kind} ({column}): {detail}")
             self.problems.add(kind, number, column, detail)
 
-        self._check_columns(number, row, problem)
+        def note(kind: str, column: str, detail: str) -> None:
+            notes.append(f"{kind} ({column}): {detail}")
+            self.notes.add(kind, number, column, detail)
+
+        self._compare_columns(number, row, note)
         self.rows += 1
-        read = self._read(number, row)
-        self.unread.update(dict.fromkeys(brief(column, 60) for column in read.unread))
+        read = self.reader.read(row, number)
         images = self._read_images(read, problem)
         for fault in read.faults:
-            if fault.part in ("prompt", "images", "chosen", "rejected") and not self._is_missing(fault, row):
+            if fault.part in ("prompt", "images", "chosen", "rejected"):
                 kind = KINDS.get(fault.reason, fault.reason)
+                if kind == "empty" and fault.column not in unfolded(row):
+                    kind = "missing"
                 problem(kind, fault.column, fault.detail or PROBLEMS[kind])
         texts = {"prompt": _joined(read.prompt), "chosen": read.chosen, "rejected": read.rejected}
         for name, text in texts.items():
@@ -162,9 +181,10 @@ class _Collected:
             self.differing.append(differing_share(chosen, rejected))
             earlier = self.first_rows.setdefault(_digest(texts, images), number)
             if earlier != number:
-                problem("duplicate", "row", f"same as row {earlier}")
+                note("duplicate", "row", f"same as row {earlier}")
             self.repeats.add(chosen, rejected)
             self.near.add(number, list(texts.values()), images)
+        self.usable += not problems
         if not read.fault("chosen", "rejected"):
             self.changed.update(read.notes)
         similarity = as_number(row.get("similarity"))
@@ -184,37 +204,16 @@ class _Collected:
             source,
             similarity,
             differing_share(chosen, rejected),
-            tuple(shown),
+            tuple(problems),
+            tuple(notes),
         )
 
-    def _check_columns(self, number: int, row: Mapping[str, Any], problem: Any) -> None:
+    def _compare_columns(self, number: int, row: Mapping[str, Any], note: Callable[[str, str, str], None]) -> None:
         columns = tuple(sorted(row))
         if number == 0:
             self.columns = columns
-            inner = unfolded(row)
-            if rejected_column(inner) is None and "chosen" not in inner:
-                raise InputError(
-                    f"{self.table.spec} ({self.table.split}) is no preference data: it has the columns "
-                    f"{columns_of(row)}.",
-                    "It needs prompt, chosen, rejected and images.",
-                )
         for name in sorted({*columns} ^ {*self.columns}):
-            problem("columns", brief(name, 60), "not in the first row" if name in row else "missing here")
-        for name in self.columns if number else ():
-            if name in ("prompt", "chosen", *REJECTED) and name not in row:
-                problem("missing", name, "no such column")
-
-    def _read(self, number: int, row: Mapping[str, Any]) -> PreferenceRow:
-        try:
-            return read_row(row, f"{self.table.spec} ({self.table.split}), row {number}", bare=True)
-        except InputError as error:
-            if number == 0:
-                raise
-            return unknown_row(error)
-
-    def _is_missing(self, fault: Fault, row: Mapping[str, Any]) -> bool:
-        """Whether this has been told as a missing column."""
-        return fault.column not in unfolded(row) and fault.column in self.columns
+            note("columns", brief(name, 60), "not in the first row" if name in row else "missing here")
 
     def _read_images(self, read: PreferenceRow, problem: Any) -> tuple[ImageData, ...]:
         self.images[len(read.images)] += 1
@@ -239,7 +238,9 @@ class _Collected:
             "dataset": self.table.facts(),
             "rows": self.rows,
             "columns": [brief(name, 60) for name in self.columns],
+            "usable": self.usable,
             "problems": self.problems.as_plain(),
+            "notes": self.notes.as_plain(),
             "words": {"chosen": spread(chosen), "rejected": spread(rejected)},
             "length_bias": bias,
             "warnings": length_warnings(bias),
@@ -251,7 +252,7 @@ class _Collected:
             },
             "differing_words": spread(self.differing),
             "changed": dict(sorted(self.changed.items())),
-            "not_read": list(self.unread)[:SHOWN_IDS],
+            "not_read": list(self.reader.unread)[:SHOWN_IDS],
             "images_per_row": {str(count): rows for count, rows in sorted(self.images.items())},
             "methods": dict(sorted(self.methods.items())),
             "sources": dict(self.sources.most_common()),

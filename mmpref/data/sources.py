@@ -13,12 +13,12 @@ from typing import Any
 from mmpref.data.contamination import ExcludedImages
 from mmpref.data.row_facts import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
-from mmpref.errors import ImageError, InputError, brief
-from mmpref.log import logger
-from mmpref.tables.conversations import UNREAD_COLUMN, PreferenceRow, image_fault, read_row
+from mmpref.errors import ImageError, InputError
+from mmpref.tables.conversations import image_fault
 from mmpref.tables.image_cells import read_images
 from mmpref.tables.image_roots import ImageRoots, MissingImageError
-from mmpref.tables.shapes import Shape, unfolded
+from mmpref.tables.reader import TableReader
+from mmpref.tables.shapes import unfolded
 from mmpref.tables.table import Table
 from mmpref.tables.turns import Unusable
 from mmpref.types import Example, Skip
@@ -32,27 +32,11 @@ _LONGEST_ID = 1000
 
 @dataclass
 class _Part:
-    """One table of a source. Its shape is the first row's."""
+    """One table of a source."""
 
     table: Table
     roots: ImageRoots
-    shape: Shape = ()
-
-    @property
-    def where(self) -> str:
-        return f"{self.table.spec} ({self.table.split})"
-
-    def read(self, number: int, row: Mapping[str, Any]) -> PreferenceRow:
-        """The row, which must be of the first one's shape."""
-        read = read_row(row, f"{self.where}, row {number}")
-        self.shape = self.shape or read.shape
-        if read.shape != self.shape:
-            raise InputError(
-                f"{self.where}, row {number} is of another shape ({' + '.join(read.shape)}) than the rows before it "
-                f"({' + '.join(self.shape)}).",
-                "Give one kind of rows at a time.",
-            )
-        return read
+    reader: TableReader
 
 
 _Item = tuple[_Part, int, Mapping[str, Any] | Unusable]
@@ -61,10 +45,10 @@ _Item = tuple[_Part, int, Mapping[str, Any] | Unusable]
 
 class Source:
     """The first rows of one or several tables as examples. Looked through once when made, so that a file that breaks
-    off or mixes shapes is refused before any work, not in the middle of it.
+    off is refused before any work, not in the middle of it.
 
     Args:
-        tables: one after another; each may have a shape of its own.
+        tables: one after another.
         image_root: folders and archives of the images; by default a local table's own folder.
         limit: take only the first rows of each table.
         reader: turns rows as a publisher has them into rows of our shapes.
@@ -73,7 +57,7 @@ class Source:
         pairs: rows without a rejected answer of their own are skipped.
 
     Raises:
-        InputError: no rows, rows of no known shape, or of several in one table.
+        InputError: no rows, or a table without columns that are needed.
         UsageError: a selection by something that no row has.
     """
 
@@ -90,7 +74,9 @@ class Source:
         self._limit, self._reader, self._excluded = limit, reader, excluded
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
         tables = [tables] if isinstance(tables, Table) else tables
-        self._parts = [_Part(table, ImageRoots(image_root or table.images)) for table in tables]
+        self._parts = [
+            _Part(table, ImageRoots(image_root or table.images), TableReader(table, self._needs)) for table in tables
+        ]
         self._names: list[str] = []
         self.skips: list[Skip] = []
         reasons = selection(self._named()) if selection else [None for _ in self._named()]
@@ -98,12 +84,11 @@ class Source:
         self.skips = [Skip(name, reason) for name, reason in zip(self._names, reasons, strict=True) if reason]
         self._names = [name for name, reason in zip(self._names, reasons, strict=True) if not reason]
         if not self._names and not self.skips:
-            raise InputError(f"The source {' + '.join(part.where for part in self._parts)} has no rows.")
+            raise InputError(f"The source {' + '.join(part.reader.where for part in self._parts)} has no rows.")
 
     def _named(self) -> Iterator[tuple[str, Facts]]:
-        """Name and facts of every row; keeps the names, checks the shapes, and says what is not read."""
+        """Name and facts of every row; keeps the names, checks the columns, and says what is not read."""
         used: set[str] = set()
-        unread: set[tuple[str, str]] = set()
         for index, (part, number, row) in enumerate(self._rows()):
             row_id = row.name if isinstance(row, Unusable) else row.get("id")
             is_name = (
@@ -117,12 +102,11 @@ class Source:
             if isinstance(row, Unusable):
                 yield name, {}
                 continue
-            read = part.read(number, row)
-            for column in read.unread:
-                if (part.where, column) not in unread:
-                    unread.add((part.where, column))
-                    logger.warning(UNREAD_COLUMN, part.where, brief(column, 60))
+            read = part.reader.read(row, number)
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
+        for part in self._parts:
+            part.reader.end()
+            part.reader.warn_of_unread()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -145,7 +129,7 @@ class Source:
     def _outcome(self, name: str, part: _Part, number: int, row: Mapping[str, Any] | Unusable) -> Example | Skip:
         if isinstance(row, Unusable):
             return Skip(name, row.reason, row.detail)
-        read = part.read(number, row)
+        read = part.reader.read_again(row, number)
         if fault := read.fault(*self._needs):
             return Skip(name, fault.reason, fault.detail)
         try:

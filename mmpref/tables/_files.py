@@ -9,7 +9,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mmpref.errors import InputError, reason_of
 from mmpref.tables._tar import read_tar
@@ -25,7 +25,8 @@ _ROWS = 64
 _ARROW_FILE = b"ARROW1"
 _GAP = re.compile(r"\s*")
 _BUFFER = 1 << 20
-"""Bytes of a Parquet column that are read at a time. Arrow's own way, reading ahead, keeps much of a file in memory."""
+"""Bytes of a Parquet column, or characters of a JSON array, that are read at a time. Arrow's own way, reading ahead,
+keeps much of a file in memory."""
 
 
 def read_files(files: Iterable[Path]) -> Iterator[dict[str, Any]]:
@@ -111,7 +112,7 @@ def _read_json(file: Path) -> Iterator[dict[str, Any]]:
             return
         opened.seek(0)
         if first == "[":
-            yield from _array(file, opened.read())
+            yield from _Array(file, opened).rows()
         else:
             for number, line in enumerate(iter(lambda: opened.readline(_LONGEST_LINE), ""), 1):
                 if len(line) == _LONGEST_LINE:
@@ -138,36 +139,62 @@ def _is_object(file: Path) -> bool:
         return False
 
 
-def _array(file: Path, text: str) -> Iterator[dict[str, Any]]:
-    """Decode element by element: the text is in memory, the rows are not."""
-    decoder = json.JSONDecoder()
-    position = _skip(text, text.index("[") + 1)
-    number = 0
-    while text[position : position + 1] != "]":
-        try:
-            value, position = decoder.raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            raise _broken(file, text, getattr(error, "pos", position), number, _line(error)) from error
-        yield _row(value, f"{file}, row {number}")
-        number += 1
-        position = _skip(text, position)
-        after = text[position : position + 1]
-        if after not in (",", "]"):
-            raise _broken(file, text, position, number, "the array is cut off" if not after else f"found {after!r}")
-        if after == ",":
-            position = _skip(text, position + 1)
-    if _skip(text, position + 1) != len(text):
-        raise _broken(file, text, position + 1, number, "text after the end of the array")
+class _Array:
+    """The rows of a JSON array, decoded one by one; of the text no more is held than the row that is read needs."""
 
+    def __init__(self, file: Path, opened: TextIO) -> None:
+        self._file, self._opened = file, opened
+        self._text, self._at = "", 0
+        self._lines, self._number = 1, 0
+        """The line on which the text that is held begins, and how many rows were read."""
 
-def _skip(text: str, position: int) -> int:
-    gap = _GAP.match(text, position)
-    return gap.end() if gap else position
+    def rows(self) -> Iterator[dict[str, Any]]:
+        self._next()
+        self._at += 1  # the bracket
+        while self._next() != "]":
+            yield _row(self._value(), f"{self._file}, row {self._number}")
+            self._number += 1
+            after = self._next()
+            if after == ",":
+                self._at += 1
+            elif after != "]":
+                raise self._broken(self._at, "the array is cut off" if not after else f"found {after!r}")
+        self._at += 1
+        if self._next():
+            raise self._broken(self._at, "text after the end of the array")
 
+    def _next(self) -> str:
+        """The next character that is no white space; none at the end."""
+        while True:
+            self._at = _GAP.match(self._text, self._at).end()  # type: ignore[union-attr]  # it matches nothing too
+            if self._at < len(self._text):
+                return self._text[self._at]
+            if not self._read_on():
+                return ""
 
-def _broken(file: Path, text: str, position: int, number: int, reason: str) -> InputError:
-    line = text.count("\n", 0, position) + 1
-    return InputError(f"{file}, line {line} (row {number}) is not JSON: {reason}.")
+    def _value(self) -> Any:
+        decoder = json.JSONDecoder()
+        while True:
+            try:
+                value, self._at = decoder.raw_decode(self._text, self._at)
+                return value
+            except (ValueError, RecursionError) as error:
+                # Whether it is broken or goes on in the file is not to be told apart before the end.
+                position = getattr(error, "pos", self._at) - self._at
+                if len(self._text) - self._at > _LONGEST_LINE or not self._read_on():
+                    raise self._broken(self._at + position, _reason(error)) from error
+
+    def _read_on(self) -> bool:
+        """Hold more: twice as much, so that a long row is not decoded from its start too often."""
+        self._lines += self._text.count("\n", 0, self._at)
+        held = self._text[self._at :]
+        more = self._opened.read(max(_BUFFER, len(held)))
+        self._text, self._at = held + more, 0
+        return bool(more)
+
+    def _broken(self, position: int, reason: str) -> InputError:
+        line = self._lines + self._text.count("\n", 0, position)
+        return InputError(f"{self._file}, line {line} (row {self._number}) is not JSON: {reason}.")
 
 
 def _row(value: Any, where: str) -> dict[str, Any]:
@@ -178,6 +205,11 @@ def _row(value: Any, where: str) -> dict[str, Any]:
 
 def _line(error: Exception) -> str:
     return reason_of(error).rstrip(".")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with JSON, without its place: that counts from where the text that is held begins."""
+    return error.msg if isinstance(error, json.JSONDecodeError) else _line(error)
 
 
 def content_hash(files: Iterable[Path], root: Path) -> str:

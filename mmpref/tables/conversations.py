@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.errors import ImageError, InputError, brief
+from mmpref.errors import ImageError, brief
 from mmpref.tables.cells import columns_of, is_empty, is_missing, unpacked
 from mmpref.tables.image_cells import image_cells, unread_images
 from mmpref.tables.shapes import (
@@ -51,8 +51,6 @@ REJECTED_POLICY = "rejected_policy"
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
-UNREAD_COLUMN = "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read."
-"""What is said once of a table and such a column."""
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 """A soft hyphen, a zero width space, a word joiner and a byte order mark; joiners of letters are seen."""
 
@@ -131,12 +129,6 @@ def read_row(row: Mapping[str, Any], where: str, bare: bool = False) -> Preferen
     """
     row = unfolded(row)
     return _RowReader(row, shape_of(row, where, bare)).result()
-
-
-def unknown_row(error: InputError) -> PreferenceRow:
-    """A row of no known shape, in a table that has others."""
-    fault = Fault("malformed", brief(error.message, 600), "prompt", "row")
-    return PreferenceRow((), "", "", "", (), (), (), (), (fault,))
 
 
 class _RowReader:

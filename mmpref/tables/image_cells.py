@@ -220,13 +220,22 @@ def image_cell(
         if len(cell) > 1:
             raise InputError(f"{where}, column {column} holds {len(cell)} images; this benchmark asks about one.")
         cell = cell[0] if cell else None
+    return cell_image(cell, where, None if folder is None and root is None else _roots_at(folder, root))
+
+
+def cell_image(cell: Any, where: str, roots: ImageRoots | None) -> ImageData:
+    """The image of a cell, as `image_cell` gives that of a column.
+
+    Args:
+        roots: where images that are named by a path lie; None where there is no such place.
+    """
     try:
         if is_no_image(cell):
             raise ImageError("no image")
         path = _path_of(cell)
-        if path is not None and folder is None and root is None:
+        if path is not None and roots is None:
             raise ImageError(f"a path, and the table has no folder: {brief(path)!r}")
-        image = read_image(cell, _roots_at(folder, root))
+        image = read_image(cell, roots or ImageRoots([]))
         if not image.content:
             raise ImageError("a file of 0 bytes")
     except RemoteImageError as error:

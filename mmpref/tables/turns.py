@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.errors import InputError, brief
-from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked, value_of
+from mmpref.errors import brief
+from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked
 from mmpref.tables.image_cells import is_no_image
 from mmpref.types import Message
 
@@ -218,20 +218,3 @@ def _marked(text: str, role: str) -> Iterator[str | ImagePart]:
             yield ImagePart()
             position = match.end()
     yield text[position:]
-
-
-def messages_of(row: Mapping[str, Any], column: str, where: str) -> list[Message]:
-    """A preference set's ``prompt``, ``chosen`` or ``rejected``, of which every turn must have text.
-
-    Raises:
-        InputError: it holds no text or messages, or something that is not read.
-    """
-    value = value_of(row, column, where)
-    try:
-        turns = read_turns(value, "user" if column == "prompt" else "assistant", column)
-    except Unusable as unusable:
-        raise InputError(f"{where}, column {column} holds no messages: {unusable.detail}.") from unusable
-    empty = next((number for number, turn in enumerate(turns) if not turn.message.content.strip()), None)
-    if empty is not None:
-        raise InputError(f"{where}, column {column}, turn {empty} has no role or no text.")
-    return [turn.message for turn in turns]

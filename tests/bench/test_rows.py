@@ -17,7 +17,6 @@ from mmpref.recipes.schema import build
 from mmpref.tables.cells import choice_cell, is_empty, list_cell, optional_text, text_cell
 from mmpref.tables.image_cells import decoded_image
 from mmpref.tables.open import open_table
-from mmpref.tables.turns import messages_of
 
 from .benchmarks.conftest import run, values, write_parquet
 from .conftest import png, pope_row, write_rows
@@ -189,12 +188,6 @@ def test_a_list_with_an_empty_entry_is_refused() -> None:
         with pytest.raises(InputError, match=f"where, column a holds a list whose entry 1 {what}"):
             list_cell({"a": ["x", entry]}, "a", "where")
     assert list_cell({"a": []}, "a", "where") == []
-
-
-@pytest.mark.parametrize("content", [NAN, None, "", [], [{"type": "text", "text": None}]])
-def test_a_turn_without_text_is_refused(content: Any) -> None:
-    with pytest.raises(InputError, match="where, column chosen, turn 0 has no role or no text"):
-        messages_of({"chosen": [{"role": "assistant", "content": content}]}, "chosen", "where")
 
 
 def test_names_that_a_table_made_numbers_of_stay_names() -> None:

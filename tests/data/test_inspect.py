@@ -53,7 +53,7 @@ def test_a_clean_dataset_has_no_problem(tmp_path: Path, png: bytes) -> None:
         ({"chosen": None}, "empty", "chosen"),
         ({"images": []}, "no-image", "images"),
         ({"images": [{"bytes": b"broken", "path": None}]}, "bad-image", "images"),
-        ({}, "duplicate", "row"),
+        ({"rejected": None}, "empty", "rejected"),
     ],
 )
 def test_a_problem_has_its_row_and_column(
@@ -66,18 +66,36 @@ def test_a_problem_has_its_row_and_column(
     assert (place["row"], place["column"]) == (1, column)
 
 
-def test_other_columns_are_a_problem(tmp_path: Path, png: bytes) -> None:
+def test_rows_that_are_trained_on_all_the_same_are_noted(tmp_path: Path, png: bytes) -> None:
     (tmp_path / "a.png").write_bytes(png)
-    rows: list[dict[str, Any]] = [{**_row(png), "images": ["a.png"]}, {**_row(png), "images": ["a.png"]}]
-    del rows[1]["rejected"]
+    row = {**_row(png), "images": ["a.png"]}
+    other = {
+        "messages": [*row["prompt"], *row["chosen"]],
+        "rejected_response": "A dog.",
+        "image": "a.png",
+    }
+    rows = [row, row, other, {name: cell for name, cell in row.items() if name != "rejected"}]
     (tmp_path / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    problems = inspect(open_table(str(tmp_path / "train.jsonl")))["problems"]
-    assert problems["columns"]["first"] == [{"row": 1, "column": "rejected", "detail": "missing here"}]
-    assert problems["missing"]["count"] == 1
+    samples: list[Sample] = []
+    report = inspect(open_table(str(tmp_path / "train.jsonl")), on_row=samples.append)
+    assert report["usable"] == 3
+    assert report["notes"]["duplicate"] == {
+        "count": 1,
+        "first": [{"row": 1, "column": "row", "detail": "same as row 0"}],
+    }
+    assert {"row": 3, "column": "rejected", "detail": "missing here"} in report["notes"]["columns"]["first"]
+    assert list(report["problems"]) == ["missing"]
+    assert [place["row"] for place in report["problems"]["missing"]["first"]] == [3]
+    assert [(bool(sample.problems), bool(sample.notes)) for sample in samples] == [
+        (False, False),
+        (False, True),
+        (False, True),
+        (True, True),
+    ]
 
 
 def test_supervised_rows_are_refused() -> None:
-    with pytest.raises(InputError, match="no preference data"):
+    with pytest.raises(InputError, match="row 0 lacks rejected; its columns are images, prompt"):
         inspect(open_table("testbed"))
 
 

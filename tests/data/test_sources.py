@@ -147,10 +147,13 @@ def test_ids_are_unique(tmp_path: Path, root: Path) -> None:
     assert [example.id for example in read(tmp_path, [row, row], root)] == ["same", "same#1"]
 
 
-def test_mixed_shapes_name_the_row(tmp_path: Path, root: Path) -> None:
-    rows = [{"messages": TURNS, "images": ["a.png"]}, {"conversations": LLAVA, "image": "a.png"}]
-    with pytest.raises(InputError, match="row 1 is of another shape"):
-        read(tmp_path, rows, root)
+def test_rows_of_several_shapes_are_each_read_by_their_own(tmp_path: Path, root: Path) -> None:
+    rows = [{"a": 1}, {"messages": TURNS, "images": ["a.png"]}, {"conversations": LLAVA, "image": "a.png"}]
+    unknown, first, second = read(tmp_path, rows, root)
+    assert isinstance(unknown, Skip)
+    assert (unknown.reason, "no shape that mmpref reads" in unknown.detail) == ("malformed", True)
+    assert isinstance(first, Example)
+    assert isinstance(second, Example)
 
 
 def test_an_unknown_shape_names_its_columns(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mmpref.align.preference_data import Pairs, collect_pairs
+from mmpref.bench.pairs import labelled_pairs
 from mmpref.data.builders._published import SourcePairs
 from mmpref.data.inspect import KINDS, inspect
 from mmpref.data.sources import Source
@@ -318,7 +320,7 @@ def test_a_row_that_cannot_be_used_is_left_by_all_for_one_reason(
     assert len(skip.detail) < 700
     assert trained(rows, tmp_path / "run").skipped == {reason: 1}
     problems = inspect(rows)["problems"]
-    assert problems.keys() - {"columns", "duplicate"} == {KINDS.get(reason, reason)}
+    assert problems.keys() == {KINDS.get(reason, reason)}
     if skip.detail and reason != "missing-image":  # of which a build lists the paths
         assert problems[KINDS.get(reason, reason)]["first"][0]["detail"] == skip.detail
 
@@ -348,11 +350,11 @@ def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(tmp_path: Path, ca
     assert "has the column dispreferred, which looks like a rejected answer" in caplog.text
     assert "has the column choices, which" in caplog.text
     assert "hint" not in caplog.text
-    [skip] = built(table(row), pairs=True)
+    _, skip = built(table(GOOD_ROW, row), pairs=True)
     assert isinstance(skip, Skip)
     assert (skip.reason, skip.detail.partition(";")[0]) == ("no-rejected", "dispreferred is not read")
-    with pytest.raises(InputError, match=r"lacks rejected; .* dispreferred, choices is not read"):
-        trained(table(row), tmp_path / "run")
+    assert "lacks rejected; " in (said := _refusal(table(row), tmp_path))
+    assert said.partition("hint.")[2].startswith(" dispreferred, choices is not read.")
 
 
 def test_columns_that_look_like_images_are_named() -> None:
@@ -436,10 +438,74 @@ def test_other_long_cells_make_no_long_message(tmp_path: Path) -> None:
     assert len(str(error.value)) < 2000
 
 
-def test_a_table_with_a_row_of_no_shape_goes_on_with_the_others(tmp_path: Path) -> None:
-    rows = table(GOOD_ROW, {"a": 1})
-    assert trained(rows, tmp_path / "run").skipped == {"malformed": 1}
-    assert inspect(rows)["problems"]["malformed"]["first"][0]["row"] == 1
+def _refusal(rows: Table, folder: Path) -> str:
+    """What build, train and inspect all say of a table that they do not read."""
+    said = set()
+    for read in (
+        lambda: built(rows, pairs=True),
+        lambda: trained(rows, folder / "none"),
+        lambda: inspect(rows),
+        lambda: list(labelled_pairs(rows, None)),
+    ):
+        with pytest.raises(InputError) as error:
+            read()
+        said.add(str(error.value))
+    [one] = said
+    return one
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("other", "reason", "kind"),
+    [
+        ({"a": 1}, "malformed", "malformed"),
+        ({name: cell for name, cell in GOOD_ROW.items() if name != "rejected"}, "no-rejected", "missing"),
+        ({name: cell for name, cell in GOOD_ROW.items() if name != "chosen"}, "empty-answer", "missing"),
+        ({"image": CELL, "messages": [USER, ASSISTANT]}, "no-rejected", "missing"),
+        ({"image": CELL, "messages": [USER, ASSISTANT], "rejected_response": BAD}, None, None),
+        ({"image": CELL, "question": Q, "answer": GOOD, "rejected": BAD}, None, None),
+    ],
+)
+def test_a_row_of_another_shape_is_read_by_itself_wherever_it_stands(
+    tmp_path: Path, place: int, other: dict[str, Any], reason: str | None, kind: str | None
+) -> None:
+    rows = table(*((GOOD_ROW, other) if place else (other, GOOD_ROW)))
+    made = built(rows, pairs=True)
+    assert [one.reason for one in made if isinstance(one, Skip)] == [reason] * bool(reason)
+    (tmp_path / "run").mkdir()
+    pairs = trained(rows, tmp_path / "run")
+    assert pairs.skipped == ({reason: 1} if reason else {})
+    assert len(list(labelled_pairs(rows, None))) == len(pairs.dataset) == (1 if reason else 2)
+    report = inspect(rows)
+    assert report["usable"] == len(pairs.dataset)
+    assert [(kind, place["row"]) for kind, entry in report["problems"].items() for place in entry["first"]][:1] == (
+        [(kind, place)] if kind else []
+    )
+    assert "columns" in report["notes"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"a": 1}, "row 0 has the columns a: no shape that mmpref reads"),
+        ({"image": CELL, "messages": [USER, ASSISTANT]}, "row 0 lacks rejected; its columns are image, messages"),
+        ({"image": CELL, "prompt": Q, "rejected": BAD}, "row 0 lacks chosen; its columns are image, prompt, rejected"),
+        ({"image": CELL, "prompt": Q}, "row 0 lacks chosen, rejected; its columns are image, prompt"),
+    ],
+)
+def test_a_table_without_pairs_is_refused_by_all_in_the_same_words(
+    tmp_path: Path, row: dict[str, Any], said: str
+) -> None:
+    assert said in _refusal(table(row, row), tmp_path)
+    seen: list[int] = []
+
+    def many() -> Iterator[dict[str, Any]]:
+        for number in range(5000):
+            seen.append(number)
+            yield row
+
+    assert said in _refusal(Table("me/rows", "train", None, "1", None, many), tmp_path)
+    assert max(seen) < 5000 - 1, "a large table is not read to its end for that"
 
 
 def test_special_tokens_are_no_text(tmp_path: Path) -> None:
@@ -511,8 +577,9 @@ def test_build_train_and_inspect_agree_on_any_row(
     rows = table(GOOD_ROW, {**GOOD_ROW, **change})
     pairs = trained(rows, tmp_path_factory.mktemp("run"), special_tokens=("</s>",))
     problems = inspect(rows, special=special_token_in({"</s>"}))["problems"]
-    found = {kind for kind in problems if kind not in ("columns", "duplicate")}
-    assert bool(pairs.skipped) == bool(found), (pairs.skipped, problems)
+    assert bool(pairs.skipped) == bool(problems), (pairs.skipped, problems)
+    single = [images for images in pairs.dataset.with_format(None)["images"] if len(images) == 1]
+    assert len(list(labelled_pairs(rows, None))) >= len(single)
     made = SourcePairs("mix", 0)([one for one in built(rows, pairs=True) if isinstance(one, Example)])
     kept = [one for one in made if isinstance(one, Pair)]
     if "special-token" in pairs.skipped:  # which a build knows only where it has a model

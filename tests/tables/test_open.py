@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,38 @@ def test_broken_json_is_named_by_its_line(tmp_path: Path, content: str, message:
     file.write_text(content)
     with pytest.raises(InputError, match=message):
         list(open_table(str(file)))
+
+
+@pytest.mark.parametrize("held", [1, 2, 7, 1 << 20])
+def test_a_json_array_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int) -> None:
+    """Whatever the pieces are cut through, rows and the lines in errors are the same."""
+    monkeypatch.setattr("mmpref.tables._files._BUFFER", held)
+    rows = [{"a": "\u00e9]},[{" * n, "b": [n, None, {"c": 1.5}]} for n in range(9)]
+    content = " [\n" + ",\n\n".join(json.dumps(row, ensure_ascii=bool(row["b"][0])) for row in rows)
+    file = tmp_path / "rows.json"
+    file.write_text(f"{content}\n]\n ", encoding="utf-8")
+    assert list(open_table(str(file))) == rows
+    file.write_text(f'{content},\n{{"a": "b" 3}}]', encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 19 \(row 9\) is not JSON: Expecting ',' delimiter"):
+        list(open_table(str(file)))
+    file.write_text(f"{content},\n{{", encoding="utf-8")
+    with pytest.raises(InputError, match=r"line 19 \(row 9\) is not JSON: Expecting property name"):
+        list(open_table(str(file)))
+    file.write_text("[]", encoding="utf-8")
+    assert list(open_table(str(file))) == []
+
+
+def test_a_json_array_is_not_held_in_memory(tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    row = json.dumps({"a": "x" * 1000})
+    file.write_text("[" + ",\n".join([row] * 20_000) + "]", encoding="utf-8")
+    table = open_table(str(file))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in table) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < 6_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_other_broken_files(tmp_path: Path) -> None:

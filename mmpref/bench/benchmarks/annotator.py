@@ -1,7 +1,7 @@
 """A model as annotator: on labelled pairs, does it name the chosen answer in both orders? (arXiv 2407.02477, table 10).
 
 The model is asked as `--annotator` would ask it (`mmpref.judges.annotator`), once with the chosen answer first and once
-with it second. Any preference set will do (``--set benchmark.annotator.data=...``); a row has::
+with it second. Any preference set will do that `mmpref train` takes (``--set benchmark.annotator.data=...``), such as::
 
     {"images": [<image>], "prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", ...}],
      "rejected": [{"role": "assistant", ...}], "source": "llava-reasoning"}
@@ -18,14 +18,13 @@ from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
 from mmpref.bench.groups import group_rate
+from mmpref.bench.pairs import labelled_pairs
 from mmpref.bench.parts import parts_of
 from mmpref.judges.annotator import INSTRUCTION, conversation_text, fill_template
 from mmpref.judges.verdicts import choice
 from mmpref.run.results import ALL
-from mmpref.tables.cells import optional_text
-from mmpref.tables.image_cells import image_cell, image_key
-from mmpref.tables.table import Table, numbered_rows
-from mmpref.tables.turns import messages_of
+from mmpref.tables.image_cells import image_key
+from mmpref.tables.table import Table
 from mmpref.types import Message
 
 
@@ -51,17 +50,14 @@ class _Annotator:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered_rows(table, limit):
-            image = image_cell(row, where, table.root, "images" if "images" in row else "image")
-            prompt = conversation_text(messages_of(row, "prompt", where))
-            chosen, rejected = (conversation_text(messages_of(row, name, where)) for name in ("chosen", "rejected"))
-            part = optional_text(row, "source") or ALL
-            for place, (first, second) in enumerate(((chosen, rejected), (rejected, chosen)), 1):
+        for pair in labelled_pairs(table, limit):
+            prompt, image_id = conversation_text(pair.prompt), image_key(pair.image, pair.number)
+            orders = ((pair.chosen, pair.rejected), (pair.rejected, pair.chosen))
+            for place, (first, second) in enumerate(orders, 1):
                 text = fill_template(self.settings.instruction, prompt=prompt, first=first, second=second)
-                message, reference = Message("user", text), {"place": place, "part": part}
-                groups = dict.fromkeys((part, ALL), str(number))
-                image_id = image_key(image, number)
-                samples.append(Sample(f"{number}-{place}", image_id, image, (message,), reference, groups))
+                message, reference = Message("user", text), {"place": place, "part": pair.part}
+                groups = dict.fromkeys((pair.part, ALL), str(pair.number))
+                samples.append(Sample(f"{pair.number}-{place}", image_id, pair.image, (message,), reference, groups))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -14,7 +14,6 @@ are not comparable with published ones.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,8 +28,8 @@ from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.cells import text_cell
 from mmpref.tables.image_cells import image_cell
-from mmpref.tables.table import Row, Table, numbered_rows
-from mmpref.types import ImageData, Message
+from mmpref.tables.table import Table, numbered_rows
+from mmpref.types import Message
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,14 +51,6 @@ class ObjectHalbenchSettings(QuestionSettings):
     annotations: str | None = None
     synonyms: str | None = None
     max_new_tokens: int = 1024
-
-
-def _image(row: Row, where: str, table: Table, folder: str | None) -> ImageData:
-    """In the published file it is base64 text; in other tables as everywhere."""
-    try:
-        return ImageData(base64.b64decode(row["image"], validate=True), where)
-    except (KeyError, TypeError, ValueError):
-        return image_cell(row, where, table.root, folder=folder)
 
 
 def _f1(sums: Sums) -> np.ndarray:
@@ -88,7 +79,7 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
             Sample(
                 str(number),
                 text_cell(row, "image_id", where),
-                _image(row, where, table, self.settings.images),
+                image_cell(row, where, table.root, folder=self.settings.images),
                 (Message("user", text_cell(row, "question", where)),),
                 truth,
             )

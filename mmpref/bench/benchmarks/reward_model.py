@@ -1,7 +1,7 @@
 """A reward model on labelled pairs: does it give the chosen answer the higher value? (arXiv 2407.02477, table 7).
 
 The model is a run of ``mmpref train --method reward-model`` or its Hub id, as ``--adapter`` beside its base. Any
-preference set will do that it was not trained on (``--set benchmark.reward-model.data=...``); a row has::
+preference set will do that it was not trained on (``--set benchmark.reward-model.data=...``), such as::
 
     {"images": [<image>], "prompt": [{"role": "user", "content": "..."}], "chosen": [{"role": "assistant", ...}],
      "rejected": [{"role": "assistant", ...}], "source": "llava-reasoning"}
@@ -18,14 +18,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
+from mmpref.bench.pairs import PAIR, labelled_pairs
 from mmpref.bench.parts import part_counts, part_rate, parts_of
-from mmpref.bench.reward_answerer import PAIR
-from mmpref.errors import InputError
 from mmpref.run.results import ALL
-from mmpref.tables.cells import optional_text
-from mmpref.tables.image_cells import image_cell, image_key
-from mmpref.tables.table import Table, numbered_rows
-from mmpref.tables.turns import messages_of
+from mmpref.tables.image_cells import image_key
+from mmpref.tables.table import Table
 
 
 @dataclass(frozen=True)
@@ -43,14 +40,10 @@ class _RewardModel:
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered_rows(table, limit):
-            image = image_cell(row, where, table.root, "images" if "images" in row else "image")
-            prompt = tuple(messages_of(row, "prompt", where))
-            if prompt[-1].role != "user":
-                raise InputError(f"{where}, column prompt ends with the {prompt[-1].role}'s turn, not with the user's.")
-            answers = {name: "\n".join(turn.content for turn in messages_of(row, name, where)) for name in PAIR}
-            reference = {**answers, "part": optional_text(row, "source") or ALL}
-            samples.append(Sample(str(number), image_key(image, number), image, prompt, reference))
+        for pair in labelled_pairs(table, limit):
+            reference = {"chosen": pair.chosen, "rejected": pair.rejected, "part": pair.part}
+            image_id = image_key(pair.image, pair.number)
+            samples.append(Sample(str(pair.number), image_id, pair.image, pair.prompt, reference))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

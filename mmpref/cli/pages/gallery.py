@@ -12,7 +12,7 @@ from typing import Any
 
 from mmpref.cli import common
 from mmpref.cli.pages.html import marked, render
-from mmpref.data.inspect import PROBLEMS, Sample
+from mmpref.data.inspect import NOTES, PROBLEMS, Sample
 from mmpref.images import decode
 from mmpref.types import ImageData
 from mmpref.words import words
@@ -53,6 +53,7 @@ class Gallery:
                 "s": sample.similarity,
                 "d": round(sample.differing, 4),
                 "x": sample.problems,
+                "o": sample.notes,
             }
         )
 
@@ -70,7 +71,7 @@ class Gallery:
             "inspect.html.j2",
             report=report,
             lines=lines,
-            meanings=PROBLEMS,
+            sections=[("Problems", report["problems"], PROBLEMS), ("Notes", report["notes"], NOTES)],
             rows=len(self._rows),
             script=script,
             digest=digest,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -16,7 +15,7 @@ from mmpref.errors import InputError
 from mmpref.recipes import resolve
 from mmpref.tables.open import open_table
 
-from ..conftest import MODEL
+from ..conftest import MODEL, write_rows
 
 BENCHMARK = BENCHMARKS.get("annotator")
 
@@ -64,7 +63,11 @@ def test_a_model_that_does_not_understand_is_counted(tmp_path: Path) -> None:
 
 
 def test_rows_that_are_no_pairs(tmp_path: Path) -> None:
-    (tmp_path / "train.jsonl").write_text(json.dumps({"image": "x.png", "prompt": "What?", "chosen": {"a": 3}}) + "\n")
+    row = {"image": "x.png", "prompt": "What?", "chosen": {"a": 3}}
+    file = write_rows(tmp_path / "train.jsonl", [row])
     task = BENCHMARK.task(BENCHMARK.settings())
-    with pytest.raises(InputError, match="row 0, column chosen holds no messages"):
-        task.samples(open_table(str(tmp_path)), None)
+    with pytest.raises(InputError, match="row 0 lacks rejected"):
+        task.samples(open_table(str(file)), None)
+    write_rows(file, [{**row, "rejected": "b"}])
+    with pytest.raises(InputError, match=r"No row of .* \(malformed: 1\)\. First: .*row 0: chosen is a dict"):
+        task.samples(open_table(str(file)), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.images import decode
 from mmpref.recipes import resolve
 from mmpref.tables.open import open_table
-from mmpref.types import ModelRef
+from mmpref.types import Message, ModelRef
 from mmpref.vlm.reward_model import RewardModel
 
 from ..conftest import MODEL, png, write_rows
@@ -145,16 +146,45 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("cells", "complaint"),
+    ("cells", "reason"),
     [
-        ({"chosen": {"a": 3}}, "column chosen holds no messages"),
-        ({"rejected": []}, "column rejected holds no messages"),
-        ({"prompt": [{"role": "assistant", "content": "x"}]}, "column prompt ends with the assistant's turn"),
-        ({"images": ["a.png", "b.png"]}, "column images holds 2 images"),
+        ({"chosen": {"a": 3}}, "malformed"),
+        ({"rejected": []}, "empty-answer"),
+        ({"rejected": None}, "no-rejected"),
+        ({"rejected": "a "}, "equal-answers"),
+        ({"prompt": [{"role": "assistant", "content": "x"}]}, "empty-prompt"),
+        ({"images": []}, "no-image"),
+        ({"images": ["a.png", "b.png"]}, "several-images"),
+        ({"chosen": ["c", "d"]}, "malformed"),
     ],
 )
-def test_rows_that_are_no_pairs(cells: dict[str, Any], complaint: str, tmp_path: Path) -> None:
-    row = {"images": ["a.png"], "prompt": "What?", "chosen": "a", "rejected": "b", **cells}
-    file = write_rows(tmp_path / "train.jsonl", [row])
-    with pytest.raises(InputError, match=f"row 0, {complaint}"):
-        BENCHMARK.task(BENCHMARK.settings()).samples(open_table(str(file)), None)
+def test_rows_that_are_no_pairs_are_left_out(
+    cells: dict[str, Any], reason: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    row = {"images": ["a.png"], "prompt": "What?", "chosen": "a", "rejected": "b"}
+    task = BENCHMARK.task(BENCHMARK.settings())
+    file = write_rows(tmp_path / "train.jsonl", [{**row, **cells}, row])
+    [sample] = task.samples(open_table(str(file)), None)
+    assert sample.id == "1"
+    assert f"are left out ({reason}: 1). First: {file} (train), row 0: " in caplog.text
+    with pytest.raises(InputError, match=rf"No row of .* is a pair to ask about \({reason}: 1\)"):
+        task.samples(open_table(str(file)), 1)
+
+
+def test_pictures_are_read_wherever_training_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png("red"))
+    code = base64.b64encode(png("red")).decode()
+    part = {"type": "image", "image": "a.png"}
+    turns = [{"role": "user", "content": [part, {"type": "text", "text": "What?"}]}]
+    answer = {"role": "assistant", "content": "a"}
+    rows: list[dict[str, Any]] = [
+        {"prompt": turns, "chosen": [answer], "rejected": "b"},
+        {"messages": [*turns, answer], "rejected_response": "b"},
+        {"image": code, "prompt": "What?", "chosen": "a", "rejected": "b"},
+        {"image_path": r"C:\pictures\a.PNG", "question": "What?", "chosen": "a", "rejected": "b"},
+    ]
+    file = write_rows(tmp_path / "train.jsonl", rows)
+    samples = BENCHMARK.task(BENCHMARK.settings()).samples(open_table(str(file)), None)
+    assert [sample.image.content for sample in samples if sample.image] == [png("red")] * 4
+    assert {sample.messages for sample in samples} == {(Message("user", "What?"),)}
+    assert {(sample.reference["chosen"], sample.reference["rejected"]) for sample in samples} == {("a", "b")}

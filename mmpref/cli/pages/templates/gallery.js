@@ -44,6 +44,7 @@ const card = (row) => {
   for (const index of row.i) shown.append(make("img", { src: images[index], alt: `image of row ${row.n}` }));
   shown.append(make("p", { className: "prompt", textContent: row.p }), answer("chosen", row.c), answer("rejected", row.r));
   for (const problem of row.x) shown.append(make("p", { className: "problem", textContent: problem }));
+  for (const note of row.o) shown.append(make("p", { className: "note", textContent: note }));
   const similarity = row.s === null ? "" : `, similarity ${row.s.toFixed(3)}`;
   const about = `row ${row.n}, ${row.m}, ${row.f}${similarity}, ${Math.round(100 * row.d)} % of words differ`;
   shown.append(make("small", { textContent: about }));

@@ -1,0 +1,86 @@
+"""The pairs of a preference set, for benchmarks that ask about them: the rows that training would take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mmpref.errors import InputError, brief
+from mmpref.log import logger
+from mmpref.run.results import ALL
+from mmpref.tables.cells import is_null
+from mmpref.tables.conversations import Fault, PreferenceRow, same_answer
+from mmpref.tables.image_cells import cell_image
+from mmpref.tables.image_roots import ImageRoots
+from mmpref.tables.reader import TableReader
+from mmpref.tables.shapes import unfolded
+from mmpref.tables.table import Table, numbered_rows
+from mmpref.types import ImageData, Message
+
+PAIR = ("chosen", "rejected")
+"""Where a sample's reference has its answers, and a reward model's answer, as JSON, their values."""
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """A prompt about an image, and two answers of which one is better.
+
+    Args:
+        number: the row's.
+        image: encoded; empty where it cannot be read (`mmpref.tables.image_cells.cell_image`).
+        part: the row's ``source``.
+    """
+
+    number: int
+    image: ImageData
+    prompt: tuple[Message, ...]
+    chosen: str
+    rejected: str
+    part: str
+
+
+def labelled_pairs(table: Table, limit: int | None) -> Iterator[LabelledPair]:
+    """The pairs among the first rows. Rows that are none, and those with several images, are left out and counted in
+    a warning; an image that cannot be read makes its sample a missing one.
+
+    Raises:
+        InputError: no row is a pair.
+    """
+    reader, roots = TableReader(table, PAIR), ImageRoots(table.images)
+    left_out: Counter[str] = Counter()
+    first, used = "", 0
+    for number, row, where in numbered_rows(table, limit):
+        read = reader.read(row, number)
+        if fault := _fault(read):
+            left_out[fault.reason] += 1
+            first = first or f"{where}: {fault.detail or fault.reason}".rstrip(".")
+            continue
+        used += 1
+        image = cell_image(read.images[0], where, roots)
+        yield LabelledPair(number, image, read.prompt, read.chosen, read.rejected, _part(unfolded(row).get("source")))
+    reader.end()
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(left_out.items()))
+    if not used:
+        raise InputError(
+            f"No row of {reader.where} is a pair to ask about ({reasons}). First: {first}."
+            if left_out
+            else f"{reader.where} has no rows."
+        )
+    if left_out:
+        logger.warning("Warning: rows of %s are left out (%s). First: %s.", reader.where, reasons, first)
+
+
+def _fault(read: PreferenceRow) -> Fault | None:
+    if fault := read.fault(*PAIR):
+        return fault
+    if same_answer(read.chosen, read.rejected):
+        return Fault("equal-answers", "", "rejected", "rejected")
+    if len(read.images) > 1:
+        return Fault("several-images", f"{len(read.images)} images; one is asked about", "images", "images")
+    return None
+
+
+def _part(source: Any) -> str:
+    return ALL if is_null(source) else brief(str(source), 100)
