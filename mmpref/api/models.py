@@ -10,10 +10,9 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
-from mmpref.api.options import NameOrPath, as_spec
+from mmpref.api.options import NameOrPath, model_name
 from mmpref.api.state import threads_restored
 from mmpref.errors import UsageError
-from mmpref.hub_ids import model_id
 from mmpref.tables.memory import MEMORY
 from mmpref.types import ModelRef
 
@@ -62,8 +61,8 @@ def load_policy(
     """
     from mmpref.vlm.load import load_policy as load
 
-    adapter = model_id(as_spec(adapter)) if adapter is not None else None
-    name = model_id(as_spec(model))
+    adapter = model_name("adapter", adapter) if adapter is not None else None
+    name = model_name("model", model)
     how = {
         "dtype": dtype,
         "quantization": quantization,

@@ -155,15 +155,45 @@ def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any
     own_paths = not options.get("image_root")
     for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
         if name in ("model", "adapter") and value is not None:
-            value = model_id(as_spec(value))
+            value = model_name(name, value)
         elif name in ("benchmark", "watch") and isinstance(value, Mapping):
             value = _with_specs(value)
         elif name == "source" or name in _SEVERAL:
+            if name in ("source", "dataset"):
+                _refuse_no_rows(name, value)
             value = as_specs(value, own_paths)
         settings[keys.get(name, name)] = as_spec(value)
     if excluded := settings.get("exclude_images_of"):  # which may name a split
         settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
     return settings
+
+
+def model_name(option: str, value: Any) -> str:
+    """The name, or the text of the folder, of a model or adapter.
+
+    Raises:
+        UsageError: it is none.
+    """
+    name = as_spec(value)
+    if isinstance(name, str):
+        return model_id(name)
+    loaded = ", what load_policy gave, or a pair of a model and its processor" if option == "model" else ""
+    raise UsageError(f"{option} is a {type(value).__name__}.", f"Give a Hub id, a folder{loaded}.")
+
+
+def _refuse_no_rows(option: str, value: Any) -> None:
+    """Rows in memory that are none must not mean the recipe's own, nor a mapping of columns one row.
+
+    Raises:
+        UsageError: a mapping.
+        InputError: an empty list.
+    """
+    if isinstance(value, Mapping) and not is_table(value):
+        raise UsageError(
+            f"{option} is a mapping.", "Give a list of rows, each a mapping; of columns, pandas.DataFrame(columns)."
+        )
+    if isinstance(value, list) and not value:
+        raise InputError(f"{option} is empty.", "Give at least one row, or leave it out for the recipe's own.")
 
 
 def as_spec(value: Any, own_paths: bool = True) -> Any:

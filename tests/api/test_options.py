@@ -15,7 +15,7 @@ from mmpref.api.evaluate import run_evaluate
 from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_recipe
 from mmpref.cli import common
 from mmpref.cli.main import program
-from mmpref.errors import UsageError
+from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
 
 OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
@@ -139,6 +139,15 @@ def test_rows_in_memory_get_names() -> None:
         **resolve.load("testbed")["evaluate"]["benchmark"]["pope"],
         "data": built.source[0],  # type: ignore[index]
     }
+
+
+@pytest.mark.parametrize("command", ["build-dataset", "train"])
+def test_no_rows_are_not_the_recipes_own_and_columns_are_no_row(command: str) -> None:
+    option = "source" if command == "build-dataset" else "dataset"
+    with pytest.raises(InputError, match=f"{option} is empty"):
+        recipe("testbed", command, **{option: []})
+    with pytest.raises(UsageError, match=f"{option} is a mapping"):
+        recipe("testbed", command, **{option: {"image": ["a.png"], "question": ["?"], "answer": ["!"]}})
 
 
 def test_what_only_the_work_needs_has_one_default() -> None:
