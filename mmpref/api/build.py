@@ -13,7 +13,7 @@ from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, build_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import BuiltDataset, run_path
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
 from mmpref.text_files import read_text
 
@@ -149,7 +149,7 @@ def run_build(
             raise UsageError("--shard and a launcher of several processes both split the work.", "Use one of them.")
         shard = (rank, processes)
     with (
-        threads_restored(BUILDERS.get(recipe.method).uses_model),
+        process_restored(BUILDERS.get(recipe.method).uses_model),
         Progress("pairs", watched=progress and rank == 0) as bar,
     ):
         manifest = build(

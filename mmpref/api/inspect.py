@@ -9,7 +9,7 @@ from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, as_spec, as_specs
 from mmpref.api.progress import Progress
 from mmpref.api.results import Inspection
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
 from mmpref.hub_ids import model_id
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run_inspect(
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
-    with threads_restored(), named_model({"model": model}) as settings:
+    with process_restored(), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_id(as_spec(settings["model"]))))
         report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
         with Progress("rows", watched=progress) as bar:

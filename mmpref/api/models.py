@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from mmpref.api.options import NameOrPath, model_name
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
 from mmpref.tables.memory import MEMORY
 from mmpref.types import ModelRef
@@ -69,7 +69,7 @@ def load_policy(
         "device_map": device_map,
         "trust_remote_code": trust_remote_code,
     }
-    with threads_restored():
+    with process_restored():
         policy = load(ModelRef(name, revision, adapter, adapter_revision), device=device, **how)  # type: ignore[arg-type]
     adapted = {"adapter": adapter, "adapter_revision": adapter_revision} if adapter else {}
     _LOADED[policy] = {"model": name, "revision": revision, **how, **adapted}, _weights(policy.model)
@@ -125,7 +125,7 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
     from mmpref.vlm.memory import registered
 
     whole = model[0] if isinstance(model, tuple) else model.model
-    with _restored(whole), threads_restored():
+    with _restored(whole), process_restored():
         settings, policy = _name_and_policy(model, adapters)
         with registered(settings["model"], policy):
             yield {**options, **settings}

@@ -13,7 +13,7 @@ from mmpref.api.models import refuse_loaded
 from mmpref.api.options import NameOrPath, recipe_name, train_recipe
 from mmpref.api.progress import Progress
 from mmpref.api.results import TrainedAdapter, run_path
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import resolve
@@ -129,7 +129,7 @@ def run_train(
 
     refuse_absent(recipe)
     METHODS.get(recipe.method)  # a name that is none is told before anything is built
-    with threads_restored():
+    with process_restored():
         recipe, evaluate = _watched(recipe, name)
         main = process_index() == 0
         if not recipe.dataset and num_processes() > 1:
