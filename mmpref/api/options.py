@@ -97,7 +97,7 @@ def evaluate_recipe(
     if isinstance(file := options.get("judge_prompt"), os.PathLike):
         options["judge_prompt"] = template(file, "--judge-prompt")
     named = _named(options, {})
-    return resolve(EvaluateRecipe, "evaluate", recipe, named, _nested(set), partial=partial)
+    return resolve(EvaluateRecipe, "evaluate", recipe, named, _with_specs(_nested(set)), partial=partial)
 
 
 def recipe_name(recipe: Any, model: Any) -> str | None:

@@ -1,5 +1,5 @@
-"""What a call leaves as it was: the number of torch's threads, which small models and resumed runs set, and the states of
-the random generators, which training seeds."""
+"""What a call leaves as it was: the number of torch's threads and the states of the random generators, which small
+models, resumed runs and training set."""
 
 from __future__ import annotations
 

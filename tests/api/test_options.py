@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 import mmpref
@@ -135,6 +136,8 @@ def test_rows_in_memory_get_names() -> None:
     [excluded] = built.exclude_images_of
     assert excluded == f"{built.source[0]}:test"  # type: ignore[index]
     evaluated = evaluate_recipe(benchmark={"pope": {"data": rows}})
+    assert evaluated == evaluate_recipe(set={"benchmark.pope.data": rows})
+    assert evaluated == evaluate_recipe(set={"benchmark": {"pope": {"data": rows}}})
     assert evaluated.benchmark["pope"] == {
         **resolve.load("testbed")["evaluate"]["benchmark"]["pope"],
         "data": built.source[0],  # type: ignore[index]
@@ -148,6 +151,19 @@ def test_no_rows_are_not_the_recipes_own_and_columns_are_no_row(command: str) ->
         recipe("testbed", command, **{option: []})
     with pytest.raises(UsageError, match=f"{option} is a mapping"):
         recipe("testbed", command, **{option: {"image": ["a.png"], "question": ["?"], "answer": ["!"]}})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"limit": np.int64(3), "rho_th": np.float32(0.5)}
+    assert build_recipe(**given) == build_recipe(limit=3, rho_th=0.5)
+    with pytest.raises(UsageError, match=r"limit is 3\.0; it must be of type int"):
+        build_recipe(limit=np.float64(3))
+
+
+def test_a_message_does_not_show_all_rows() -> None:
+    with pytest.raises(UsageError) as raised:
+        build_recipe(limit=list(range(1000)))
+    assert len(str(raised.value)) < 300
 
 
 def test_what_only_the_work_needs_has_one_default() -> None:
