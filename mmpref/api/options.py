@@ -160,7 +160,7 @@ def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any
             value = _with_specs(value)
         elif name == "source" or name in _SEVERAL:
             if name in ("source", "dataset"):
-                _refuse_no_rows(name, value)
+                refuse_no_rows(name, value)
             value = as_specs(value, own_paths)
         settings[keys.get(name, name)] = as_spec(value)
     if excluded := settings.get("exclude_images_of"):  # which may name a split
@@ -181,7 +181,7 @@ def model_name(option: str, value: Any) -> str:
     raise UsageError(f"{option} is a {type(value).__name__}.", f"Give a Hub id, a folder{loaded}.")
 
 
-def _refuse_no_rows(option: str, value: Any) -> None:
+def refuse_no_rows(option: str, value: Any) -> None:
     """Rows in memory that are none must not mean the recipe's own, nor a mapping of columns one row.
 
     Raises:

@@ -149,6 +149,8 @@ def test_no_rows_are_not_the_recipes_own_and_columns_are_no_row(command: str) ->
     option = "source" if command == "build-dataset" else "dataset"
     with pytest.raises(InputError, match=f"{option} is empty"):
         recipe("testbed", command, **{option: []})
+    with pytest.raises(InputError, match="dataset is empty"):
+        mmpref.inspect([])
     with pytest.raises(UsageError, match=f"{option} is a mapping"):
         recipe("testbed", command, **{option: {"image": ["a.png"], "question": ["?"], "answer": ["!"]}})
 
