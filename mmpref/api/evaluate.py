@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.api.checks import refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, evaluate_recipe
-from mmpref.api.progress import Progress
+from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Compared, Evaluation, run_path
 from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
@@ -116,7 +116,8 @@ def run_evaluate(
     from mmpref.distributed import process_index
 
     refuse_absent(recipe)
-    with process_restored(), Progress("answers", watched=progress and not process_index()) as bar:
+    watched = progress and not process_index()
+    with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:
         manifest = score(
             recipe,
             Path(output) if output else None,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
-from mmpref.api.progress import Progress
+from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Inspection
 from mmpref.api.state import process_restored
 
@@ -74,7 +74,7 @@ def run_inspect(
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in, special_tokens_of
 
-    with process_restored(), named_model({"model": model}) as settings:
+    with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_name("model", settings["model"])))
         report = read(table, roots, on_row, special_token_in(special_tokens_of(policy.tokenizer)))
         with Progress("rows", watched=progress) as bar:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
 from mmpref.api.options import NameOrPath, model_name
+from mmpref.api.progress import library_bars
 from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
 from mmpref.tables.memory import MEMORY
@@ -69,7 +70,7 @@ def load_policy(
         "device_map": device_map,
         "trust_remote_code": trust_remote_code,
     }
-    with process_restored():
+    with process_restored(), library_bars():
         policy = load(ModelRef(name, revision, adapter, adapter_revision), device=device, **how)  # type: ignore[arg-type]
     adapted = {"adapter": adapter, "adapter_revision": adapter_revision} if adapter else {}
     _LOADED[policy] = {"model": name, "revision": revision, **how, **adapted}, _weights(policy.model)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmpref.api.progress import library_bars
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
 from mmpref.run.results import TITLE, Results
@@ -121,7 +122,8 @@ class BuiltDataset(Result):
         import datasets
 
         files = {split: [str(file) for file in self.files(split)] for split in self.splits()}
-        loaded = datasets.load_dataset("parquet", data_files=files)
+        with library_bars():
+            loaded = datasets.load_dataset("parquet", data_files=files)
         assert isinstance(loaded, datasets.DatasetDict)
         return loaded
 

@@ -13,7 +13,7 @@ SCRIPT = """
 import logging, os, signal, sys, warnings
 
 def state():
-    import numpy, random, torch
+    import datasets, numpy, random, torch, transformers
     loggers = {name: logging.getLogger(name).level for name in sorted(logging.root.manager.loggerDict)}
     return {
         "environment": dict(os.environ),
@@ -24,6 +24,7 @@ def state():
         "threads": torch.get_num_threads(),
         "gradients": torch.is_grad_enabled(),
         "random": (random.getstate(), str(numpy.random.get_state()), torch.random.get_rng_state().tolist()),
+        "bars": (transformers.utils.logging.is_progress_bar_enabled(), datasets.utils.is_progress_bar_enabled()),
         "folder": os.getcwd(),
         "excepthook": sys.excepthook,
     }
@@ -48,6 +49,7 @@ built = mmpref.build_dataset(limit=4, builder=small)
 mmpref.inspect(built, model="pkg:mmpref.testbed/model")
 mmpref.load_policy("pkg:mmpref.testbed/model")
 adapter = mmpref.train(dataset=built, lora={"r": 4, "alpha": 8}, trainer={"max_steps": 1})
+built.to_datasets()
 mmpref.evaluate(adapter=adapter, benchmark="pope", limit=2)
 after = state()
 after["levels"] = {name: level for name, level in after["levels"].items() if name in before["levels"]}
@@ -69,7 +71,8 @@ def test_importing_changes_nothing_and_loads_nothing_heavy(tmp_path: Path) -> No
 def test_calls_change_no_state_of_the_process(tmp_path: Path) -> None:
     done = run(tmp_path, "calls")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "pairs" not in done.stderr, "no progress bar where nobody watches"
+    assert "it/s]" not in done.stderr, "no progress bar, of libraries neither, where nobody watches"
+    assert "examples/s]" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["bulid_dataset", "torch"])
