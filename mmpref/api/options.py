@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import PAPER, TESTBED, merge, resolve
+from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.tables.memory import MEMORY, is_table, spec_of
 
@@ -132,7 +133,33 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
     if asked not in resolvers:
         raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
     made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, partial=True, **options)
+    _check_blocks(made)
     return made
+
+
+def _check_blocks(made: BuildRecipe | TrainRecipe | EvaluateRecipe) -> None:
+    """Refuse what the blocks of a method, of benchmarks or of TRL cannot hold, as the work itself would.
+
+    Raises:
+        UsageError: a setting that is unknown, or of another type.
+    """
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.data.recipe import BuildRecipe
+
+    if isinstance(made, BuildRecipe):
+        from mmpref.data.builder import BUILDERS
+
+        build(BUILDERS.get(made.method).config(), made.builder, f"builder {made.method}")
+    elif isinstance(made, TrainRecipe):
+        from mmpref.align import trl_options
+        from mmpref.align.method import METHODS
+
+        method = METHODS.get(made.method)
+        trl_options.check(made.trainer, method.trainer(build(method.settings, made.loss, "loss")), method.config())
+    else:
+        from mmpref.bench.plan import resolve_settings
+
+        resolve_settings(made.benchmarks, made.benchmark, made.split)
 
 
 def template(path: NameOrPath, option: str) -> str:

@@ -144,6 +144,21 @@ def test_rows_in_memory_get_names() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("train", {"trainer": {"max_step": 10}}, "no option 'max_step'. Did you mean 'max_steps'"),
+        ("train", {"trainer": {"max_steps": "ten"}}, "must be a whole number"),
+        ("train", {"set": {"loss.bta": 1}}, "no setting 'bta'"),
+        ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'rho_th'"),
+        ("evaluate", {"benchmark": {"pope": {"dta": "x"}}}, "no setting 'dta'"),
+    ],
+)
+def test_the_blocks_of_a_recipe_are_checked(command: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        recipe("testbed", command, **options)
+
+
 @pytest.mark.parametrize("command", ["build-dataset", "train"])
 def test_no_rows_are_not_the_recipes_own_and_columns_are_no_row(command: str) -> None:
     option = "source" if command == "build-dataset" else "dataset"
