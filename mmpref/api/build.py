@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -11,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.api.checks import refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, build_recipe
-from mmpref.api.progress import Progress
+from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import BuiltDataset, run_path
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
 from mmpref.text_files import read_text
 
@@ -148,9 +149,11 @@ def run_build(
         if shard:
             raise UsageError("--shard and a launcher of several processes both split the work.", "Use one of them.")
         shard = (rank, processes)
+    uses_model, watched = BUILDERS.get(recipe.method).uses_model, progress and rank == 0
     with (
-        threads_restored(BUILDERS.get(recipe.method).uses_model),
-        Progress("pairs", watched=progress and rank == 0) as bar,
+        process_restored(uses_model),
+        library_bars(watched) if uses_model else contextlib.nullcontext(),
+        Progress("pairs", watched=watched) as bar,
     ):
         manifest = build(
             recipe,

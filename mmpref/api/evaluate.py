@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.api.checks import refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, evaluate_recipe
-from mmpref.api.progress import Progress
+from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Compared, Evaluation, run_path
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
+from mmpref.errors import UsageError
 from mmpref.run.results import Results
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def evaluate(
         adapter_revision: of the adapter.
         benchmark: names (``mmpref list benchmarks``), or a mapping from names to settings, merged into the
             recipe's; ``data`` may be rows in memory.
-        benchmarks: names, where ``benchmark`` holds settings.
+        benchmarks: names, where ``benchmark`` holds settings; by default the recipe's, all of them.
         split: of the benchmarks' data.
         limit: first samples of each only.
         blind: control: ask without the images, or with all image tokens hidden.
@@ -115,7 +116,8 @@ def run_evaluate(
     from mmpref.distributed import process_index
 
     refuse_absent(recipe)
-    with threads_restored(), Progress("answers", watched=progress and not process_index()) as bar:
+    watched = progress and not process_index()
+    with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:
         manifest = score(
             recipe,
             Path(output) if output else None,
@@ -143,9 +145,12 @@ def compare(*runs: NameOrPath) -> Compared:
         The comparison: its table, its warnings, ``to_pandas()``.
 
     Raises:
+        UsageError: no run.
         RunError: a folder is no finished run.
         InputError: a run of another command.
     """
+    if not runs:
+        raise UsageError("There is nothing to compare.", "Give what evaluate gave, or folders of finished evaluations.")
     from mmpref.bench.compare import compare as set_side_by_side
 
     return Compared(set_side_by_side([Path(run) for run in runs]))

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmpref.api.models import named_model
-from mmpref.api.options import NameOrPath, as_spec, as_specs
-from mmpref.api.progress import Progress
+from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
+from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Inspection
-from mmpref.api.state import threads_restored
-from mmpref.hub_ids import model_id
+from mmpref.api.state import process_restored
 
 if TYPE_CHECKING:
     from mmpref.data.inspect import Sample
@@ -64,6 +63,7 @@ def run_inspect(
     from mmpref.data.inspect import inspect as read
     from mmpref.tables.open import open_table, refuse_split
 
+    refuse_no_rows("dataset", dataset)
     spec, roots = as_spec(dataset, own_paths=not image_root), as_specs(image_root)
     refuse_split(spec, split or "train")
     table = open_table(spec, split, revision=revision)
@@ -74,8 +74,8 @@ def run_inspect(
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_token_in
 
-    with threads_restored(), named_model({"model": model}) as settings:
-        policy = load_policy(ModelRef(model_id(as_spec(settings["model"]))))
+    with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
+        policy = load_policy(ModelRef(model_name("model", settings["model"])))
         report = read(table, roots, on_row, special_token_in(policy.markup_tokens))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakKeyDictionary
 
-from mmpref.api.options import NameOrPath, as_spec
-from mmpref.api.state import threads_restored
+from mmpref.api.options import NameOrPath, model_name
+from mmpref.api.progress import library_bars
+from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
-from mmpref.hub_ids import model_id
 from mmpref.tables.in_memory import MEMORY
 from mmpref.types import ModelRef
 
@@ -62,15 +62,15 @@ def load_policy(
     """
     from mmpref.vlm.load import load_policy as load
 
-    adapter = model_id(as_spec(adapter)) if adapter is not None else None
-    name = model_id(as_spec(model))
+    adapter = model_name("adapter", adapter) if adapter is not None else None
+    name = model_name("model", model)
     how = {
         "dtype": dtype,
         "quantization": quantization,
         "device_map": device_map,
         "trust_remote_code": trust_remote_code,
     }
-    with threads_restored():
+    with process_restored(), library_bars():
         policy = load(ModelRef(name, revision, adapter, adapter_revision), device=device, **how)  # type: ignore[arg-type]
     adapted = {"adapter": adapter, "adapter_revision": adapter_revision} if adapter else {}
     _LOADED[policy] = {"model": name, "revision": revision, **how, **adapted}, _weights(policy.model)
@@ -126,7 +126,7 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
     from mmpref.vlm.loaded_models import registered
 
     whole = model[0] if isinstance(model, tuple) else model.model
-    with _restored(whole), threads_restored():
+    with _restored(whole), process_restored():
         settings, policy = _name_and_policy(model, adapters)
         with registered(settings["model"], policy):
             yield {**options, **settings}

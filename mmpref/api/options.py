@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import PAPER, TESTBED, merge, resolve
+from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.tables.in_memory import MEMORY, is_table, spec_of
 
@@ -97,7 +98,7 @@ def evaluate_recipe(
     if isinstance(file := options.get("judge_prompt"), os.PathLike):
         options["judge_prompt"] = template(file, "--judge-prompt")
     named = _named(options, {})
-    return resolve(EvaluateRecipe, "evaluate", recipe, named, _nested(set), partial=partial)
+    return resolve(EvaluateRecipe, "evaluate", recipe, named, _with_specs(_nested(set)), partial=partial)
 
 
 def recipe_name(recipe: Any, model: Any) -> str | None:
@@ -132,7 +133,33 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
     if asked not in resolvers:
         raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
     made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, partial=True, **options)
+    _check_blocks(made)
     return made
+
+
+def _check_blocks(made: BuildRecipe | TrainRecipe | EvaluateRecipe) -> None:
+    """Refuse what the blocks of a method, of benchmarks or of TRL cannot hold, as the work itself would.
+
+    Raises:
+        UsageError: a setting that is unknown, or of another type.
+    """
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.data.recipe import BuildRecipe
+
+    if isinstance(made, BuildRecipe):
+        from mmpref.data.builder import BUILDERS
+
+        build(BUILDERS.get(made.method).config(), made.builder, f"builder {made.method}")
+    elif isinstance(made, TrainRecipe):
+        from mmpref.align import trl_options
+        from mmpref.align.method import METHODS
+
+        method = METHODS.get(made.method)
+        trl_options.check(made.trainer, method.trainer(build(method.settings, made.loss, "loss")), method.config())
+    else:
+        from mmpref.bench.plan import resolve_settings
+
+        resolve_settings(made.benchmarks, made.benchmark, made.split)
 
 
 def template(path: NameOrPath, option: str) -> str:
@@ -155,15 +182,45 @@ def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any
     own_paths = not options.get("image_root")
     for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
         if name in ("model", "adapter") and value is not None:
-            value = model_id(as_spec(value))
+            value = model_name(name, value)
         elif name in ("benchmark", "watch") and isinstance(value, Mapping):
             value = _with_specs(value)
         elif name == "source" or name in _SEVERAL:
+            if name in ("source", "dataset"):
+                refuse_no_rows(name, value)
             value = as_specs(value, own_paths)
         settings[keys.get(name, name)] = as_spec(value)
     if excluded := settings.get("exclude_images_of"):  # which may name a split
         settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
     return settings
+
+
+def model_name(option: str, value: Any) -> str:
+    """The name, or the text of the folder, of a model or adapter.
+
+    Raises:
+        UsageError: it is none.
+    """
+    name = as_spec(value)
+    if isinstance(name, str):
+        return model_id(name)
+    loaded = ", what load_policy gave, or a pair of a model and its processor" if option == "model" else ""
+    raise UsageError(f"{option} is a {type(value).__name__}.", f"Give a Hub id, a folder{loaded}.")
+
+
+def refuse_no_rows(option: str, value: Any) -> None:
+    """Rows in memory that are none must not mean the recipe's own, nor a mapping of columns one row.
+
+    Raises:
+        UsageError: a mapping.
+        InputError: an empty list.
+    """
+    if isinstance(value, Mapping) and not is_table(value):
+        raise UsageError(
+            f"{option} is a mapping.", "Give a list of rows, each a mapping; of columns, pandas.DataFrame(columns)."
+        )
+    if isinstance(value, list) and not value:
+        raise InputError(f"{option} is empty.", "Give at least one row, or leave it out for the recipe's own.")
 
 
 def as_spec(value: Any, own_paths: bool = True) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -15,7 +16,7 @@ class Progress:
 
     def __init__(self, unit: str, *, watched: bool = True) -> None:
         self._unit = unit
-        self._watched = watched and (sys.stderr.isatty() or in_notebook())
+        self._watched = watched and somebody_watches()
         self._bar: Any = None
         self._pairs = self._resolved = 0
 
@@ -47,6 +48,43 @@ class Progress:
         """So many of so many are done."""
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+
+def somebody_watches() -> bool:
+    """Whether stderr is a terminal, or a notebook shows it."""
+    return sys.stderr.isatty() or in_notebook()
+
+
+@contextlib.contextmanager
+def library_bars(watched: bool = True) -> Iterator[None]:
+    """Within it transformers and datasets draw their own bars only where somebody watches; they would draw them
+    regardless.
+
+    Args:
+        watched: whether they may be drawn at all.
+    """
+    if watched and somebody_watches():
+        yield
+        return
+    from datasets import utils as datasets
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars
+    from transformers.utils import logging as transformers
+
+    shown = transformers.is_progress_bar_enabled(), not datasets.are_progress_bars_disabled()
+    hub_quiet = are_progress_bars_disabled()
+    if shown[0]:
+        transformers.disable_progress_bar()
+    if shown[1]:
+        datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown[0]:
+            transformers.enable_progress_bar()
+            if hub_quiet:  # that switch is the Hub's too
+                disable_progress_bars()
+        if shown[1]:
+            datasets.enable_progress_bars()
 
 
 def in_notebook() -> bool:

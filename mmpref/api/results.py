@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmpref.api.progress import library_bars
+from mmpref.errors import UsageError
+from mmpref.registry import suggest
 from mmpref.run.results import TITLE, Results
 from mmpref.run.results_text import html_table, plain_table
 
@@ -32,6 +35,10 @@ class TableRepr:
         """Columns (no names where there is nothing to name) and rows of text."""
         raise NotImplementedError
 
+    def remarks(self) -> Sequence[str]:
+        """Lines below the table."""
+        return ()
+
     def to_pandas(self) -> pd.DataFrame:
         """The table as a frame."""
         import pandas as pd
@@ -42,12 +49,13 @@ class TableRepr:
     def __repr__(self) -> str:
         columns, rows = self.table()
         if any(columns):
-            return f"{self.title}\n{plain_table(columns, rows)}"
+            return "\n".join([self.title, plain_table(columns, rows), *self.remarks()])
         width = max(len(name) for name, _ in rows)
-        return "\n".join([self.title, *(f"{name:{width}}  {text}" for name, text in rows)])
+        return "\n".join([self.title, *(f"{name:{width}}  {text}" for name, text in rows), *self.remarks()])
 
     def _repr_html_(self) -> str:
-        return f"<b>{html.escape(self.title)}</b>\n{html_table(*self.table())}"
+        below = "".join(f"\n<p>{html.escape(line)}</p>" for line in self.remarks())
+        return f"<b>{html.escape(self.title)}</b>\n{html_table(*self.table())}{below}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -114,12 +122,18 @@ class BuiltDataset(Result):
         import datasets
 
         files = {split: [str(file) for file in self.files(split)] for split in self.splits()}
-        loaded = datasets.load_dataset("parquet", data_files=files)
+        with library_bars():
+            loaded = datasets.load_dataset("parquet", data_files=files)
         assert isinstance(loaded, datasets.DatasetDict)
         return loaded
 
     def load(self, split: str | None = None) -> datasets.Dataset:
-        """The rows of a split, by default the first."""
+        """The rows of a split, by default the first.
+
+        Raises:
+            UsageError: no such split.
+        """
+        self._refuse_split(split)
         return self.to_datasets()[split or self.splits()[0]]
 
     def to_pandas(self, split: str | None = None) -> pd.DataFrame:
@@ -127,11 +141,19 @@ class BuiltDataset(Result):
 
         Args:
             split: by default all.
+
+        Raises:
+            UsageError: no such split.
         """
         import pandas as pd
         import pyarrow.parquet as pq
 
+        self._refuse_split(split)
         return pd.concat([pq.read_table(file).to_pandas() for file in self.files(split)], ignore_index=True)
+
+    def _refuse_split(self, split: str | None) -> None:
+        if split is not None and split not in self.splits():
+            raise UsageError(f"{self.path} has no split {split!r}.", suggest(split, self.splits()))
 
 
 @dataclass(frozen=True, repr=False)
@@ -201,6 +223,9 @@ class Compared(TableRepr):
             for key, values in self.comparison.rows
         ]
         return ["metric", *self.comparison.models], rows
+
+    def remarks(self) -> Sequence[str]:
+        return [f"Warning: {warning}" for warning in self.warnings]
 
     def to_pandas(self) -> pd.DataFrame:
         """A row for each metric of each column: value, interval, and its test against the first column."""

@@ -11,9 +11,9 @@ from mmpref.api.build import run_build
 from mmpref.api.checks import refuse_absent
 from mmpref.api.models import refuse_loaded
 from mmpref.api.options import NameOrPath, recipe_name, train_recipe
-from mmpref.api.progress import Progress
+from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import TrainedAdapter, run_path
-from mmpref.api.state import threads_restored
+from mmpref.api.state import process_restored
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import resolve
@@ -129,9 +129,9 @@ def run_train(
 
     refuse_absent(recipe)
     METHODS.get(recipe.method)  # a name that is none is told before anything is built
-    with threads_restored():
+    main = process_index() == 0
+    with process_restored(), library_bars(progress and main):
         recipe, evaluate = _watched(recipe, name)
-        main = process_index() == 0
         if not recipe.dataset and num_processes() > 1:
             raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
         if not recipe.dataset:

@@ -47,6 +47,8 @@ _NAMES = {int: "a whole number", float: "a number"}
 
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # a number of numpy
+        value = value.item()
     if hint is Any:
         return value
     if origin in (typing.Union, types.UnionType):
@@ -60,11 +62,11 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         if len(inner) == 1 or typing.get_origin(inner[-1]) is not typing.Literal or value in word:
             return _coerce(value, inner[-1], where)
         allowed = [*(_NAMES.get(one, str(one)) for one in inner[:-1]), *map(repr, word)]
-        raise UsageError(f"{where} is {value!r}; it must be {' or '.join(allowed)}.")
+        raise UsageError(f"{where} is {_short(value)}; it must be {' or '.join(allowed)}.")
     if origin is typing.Literal:
         if value in arguments:
             return value
-        raise UsageError(f"{where} is {value!r}; it must be one of {', '.join(map(str, arguments))}.")
+        raise UsageError(f"{where} is {_short(value)}; it must be one of {', '.join(map(str, arguments))}.")
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, Mapping):
             return build(hint, value, where)
@@ -79,7 +81,13 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     expected = getattr(hint, "__name__", str(hint))
-    raise UsageError(f"{where} is {value!r}; it must be of type {expected}.")
+    raise UsageError(f"{where} is {_short(value)}; it must be of type {expected}.")
+
+
+def _short(value: Any) -> str:
+    """A value as a message shows it: rows in memory can be long."""
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def as_plain(recipe: Any) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
 
-from mmpref.errors import RunError
+from mmpref.errors import RunError, UsageError
+from mmpref.registry import suggest
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import html_table, interval_text, p_value_text, plain_table
 from mmpref.text_files import read_text
@@ -246,10 +247,17 @@ class Results:
         return ["metric", "base", *(["adapter", "difference", "p"] if differences else []), *counts], rows
 
     def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
-        """A row for each value or paired difference; the columns are the fields of `Value` or `Difference`."""
+        """A row for each value or paired difference; the columns are the fields of `Value` or `Difference`.
+
+        Raises:
+            UsageError: neither of the two.
+        """
         import pandas as pd
 
-        cls = Value if what == "values" else Difference
+        kinds = {"values": Value, "differences": Difference}
+        if what not in kinds:
+            raise UsageError(f"An evaluation has no {what!r}.", suggest(what, list(kinds)))
+        cls = kinds[what]
         names = [column.name for column in dataclasses.fields(cls)]
         return pd.DataFrame([[getattr(row, name) for name in names] for row in getattr(self, what)], columns=names)
 

@@ -28,7 +28,7 @@ def is_table(value: Any) -> bool:
         return _is_dataset_dict(value)
     if isinstance(value, list | tuple):
         return bool(value) and isinstance(value[0], Mapping) and not _is_dataset_dict(value[0])
-    return isinstance(value, Iterator) or _is_frame(value) or _is_dataset(value)
+    return isinstance(value, Iterator) or _is_frame(value) or _is_dataset(value) or _is_stream(value)
 
 
 def spec_of(rows: Any, *, own_paths: bool = True) -> str:
@@ -48,7 +48,7 @@ def spec_of(rows: Any, *, own_paths: bool = True) -> str:
         raise InputError("The rows in memory are none.", "Give at least one row.")
     content = hashlib.sha256(b"".join(lines)).hexdigest()
     spec = MEMORY + content[:16]
-    licence = " ".join((rows.info.license or "").split()) or None if _is_dataset(rows) else None
+    licence = " ".join((rows.info.license or "").split()) or None if _is_dataset(rows) or _is_stream(rows) else None
     _TABLES[spec] = Table(NAME, "train", None, f"{NAME}/sha256:{content}", licence, lambda: map(_with_images, read()))
     return spec
 
@@ -112,7 +112,10 @@ def _plain(cell: Any) -> Any:
     if isinstance(cell, Path):
         return str(cell)
     if hasattr(cell, "getbands"):  # a PIL image
-        return {"bytes": _encoded(cell), "path": None}
+        try:
+            return {"bytes": _encoded(cell), "path": None}
+        except Exception as error:  # whatever its decoder raises: the row is skipped, as one with such a file is
+            return {"bytes": _file_of(cell, error), "path": None}
     if hasattr(cell, "ndim"):
         if cell.ndim == 0:
             return cell.item()
@@ -155,6 +158,20 @@ def _encoded(picture: Any) -> bytes:
     return buffer.getvalue()
 
 
+def _file_of(picture: Any, error: Exception) -> bytes:
+    """The file of a PIL image that cannot be decoded.
+
+    Raises:
+        ValueError: it cannot be read either.
+    """
+    try:
+        picture.fp.seek(0)
+        return bytes(picture.fp.read())
+    except (AttributeError, OSError, ValueError):
+        reason = str(error) or "its file is closed"
+        raise ValueError(f"an image that cannot be decoded: {reason}.") from error
+
+
 def _files(cell: Any, own_paths: bool) -> Any:
     """An image cell whose paths are files of this machine as `Path` objects."""
     if isinstance(cell, list):
@@ -188,6 +205,15 @@ def _is_frame(value: Any) -> bool:
 
 
 def _is_dataset(value: Any) -> bool:
+    return _is_of_datasets(value) and hasattr(value, "__len__")
+
+
+def _is_stream(value: Any) -> bool:
+    """Whether it is an ``IterableDataset``, which is read once and held."""
+    return _is_of_datasets(value) and not hasattr(value, "__len__")
+
+
+def _is_of_datasets(value: Any) -> bool:
     return type(value).__module__.startswith("datasets.") and hasattr(value, "with_format") and hasattr(value, "info")
 
 

@@ -112,6 +112,11 @@ def test_what_cannot_be_done_with_a_loaded_model_is_said(pair: tuple[Any, Any]) 
         mmpref.train(model=pair, dataset="testbed-pairs")
     with pytest.raises(UsageError, match="dtype says how a model is loaded"):
         mmpref.build_dataset(model=pair, source="testbed", dtype="bfloat16")
+    for model in (pair[0], 5):
+        with pytest.raises(UsageError, match=rf"model is a {type(model).__name__}.*a pair of a model"):
+            mmpref.build_dataset(model=model, source="testbed")
+        with pytest.raises(UsageError, match=rf"model is a {type(model).__name__}"):
+            mmpref.load_policy(model)
     with pytest.raises(UsageError, match="adapter says how"):
         mmpref.evaluate(model=pair, adapter="runs/none", benchmark="pope")
     pair[0].config.get_text_config()._attn_implementation = "flash_attention_2"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 
 import mmpref
@@ -15,7 +16,7 @@ from mmpref.api.evaluate import run_evaluate
 from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_recipe
 from mmpref.cli import common
 from mmpref.cli.main import program
-from mmpref.errors import UsageError
+from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
 
 OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
@@ -135,10 +136,51 @@ def test_rows_in_memory_get_names() -> None:
     [excluded] = built.exclude_images_of
     assert excluded == f"{built.source[0]}:test"  # type: ignore[index]
     evaluated = evaluate_recipe(benchmark={"pope": {"data": rows}})
+    assert evaluated == evaluate_recipe(set={"benchmark.pope.data": rows})
+    assert evaluated == evaluate_recipe(set={"benchmark": {"pope": {"data": rows}}})
     assert evaluated.benchmark["pope"] == {
         **resolve.load("testbed")["evaluate"]["benchmark"]["pope"],
         "data": built.source[0],  # type: ignore[index]
     }
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("train", {"trainer": {"max_step": 10}}, "no option 'max_step'. Did you mean 'max_steps'"),
+        ("train", {"trainer": {"max_steps": "ten"}}, "must be a whole number"),
+        ("train", {"set": {"loss.bta": 1}}, "no setting 'bta'"),
+        ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'rho_th'"),
+        ("evaluate", {"benchmark": {"pope": {"dta": "x"}}}, "no setting 'dta'"),
+    ],
+)
+def test_the_blocks_of_a_recipe_are_checked(command: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        recipe("testbed", command, **options)
+
+
+@pytest.mark.parametrize("command", ["build-dataset", "train"])
+def test_no_rows_are_not_the_recipes_own_and_columns_are_no_row(command: str) -> None:
+    option = "source" if command == "build-dataset" else "dataset"
+    with pytest.raises(InputError, match=f"{option} is empty"):
+        recipe("testbed", command, **{option: []})
+    with pytest.raises(InputError, match="dataset is empty"):
+        mmpref.inspect([])
+    with pytest.raises(UsageError, match=f"{option} is a mapping"):
+        recipe("testbed", command, **{option: {"image": ["a.png"], "question": ["?"], "answer": ["!"]}})
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    given = {"limit": np.int64(3), "rho_th": np.float32(0.5)}
+    assert build_recipe(**given) == build_recipe(limit=3, rho_th=0.5)
+    with pytest.raises(UsageError, match=r"limit is 3\.0; it must be of type int"):
+        build_recipe(limit=np.float64(3))
+
+
+def test_a_message_does_not_show_all_rows() -> None:
+    with pytest.raises(UsageError) as raised:
+        build_recipe(limit=list(range(1000)))
+    assert len(str(raised.value)) < 300
 
 
 def test_what_only_the_work_needs_has_one_default() -> None:

@@ -14,7 +14,9 @@ import pandas as pd
 import pytest
 
 import mmpref
-from mmpref.api.results import BuiltDataset, Inspection, Publication
+from mmpref.api.results import BuiltDataset, Compared, Evaluation, Inspection, Publication
+from mmpref.bench.compare import Comparison
+from mmpref.errors import UsageError
 from mmpref.tables.table import TABLES
 from tests.align.conftest import preferences
 from tests.api.conftest import SMALL
@@ -44,6 +46,22 @@ def test_a_dataset_is_its_folder_its_manifest_its_report_and_its_rows(built: Bui
     assert built.report["rows"] == len(frame) or "skipped" in built.report
     assert repr(built).startswith("preference dataset\npairs")
     assert str(built.path) in repr(built)
+
+
+def test_what_a_result_does_not_have_is_said(built: BuiltDataset) -> None:
+    for read in (built.load, built.to_pandas):
+        with pytest.raises(UsageError, match=r"no split 'test'\. There are: train, validation"):
+            read("test")
+    with pytest.raises(UsageError, match=r"no 'base'\. There are: differences, values"):
+        Evaluation(built.path, {}).to_pandas("base")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="nothing to compare"):
+        mmpref.compare()
+
+
+def test_a_comparison_shows_its_warnings() -> None:
+    compared = Compared(Comparison((), (), (), ("<pope>: the data differ",), {}))
+    assert repr(compared).endswith("Warning: <pope>: the data differ")
+    assert compared._repr_html_().endswith("<p>Warning: &lt;pope&gt;: the data differ</p>")
 
 
 def test_rows_that_a_run_made_are_rows_in_memory_too(built: BuiltDataset) -> None:

@@ -1,4 +1,5 @@
-"""Calls leave the process as they found it: log levels, environment, warnings, signals, threads."""
+"""Calls leave the process as they found it: log levels, environment, warnings, signals, threads, random
+numbers."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ SCRIPT = """
 import logging, os, signal, sys, warnings
 
 def state():
-    import torch
+    import datasets, numpy, random, torch, transformers
     loggers = {name: logging.getLogger(name).level for name in sorted(logging.root.manager.loggerDict)}
     return {
         "environment": dict(os.environ),
@@ -22,7 +23,8 @@ def state():
         "signals": {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)},
         "threads": torch.get_num_threads(),
         "gradients": torch.is_grad_enabled(),
-        "random": torch.random.get_rng_state().tolist(),
+        "random": (random.getstate(), str(numpy.random.get_state()), torch.random.get_rng_state().tolist()),
+        "bars": (transformers.utils.logging.is_progress_bar_enabled(), datasets.utils.is_progress_bar_enabled()),
         "folder": os.getcwd(),
         "excepthook": sys.excepthook,
     }
@@ -34,7 +36,7 @@ if len(sys.argv) > 1:  # what libraries do when they are imported is theirs
 else:
     environment, filters = dict(os.environ), list(warnings.filters)
 import mmpref
-dir(mmpref)
+assert set(dir(mmpref)) == set(mmpref.__all__)
 for name in mmpref.__all__:
     if len(sys.argv) > 1 or name not in ("Policy",):
         getattr(mmpref, name)
@@ -46,6 +48,9 @@ small = {"iterations": 1, "max_tail_tokens": 8, "max_answer_tokens": 16}
 built = mmpref.build_dataset(limit=4, builder=small)
 mmpref.inspect(built, model="pkg:mmpref.testbed/model")
 mmpref.load_policy("pkg:mmpref.testbed/model")
+adapter = mmpref.train(dataset=built, lora={"r": 4, "alpha": 8}, trainer={"max_steps": 1})
+built.to_datasets()
+mmpref.evaluate(adapter=adapter, benchmark="pope", limit=2)
 after = state()
 after["levels"] = {name: level for name, level in after["levels"].items() if name in before["levels"]}
 for name, value in before.items():
@@ -66,7 +71,8 @@ def test_importing_changes_nothing_and_loads_nothing_heavy(tmp_path: Path) -> No
 def test_calls_change_no_state_of_the_process(tmp_path: Path) -> None:
     done = run(tmp_path, "calls")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "pairs" not in done.stderr, "no progress bar where nobody watches"
+    assert "it/s]" not in done.stderr, "no progress bar, of libraries neither, where nobody watches"
+    assert "examples/s]" not in done.stderr
 
 
 @pytest.mark.parametrize("name", ["bulid_dataset", "torch"])

@@ -134,3 +134,17 @@ def test_a_name_of_another_process_says_what_to_do() -> None:
 def test_names_are_no_tables() -> None:
     assert not any(map(is_table, ["testbed", Path("rows.json"), ["a", "b"], [pd.DataFrame(rows())], [], None]))
     assert all(map(is_table, [rows(), pd.DataFrame(rows()), iter([]), datasets.Dataset.from_list([{"a": 1}])]))
+
+
+def test_a_streamed_dataset_is_held() -> None:
+    assert spec_of(datasets.Dataset.from_list(rows()).to_iterable_dataset()) == spec_of(rows())
+
+
+def test_a_broken_picture_is_a_broken_file_and_costs_its_row_only(tmp_path: Path) -> None:
+    file = tmp_path / "broken.png"
+    file.write_bytes(encoded(photo(size=(90, 70)))[:-2000])
+    with Image.open(file) as opened:
+        found = list(open_table(spec_of([*rows(1), {"image": opened, "question": "?", "answer": "!"}])))
+        assert found[1]["image"]["bytes"] == file.read_bytes()
+    with pytest.raises(InputError, match="Row 0 in memory: an image that cannot be decoded: its file is closed"):
+        spec_of([{"image": opened, "question": "?", "answer": "!"}])
