@@ -266,7 +266,7 @@ def _rows(
         reader.end()
         reader.warn_of_unread()
         if rows == 0:
-            raise InputError(f"The data set {reader.where} has no rows.")
+            raise InputError(f"{reader.where} has no rows.")
         left = left if left is None else left - rows
 
 

@@ -279,7 +279,7 @@ class Inspection(TableRepr):
 
     @property
     def notes(self) -> Mapping[str, Any]:
-        """What is worth knowing of rows that can be trained on all the same, such as duplicates; as `problems`."""
+        """What is worth knowing of rows, and no reason to leave them out, such as duplicates; as `problems`."""
         notes: Mapping[str, Any] = self.report["notes"]
         return notes
 

@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Check and show a preference dataset: a run, a folder, a file or a Hub id.
 
-    Problems are why training leaves rows out; notes are of rows that it takes. Neither is an error of this command: its
-    exit status is 0 wherever `train` would read the dataset, and 1 where it would refuse it by its columns.
+    Problems are why training leaves rows out; notes are no reason to. Neither is an error of this command: its exit
+    status is 0, and 1 only where `train` too would not read the dataset, or finds no columns of preference data in it.
 
     \b
     Examples:
@@ -83,7 +83,8 @@ def command(
 
 def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:
     print_table(inspection.title, *inspection.table())
-    for title, name in (("problems: left out of training", "problems"), ("notes: trained on all the same", "notes")):
+    titles = {"problems": "problems: why training leaves rows out", "notes": "notes: no reason to leave a row out"}
+    for name, title in titles.items():
         found = [
             (kind, entry["count"], place["row"], place["column"], place["detail"] if index < 3 else "...")
             for kind, entry in report[name].items()

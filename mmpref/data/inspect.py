@@ -42,7 +42,7 @@ NOTES = {
     "columns": "columns are not those of the first row",
     "duplicate": "images, prompt and answers are those of an earlier row",
 }
-"""What is worth knowing of rows that can be trained on all the same."""
+"""Kinds of notes: what is worth knowing of rows, and no reason to leave them out of training."""
 KINDS = {
     "empty-prompt": "empty",
     "empty-answer": "empty",
@@ -125,7 +125,7 @@ def inspect(
             on_row(sample)
     collected.reader.end()
     if collected.rows == 0:
-        raise InputError(f"{table.spec} ({table.split}) has no rows.")
+        raise InputError(f"{collected.reader.where} has no rows.")
     return collected.report()
 
 
@@ -212,8 +212,12 @@ class _Collected:
         columns = tuple(sorted(row))
         if number == 0:
             self.columns = columns
-        for name in sorted({*columns} ^ {*self.columns}):
-            note("columns", brief(name, 60), "not in the first row" if name in row else "missing here")
+        differences = {
+            "lacks": [name for name in self.columns if name not in row],
+            "has also": [name for name in columns if name not in self.columns],
+        }
+        if said := [f"{how} {', '.join(names)}" for how, names in differences.items() if names]:
+            note("columns", "row", brief("; ".join(said), 300))
 
     def _read_images(self, read: PreferenceRow, problem: Any) -> tuple[ImageData, ...]:
         self.images[len(read.images)] += 1

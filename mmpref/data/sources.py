@@ -57,7 +57,7 @@ class Source:
         pairs: rows without a rejected answer of their own are skipped.
 
     Raises:
-        InputError: no rows, or a table without columns that are needed.
+        InputError: a table without rows, or without columns that are needed.
         UsageError: a selection by something that no row has.
     """
 
@@ -83,13 +83,13 @@ class Source:
         self._reasons = reasons
         self.skips = [Skip(name, reason) for name, reason in zip(self._names, reasons, strict=True) if reason]
         self._names = [name for name, reason in zip(self._names, reasons, strict=True) if not reason]
-        if not self._names and not self.skips:
-            raise InputError(f"The source {' + '.join(part.reader.where for part in self._parts)} has no rows.")
 
     def _named(self) -> Iterator[tuple[str, Facts]]:
         """Name and facts of every row; keeps the names, checks the columns, and says what is not read."""
         used: set[str] = set()
+        filled: set[str] = set()
         for index, (part, number, row) in enumerate(self._rows()):
+            filled.add(part.reader.where)
             row_id = row.name if isinstance(row, Unusable) else row.get("id")
             is_name = (
                 isinstance(row_id, str | int) and str(row_id).isprintable() and 0 < len(str(row_id)) <= _LONGEST_ID
@@ -105,6 +105,8 @@ class Source:
             read = part.reader.read(row, number)
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
         for part in self._parts:
+            if part.reader.where not in filled:
+                raise InputError(f"{part.reader.where} has no rows.")
             part.reader.end()
             part.reader.warn_of_unread()
 

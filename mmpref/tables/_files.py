@@ -23,6 +23,7 @@ _LONGEST_LINE = 500_000_000
 _ROWS = 64
 """Rows of a Parquet or Arrow file that are in memory at a time."""
 _ARROW_FILE = b"ARROW1"
+_NO_CELL = ("", "NaN")
 _GAP = re.compile(r"\s*")
 _BUFFER = 1 << 20
 """Bytes of a Parquet column, or characters of a JSON array, that are read at a time. Arrow's own way, reading ahead,
@@ -48,7 +49,8 @@ def _reader_of(file: Path) -> Callable[[Path], Iterator[dict[str, Any]]]:
 
 
 def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
-    """Rows under a header; an empty cell is None. A column without a name is pandas' index, and left out."""
+    """Rows under a header; an empty cell, or one of pandas' ``NaN``, is None. A column without a name is pandas' index,
+    and left out."""
     csv.field_size_limit(_LONGEST_CELL)
     with open_text(file, newline="") as opened:
         header = opened.readline()
@@ -68,7 +70,8 @@ def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
                         f"{file}, line {lines.line_num} has {len(cells)} cells; the header has {len(names)}.",
                         "Text with commas or line ends stands in quotes.",
                     )
-                yield {name: cell or None for name, cell in zip(names, cells, strict=True) if name}
+                values = (None if cell in _NO_CELL else cell for cell in cells)
+                yield {name: value for name, value in zip(names, values, strict=True) if name}
         except csv.Error as error:
             raise InputError(f"{file}, line {lines.line_num} is not CSV: {_line(error)}.") from error
 

@@ -56,8 +56,9 @@ class TableReader:
         """A row that was read before."""
         try:
             return read_row(row, f"{self.where}, row {number}", bare=True)
-        except InputError as error:
-            fault = Fault("malformed", brief(error.message, 600), "prompt", "row")
+        except InputError:
+            detail = f"its columns are {columns_of(unfolded(row))}: no shape that mmpref reads"
+            fault = Fault("malformed", brief(detail, 600), "prompt", "row")
             return PreferenceRow((), "", "", "", (), (), (), (), (fault,))
 
     def end(self) -> None:
@@ -72,6 +73,7 @@ class TableReader:
         where = f"{self.where}, row {number}"
         read = read_row(row, where, bare=True)
         missing = _lacking(row, read, self._needs)
+        columns = columns_of(unfolded(row))
         unread = f" {', '.join(read.unread)} is not read." if read.unread else ""
         if missing == [REJECTED_POLICY]:
             hint = "build-dataset with --set keep_rejected=true writes two rejected answers."
@@ -79,7 +81,7 @@ class TableReader:
             hint = "Preference data has prompt, chosen, rejected and images."
         else:
             hint = f"Known shapes: {SHAPES}."
-        raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns_of(row)}.{unread}", hint)
+        raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns}.{unread}", hint)
 
     def warn_of_unread(self) -> None:
         """Say which columns were not read, each once."""

@@ -83,7 +83,11 @@ def test_rows_that_are_trained_on_all_the_same_are_noted(tmp_path: Path, png: by
         "count": 1,
         "first": [{"row": 1, "column": "row", "detail": "same as row 0"}],
     }
-    assert {"row": 3, "column": "rejected", "detail": "missing here"} in report["notes"]["columns"]["first"]
+    said = [(place["row"], place["detail"]) for place in report["notes"]["columns"]["first"]]
+    assert said == [
+        (2, "lacks chosen, images, method, prompt, rejected, similarity; has also image, messages, rejected_response"),
+        (3, "lacks rejected"),
+    ]
     assert list(report["problems"]) == ["missing"]
     assert [place["row"] for place in report["problems"]["missing"]["first"]] == [3]
     assert [(bool(sample.problems), bool(sample.notes)) for sample in samples] == [

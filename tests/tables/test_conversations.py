@@ -454,6 +454,12 @@ def _refusal(rows: Table, folder: Path) -> str:
     return one
 
 
+def test_a_table_without_rows_is_refused_by_all_in_the_same_words(tmp_path: Path) -> None:
+    assert _refusal(table(), tmp_path) == "me/rows (train) has no rows."
+    with pytest.raises(InputError, match=r"^me/rows \(train\) has no rows"):
+        Source([Table("me/others", "train", None, "1", None, lambda: iter([GOOD_ROW])), table()])
+
+
 @pytest.mark.parametrize("place", [0, 1])
 @pytest.mark.parametrize(
     ("other", "reason", "kind"),
@@ -491,6 +497,10 @@ def test_a_row_of_another_shape_is_read_by_itself_wherever_it_stands(
         ({"image": CELL, "messages": [USER, ASSISTANT]}, "row 0 lacks rejected; its columns are image, messages"),
         ({"image": CELL, "prompt": Q, "rejected": BAD}, "row 0 lacks chosen; its columns are image, prompt, rejected"),
         ({"image": CELL, "prompt": Q}, "row 0 lacks chosen, rejected; its columns are image, prompt"),
+        (
+            {"__key__": "0", "png": CELL, "json": {"prompt": Q, "chosen": GOOD}},
+            "row 0 lacks rejected; its columns are id, prompt, chosen, images",
+        ),
     ],
 )
 def test_a_table_without_pairs_is_refused_by_all_in_the_same_words(

@@ -11,6 +11,7 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -228,6 +229,13 @@ def test_a_json_array_is_read_piece_by_piece(tmp_path: Path, monkeypatch: pytest
         list(open_table(str(file)))
     file.write_text("[]", encoding="utf-8")
     assert list(open_table(str(file))) == []
+
+
+@pytest.mark.parametrize("missing", ["", "NaN"])
+def test_what_pandas_lacks_is_missing_in_its_csv(tmp_path: Path, missing: str) -> None:
+    file = tmp_path / "rows.csv"
+    pd.DataFrame({"a": ["x", None], "b": [float("nan"), 1]}).to_csv(file, na_rep=missing)
+    assert list(open_table(str(file))) == [{"a": "x", "b": None}, {"a": None, "b": "1.0"}]
 
 
 def test_a_json_array_is_not_held_in_memory(tmp_path: Path) -> None:
