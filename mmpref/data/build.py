@@ -98,7 +98,9 @@ def build_dataset(
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)
             # Made on first use: a run without open blocks loads no model.
-            worker = cache(lambda: stack.enter_context(contextlib.closing(as_worker(builder.worker(context, settings)))))
+            worker = cache(
+                lambda: stack.enter_context(contextlib.closing(as_worker(builder.worker(context, settings))))
+            )
             runner = BlockRunner(blocks, worker, lambda: policy.loaded, recipe.keep_rejected)
             count = runner.run(source, recipe.block_size, shard, on_progress)
         missing = _missing(run, blocks, count)

@@ -27,7 +27,8 @@ CUT_OFF = "cut-off"
 
 MakePairs = Callable[[Sequence[Example]], list[Pair | Skip]]
 """Turns one block of consecutive examples into one `Pair` or `Skip` for every example, in order. A block is the unit of
-determinism and of restart: the same block gives the same result whatever was done before it in the process."""
+determinism and of restart: the same block gives the same result whatever was done before it in the process. A pair
+whose rejected answer is empty, or the chosen one, becomes a skip in `mmpref.data.blocks`."""
 
 
 class Worker:

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.builder import SAME, Builder
+from mmpref.data.builder import Builder
 from mmpref.data.row_facts import Reader
-from mmpref.tables.conversations import same_answer
 from mmpref.tables.table import Origin
 from mmpref.tables.turns import ROLES, Unusable
 from mmpref.types import Example, Pair, Skip
@@ -24,7 +23,7 @@ class NoSettings:
 
 @dataclass(frozen=True)
 class SourcePairs:
-    """A block worker that takes the source's own pairs. Reasons for a skip: ``no-rejected``, ``same-as-chosen``."""
+    """A block worker that takes the source's own pairs. Reason for a skip: ``no-rejected``."""
 
     method: str
     seed: int
@@ -35,8 +34,6 @@ class SourcePairs:
     def _outcome(self, example: Example) -> Pair | Skip:
         if example.rejected is None:
             return Skip(example.id, "no-rejected")
-        if same_answer(example.rejected, example.answer):
-            return Skip(example.id, SAME)
         # Pairs that mmpref has made before keep what is known of their making.
         method, similarity = example.facts.get("method", self.method), example.facts.get("similarity")
         return Pair(
