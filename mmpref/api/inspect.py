@@ -61,14 +61,14 @@ def run_inspect(
     Args:
         on_row: is given every row to look at.
     """
-    from mmpref.data.inspect import inspect as read
+    from mmpref.data.inspect import inspect as inspect_rows
     from mmpref.tables.open import open_table, refuse_split
 
     spec, roots = as_spec(dataset, own_paths=not image_root), as_specs(image_root)
     refuse_split(spec, split or "train")
     table = open_table(spec, split, revision=revision)
     if model is None:
-        return Inspection(read(table, roots, on_row))
+        return Inspection(inspect_rows(table, roots, on_row))
     from mmpref.data.policy_margins import score_pairs
     from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
@@ -76,6 +76,6 @@ def run_inspect(
 
     with threads_restored(), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_id(as_spec(settings["model"]))))
-        report = read(table, roots, on_row, special_token_in(policy.markup_tokens))
+        report = inspect_rows(table, roots, on_row, special_token_in(policy.markup_tokens))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})
