@@ -80,7 +80,14 @@ def evaluate(
     names = tuple(dict.fromkeys(recipe.benchmarks))
     settings = resolve_settings(names, recipe.benchmark, recipe.split)
     recipe = dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
-    judge = _open_judge(recipe, concurrency)
+    chat = ChatSettings(
+        recipe.judge_temperature,
+        recipe.judge_max_tokens,
+        concurrency,
+        revision=recipe.judge_revision,
+        thinking=recipe.thinking,
+    )
+    judge = open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
     with main_process_first():
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
         finished = run.finished
@@ -91,7 +98,12 @@ def evaluate(
         return {}
     with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
         if finished:
-            _check_identity(run, recipe)
+            try:  # not to show the results of another adapter or other data as this recipe's
+                _pin_identity(run, recipe, _load_plans(recipe))
+            except HubError as error:
+                logger.warning(
+                    "Warning: whether the data of %s are still the same could not be checked: %s", run.path, error
+                )
             return {**run.manifest(), **Results.read(run.path).as_dict()}
         evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
         evaluation.check_judge()
@@ -117,17 +129,6 @@ def _check(recipe: EvaluateRecipe) -> None:
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
     check_reward_model(recipe.benchmarks, recipe.adapter, recipe.blind)
-
-
-def _open_judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
-    settings = ChatSettings(
-        recipe.judge_temperature,
-        recipe.judge_max_tokens,
-        concurrency,
-        revision=recipe.judge_revision,
-        thinking=recipe.thinking,
-    )
-    return open_judge(recipe.benchmarks, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, settings)
 
 
 class _Evaluation:
@@ -297,14 +298,6 @@ def _pin_identity(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> di
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
     revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
     return pin_identity(run, ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision), data)
-
-
-def _check_identity(run: Run, recipe: EvaluateRecipe) -> None:
-    """Refuse to show the results of another adapter or other data as this recipe's; with no Hub to ask, say so."""
-    try:
-        _pin_identity(run, recipe, _load_plans(recipe))
-    except HubError as error:
-        logger.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
 
 def _processor_fixes(run: Run) -> dict[str, Any]:
