@@ -26,13 +26,13 @@ from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
-from mmpref.bench.replies import Replies, read_replies
+from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome, metric_difference, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
 from mmpref.bench.score import Scorer, verdict_facts
 from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
-from mmpref.errors import HubError, MmprefError, UsageError
+from mmpref.errors import HubError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.log import logger
@@ -204,9 +204,9 @@ class _Evaluation:
             for model, outcome in outcomes.items():
                 clusters = outcome.clusters
                 for metric in metrics:
-                    values.append(metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind))
-                    key = Key(plan.label, metric.name, metric.part)
-                    resamples[model, key] = replicates(clusters, metric, recipe.seed)
+                    value = metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind)
+                    values.append(value)
+                    resamples[model, value.key] = replicates(clusters, metric, recipe.seed)
             if recipe.adapter:
                 # Where a judge failed on one model's answer, the pair is missing.
                 missing_of_any = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
@@ -235,17 +235,14 @@ class _Evaluation:
     def _outcomes(self, plan: Plan, scorer: Scorer) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
         """Of each model, and what its judge replied."""
         files, limit = self._answer_files(plan), plan.task.max_new_tokens
+        thinking, rendered = markers(self._recipe.thinking), not self._recipe.endpoint
         answers = answer_all(self._answerer, plan.samples, limit, files, self._batch_size, self._progress)
         outcomes, judgements = {}, []
         for model in self._models:
-            outcomes[model], judged = scorer.score(plan, model, self._read_replies(plan, model, answers[model]))
+            replies = read_replies(answers[model], plan, thinking, rendered=rendered, quiet=model != BASE)
+            outcomes[model], judged = scorer.score(plan, model, replies)
             judgements += judged
         return outcomes, judgements
-
-    def _read_replies(self, plan: Plan, model: str, texts: Sequence[str | MmprefError]) -> Replies:
-        """What there is to score of a model's answers."""
-        rendered, quiet = not self._recipe.endpoint, model != BASE
-        return read_replies(texts, plan, markers(self._recipe.thinking), rendered=rendered, quiet=quiet)
 
     def _answer_files(self, plan: Plan) -> dict[str, Path]:
         """Where the answers of each model are kept while the run lasts."""
