@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Role = Literal["system", "user", "assistant"]
+
 
 @dataclass(frozen=True)
 class Message:
     """One turn of a conversation, as plain text; images stand apart and belong to the first user turn."""
 
-    role: Literal["system", "user", "assistant"]
+    role: Role
     content: str
 
 

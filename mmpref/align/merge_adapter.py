@@ -27,7 +27,7 @@ def merge_adapter(path: Path, folder: Path) -> None:
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
     manifest = read_manifest(path)
-    if manifest["command"] != "train" or "held_out" in manifest:
+    if manifest["command"] != "train" or manifest["recipe"]["method"] == "reward-model":
         raise RunError(f"{path} holds no policy's adapter that could be merged.", "Leave --merge out.")
     model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
     if quantization := manifest["recipe"].get("quantization"):

@@ -42,7 +42,7 @@ TEXTS = ("prompt", "chosen", "rejected")
 CROPPED = "cropped"
 """Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
 ROW, WHERE = "row", "where"
-DATA, FACTS = "pairs.arrow", "pairs.json"
+DATA, FACTS = "rows.arrow", "rows.json"
 PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
 _ANSWERS = ("chosen", "rejected", REJECTED_POLICY)
@@ -94,7 +94,7 @@ def collect_pairs(
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
 
     Args:
-        folder: holds ``pairs.arrow`` and ``pairs.json``; the latter is written last.
+        folder: holds ``rows.arrow`` and ``rows.json``; the latter is written last.
         image_token: the model's placeholder, which no text may contain.
         special_tokens: other texts that the model's tokenizer does not take for text.
         image_root: folders and archives that image paths are relative to; by default a local table's own folder.
@@ -135,7 +135,9 @@ def _write(
 ) -> dict[str, Any]:
     import pyarrow as pa
 
-    schema = pa.schema([("images", pa.list_(pa.binary())), *((name, pa.string()) for name in (*texts, WHERE))])
+    messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+    columns = [("images", pa.list_(pa.binary())), *((name, messages) for name in texts), (WHERE, pa.string())]
+    schema = pa.schema(columns)
     skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
     skips: dict[str, list[dict[str, str]]] = {}
     temporary = folder / f".{DATA}.tmp"
@@ -242,11 +244,11 @@ def _answer(row: PreferenceRow, name: str) -> str:
 
 def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, texts: Sequence[str]) -> dict[str, Any]:
     """A row as it is kept, with stand-ins for answers that nobody needs."""
-    messages = {"prompt": as_dicts(row.prompt)}
-    messages |= {name: [{"role": "assistant", "content": _answer(row, name)}] for name in texts if name != "prompt"}
+    answers = {name: [{"role": "assistant", "content": _answer(row, name)}] for name in texts if name != "prompt"}
     return {
         "images": [image.content for image in images],
-        **{name: json.dumps(value) for name, value in messages.items()},
+        "prompt": as_dicts(row.prompt),
+        **answers,
         WHERE: where,
     }
 
@@ -283,12 +285,8 @@ def _open(path: Path) -> datasets.Dataset:
 
 
 def _decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Arrow cells -> PIL images and messages, when the trainer asks for a row."""
-    decoded: dict[str, list[Any]] = {
-        name: [json.loads(text) for text in batch[name]] for name in (*TEXTS, REJECTED_POLICY) if name in batch
-    }
-    if ROW in batch:
-        decoded[ROW] = batch[ROW]
+    """Images are decoded when the trainer asks for a row."""
+    decoded = {name: batch[name] for name in (*TEXTS, REJECTED_POLICY, ROW) if name in batch}
     if "images" in batch:
         decoded["images"] = [[decode(ImageData(content)) for content in images] for images in batch["images"]]
     return decoded

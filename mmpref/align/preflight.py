@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -57,14 +57,17 @@ def _rows_to_measure(pairs: Pairs) -> set[int]:
 
     data, rows = pairs.dataset.data, len(pairs.dataset)
 
-    def characters(name: str) -> np.ndarray:
-        return pc.utf8_length(data.column(name)).to_numpy()
+    def sums(column: str, size: Callable[[Any], Any]) -> np.ndarray:
+        lists = data.column(column)
+        counts = pc.list_value_length(lists).to_numpy()  # of each row at least 1
+        return np.add.reduceat(size(pc.list_flatten(lists)).to_numpy(), np.cumsum(counts) - counts)
+
+    def characters(column: str) -> np.ndarray:
+        return sums(column, lambda messages: pc.utf8_length(pc.struct_field(messages, "content")))
 
     answers = [characters(name) for name in ("chosen", "rejected", REJECTED_POLICY) if name in data.column_names]
     texts = characters("prompt") + np.max(answers, axis=0)
-    files = pc.binary_length(pc.list_flatten(data.column("images"))).to_numpy()
-    counts = pc.list_value_length(data.column("images")).to_numpy()  # of each row at least 1
-    images = np.add.reduceat(files, np.cumsum(counts) - counts)
+    images = sums("images", pc.binary_length)
     even = {index * rows // min(rows, _EVENLY_SPACED) for index in range(min(rows, _EVENLY_SPACED))}
     return even.union(*(np.argsort(-sizes, kind="stable")[:_LONGEST].tolist() for sizes in (texts, images)))
 

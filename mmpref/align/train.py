@@ -28,7 +28,6 @@ from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.align.callbacks import OnProgress
-    from mmpref.align.eval_callback import EvalCallback
     from mmpref.align.finish import WriteCard
     from mmpref.align.preference_data import Pairs
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
@@ -166,9 +165,13 @@ def _fit_and_save(
 ) -> Trained | None:
     """Train to the end from the last complete checkpoint, and save the adapter; None in a process that does not
     write."""
+    import torch
+
     from mmpref.align import adapter
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
+    from mmpref.sampling.settings import sampling_facts
+    from mmpref.vlm.decoding import generation_config_values
     from mmpref.vlm.quantization import bitsandbytes_arguments
 
     scratch = run.state / SCRATCH
@@ -207,7 +210,14 @@ def _fit_and_save(
         "parameters": parameters,
         **({"quantization": bitsandbytes_arguments(policy.base_model)} if recipe.quantization else {}),
         "lengths": length_facts(lengths, policy),
-        **_training_facts(recipe, trainer, policy, eval_callback),
+        "steps": trainer.state.global_step,
+        **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
+        "threads": torch.get_num_threads(),
+        "processes": num_processes(),
+        "prompt_shared": trainer.shared is not None,
+        **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
+        **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
+        **trainer.facts(),
         "trainer": options,
     }
     return Trained(policy.ref, pairs, facts, verify or verifier())
@@ -288,24 +298,3 @@ def _make_trainer(
         configured, parts, seed=recipe.seed, annotator=recipe.annotator, feature_cache_gb=recipe.feature_cache_gb
     )
     return trainer, options
-
-
-def _training_facts(
-    recipe: TrainRecipe, trainer: ResumableTrainerMixin, policy: Policy, eval_callback: EvalCallback | None
-) -> dict[str, Any]:
-    """What the manifest says of how the training went."""
-    import torch
-
-    from mmpref.sampling.settings import sampling_facts
-    from mmpref.vlm.decoding import generation_config_values
-
-    return {
-        "steps": trainer.state.global_step,
-        **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
-        "threads": torch.get_num_threads(),
-        "processes": num_processes(),
-        "prompt_shared": trainer.shared is not None,
-        **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
-        **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
-        **trainer.facts(),
-    }

@@ -111,14 +111,14 @@ def run_evaluate(
     progress: bool = True,
 ) -> Evaluation:
     """`evaluate` of a resolved recipe."""
-    from mmpref.bench.evaluate import evaluate as score
+    from mmpref.bench.evaluate import evaluate as run_evaluation
     from mmpref.bench.export import save as export
     from mmpref.distributed import process_index
 
     refuse_absent(recipe)
     watched = progress and not process_index()
     with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:
-        manifest = score(
+        manifest = run_evaluation(
             recipe,
             Path(output) if output else None,
             batch_size=batch_size,

@@ -60,7 +60,7 @@ def run_inspect(
     Args:
         on_row: is given every row to look at.
     """
-    from mmpref.data.inspect import inspect as read
+    from mmpref.data.inspect import inspect as inspect_rows
     from mmpref.tables.open import open_table, refuse_split
 
     refuse_no_rows("dataset", dataset)
@@ -68,7 +68,7 @@ def run_inspect(
     refuse_split(spec, split or "train")
     table = open_table(spec, split, revision=revision)
     if model is None:
-        return Inspection(read(table, roots, on_row))
+        return Inspection(inspect_rows(table, roots, on_row))
     from mmpref.data.policy_margins import score_pairs
     from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
@@ -76,6 +76,6 @@ def run_inspect(
 
     with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_name("model", settings["model"])))
-        report = read(table, roots, on_row, special_token_in(policy.markup_tokens))
+        report = inspect_rows(table, roots, on_row, special_token_in(policy.markup_tokens))
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
-from mmpref.recipes.resolve import PAPER, TESTBED, merge, resolve
+from mmpref.recipes.resolve import PAPER, TESTBED, resolve
 from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.tables.in_memory import MEMORY, is_table, spec_of
@@ -53,10 +53,9 @@ def build_recipe(
     named = _named(options, {name: f"builder.{name}" for name in _BUILDER})
     if (file := named.pop("prompt_file", None)) is not None:
         named["builder.instruction"] = template(file, "--prompt-file")
-    overrides = _nested(set)
     if named.get("source") and named.get("limit") is None and recipe is None:
-        overrides = {"limit": None, **overrides}  # the limit of the default recipe is for its own source
-    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, overrides, section_for_method, partial)
+        set = {"limit": None, **(set or {})}  # the limit of the default recipe is for its own source
+    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, set, section_for_method, partial)
     if named.get("annotator") and not BUILDERS.get(resolved.method).needs_annotator:
         raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
     return resolved
@@ -76,7 +75,7 @@ def train_recipe(
     """
     from mmpref.align.recipe import TrainRecipe
 
-    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), _nested(set), partial=partial)
+    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), set, partial=partial)
 
 
 def evaluate_recipe(
@@ -98,7 +97,7 @@ def evaluate_recipe(
     if isinstance(file := options.get("judge_prompt"), os.PathLike):
         options["judge_prompt"] = template(file, "--judge-prompt")
     named = _named(options, {})
-    return resolve(EvaluateRecipe, "evaluate", recipe, named, _with_specs(_nested(set)), partial=partial)
+    return resolve(EvaluateRecipe, "evaluate", recipe, named, _with_specs(set or {}), partial=partial)
 
 
 def recipe_name(recipe: Any, model: Any) -> str | None:
@@ -248,13 +247,3 @@ def _with_specs(settings: Mapping[str, Any]) -> dict[str, Any]:
         name: _with_specs(value) if isinstance(value, Mapping) and not is_table(value) else as_spec(value)
         for name, value in settings.items()
     }
-
-
-def _nested(overrides: Mapping[str, Any] | None) -> dict[str, Any]:
-    """``{"trainer.max_steps": 10}`` as nested mappings."""
-    merged: dict[str, Any] = {}
-    for key, value in (overrides or {}).items():
-        for part in reversed(key.split(".")):
-            value = {part: value}
-        merged = merge(merged, value)
-    return merged

@@ -123,7 +123,7 @@ def run_train(
             for a recipe without a file.
     """
     from mmpref.align.method import METHODS
-    from mmpref.align.train import train as fit
+    from mmpref.align.train import train as run_training
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
@@ -137,7 +137,7 @@ def run_train(
         if not recipe.dataset:
             recipe = dataclasses.replace(recipe, dataset=(_build(recipe, name, progress),))
         with Progress("steps", watched=progress and main) as bar:
-            manifest = fit(
+            manifest = run_training(
                 recipe,
                 Path(output) if output else None,
                 evaluate=evaluate,

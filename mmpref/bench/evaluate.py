@@ -26,13 +26,13 @@ from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
-from mmpref.bench.replies import Replies, read_replies
+from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome, metric_difference, metric_value
 from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, load_reward_model, reward_answerer
 from mmpref.bench.score import Scorer, verdict_facts
 from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
-from mmpref.errors import HubError, MmprefError, UsageError
+from mmpref.errors import HubError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.log import logger
@@ -80,7 +80,14 @@ def evaluate(
     names = tuple(dict.fromkeys(recipe.benchmarks))
     settings = resolve_settings(names, recipe.benchmark, recipe.split)
     recipe = dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
-    judge = _open_judge(recipe, concurrency)
+    chat = ChatSettings(
+        recipe.judge_temperature,
+        recipe.judge_max_tokens,
+        concurrency,
+        revision=recipe.judge_revision,
+        thinking=recipe.thinking,
+    )
+    judge = open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
     with main_process_first():
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
         finished = run.finished
@@ -91,7 +98,12 @@ def evaluate(
         return {}
     with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
         if finished:
-            _check_identity(run, recipe)
+            try:  # not to show the results of another adapter or other data as this recipe's
+                _pin_identity(run, recipe, _load_plans(recipe))
+            except HubError as error:
+                logger.warning(
+                    "Warning: whether the data of %s are still the same could not be checked: %s", run.path, error
+                )
             return {**run.manifest(), **Results.read(run.path).as_dict()}
         evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
         evaluation.check_judge()
@@ -117,17 +129,6 @@ def _check(recipe: EvaluateRecipe) -> None:
     if recipe.endpoint and recipe.blind == "masked":
         raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
     check_reward_model(recipe.benchmarks, recipe.adapter, recipe.blind)
-
-
-def _open_judge(recipe: EvaluateRecipe, concurrency: int) -> Judge | None:
-    settings = ChatSettings(
-        recipe.judge_temperature,
-        recipe.judge_max_tokens,
-        concurrency,
-        revision=recipe.judge_revision,
-        thinking=recipe.thinking,
-    )
-    return open_judge(recipe.benchmarks, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, settings)
 
 
 class _Evaluation:
@@ -203,9 +204,9 @@ class _Evaluation:
             for model, outcome in outcomes.items():
                 clusters = outcome.clusters
                 for metric in metrics:
-                    values.append(metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind))
-                    key = Key(plan.label, metric.name, metric.part)
-                    resamples[model, key] = replicates(clusters, metric, recipe.seed)
+                    value = metric_value(metric, model, clusters, outcome, recipe.seed, recipe.blind)
+                    values.append(value)
+                    resamples[model, value.key] = replicates(clusters, metric, recipe.seed)
             if recipe.adapter:
                 # Where a judge failed on one model's answer, the pair is missing.
                 missing_of_any = frozenset[str]().union(*(outcome.missing for outcome in outcomes.values()))
@@ -234,17 +235,14 @@ class _Evaluation:
     def _outcomes(self, plan: Plan, scorer: Scorer) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
         """Of each model, and what its judge replied."""
         files, limit = self._answer_files(plan), plan.task.max_new_tokens
+        thinking, rendered = markers(self._recipe.thinking), not self._recipe.endpoint
         answers = answer_all(self._answerer, plan.samples, limit, files, self._batch_size, self._progress)
         outcomes, judgements = {}, []
         for model in self._models:
-            outcomes[model], judged = scorer.score(plan, model, self._read_replies(plan, model, answers[model]))
+            replies = read_replies(answers[model], plan, thinking, rendered=rendered, quiet=model != BASE)
+            outcomes[model], judged = scorer.score(plan, model, replies)
             judgements += judged
         return outcomes, judgements
-
-    def _read_replies(self, plan: Plan, model: str, texts: Sequence[str | MmprefError]) -> Replies:
-        """What there is to score of a model's answers."""
-        rendered, quiet = not self._recipe.endpoint, model != BASE
-        return read_replies(texts, plan, markers(self._recipe.thinking), rendered=rendered, quiet=quiet)
 
     def _answer_files(self, plan: Plan) -> dict[str, Path]:
         """Where the answers of each model are kept while the run lasts."""
@@ -297,14 +295,6 @@ def _pin_identity(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> di
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
     revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
     return pin_identity(run, ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision), data)
-
-
-def _check_identity(run: Run, recipe: EvaluateRecipe) -> None:
-    """Refuse to show the results of another adapter or other data as this recipe's; with no Hub to ask, say so."""
-    try:
-        _pin_identity(run, recipe, _load_plans(recipe))
-    except HubError as error:
-        logger.warning("Warning: whether the data of %s are still the same could not be checked: %s", run.path, error)
 
 
 def _processor_fixes(run: Run) -> dict[str, Any]:

@@ -28,9 +28,11 @@ def score_replies(plan: Plan, replies: Replies, verdicts: Verdicts | None = None
     if verdicts:
         missing |= {sample.id for sample, score in zip(samples, verdicts.scores, strict=True) if score is None}
         scores = [score or blank for score, blank in zip(verdicts.scores, scores, strict=True)]
+    if any(sample.groups for sample in samples):
+        scores = with_group_counts(samples, scores, missing)
     return Outcome(
         plan,
-        with_group_counts(samples, scores, missing),
+        scores,
         frozenset(missing),
         verdicts.counts if verdicts else {},
         reasoned=replies.reasoned,

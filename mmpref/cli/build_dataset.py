@@ -138,7 +138,7 @@ def command(
     from mmpref.cli.checks import check
     from mmpref.hub.licence_check import check_licences
 
-    recipe = build_recipe(**common.settings(options))
+    recipe = build_recipe(**options)
     check(recipe)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")

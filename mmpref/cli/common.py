@@ -22,13 +22,16 @@ _OTHER_HTML = "Choose another file for --html."
 
 
 def recipe_options(command: F) -> F:
-    """``--recipe`` and ``--set``."""
+    """``--recipe`` and ``--set``, as `mmpref.api.options` takes them."""
     command = click.option(
-        "--set", "assignments", multiple=True, metavar="KEY=VALUE", help="Override one recipe setting. Repeatable."
+        "--set",
+        multiple=True,
+        callback=lambda _context, _option, assignments: parse_set(assignments),
+        metavar="KEY=VALUE",
+        help="Override one recipe setting. Repeatable.",
     )(command)
     return click.option(
         "--recipe",
-        "recipe_name",
         metavar="NAME|FILE",
         help="Named recipe or YAML file. [default: testbed without --model, paper with one]",
     )(command)
@@ -75,16 +78,6 @@ def push_options(kind: str) -> Callable[[F], F]:
         return click.option("--push", is_flag=True, help="Publish on the Hub when done.")(command)
 
     return decorate
-
-
-def settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options that decide a recipe, as `mmpref.api.options` takes them.
-
-    Raises:
-        UsageError: a ``--set`` that is not of the form KEY=VALUE.
-    """
-    rest = {name: value for name, value in options.items() if name not in ("recipe_name", "assignments")}
-    return {**rest, "recipe": options["recipe_name"], "set": parse_set(options["assignments"])}
 
 
 def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:

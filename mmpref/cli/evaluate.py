@@ -85,7 +85,7 @@ def command(
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
 
-    recipe = evaluate_recipe(**common.settings(options))
+    recipe = evaluate_recipe(**options)
     check(recipe)
     target = common.push_target(push, hub_id, "model", output)
     evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, save=save)

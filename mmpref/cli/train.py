@@ -70,12 +70,11 @@ def command(
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
 
-    settings = common.settings(options)
-    recipe = train_recipe(**settings)
+    recipe = train_recipe(**options)
     check(recipe)
     main = process_index() == 0
     target = common.push_target(push, hub_id, "model", output) if main else None
-    trained = run_train(recipe, recipe_name(settings["recipe"], settings["model"]), output)
+    trained = run_train(recipe, recipe_name(options["recipe"], options["model"]), output)
     if not main:
         return
     published = common.publish(target, trained.path, private, base_hub_id=base_hub_id)

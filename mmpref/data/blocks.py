@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 OnProgress = Callable[[int, Sequence[Pair | Skip]], None]
 Rows = list[Example | Skip]
 
+EMPTY = "empty-rejected"
+"""Reason of a skip: the rejected answer came out empty."""
 SPECIAL = "special-token"
 """Reason of a skip: a text has one of the model's special tokens in it."""
 _FATAL_ERRORS = (ModelError, HubError, RunError, UsageError)
@@ -57,6 +59,15 @@ class SpecialTokenFilter:
         return outcome
 
 
+def check_rejected(outcome: Pair | Skip) -> Pair | Skip:
+    """The pair, or a skip where nothing can be learned from it."""
+    if isinstance(outcome, Skip):
+        return outcome
+    if not outcome.rejected.strip():
+        return Skip(outcome.example.id, EMPTY)
+    return Skip(outcome.example.id, SAME) if same_answer(outcome.rejected, outcome.chosen) else outcome
+
+
 class BlockRunner:
     """Does the blocks of a run that are not done yet.
 
@@ -91,7 +102,8 @@ class BlockRunner:
         open_blocks = {number for number in range(index, count, of) if not self._blocks.done(number)}
         total = sum(min(size, len(source) - number * size) for number in open_blocks)
         for number, rows in self._preprocess_ahead(source.blocks(size, open_blocks.__contains__)):
-            outcomes = [self._filter(self._with_source_rejected(outcome)) for outcome in self._outcomes(rows)]
+            checked = [check_rejected(outcome) for outcome in self._outcomes(rows)]
+            outcomes = [self._filter(self._with_source_rejected(outcome)) for outcome in checked]
             notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}
             self._blocks.write(number, outcomes, notes)
             if on_progress:

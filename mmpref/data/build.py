@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.blocks import BlockRunner, OnProgress
-from mmpref.data.builder import BUILDERS, Context
+from mmpref.data.builder import BUILDERS, Context, as_worker
 from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import MethodRun, Splits, WriteCard, finish
 from mmpref.data.open_source import open_tables, source_facts
@@ -98,7 +98,9 @@ def build_dataset(
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)
             # Made on first use: a run without open blocks loads no model.
-            worker = cache(lambda: stack.enter_context(contextlib.closing(builder.open_worker(context, settings))))
+            worker = cache(
+                lambda: stack.enter_context(contextlib.closing(as_worker(builder.worker(context, settings))))
+            )
             runner = BlockRunner(blocks, worker, lambda: policy.loaded, recipe.keep_rejected)
             count = runner.run(source, recipe.block_size, shard, on_progress)
         missing = _missing(run, blocks, count)

@@ -27,7 +27,8 @@ CUT_OFF = "cut-off"
 
 MakePairs = Callable[[Sequence[Example]], list[Pair | Skip]]
 """Turns one block of consecutive examples into one `Pair` or `Skip` for every example, in order. A block is the unit of
-determinism and of restart: the same block gives the same result whatever was done before it in the process."""
+determinism and of restart: the same block gives the same result whatever was done before it in the process. A pair
+whose rejected answer is empty, or the chosen one, becomes a skip in `mmpref.data.blocks`."""
 
 
 class Worker:
@@ -48,13 +49,16 @@ class Worker:
 
 
 class _PlainWorker(Worker):
-    """The worker of a builder that gives a plain callable."""
-
     def __init__(self, make_pairs: MakePairs) -> None:
         self._make_pairs = make_pairs
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         return self._make_pairs(block)
+
+
+def as_worker(make_pairs: MakePairs) -> Worker:
+    """A plain callable as a `Worker`."""
+    return make_pairs if isinstance(make_pairs, Worker) else _PlainWorker(make_pairs)
 
 
 @dataclass(frozen=True)
@@ -115,11 +119,6 @@ class Builder:
     model_settings: tuple[str, ...] = ()
     tries: Callable[[Any], tuple[int, float | None]] = lambda _: (1, None)
     reader: Callable[[Any, int], Reader] | None = None
-
-    def open_worker(self, context: Context, settings: Any) -> Worker:
-        """The worker of a run."""
-        worker = self.worker(context, settings)
-        return worker if isinstance(worker, Worker) else _PlainWorker(worker)
 
     def models(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Further models that a recipe's settings name, by what they are: ``{"similarity model": ...}``."""

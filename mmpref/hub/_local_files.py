@@ -67,23 +67,20 @@ def local_file(path: str, source: Path) -> LocalFile:
     return LocalFile(path, source, size, sha256.hexdigest(), git.hexdigest())
 
 
-def local_files(folder: Path, ignore: Sequence[str]) -> dict[str, LocalFile]:
-    """All files below `folder` by their path with forward slashes, without those that match `ignore`.
+def local_files(folder: Path) -> dict[str, LocalFile]:
+    """All files below `folder` by their path with forward slashes, without those that match `IGNORE`.
 
     Raises:
-        InputError: the folder is missing, or holds nothing to publish.
+        InputError: the folder is missing.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder.", "Name a run directory that exists.")
     sources = ((p.relative_to(folder).as_posix(), p) for p in sorted(folder.rglob("*")) if p.is_file())
-    files = {
+    return {
         name: local_file(name, source)
         for name, source in sources
-        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in ignore)
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in IGNORE)
     }
-    if not files:
-        raise InputError(f"{folder} holds no file to publish.")
-    return files
 
 
 def digest(files: Sequence[LocalFile]) -> str:

@@ -17,7 +17,7 @@ from mmpref.log import logger
 FILES_A_COMMIT = 100
 
 
-def publish_staged(remote: Remote, content: Content, message: str, merge: bool) -> Discussion:
+def publish_staged(remote: Remote, content: Content, merge: bool) -> Discussion:
     """Bring `content` onto a pull request's branch, a hundred files a commit, and merge it where `merge`.
 
     A rerun after an interruption finds its own pull request, by the content's hash in the title, and goes on.
@@ -25,10 +25,10 @@ def publish_staged(remote: Remote, content: Content, message: str, merge: bool) 
     Raises:
         HubError: the Hub refuses; the pull request stays, to be finished by a rerun or by hand.
     """
-    title = f"{message} [{content.digest[:12]}]"
+    title = f"{content.commit_message} [{content.digest[:12]}]"
     pull = remote.calls.run("open a pull request", lambda: _find_or_open(remote, title))
     logger.info("more than %d files: staging them in %s", FILES_A_COMMIT, pull.url)
-    _fill(remote, content, pull, message)
+    _fill(remote, content, pull)
     number = pull.num
     if pull.status == "draft":
         remote.calls.run(
@@ -47,7 +47,7 @@ def _find_or_open(remote: Remote, title: str) -> Discussion:
     return pull or remote.api.create_pull_request(remote.repo_id, title, repo_type=remote.repo_type)
 
 
-def _fill(remote: Remote, content: Content, pull: Discussion, message: str) -> None:
+def _fill(remote: Remote, content: Content, pull: Discussion) -> None:
     """Commit to the branch until nothing is left to do there; each round compares anew, so a retry is safe."""
     ref, failures = pull.git_reference, 0
     assert ref is not None
@@ -58,7 +58,7 @@ def _fill(remote: Remote, content: Content, pull: Discussion, message: str) -> N
             remote.api.create_commit(
                 remote.repo_id,
                 operations,
-                commit_message=message,
+                commit_message=content.commit_message,
                 repo_type=remote.repo_type,
                 revision=ref,
                 parent_commit=part.head,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from huggingface_hub import (
@@ -20,8 +22,9 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 
 from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls
-from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes
+from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes, local_files
 from mmpref.hub.access import RepoType
+from mmpref.hub.cards.merge import merge_cards
 from mmpref.hub.other_splits import Change
 from mmpref.log import logger
 from mmpref.text_files import text_of_bytes
@@ -36,13 +39,24 @@ _MAX_PULLS = 20
 
 @dataclass(frozen=True)
 class Content:
-    """What shall be on the Hub: local files, remote files to delete by pattern, how cards are merged, and a check that
-    may refuse the commit."""
+    """What shall be on the Hub, and how it comes there.
 
-    files: Mapping[str, LocalFile]
-    delete_patterns: Sequence[str]
-    merge_card: CardMerger
+    Args:
+        folder: all files below it are published, except those whose path matches a pattern of IGNORE.
+        delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
+        merge_card: (remote card or None, ours) to the card to write.
+        check: looks at the commit before anything is uploaded, and may refuse it.
+    """
+
+    folder: Path
+    commit_message: str
+    delete_patterns: Sequence[str] = ()
+    merge_card: CardMerger = merge_cards
     check: Callable[[Change], None] | None = None
+
+    @cached_property
+    def files(self) -> Mapping[str, LocalFile]:
+        return local_files(self.folder)
 
     @property
     def digest(self) -> str:

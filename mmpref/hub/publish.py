@@ -8,20 +8,16 @@ again makes no commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from mmpref.errors import HubError, UsageError
+from mmpref.errors import HubError, InputError, UsageError
 from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_terminal
-from mmpref.hub._local_files import CARD, IGNORE, local_files
+from mmpref.hub._local_files import CARD
 from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
-from mmpref.hub._remote import CardMerger, Content, Plan, Remote
+from mmpref.hub._remote import Content, Plan, Remote
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
-from mmpref.hub.cards.merge import merge_cards
-from mmpref.hub.other_splits import Change
 from mmpref.log import logger
 
 
@@ -42,33 +38,25 @@ class Published:
 
 
 def publish_folder(
-    folder: Path,
+    content: Content,
     repo_id: str,
     repo_type: RepoType,
     *,
     private: bool = False,
     create_pr: bool = False,
-    commit_message: str,
     tag_prefix: str | None = None,
-    delete_patterns: Sequence[str] = (),
     token: str | None = None,
     endpoint: str | None = None,
-    merge_card: CardMerger | None = None,
-    check: Callable[[Change], None] | None = None,
     retry: Retry | None = None,
 ) -> Published:
-    """Make the repository hold what `folder` holds, by one commit on top of its head.
+    """Make the repository hold what the content's folder holds, by one commit on top of its head.
 
     Args:
-        folder: all files below it are published, except those whose path matches a pattern of IGNORE.
         repo_id: "namespace/name"; created where it is missing, `private` then decides who sees it.
         create_pr: open a pull request instead of committing to main; an open one with this content is reused.
         tag_prefix: the commit on main is tagged with it and its own first digits; a tag with it that is there already
             stays.
-        delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
         token: by default from the usual places.
-        merge_card: (remote card or None, ours) to the card to write; by default `merge_cards`.
-        check: looks at the commit before anything is uploaded, and may refuse it.
         retry: how often and how long to try again.
 
     More than 100 changed files go through a pull request that is merged at once: `main` changes in one step.
@@ -81,15 +69,15 @@ def publish_folder(
     check_repo_id(repo_id)
     if "/" not in repo_id:
         raise UsageError(f"{repo_id!r} has no namespace.", "Write it as <user or organization>/<name>.")
-    files = local_files(folder, IGNORE)
+    if not content.files:
+        raise InputError(f"{content.folder} holds no file to publish.")
     token = token or usual_token()
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
     calls = Calls(repo_id, api.endpoint, token, retry or Retry())
     remote = Remote(api, calls, repo_id, repo_type, token)
-    content = Content(files, tuple(delete_patterns), merge_card or merge_cards, check)
     _make_repository(remote, private)
     with quiet_unless_terminal():
-        published = _find_or_commit(remote, content, commit_message, create_pr)
+        published = _find_or_commit(remote, content, create_pr)
     if published.pull_request_url:
         return published
     state = "published" if published.changed else "already there:"
@@ -113,7 +101,7 @@ def _make_repository(remote: Remote, private: bool) -> None:
         )
 
 
-def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: bool) -> Published:
+def _find_or_commit(remote: Remote, content: Content, create_pr: bool) -> Published:
     """Compare and commit until the content is there; each failed attempt goes back to comparing."""
     attempts = remote.calls.retry.attempts
     failure: Exception | None = None
@@ -126,13 +114,13 @@ def _find_or_commit(remote: Remote, content: Content, message: str, create_pr: b
             if file.path == CARD:
                 remote.validate(file)
         if len(plan) > FILES_A_COMMIT:
-            return _publish_many(remote, content, message, create_pr)
+            return _publish_many(remote, content, create_pr)
         operations = remote.operations(plan, "main", create_pr)
         try:
             commit = remote.api.create_commit(
                 remote.repo_id,
                 operations,
-                commit_message=message,
+                commit_message=content.commit_message,
                 repo_type=remote.repo_type,
                 create_pr=create_pr,
                 parent_commit=plan.head,
@@ -160,8 +148,8 @@ def _already_there(remote: Remote, content: Content, plan: Plan, create_pr: bool
     return None
 
 
-def _publish_many(remote: Remote, content: Content, message: str, create_pr: bool) -> Published:
-    pull = publish_staged(remote, content, message, merge=not create_pr)
+def _publish_many(remote: Remote, content: Content, create_pr: bool) -> Published:
+    pull = publish_staged(remote, content, merge=not create_pr)
     ref = pull.git_reference if create_pr and pull.git_reference else "main"
     return _result(remote, remote.plan(content, ref).head, True, pull.url if create_pr else None)
 

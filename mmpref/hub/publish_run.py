@@ -82,27 +82,23 @@ def publish_run(
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
         if samples_only:
-            staged = stage_samples(path, manifest, stage, repo_id)
+            content = stage_samples(path, manifest, stage, repo_id)
         elif manifest["command"] == "evaluate":
-            staged = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
+            content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
         elif kind == "dataset":
-            staged = stage_dataset(path, manifest, stage, repo_id)
+            content = stage_dataset(path, manifest, stage, repo_id)
         else:
-            staged = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
+            content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
         refuse_secrets(stage)
         published = publish_folder(
-            stage,
+            content,
             repo_id,
             kind,
             private=private,
             create_pr=create_pr,
-            commit_message=staged.commit_message,
             tag_prefix=f"mmpref-{manifest['recipe_hash'][:8]}-",
-            delete_patterns=staged.delete_patterns,
             token=token,
             endpoint=endpoint,
-            merge_card=staged.merge_card,
-            check=staged.check,
         )
     _record(path, published, accepted)
     return published

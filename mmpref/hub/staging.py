@@ -8,8 +8,8 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +19,16 @@ from huggingface_hub.hf_api import RepoFile
 
 from mmpref.errors import RunError, UsageError
 from mmpref.hub._local_files import CARD, IGNORE
-from mmpref.hub._remote import CardMerger
+from mmpref.hub._remote import Content
 from mmpref.hub.cards.dataset import STATISTICS, dataset_card
-from mmpref.hub.cards.merge import merge_cards, merge_dataset_card, merge_model_card, merge_own_text, split_card
+from mmpref.hub.cards.merge import merge_dataset_card, merge_model_card, merge_own_text, split_card
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.results_table import add_results, eval_files
 from mmpref.hub.cards.samples import FILES, samples_card
-from mmpref.hub.other_splits import Change, refuse_breaking
+from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
 from mmpref.hub_ids import is_commit, is_hub_id
-from mmpref.run.results import Results
+from mmpref.run.results import RESULTS, Results
 from mmpref.text_files import read_text
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -42,17 +42,7 @@ tags: [vlm]
 """
 
 
-@dataclass(frozen=True)
-class Staged:
-    """How `mmpref.hub.publish.publish_folder` publishes a folder that was staged."""
-
-    commit_message: str
-    delete_patterns: tuple[str, ...] = ()
-    merge_card: CardMerger = merge_cards
-    check: Callable[[Change], None] | None = None
-
-
-def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Staged:
+def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Content:
     """The data files of a dataset run, with their statistics.
 
     Raises:
@@ -69,7 +59,8 @@ def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
         _link(path / STATISTICS, stage / STATISTICS)
     _write_card(path, stage, dataset_card(path, manifest, repo_id))
     splits = list(manifest.get("splits") or [manifest["recipe"]["split"]])
-    return Staged(
+    return Content(
+        stage,
         f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
         tuple(f"data/{split}-*.parquet" for split in splits),
         merge_dataset_card,
@@ -85,7 +76,7 @@ def _schema_of(path: Path, manifest: Mapping[str, Any]) -> Any:
 
 def stage_adapter(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None, merged: Path | None
-) -> Staged:
+) -> Content:
     """A training run's adapter, or the model that it was merged into.
 
     Args:
@@ -116,14 +107,14 @@ def stage_adapter(
         content["model"] = {**content["model"], "id": shown, "revision": revision}
         content["recipe"] = {**content["recipe"], "model": shown, "revision": revision}
     _write_json(stage / "run.json", content)
-    results = path / "results.json"
-    evaluation = json.loads(results.read_text(encoding="utf-8")) if results.is_file() else None
-    for name, text in eval_files(Results.from_dict(evaluation)).items() if evaluation else ():
+    results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() else None
+    for name, text in eval_files(results).items() if results else ():
         _write(stage / name, text)
-    card = model_card(manifest, evaluation, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
+    card = model_card(manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
     what = "Merged model" if merged else "LoRA adapter"
-    return Staged(
+    return Content(
+        stage,
         f"{what}, {manifest['recipe']['method']}",
         ("adapter_*", "checkpoints/*", "model*.safetensors", "model.safetensors.index.json"),
         merge_model_card,
@@ -166,13 +157,13 @@ def _sha256(file: RepoFile, repo_id: str, api: HfApi) -> str:
 
 def stage_evaluation(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
-) -> Staged:
+) -> Content:
     """An evaluation's results, which go into the card of the model that was evaluated.
 
     Raises:
         UsageError: they are another adapter's than the repository's.
     """
-    evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
+    evaluation = _public_results(path, manifest)
     results = Results.from_dict(evaluation)
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
@@ -185,17 +176,18 @@ def stage_evaluation(
         _write(stage / name, content)
     if push_samples:
         folder = f"evaluation/{manifest['recipe_hash'][:8]}"
-        _write_json(stage / folder / "results.json", evaluation)
+        _write_json(stage / folder / RESULTS, evaluation)
         for file in sorted((path / "samples").glob("*.parquet")):
             _link(file, stage / folder / "samples" / file.name)
     names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
-    return Staged(
+    return Content(
+        stage,
         f"Results of {names}",
         merge_card=lambda remote, ours: add_results(ours if remote is None else remote, results),
     )
 
 
-def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Staged:
+def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: str) -> Content:
     """An evaluation's per-sample records, as a dataset of their own.
 
     Raises:
@@ -206,12 +198,16 @@ def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
         raise RunError(f"{path} has no per-sample records.", "They are kept by `mmpref evaluate`.")
     for file in files:
         _link(file, stage / "samples" / file.name)
-    evaluation = public(json.loads((path / "results.json").read_text(encoding="utf-8")), manifest)
-    _write_json(stage / "results.json", evaluation)
-    _write_json(stage / "run.json", public(manifest))
-    card = samples_card(files, public(manifest), Results.from_dict(evaluation), repo_id)
+    evaluation, manifest = _public_results(path, manifest), public(manifest)
+    _write_json(stage / RESULTS, evaluation)
+    _write_json(stage / "run.json", manifest)
+    card = samples_card(files, manifest, Results.from_dict(evaluation), repo_id)
     _write(stage / CARD, clean_text(card, local_folders(path)))
-    return Staged("Per-sample records of an evaluation", (FILES,), check=refuse_breaking)
+    return Content(stage, "Per-sample records of an evaluation", (FILES,), check=refuse_breaking)
+
+
+def _public_results(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    return public(json.loads((path / RESULTS).read_text(encoding="utf-8")), manifest)
 
 
 def _write_card(path: Path, stage: Path, fresh: str) -> None:

@@ -110,12 +110,12 @@ def resolve(
 ) -> R:
     """The recipe's section for the command, then explicit options (None means not given), then what ``--set`` says.
 
-    Nested option keys are written with dots: ``{"builder.rho_th": 0.98}``; mappings are merged key by key.
+    Nested keys may be written with dots: ``{"builder.rho_th": 0.98}``; mappings are merged key by key.
 
     Args:
         recipe: a name, a YAML file, or a recipe that was resolved before; None takes the testbed's where the options
             name no model, and the paper's where they do.
-        overrides: nested, as `parse_set` gives them; None overrides with None.
+        overrides: as ``--set`` gives them; None overrides with None.
         fit: adapts the recipe's section to what the options chose; what it sets to None the command can do without.
         partial: leave empty what nobody names, such as the model, in place of refusing it.
 
@@ -124,11 +124,14 @@ def resolve(
     """
     if recipe is None:
         recipe = TESTBED if options.get("model") is None else PAPER
-    given: dict[str, Any] = {}
-    for key, value in options.items():
-        if not (value is None or (isinstance(value, tuple | list) and not value)):
-            given = merge(given, _nested(key, value))
-    overrides = overrides or {}
+    given = _nested(
+        {
+            key: value
+            for key, value in options.items()
+            if not (value is None or (isinstance(value, tuple | list) and not value))
+        }
+    )
+    overrides = _nested(overrides or {})
     if isinstance(recipe, cls):
         name, section = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
@@ -170,11 +173,14 @@ def _required(cls: type) -> list[str]:
     ]
 
 
-def _nested(key: str, value: Any) -> dict[str, Any]:
-    """``{"a": {"b": value}}`` of ``a.b``."""
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return dict(value)
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a": {"b": value}}`` of ``{"a.b": value}``."""
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        nested = merge(nested, value)
+    return nested
 
 
 def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

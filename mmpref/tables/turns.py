@@ -15,9 +15,9 @@ from typing import Any
 from mmpref.errors import brief
 from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked
 from mmpref.tables.image_cells import is_no_image
-from mmpref.types import Message
+from mmpref.types import Message, Role
 
-ROLES = {
+ROLES: dict[str, Role] = {
     "human": "user",
     "user": "user",
     "gpt": "assistant",
@@ -130,13 +130,17 @@ def _exchanges(items: Sequence[Any]) -> Iterator[Any]:
             yield item
 
 
+def role_of(message: Mapping[str, Any]) -> Role | None:
+    """Whose message it is; None where the name is not known."""
+    name = message.get("role") or message.get("from")
+    return ROLES.get(name.strip().lower()) if isinstance(name, str) else None
+
+
 def _turn(item: Any, number: int) -> Turn:
     if not isinstance(item, Mapping):
         raise Unusable("malformed", f"turn {number} is a {type(item).__name__}, not a message")
-    name = item.get("role") or item.get("from")
-    role = ROLES.get(name.strip().lower()) if isinstance(name, str) else None
-    if role is None:
-        known = ", ".join(ROLES)
+    if (role := role_of(item)) is None:
+        name, known = item.get("role") or item.get("from"), ", ".join(ROLES)
         raise Unusable(
             "not-read" if isinstance(name, str) else "malformed",
             f"turn {number} has the role {brief(repr(name), 60)}; known are {known}",
@@ -153,12 +157,12 @@ def _turn(item: Any, number: int) -> Turn:
         raise Unusable("malformed", f"turn {number} is not Unicode text ({error.reason})") from error
     images = tuple(part for part in items if isinstance(part, ImagePart))
     if not images:
-        return Turn(Message(role, text))  # type: ignore[arg-type]
+        return Turn(Message(role, text))
     text_places = [place for place, part in enumerate(items) if isinstance(part, str) and part.strip()]
     image_places = [place for place, part in enumerate(items) if isinstance(part, ImagePart)]
     behind = bool(text_places) and any(place > text_places[-1] for place in image_places)
     amid = bool(text_places) and any(text_places[0] < place < text_places[-1] for place in image_places)
-    return Turn(Message(role, text.strip()), images, behind, amid)  # type: ignore[arg-type]
+    return Turn(Message(role, text.strip()), images, behind, amid)
 
 
 def _own_images(item: Mapping[str, Any]) -> list[ImagePart]:

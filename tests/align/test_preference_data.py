@@ -126,9 +126,9 @@ def test_paths_in_a_local_file_are_relative_to_it(tmp_path: Path) -> None:
 
 def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path) -> None:
     first = collect_pairs([table(row(), row(images=[]))], tmp_path, image_token="<image>")
-    written = (tmp_path / "pairs.arrow").stat().st_mtime_ns
+    written = (tmp_path / "rows.arrow").stat().st_mtime_ns
     second = collect_pairs([table(row(), row(images=[]))], tmp_path, image_token="<image>")
-    assert (tmp_path / "pairs.arrow").stat().st_mtime_ns == written
+    assert (tmp_path / "rows.arrow").stat().st_mtime_ns == written
     assert second.skipped == first.skipped
     assert second.sources == first.sources
 
@@ -152,7 +152,7 @@ def test_an_empty_table_is_an_error(tmp_path: Path) -> None:
 def test_no_usable_row_is_an_error_with_its_reasons(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bad-image: 1, no-image: 1.*First: rows \(train\), row 0"):
         collect_pairs([table(row(images=[]), row(images=[b"x"]))], tmp_path, image_token="<image>")
-    assert not (tmp_path / "pairs.json").exists()
+    assert not (tmp_path / "rows.json").exists()
 
 
 def test_a_bomb_is_skipped(tmp_path: Path) -> None:

@@ -14,20 +14,18 @@ import mmpref
 from mmpref.api.build import run_build
 from mmpref.api.evaluate import run_evaluate
 from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_recipe
-from mmpref.cli import common
 from mmpref.cli.main import program
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
 
 OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
-OTHER_NAMES = {"recipe_name": "recipe", "assignments": "set"}
 FUNCTIONS = ["build-dataset", "train", "evaluate", "inspect", "publish", "compare"]
 
 
 def options_of(command: str) -> dict[str, click.Parameter]:
     parameters = program.get_command(click.Context(program), command).params  # type: ignore[union-attr]
-    return {OTHER_NAMES.get(str(one.name), str(one.name)): one for one in parameters}
+    return {str(one.name): one for one in parameters}
 
 
 @pytest.mark.parametrize("command", FUNCTIONS)
@@ -68,7 +66,7 @@ def given_on_the_command_line(command: str, *words: str) -> Any:
     for name in ("output", "shard", "workers", "concurrency", "token_price", "batch_size", "save", "base_hub_id"):
         options.pop(name, None)
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
-    return resolvers[command](**common.settings(options))
+    return resolvers[command](**options)
 
 
 @pytest.mark.parametrize(

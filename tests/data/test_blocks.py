@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmpref.data.blocks import BlockRunner
-from mmpref.data.builder import Builder, Context, Worker
+from mmpref.data.builder import Builder, Context, Worker, as_worker
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.tables.open import open_table
@@ -44,7 +44,7 @@ def test_each_block_begins_before_the_one_ahead_of_it_is_in_work(tmp_path: Path,
 
 def test_a_plain_callable_is_a_worker(png: bytes) -> None:
     builder = Builder(config=lambda: dict, worker=lambda context, settings: Recorded().__call__)
-    worker = builder.open_worker(Context(lambda: None, None, 0), {})  # type: ignore[arg-type,return-value]
+    worker = as_worker(builder.worker(Context(lambda: None, None, 0), {}))  # type: ignore[arg-type,return-value]
     example = Example("1", (), (), "Yes.", "")
     worker.begin([example])
     assert worker([example]) == [Pair(example, "No.", "recorded", None, 1, 0)]

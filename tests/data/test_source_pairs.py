@@ -208,11 +208,13 @@ def test_answers_that_a_model_wrote_are_held_to_its_special_tokens(png: bytes) -
 
     from mmpref.data.blocks import SpecialTokenFilter
     from mmpref.registry import resolve_path
+    from mmpref.vlm.special_tokens import special_tokens_of
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
     example = Example("1", (ImageData(png),), (Message("user", "What?"),), "A ring.", "x/train/1")
     good = Pair(example, "A star.", "bdhs", 0.5, 1, 0)
-    check = SpecialTokenFilter(lambda: SimpleNamespace(tokenizer=tokenizer))  # type: ignore[arg-type,return-value]
+    policy = SimpleNamespace(markup_tokens=special_tokens_of(tokenizer))
+    check = SpecialTokenFilter(lambda: policy)  # type: ignore[arg-type,return-value]
     assert check(good) == good
     assert check(Pair(example, "A </s> star.", "bdhs", 0.5, 1, 0)) == Skip(
         "1", "special-token", "rejected contains </s>"

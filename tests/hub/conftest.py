@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from mmpref.hub._calls import Retry
+from mmpref.hub._remote import Content
 from mmpref.hub.publish import Published, publish_folder
 from tests.hub.server.store import Tree, git_sha1
 from tests.hub_fixtures import HubAccount
@@ -65,8 +66,9 @@ def push(hub: HubAccount) -> Push:
     """Publish a folder as the test's user: `push(folder, "name", kind="dataset", **options)`."""
 
     def publish(folder: Path, name: str, kind: Any = "dataset", **options: Any) -> Published:
-        fixed = {"token": hub.token, "endpoint": hub.endpoint, "commit_message": "Add the data", "retry": FAST}
-        return publish_folder(folder, f"{hub.name}/{name}", kind, **(fixed | options))
+        fields = {field: options.pop(field) for field in ("delete_patterns", "merge_card") if field in options}
+        fixed = {"token": hub.token, "endpoint": hub.endpoint, "retry": FAST}
+        return publish_folder(Content(folder, "Add the data", **fields), f"{hub.name}/{name}", kind, **fixed | options)
 
     return publish
 

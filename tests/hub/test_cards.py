@@ -24,7 +24,7 @@ from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
 from mmpref.hub.cards.markdown import fence, marked_pair, text
 from mmpref.hub.cards.merge import merge_model_card
 from mmpref.hub.cards.metadata import check_metadata, licence_fields, refuse_broken, size_category
-from mmpref.hub.cards.model import model_card, write_model_card
+from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.render import template
 from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.cards.results_table import add_results
@@ -63,8 +63,8 @@ def test_dataset_card_golden_and_loads(tmp_path: Path) -> None:
 
 
 def test_model_card_golden_and_loads(tmp_path: Path) -> None:
-    write_model_card(tmp_path, adapter_manifest(), evaluation())
-    content = (tmp_path / "README.md").read_text(encoding="utf-8")
+    content = model_card(adapter_manifest(), Results.from_dict(evaluation()))
+    (tmp_path / "README.md").write_text(content, encoding="utf-8")
     _golden("model_card.md", content)
     loaded = ModelCard.load(tmp_path / "README.md")
     assert loaded.data.library_name == "peft"
@@ -296,7 +296,7 @@ def test_broken_dataset_metadata_is_found(tmp_path: Path, old: str, new: str, co
     ],
 )
 def test_broken_model_metadata_is_found(old: str, new: str, complaint: str) -> None:
-    content = model_card(adapter_manifest(), evaluation())
+    content = model_card(adapter_manifest(), Results.from_dict(evaluation()))
     assert old in content
     assert any(complaint in problem for problem in check_metadata(content.replace(old, new, 1), "model"))
 

@@ -156,9 +156,10 @@ def test_a_model_folder(hub: HubAccount, push: Push, tmp_path: Path) -> None:
 SCRIPT = """
 import logging, sys
 from pathlib import Path
+from mmpref.hub._remote import Content
 from mmpref.hub.publish import publish_folder
 logging.basicConfig(level=logging.INFO)
-print(publish_folder(Path(sys.argv[1]), sys.argv[2], "dataset", commit_message="Add the data").commit)
+print(publish_folder(Content(Path(sys.argv[1]), "Add the data"), sys.argv[2], "dataset").commit)
 """
 
 

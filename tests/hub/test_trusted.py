@@ -19,12 +19,13 @@ import sys
 from pathlib import Path
 from mmpref.errors import HubError
 from mmpref.hub._calls import Retry
+from mmpref.hub._remote import Content
 from mmpref.hub.access import check_access
 from mmpref.hub.publish import publish_folder
 folder, repo_id = Path(sys.argv[1]), sys.argv[2] or None
 try:
     full = check_access(repo_id, "dataset", default_name="run-1", retry=Retry(2, 0.01))
-    print(publish_folder(folder, full, "dataset", commit_message="Add the data", retry=Retry(2, 0.01)).url)
+    print(publish_folder(Content(folder, "Add the data"), full, "dataset", retry=Retry(2, 0.01)).url)
 except HubError as error:
     print("Error:", error)
 """

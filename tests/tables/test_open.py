@@ -363,6 +363,7 @@ for spec, split, config, revision in json.loads(sys.argv[1]):
 def test_a_hub_dataset_is_read_at_a_commit(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
     import datasets
 
+    from mmpref.hub._remote import Content
     from mmpref.hub.publish import Published, publish_folder
 
     repo = f"{hub.name}/pairs"
@@ -374,9 +375,7 @@ def test_a_hub_dataset_is_read_at_a_commit(hub: HubAccount, hub_env: dict[str, s
         (folder / "data").mkdir(parents=True, exist_ok=True)
         datasets.Dataset.from_dict(rows, features=features).to_parquet(folder / "data/train-00000-of-00001.parquet")
         (folder / "README.md").write_text("---\nlicense: mit\n---\n# Pairs\n")
-        return publish_folder(
-            folder, repo, "dataset", commit_message=f"{count} rows", token=hub.token, endpoint=hub.endpoint
-        )
+        return publish_folder(Content(folder, f"{count} rows"), repo, "dataset", token=hub.token, endpoint=hub.endpoint)
 
     first, second = publish(6), publish(3)
     asked = [
@@ -453,6 +452,7 @@ def _said(code: str, asked: list[tuple[str, str | None]], env: dict[str, str]) -
 @pytest.fixture
 def two_commits(hub: HubAccount, tmp_path: Path) -> tuple[str, list[str]]:
     """A Hub dataset of two commits with 2 and 3 rows, and their names."""
+    from mmpref.hub._remote import Content
     from mmpref.hub.publish import publish_folder
 
     repo, commits = f"{hub.name}/pairs", []
@@ -462,9 +462,7 @@ def two_commits(hub: HubAccount, tmp_path: Path) -> tuple[str, list[str]]:
         for shard in range(2):
             write(folder / f"data/train-{shard:05d}-of-00002.parquet", rows[shard::2])
         (folder / "README.md").write_text("---\nlicense: mit\n---\n")
-        done = publish_folder(
-            folder, repo, "dataset", commit_message=f"{count}", token=hub.token, endpoint=hub.endpoint
-        )
+        done = publish_folder(Content(folder, f"{count}"), repo, "dataset", token=hub.token, endpoint=hub.endpoint)
         commits.append(done.commit)
     return repo, commits
 

@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import CUT_OFF, SAME, Context, Worker
+from mmpref.data.builder import CUT_OFF, Context, Worker
 from mmpref.errors import UsageError
 from mmpref.sampling.settings import BdhsSettings, SamplingSettings
-from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
@@ -67,22 +66,11 @@ class Counts:
         return sums
 
 
-def pair_or_skip(
-    example: Example, rejected: str, method: str, similarity: float, iterations: int, seed: int
-) -> Pair | Skip:
-    """The pair, or a skip where the rejected answer is empty or the chosen one."""
-    if not rejected.strip():
-        return Skip(example.id, "empty-rejected")
-    if same_answer(rejected, example.answer):
-        return Skip(example.id, SAME)
-    return Pair(example, rejected, method, similarity, iterations, seed)
-
-
 class RejectedAnswerWorker(Worker):
     """A block worker whose subclass says what the rejected answers are.
 
-    Reasons for a skip: ``empty-rejected``, ``same-as-chosen``, ``no-partner`` where a method takes something from
-    another example of the block and none fits, and what the method says itself.
+    Reasons for a skip: ``no-partner`` where a method takes something from another example of the block and none fits,
+    and what the method says itself.
     """
 
     method: str
@@ -124,7 +112,7 @@ class RejectedAnswerWorker(Worker):
             return answer
         if answer is None:
             return Skip(example.id, "no-partner", "no row beside it has what this method takes from another")
-        return pair_or_skip(example, answer, self.method, cosine, 1, self.seed)
+        return Pair(example, answer, self.method, cosine, 1, self.seed)
 
 
 class GenerationWorker(RejectedAnswerWorker):

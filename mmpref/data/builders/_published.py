@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.data.builder import SAME, Builder
+from mmpref.data.builder import Builder
 from mmpref.data.row_facts import Reader
-from mmpref.tables.conversations import same_answer
+from mmpref.tables.cells import records, unpacked
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import ROLES, Unusable
+from mmpref.tables.turns import Unusable
 from mmpref.types import Example, Pair, Skip
 
 Row = Mapping[str, Any]
@@ -24,7 +23,7 @@ class NoSettings:
 
 @dataclass(frozen=True)
 class SourcePairs:
-    """A block worker that takes the source's own pairs. Reasons for a skip: ``no-rejected``, ``same-as-chosen``."""
+    """A block worker that takes the source's own pairs. Reason for a skip: ``no-rejected``."""
 
     method: str
     seed: int
@@ -35,8 +34,6 @@ class SourcePairs:
     def _outcome(self, example: Example) -> Pair | Skip:
         if example.rejected is None:
             return Skip(example.id, "no-rejected")
-        if same_answer(example.rejected, example.answer):
-            return Skip(example.id, SAME)
         # Pairs that mmpref has made before keep what is known of their making.
         method, similarity = example.facts.get("method", self.method), example.facts.get("similarity")
         return Pair(
@@ -85,33 +82,21 @@ def mapping(row: Row, column: str) -> Row:
     Raises:
         Unusable: it is none.
     """
-    value = row.get(column)
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except (ValueError, RecursionError) as error:
-            raise Unusable("malformed", f"{column} is not JSON ({error})") from error
-    if not isinstance(value, Mapping):
+    if not isinstance(value := unpacked(row.get(column)), Mapping):
         raise malformed(column, "a mapping", value)
     return value
 
 
 def rows(row: Row, column: str) -> list[Row]:
-    """A cell that must be a list of mappings.
+    """A cell that must be a list of mappings, in any form that `mmpref.tables.cells` reads.
 
     Raises:
         Unusable: it is none.
     """
-    value = row.get(column)
+    value = records(unpacked(row.get(column)))
     if not isinstance(value, list) or not all(isinstance(item, Mapping) for item in value):
         raise malformed(column, "a list of mappings", value)
     return value
-
-
-def role(turn: Row) -> str | None:
-    """Whose turn it is, in our terms; None where the name is not known."""
-    given = turn.get("role") or turn.get("from")
-    return ROLES.get(given) if isinstance(given, str) else None
 
 
 def writer(row: Row) -> str | None:

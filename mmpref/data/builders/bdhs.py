@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import CUT_OFF, Builder, Context
-from mmpref.data.builders._generated import RejectedAnswerWorker, pair_or_skip
+from mmpref.data.builders._generated import RejectedAnswerWorker
 from mmpref.sampling.settings import BdhsSettings
 from mmpref.types import Example, Pair, Skip
 
@@ -35,7 +35,7 @@ class BdhsWorker(RejectedAnswerWorker):
         self.counts.add({"tries": rejected.iterations, "tries_cut_off": rejected.cut_tries})
         if rejected.cut_off and not self.sampler.settings.keep_cut_off:
             return Skip(example.id, CUT_OFF)
-        return pair_or_skip(example, rejected.answer, self.method, rejected.similarity, rejected.iterations, self.seed)
+        return Pair(example, rejected.answer, self.method, rejected.similarity, rejected.iterations, self.seed)
 
 
 BUILDER = Builder(

@@ -1,8 +1,8 @@
 """A language model rewrites the chosen answer with realistic hallucinations (arXiv 2407.02477, appendix C.1, table 13).
 
 The annotator is the language model: an endpoint, a local model, or on the testbed its rule-based stand-in. As in the
-paper it sees question and answer, and the image only with ``show_images``. Reasons for a skip: ``failed-rewrite`` (the
-request failed), ``empty-rejected`` and ``same-as-chosen``.
+paper it sees question and answer, and the image only with ``show_images``. Reason for a skip: ``failed-rewrite`` (the
+request failed).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mmpref.data.builder import Builder, Context, Worker
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
-from mmpref.data.builders._generated import Counts, SimilaritySettings, pair_or_skip
+from mmpref.data.builders._generated import Counts, SimilaritySettings
 from mmpref.judges.annotator import require_placeholders
 from mmpref.types import Example, Pair, Skip
 
@@ -64,7 +64,7 @@ class _Worker(Worker):
             if reply.text is None:
                 outcomes.append(Skip(example.id, "failed-rewrite", reply.error))
             else:
-                outcomes.append(pair_or_skip(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
+                outcomes.append(Pair(example, reply.text.strip(), "corrupt", cosine, 1, self.seed))
         return outcomes
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmpref.data.builders._published import Row, mapping, published, role, rows
+from mmpref.data.builders._published import Row, mapping, published, rows
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable
+from mmpref.tables.turns import Unusable, role_of
 
 ORIGIN = Origin(("zhiqings/LLaVA-Human-Preference-10K",), files=("llava_7b_v1_preference.json",))
 
@@ -26,7 +26,7 @@ def read(row: Row) -> Iterator[Row]:
     yield {
         "id": row.get("id"),
         "image": row.get("image"),
-        "prompt": turns[:-1] if turns and role(turns[-1]) == "assistant" else turns,
+        "prompt": turns[:-1] if turns and role_of(turns[-1]) == "assistant" else turns,
         "chosen": outputs[preferred],
         "rejected": outputs[3 - preferred],
     }

@@ -10,15 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from mmpref.data.builders._published import Row, published, role, rows
+from mmpref.data.builders._published import Row, published, rows
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable
+from mmpref.tables.turns import Unusable, role_of
 
 ORIGIN = Origin(("YiyangAiLab/POVID_preference_data_for_VLLMs",), files=("POVID_preference_data_for_VLLMs*.json",))
 
 
 def _first(turns: list[Row], who: str) -> Any:
-    return next((turn.get("value") for turn in turns if role(turn) == who), None)
+    return next((turn.get("value") for turn in turns if role_of(turn) == who), None)
 
 
 def read(row: Row) -> Iterator[Row]:

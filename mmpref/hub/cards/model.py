@@ -32,20 +32,19 @@ from mmpref.run.files import write_atomic
 from mmpref.run.results import Results
 
 
-def write_model_card(path: Path, manifest: Mapping[str, Any], evaluation: Mapping[str, Any] | None = None) -> None:
+def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
     """Write ``README.md`` of an adapter run.
 
     Args:
         path: the run directory.
         manifest: what ``run.json`` holds or will hold.
-        evaluation: a ``results.json`` of this adapter, for the table of results and the model-index.
     """
-    write_atomic(path / "README.md", model_card(manifest, evaluation))
+    write_atomic(path / "README.md", model_card(manifest))
 
 
 def model_card(
     manifest: Mapping[str, Any],
-    evaluation: Mapping[str, Any] | None = None,
+    results: Results | None = None,
     *,
     hub_id: str | None = None,
     base_hub_id: str | None = None,
@@ -54,7 +53,7 @@ def model_card(
     """The text of an adapter's card.
 
     Args:
-        evaluation: as in `write_model_card`.
+        results: of this adapter, as they may be published, for their table and the model-index.
         hub_id: the repository that the card is for; without it the loading code has a placeholder.
         base_hub_id: where a base model that is a local path can be found on the Hub.
         merged: what is published is the base with the adapter's weights in it.
@@ -65,7 +64,6 @@ def model_card(
     from huggingface_hub import ModelCardData
 
     stated = _base_licence(manifest["model"])
-    results = Results.from_dict(public(evaluation, manifest)) if evaluation else None
     manifest = public(manifest)
     recipe, model = manifest["recipe"], manifest["model"]
     local = not is_commit(model.get("revision"))

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mmpref.data.builder import BUILDERS
+from mmpref.data.builders import llava_rlhf
 from mmpref.data.builders.vlfeedback import VLFeedbackSettings, completions_of
 from mmpref.data.sources import Source
 from mmpref.recipes.schema import build
@@ -129,6 +130,13 @@ def test_a_mapping_of_lists_is_the_list_of_answers() -> None:
     with pytest.raises(Unusable) as error:
         completions_of({"completions": {**turned, "model": ["one"]}})
     assert (error.value.reason, error.value.detail) == ("malformed", "completions has columns of different lengths")
+
+
+def test_roles_are_known_in_capitals_too() -> None:
+    turns = [{"from": "Human", "value": "Is it red?"}, {"from": "GPT", "value": "Replaced."}]
+    outputs = {"output_1": {"value": "Yes."}, "output_2": {"value": "No."}, "preference": 2}
+    [pair] = llava_rlhf.read({"conversations": turns, **outputs})
+    assert (pair["prompt"], pair["chosen"], pair["rejected"]) == (turns[:1], "No.", "Yes.")
 
 
 def test_pair_rules_draw_by_seed_and_row() -> None:
