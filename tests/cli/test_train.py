@@ -196,5 +196,5 @@ def test_ctrl_c_keeps_what_was_done(preferences: Path, recipe: Path, tmp_path: P
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130
     assert said.strip().splitlines()[-1].startswith("Error: Interrupted. Finished work is kept")
-    assert len(list((run / ".mmpref" / "checkpoints").glob("checkpoint-*/complete.json"))) == 1
+    assert len(list((run / ".mmpref" / "training" / "checkpoints").glob("checkpoint-*/complete.json"))) == 1
     assert not (run / "run.json").exists()
