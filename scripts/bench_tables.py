@@ -121,7 +121,9 @@ CONTAINERS: dict[str, Callable[[Path, int], None]] = {
 def measured(checkout: Path, file: Path, count: int) -> tuple[float, float]:
     """Rows a second, and MB of memory at the most."""
     env = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", READ, str(file)], env=env, capture_output=True, text=True, check=False)
+    # From the checkout's own folder: Python looks where it was started before it looks at PYTHONPATH.
+    command = [sys.executable, "-c", READ, str(file.resolve())]
+    done = subprocess.run(command, cwd=checkout, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"Error: {file} was not read. {done.stderr[-600:]}")
     usable, seconds, memory = json.loads(done.stdout)
