@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.progress import library_bars
 from mmpref.errors import UsageError
+from mmpref.hub.published import Published
 from mmpref.registry import suggest
 from mmpref.run.results import TITLE, Results
 from mmpref.run.results_text import html_table, plain_table
@@ -290,23 +291,8 @@ class Inspection(TableRepr):
 
 
 @dataclass(frozen=True, repr=False)
-class Publication(TableRepr):
-    """What is on the Hub.
-
-    Args:
-        url: of the repository.
-        commit: on ``main``, or on the pull request's branch.
-        tag: None where none was set.
-        changed: False where the same was there before.
-    """
-
-    url: str
-    commit: str
-    tag: str | None
-    pull_request_url: str | None
-    changed: bool
-    repo_id: str
-    repo_type: str
+class Publication(TableRepr, Published):
+    """Where a run was published, as a table."""
 
     title = "published"
 

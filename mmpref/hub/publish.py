@@ -8,7 +8,7 @@ again makes no commit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from huggingface_hub import HfApi, constants
 
@@ -18,23 +18,8 @@ from mmpref.hub._local_files import CARD
 from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
 from mmpref.hub._remote import Content, Plan, Remote
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
+from mmpref.hub.published import Published
 from mmpref.log import logger
-
-
-@dataclass(frozen=True)
-class Published:
-    """Where the content is. `changed` is False where it was there before; `tag` is None where none was set.
-
-    `commit` is on `main`, or on the pull request's branch where `pull_request_url` is set.
-    """
-
-    url: str
-    commit: str
-    tag: str | None
-    pull_request_url: str | None
-    changed: bool
-    repo_id: str
-    repo_type: RepoType
 
 
 def publish_folder(

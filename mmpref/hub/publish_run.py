@@ -13,7 +13,8 @@ from mmpref.errors import RunError
 from mmpref.hub.access import RepoType, check_access, check_repo_id, usual_token
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
-from mmpref.hub.publish import Published, publish_folder
+from mmpref.hub.publish import publish_folder
+from mmpref.hub.published import Published
 from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.log import logger
 from mmpref.run.files import write_atomic

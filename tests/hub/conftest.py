@@ -12,7 +12,8 @@ import pytest
 
 from mmpref.hub._calls import Retry
 from mmpref.hub._remote import Content
-from mmpref.hub.publish import Published, publish_folder
+from mmpref.hub.publish import publish_folder
+from mmpref.hub.published import Published
 from tests.hub.server.store import Tree, git_sha1
 from tests.hub_fixtures import HubAccount
 

@@ -13,8 +13,8 @@ import pytest
 from huggingface_hub import HfApi
 
 from mmpref.errors import HubError
-from mmpref.hub.publish import Published
 from mmpref.hub.publish_run import publish_run
+from mmpref.hub.published import Published
 from mmpref.licence import metadata_of
 from tests.hub.runs import dataset_run
 from tests.hub_fixtures import HubAccount

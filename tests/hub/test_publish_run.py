@@ -17,8 +17,8 @@ from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
 from mmpref.hub.cards.merge import merge_dataset_card
 from mmpref.hub.cards.model import write_model_card
-from mmpref.hub.publish import Published
 from mmpref.hub.publish_run import publish_run
+from mmpref.hub.published import Published
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub_fixtures import HubAccount
 

@@ -364,7 +364,8 @@ def test_a_hub_dataset_is_read_at_a_commit(hub: HubAccount, hub_env: dict[str, s
     import datasets
 
     from mmpref.hub._remote import Content
-    from mmpref.hub.publish import Published, publish_folder
+    from mmpref.hub.publish import publish_folder
+    from mmpref.hub.published import Published
 
     repo = f"{hub.name}/pairs"
     features = datasets.Features({"id": datasets.Value("string"), "image": datasets.Image()})
