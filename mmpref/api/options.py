@@ -31,7 +31,16 @@ _WATCH = {
     "best": "watch.best",
     "patience": "watch.patience",
 }
-_SEVERAL = ("dataset", "image_root", "where", "exclude_images_of", "benchmarks", "eval_benchmark", "thinking")
+_SEVERAL = (
+    "source",
+    "dataset",
+    "image_root",
+    "where",
+    "exclude_images_of",
+    "benchmarks",
+    "eval_benchmark",
+    "thinking",
+)
 """Options that can be repeated: of a single text they make one."""
 
 
@@ -184,7 +193,7 @@ def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any
             value = model_name(name, value)
         elif name in ("benchmark", "watch") and isinstance(value, Mapping):
             value = _with_specs(value)
-        elif name == "source" or name in _SEVERAL:
+        elif name in _SEVERAL:
             if name in ("source", "dataset"):
                 refuse_no_rows(name, value)
             value = as_specs(value, own_paths)

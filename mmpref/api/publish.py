@@ -70,11 +70,11 @@ def publish(
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:
-            from mmpref.align.merge_adapter import merge_adapter as merge_into
+            from mmpref.align.merge_adapter import merge_adapter
 
             check_access(given[kind] or path.resolve().name, "model")
             merged = Path(folder)
-            merge_into(path, merged)
+            merge_adapter(path, merged)
         published = publish_run(
             path,
             given[kind],

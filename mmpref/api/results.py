@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.progress import library_bars
-from mmpref.errors import UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.hub.published import Published
 from mmpref.registry import suggest
 from mmpref.run.results import TITLE, Results
@@ -64,7 +64,7 @@ class Result(TableRepr, os.PathLike[str]):
     """A finished run. It stands for its folder wherever a function takes one.
 
     Args:
-        path: the run's folder.
+        path: the run's folder; in a process of several that is not the first, only where it was given.
         manifest: what its ``run.json`` says; nothing in a process of several that is not the first.
     """
 
@@ -104,7 +104,7 @@ class BuiltDataset(Result):
     def lines(self) -> Cells:
         from mmpref.data.finalize import summary_rows
 
-        if self.waiting or not self.manifest:
+        if self.waiting:
             return [("blocks that other shards work on", str(self.waiting))]
         return summary_rows(self.manifest)
 
@@ -114,7 +114,13 @@ class BuiltDataset(Result):
         return [self.path / name for name in names if split is None or Path(name).name.startswith(f"{split}-")]
 
     def splits(self) -> list[str]:
-        """Names of the splits."""
+        """Names of the splits.
+
+        Raises:
+            RunError: other shards are still at work, and there are no rows yet.
+        """
+        if self.waiting:
+            raise RunError(f"{self.path} has no rows yet: other shards have {self.waiting} blocks to do.", "Wait.")
         return list(self.manifest.get("splits") or [self.manifest["recipe"]["split"]])
 
     def to_datasets(self) -> datasets.DatasetDict:
@@ -153,8 +159,8 @@ class BuiltDataset(Result):
         return pd.concat([pq.read_table(file).to_pandas() for file in self.files(split)], ignore_index=True)
 
     def _refuse_split(self, split: str | None) -> None:
-        if split is not None and split not in self.splits():
-            raise UsageError(f"{self.path} has no split {split!r}.", suggest(split, self.splits()))
+        if split not in (None, *(known := self.splits())):
+            raise UsageError(f"{self.path} has no split {split!r}.", suggest(str(split), known))
 
 
 @dataclass(frozen=True, repr=False)

@@ -171,7 +171,8 @@ def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
     """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
     from mmpref.data.recipe import BuildRecipe
 
-    section = resolve.for_method(BuildRecipe, _section(name, "build-dataset"), {})
+    section = _section(name, "build-dataset")
+    section = resolve.for_method(BuildRecipe, section, section)
     if not section.get("source"):
         raise UsageError(
             f"The recipe {name!r} names no source to build preference data from.",

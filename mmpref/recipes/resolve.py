@@ -149,7 +149,7 @@ def resolve(
     if partial:
         values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
     else:
-        refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
+        _refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
     return build(cls, values, f"{command} recipe")
 
 
@@ -190,7 +190,7 @@ def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any])
     return merge(rest, (section.get("methods") or {}).get(method) or {})
 
 
-def refuse_missing(
+def _refuse_missing(
     cls: type, values: Mapping[str, Any], command: str, recipe_name: str, dispensable: Collection[str] = ()
 ) -> None:
     """Name the option of a setting that neither the recipe nor the command line has given.

@@ -41,7 +41,7 @@ def test_every_option_is_an_argument_of_the_same_name_and_default(command: str) 
         assert name in arguments, f"{command} --{name}"
         if isinstance(option, click.Option) and not option.multiple:
             default = option.to_info_dict()["default"]
-            assert arguments[name].default == (default if default is not None else None), name
+            assert arguments[name].default == default, name
 
 
 @pytest.mark.parametrize("command", FUNCTIONS)

@@ -23,6 +23,7 @@ def test_a_kernel_counts_as_somebody_who_watches(monkeypatch: pytest.MonkeyPatch
 
 def test_nothing_is_written_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("rows") as progress:
+        assert progress._bar.disable, "a bar shows nothing for its first seconds anyway"
         progress.advance(3)
         progress.reach(4, 4)
     assert capsys.readouterr() == ("", "")

@@ -16,7 +16,7 @@ import pytest
 import mmpref
 from mmpref.api.results import BuiltDataset, Compared, Evaluation, Inspection, Publication
 from mmpref.bench.compare import Comparison
-from mmpref.errors import UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.tables.table import TABLES
 from tests.align.conftest import preferences
 from tests.api.conftest import SMALL
@@ -43,7 +43,7 @@ def test_a_dataset_is_its_folder_its_manifest_its_report_and_its_rows(built: Bui
     assert len(frame) == built.manifest["counts"]["rows"] == sum(split.num_rows for split in splits.values())
     assert len(built.to_pandas("validation")) == splits["validation"].num_rows == built.load("validation").num_rows
     assert {"images", "prompt", "chosen", "rejected"} <= set(frame.columns)
-    assert built.report["rows"] == len(frame) or "skipped" in built.report
+    assert built.report["rows"] == len(frame)
     assert repr(built).startswith("preference dataset\npairs")
     assert str(built.path) in repr(built)
 
@@ -178,3 +178,11 @@ def test_a_recipe_that_watches_benchmarks_is_reproduced(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "train" / "evaluations.jsonl").is_file()
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_a_shard_that_waits_for_others_says_so_in_place_of_rows() -> None:
+    built = BuiltDataset(Path("runs/shard"), {"shard": [0, 2], "blocks": 4, "waiting": 2})
+    assert "2" in repr(built)
+    for read in (built.splits, built.load, built.to_datasets, built.to_pandas):
+        with pytest.raises(RunError, match="other shards have 2 blocks"):
+            read()
