@@ -144,7 +144,7 @@ def _write(
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
         for index, where, row, roots in _rows(tables, limit, image_root, check.needs):
-            read = check(row, where, roots)
+            read = check(row, roots)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
                 if len(shown := skips.setdefault(read.reason, [])) < _SKIPS_SHOWN:
@@ -189,9 +189,7 @@ class _RowCheck:
         self._refused: dict[tuple[tuple[int, int], ...], str] = {}
         self._accepted: set[tuple[tuple[int, int], ...]] = set()
 
-    def __call__(
-        self, row: PreferenceRow, where: str, roots: ImageRoots
-    ) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
+    def __call__(self, row: PreferenceRow, roots: ImageRoots) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
         """The row's images, and what was changed in it; or why it is not used."""
         if fault := row.fault(*self.needs):
             return fault

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import shutil
 import warnings
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import UsageError
-from mmpref.log import logger
+from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.tables.open import open_table
@@ -78,7 +77,7 @@ def train(
         finished = run.finished
     scratch = run.state / SCRATCH
     if process_index():
-        with _quiet_libraries(), _errors_only():
+        with _quiet_libraries(), errors_only():
             if not finished:
                 _fit_and_save(run, recipe, configured, evaluate, None)
         return {}
@@ -106,17 +105,6 @@ def _quiet_libraries() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield
-
-
-@contextlib.contextmanager
-def _errors_only() -> Iterator[None]:
-    """Within it a process that does not write logs nothing but errors."""
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -35,7 +34,7 @@ from mmpref.distributed import end_collective, main_process_first, num_processes
 from mmpref.errors import HubError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
-from mmpref.log import logger
+from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
@@ -92,9 +91,9 @@ def evaluate(
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
         finished = run.finished
     if process_index():
-        logger.setLevel(logging.ERROR)
         if not finished:
-            _Evaluation(run, recipe, judge, batch_size, concurrency, None).answer_shard()
+            with errors_only():
+                _Evaluation(run, recipe, judge, batch_size, concurrency, None).answer_shard()
         return {}
     with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
         if finished:

@@ -54,7 +54,8 @@ class Outcome:
     @property
     def clusters(self) -> Clusters:
         names = {name for score in self.scores for name in score.counts}
-        return Clusters.of([s.image_id for s, _ in self.answered], [score for _, score in self.answered], names)
+        answered = self.answered
+        return Clusters.of([sample.image_id for sample, _ in answered], [score for _, score in answered], names)
 
     def missing_in(self, count: CountKey | str) -> int:
         """How many missing samples the count would have been over."""

@@ -112,7 +112,7 @@ def finish(
     # Temporary files of a process that was killed while it wrote.
     for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
         stale.unlink(missing_ok=True)
-    masks = splits.masks([keys for block in described for keys in block.pop("keys", ())])
+    masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
     files = merge(blocks, count, run.path / "data", masks)
     report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
     report |= {"notes": notes} if notes else {}

@@ -54,7 +54,7 @@ class JsonLines:
     counts for nothing.
 
     Args:
-        path: the file; without one there are no rows.
+        path: the file; where it is missing there are no rows.
     """
 
     def __init__(self, path: Path) -> None:

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
@@ -56,7 +56,6 @@ class _Estimate:
     value: float
     low: float
     high: float
-    level: ClassVar[float] = LEVEL
 
     @property
     def key(self) -> Key:
