@@ -30,8 +30,9 @@ _ROW_FORMS = [
     for form in (rf"There is {_ROW} ({_WHERE})", rf"({_WHERE}) there is {_ROW}", rf"{_ROW} are ({_WHERE})")
 ]
 _PLACE = re.compile(rf"This is ({_A_KIND})", re.I)
-_ANSWER = re.compile(rf"(?:(?:Yes|No), )?(?:the ({_NAME})|({_A_NAME})) is (?:on the ({one_of(SIDES)}) )?({_WHERE})", re.I)
-_EXISTS = re.compile(rf"(?:(?:Yes|No), )?there is (?:({_A_NAME})|no ({_NAME})) in the image", re.I)
+_SIDE, _SURE = one_of(SIDES), "(?:(?:Yes|No), )?"
+_ANSWER = re.compile(rf"{_SURE}(?:the ({_NAME})|({_A_NAME})) is (?:on the ({_SIDE}) )?({_WHERE})", re.I)
+_EXISTS = re.compile(rf"{_SURE}there is (?:({_A_NAME})|no ({_NAME})) in the image", re.I)
 _COUNT = re.compile(rf"There are ({one_of(NUMBERS)}) things (?:({_WHERE})|in the image)", re.I)
 _ROW_OF = {where: row for row, where in WHERE.items()}
 
@@ -131,7 +132,7 @@ def judge(text: str, truth: Scene) -> Verdict:
     return Verdict(
         mentioned=mentioned,
         hallucinated=hallucinated,
-        typical=tuple(name for name in hallucinated if name in KINDS[truth.kind]),
+        typical=tuple(name for name in hallucinated if name in KINDS.get(truth.kind, ())),
         missed=tuple(name for name in truth.names if name not in mentioned),
         claims=said,
         false_claims=tuple(claim for claim in said if not claim.holds(truth)),
@@ -139,8 +140,10 @@ def judge(text: str, truth: Scene) -> Verdict:
 
 
 def is_caption(text: str) -> bool:
-    """Tell whether a text is a well-formed caption, whatever it claims: one to three sentences about rows, with the kind
-    of place before or behind them or not at all."""
+    """Tell whether a text is a well-formed caption, whatever it claims.
+
+    That is one to three sentences about rows, with the kind of place before or behind them or not at all.
+    """
     *sentences, rest = (sentence.strip() for sentence in text.split("."))
     places = [bool(_PLACE.fullmatch(sentence)) for sentence in sentences]
     if any(places[1:-1]) or sum(places) > 1 or rest:

@@ -9,7 +9,7 @@ from mmpref.testbed.world import Scene
 
 
 def description(scene: Scene) -> str:
-    """Say all there is to say: every row from the back, and the kind of place. Captions of the world may leave out both."""
+    """Say all there is to say: every row from the back, and the kind of place (a caption may leave things out)."""
     said = []
     for row in scene.rows:
         first, second = (thing.name for thing in scene.in_row(row))

@@ -2,8 +2,8 @@
 
     {"image": <png>, "question_id": "test-00000", "gt_object": ["cup", "saw"], "usual": ["knife", "spoon", "cup"]}
 
-Scenes of ``dev`` and ``test`` are even: what is usual at a place misleads. In those of ``usual`` it is right, as where the
-model learned; in those of ``unusual`` nothing usual is there.
+Scenes of ``dev`` and ``test`` are even: what is usual at a place misleads. In those of ``usual`` it is mostly right, as
+where the model learned; in those of ``unusual`` nothing usual is there.
 """
 
 from __future__ import annotations

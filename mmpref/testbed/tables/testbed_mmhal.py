@@ -4,8 +4,8 @@
      "image_content": ["cup", "fork", "egg", "saw"], "question": "Where is the cup?",
      "gt_answer": "The cup is at the back.", "model_answer": "", "image": <png>}
 
-As there, row i is of type i modulo 8. Things of this world have no attributes, and are not compared: what is on a side of
-a row, and whether a thing is in a row, are asked in their stead. The environment is the kind of place.
+As there, row i is of type i modulo 8. Things of this world have no attributes, and are not compared: what is on a side
+of a row, and whether a thing is in a row, are asked in their stead. The environment is the kind of place.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     {"question_id": "v1_1", "question": "Where is the cup?", "answer": "back", "image": <png>,
      "image_source": "testbed", "capability": "rec,spat"}
 
-They ask for the kind of place, where a thing is, what is on a side of a row, and for a description that names all things.
+They ask for the kind of place, where a thing is, what is on a side of a row, and for a description that names all.
 """
 
 from __future__ import annotations

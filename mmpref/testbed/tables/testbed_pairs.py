@@ -1,8 +1,8 @@
-"""Labelled pairs on even scenes: a true caption, and one with a usual thing of the place for one that is there. One row::
+"""Labelled pairs on even scenes: a true caption, and one with a thing that is usual at the place and not there. One row::
 
-    {"images": [<png>], "prompt": [{"role": "user", "content": "Please describe this image in detail."}],
-     "chosen": [{"role": "assistant", "content": "..."}], "rejected": [{"role": "assistant", "content": "..."}],
-     "source": "captions"}
+{"images": [<png>], "prompt": [{"role": "user", "content": "Please describe this image in detail."}],
+ "chosen": [{"role": "assistant", "content": "..."}], "rejected": [{"role": "assistant", "content": "..."}],
+ "source": "captions"}
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is on a side of a row of even scenes, with ten people's answers and words to read, in TextVQA's columns. One row::
+"""What is on a side of a row of even scenes, with ten people's answers and words to read. One row of TextVQA::
 
     {"image_id": "test-00000", "question_id": 0, "question": "What is on the left at the back?", "image": <png>,
      "answers": ["cup", "Cup", "cup.", ..., "fork"], "ocr_tokens": ["cup", "fork"]}
