@@ -30,7 +30,7 @@ _OPENERS = (
     "Please",
     "Describe",
     "Answer",
-    *"Is What Where How A An The There This At In Yes No".split(),
+    *["Is", "What", "Where", "How", "A", "An", "The", "There", "This", "At", "In", "Yes", "No"],
 )
 _EXTRA = ("yes", "no", "it", "not", "of", "with", "USER", "ASSISTANT")
 
