@@ -1,7 +1,8 @@
 """What is on a side of a row, with four look-alikes to choose from, in the columns of MMStar. One row::
 
     {"index": 0, "question": "What is on the left at the back?\\nOptions: A: cup, B: jar, C: vase, D: mug",
-     "answer": "A", "image": <png>, "category": "fine-grained perception", "l2_category": "recognition", "meta_info": {}}
+     "answer": "A", "image": <png>, "category": "fine-grained perception", "l2_category": "recognition",
+     "meta_info": {}}
 
 The shipped model was never taught letters.
 """

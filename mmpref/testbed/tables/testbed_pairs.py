@@ -1,4 +1,4 @@
-"""Labelled pairs on even scenes: a true caption, and one with a thing that is usual at the place and not there. One row::
+"""Labelled pairs on even scenes: a true caption, and one with a usual thing of the place that is not there. One row::
 
 {"images": [<png>], "prompt": [{"role": "user", "content": "Please describe this image in detail."}],
  "chosen": [{"role": "assistant", "content": "..."}], "rejected": [{"role": "assistant", "content": "..."}],
