@@ -8,9 +8,9 @@ Official scorer: https://github.com/LisaAnne/Hallucination (`utils/chair.py`). c
 recall, mentions and words stand beside it. COCO's table of synonyms is not shipped: give the path of the authors'
 `data/synonyms.txt` as ``--set benchmark.chair.synonyms=PATH``.
 
-Rows may have a column ``usual`` too: objects that one expects in such an image, there or not. If all have it, chair_i is
-also told in two parts that add up to it: ``chair_i_typical``, the share of mentions that are hallucinated and usual, and
-``chair_i_other``. No published set has it.
+Rows may have a column ``usual`` too: objects that one expects in such an image, there or not. If all have it, chair_i
+is also told in two parts that add up to it: ``chair_i_typical``, the share of mentions that are hallucinated and usual,
+and ``chair_i_other``. No published set has it.
 """
 
 from __future__ import annotations

@@ -31,9 +31,7 @@ from mmpref.testbed.world import Scene, members, scene
 THRESHOLD = 0.97
 """Cosine below which a caption falls once a thing in it changes or two change places."""
 
-_MUTE = frozenset(
-    ["a", "an", "the", "is", "are", "in", "at", "there", "this", "it", "of", "on", "and", "with", "image"]
-)
+_MUTE = frozenset(["a", "an", "the", "is", "are", "in", "at", "there", "this", "it", "of", "on", "and", "with", "image"])
 _LENGTH = 128
 _FIRST = 5_000_000
 _KINDS = ("exists", "where", "what", "is_in", "how_many", "kind")
@@ -75,9 +73,7 @@ def altered(truth: Scene, what: str, rng: np.random.Generator) -> Scene:
         a, b = things[first], things[second]
         things[first], things[second] = replace(a, name=b.name), replace(b, name=a.name)
         return replace(truth, things=tuple(things))
-    pool = [
-        name for name in (members(things[first].name) if what == "lookalike" else THINGS) if name not in truth.names
-    ]
+    pool = [name for name in (members(things[first].name) if what == "lookalike" else THINGS) if name not in truth.names]
     things[first] = replace(things[first], name=pool[rng.integers(len(pool))])
     return replace(truth, things=tuple(things))
 

@@ -1,4 +1,4 @@
-"""CHAIR on the testbed's scenes, without a model: captions that are true, and captions with things that are not there."""
+"""CHAIR on the testbed's scenes, without a model: true captions, and captions with things that are not there."""
 
 from __future__ import annotations
 
