@@ -2,8 +2,8 @@
 
 Every method that makes its own rejected answers builds pairs from the testbed's SFT set, whose scenes are known; the
 first N pairs are looked at. `false` is the share of named things in rejected captions that the scene does not hold, and
-`wrong claims` that of statements (a thing and its row, the kind of place) of which anything is wrong; the chosen answers
-have none.
+`wrong claims` that of statements (a thing and its row, the kind of place) of which anything is wrong; the chosen
+answers have none.
 `captions` is the share of rejected answers to caption prompts that are well-formed captions, whatever they claim.
 """
 
