@@ -25,6 +25,8 @@ from mmpref.testbed.training.tower import crops, labels
 from mmpref.testbed.world import Scene, scene
 
 _CHUNK = 100
+SHARPNESS = 15.0
+"""Of the softmax over cosines that the projector is aligned by: norms of embeddings stay what they are."""
 _OTHER = ("what", "is_in", "how_many", "kind")
 
 
@@ -38,8 +40,10 @@ class Mixture:
     caption_blind: float = 0.20
     caption_partly: float = 0.08
     question_blind: float = 0.10
-    balanced: float = 0.25
+    balanced: float = 0.15
     """Share of the scenes that come from the even world, with questions only."""
+    plain: float = 0.2
+    """Share of the scenes in which anything is anywhere."""
     kind_first: float = KIND_FIRST_RATE
     """Share of captions that name the kind of place first."""
 
@@ -183,12 +187,12 @@ def align_projector(
     right: list[float] = []
     for _ in range(steps):
         chosen = torch.from_numpy(rng.integers(0, len(truths), batch))
-        hidden = core.multi_modal_projector(cached[chosen].float())
-        hidden = hidden / hidden.pow(2).mean(-1, keepdim=True).add(1e-6).sqrt()
+        hidden = F.normalize(core.multi_modal_projector(cached[chosen].float()), dim=-1)
+        words = SHARPNESS * F.normalize(embeddings, dim=-1)
         there = classes[chosen] < len(THINGS)
         target = thing_words[classes[chosen][there]][:, None].expand(-1, hidden.shape[2])
-        logits = hidden[:, 1:][there] @ embeddings.T
-        gist = hidden[:, 0] @ embeddings.T
+        logits = hidden[:, 1:][there] @ words.T
+        gist = hidden[:, 0] @ words.T
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
         place = kind_words[kinds[chosen]][:, None].expand(-1, gist.shape[1])
         loss = loss + 0.3 * F.cross_entropy(gist.flatten(0, 1), place.flatten())
@@ -206,8 +210,8 @@ def train_language(
     *,
     steps: int,
     scenes: int,
-    align_steps: int = 40,
-    reading_steps: int = 400,
+    align_steps: int = 400,
+    reading_steps: int = 800,
     reading_scenes: int = 8000,
     seed: int = 0,
     mixture: Mixture | None = None,
@@ -271,13 +275,14 @@ def train_language(
         return float(np.mean(losses[-max(1, steps // 10) :]))
 
     def read(number: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
-        return [(CAPTION_PROMPTS[0], description(plain[number]), 0.0)]
+        truth = plain[number]
+        return [(CAPTION_PROMPTS[0], description(truth), 0.0), *_questions(truth, mixture, rng)]
 
     if reading_steps:
-        fit("reading", cached, read, reading_steps, 32, 2e-3)
-    balanced = int(scenes * mixture.balanced)
-    truths = [scene("train", index) for index in range(scenes - balanced)]
-    truths += [scene("balanced", index) for index in range(balanced)]
+        fit("reading", cached, read, reading_steps, 24, 2e-3)
+    counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
+    counts["train"] = scenes - sum(counts.values())
+    truths = [scene(split, index) for split, count in counts.items() for index in range(count)]
     return fit(
         "language",
         features(model, processor, truths),
