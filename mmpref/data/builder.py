@@ -106,7 +106,7 @@ class Builder:
         tries: from a config instance, how many tries a pair may take, and from which similarity on the last one is kept
             unresolved (None: never).
         reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
-            into rows of the shapes of `mmpref.tables.shapes`; without one they must be such already.
+            into rows of the shapes of `mmpref.tables.messages`; without one they must be such already.
     """
 
     config: Callable[[], type[Any]]

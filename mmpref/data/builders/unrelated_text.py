@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._published import NoSettings
 from mmpref.rng import stream
-from mmpref.tables.conversations import same_answer
+from mmpref.tables.rows import same_answer
 from mmpref.types import Example, Pair, Skip
 
 
