@@ -21,13 +21,12 @@ from mmpref.distributed import end_collective, is_model_sharded, main_process_fi
 from mmpref.errors import UsageError
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
-from mmpref.run.directory import Run, default_path, open_run
+from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.align.callbacks import OnProgress
-    from mmpref.align.finish import WriteCard
     from mmpref.align.preference_data import Pairs
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy

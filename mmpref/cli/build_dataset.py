@@ -33,9 +33,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 
 @click.command()
 @click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
-@click.option(
-    "--model", callback=common.model_name, help="Vision-language model: Hub id or folder. [default: the testbed's]"
-)
+@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
 @click.option(
     "--source",

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
-    callback=common.model_name,
     help="Score the answers under this model: margins, and lengths in its tokens.",
 )
 @click.option(

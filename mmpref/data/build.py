@@ -13,7 +13,7 @@ from typing import Any
 from mmpref.data.blocks import BlockRunner, OnProgress
 from mmpref.data.builder import BUILDERS, Context, as_worker
 from mmpref.data.contamination import open_excluded
-from mmpref.data.finalize import MethodRun, Splits, WriteCard, finish
+from mmpref.data.finalize import MethodRun, Splits, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.recipe import BuildRecipe, resolved
@@ -23,7 +23,7 @@ from mmpref.data.sources import Source
 from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
-from mmpref.run.directory import Run, default_path, open_run
+from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.types import ModelRef
 
 

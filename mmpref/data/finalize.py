@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,10 @@ from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
-from mmpref.run.directory import Run
+from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.settings import sampling_facts
 from mmpref.types import ModelRef, Skip
-
-WriteCard = Callable[[Path, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -146,11 +144,7 @@ def finish(
         if model
         else None,
     }
-    if write_card:
-        write_card(
-            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
-        )
-    run.finish(facts)
+    run.finish(facts, write_card)
 
 
 def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, int]:
