@@ -110,7 +110,10 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
     if recipe.annotator and not method.needs_annotator:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
     if method.needs_annotator and not recipe.annotator:
-        raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name a model with --annotator.")
+        raise UsageError(
+            f"The method {recipe.method!r} needs an annotator.",
+            "Name a model with --annotator (in Python: annotator=).",
+        )
     if not recipe.dataset:
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
     if recipe.watch.benchmarks and evaluate is None:

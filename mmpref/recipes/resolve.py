@@ -63,19 +63,19 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: an assignment without ``=`` or with an empty key.
     """
-    nested: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(key.split(".")):
             raise UsageError(f"--set {assignment!r} is not of the form KEY=VALUE.", "Example: --set trainer.seed=1")
-        target = nested
+        target = settings
         *parents, last = key.split(".")
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
         target[last] = _scalar(text)
-    return nested
+    return settings
 
 
 def _scalar(text: str) -> Any:
@@ -124,14 +124,14 @@ def resolve(
     """
     if recipe is None:
         recipe = TESTBED if options.get("model") is None else PAPER
-    given = _nested(
+    given = nested(
         {
             key: value
             for key, value in options.items()
             if not (value is None or (isinstance(value, tuple | list) and not value))
         }
     )
-    overrides = _nested(overrides or {})
+    overrides = nested(overrides or {})
     if isinstance(recipe, cls):
         name, section = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
@@ -173,14 +173,14 @@ def _required(cls: type) -> list[str]:
     ]
 
 
-def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``{"a": {"b": value}}`` of ``{"a.b": value}``."""
-    nested: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     for key, value in settings.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        nested = merge(nested, value)
-    return nested
+        whole = merge(whole, value)
+    return whole
 
 
 def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,5 +205,5 @@ def _refuse_missing(
         if values.get(name) is None and name not in dispensable:
             raise UsageError(
                 f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
-                f"Give it with --{name.replace('_', '-')}.",
+                f"Give it with --{name.replace('_', '-')} (in Python: {name}=).",
             )
