@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,6 @@ import yaml
 
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.schema import R, as_plain, build
-from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
 from mmpref.text_files import read_text
 
@@ -43,7 +43,7 @@ def load(name_or_path: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = yaml.load(read_text(path), YamlLoader)
+        content = yaml.load(read_text(path), _YamlLoader)
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     content = {} if content is None else content
@@ -80,7 +80,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
 
 def _scalar(text: str) -> Any:
     try:
-        return yaml.load(text, YamlLoader)
+        return yaml.load(text, _YamlLoader)
     except yaml.YAMLError:
         return text
 
@@ -207,3 +207,37 @@ def _refuse_missing(
                 f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
                 f"Give it with --{name.replace('_', '-')} (in Python: {name}=).",
             )
+
+
+class _YamlLoader(yaml.SafeLoader):
+    """PyYAML's, with numbers as YAML 1.2 has them and a reader takes them: 5e-6 is one, 010 is ten, 1:30 is text. Dates
+    are text too; yes, no, on and off stay truth values."""
+
+
+_YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+_PREFIXED = re.compile("[-+]?0[xob]")
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    return int(text, 0 if _PREFIXED.match(text) else 10)
+
+
+_YamlLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)$"),
+    [*"-+0123456789"],
+)
+_YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|"
+        r"\.(?:nan|NaN|NAN)$"
+    ),
+    [*"-+.0123456789"],
+)
