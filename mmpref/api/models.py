@@ -116,7 +116,7 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
         UsageError: options that say how a model is loaded, or an adapter, beside a loaded one.
         ModelError: a model that cannot be used.
     """
-    model = options.get("model")
+    model: Any = options.get("model")
     if not is_loaded(model):
         yield dict(options)
         return
