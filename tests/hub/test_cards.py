@@ -5,8 +5,8 @@ MMPREF_UPDATE_GOLDEN=1 writes the golden files anew.
 
 from __future__ import annotations
 
-import os
 import json
+import os
 import re
 import shlex
 from pathlib import Path
