@@ -59,7 +59,7 @@ def test_conclusions(probed: list[Probed], conclusion: Conclusion) -> None:
 
 
 def test_shares_changes_and_intervals() -> None:
-    sources = told(words(10, WITH_TEXT) + [*words(40, WITH_GIST)[10:]])
+    sources = told([*words(10, WITH_TEXT), *words(40, WITH_GIST)[10:]])
     cells = {(cell.image, cell.text): cell for cell in sources.cells}
     assert len(cells) == 9
     assert (sources.measured, sources.hallucinated, sources.names, sources.rows) == (40, 60, 300, 100)
