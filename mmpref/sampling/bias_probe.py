@@ -192,8 +192,8 @@ def _asked(
     for context, logits, ids, words in zip(
         contexts, answer_logits(policy, prompts, tokens), tokens, places, strict=True
     ):
-        for mention, word in enumerate(words):
-            found[mention][context] = _said(policy, logits, ids, word)
+        for said, word in zip(found, words, strict=True):
+            said[context] = _said(policy, logits, ids, word)
     for mention, taken in zip(asked, found, strict=True):
         yield Probed(row, mention, number, taken)
 
