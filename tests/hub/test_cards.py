@@ -361,3 +361,12 @@ def test_a_card_says_how_much_of_an_image_a_try_shows(tmp_path: Path) -> None:
     assert "on 64 rows: the most visible tokens within 3 points of the best share." in content
     assert "| 30 | 0.9898 | 87.5% | chosen |" in content
     assert "| all | 0 | 25.0% |  |" in content
+
+
+def test_the_card_of_a_method_that_was_renamed_describes_it(tmp_path: Path) -> None:
+    """A run that was built under the former name keeps it: its rows have it."""
+    manifest = dataset_run(tmp_path / "run", method="unrelated-text", model=None)
+    card = dataset_card(tmp_path / "run", manifest)
+    assert "the method <code>unrelated-text</code>" in card
+    assert "Control: the reference answer of another row" in card
+    assert "there to compare with, not to make a model better" in card
