@@ -77,6 +77,7 @@ def test_online_bdhs_has_no_rows_to_choose_by() -> None:
 
 def test_a_recipe_that_does_not_use_it_has_the_hash_that_it_had() -> None:
     assert "visible_tokens" not in schema.as_plain(BdhsSettings())
+    assert "visible_tokens" not in schema.as_plain(METHODS.get("online-bdhs").settings())["bdhs"]
     assert schema.as_plain(BdhsSettings())["rho_th"] == 0.99
     assert schema.fingerprint(BdhsSettings()) == "777e3c074ee05076c678f16397d1873d8030cd818d87a236e9da0d0dc439491d"
     assert schema.as_plain(BdhsSettings(visible_tokens=4))["visible_tokens"] == 4
