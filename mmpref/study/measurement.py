@@ -175,7 +175,7 @@ class Measurement:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, but for ``seconds``."""
-        row = {name: value for name, value in dataclasses.asdict(dataclasses.replace(self, counts={})).items()}
+        row = dataclasses.asdict(dataclasses.replace(self, counts={}))
         del row["seconds"]
         values = [
             {**value.key._asdict(), "value": value.value, "n": value.n, "higher_is_better": value.higher_is_better}

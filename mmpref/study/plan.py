@@ -53,7 +53,7 @@ GROUP = "mmpref.studies"
 DEV = "dev"
 """The evaluation that a grid chooses by, unless it names another; no measured run is evaluated on it."""
 REFERENCES = ("data", "row")
-"""What a part may name in place of a value: ``{data: PART}`` is the folder of its pairs, ``{row: NAME}`` its adapter."""
+"""What a part may name in place of a value: ``{data: PART}`` stands for its pairs, ``{row: NAME}`` for its adapter."""
 
 
 @dataclass(frozen=True)
