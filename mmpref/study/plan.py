@@ -26,8 +26,14 @@ A plan of two rows::
       bdhs: {data: pairs, train: dpo, seeds: 5, paper: {POPE: 88.75}, note: the main arm}
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
+      pairs: {data: pairs, stands_in: "BDHS on POVID's prompts"}     # builds only: its numbers are the data's
+    columns:                             # what the paper calls a number -> which one of ours it is: see `mmpref.study.columns`
+      POPE: {metric: pope mean_f1, times: 100}
     scales:                              # --scale paper: the same plan with these keys merged over it
       paper: {recipe: paper, bases: [0]}
+
+``extends: FILE`` names a file beside it with the same keys, which the plan's own are merged over: parts that several
+plans have in common. A file whose name begins with ``_`` is for that only.
 """
 
 from __future__ import annotations
@@ -46,6 +52,7 @@ from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
+from mmpref.study.columns import Column
 from mmpref.text_files import read_text
 
 GROUP = "mmpref.studies"
@@ -106,7 +113,7 @@ class Row:
 
     Args:
         name: unique in the plan.
-        data, train: names of parts; neither for the base itself.
+        data, train: names of parts; neither for the base itself, data alone for pairs that nobody trains on.
         limit: train on the first rows only.
         set: more settings over the train section, with dotted keys.
         seeds: how many alignment seeds, from 0.
@@ -115,6 +122,7 @@ class Row:
         grid: how its settings are chosen; None where they are as they stand.
         grid_like: the row whose choice it takes over (``grid: like ROW``).
         paper: the paper's figures, by what the paper calls them.
+        stands_in: what the row has in the place of what the paper has there; empty where it is the same.
         note: for readers.
     """
 
@@ -129,7 +137,13 @@ class Row:
     grid: Grid | None = None
     grid_like: str | None = None
     paper: dict[str, Any] = field(default_factory=dict)
+    stands_in: str = ""
     note: str = ""
+
+    @property
+    def builds_only(self) -> bool:
+        """Whether nothing is trained or evaluated: the row's numbers are those of its pairs."""
+        return self.data is not None and self.train is None
 
 
 @dataclass(frozen=True)
@@ -143,6 +157,7 @@ class Plan:
         data, train, evaluate: parts by name.
         rows: by name, in the plan's order.
         scale: which of ``scales`` was merged; None for the plan as it stands.
+        columns: by what the paper calls them.
     """
 
     name: str
@@ -156,6 +171,7 @@ class Plan:
     rows: Mapping[str, Row]
     note: str = ""
     scale: str | None = None
+    columns: Mapping[str, Column] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -172,11 +188,12 @@ class _File:
     train: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] | None = None
+    columns: dict[str, Column] = field(default_factory=dict)
 
 
 def names() -> list[str]:
     """Every plan that an installed package offers."""
-    return sorted(package_files(GROUP, ".yaml"))
+    return sorted(name for name in package_files(GROUP, ".yaml") if not name.startswith("_"))
 
 
 def find(name_or_path: str) -> Path | None:
@@ -200,7 +217,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     path = find(name_or_path)
     if path is None:
         raise UsageError(f"There is no study {name_or_path!r}.", suggest(name_or_path, names()))
-    content = _content(path)
+    content = _extended(path)
     scales = content.pop("scales", None) or {}
     if scale is not None:
         if scale not in scales:
@@ -217,6 +234,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
         rows={},
         note=file.note,
         scale=scale,
+        columns=file.columns,
     )
     rows = {str(name): _row(str(name), values, file, plan) for name, values in file.rows.items()}
     plan = dataclasses.replace(plan, rows=rows)
@@ -253,6 +271,14 @@ def _content(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping.")
     return content
+
+
+def _extended(path: Path) -> dict[str, Any]:
+    """The content of a plan's file, over that of the file that it extends."""
+    content = _content(path)
+    if (name := content.pop("extends", None)) is None:
+        return content
+    return merge(_content(path.parent / str(name)), content)
 
 
 def _bases(value: Any, path: Path) -> Bases:
@@ -297,14 +323,17 @@ def _row(name: str, values: Any, file: _File, plan: Plan) -> Row:
     row = build(Row, {"name": name, "seeds": file.seeds, "bases": list(plan.bases.seeds), **values}, where)
     if not trains:
         row = dataclasses.replace(row, seeds=1)
-    if (row.data is None) != (row.train is None) or (
-        not trains and (row.limit or row.set or row.grid or row.grid_like)
-    ):
-        raise UsageError(f"{where} has only one of data and train.", "Name both, or neither for the base itself.")
+    if (trains and row.data is None) or (not trains and (row.limit or row.set or row.grid or row.grid_like)):
+        raise UsageError(
+            f"{where} trains on no data, or has settings of a training that it lacks.",
+            "Name both data and train, data alone to build pairs only, or neither for the base itself.",
+        )
     if row.seeds < 1 or (row.limit is not None and row.limit < 1):
         raise UsageError(f"{where}: seeds and limit must be at least 1.")
     if unknown := set(row.bases) - set(plan.bases.seeds):
         raise UsageError(f"{where} names the base {min(unknown)}, which the plan's bases lack.")
+    if row.builds_only:
+        return row
     if row.grid:
         _check_grid(row.grid, row, where)
     chosen = {row.grid.split if row.grid else DEV}
