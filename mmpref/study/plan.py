@@ -26,11 +26,11 @@ A plan of two rows::
       bdhs: {data: pairs, train: dpo, seeds: 5, paper: {POPE: 88.75}, note: the main arm}
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
-      pairs: {data: pairs, stands_in: "BDHS on POVID's prompts"}     # builds only: its numbers are the data's
-    columns:                             # what the paper calls a number -> which one of ours it is: see `mmpref.study.columns`
+      pairs: {data: pairs, stands_in: a test}    # builds only: its numbers are the data's
+    columns:                             # what the paper calls a number -> ours: see `mmpref.study.columns`
       POPE: {metric: pope mean_f1, times: 100}
-    scales:                              # --scale paper: the same plan with these keys merged over it
-      paper: {recipe: paper, bases: [0]}
+    scales:                              # --scale paper: the same plan with these keys merged over it; null takes
+      paper: {recipe: paper, bases: [0]} # one away, and what stands in for something is said anew
 
 ``extends: FILE`` names a file beside it with the same keys, which the plan's own are merged over: parts that several
 plans have in common. A file whose name begins with ``_`` is for that only.
@@ -45,15 +45,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mmpref.errors import InputError, UsageError
+from mmpref.errors import UsageError
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
-from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
 from mmpref.study.columns import Column
-from mmpref.text_files import read_text
+from mmpref.study.plan_file import over, read_extended, read_file
 
 GROUP = "mmpref.studies"
 """The entry-point group of packages that hold plans."""
@@ -201,7 +198,7 @@ def find(name_or_path: str) -> Path | None:
     if known := package_files(GROUP, ".yaml").get(name_or_path):
         return known
     path = Path(name_or_path)
-    return path if path.is_file() and "rows" in _content(path) else None
+    return path if path.is_file() and "rows" in read_file(path) else None
 
 
 def load(name_or_path: str, scale: str | None = None) -> Plan:
@@ -217,12 +214,13 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     path = find(name_or_path)
     if path is None:
         raise UsageError(f"There is no study {name_or_path!r}.", suggest(name_or_path, names()))
-    content = _extended(path)
+    content = read_extended(path)
     scales = content.pop("scales", None) or {}
     if scale is not None:
         if scale not in scales:
             raise UsageError(f"{path} has no scale {scale!r}.", suggest(scale, list(scales)))
-        content = merge(content, scales[scale] or {})
+        content["rows"] = {name: over(row or {}, {"stands_in": None}) for name, row in content["rows"].items()}
+        content = over(content, scales[scale] or {})
     file = build(_File, content, str(path))
     plan = Plan(
         name_or_path,
@@ -261,24 +259,6 @@ def reference_of(value: Any) -> tuple[str, str] | None:
         if kind in REFERENCES and isinstance(name, str):
             return kind, name
     return None
-
-
-def _content(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(read_text(path), YamlLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} must hold a mapping.")
-    return content
-
-
-def _extended(path: Path) -> dict[str, Any]:
-    """The content of a plan's file, over that of the file that it extends."""
-    content = _content(path)
-    if (name := content.pop("extends", None)) is None:
-        return content
-    return merge(_content(path.parent / str(name)), content)
 
 
 def _bases(value: Any, path: Path) -> Bases:
