@@ -36,7 +36,7 @@ class PaperTable:
         """As a page of its own."""
         rule = ["---", "---", *["---:"] * (len(self.columns) - 2)]
         cells = [self.columns, rule, *self.lines]
-        page = [f"# {self.title}", "", *(f"| {' | '.join(map(_cell, line))} |" for line in cells), ""]
+        page = [f"# {self.title}", "", *map(_line, cells), ""]
         page += [f"Ours is the mean of {_counted(self.runs)}.", ""] if self.runs else []
         page += [f"* {name}: {_cell(text)}." for name, text in self.stands_in.items()]
         return "\n".join(page).rstrip() + "\n"
@@ -91,6 +91,10 @@ def _counted(runs: Mapping[str, int]) -> str:
     numbers = sorted(set(runs.values()))
     text = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
     return f"{text} run{'s' * (numbers[-1] > 1)} a row"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "|" + "".join(f" {_cell(cell)} |" if cell else " |" for cell in cells)
 
 
 def _cell(text: str) -> str:
