@@ -73,14 +73,14 @@ def test_a_study_is_measured_and_goes_on_where_it_was_interrupted(write_plan: Wr
 
 
 def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: WritePlan, tmp_path: Path) -> None:
-    train = {"dpo": {"method": "dpo", "trainer": {"max_steps": 1, "learning_rate": 1e30, "max_grad_norm": 1e30}}}
-    rows = {"bad": {"data": "pairs", "train": "dpo", "grid": "none"}, "base": {}}
-    data = {"pairs": {"method": "bdhs", "limit": 0}}
-    made, study = plan.load(str(write_plan(rows=rows, train=train, data=data))), tmp_path / "study"
+    absent = str(tmp_path / "absent.parquet")
+    rows = {"bad": {"data": "ready", "train": "dpo", "grid": "none"}, "base": {}}
+    made, study = plan.load(str(write_plan(rows=rows, data={"ready": {"dataset": [absent]}}))), tmp_path / "study"
     outcome = runner.run(made, study, say=lambda _: None)
     assert (outcome.left, [failure.row for failure in outcome.failures]) == (1, ["bad"])
-    assert "limit is 0" in outcome.failures[0].reason
+    assert absent in outcome.failures[0].reason
     assert [one.row for one in Ledger.read(study / "ledger")] == ["base"]
+    assert Ledger(study / "ledger").failures() == list(outcome.failures)
 
 
 @pytest.mark.parametrize(
