@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.errors import UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.run.results import Results
 from mmpref.study import plan, runner
 from mmpref.study.measurement import Ledger
@@ -70,6 +70,16 @@ def test_a_study_is_measured_and_goes_on_where_it_was_interrupted(write_plan: Wr
         shutil.rmtree(study / folder)
     begun.clear()
     assert (runner.run(made, study, say=begun.append).left, begun) == (0, [])
+
+
+def test_two_sessions_of_one_study_do_not_get_in_each_others_way(write_plan: WritePlan, tmp_path: Path) -> None:
+    made = plan.load(str(write_plan()))
+
+    def second(_line: str) -> None:
+        runner.run(made, tmp_path / "study", minutes=0)
+
+    with pytest.raises(RunError, match="Another process is working in"):
+        runner.run(made, tmp_path / "study", say=second)
 
 
 def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: WritePlan, tmp_path: Path) -> None:
