@@ -35,7 +35,10 @@ try:
     from mmpref.tables.open import open_table
 except ImportError:
     from mmpref.tables import open_table
-from mmpref.tables.conversations import read_row
+try:
+    from mmpref.tables.rows import read_row
+except ImportError:
+    from mmpref.tables.conversations import read_row
 start = time.process_time()
 count = sum(read_row(row, "a row").fault("chosen", "rejected") is None for row in open_table(sys.argv[1]))
 seconds = time.process_time() - start

@@ -24,6 +24,7 @@ from mmpref.run.results_text import interval_text
 from mmpref.vlm.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
+FAMILY_TOKENS = ("image tokens", "at 672 x 672", ".99 leaves")
 SPEED = {
     "pass_vs_naive": "one try of a pair, image encoding included, against `generate` a sentence, masked",
     "cached_pass_vs_naive": "the same with the image encoded already (second and later tries)",
@@ -75,8 +76,11 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def families() -> str:
     shown = [family.describe() for family in FAMILIES]
     return table(
-        ("model type", "models", "tokens an image", "positions"),
-        [(f"`{row['name']}`", row["models"], row["image tokens"], row["positions"]) for row in shown],
+        ("model type", "models", "tokens an image", "at 672 x 672", "of these .99 leaves", "positions"),
+        [
+            (f"`{row['name']}`", row["models"], *(row[name] for name in FAMILY_TOKENS), row["positions"])
+            for row in shown
+        ],
     )
 
 

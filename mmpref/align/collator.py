@@ -13,7 +13,7 @@ from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.preference_data import CROPPED, ROW
-from mmpref.tables.conversations import REJECTED_POLICY
+from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.vlm.preprocess import preprocess
 
 ROWS = "rows"

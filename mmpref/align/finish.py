@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.plot import plot
 from mmpref.align.summary import final_metrics, log_until, remarks_on
-from mmpref.run.directory import Run
+from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs
-
-WriteCard = Callable[[Path, dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,4 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "remarks": remarks_on(final),
         "probe": verification,
     }
-    if write_card:
-        write_card(
-            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
-        )
-    run.finish(facts)
+    run.finish(facts, write_card)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.align.preference_data import ROW
-from mmpref.tables.conversations import REJECTED_POLICY, same_answer
+from mmpref.tables.rows import REJECTED_POLICY, same_answer
 from mmpref.types import Example, ImageData, messages, text_of
 
 if TYPE_CHECKING:

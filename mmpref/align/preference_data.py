@@ -1,6 +1,6 @@
 """Preference rows -> one Arrow file of usable pairs, read back lazily. Every row is used, or skipped and counted.
 
-Rows are those of `mmpref.tables.conversations`, and so are the reasons for a skip; further ones are ``equal-answers``
+Rows are those of `mmpref.tables.rows`, and so are the reasons for a skip; further ones are ``equal-answers``
 (chosen is rejected, but for white space), ``special-token`` (a text contains one of the model's special tokens, which
 would not be text to it) and, where a method wants two rejected answers, ``no-second``. Methods that write answers
 themselves do without those of the data: supervised rows and bare prompts are rows too, then.
@@ -21,17 +21,9 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import decode
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.tables.conversations import (
-    REJECTED_POLICY,
-    Fault,
-    PreferenceRow,
-    image_fault,
-    same_answer,
-)
-from mmpref.tables.image_cells import read_images
-from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.reader import TableReader
-from mmpref.tables.table import Table
+from mmpref.tables.image_cells import ImageRoots, read_images
+from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
+from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, as_dicts
 from mmpref.vlm.special_tokens import special_token_in
 

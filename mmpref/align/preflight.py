@@ -12,7 +12,7 @@ from transformers import TrainerCallback
 from mmpref.align.collator import SECOND_BATCH
 from mmpref.errors import RunError, is_out_of_memory, reason_of
 from mmpref.log import logger
-from mmpref.tables.conversations import REJECTED_POLICY
+from mmpref.tables.rows import REJECTED_POLICY
 
 if TYPE_CHECKING:
     from mmpref.align.preference_data import Pairs

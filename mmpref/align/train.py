@@ -21,13 +21,12 @@ from mmpref.distributed import end_collective, is_model_sharded, main_process_fi
 from mmpref.errors import UsageError
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
-from mmpref.run.directory import Run, default_path, open_run
+from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.align.callbacks import OnProgress
-    from mmpref.align.finish import WriteCard
     from mmpref.align.preference_data import Pairs
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
@@ -111,7 +110,10 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
     if recipe.annotator and not method.needs_annotator:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
     if method.needs_annotator and not recipe.annotator:
-        raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name a model with --annotator.")
+        raise UsageError(
+            f"The method {recipe.method!r} needs an annotator.",
+            "Name a model with --annotator (in Python: annotator=).",
+        )
     if not recipe.dataset:
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
     if recipe.watch.benchmarks and evaluate is None:

@@ -16,7 +16,7 @@ from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.distributed import gather_object
 from mmpref.errors import RunError
 from mmpref.log import logger
-from mmpref.tables.conversations import REJECTED_POLICY
+from mmpref.tables.rows import REJECTED_POLICY
 
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache

@@ -124,7 +124,7 @@ def _feature_cache(parts: TrainerParts, shared: SharedForward | None, gigabytes:
 def _first_batch(policy: Policy, pairs: Pairs) -> dict[str, Any]:
     """A batch of the first row."""
     from mmpref.align.collator import PreferenceCollator
-    from mmpref.tables.conversations import REJECTED_POLICY
+    from mmpref.tables.rows import REJECTED_POLICY
 
     row = {name: value for name, value in pairs.dataset[0].items() if name != REJECTED_POLICY}
     return PreferenceCollator(policy.processor)([row])

@@ -64,8 +64,8 @@ def evaluate(
         revision: of the model.
         adapter: what `train` gave, Hub id or folder, scored beside the base.
         adapter_revision: of the adapter.
-        benchmark: names (``mmpref list benchmarks``), or a mapping from names to settings, merged into the
-            recipe's; ``data`` may be rows in memory.
+        benchmark: names (``mmpref list benchmarks``), or a mapping from names of what is evaluated to settings, merged
+            into the recipe's; ``data`` may be rows in memory.
         benchmarks: names, where ``benchmark`` holds settings; by default the recipe's, all of them.
         split: of the benchmarks' data.
         limit: first samples of each only.

@@ -1,20 +1,38 @@
-"""`mmpref.inspect`: statistics and problems of a preference dataset."""
+"""`mmpref.inspect`: statistics and problems of a preference dataset; or where a model's hallucinations come from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
+from mmpref.api.diagnosis import Diagnosis, diagnose
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Inspection
 from mmpref.api.state import process_restored
+from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
     from mmpref.data.inspect import Sample
 
 
+@overload
+def inspect(
+    dataset: None = None,
+    *,
+    split: str | None = None,
+    revision: str | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    model: Any = None,
+    source: Any = None,
+    rows: int = 200,
+    synonyms: NameOrPath | None = None,
+    progress: bool = True,
+) -> Diagnosis: ...
+
+
+@overload
 def inspect(
     dataset: Any,
     *,
@@ -22,27 +40,67 @@ def inspect(
     revision: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     model: Any = None,
+    source: None = None,
+    rows: int = 200,
+    synonyms: NameOrPath | None = None,
     progress: bool = True,
-) -> Inspection:
+) -> Inspection: ...
+
+
+def inspect(
+    dataset: Any = None,
+    *,
+    split: str | None = None,
+    revision: str | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    model: Any = None,
+    source: Any = None,
+    rows: int = 200,
+    synonyms: NameOrPath | None = None,
+    progress: bool = True,
+) -> Inspection | Diagnosis:
     """Read all rows of a preference dataset and say what is in it and what is wrong with it; ``mmpref inspect``.
+
+    Without a dataset, of a model alone: where the hallucinations of its own answers come from, which tells whether
+    BDHS or any mismatched caption should help against them.
 
     Args:
         dataset: what `build_dataset` gave, a folder, a file, a Hub id, or rows in memory (``datasets.Dataset``, pandas
             frame, iterable of dicts).
-        split: by default ``train``.
+        split: of the dataset, or the source; by default ``train``.
         revision: of a Hub dataset.
         image_root: folders or ``.zip`` files that image paths are relative to.
         model: score the answers under this model (a name, or a loaded one): margins in nats, lengths in its tokens.
+            Without a dataset, the model to look into.
+        source: rows to ask the model about: with reference answers of two sentences or more, or with the image's
+            objects (``gt_object``, ``objects``); by default the testbed's for its own model.
+        rows: so many of them at most.
+        synonyms: table of objects and words as CHAIR's authors have it; without one, words are those of the references.
         progress: show a bar where somebody watches: in a terminal or a notebook.
 
     Returns:
-        The report, with problems by kind, row and column.
+        The report, with problems by kind, row and column; or the `Diagnosis`, with its conclusion.
 
     Raises:
+        UsageError: neither dataset nor model, or a dataset and a source.
         InputError: no such dataset or split, no rows, or rows that are no preference data.
         ModelError: a model that cannot be loaded.
     """
+    if dataset is None:
+        if model is None:
+            raise UsageError("There is nothing to inspect.", "Name a dataset, or a model.")
+        where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root}
+        return diagnose(model, source, rows=rows, synonyms=synonyms, **where, progress=progress)
+    refuse_source(source)
     return run_inspect(dataset, split=split, revision=revision, image_root=image_root, model=model, progress=progress)
+
+
+def refuse_source(source: Any) -> None:
+    """Raises:
+    UsageError: a source beside a dataset.
+    """
+    if source is not None:
+        raise UsageError("A dataset is inspected by itself; a source is for a model alone.", "Leave one of them out.")
 
 
 def run_inspect(

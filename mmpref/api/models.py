@@ -79,6 +79,8 @@ def load_policy(
 
 def is_loaded(model: Any) -> bool:
     """Whether a model is one in memory, and no name: a policy, or a pair of a transformers model and its processor."""
+    if model is None or isinstance(model, str):  # seen without torch
+        return False
     from mmpref.vlm.policy import Policy
 
     return isinstance(model, Policy) or (
@@ -92,7 +94,7 @@ def refuse_loaded(model: Any) -> None:
     Raises:
         UsageError: it is a loaded one.
     """
-    if model is not None and not isinstance(model, str) and is_loaded(model):
+    if is_loaded(model):
         raise UsageError(
             "A loaded model is not trained: training would change it in place.",
             "Name its folder or Hub id as the model; save_pretrained() of model and processor makes a folder.",
@@ -114,8 +116,8 @@ def named_model(options: Mapping[str, Any], *, adapters: bool = False) -> Iterat
         UsageError: options that say how a model is loaded, or an adapter, beside a loaded one.
         ModelError: a model that cannot be used.
     """
-    model = options.get("model")
-    if model is None or isinstance(model, str) or not is_loaded(model):
+    model: Any = options.get("model")
+    if not is_loaded(model):
         yield dict(options)
         return
     for name in (*_LOADING, "adapter"):

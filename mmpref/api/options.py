@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
-from mmpref.recipes.resolve import PAPER, TESTBED, resolve
+from mmpref.recipes.resolve import PAPER, TESTBED, merge, nested, resolve
 from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.tables.in_memory import MEMORY, is_table, spec_of
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 NameOrPath = str | os.PathLike[str]
 """A name (of a recipe, a model, a repository), or the path of a file or folder."""
 
-_BUILDER = ("rho_th", "iterations", "similarity_threshold", "similarity_model", "noise_steps", "guidance")
+_BUILDER = (
+    "rho_th",
+    "visible_tokens",
+    "iterations",
+    "similarity_threshold",
+    "similarity_model",
+    "noise_steps",
+    "guidance",
+)
 _WATCH = {
     "eval_benchmark": "watch.benchmarks",
     "eval_every": "watch.every",
@@ -97,16 +105,25 @@ def evaluate_recipe(
     """The recipe of ``evaluate`` with these options.
 
     Raises:
-        UsageError: a setting that is unknown, missing or of another type.
+        UsageError: a setting that is unknown, missing, of another type, or of a benchmark that is not evaluated.
     """
+    from mmpref.bench.benchmark import BENCHMARKS
     from mmpref.bench.recipe import EvaluateRecipe
 
     if isinstance(options.get("benchmark"), str | list | tuple):  # as the command line names them
         options["benchmarks"] = options.pop("benchmark")
     if isinstance(file := options.get("judge_prompt"), os.PathLike):
         options["judge_prompt"] = template(file, "--judge-prompt")
-    named = _named(options, {})
-    return resolve(EvaluateRecipe, "evaluate", recipe, named, _with_specs(set or {}), partial=partial)
+    named, overrides = _named(options, {}), _with_specs(set or {})
+    resolved = resolve(EvaluateRecipe, "evaluate", recipe, named, overrides, partial=partial)
+    settings = merge(nested({"benchmark": named.get("benchmark") or {}}), nested(overrides))["benchmark"] or {}
+    for name in settings if resolved.benchmarks else ():  # without effect, which would be seen too late
+        if BENCHMARKS.get(name) and name not in resolved.benchmarks:
+            raise UsageError(
+                f"There are settings for the benchmark {name}, and evaluated are {', '.join(resolved.benchmarks)}.",
+                f"Name it with --benchmark {name} (in Python: benchmarks=), or leave its settings out.",
+            )
+    return resolved
 
 
 def recipe_name(recipe: Any, model: Any) -> str | None:

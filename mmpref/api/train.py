@@ -133,7 +133,9 @@ def run_train(
     with process_restored(), library_bars(progress and main):
         recipe, evaluate = _watched(recipe, name)
         if not recipe.dataset and num_processes() > 1:
-            raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
+            raise UsageError(
+                "Several processes need preference data that is there.", "Name it with --dataset (in Python: dataset=)."
+            )
         if not recipe.dataset:
             recipe = dataclasses.replace(recipe, dataset=(_build(recipe, name, progress),))
         with Progress("steps", watched=progress and main) as bar:
@@ -176,7 +178,7 @@ def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
     if not section.get("source"):
         raise UsageError(
             f"The recipe {name!r} names no source to build preference data from.",
-            "Name preference data with --dataset.",
+            "Name preference data with --dataset (in Python: dataset=).",
         )
     build = {**section, "model": recipe.model, "revision": recipe.revision}
     logger.info("No --dataset: building the one of the recipe %r first.", name)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.cells import decoded_image
 from mmpref.bench.recipe import BlindMode
 from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.files import JsonLines
 from mmpref.run.results import BASE
-from mmpref.tables.image_cells import decoded_image
 
 if TYPE_CHECKING:
     from PIL import Image

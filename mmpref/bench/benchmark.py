@@ -70,7 +70,7 @@ class Sample:
         image: encoded; None where the question is asked without one.
         messages: the prompt, as published.
         reference: what the scorer needs to know.
-        groups: kind of group -> which one; samples of one group are right together or not (`mmpref.bench.groups`).
+        groups: kind of group -> which one; samples of one group are right together or not (`mmpref.bench.parts`).
             A group's samples must share their image_id.
     """
 

@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 
     from mmpref.vlm.policy import Policy
 
-PROCESSOR_FIXES = "mended.json"
-"""In the run's state: what was mended in the processor of the model that answered."""
+_MENDED = "mended"
+"""What is pinned of the processor of the model that answers: what was mended in it."""
 
 
 def evaluate(
@@ -219,8 +219,9 @@ class _Evaluation:
             lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
         results.write(run.path)
+        mended = run.pinned(_MENDED)
         facts = {
-            "model": {**self._identity["model"], **_processor_fixes(run)},
+            "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             "adapter": self._identity["adapter"],
             "data": self._identity["data"],
             "seeds": {"bootstrap": recipe.seed},
@@ -272,7 +273,7 @@ class _Evaluation:
             trust_remote_code=recipe.trust_remote_code,
         )
         if policy.mended:
-            write_atomic(self._run.state / PROCESSOR_FIXES, json.dumps(policy.mended) + "\n")
+            self._run.pin(_MENDED, policy.mended)
         return policy
 
     def _model_refs(self) -> dict[str, ModelRef]:
@@ -294,9 +295,3 @@ def _pin_identity(run: Run, recipe: EvaluateRecipe, plans: Sequence[Plan]) -> di
     data = {plan.name: data_facts(plan.table, plan.samples, recipe.benchmark[plan.name]) for plan in plans}
     revision = recipe.endpoint_revision if recipe.endpoint else recipe.revision
     return pin_identity(run, ModelRef(recipe.model, revision, recipe.adapter, recipe.adapter_revision), data)
-
-
-def _processor_fixes(run: Run) -> dict[str, Any]:
-    """What was mended in the processor of the model that answered, in this session or an earlier one."""
-    file = run.state / PROCESSOR_FIXES
-    return {"mended": json.loads(file.read_text(encoding="utf-8"))} if file.is_file() else {}

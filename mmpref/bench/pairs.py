@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mmpref.bench.cells import cell_image
 from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.run.results import ALL
 from mmpref.tables.cells import is_null
-from mmpref.tables.conversations import Fault, PreferenceRow, same_answer
-from mmpref.tables.image_cells import cell_image
-from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.reader import TableReader
-from mmpref.tables.shapes import unfolded
-from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.image_cells import ImageRoots
+from mmpref.tables.messages import unfolded
+from mmpref.tables.rows import Fault, PreferenceRow, same_answer
+from mmpref.tables.table import Table, TableReader, numbered_rows
 from mmpref.types import ImageData, Message
 
 PAIR = ("chosen", "rejected")
@@ -29,7 +28,7 @@ class LabelledPair:
 
     Args:
         number: the row's.
-        image: encoded; empty where it cannot be read (`mmpref.tables.image_cells.cell_image`).
+        image: encoded; empty where it cannot be read (`mmpref.bench.cells.cell_image`).
         part: the row's ``source``.
     """
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.answers import Answerer
 from mmpref.bench.benchmark import BENCHMARKS, Sample
+from mmpref.bench.cells import decoded_image
 from mmpref.bench.pairs import PAIR
 from mmpref.bench.recipe import BlindMode
 from mmpref.errors import ImageError, MmprefError, UsageError
 from mmpref.run.results import BASE
-from mmpref.tables.image_cells import decoded_image
 
 if TYPE_CHECKING:
     from mmpref.types import ModelRef

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mmpref.bench.groups import with_group_counts
 from mmpref.bench.judging import Judge, JudgedTask, Verdicts, judge_answers
+from mmpref.bench.parts import with_group_counts
 from mmpref.bench.plan import Plan
 from mmpref.bench.records import records_path, write_records
 from mmpref.bench.replies import Replies

@@ -56,13 +56,6 @@ def hub_name(context: click.Context, option: click.Parameter, value: str | None)
     return value and repo_id(value, "dataset" if "dataset" in option.opts[0] else "model")
 
 
-def model_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
-    """Callback of options that name a model or adapter: the address of its page is as good."""
-    from mmpref.hub_ids import model_id
-
-    return value and model_id(value)
-
-
 def push_options(kind: str) -> Callable[[F], F]:
     """``--push``, ``--hub-<kind>-id`` and ``--private``; ``kind`` is ``dataset`` or ``model``."""
 

@@ -18,13 +18,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--model",
-    callback=common.model_name,
     help="Model: Hub id, folder, or URL#MODEL of an endpoint. [default: the testbed's]",
 )
 @click.option("--revision", help="Revision of the model.")
-@click.option(
-    "--adapter", callback=common.model_name, help="Adapter to score beside the base: Hub id or run directory."
-)
+@click.option("--adapter", help="Adapter to score beside the base: Hub id or run directory.")
 @click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
 @click.option("--split", help="Split of the benchmarks' data.")

@@ -1,4 +1,4 @@
-"""``mmpref inspect``: statistics and problems of a preference dataset, and a gallery to read it in."""
+"""``mmpref inspect``: what is in a preference dataset and wrong with it; where a model's hallucinations come from."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ import click
 
 from mmpref.cli import common
 from mmpref.cli.format import print_table
+from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
     from mmpref.api.results import Inspection
 
 
 @click.command()
-@click.argument("dataset")
-@click.option("--split", help="Split of the dataset. [default: train]")
+@click.argument("dataset", required=False)
+@click.option("--split", help="Split of the dataset, or of the source. [default: train]")
 @click.option("--revision", help="Revision of a Hub dataset.")
 @click.option(
     "--image-root",
@@ -33,20 +34,35 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--model",
-    callback=common.model_name,
-    help="Score the answers under this model: margins, and lengths in its tokens.",
+    help="Score the answers under this model: margins, and lengths in its tokens. Without DATASET:"
+    " where this model's hallucinations come from.",
+)
+@click.option(
+    "--source",
+    metavar="ROWS",
+    help="Without DATASET: rows to ask the model about, with reference answers or objects. [default: the testbed's,"
+    " for its model]",
+)
+@click.option("--rows", type=click.IntRange(min=1), default=200, show_default=True, help="So many of these at most.")
+@click.option(
+    "--synonyms",
+    metavar="FILE",
+    help="Table of objects and words, as CHAIR's authors have it. [default: words of the references]",
 )
 @click.option(
     "--samples", type=click.IntRange(min=1), default=5000, show_default=True, help="Rows in the gallery, at most."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(
-    dataset: str,
+    dataset: str | None,
     split: str | None,
     revision: str | None,
     image_root: tuple[str, ...],
     html: Path | None,
     model: str | None,
+    source: str | None,
+    rows: int,
+    synonyms: str | None,
     samples: int,
     as_json: bool,
 ) -> None:
@@ -55,16 +71,28 @@ def command(
     Problems are why training leaves rows out; notes are no reason to. Neither is an error of this command: its exit
     status is 0, and 1 only where `train` too would not read the dataset, or finds no columns of preference data in it.
 
+    With --model and no DATASET: what do the hallucinations of this model follow, the image's gist or the text before
+    them? Hallucinated words of its own answers are asked for again with the text before replaced, and with the image
+    hidden. BDHS pays where they follow the gist; where they follow the text, any mismatched caption does as well.
+
     \b
     Examples:
       mmpref inspect runs/build-dataset-bdhs-0c0ffee0
       mmpref inspect pairs.jsonl --image-root photos --html gallery.html
       mmpref inspect me/bdhs-5k --split train --json
+      mmpref inspect --model me/vlm --source me/captions --rows 200 --synonyms synonyms.txt
     """
-    from mmpref.api.inspect import run_inspect
+    from mmpref.api.inspect import refuse_source, run_inspect
     from mmpref.api.inspection_lines import lines
     from mmpref.cli.pages.gallery import Gallery
 
+    if dataset is None:
+        if html:
+            raise UsageError("--html shows the rows of a dataset, and none is named.")
+        where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root}
+        _diagnose(model, source, rows, synonyms, where, as_json)
+        return
+    refuse_source(source)
     gallery = Gallery(samples) if html else None
     inspection = run_inspect(
         dataset,
@@ -79,6 +107,21 @@ def command(
         gallery.write(html, report, list(lines(report)))
         report = {**report, "html": str(html)}
     common.show(report, as_json, lambda: _print(inspection, report))
+
+
+def _diagnose(
+    model: str | None, source: str | None, rows: int, synonyms: str | None, where: Mapping[str, Any], as_json: bool
+) -> None:
+    from mmpref.api.inspect import inspect
+
+    found = inspect(model=model, source=source, rows=rows, synonyms=synonyms, **where)
+
+    def table() -> None:
+        print_table(found.title, *found.table())
+        for line in found.remarks():
+            click.echo(line)
+
+    common.show(found.report, as_json, table)
 
 
 def _print(inspection: Inspection, report: Mapping[str, Any]) -> None:

@@ -12,9 +12,7 @@ from mmpref.cli import common
 
 @click.command()
 @click.option("--method", help="Training method; see `mmpref list methods`. [default: dpo]")
-@click.option(
-    "--model", callback=common.model_name, help="Vision-language model: Hub id or folder. [default: the testbed's]"
-)
+@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
 @click.option("--revision", help="Revision of the model.")
 @click.option("--dataset", multiple=True, help="Preference data: Hub id, file or folder. Repeatable. [default: built]")
 @click.option(

@@ -11,7 +11,7 @@ from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
 from mmpref.log import logger
-from mmpref.tables.conversations import same_answer
+from mmpref.tables.rows import same_answer
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:

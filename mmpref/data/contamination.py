@@ -13,10 +13,10 @@ from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.log import logger
 from mmpref.run.directory import Run
-from mmpref.tables.conversations import read_row
-from mmpref.tables.image_cells import image_cells, read_image
-from mmpref.tables.image_roots import ImageRoots, coco_id
+from mmpref.tables.cells import image_cells
+from mmpref.tables.image_cells import ImageRoots, coco_id, read_image
 from mmpref.tables.open import open_table
+from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
 from mmpref.types import Example, ImageData, Skip
 

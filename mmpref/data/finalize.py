@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +19,13 @@ from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
-from mmpref.run.directory import Run
+from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.settings import sampling_facts
 from mmpref.types import ModelRef, Skip
 
-WriteCard = Callable[[Path, dict[str, Any]], None]
+PILOT = "pilot"
+"""Name of the facts that a run pins where its first rows decide settings."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,8 @@ def finish(
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
     files = merge(blocks, count, run.path / "data", masks)
     report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
+    said, notes = made_by.builder.report(notes)
+    report |= {**said, **run.pinned(PILOT).get("report", {})}
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -129,6 +132,7 @@ def finish(
         "source": source,
         "method": made_by.method,
         "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
+        **({"masking": report["masking"]} if "masking" in report else {}),
         "length_ratio": report["length_bias"]["ratio"],
         "written": made_by.builder.written_columns,
         **(sampling_facts(settings, pinned.get("generation")) if model else {}),
@@ -146,11 +150,7 @@ def finish(
         if model
         else None,
     }
-    if write_card:
-        write_card(
-            run.path, {"command": run.command, "recipe": dict(run.recipe), "recipe_hash": run.recipe_hash, **facts}
-        )
-    run.finish(facts)
+    run.finish(facts, write_card)
 
 
 def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, int]:
@@ -200,6 +200,12 @@ def _annotator_line(annotator: Mapping[str, Any]) -> str:
     return f"{annotator['name']}: {', '.join(shown)}" if shown else str(annotator["name"])
 
 
+def masking_text(masking: Mapping[str, float]) -> str:
+    """rho_th in both units."""
+    shown, of = (f"{masking[name]:,.4g}" for name in ("visible_tokens", "image_tokens"))
+    return f"{shown} of {of} (rho_th {masking['rho_th']:.4g})"
+
+
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
@@ -210,6 +216,8 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     annotator = [("annotator", _annotator_line(manifest["annotator"]))] if manifest.get("annotator") else []
     changed = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.get("changed", {}).items())
     noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
+    if masking := manifest.get("masking"):
+        noted.append(("image tokens visible in the mean", masking_text(masking)))
     ratio = manifest.get("length_ratio")
     lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
     return [

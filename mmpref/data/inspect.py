@@ -12,14 +12,12 @@ from typing import Any
 from mmpref.data.near_duplicates import NearDuplicates, RepeatedPhrases
 from mmpref.data.stats import EDGES, SHOWN_IDS, differing_share, histogram, length_bias, length_warnings, spread
 from mmpref.errors import ImageError, InputError, brief
+from mmpref.tables.cells import IMAGES, is_null
 from mmpref.tables.cells import as_number as as_number
-from mmpref.tables.cells import is_null
-from mmpref.tables.conversations import PreferenceRow, image_fault, same_answer
-from mmpref.tables.image_cells import IMAGES, read_images
-from mmpref.tables.image_roots import ImageRoots
-from mmpref.tables.reader import TableReader
-from mmpref.tables.shapes import unfolded
-from mmpref.tables.table import Table
+from mmpref.tables.image_cells import ImageRoots, read_images
+from mmpref.tables.messages import unfolded
+from mmpref.tables.rows import PreferenceRow, image_fault, same_answer
+from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message
 from mmpref.words import words
 

@@ -82,11 +82,13 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
         UsageError: no model or source where the method needs one, or a setting that makes no sense with it.
     """
     if builder.uses_model and not recipe.model:
-        raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model.")
+        raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model (in Python: model=).")
     if not recipe.source and builder.origin is None:
-        raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
+        raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source (in Python: source=).")
     if builder.needs_annotator and not recipe.annotator:
-        raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
+        raise UsageError(
+            f"The method {recipe.method} asks an annotator.", "Name one with --annotator (in Python: annotator=)."
+        )
     if not builder.needs_annotator:
         recipe = dataclasses.replace(recipe, annotator=None)
     if builder.writes_chosen and recipe.keep_rejected:

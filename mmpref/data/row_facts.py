@@ -1,6 +1,6 @@
 """What rows say about themselves, and readers that turn rows of published sets into rows of a known shape.
 
-The shapes and their reading are `mmpref.tables.conversations`'s.
+The shapes and their reading are `mmpref.tables.rows`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 from mmpref.errors import brief
 from mmpref.tables.cells import as_number, is_null
-from mmpref.tables.turns import Unusable
+from mmpref.tables.messages import Unusable
 
 FACTS = ("source", "chosen_model", "rejected_model", "margin")
 """Columns that say where a row is from, who wrote its answers, and by how much the chosen one was rated better (a

@@ -1,6 +1,6 @@
 """Rows -> examples. Every row has an outcome: an `Example`, or a `Skip` with a reason that is counted.
 
-The reasons are those of `mmpref.tables.conversations`; a `Reader` of a published set has others of its own.
+The reasons are those of `mmpref.tables.rows`; a `Reader` of a published set has others of its own.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from mmpref.data.contamination import ExcludedImages
 from mmpref.data.row_facts import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
-from mmpref.tables.conversations import image_fault
-from mmpref.tables.image_cells import read_images
-from mmpref.tables.image_roots import ImageRoots, MissingImageError
-from mmpref.tables.reader import TableReader
-from mmpref.tables.shapes import unfolded
-from mmpref.tables.table import Table
-from mmpref.tables.turns import Unusable
+from mmpref.tables.image_cells import ImageRoots, MissingImageError, read_images
+from mmpref.tables.messages import Unusable, unfolded
+from mmpref.tables.rows import image_fault
+from mmpref.tables.table import Table, TableReader
 from mmpref.types import Example, Skip
 
 MISSING = MissingImageError.reason

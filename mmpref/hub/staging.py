@@ -21,7 +21,7 @@ from mmpref.errors import RunError, UsageError
 from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.dataset import STATISTICS, dataset_card
-from mmpref.hub.cards.merge import merge_dataset_card, merge_model_card, merge_own_text, split_card
+from mmpref.hub.cards.merge import merge_dataset_card, merge_model_card, merge_own_text
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.results_table import add_results, eval_files
 from mmpref.hub.cards.samples import FILES, samples_card
@@ -213,8 +213,7 @@ def _public_results(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
 def _write_card(path: Path, stage: Path, fresh: str) -> None:
     """The fresh card, with what the owner wrote outside of our markers in the run's README.md."""
     file = path / CARD
-    own = read_text(file) if file.is_file() else None
-    card = merge_own_text(own, fresh) if own and split_card(own)[0] else fresh
+    card = merge_own_text(read_text(file) if file.is_file() else None, fresh)
     _write(stage / CARD, clean_text(card, local_folders(path)))
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import os
+import re
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +16,6 @@ import yaml
 
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.schema import R, as_plain, build
-from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import Registry, package_files, suggest
 from mmpref.text_files import read_text
 
@@ -43,7 +45,7 @@ def load(name_or_path: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = yaml.load(read_text(path), YamlLoader)
+        content = copy.deepcopy(_parsed(read_text(path)))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     content = {} if content is None else content
@@ -57,25 +59,35 @@ def load(name_or_path: str) -> dict[str, Any]:
     return content
 
 
+@functools.lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """A recipe's YAML; a study resolves the same one hundreds of times."""
+    return yaml.load(text, YamlLoader)
+
+
+ALTERNATIVES = (("rho_th", "visible_tokens"),)
+"""Settings of one block that say the same thing in two units: of several layers the last one's is meant."""
+
+
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn ``["trainer.learning_rate=5e-6"]`` into ``{"trainer": {"learning_rate": 5e-6}}``; values are YAML.
 
     Raises:
         UsageError: an assignment without ``=`` or with an empty key.
     """
-    nested: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals or not all(key.split(".")):
             raise UsageError(f"--set {assignment!r} is not of the form KEY=VALUE.", "Example: --set trainer.seed=1")
-        target = nested
+        target = settings
         *parents, last = key.split(".")
         for parent in parents:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
         target[last] = _scalar(text)
-    return nested
+    return settings
 
 
 def _scalar(text: str) -> Any:
@@ -93,6 +105,33 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
             old = merged.get(key)
             merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return merged
+
+
+def in_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """As `merge`, but a layer that names one of `ALTERNATIVES` replaces what earlier layers say by the other.
+
+    Raises:
+        UsageError: a layer names both.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(_without_replaced(merged, layer), layer)
+    return merged
+
+
+def _without_replaced(earlier: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(earlier)
+    for names in ALTERNATIVES:
+        given = [name for name in names if layer.get(name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} say the same thing, and both are given.", "Leave one of them out.")
+        kept = {key: value for key, value in kept.items() if not given or key not in names}
+    for key, block in layer.items():
+        if isinstance(block, Mapping):
+            inner = kept.get(key)
+            below = _without_replaced(inner if isinstance(inner, Mapping) else {}, block)
+            kept |= {key: below} if isinstance(inner, Mapping) else {}
+    return kept
 
 
 TESTBED, PAPER = "testbed", "paper"
@@ -124,14 +163,14 @@ def resolve(
     """
     if recipe is None:
         recipe = TESTBED if options.get("model") is None else PAPER
-    given = _nested(
+    given = nested(
         {
             key: value
             for key, value in options.items()
             if not (value is None or (isinstance(value, tuple | list) and not value))
         }
     )
-    overrides = _nested(overrides or {})
+    overrides = nested(overrides or {})
     if isinstance(recipe, cls):
         name, section = "the one given", _without_empty(cls, as_plain(recipe))
     elif isinstance(recipe, str | os.PathLike):
@@ -143,9 +182,8 @@ def resolve(
             "Give a name, a file or its recipe.",
         )
     section = for_method(cls, section, {**section, **given, **overrides})
-    overrides = merge(given, overrides)
-    fitting = fit(section, merge(section, overrides)) if fit else section
-    values = merge(fitting, overrides)
+    fitting = fit(section, merge(section, given, overrides)) if fit else section
+    values = in_layers(fitting, given, overrides)
     if partial:
         values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
     else:
@@ -173,14 +211,14 @@ def _required(cls: type) -> list[str]:
     ]
 
 
-def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+def nested(settings: Mapping[str, Any]) -> dict[str, Any]:
     """``{"a": {"b": value}}`` of ``{"a.b": value}``."""
-    nested: dict[str, Any] = {}
+    whole: dict[str, Any] = {}
     for key, value in settings.items():
         for part in reversed(key.split(".")):
             value = {part: value}
-        nested = merge(nested, value)
-    return nested
+        whole = merge(whole, value)
+    return whole
 
 
 def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,7 +233,7 @@ def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any])
         return rest
     method = registry.current_name(values.get("method", getattr(cls, "method", None)))
     blocks = {registry.current_name(name): block for name, block in (section.get("methods") or {}).items()}
-    return merge(rest, blocks.get(method) or {})
+    return in_layers(rest, blocks.get(method) or {})
 
 
 def _refuse_missing(
@@ -213,5 +251,39 @@ def _refuse_missing(
         if values.get(name) is None and name not in dispensable:
             raise UsageError(
                 f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
-                f"Give it with --{name.replace('_', '-')}.",
+                f"Give it with --{name.replace('_', '-')} (in Python: {name}=).",
             )
+
+
+class YamlLoader(yaml.SafeLoader):
+    """PyYAML's, with numbers as YAML 1.2 has them and a reader takes them: 5e-6 is one, 010 is ten, 1:30 is text. Dates
+    are text too; yes, no, on and off stay truth values."""
+
+
+YamlLoader.yaml_implicit_resolvers = {
+    first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+_PREFIXED = re.compile("[-+]?0[xob]")
+
+
+def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = loader.construct_scalar(node).replace("_", "")
+    return int(text, 0 if _PREFIXED.match(text) else 10)
+
+
+YamlLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int",
+    re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)$"),
+    [*"-+0123456789"],
+)
+YamlLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|"
+        r"\.(?:nan|NaN|NAN)$"
+    ),
+    [*"-+.0123456789"],
+)

@@ -23,6 +23,8 @@ from mmpref.recipes.schema import as_plain, fingerprint
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 
+WriteCard = Callable[[Path, dict[str, Any]], None]
+"""Writes ``README.md`` of a run from its directory and what ``run.json`` will hold."""
 _HEARTBEAT = 1.0  # seconds
 
 
@@ -64,6 +66,11 @@ class Run:
         return self.path / STATE
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What its marker, its manifest and its card have in common."""
+        return {"command": self.command, "recipe": dict(self.recipe), "recipe_hash": self.recipe_hash}
+
+    @property
     def _heartbeats(self) -> Path:
         return self.state / "worked"
 
@@ -95,16 +102,17 @@ class Run:
         write_atomic(self.state / f"{name}.json", json.dumps(facts, indent=2) + "\n")
         return self.pinned(name)
 
-    def finish(self, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Write ``run.json``, the last file of a run. ``facts`` are JSON-ready (revisions, counts, timings...).
+    def finish(self, facts: Mapping[str, Any], write_card: WriteCard | None = None) -> dict[str, Any]:
+        """Write the card, where there is one, and ``run.json``, the last file of a run. ``facts`` are JSON-ready
+        (revisions, counts, timings...).
 
         ``seconds`` are those in which at least one process was at work in the directory: a run that was killed and
         went on counts all its processes, the pauses between them do not count, and shards at the same time count once.
         """
+        if write_card:
+            write_card(self.path, {**self.identity, **facts})
         manifest = {
-            "command": self.command,
-            "recipe": dict(self.recipe),
-            "recipe_hash": self.recipe_hash,
+            **self.identity,
             "versions": versions(),
             "seconds": round(_together([*self._worked(), (self.started, time.time())]), 3),
             **facts,
@@ -246,8 +254,7 @@ def open_run(path: Path, command: str, recipe: Any) -> Run:
         if path.is_dir() and any(entry.name != STATE for entry in path.iterdir()):
             raise RunError(f"{path} is not empty and is not a run of mmpref.", "Choose another --output.")
         run.state.mkdir(parents=True, exist_ok=True)
-    content = {"command": command, "recipe": run.recipe, "recipe_hash": run.recipe_hash}
-    write_atomic(marker, json.dumps(content, indent=2) + "\n")
+    write_atomic(marker, json.dumps(run.identity, indent=2) + "\n")
     return run
 
 

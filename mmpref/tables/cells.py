@@ -1,5 +1,5 @@
 """Cells as files really have them: what is empty, what is text, a number or a list; JSON text, and lists of rows taken
-apart into columns. A cell that must have a value raises an error that names its row and column."""
+apart into columns; and which cells of a row are its images."""
 
 from __future__ import annotations
 
@@ -7,15 +7,39 @@ import ast
 import json
 import math
 import numbers
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from mmpref.errors import InputError, brief
+from mmpref.errors import brief
 
+IMAGES = (
+    "images",
+    "image",
+    "image_path",
+    "img_path",
+    "image_paths",
+    "img",
+    "image_bytes",
+    "image_base64",
+    "image_b64",
+    "image_file",
+    "image_name",
+    "file_name",
+    "image_url",
+    "image_urls",
+    "jpg",
+    "jpeg",
+    "png",
+    "webp",
+)
+"""Columns that may hold a row's images; the first that holds something does."""
+IMAGE_BYTES = ("bytes", "base64", "b64", "data")
+"""Where a mapping that is an image cell has the image itself."""
+_LOOKS_LIKE_IMAGE = re.compile(r"(image|img|photo|picture|pixel)s?(_|$)|.*_(image|img)s?(_|\d|$)", re.IGNORECASE)
+_ABOUT_IMAGES = re.compile(r".*_(ids?|width|height|size|count|num|caption|source|license|sha256|md5|token)s?$")
 _NOTHING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat"}
-_AROUND = " .,:;!?()[]\"'"
-"""What may stand around a word that is one of a few."""
 _VALUES = frozenset({str, bytes, list, tuple, dict, bool, int})
 """Types of which every value is one. Most cells are of them, and this is asked more often than anything else."""
 _LONGEST_LITERAL = 200_000
@@ -111,65 +135,33 @@ def columns_of(row: Mapping[str, Any]) -> str:
     return brief(", ".join(brief(str(name), 60) for name in list(row)[:60]), 600) or "none"
 
 
-def column_of(row: Mapping[str, Any], *names: str) -> str:
-    """The first of these columns that a row has: authors call a column by another name than the Hub's copies."""
-    return next((name for name in names if name in row), names[0])
+def image_cells(row: Mapping[str, Any]) -> list[Any]:
+    """The image cells of a row, of whichever image column holds something; cells that say nothing are left out."""
+    for name in IMAGES:
+        value = records(unpacked(row.get(name)))
+        cells = [cell for cell in (value if isinstance(value, list) else [value]) if not is_no_image(cell)]
+        if cells:
+            return cells
+    return []
 
 
-def value_of(row: Mapping[str, Any], column: str, where: str) -> Any:
-    """The value of a column that must have one.
-
-    Raises:
-        InputError: there is no such column, or it is empty.
-    """
-    if is_empty(row.get(column)):
-        raise InputError(f"{where} has no value in column {column!r}; its columns are {columns_of(row)}.")
-    return row[column]
-
-
-def text_cell(row: Mapping[str, Any], column: str, where: str) -> str:
-    """A cell as text (`as_text`), a boolean too.
-
-    Raises:
-        InputError: it is empty, or holds a list or the like.
-    """
-    value = value_of(row, column, where)
-    content = str(value) if isinstance(value, bool) else as_text(value)
-    if content is None:
-        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not text.")
-    return content
+def unread_images(row: Mapping[str, Any]) -> list[str]:
+    """Columns that look as if they held images and are not read."""
+    return [
+        name
+        for name, value in row.items()
+        if name not in IMAGES
+        and _LOOKS_LIKE_IMAGE.match(name)
+        and not _ABOUT_IMAGES.match(name)
+        and isinstance(value, str | bytes | list | Mapping)
+        and not is_no_image(value)
+    ]
 
 
-def optional_text(row: Mapping[str, Any], column: str) -> str | None:
-    """A cell as text; None where there is none."""
-    return None if is_empty(row.get(column)) else text_cell(row, column, "")
-
-
-def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
-    """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean.
-
-    Raises:
-        InputError: it holds another value.
-    """
-    value = text_cell(row, column, where).strip().strip(_AROUND).lower()
-    if "yes" in allowed:
-        value = {"true": "yes", "false": "no"}.get(value, value)
-    if value not in allowed:
-        raise InputError(f"{where}, column {column} is {value[:80]!r}, none of {', '.join(allowed)}.")
-    return value
-
-
-def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
-    """A cell that holds a list of strings, or JSON text of one.
-
-    Raises:
-        InputError: it holds anything else, or a list with an empty entry.
-    """
-    value = unpacked(value_of(row, column, where))
-    if not isinstance(value, list):
-        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not a list of strings.")
-    wrong = next((position for position, item in enumerate(value) if not isinstance(item, str) or is_empty(item)), None)
-    if wrong is not None:
-        what = "empty" if is_empty(value[wrong]) else f"a {type(value[wrong]).__name__}"
-        raise InputError(f"{where}, column {column} holds a list whose entry {wrong} is {what}, not a string.")
-    return value
+def is_no_image(cell: Any) -> bool:
+    """Whether a cell that would hold an image holds nothing: None, no text, an empty list, a mapping of these."""
+    if isinstance(cell, Mapping):
+        return not any(isinstance(cell.get(name), bytes) for name in IMAGE_BYTES) and all(
+            map(is_no_image, cell.values())
+        )
+    return is_null(cell) or (isinstance(cell, list) and all(map(is_no_image, cell)))

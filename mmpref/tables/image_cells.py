@@ -1,61 +1,41 @@
-"""Image cells of rows: bytes, base64 and data URIs, paths and file URIs under image roots. Nothing is fetched."""
+"""An image cell to encoded bytes: bytes, base64, data URIs, and paths and file URIs under image roots (folders and ZIP
+archives, COCO names of 2014 and 2017). Nothing is fetched."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-import functools
-import hashlib
+import os
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
-from mmpref.errors import ImageError, InputError, brief
-from mmpref.images import decode, decode_noting
-from mmpref.registry import resolve_path
-from mmpref.tables.cells import is_null, records, unpacked, value_of
-from mmpref.tables.image_roots import ImageRoots
+from mmpref.errors import ImageError, InputError, brief, reason_of
+from mmpref.images import decode_noting, read_under
+from mmpref.tables.cells import IMAGE_BYTES, is_null
 from mmpref.types import ImageData
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-IMAGES = (
-    "images",
-    "image",
-    "image_path",
-    "img_path",
-    "image_paths",
-    "img",
-    "image_bytes",
-    "image_base64",
-    "image_b64",
-    "image_file",
-    "image_name",
-    "file_name",
-    "image_url",
-    "image_urls",
-    "jpg",
-    "jpeg",
-    "png",
-    "webp",
-)
-"""Columns that may hold a row's images; the first that holds something does."""
-_LOOKS_LIKE_IMAGE = re.compile(r"(image|img|photo|picture|pixel)s?(_|$)|.*_(image|img)s?(_|\d|$)", re.IGNORECASE)
-_ABOUT_IMAGES = re.compile(r".*_(ids?|width|height|size|count|num|caption|source|license|sha256|md5|token)s?$")
-_CONTENT, _PLACE = ("bytes", "base64", "b64", "data"), ("path", "url", "image_url", "image", "file_name", "source")
 
 MAX_ENCODED = 100_000_000
 """Characters of base64 that are decoded."""
+MAX_MEMBER = 256_000_000
+"""A member of an archive that unpacks to more bytes than this is no image."""
+MAX_PATH = 4096
+SHORTENED = "image_paths_shortened"
+"""A row's note: its image lies where only the end of the path leads, the first folders being another machine's."""
+_PLACE = ("path", "url", "image_url", "image", "file_name", "source")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\-\s]+={0,2}\s*")
 _IMAGE_IN_BASE64 = re.compile(r"iVBORw0KGgo|/9j/|R0lGOD|UklGR|Qk[0-3]|SUkq|TU0AK")
 _SHORTEST, _NO_PATH = 40, 1024
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*://")
-
-SHORTENED = "image_paths_shortened"
-"""A row's note: its image lies where only the end of the path leads, the first folders being another machine's."""
+_LONGEST_ENDING = 4
+_UNREADABLE = (OSError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+_COCO = re.compile(r"(?:^|[/_])(\d{12})\.(?:jpg|jpeg|png)$", re.IGNORECASE)
 
 
 class RemoteImageError(ImageError):
@@ -71,34 +51,18 @@ class RemoteImageError(ImageError):
         self.address = address
 
 
-def image_cells(row: Mapping[str, Any]) -> list[Any]:
-    """The image cells of a row, of whichever image column holds something; cells that say nothing are left out."""
-    for name in IMAGES:
-        value = records(unpacked(row.get(name)))
-        cells = [cell for cell in (value if isinstance(value, list) else [value]) if not is_no_image(cell)]
-        if cells:
-            return cells
-    return []
+class MissingImageError(ImageError):
+    """No root has an image of that name.
 
+    Args:
+        name: the path as the row has it.
+    """
 
-def unread_images(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look as if they held images and are not read."""
-    return [
-        name
-        for name, value in row.items()
-        if name not in IMAGES
-        and _LOOKS_LIKE_IMAGE.match(name)
-        and not _ABOUT_IMAGES.match(name)
-        and isinstance(value, str | bytes | list | Mapping)
-        and not is_no_image(value)
-    ]
+    reason = "missing-image"
 
-
-def is_no_image(cell: Any) -> bool:
-    """Whether a cell that would hold an image holds nothing: None, no text, an empty list, a mapping of these."""
-    if isinstance(cell, Mapping):
-        return not any(isinstance(cell.get(name), bytes) for name in _CONTENT) and all(map(is_no_image, cell.values()))
-    return is_null(cell) or (isinstance(cell, list) and all(map(is_no_image, cell)))
+    def __init__(self, name: str, message: str, hint: str = "") -> None:
+        super().__init__(message, hint)
+        self.name = name
 
 
 def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
@@ -112,7 +76,7 @@ def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageDat
     """
     images = tuple(read_image(cell, roots) for cell in cells)
     converted = sorted({kind for image in images if (kind := decode_noting(image)[1])})
-    paths = [path for cell in cells if (path := _path_of(cell)) is not None]
+    paths = [path for cell in cells if (path := path_in_cell(cell)) is not None]
     shortened = [SHORTENED] if any(not roots.has(path) for path in paths) else []
     return images, (*shortened, *(f"{kind}_images" for kind in converted))
 
@@ -125,7 +89,7 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
         ImageError: it is none of these, or the path cannot be read.
     """
     if isinstance(cell, Mapping):
-        content = next((cell[name] for name in _CONTENT if not is_null(cell.get(name))), None)
+        content = next((cell[name] for name in IMAGE_BYTES if not is_null(cell.get(name))), None)
         if isinstance(content, str | bytes):
             return ImageData(content if isinstance(content, bytes) else _embedded(content), _basename(cell.get("path")))
         place = next((cell[name] for name in _PLACE if not is_null(cell.get(name))), None)
@@ -138,7 +102,7 @@ def read_image(cell: Any, roots: ImageRoots) -> ImageData:
         raise ImageError(f"an image cell of type {type(cell).__name__} is no image.")
     if is_embedded(cell):
         return ImageData(_embedded(cell))
-    path = _path_of(cell)
+    path = path_in_cell(cell)
     if path is not None:
         return roots.read(path)
     if image := roots.of_coco(cell):  # a COCO id is one image, wherever it lies
@@ -151,13 +115,13 @@ def is_embedded(text: str) -> bool:
     return text[:5].lower() == "data:" or _is_base64(text)
 
 
-def _path_of(cell: Any) -> str | None:
+def path_in_cell(cell: Any) -> str | None:
     """The path that a cell names; None where it holds the image itself, or the address of another machine."""
     if isinstance(cell, Mapping):
-        if any(not is_null(cell.get(name)) for name in _CONTENT):
+        if any(not is_null(cell.get(name)) for name in IMAGE_BYTES):
             return None
         place = next((cell[name] for name in _PLACE if not is_null(cell.get(name))), None)
-        return _path_of(place)
+        return path_in_cell(place)
     if not isinstance(cell, str) or is_embedded(cell):
         return None
     if not _SCHEME.match(cell):
@@ -202,80 +166,194 @@ def _embedded(text: str) -> bytes:
         raise ImageError(f"{len(text):,} characters that are no base64 ({brief(text, 20)!r}): {error}.") from error
 
 
-def image_cell(
-    row: Mapping[str, Any], where: str, root: Path | None, column: str = "image", folder: str | None = None
-) -> ImageData:
-    """The one encoded image of a column, as `read_image` reads it. One that cannot be read is empty, named by the
-    reason, and cannot be decoded (`seen`): its sample will count as missing.
-
-    Args:
-        root: the folder of a local table.
-        folder: of the images, where it is not the table's.
-
-    Raises:
-        InputError: there is no such column, it holds several images, or there is no such folder.
-    """
-    cell = row[column] if column in row else value_of(row, column, where)
-    if isinstance(cell, list):
-        if len(cell) > 1:
-            raise InputError(f"{where}, column {column} holds {len(cell)} images; this benchmark asks about one.")
-        cell = cell[0] if cell else None
-    return cell_image(cell, where, None if folder is None and root is None else _roots_at(folder, root))
+def coco_id(name: str) -> int | None:
+    """The COCO id in an image's name, the same for 2014 and 2017; None where it is no COCO name."""
+    match = _COCO.search(name)
+    return int(match[1]) if match else None
 
 
-def cell_image(cell: Any, where: str, roots: ImageRoots | None) -> ImageData:
-    """The image of a cell, as `image_cell` gives that of a column.
+class ImageRoots:
+    """Folders and ``.zip`` files that image paths of rows are relative to.
 
-    Args:
-        roots: where images that are named by a path lie; None where there is no such place.
-    """
-    try:
-        if is_no_image(cell):
-            raise ImageError("no image")
-        path = _path_of(cell)
-        if path is not None and roots is None:
-            raise ImageError(f"a path, and the table has no folder: {brief(path)!r}")
-        image = read_image(cell, roots or ImageRoots([]))
-        if not image.content:
-            raise ImageError("a file of 0 bytes")
-    except RemoteImageError as error:
-        return ImageData(b"", f"{where} (an address, which is not fetched: {brief(error.address)!r})")
-    except ImageError as error:
-        return ImageData(b"", f"{where} ({error.message[:600].rstrip('.')})")
-    return ImageData(image.content, where)
-
-
-@functools.lru_cache(maxsize=16)
-def _roots_at(folder: str | None, root: Path | None) -> ImageRoots:
-    """Where a table's images are; once for all of its rows, since the COCO names in a folder are listed only once."""
-    if folder is None:
-        return ImageRoots([root] if root else [])
-    path = Path(resolve_path(folder)).expanduser()
-    if not path.exists():
-        raise InputError(f"There is no folder of images {folder}.", "Check the benchmark's setting images.")
-    return ImageRoots([path])
-
-
-def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
-    """What a row calls its image: the file's name without its suffix; None where the cell is no path."""
-    value = row.get(column)
-    if not isinstance(value, str) or is_null(value) or is_embedded(value):
-        return None
-    return Path(value.replace("\\", "/")).stem
-
-
-def decoded_image(image: ImageData) -> Image.Image:
-    """A sample's image, decoded.
+    A path that no root has whole is tried without its first folders (``./data/coco/x.jpg``: ``coco/x.jpg``, ``x.jpg``),
+    since published sets carry the folders of their authors' machines. COCO names find each other by their id.
 
     Raises:
-        ImageError: it cannot be read, or decoded.
+        InputError: a root that is neither.
     """
-    if not image.content:
-        raise ImageError(f"{image.name}.")
-    return decode(image)
+
+    def __init__(self, roots: Sequence[str | Path]) -> None:
+        self._roots = [_open(Path(root).expanduser()) for root in roots]
+
+    @cached_property
+    def _coco(self) -> dict[int, tuple[_Root, str]]:
+        """Where each COCO image is, by its integer id: train2017 holds most of val2014, under other names."""
+        places: dict[int, tuple[_Root, str]] = {}
+        for root in self._roots:
+            for name in root.names():
+                if match := _COCO.search(name):
+                    places.setdefault(int(match[1]), (root, name))
+        return places
+
+    def read(self, name: str) -> ImageData:
+        """The image of that name under the first root that has it.
+
+        Raises:
+            MissingImageError: no root has it.
+            ImageError: the path leaves every root, or cannot be read.
+        """
+        if not self._roots:
+            raise ImageError(f"image {brief(name)!r} is a path and no --image-root was given.")
+        if len(name) > MAX_PATH:
+            raise ImageError(f"image path {brief(name)!r} is longer than any path.")
+        try:
+            for candidate in _candidates(name):
+                for root in self._roots:
+                    if root.has(candidate):
+                        return root.read(candidate)
+            if image := self.of_coco(name):
+                return image
+            out = any(root.leads_out(form) for form in _forms(name) for root in self._roots)
+        except _UNREADABLE as error:
+            raise ImageError(f"image path {brief(name)!r} cannot be read: {_reason(error)}.") from error
+        if out:
+            raise ImageError(f"image path {brief(name)!r} leaves its root {self._roots[0]}.")
+        roots = ", ".join(map(str, self._roots))
+        raise MissingImageError(
+            name,
+            f"no image file {brief(name)!r} under {brief(roots, 600)}.",
+            "Name the folder that paths are relative to with --image-root.",
+        )
+
+    def has(self, name: str) -> bool:
+        """Whether a root has an image of that very name: no folder left out, no other COCO split."""
+        try:
+            return any(root.has(form) for form in _forms(name) for root in self._roots)
+        except _UNREADABLE:
+            return False
+
+    def of_coco(self, name: str) -> ImageData | None:
+        """The COCO image of the id in that name, whichever split's name it has here; None where there is none.
+
+        Raises:
+            ImageError: it cannot be read.
+        """
+        if not (match := _COCO.search(name)) or not (place := self._coco.get(int(match[1]))):
+            return None
+        root, path = place
+        return root.read(path)
 
 
-def image_key(image: ImageData | None, number: int) -> str:
-    """Names the image of a row, so that rows about one image are resampled together; where there is none, the row."""
-    content = image.content if image else b""
-    return hashlib.sha256(content).hexdigest()[:16] if content else str(number)
+def _reason(error: Exception) -> str:
+    # Python repeats the whole path in the text of these.
+    return (isinstance(error, OSError) and error.strerror) or reason_of(error)
+
+
+def _forms(name: str) -> list[str]:
+    """A path as it is, as Windows writes it, with letters composed or taken apart (macOS), and with its ending in other
+    letters (``.JPG``)."""
+    plain = PureWindowsPath(name).as_posix() if "\\" in name else name
+    drive = PureWindowsPath(name).drive if "\\" in name else ""
+    plain = plain[len(drive) :]
+    forms = dict.fromkeys([name, plain, *(unicodedata.normalize(form, plain) for form in ("NFC", "NFD"))])
+    stem, dot, ending = plain.rpartition(".")
+    if dot and len(ending) <= _LONGEST_ENDING and ending.isalpha():
+        forms |= dict.fromkeys([f"{stem}.{ending.lower()}", f"{stem}.{ending.upper()}"])
+    return list(forms)
+
+
+def _candidates(name: str) -> Iterator[str]:
+    """The path as it is, then without its first folders. One that climbs is taken as it is or not at all."""
+    forms = _forms(name)
+    yield from forms
+    for form in forms[1:] if "\\" in name else forms:
+        parts = PurePosixPath(form).parts
+        if ".." not in parts:
+            for start in range(1, len(parts)):
+                yield "/".join(parts[start:])
+
+
+class _Root(Protocol):
+    def has(self, name: str) -> bool: ...
+    def leads_out(self, name: str) -> bool: ...
+    def read(self, name: str) -> ImageData: ...
+    def names(self) -> Iterator[str]:
+        """All files, in a fixed order."""
+        ...
+
+
+def _open(path: Path) -> _Root:
+    if path.is_dir():
+        return _Folder(path.resolve())
+    # The Hub's cache links names to files without a suffix.
+    if path.suffix.lower() == ".zip" and path.is_file():
+        return _Archive(path)
+    raise InputError(f"The image root {path} is not a folder or a .zip file.", "Check --image-root.")
+
+
+class _Folder:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def _inside(self, name: str) -> bool:
+        return (self._path / name).resolve().is_relative_to(self._path)
+
+    def has(self, name: str) -> bool:
+        return self._inside(name) and (self._path / name).is_file()
+
+    def leads_out(self, name: str) -> bool:
+        climbs = ".." in PurePosixPath(name).parts
+        return not self._inside(name) and (climbs or (self._path / name).is_file())
+
+    def read(self, name: str) -> ImageData:
+        return read_under(self._path, name)
+
+    def names(self) -> Iterator[str]:
+        for folder, inner, names in os.walk(self._path):
+            inner.sort()
+            for name in sorted(names):
+                yield os.path.relpath(os.path.join(folder, name), self._path)
+
+
+class _Archive:
+    """Members are read into memory one at a time and never unpacked to the disk, so that no name in it can place a
+    file. Where everything lies in one folder, paths may leave that folder out."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise InputError(f"The image root {path} cannot be read: {reason_of(error)}.", "Check the file.") from error
+        self._members = {info.filename: info for info in self._zip.infolist() if not info.is_dir()}
+        tops = {name.partition("/")[0] if "/" in name else "" for name in self._members}
+        self._top = f"{tops.pop()}/" if len(tops) == 1 and "" not in tops else ""
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def _member(self, name: str) -> str | None:
+        plain = name.removeprefix("./")
+        return next((path for path in (plain, self._top + plain) if path in self._members), None)
+
+    def has(self, name: str) -> bool:
+        return self._member(name) is not None
+
+    def leads_out(self, name: str) -> bool:
+        return ".." in PurePosixPath(name).parts
+
+    def read(self, name: str) -> ImageData:
+        member = self._members[self._member(name) or name]
+        if member.file_size > MAX_MEMBER:
+            raise ImageError(f"{member.filename} in {self._path.name} unpacks to {member.file_size} bytes.")
+        with self._zip.open(member) as opened:
+            content = opened.read(MAX_MEMBER + 1)
+        if len(content) > MAX_MEMBER:
+            raise ImageError(f"{member.filename} in {self._path.name} unpacks to more than it says.")
+        return ImageData(content, PurePosixPath(member.filename).name)
+
+    def names(self) -> Iterator[str]:
+        yield from sorted(self._members)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
-from mmpref.tables.image_cells import IMAGES, is_embedded
+from mmpref.tables.cells import IMAGES
+from mmpref.tables.image_cells import is_embedded
 from mmpref.tables.table import Row, Table
 
 MEMORY = "memory:"

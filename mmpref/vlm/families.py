@@ -16,6 +16,8 @@ class Family:
         model_type: transformers' ``config.model_type``.
         title: the name people use.
         image_tokens: tokens an image takes, for `mmpref list families`.
+        square: how many that is for a picture of 672 x 672 pixels, where it is known without weights; what rho_th .99
+            leaves of them is how differently the same rho_th acts.
         positions: position scheme of the decoder.
         projector: module name of the vision-language projector.
         deepstack: name of the list of modules that make features for early decoder layers out of the tower's.
@@ -35,6 +37,7 @@ class Family:
     shares_prefix: bool = True
     vicuna_prompt: bool = False
     tested: bool = True
+    square: int | None = None
 
     def describe(self) -> dict[str, str]:
         """Its row of `mmpref list families`."""
@@ -42,6 +45,8 @@ class Family:
             "name": self.model_type,
             "models": self.title,
             "image tokens": self.image_tokens,
+            "at 672 x 672": f"{self.square or ''}",
+            ".99 leaves": f"{self.square / 100:.0f}" if self.square else "",
             "positions": self.positions,
             "prefix": "shared" if self.shares_prefix else "not shared",
             "projector": self.projector,
@@ -55,14 +60,14 @@ _DEEPSTACK = "deepstack_merger_list"
 _BOTH_WAYS = "images see themselves both ways"
 
 FAMILIES = (
-    Family("llava", "LLaVA-1.5, Pixtral", "576", "1-D", vicuna_prompt=True),
-    Family("llava_next", "LLaVA-NeXT (1.6)", _TILE_ROWS, "1-D", vicuna_prompt=True),
-    Family("llava_next_video", "LLaVA-NeXT-Video", _TILE_ROWS, "1-D", vicuna_prompt=True),
+    Family("llava", "LLaVA-1.5, Pixtral", "576", "1-D", vicuna_prompt=True, square=576),
+    Family("llava_next", "LLaVA-NeXT (1.6)", _TILE_ROWS, "1-D", vicuna_prompt=True, square=2928),
+    Family("llava_next_video", "LLaVA-NeXT-Video", _TILE_ROWS, "1-D", vicuna_prompt=True, square=2928),
     Family("llava_onevision", "LLaVA-OneVision", "729 a tile, pooled beyond 9 tiles", "1-D"),
-    Family("vipllava", "ViP-LLaVA", "576", "1-D"),
-    Family("qwen2_vl", "Qwen2-VL", _PATCHES_28, "M-RoPE", "merger"),
-    Family("qwen2_5_vl", "Qwen2.5-VL", _PATCHES_28, "M-RoPE", "merger"),
-    Family("qwen3_vl", "Qwen3-VL", _PATCHES_32, "M-RoPE, DeepStack", "merger", _DEEPSTACK),
+    Family("vipllava", "ViP-LLaVA", "576", "1-D", square=576),
+    Family("qwen2_vl", "Qwen2-VL", _PATCHES_28, "M-RoPE", "merger", square=576),
+    Family("qwen2_5_vl", "Qwen2.5-VL", _PATCHES_28, "M-RoPE", "merger", square=576),
+    Family("qwen3_vl", "Qwen3-VL", _PATCHES_32, "M-RoPE, DeepStack", "merger", _DEEPSTACK, square=441),
     Family(
         "qwen3_vl_moe",
         "Qwen3-VL, mixture of experts",
@@ -70,16 +75,17 @@ FAMILIES = (
         "M-RoPE, DeepStack",
         "merger",
         _DEEPSTACK,
+        square=441,
     ),
-    Family("glm4v", "GLM-4.1V", _PATCHES_28, "M-RoPE", "merger"),
-    Family("glm46v", "GLM-4.6V-Flash", _PATCHES_28, "M-RoPE", "merger"),
+    Family("glm4v", "GLM-4.1V", _PATCHES_28, "M-RoPE", "merger", square=576),
+    Family("glm46v", "GLM-4.6V-Flash", _PATCHES_28, "M-RoPE", "merger", square=576),
     Family("paddleocr_vl", "PaddleOCR-VL", _PATCHES_28, "M-RoPE", "projector"),
     Family("video_llama_3", "VideoLLaMA 3", "1 a square of 14 pixels", "1-D", "projector"),
     Family("idefics2", "Idefics2", "64, or 320 with splitting", "1-D", "connector"),
     Family("idefics3", "Idefics3, SmolVLM", "169, 81 or 64 a tile", "1-D", "connector"),
     Family("smolvlm", "SmolVLM2", "81 or 64 a tile", "1-D", "connector"),
     Family("internvl", "InternVL 2.5 to 3.5", "256 a tile", "1-D"),
-    Family("gemma3", "Gemma 3", "256", f"1-D, sliding windows; {_BOTH_WAYS}"),
+    Family("gemma3", "Gemma 3", "256", f"1-D, sliding windows; {_BOTH_WAYS}", square=256),
     Family(
         "gemma4",
         "Gemma 4 (E2B and E4B refused)",
@@ -93,8 +99,8 @@ FAMILIES = (
     Family("aya_vision", "Aya Vision", "169 a tile", "1-D, sliding windows"),
     Family("cohere2_vision", "Command A Vision", "256 a tile", "1-D, sliding windows"),
     Family("ovis2", "Ovis2", "256 a tile", "1-D", "visual_embeddings_table"),
-    Family("deepseek_vl", "DeepSeek-VL", "576", "1-D", "aligner"),
-    Family("janus", "Janus", "576", "1-D", "aligner"),
+    Family("deepseek_vl", "DeepSeek-VL", "576", "1-D", "aligner", square=576),
+    Family("janus", "Janus", "576", "1-D", "aligner", square=576),
 )
 
 DECODERS = frozenset(

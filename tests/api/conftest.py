@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.tables.image_cells import image_cells
+from mmpref.tables.cells import image_cells
 from mmpref.tables.table import TABLES
 
 SMALL = {"iterations": 1, "max_tail_tokens": 8, "max_answer_tokens": 16}

@@ -150,6 +150,13 @@ def test_rows_in_memory_get_names() -> None:
         ("train", {"set": {"loss.bta": 1}}, "no setting 'bta'"),
         ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'rho_th'"),
         ("evaluate", {"benchmark": {"pope": {"dta": "x"}}}, "no setting 'dta'"),
+        (
+            "evaluate",
+            {"benchmark": {"mme": {"data": "x"}}},
+            "settings for the benchmark mme, and evaluated are pope, chair",
+        ),
+        ("evaluate", {"benchmarks": "pope", "set": {"benchmark.chair.data": "x"}}, "Name it with --benchmark chair"),
+        ("evaluate", {"benchmark": {"pop": {}}}, "Did you mean 'pope'"),
     ],
 )
 def test_the_blocks_of_a_recipe_are_checked(command: str, options: dict[str, Any], message: str) -> None:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import base64
 import io
 import json
 import re
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from mmpref.cli.inspect import command
-from mmpref.errors import InputError
+from mmpref.errors import InputError, UsageError
+from mmpref.tables.open import open_table
 
 
 @pytest.fixture
@@ -95,3 +98,44 @@ def test_a_chinese_answer_has_as_many_words_as_characters(dataset: Path, tmp_pat
     shown = json.loads(re.search(r'id="data">(.*?)</script>', page.read_text(), re.DOTALL)[1])["rows"][0]
     assert shown["c"] == [["桌子上有一只", False], ["猫。", True], ["它在睡觉。", False]]
     assert shown["w"] == 22
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "nothing to inspect"),
+        (["--model", "me/vlm"], "no rows to ask me/vlm about"),
+        (["pairs.jsonl", "--source", "rows.jsonl"], "a source is for a model alone"),
+        (["--model", "me/vlm", "--html", "page.html"], "--html shows the rows of a dataset"),
+    ],
+)
+def test_what_to_inspect_is_named(words: list[str], says: str) -> None:
+    result = CliRunner().invoke(command, words)
+    assert isinstance(result.exception, UsageError)
+    assert says in result.exception.message
+
+
+def test_where_hallucinations_come_from(tmp_path: Path) -> None:
+    model = ["--model", "pkg:mmpref.testbed/model"]
+    result = CliRunner().invoke(command, [*model, "--rows", "12"])
+    assert result.exit_code == 0, result.output
+    assert "12 answers name" in result.stdout
+    rows = list(islice(open_table("testbed-chair", "test"), 6))
+    lines = [{"image": base64.b64encode(row["image"]["bytes"]).decode(), "gt_object": row["gt_object"]} for row in rows]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    synonyms = ["--synonyms", "pkg:mmpref.testbed/synonyms.txt"]
+    shown = CliRunner().invoke(command, [*model, "--source", str(tmp_path / "rows.jsonl"), *synonyms, "--json"])
+    report = json.loads(shown.stdout)
+    assert report["rows"] == 6
+    assert report["conclusion"] in ("gist", "image", "text", "cannot be told")
+    assert report["hallucinated"] == report["measured"] + sum(report["left_out"].values())
+
+
+def test_rows_with_short_answers_cannot_tell(tmp_path: Path) -> None:
+    row = next(iter(open_table("testbed-chair", "test")))
+    line = {"image": base64.b64encode(row["image"]["bytes"]).decode(), "question": "What is it?", "answer": "A thing."}
+    (tmp_path / "rows.jsonl").write_text(json.dumps(line))
+    asked = ["--model", "pkg:mmpref.testbed/model", "--source", str(tmp_path / "rows.jsonl")]
+    result = CliRunner().invoke(command, asked)
+    assert isinstance(result.exception, InputError)
+    assert "two sentences" in result.exception.message

@@ -164,7 +164,7 @@ def test_mistakes_end_in_one_line(
 def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
     done = mmpref("train", "--model", "me/model", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Name preference data with --dataset." in done.stderr
+    assert "Name preference data with --dataset (in Python: dataset=)." in done.stderr
 
 
 @pytest.mark.long

@@ -14,10 +14,9 @@ from PIL import Image
 
 from mmpref.data.sources import Source
 from mmpref.errors import InputError
-from mmpref.tables.conversations import read_row
-from mmpref.tables.shapes import shape_of
+from mmpref.tables.messages import MARK, shape_of
+from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
-from mmpref.tables.turns import MARK
 from mmpref.types import Example, Skip
 
 REASONS = {

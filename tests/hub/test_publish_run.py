@@ -141,6 +141,16 @@ def test_the_owners_words_go_along_and_stay(hub: HubAccount, dataset: Path) -> N
     assert not _push(hub, dataset).changed
 
 
+def test_the_owners_words_stay_without_the_cards_metadata(hub: HubAccount, dataset: Path) -> None:
+    card = dataset / "README.md"
+    _, metadata, body = card.read_text().split("---\n", 2)
+    card.write_text(f"{body}\n## Mine\n\nKeep me.\n")
+    _push(hub, dataset)
+    published = _files(hub, "dataset")["README.md"]
+    assert "Keep me." in published.decode()
+    assert _metadata(published) == yaml.safe_load(metadata)
+
+
 @pytest.mark.parametrize("named", [None, "me/tiny-vlm"])
 def test_an_adapter_of_a_local_base(hub: HubAccount, tmp_path: Path, named: str | None) -> None:
     base = tmp_path / "models" / "tiny-vlm"

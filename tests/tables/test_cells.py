@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mmpref.bench.cells import list_cell
 from mmpref.errors import ImageError
 from mmpref.tables import image_cells
-from mmpref.tables.cells import as_text, is_missing, is_null, list_cell, records, unpacked
-from mmpref.tables.image_cells import read_image
-from mmpref.tables.image_roots import ImageRoots
+from mmpref.tables.cells import as_text, is_missing, is_null, records, unpacked
+from mmpref.tables.image_cells import ImageRoots, read_image
 
 
 @pytest.mark.parametrize("value", [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT, Decimal("nan")])

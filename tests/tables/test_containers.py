@@ -21,8 +21,8 @@ from mmpref.align.preference_data import collect_pairs
 from mmpref.data.inspect import inspect
 from mmpref.data.sources import Source
 from mmpref.errors import InputError
-from mmpref.tables.conversations import read_row
 from mmpref.tables.open import open_table
+from mmpref.tables.rows import read_row
 from mmpref.types import Example
 
 COLOURS = ("red", "blue", "green")

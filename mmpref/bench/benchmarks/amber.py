@@ -19,13 +19,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import choice_cell, list_cell, optional_text, text_cell
-from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message

@@ -17,13 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score, rate
-from mmpref.bench.groups import group_rate
+from mmpref.bench.cells import image_key
 from mmpref.bench.pairs import labelled_pairs
-from mmpref.bench.parts import parts_of
+from mmpref.bench.parts import group_rate, parts_of
 from mmpref.judges.annotator import INSTRUCTION, conversation_text, fill_template
 from mmpref.judges.verdicts import choice
 from mmpref.run.results import ALL
-from mmpref.tables.image_cells import image_key
 from mmpref.tables.table import Table
 from mmpref.types import Message
 

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.cells import image_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import gqa
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import optional_text, text_cell
-from mmpref.tables.image_cells import image_cell
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import ImageData, Message

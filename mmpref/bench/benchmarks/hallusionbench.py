@@ -27,12 +27,10 @@ from mmpref.bench.benchmark import (
     Sample,
     Score,
 )
-from mmpref.bench.groups import group_keys, group_rate
-from mmpref.bench.parts import part_counts, part_rate, parts_of
+from mmpref.bench.cells import choice_cell, column_of, image_cell, text_cell
+from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring import yes_no
 from mmpref.run.results import ALL
-from mmpref.tables.cells import choice_cell, column_of, text_cell
-from mmpref.tables.image_cells import image_cell
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message

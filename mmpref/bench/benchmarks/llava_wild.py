@@ -27,13 +27,12 @@ from mmpref.bench.benchmark import (
     Sample,
     Score,
 )
+from mmpref.bench.cells import column_of, image_cell, image_name, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.run.results import ALL
-from mmpref.tables.cells import column_of, optional_text, text_cell
-from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

@@ -27,12 +27,10 @@ from mmpref.bench.benchmark import (
     Score,
     ratio,
 )
-from mmpref.bench.groups import group_keys, group_rate
-from mmpref.bench.parts import part_counts, part_rate, parts_of
+from mmpref.bench.cells import choice_cell, image_cell, text_cell
+from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mme
 from mmpref.run.results import ALL
-from mmpref.tables.cells import choice_cell, text_cell
-from mmpref.tables.image_cells import image_cell
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

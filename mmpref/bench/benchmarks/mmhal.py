@@ -19,14 +19,13 @@ from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.cells import image_cell, list_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.run.results import ALL
-from mmpref.tables.cells import list_cell, optional_text, text_cell
-from mmpref.tables.image_cells import image_cell
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

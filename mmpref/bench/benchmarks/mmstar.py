@@ -17,11 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.cells import choice_cell, image_cell, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mmstar
 from mmpref.run.results import ALL
-from mmpref.tables.cells import choice_cell, text_cell
-from mmpref.tables.image_cells import image_cell
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
+from mmpref.bench.cells import image_cell, text_cell
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import UsageError
@@ -26,8 +27,6 @@ from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import text_cell
-from mmpref.tables.image_cells import image_cell
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

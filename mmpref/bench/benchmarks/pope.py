@@ -34,13 +34,12 @@ from mmpref.bench.benchmark import (
     Sample,
     Score,
 )
+from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import choice_cell, column_of, optional_text, text_cell
-from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message

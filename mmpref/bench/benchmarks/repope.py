@@ -16,11 +16,10 @@ from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
 from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
+from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
 from mmpref.registry import resolve_path
-from mmpref.tables.cells import choice_cell, column_of, optional_text, text_cell
-from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message

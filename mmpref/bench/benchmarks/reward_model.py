@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, Metric, Sample, Score
+from mmpref.bench.cells import image_key
 from mmpref.bench.pairs import PAIR, labelled_pairs
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.run.results import ALL
-from mmpref.tables.image_cells import image_key
 from mmpref.tables.table import Table
 
 

@@ -16,11 +16,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
+from mmpref.bench.cells import image_cell, image_name, list_cell, optional_text, text_cell
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
 from mmpref.run.results import ALL
-from mmpref.tables.cells import list_cell, optional_text, text_cell
-from mmpref.tables.image_cells import image_cell, image_name
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

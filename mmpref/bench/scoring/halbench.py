@@ -15,10 +15,10 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from mmpref.bench.cells import list_cell, text_cell
 from mmpref.bench.scoring import coco
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, UsageError
-from mmpref.tables.cells import list_cell, text_cell
 from mmpref.tables.table import Row
 
 SHORT = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmpref.tables.conversations import same_answer
+from mmpref.tables.rows import same_answer
 from mmpref.types import Example, Skip
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from mmpref.data.builder import Builder
 from mmpref.data.row_facts import Reader
 from mmpref.tables.cells import records, unpacked
+from mmpref.tables.messages import Unusable
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable
 from mmpref.types import Example, Pair, Skip
 
 Row = Mapping[str, Any]

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 from mmpref.data.builders._published import Row, published, rows
 from mmpref.tables.cells import as_number
+from mmpref.tables.messages import Unusable
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable
 
 ORIGIN = Origin(("YangyiYY/LVLM_NLF",), files=("LVLM_NLF/*_nlf.jsonl", "*_nlf.jsonl"))
 

@@ -18,7 +18,7 @@ from mmpref.data.builder import SAME, Builder, Context
 from mmpref.data.builders._partners import no_partner, other_answers
 from mmpref.rng import stream
 from mmpref.sampling.sentences import sentences
-from mmpref.tables.conversations import same_answer
+from mmpref.tables.rows import same_answer
 from mmpref.types import Example, Pair, Skip
 from mmpref.words import spaced, words
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.data.builders._published import Row, mapping, published, rows
+from mmpref.tables.messages import Unusable, role_of
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable, role_of
 
 ORIGIN = Origin(("zhiqings/LLaVA-Human-Preference-10K",), files=("llava_7b_v1_preference.json",))
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from mmpref.data.builders._published import Row, published, rows
+from mmpref.tables.messages import Unusable, role_of
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable, role_of
 
 ORIGIN = Origin(("YiyangAiLab/POVID_preference_data_for_VLLMs",), files=("POVID_preference_data_for_VLLMs*.json",))
 

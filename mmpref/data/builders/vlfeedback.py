@@ -18,10 +18,9 @@ from typing import Literal
 from mmpref.data.builders._published import Row, malformed, mapping, published, text
 from mmpref.data.row_facts import Reader
 from mmpref.rng import stream
-from mmpref.tables.cells import as_number
-from mmpref.tables.image_cells import IMAGES
+from mmpref.tables.cells import IMAGES, as_number
+from mmpref.tables.messages import Unusable
 from mmpref.tables.table import Origin
-from mmpref.tables.turns import Unusable
 
 ORIGIN = Origin(
     ("MMInstruction/VLFeedback",),

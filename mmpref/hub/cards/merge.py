@@ -115,7 +115,7 @@ def merge_own_text(remote: str | None, ours: str) -> str:
         return merged
     updated = _MAIN_BLOCK.sub(lambda _: block.group(), theirs, count=1)
     results = find_block(body)
-    return f"---\n{front}---\n{put_block(updated, results) if results else updated}"
+    return join_card([front], put_block(updated, results) if results else updated)
 
 
 def merge_model_card(remote: str | None, ours: str) -> str:
@@ -133,7 +133,7 @@ def merge_model_card(remote: str | None, ours: str) -> str:
     old, new = _MAIN_BLOCK.search(split_card(remote)[1]), _MAIN_BLOCK.search(ours)
     results = find_block(split_card(remote)[1])
     if results and old and new and old["run"] == new["run"]:
-        return f"---\n{front}---\n{put_block(body, results)}"
+        return join_card([front], put_block(body, results))
     return join_card((block for key, block in front_matter_blocks(front).items() if key != "model-index"), body)
 
 

@@ -9,7 +9,7 @@ import pytest
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import Clusters, replicates
 from mmpref.bench.evaluate import evaluate
-from mmpref.bench.groups import with_group_counts
+from mmpref.bench.parts import with_group_counts
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError
 from mmpref.recipes import resolve

@@ -10,7 +10,7 @@ import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey
 from mmpref.bench.bootstrap import Clusters
-from mmpref.bench.groups import with_group_counts
+from mmpref.bench.parts import with_group_counts
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.schema import build
 from mmpref.tables.open import open_table

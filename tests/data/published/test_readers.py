@@ -19,9 +19,9 @@ from mmpref.data.builders import llava_rlhf
 from mmpref.data.builders.vlfeedback import VLFeedbackSettings, completions_of
 from mmpref.data.sources import Source
 from mmpref.recipes.schema import build
-from mmpref.tables.conversations import read_row
+from mmpref.tables.messages import Unusable
+from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
-from mmpref.tables.turns import Unusable
 from mmpref.types import Example, Skip
 
 from . import shapes

@@ -30,12 +30,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.errors import ImageError, brief
-from mmpref.tables.cells import columns_of, is_empty, is_missing, unpacked
-from mmpref.tables.image_cells import image_cells, unread_images
-from mmpref.tables.shapes import (
+from mmpref.tables.cells import columns_of, image_cells, is_empty, is_missing, unpacked, unread_images
+from mmpref.tables.messages import (
+    MARK,
     REJECTED,
     Shape,
+    Turn,
+    Unusable,
     named_answers,
+    read_turns,
     rejected_column,
     shape_of,
     unfolded,
@@ -43,7 +46,6 @@ from mmpref.tables.shapes import (
     unread_context,
     unread_media,
 )
-from mmpref.tables.turns import MARK, Turn, Unusable, read_turns
 from mmpref.types import Message
 
 REJECTED_POLICY = "rejected_policy"

@@ -21,8 +21,8 @@ from mmpref.data.builders._published import SourcePairs
 from mmpref.data.inspect import KINDS, inspect
 from mmpref.data.sources import Source
 from mmpref.errors import ImageError, InputError
-from mmpref.tables.conversations import read_row
 from mmpref.tables.open import open_table
+from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
 from mmpref.types import Example, Pair, Skip, as_dicts
 from mmpref.vlm.special_tokens import special_token_in

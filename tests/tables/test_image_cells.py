@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from mmpref.errors import ImageError, InputError
-from mmpref.tables import image_roots as roots
-from mmpref.tables.image_roots import ImageRoots, MissingImageError
+from mmpref.tables import image_cells as roots
+from mmpref.tables.image_cells import ImageRoots, MissingImageError
 
 
 def archive(path: Path, members: dict[str, bytes]) -> Path:

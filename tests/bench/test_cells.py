@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
+from mmpref.bench.cells import choice_cell, decoded_image, list_cell, optional_text, text_cell
 from mmpref.bench.plan import load_plan
 from mmpref.errors import ImageError, InputError
 from mmpref.recipes.schema import build
-from mmpref.tables.cells import choice_cell, is_empty, list_cell, optional_text, text_cell
-from mmpref.tables.image_cells import decoded_image
+from mmpref.tables.cells import is_empty
 from mmpref.tables.open import open_table
 
 from .benchmarks.conftest import run, values, write_parquet

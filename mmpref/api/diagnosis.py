@@ -1,0 +1,225 @@
+"""`mmpref.inspect` of a model alone: where its hallucinations come from, on rows of the caller's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from mmpref.api.models import named_model
+from mmpref.api.options import NameOrPath, as_spec, as_specs, model_name, refuse_no_rows
+from mmpref.api.progress import Progress, library_bars
+from mmpref.api.results import TableRepr
+from mmpref.api.state import process_restored
+from mmpref.errors import InputError, ModelError, UsageError
+from mmpref.recipes.resolve import TESTBED, load
+from mmpref.run.results_text import interval_text
+
+if TYPE_CHECKING:
+    from mmpref.bench.bootstrap import Interval
+    from mmpref.bench.hallucination_sources import Sources
+    from mmpref.tables.table import Table
+    from mmpref.types import Example
+    from mmpref.vlm.policy import Policy
+
+_PROMPT = "Please describe this image in detail."
+"""Asked of rows that have objects and no prompt, as `mmpref.bench.benchmarks.chair` asks."""
+_OBJECTS = ("gt_object", "objects")
+_MAX_NEW_TOKENS = 256
+_GIST_TOKENS = 4
+_SEED = 0
+_BLOCK = 8
+_TEXTS = {"own": "as it was", "other": "another row's", "dropped": "dropped"}
+_IMAGES = {"shown": "seen", "gist": "a few tokens of it", "hidden": "hidden"}
+
+
+@dataclass(frozen=True, repr=False)
+class Diagnosis(TableRepr):
+    """Where a model's hallucinations come from.
+
+    Args:
+        model: its name.
+        source: the rows'.
+        sources: what was measured.
+    """
+
+    model: str
+    source: str
+    sources: Sources
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        return f"hallucinated words that {self.model} still says"
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """JSON-ready."""
+        return {"model": self.model, "source": self.source, **self.sources.as_plain()}
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        rows = [
+            (
+                _TEXTS[cell.text],
+                _IMAGES[cell.image],
+                interval_text(*cell.survive, digits=2),
+                interval_text(*cell.log_prob, signed=True, digits=2),
+            )
+            for cell in self.sources.cells
+        ]
+        return ("text before", "image", "share", "log-probability"), rows
+
+    def remarks(self) -> Sequence[str]:
+        found = self.sources
+        counts = (
+            f"{found.rows} answers name {found.names} things, {found.hallucinated} of them hallucinated by reference;"
+            f" {found.measured} were measured, with {found.gist_tokens} image tokens as the gist."
+        )
+        left_out = [f"Not measured: {count} {reason}." for reason, count in found.left_out.items()]
+        return [counts, *left_out, *_differences(found), found.words]
+
+
+def _differences(found: Sources) -> Iterator[str]:
+    names: dict[str, Interval | None] = {
+        "Text replaced minus image hidden (above 0: the image; below: the text)": found.difference,
+        "A few image tokens minus none, text replaced (above 0: the gist)": found.gist,
+    }
+    for name, value in names.items():
+        if value is not None:
+            yield f"{name}: {interval_text(*value, signed=True, digits=2)}."
+
+
+def diagnose(
+    model: Any,
+    source: Any,
+    *,
+    rows: int,
+    synonyms: NameOrPath | None = None,
+    split: str | None = None,
+    revision: str | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    progress: bool = True,
+) -> Diagnosis:
+    """Let the model answer, and ask where the hallucinated words of its answers come from.
+
+    Args:
+        source: rows with a reference answer of two sentences or more, or with the image's objects; None for the
+            testbed's, if the model is the testbed's.
+        rows: so many of these at most.
+        synonyms: table of objects and words.
+
+    Raises:
+        UsageError: no source.
+        InputError: no row that can be used.
+        ModelError: a model that cannot be loaded, or has no image tokens.
+    """
+    from mmpref.bench.hallucination_sources import summarise
+    from mmpref.bench.mentions import by_references, by_synonyms, hallucinated
+    from mmpref.bench.scoring.chair import Synonyms
+    from mmpref.registry import resolve_path
+    from mmpref.sampling.bias_probe import greedy_answers, probe
+    from mmpref.types import ModelRef
+    from mmpref.vlm.decoding import Decoding
+    from mmpref.vlm.load import load_policy
+
+    with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
+        name = model_name("model", settings["model"])
+        if source is None:
+            source, synonyms = _testbed(name, synonyms)
+        refuse_no_rows("source", source)
+        table, examples = _examples(
+            as_spec(source, own_paths=not image_root), rows, split, revision, as_specs(image_root)
+        )
+        objects = _objects(table, examples)
+        find = (
+            by_synonyms(Synonyms.read(resolve_path(str(synonyms))))
+            if synonyms is not None
+            else by_references([example.answer for example in examples])
+        )
+        policy = load_policy(ModelRef(name))
+        _refuse_blind(policy, examples[0])
+        decoding, answers = Decoding(_MAX_NEW_TOKENS), []
+        with Progress("answers", watched=progress) as bar:
+            for start in range(0, len(examples), _BLOCK):
+                answers += greedy_answers(policy, examples[start : start + _BLOCK], decoding)
+                bar.reach(len(answers), len(examples))
+        found = [
+            hallucinated(find, answer, example.answer, objects[example.id])
+            for answer, example in zip(answers, examples, strict=True)
+        ]
+        wrong = [mentions for mentions, _ in found]
+        probed = []
+        with Progress("words", watched=progress) as bar:
+            for one in probe(policy, examples, answers, wrong, _SEED, _GIST_TOKENS):
+                probed.append(one)
+                bar.reach(len(probed), sum(map(len, wrong)))
+        ids, named = [example.id for example in examples], sum(count for _, count in found)
+        sources = summarise(probed, ids, named, sum(map(len, wrong)), _GIST_TOKENS)
+        return Diagnosis(str(policy.ref), table.name, sources)
+
+
+def _testbed(model: str, synonyms: NameOrPath | None) -> tuple[str, NameOrPath]:
+    """The testbed's rows and its words, for the testbed's model.
+
+    Raises:
+        UsageError: another model.
+    """
+    recipe = load(TESTBED)
+    if model != recipe["build-dataset"]["model"]:
+        raise UsageError(f"There are no rows to ask {model} about.", "Name rows with --source.")
+    return recipe["build-dataset"]["source"], synonyms or recipe["evaluate"]["benchmark"]["chair"]["synonyms"]
+
+
+def _examples(
+    spec: str, rows: int, split: str | None, revision: str | None, image_root: Sequence[str]
+) -> tuple[Table, list[Example]]:
+    """The first rows that can tell: whose reference has two sentences, or that name objects to be described."""
+    from mmpref.data.sources import Source
+    from mmpref.sampling.sentences import split as sentences
+    from mmpref.tables.open import open_table, refuse_split
+    from mmpref.types import Example
+
+    refuse_split(spec, split or "train")
+    table = open_table(spec, split, revision=revision)
+    found = (
+        row for _, block in Source(table, image_root, reader=_read).blocks(_BLOCK, lambda _: True) for row in block
+    )
+    usable = (row for row in found if isinstance(row, Example))
+    told = (row for row in usable if row.prompt[-1].content == _PROMPT or len(sentences(row.answer)) > 1)
+    examples = list(islice(told, rows))
+    if not examples:
+        raise InputError(
+            f"No row of {table.name} has a reference answer of two sentences, or objects.",
+            "Give rows with long captions, or with gt_object.",
+        )
+    return table, examples
+
+
+def _read(raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Rows as they are; those that have objects and no answer are asked for a description."""
+    from mmpref.tables.messages import unfolded
+
+    objects = _named(raw)
+    if objects and not {"answer", "completion", "chosen", "messages", "conversations", "caption"} & raw.keys():
+        kept = {name: raw[name] for name in ("id", "image", "images") if name in raw}
+        yield {**kept, "question": _PROMPT, "answer": ", ".join(objects)}
+    else:
+        yield unfolded(raw)
+
+
+def _named(raw: Mapping[str, Any]) -> list[str]:
+    cells = [raw[name] for name in _OBJECTS if isinstance(raw.get(name), list | tuple)]
+    return [name for name in (cells[0] if cells else []) if isinstance(name, str)]
+
+
+def _objects(table: Table, examples: Sequence[Example]) -> dict[str, list[str]]:
+    """By an example's id, the objects that its raw row names."""
+    rows = {int(example.source_id.rpartition("/")[2]): example.id for example in examples}
+    raw = enumerate(islice(table, max(rows) + 1))
+    return {rows[number]: _named(row) for number, row in raw if number in rows}
+
+
+def _refuse_blind(policy: Policy, example: Example) -> None:
+    inputs = policy.prompter(example)
+    if not bool((inputs["input_ids"] == policy.image_token_id).any()):
+        raise ModelError(f"{policy.ref} takes no image tokens: there is nothing to hide.")

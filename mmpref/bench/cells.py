@@ -1,0 +1,166 @@
+"""The cells of a benchmark's row: text, one of some words, a list, its image. One without the value that a benchmark
+needs is an error that names row and column; an image that cannot be read makes its sample a missing one."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.errors import ImageError, InputError, brief
+from mmpref.images import decode
+from mmpref.registry import resolve_path
+from mmpref.tables.cells import as_text, columns_of, is_empty, is_no_image, is_null, unpacked
+from mmpref.tables.image_cells import ImageRoots, RemoteImageError, is_embedded, path_in_cell, read_image
+from mmpref.types import ImageData
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_AROUND = " .,:;!?()[]\"'"
+"""What may stand around a word that is one of a few."""
+
+
+def column_of(row: Mapping[str, Any], *names: str) -> str:
+    """The first of these columns that a row has: authors call a column by another name than the Hub's copies."""
+    return next((name for name in names if name in row), names[0])
+
+
+def value_of(row: Mapping[str, Any], column: str, where: str) -> Any:
+    """The value of a column that must have one.
+
+    Raises:
+        InputError: there is no such column, or it is empty.
+    """
+    if is_empty(row.get(column)):
+        raise InputError(f"{where} has no value in column {column!r}; its columns are {columns_of(row)}.")
+    return row[column]
+
+
+def text_cell(row: Mapping[str, Any], column: str, where: str) -> str:
+    """A cell as text (`as_text`), a boolean too.
+
+    Raises:
+        InputError: it is empty, or holds a list or the like.
+    """
+    value = value_of(row, column, where)
+    content = str(value) if isinstance(value, bool) else as_text(value)
+    if content is None:
+        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not text.")
+    return content
+
+
+def optional_text(row: Mapping[str, Any], column: str) -> str | None:
+    """A cell as text; None where there is none."""
+    return None if is_empty(row.get(column)) else text_cell(row, column, "")
+
+
+def choice_cell(row: Mapping[str, Any], column: str, where: str, allowed: Sequence[str]) -> str:
+    """A cell that holds one of some words, whatever its case and the marks around it; of yes and no also a boolean.
+
+    Raises:
+        InputError: it holds another value.
+    """
+    value = text_cell(row, column, where).strip().strip(_AROUND).lower()
+    if "yes" in allowed:
+        value = {"true": "yes", "false": "no"}.get(value, value)
+    if value not in allowed:
+        raise InputError(f"{where}, column {column} is {value[:80]!r}, none of {', '.join(allowed)}.")
+    return value
+
+
+def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
+    """A cell that holds a list of strings, or JSON text of one.
+
+    Raises:
+        InputError: it holds anything else, or a list with an empty entry.
+    """
+    value = unpacked(value_of(row, column, where))
+    if not isinstance(value, list):
+        raise InputError(f"{where}, column {column} is a {type(value).__name__}, not a list of strings.")
+    wrong = next((position for position, item in enumerate(value) if not isinstance(item, str) or is_empty(item)), None)
+    if wrong is not None:
+        what = "empty" if is_empty(value[wrong]) else f"a {type(value[wrong]).__name__}"
+        raise InputError(f"{where}, column {column} holds a list whose entry {wrong} is {what}, not a string.")
+    return value
+
+
+def image_cell(
+    row: Mapping[str, Any], where: str, root: Path | None, column: str = "image", folder: str | None = None
+) -> ImageData:
+    """The one encoded image of a column, as `read_image` reads it. One that cannot be read is empty, named by the
+    reason, and cannot be decoded (`seen`): its sample will count as missing.
+
+    Args:
+        root: the folder of a local table.
+        folder: of the images, where it is not the table's.
+
+    Raises:
+        InputError: there is no such column, it holds several images, or there is no such folder.
+    """
+    cell = row[column] if column in row else value_of(row, column, where)
+    if isinstance(cell, list):
+        if len(cell) > 1:
+            raise InputError(f"{where}, column {column} holds {len(cell)} images; this benchmark asks about one.")
+        cell = cell[0] if cell else None
+    return cell_image(cell, where, None if folder is None and root is None else _roots_at(folder, root))
+
+
+def cell_image(cell: Any, where: str, roots: ImageRoots | None) -> ImageData:
+    """The image of a cell, as `image_cell` gives that of a column.
+
+    Args:
+        roots: where images that are named by a path lie; None where there is no such place.
+    """
+    try:
+        if is_no_image(cell):
+            raise ImageError("no image")
+        path = path_in_cell(cell)
+        if path is not None and roots is None:
+            raise ImageError(f"a path, and the table has no folder: {brief(path)!r}")
+        image = read_image(cell, roots or ImageRoots([]))
+        if not image.content:
+            raise ImageError("a file of 0 bytes")
+    except RemoteImageError as error:
+        return ImageData(b"", f"{where} (an address, which is not fetched: {brief(error.address)!r})")
+    except ImageError as error:
+        return ImageData(b"", f"{where} ({error.message[:600].rstrip('.')})")
+    return ImageData(image.content, where)
+
+
+@functools.lru_cache(maxsize=16)
+def _roots_at(folder: str | None, root: Path | None) -> ImageRoots:
+    """Where a table's images are; once for all of its rows, since the COCO names in a folder are listed only once."""
+    if folder is None:
+        return ImageRoots([root] if root else [])
+    path = Path(resolve_path(folder)).expanduser()
+    if not path.exists():
+        raise InputError(f"There is no folder of images {folder}.", "Check the benchmark's setting images.")
+    return ImageRoots([path])
+
+
+def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
+    """What a row calls its image: the file's name without its suffix; None where the cell is no path."""
+    value = row.get(column)
+    if not isinstance(value, str) or is_null(value) or is_embedded(value):
+        return None
+    return Path(value.replace("\\", "/")).stem
+
+
+def decoded_image(image: ImageData) -> Image.Image:
+    """A sample's image, decoded.
+
+    Raises:
+        ImageError: it cannot be read, or decoded.
+    """
+    if not image.content:
+        raise ImageError(f"{image.name}.")
+    return decode(image)
+
+
+def image_key(image: ImageData | None, number: int) -> str:
+    """Names the image of a row, so that rows about one image are resampled together; where there is none, the row."""
+    content = image.content if image else b""
+    return hashlib.sha256(content).hexdigest()[:16] if content else str(number)

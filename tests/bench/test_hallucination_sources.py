@@ -1,0 +1,98 @@
+"""What is concluded of probed words, and how sure it is."""
+
+from __future__ import annotations
+
+import json
+from itertools import product
+
+import pytest
+
+from mmpref.bench.hallucination_sources import FEWEST, Conclusion, Sources, summarise
+from mmpref.sampling.bias_probe import IMAGES, TEXTS, Image, Mention, Probed, Said, Text
+
+Contexts = set[tuple[Image, Text]]
+WITH_TEXT: Contexts = {(image, "own") for image in IMAGES}
+WITH_IMAGE: Contexts = {("shown", text) for text in TEXTS}
+WITH_GIST: Contexts = WITH_IMAGE | {("gist", text) for text in TEXTS}
+
+
+def words(count: int, says: Contexts, without: Contexts | None = None, sentence: int = 1) -> list[Probed]:
+    """Words that are said in some contexts, and as they were."""
+    contexts = [one for one in product(IMAGES, TEXTS) if one not in (without or set())]
+    return [
+        Probed(
+            row,
+            Mention(0, 1, f"thing {row}"),
+            sentence,
+            {
+                one: Said(-0.5 if one in says or one == ("shown", "own") else -3.0, one in says | {("shown", "own")})
+                for one in contexts
+            },
+        )
+        for row in range(count)
+    ]
+
+
+def told(probed: list[Probed]) -> Sources:
+    return summarise(probed, [f"id {row}" for row in range(100)], 300, 60, 4)
+
+
+@pytest.mark.parametrize(
+    ("probed", "conclusion"),
+    [
+        (words(30, WITH_TEXT), "text"),
+        (words(30, WITH_IMAGE), "image"),
+        (words(30, WITH_GIST), "gist"),
+        (words(30, WITH_TEXT | WITH_GIST), "cannot be told"),
+        (words(30, set()), "cannot be told"),
+        (words(15, WITH_TEXT) + words(15, WITH_GIST), "cannot be told"),
+        (words(8, WITH_TEXT) + words(32, WITH_GIST)[8:] + words(32, WITH_GIST)[8:], "gist"),
+        (words(FEWEST - 1, WITH_TEXT), "cannot be told"),
+        ([], "cannot be told"),
+    ],
+)
+def test_conclusions(probed: list[Probed], conclusion: Conclusion) -> None:
+    sources = told(probed)
+    assert sources.conclusion == conclusion
+    assert json.loads(json.dumps(sources.as_plain()))["conclusion"] == conclusion
+    assert ("use more rows" in sources.words) == (len(probed) < FEWEST)
+
+
+def test_shares_changes_and_intervals() -> None:
+    sources = told([*words(10, WITH_TEXT), *words(40, WITH_GIST)[10:]])
+    cells = {(cell.image, cell.text): cell for cell in sources.cells}
+    assert len(cells) == 9
+    assert (sources.measured, sources.hallucinated, sources.names, sources.rows) == (40, 60, 300, 100)
+    assert cells["shown", "own"].survive == (1.0, 1.0, 1.0)
+    assert cells["shown", "own"].log_prob == (0.0, 0.0, 0.0)
+    hidden = cells["hidden", "own"]
+    assert hidden.survive.value == 0.25
+    assert hidden.survive.low < 0.25 < hidden.survive.high
+    assert hidden.log_prob.value == pytest.approx(-2.5 * 0.75)
+    assert sources.difference is not None
+    assert sources.difference.value == pytest.approx(0.5)
+    assert 0 < sources.difference.low < 0.5 < sources.difference.high
+
+
+def test_words_of_one_row_are_resampled_together() -> None:
+    apart = told(words(20, WITH_TEXT) + words(60, WITH_GIST)[20:])
+    rows = [
+        Probed(one.row // 10, one.mention, 1, one.found) for one in words(20, WITH_TEXT) + words(60, WITH_GIST)[20:]
+    ]
+    together = told(rows)
+    assert apart.difference is not None
+    assert together.difference is not None
+    assert together.difference.value == apart.difference.value
+    assert together.difference.high - together.difference.low > 1.5 * (apart.difference.high - apart.difference.low)
+
+
+def test_what_cannot_be_asked_is_counted_and_left_out() -> None:
+    first = words(3, WITH_TEXT, {(image, text) for image in IMAGES for text in ("other", "dropped")}, sentence=0)
+    alone = words(4, WITH_TEXT, {(image, "other") for image in IMAGES})
+    again = [
+        Probed(one.row, one.mention, 1, {**one.found, ("shown", "own"): Said(-2.0, False)})
+        for one in words(5, WITH_TEXT)
+    ]
+    sources = told([*first, *alone, *again, *words(25, WITH_TEXT)])
+    assert sources.measured == 25
+    assert list(sources.left_out.values()) == [3, 4, 5]
