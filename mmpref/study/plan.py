@@ -26,6 +26,8 @@ A plan of two rows::
       bdhs: {data: pairs, train: dpo, seeds: 5, paper: {POPE: 88.75}, note: the main arm}
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
+    claims:                              # what is concluded from rows: see `mmpref.study.claims`
+      - {id: "1", says: ..., effects: [{row: bdhs, metric: chair chair_i, split: test, direction: lower}]}
     scales:                              # --scale paper: the same plan with these keys merged over it
       paper: {recipe: paper, bases: [0]}
 """
@@ -46,6 +48,7 @@ from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
+from mmpref.study.claims import Claim
 from mmpref.text_files import read_text
 
 GROUP = "mmpref.studies"
@@ -142,6 +145,7 @@ class Plan:
         recipe: name or file that all parts start from.
         data, train, evaluate: parts by name.
         rows: by name, in the plan's order.
+        claims: what is concluded from rows, in the plan's order.
         scale: which of ``scales`` was merged; None for the plan as it stands.
     """
 
@@ -154,6 +158,7 @@ class Plan:
     train: Mapping[str, Mapping[str, Any]]
     evaluate: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, Row]
+    claims: tuple[Claim, ...] = ()
     note: str = ""
     scale: str | None = None
 
@@ -172,6 +177,7 @@ class _File:
     train: dict[str, Any] = field(default_factory=dict)
     evaluate: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] | None = None
+    claims: tuple[Claim, ...] = ()
 
 
 def names() -> list[str]:
@@ -215,6 +221,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
         _bases(file.bases, path),
         *(_parts(getattr(file, kind), f"{path}: {kind}") for kind in ("data", "train", "evaluate")),
         rows={},
+        claims=file.claims,
         note=file.note,
         scale=scale,
     )
@@ -359,6 +366,14 @@ def _check_names(plan: Plan) -> None:
             check("row", row.grid_like, where)
             if plan.rows[row.grid_like].grid is None:
                 raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
+    for claim in plan.claims:
+        where = f"claim {claim.id!r}"
+        if sum(other.id == claim.id for other in plan.claims) > 1:
+            raise UsageError(f"{plan.path}: there are several claims {claim.id!r}.")
+        for effect in claim.effects:
+            for name in filter(None, (effect.row, effect.against)):
+                check("row", name, where)
+            check("evaluate", effect.split, where)
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:
