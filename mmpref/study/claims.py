@@ -19,7 +19,7 @@ not been measured it is **not run**. Of several effects a claim needs ``all`` (t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -58,7 +58,7 @@ class Compared:
             raise UsageError(f"{self.metric!r} is no metric.", "Write 'benchmark metric', such as chair recall.")
         if not self.margin >= 0 or (self.direction in NEEDS_MARGIN and self.margin == 0):
             raise UsageError(
-                f"The effect of {self.row} on {self.metric} is claimed {self.direction!r}, with a margin of {self.margin}.",
+                f"{self.row} on {self.metric} is claimed {self.direction!r}; the margin is {self.margin}.",
                 "Say above what a difference matters: margin: 0.01",
             )
 
@@ -125,6 +125,24 @@ class Verdict:
     p: float = 1.0
     p_holm: float | None = None
     corrected: Outcome = "not run"
+
+
+def names_in(claims: Sequence[Claim], where: str) -> Iterator[tuple[str, str, str]]:
+    """What claims name of a plan: kind (``row`` or ``evaluate``), name and the claim that it is in.
+
+    Args:
+        where: the plan, for messages.
+
+    Raises:
+        UsageError: two claims of one id.
+    """
+    for number, claim in enumerate(claims):
+        if any(other.id == claim.id for other in claims[:number]):
+            raise UsageError(f"{where}: there are several claims {claim.id!r}.")
+        for effect in claim.effects:
+            for name in filter(None, (effect.row, effect.against)):
+                yield "row", name, f"claim {claim.id!r}"
+            yield "evaluate", effect.split, f"claim {claim.id!r}"
 
 
 def read(compared: Compared, estimate: Estimate | None) -> Reading:

@@ -48,7 +48,7 @@ from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
-from mmpref.study.claims import Claim
+from mmpref.study.claims import Claim, names_in
 from mmpref.text_files import read_text
 
 GROUP = "mmpref.studies"
@@ -366,14 +366,8 @@ def _check_names(plan: Plan) -> None:
             check("row", row.grid_like, where)
             if plan.rows[row.grid_like].grid is None:
                 raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
-    for claim in plan.claims:
-        where = f"claim {claim.id!r}"
-        if sum(other.id == claim.id for other in plan.claims) > 1:
-            raise UsageError(f"{plan.path}: there are several claims {claim.id!r}.")
-        for effect in claim.effects:
-            for name in filter(None, (effect.row, effect.against)):
-                check("row", name, where)
-            check("evaluate", effect.split, where)
+    for kind, name, where in names_in(plan.claims, str(plan.path)):
+        check(kind, name, where)
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:

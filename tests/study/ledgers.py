@@ -51,8 +51,7 @@ def measured(
     split: str = "test",
     **more: Any,
 ) -> Measurement:
-    """A run whose captions hallucinate at a rate; what is drawn of an image in a base is alike in all rows, as real ones
-    are.
+    """A run whose captions hallucinate at a rate; what is drawn of an image in a base is alike in all rows.
 
     Args:
         noise: draws differ by it.
@@ -74,16 +73,10 @@ def measured(
         for name, (top, bottom) in chair.RATES.items()
         if {top, bottom} <= set(of["chair"].names)
     ]
-    right, n = of["pope"].of("adversarial/right").sum(), of["pope"].of("adversarial/n").sum()
-    values.append(
-        MetricValue(
-            Key("pope", "accuracy", "adversarial"),
-            float(right / n),
-            int(n),
-            True,
-            ("adversarial/right", "adversarial/n"),
-        )
-    )
+    for part in ("adversarial", ALL):
+        right, n = (f"{part}/{name}" for name in ("right", "n"))
+        accuracy = float(of["pope"].of(right).sum() / of["pope"].of(n).sum())
+        values.append(MetricValue(Key("pope", "accuracy", part), accuracy, 2 * images, True, (right, n)))
     return Measurement(row=row, split=split, base=base, seed=seed, values=tuple(values), counts=of, **more)
 
 

@@ -46,7 +46,8 @@ def test_a_difference_is_paired_by_base_and_image(tmp_path: Path) -> None:
     assert change.estimate.of_units == pytest.approx(by_base)
     assert change.base_range == pytest.approx((min(by_base), max(by_base)))
     assert change.high - change.low < (value.high - value.low) / 2, "bases differ by 0.1 each; differences do not"
-    assert change.better and change.off_zero
+    assert change.better
+    assert change.off_zero
     assert change.text().startswith("-")
 
 
