@@ -95,8 +95,9 @@ class Effect:
         """The lowest and the highest mean of a base (of a seed, where there is one base)."""
         return min(self.estimate.of_units), max(self.estimate.of_units)
 
-    def text(self, digits: int = 3) -> str:
+    def text(self) -> str:
         """``value [low, high]``, a difference with its sign."""
+        digits = 3 if abs(self.value) < 2 else 2 if abs(self.value) < 20 else 1
         return interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
 
 

@@ -117,7 +117,7 @@ def test_scenes_are_shown_with_their_marks(conclusions: Conclusions) -> None:
     scene = Scene(None, "a cup", (("base", (("A ", False), (HOSTILE, True))), ("adapter", (("A cup.", False),))))
     text = page(conclusions, [scene], "What bdhs changes.")
     assert f"<mark>{HOSTILE}</mark>" not in text
-    assert re.search("<mark>&lt;script", text)
+    assert re.search("<mark>[^<]*&lt;script", text)
     assert "What bdhs changes." in text
 
 

@@ -144,7 +144,7 @@ def _said(compared: Compared) -> str:
     margin = f" (margin {compared.margin:g})" if compared.margin else ""
     return (
         f"{compared.row} against {compared.against or 'the base'}, {compared.key.name} on {compared.split}, "
-        f"said {compared.direction}{margin}"
+        f"claimed {compared.direction}{margin}"
     )
 
 

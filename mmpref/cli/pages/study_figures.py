@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmpref.cli.pages.html import new_figure
+from mmpref.hub.cards.markdown import clip
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, GridResult, Line, MetricTable
 
@@ -121,8 +122,8 @@ def _panels(metrics: Sequence[str]) -> tuple[Any, Sequence[Any]]:
 
 
 def _plain(name: str) -> str:
-    """A name that matplotlib takes for no formula."""
-    return name.replace("$", r"\$")
+    """A name that has room, and that matplotlib takes for no formula."""
+    return clip(name, 32).replace("$", r"\$")
 
 
 def _legend(figure: Any, panel: Any) -> None:
