@@ -28,6 +28,8 @@ A plan of two rows::
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
     claims:                              # what is concluded from rows: see `mmpref.study.claims`
       - {id: "1", says: ..., effects: [{row: bdhs, metric: chair chair_i, split: test, direction: lower}]}
+    kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
+    show: [chair chair_i, chair recall]  # columns of the table in the end
     scales:                              # --scale paper: the same plan with these keys merged over it
       paper: {recipe: paper, bases: [0]}
 """
@@ -36,7 +38,7 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,14 +51,13 @@ from mmpref.recipes.schema import build
 from mmpref.recipes.yaml_loader import YamlLoader
 from mmpref.registry import package_files, suggest
 from mmpref.study.claims import Claim, names_in
+from mmpref.study.references import references
 from mmpref.text_files import read_text
 
 GROUP = "mmpref.studies"
 """The entry-point group of packages that hold plans."""
 DEV = "dev"
 """The evaluation that a grid chooses by, unless it names another; no measured run is evaluated on it."""
-REFERENCES = ("data", "row")
-"""What a part may name in place of a value: ``{data: PART}`` stands for its pairs, ``{row: NAME}`` for its adapter."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,21 @@ class Grid:
 
 
 @dataclass(frozen=True)
+class KlPrompts:
+    """Where the KL from the base is measured: the first prompts of an evaluation's benchmark.
+
+    Args:
+        split: name of the evaluation.
+        benchmark: by default its first.
+        prompts: how many.
+    """
+
+    split: str = DEV
+    benchmark: str | None = None
+    prompts: int = 100
+
+
+@dataclass(frozen=True)
 class Row:
     """An arm of the study: data, a method, and how often it is run.
 
@@ -146,6 +162,8 @@ class Plan:
         data, train, evaluate: parts by name.
         rows: by name, in the plan's order.
         claims: what is concluded from rows, in the plan's order.
+        kl: None where it is not measured.
+        show: metrics of the table in the end.
         scale: which of ``scales`` was merged; None for the plan as it stands.
     """
 
@@ -159,8 +177,15 @@ class Plan:
     evaluate: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, Row]
     claims: tuple[Claim, ...] = ()
+    kl: KlPrompts | None = None
+    show: tuple[str, ...] = ()
     note: str = ""
     scale: str | None = None
+
+    @property
+    def base_row(self) -> Row | None:
+        """The first row that trains nothing."""
+        return next((row for row in self.rows.values() if row.train is None), None)
 
 
 @dataclass(frozen=True)
@@ -178,6 +203,8 @@ class _File:
     evaluate: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] | None = None
     claims: tuple[Claim, ...] = ()
+    kl: Any = None
+    show: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -214,14 +241,18 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
         content = merge(content, scales[scale] or {})
     file = build(_File, content, str(path))
     plan = Plan(
-        name_or_path,
-        path,
-        file.title or path.stem,
-        file.recipe,
-        _bases(file.bases, path),
-        *(_parts(getattr(file, kind), f"{path}: {kind}") for kind in ("data", "train", "evaluate")),
+        name=name_or_path,
+        path=path,
+        title=file.title or path.stem,
+        recipe=file.recipe,
+        bases=_bases(file.bases, path),
+        data=_parts(file.data, f"{path}: data"),
+        train=_parts(file.train, f"{path}: train"),
+        evaluate=_parts(file.evaluate, f"{path}: evaluate"),
         rows={},
         claims=file.claims,
+        kl=_kl(file, path),
+        show=file.show,
         note=file.note,
         scale=scale,
     )
@@ -229,27 +260,6 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     plan = dataclasses.replace(plan, rows=rows)
     _check_names(plan)
     return plan
-
-
-def references(value: Any) -> Iterator[tuple[str, str]]:
-    """What a part's settings name: ``("data", part)`` and ``("row", name)``, at any depth."""
-    if (reference := reference_of(value)) is not None:
-        yield reference
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from references(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from references(inner)
-
-
-def reference_of(value: Any) -> tuple[str, str] | None:
-    """``("data", NAME)`` of ``{data: NAME}``, ``("row", NAME)`` of ``{row: NAME}``; None of anything else."""
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((kind, name),) = value.items()
-        if kind in REFERENCES and isinstance(name, str):
-            return kind, name
-    return None
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -278,6 +288,17 @@ def _bases(value: Any, path: Path) -> Bases:
             "Only 0 is the recipe's own model; write bases: {seeds: ..., trained_by: module:function}.",
         )
     return bases
+
+
+def _kl(file: _File, path: Path) -> KlPrompts | None:
+    if file.kl == "none" or (file.kl is None and DEV not in file.evaluate):
+        return None
+    kl = build(KlPrompts, file.kl or {}, f"{path}: kl")
+    if kl.split not in file.evaluate or kl.prompts < 1:
+        raise UsageError(
+            f"{path}: kl is on {kl.prompts} prompts of {kl.split!r}.", "Name an evaluation, or write kl: none."
+        )
+    return kl
 
 
 def _parts(parts: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -362,6 +383,10 @@ def _check_names(plan: Plan) -> None:
             check(*reference, where=where)
         for split in (*row.evaluate, *([row.grid.split] if row.grid else [])):
             check("evaluate", split, where)
+        if row.grid and row.grid.keep and (plan.base_row is None or row.grid.base not in plan.base_row.bases):
+            raise UsageError(
+                f"{plan.path}: the grid of {where} compares with the base, which is in no row.", "Add a row: base: {}"
+            )
         if row.grid_like is not None:
             check("row", row.grid_like, where)
             if plan.rows[row.grid_like].grid is None:
