@@ -42,7 +42,8 @@ def build_dataset(
     keep_rejected: bool | None = None,
     seed: int | None = None,
     builder: Mapping[str, Any] | None = None,
-    rho_th: float | None = None,
+    rho_th: float | Literal["auto"] | None = None,
+    visible_tokens: float | None = None,
     iterations: int | None = None,
     similarity_threshold: float | None = None,
     similarity_model: str | None = None,
@@ -87,7 +88,9 @@ def build_dataset(
         keep_rejected: leave the source's rejected answer, and put the method's into ``rejected_policy``.
         seed: of every random draw.
         builder: settings of the method; merged into the recipe's.
-        rho_th: image tokens are hidden where u < rho_th.
+        rho_th: image tokens are hidden where u < rho_th; ``auto`` picks it by the share of pairs that the first try
+            resolves on the first 64 rows.
+        visible_tokens: image tokens that stay visible in the mean, in the place of rho_th.
         iterations: tries a pair, the last one unguided.
         similarity_threshold: a try is taken below this cosine similarity.
         similarity_model: sentence-transformers model that measures it.

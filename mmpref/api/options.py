@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 NameOrPath = str | os.PathLike[str]
 """A name (of a recipe, a model, a repository), or the path of a file or folder."""
 
-_BUILDER = ("rho_th", "iterations", "similarity_threshold", "similarity_model", "noise_steps", "guidance")
+_BUILDER = (
+    "rho_th",
+    "visible_tokens",
+    "iterations",
+    "similarity_threshold",
+    "similarity_model",
+    "noise_steps",
+    "guidance",
+)
 _WATCH = {
     "eval_benchmark": "watch.benchmarks",
     "eval_every": "watch.every",

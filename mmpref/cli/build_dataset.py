@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import click
 
@@ -19,6 +19,13 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     if not (slash and index.isdigit() and of.isdigit() and int(index) < int(of)):
         raise click.BadParameter(f"{value!r} is not of the form I/N with I from 0 to N-1.")
     return int(index), int(of)
+
+
+def _rho(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | Literal["auto"] | None:
+    if value is None or value == "auto":
+        return cast(Literal["auto"] | None, value)
+    share: float = click.FloatRange(0, 1)(value, _param, _ctx)
+    return share
 
 
 def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> tuple[float, float] | None:
@@ -73,7 +80,18 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     help="Hold out a share of the rows as a second split that shares no image with the rest.",
 )
 @click.option("--seed", type=int, help="Seed of every random draw. [default: 0]")
-@click.option("--rho-th", type=click.FloatRange(0, 1), help="Image tokens are hidden where u < rho_th. [default: 0.99]")
+@click.option(
+    "--rho-th",
+    callback=_rho,
+    metavar="RHO|auto",
+    help="Image tokens are hidden where u < rho_th. auto: what the first try resolves on 64 rows decides."
+    " [default: 0.99]",
+)
+@click.option(
+    "--visible-tokens",
+    type=click.FloatRange(min=0),
+    help="The same by how many image tokens of a row stay visible in the mean.",
+)
 @click.option("--iterations", type=click.IntRange(min=1), help="Tries a pair, the last one unguided. [default: 5]")
 @click.option("--similarity-threshold", type=float, help="A try is taken below this cosine. [default: 0.97]")
 @click.option("--similarity-model", help="sentence-transformers model. [default: all-mpnet-base-v2]")
@@ -129,6 +147,7 @@ def command(
       mmpref build-dataset
       mmpref build-dataset --model llava-hf/llava-v1.6-vicuna-7b-hf --source me/sft --limit 5000
       mmpref build-dataset --rho-th 0.98 --output runs/rho98 --push --hub-dataset-id me/bdhs-98
+      mmpref build-dataset --visible-tokens 4 --output runs/gist
       mmpref build-dataset --method povid --image-root coco/train2014
       mmpref build-dataset --method corrupt --annotator https://api.openai.com/v1#gpt-4o --source me/sft
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs

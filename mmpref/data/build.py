@@ -7,13 +7,14 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from mmpref.data.blocks import BlockRunner, OnProgress
-from mmpref.data.builder import BUILDERS, Context, as_worker
+from mmpref.data.builder import BUILDERS, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
-from mmpref.data.finalize import MethodRun, Splits, WriteCard, finish
+from mmpref.data.finalize import PILOT, MethodRun, Splits, WriteCard, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.recipe import BuildRecipe, resolved
@@ -24,7 +25,7 @@ from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, default_path, open_run
-from mmpref.types import ModelRef
+from mmpref.types import Example, ModelRef
 
 
 def build_dataset(
@@ -97,6 +98,10 @@ def build_dataset(
         context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)
+            if builder.pilot and (rows := builder.pilot.rows(settings)):
+                settings = dataclasses.replace(
+                    settings, **_decided(run, builder.pilot, context, settings, source, rows)
+                )
             # Made on first use: a run without open blocks loads no model.
             worker = cache(
                 lambda: stack.enter_context(contextlib.closing(as_worker(builder.worker(context, settings))))
@@ -123,6 +128,16 @@ def build_dataset(
                 )
             blocks.remove()
             return run.manifest()
+
+
+def _decided(run: Run, pilot: Pilot, context: Context, settings: Any, source: Source, rows: int) -> dict[str, Any]:
+    """What the first usable rows decide, whatever the shard; as the run began with it."""
+    if not (facts := run.pinned(PILOT)):
+        blocks = (row for _, block in source.blocks(rows, lambda _: True) for row in block)
+        examples = list(islice((row for row in blocks if isinstance(row, Example)), rows))
+        decided, report = pilot.decide(context, settings, examples)
+        facts = run.pin(PILOT, {"settings": decided, "report": report})
+    return dict(facts["settings"])
 
 
 def _missing(run: Run, blocks: Blocks, count: int) -> int:

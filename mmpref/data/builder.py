@@ -90,6 +90,19 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Pilot:
+    """Settings that the first rows of a source decide. A run decides once, and goes on so.
+
+    Args:
+        rows: from a config instance, how many usable rows it takes; 0 where nothing is to be decided.
+        decide: from a context, the config instance and these rows, the settings to replace, and what the report says.
+    """
+
+    rows: Callable[[Any], int]
+    decide: Callable[[Context, Any, Sequence[Example]], tuple[dict[str, Any], dict[str, Any]]]
+
+
+@dataclass(frozen=True)
 class Builder:
     """A method of making preference data.
 
@@ -107,6 +120,8 @@ class Builder:
             unresolved (None: never).
         reader: makes, from a config instance and the run's seed, what turns the source's rows as they were published
             into rows of the shapes of `mmpref.tables.shapes`; without one they must be such already.
+        pilot: decides settings by the first rows.
+        report: from the run's notes, what else the report says, and the notes that are shown as they are.
     """
 
     config: Callable[[], type[Any]]
@@ -119,6 +134,8 @@ class Builder:
     model_settings: tuple[str, ...] = ()
     tries: Callable[[Any], tuple[int, float | None]] = lambda _: (1, None)
     reader: Callable[[Any, int], Reader] | None = None
+    pilot: Pilot | None = None
+    report: Callable[[Mapping[str, float]], tuple[dict[str, Any], dict[str, float]]] = lambda notes: ({}, dict(notes))
 
     def models(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Further models that a recipe's settings name, by what they are: ``{"similarity model": ...}``."""

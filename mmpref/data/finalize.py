@@ -24,6 +24,8 @@ from mmpref.run.files import write_atomic
 from mmpref.sampling.settings import sampling_facts
 from mmpref.types import ModelRef, Skip
 
+PILOT = "pilot"
+"""Name of the facts that a run pins where its first rows decide settings."""
 WriteCard = Callable[[Path, dict[str, Any]], None]
 
 
@@ -115,6 +117,8 @@ def finish(
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
     files = merge(blocks, count, run.path / "data", masks)
     report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
+    said, notes = made_by.builder.report(notes)
+    report |= {**said, **run.pinned(PILOT).get("report", {})}
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")
@@ -129,6 +133,7 @@ def finish(
         "source": source,
         "method": made_by.method,
         "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
+        **({"masking": report["masking"]} if "masking" in report else {}),
         "length_ratio": report["length_bias"]["ratio"],
         "written": made_by.builder.written_columns,
         **(sampling_facts(settings, pinned.get("generation")) if model else {}),
@@ -200,6 +205,12 @@ def _annotator_line(annotator: Mapping[str, Any]) -> str:
     return f"{annotator['name']}: {', '.join(shown)}" if shown else str(annotator["name"])
 
 
+def masking_text(masking: Mapping[str, float]) -> str:
+    """rho_th in both units."""
+    shown, of = (f"{masking[name]:,.4g}" for name in ("visible_tokens", "image_tokens"))
+    return f"{shown} of {of} (rho_th {masking['rho_th']:.4g})"
+
+
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
@@ -210,6 +221,8 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     annotator = [("annotator", _annotator_line(manifest["annotator"]))] if manifest.get("annotator") else []
     changed = ", ".join(f"{n} {what.replace('_', ' ')}" for what, n in counts.get("changed", {}).items())
     noted = [(name.replace("_", " "), f"{count:,.0f}") for name, count in manifest.get("notes", {}).items() if count]
+    if masking := manifest.get("masking"):
+        noted.append(("image tokens visible in the mean", masking_text(masking)))
     ratio = manifest.get("length_ratio")
     lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
     return [

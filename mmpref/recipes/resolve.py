@@ -57,6 +57,10 @@ def load(name_or_path: str) -> dict[str, Any]:
     return content
 
 
+ALTERNATIVES = (("rho_th", "visible_tokens"),)
+"""Settings of one block that say the same thing in two units: of several layers the last one's is meant."""
+
+
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
     """Turn ``["trainer.learning_rate=5e-6"]`` into ``{"trainer": {"learning_rate": 5e-6}}``; values are YAML.
 
@@ -93,6 +97,33 @@ def merge(*layers: Mapping[str, Any]) -> dict[str, Any]:
             old = merged.get(key)
             merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
     return merged
+
+
+def in_layers(*layers: Mapping[str, Any]) -> dict[str, Any]:
+    """As `merge`, but a layer that names one of `ALTERNATIVES` replaces what earlier layers say by the other.
+
+    Raises:
+        UsageError: a layer names both.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        merged = merge(_without_replaced(merged, layer), layer)
+    return merged
+
+
+def _without_replaced(earlier: Mapping[str, Any], layer: Mapping[str, Any]) -> dict[str, Any]:
+    kept = dict(earlier)
+    for names in ALTERNATIVES:
+        given = [name for name in names if layer.get(name) is not None]
+        if len(given) > 1:
+            raise UsageError(f"{' and '.join(given)} say the same thing, and both are given.", "Leave one of them out.")
+        kept = {key: value for key, value in kept.items() if not given or key not in names}
+    for key, block in layer.items():
+        if isinstance(block, Mapping):
+            inner = kept.get(key)
+            below = _without_replaced(inner if isinstance(inner, Mapping) else {}, block)
+            kept |= {key: below} if isinstance(inner, Mapping) else {}
+    return kept
 
 
 TESTBED, PAPER = "testbed", "paper"
@@ -143,9 +174,8 @@ def resolve(
             "Give a name, a file or its recipe.",
         )
     section = for_method(cls, section, {**section, **given, **overrides})
-    overrides = merge(given, overrides)
-    fitting = fit(section, merge(section, overrides)) if fit else section
-    values = merge(fitting, overrides)
+    fitting = fit(section, merge(section, given, overrides)) if fit else section
+    values = in_layers(fitting, given, overrides)
     if partial:
         values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
     else:
@@ -195,7 +225,7 @@ def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any])
         return rest
     method = registry.current_name(values.get("method", getattr(cls, "method", None)))
     blocks = {registry.current_name(name): block for name, block in (section.get("methods") or {}).items()}
-    return merge(rest, blocks.get(method) or {})
+    return in_layers(rest, blocks.get(method) or {})
 
 
 def _refuse_missing(

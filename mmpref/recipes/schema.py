@@ -20,6 +20,11 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 """How a model is loaded; ``auto`` is fp32 on a CPU."""
 
 
+OPTIONAL = {"optional": True}
+"""Metadata of a setting that came later: the plain form leaves it out while it is None, so that recipes that do not use
+it keep their hash."""
+
+
 class ResolvedBlock(dict[str, Any]):
     """Settings as a recipe resolves to them: where it leaves one out, nothing is filled in."""
 
@@ -92,8 +97,22 @@ def _short(value: Any) -> str:
 
 def as_plain(recipe: Any) -> dict[str, Any]:
     """A recipe dataclass as JSON-ready values (tuples become lists)."""
-    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    plain: dict[str, Any] = json.loads(json.dumps(_as_mapping(recipe)))
     return plain
+
+
+def _as_mapping(value: Any) -> Any:
+    """As `dataclasses.asdict`, without `OPTIONAL` settings that are None."""
+    if dataclasses.is_dataclass(value):
+        named = {field: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {
+            field.name: _as_mapping(held)
+            for field, held in named.items()
+            if held is not None or not field.metadata.get("optional")
+        }
+    if isinstance(value, Mapping):
+        return {key: _as_mapping(held) for key, held in value.items()}
+    return [_as_mapping(held) for held in value] if isinstance(value, list | tuple) else value
 
 
 def fingerprint(recipe: Any) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from mmpref.log import logger
 from mmpref.rng import stream
 from mmpref.sampling.answers import answer_of
 from mmpref.sampling.sentences import Sentence, sentences
@@ -48,6 +49,8 @@ class Rejected:
         iterations: the tries that it took, from 1.
         cut_off: whether a bound on length cut it off: of a tail, or of an unguided answer.
         cut_tries: how many of the tries were.
+        image_tokens: that its prompt has; 0 where none is hidden (the noise variant).
+        rho_th: the threshold that this comes to there.
     """
 
     answer: str
@@ -55,6 +58,8 @@ class Rejected:
     iterations: int
     cut_off: bool = False
     cut_tries: int = 0
+    image_tokens: int = 0
+    rho_th: float = 0.0
 
 
 @dataclass
@@ -73,6 +78,7 @@ class _Job:
         tails: tokens by sentence (or of the whole answer) as they come in.
         pending: branches that have not ended.
         cut_tries: tries so far that a bound on length cut off.
+        image_tokens, rho_th: as `Rejected` has them.
     """
 
     example: Example
@@ -87,6 +93,8 @@ class _Job:
     tails: list[list[int]] = field(default_factory=list)
     pending: int = 0
     cut_tries: int = 0
+    image_tokens: int = 0
+    rho_th: float = 0.0
 
 
 class BdhsSampler:
@@ -112,6 +120,7 @@ class BdhsSampler:
         self.similarity = similarity
         self.settings = settings
         self.seed = seed
+        self._said = False
         self._decode_tail, self._detokenize = TailDecoder(policy.tokenizer), Detokenizer(policy)
 
     def __call__(self, examples: Sequence[Example]) -> list[Rejected]:
@@ -128,6 +137,11 @@ class BdhsSampler:
         left = self._run(list(range(len(jobs))), jobs, range(1, guided + 1), True, results)
         self._run(left, jobs, range(guided + 1, s.iterations + 1), False, results)
         return [results[index] for index in range(len(jobs))]
+
+    def resolves(self, made: Rejected) -> bool:
+        """Whether a try is taken that is not the last one."""
+        usable = bool(made.answer) and (self.settings.keep_cut_off or not made.cut_off)
+        return usable and made.similarity < self.settings.similarity_threshold
 
     def _jobs(self, examples: Sequence[Example]) -> list[_Job]:
         references = self.similarity.embed([example.answer for example in examples])
@@ -149,15 +163,27 @@ class BdhsSampler:
     def _keep_shown(self, jobs: Sequence[_Job], number: int, prompt: EncodedPrompt) -> EncodedPrompt:
         """Keep of a prompt what some try will show, out of thousands of image tokens: every try's draw is known."""
         job, s = jobs[number], self.settings
-        draws = np.stack(
-            [
-                stream(self.seed, job.example.id, attempt, "mask").random(prompt.image_tokens) >= s.rho_th
-                for attempt in range(1, s.iterations + 1)
-            ]
-        )
+        job.image_tokens, job.rho_th = prompt.image_tokens, s.rho(prompt.image_tokens)
+        self._say_what_is_seen(job)
+        draws = np.stack([self.draws(job, attempt) >= job.rho_th for attempt in range(1, s.iterations + 1)])
         ever = draws.any(axis=0)
         job.prompt, job.shown, job.inputs = prompt.drop(torch.from_numpy(ever), "original"), draws[:, ever], {}
         return job.prompt
+
+    def draws(self, job: _Job, attempt: int) -> np.ndarray:
+        """u of each image token in a try, float [tokens]."""
+        return stream(self.seed, job.example.id, attempt, "mask").random(job.image_tokens)
+
+    def _say_what_is_seen(self, job: _Job) -> None:
+        """Once, of the first prompt: rho in the unit that matters."""
+        if not self._said:
+            self._said = True
+            logger.info(
+                "rho_th %.4g: of the %d image tokens of the first row, %.4g stay visible in the mean.",
+                job.rho_th,
+                job.image_tokens,
+                (1 - job.rho_th) * job.image_tokens,
+            )
 
     def _run(
         self, indices: Sequence[int], jobs: Sequence[_Job], tries: range, guided: bool, results: dict[int, Rejected]
@@ -194,9 +220,9 @@ class BdhsSampler:
                 job = jobs[index]
                 job.cut_tries += cut_off
                 cosine = float(vector @ job.embedding)
-                accepted = answer and cosine < s.similarity_threshold and (s.keep_cut_off or not cut_off)
-                if accepted or job.attempt == s.iterations:
-                    results[index] = Rejected(answer, cosine, job.attempt, cut_off, job.cut_tries)
+                made = Rejected(answer, cosine, job.attempt, cut_off, job.cut_tries, job.image_tokens, job.rho_th)
+                if job.attempt == s.iterations or self.resolves(made):
+                    results[index] = made
                 elif job.attempt < tries[-1]:
                     begin(index, job.attempt + 1)
                 else:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmpref.errors import UsageError
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.vlm.decoding import OFF, Decoding, FromModel
 
 
@@ -69,12 +70,20 @@ def sampling_facts(settings: Mapping[str, Any], own: Mapping[str, float] | None)
     return {"sampling": Decoding(1, bool(named.get("greedy", False)), **values).resolved(own).facts()}
 
 
+AUTO: Literal["auto"] = "auto"
+RHO_TH = 0.99
+"""The paper's."""
+
+
 @dataclass(frozen=True)
 class BdhsSettings(SamplingSettings):
     """Parameters of algorithm 1, with the paper's values.
 
     Args:
         rho_th: an image token is kept where u >= rho_th, u ~ U(0, 1), drawn anew for every try; 0 keeps all, 1 none.
+            0.99 unless something else is said; ``auto`` lets the first rows of a build decide (`mmpref.sampling.rho`).
+        visible_tokens: the same in a unit that carries over between models: how many image tokens of a prompt stay
+            visible in the mean, in the place of rho_th; a prompt that has no more than that shows all of them.
         iterations: N_BDHS, tries a pair. With more than one, the last try is unguided and always taken.
         guidance: continue the reference's sentences; without it every try writes a whole answer.
         noise_steps: the noise variant: show the image after so many of 1000 diffusion steps instead of masking.
@@ -88,7 +97,8 @@ class BdhsSettings(SamplingSettings):
         batch_size: branches decoded together.
     """
 
-    rho_th: float = 0.99
+    rho_th: float | Literal["auto"] | None = None
+    visible_tokens: float | None = field(default=None, metadata=OPTIONAL)
     iterations: int = 5
     guidance: bool = True
     noise_steps: int | None = None
@@ -103,8 +113,16 @@ class BdhsSettings(SamplingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.rho_th <= 1:
+        if self.rho_th is None and self.visible_tokens is None:
+            object.__setattr__(self, "rho_th", RHO_TH)
+        if self.rho_th is not None and self.visible_tokens is not None:
+            raise UsageError(
+                "rho_th and visible_tokens say the same thing, and both are given.", "Leave one of them out."
+            )
+        if isinstance(self.rho_th, int | float) and not 0 <= self.rho_th <= 1:
             raise UsageError(f"rho_th is {self.rho_th}; it must lie between 0 and 1.")
+        if self.visible_tokens is not None and not 0 <= self.visible_tokens < math.inf:
+            raise UsageError(f"visible_tokens is {self.visible_tokens}; it must be at least 0.")
         if math.isnan(self.similarity_threshold):
             raise UsageError("similarity_threshold is not a number.", "The paper's is 0.97.")
         for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
@@ -112,3 +130,16 @@ class BdhsSettings(SamplingSettings):
                 raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         if self.noise_steps is not None and not 0 <= self.noise_steps <= 1000:
             raise UsageError(f"noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
+        if self.noise_steps is not None and (self.rho_th == AUTO or self.visible_tokens is not None):
+            raise UsageError(
+                "The noise variant hides no image token: visible_tokens, and rho_th auto, mean nothing there.",
+                "Leave them out, or noise_steps.",
+            )
+
+    def rho(self, image_tokens: int) -> float:
+        """The threshold rho_th for a prompt of so many image tokens."""
+        if self.visible_tokens is not None:
+            return max(0.0, 1 - self.visible_tokens / image_tokens) if image_tokens else 0.0
+        if not isinstance(self.rho_th, int | float):
+            raise ValueError("rho_th is to be chosen first (mmpref.sampling.rho).")
+        return self.rho_th

@@ -5,6 +5,7 @@ MMPREF_UPDATE_GOLDEN=1 writes the golden files anew.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -350,3 +351,22 @@ def test_the_card_of_a_method_that_was_renamed_describes_it(tmp_path: Path) -> N
     assert "the method <code>unrelated-text</code>" in card
     assert "Control: the reference answer of another row" in card
     assert "there to compare with, not to make a model better" in card
+
+
+def test_a_card_says_how_much_of_an_image_a_try_shows(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    assert "that a try shows" not in dataset_card(tmp_path / "run", manifest)
+    file = tmp_path / "run" / "report.json"
+    curve = [
+        {"visible_tokens": 0, "rho_th": 1.0, "resolved": 0.9},
+        {"visible_tokens": 30, "rho_th": 0.98975, "resolved": 0.875},
+        {"visible_tokens": None, "rho_th": 0.0, "resolved": 0.25},
+    ]
+    masking = {"rho_th": 0.98975, "visible_tokens": 30.0, "image_tokens": 2928.0}
+    choice = {"rows": 64, "within": 0.03, "curve": curve, "chosen": 30}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "masking": masking, "rho_auto": choice}))
+    content = dataset_card(tmp_path / "run", manifest)
+    assert "| image tokens that a try shows | 30 of 2,928 in the mean (rho_th 0.9898) |" in content
+    assert "on 64 rows: the most visible tokens within 3 points of the best share." in content
+    assert "| 30 | 0.9898 | 87.5% | chosen |" in content
+    assert "| all | 0 | 25.0% |  |" in content

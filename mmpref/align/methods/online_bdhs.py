@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from mmpref.align.loss_settings import AveragedSettings, loss_options
 from mmpref.align.method import Method
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, with_policy_rejections
-from mmpref.sampling.settings import BdhsSettings
+from mmpref.errors import UsageError
+from mmpref.sampling.settings import AUTO, BdhsSettings
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,14 @@ class Settings(AveragedSettings):
 
     gamma: float = 0.0
     bdhs: BdhsSettings = field(default_factory=BdhsSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.bdhs.rho_th == AUTO:
+            raise UsageError(
+                "rho_th auto is for build-dataset, which has rows to try it on.",
+                "Build with --rho-th auto, and give what it chose as loss.bdhs.visible_tokens.",
+            )
 
 
 class OnlineBdhsSource:

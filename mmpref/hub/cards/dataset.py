@@ -131,6 +131,8 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
             ("try", "pairs", "resolved so far"),
             [(str(row["try"]), f"{row['pairs']:,}", f"{row['share']:.1%}") for row in report["resolved"]],
         ),
+        masking=_masking_text(report.get("masking")),
+        rho_choice=_rho_choice(report.get("rho_auto")),
         samples=facts.samples,
         load=fence(snippets.load_dataset(repo, recipe["split"]), "python"),
         train=fence(snippets.train_with_trl(repo, recipe["split"]), "python"),
@@ -153,6 +155,34 @@ def _variant_text(builder: Mapping[str, Any]) -> str:
     noise = builder.get("noise_steps") if "rho_th" in builder else None
     noisy = f" Here the image was shown under noise ({noise} of 1000 diffusion steps), and no image token was hidden."
     return (noisy if noise else "") + (" Answers were written whole." if builder.get("guidance") is False else "")
+
+
+def _masking_text(masking: Mapping[str, float] | None) -> str:
+    """What a try shows of an image, in both units; nothing where no image token was hidden, or it was not recorded."""
+    if not masking:
+        return ""
+    shown, of, rho = (format_number(masking[name]) for name in ("visible_tokens", "image_tokens", "rho_th"))
+    return f"{shown} of {of} in the mean (rho_th {rho})"
+
+
+def _rho_choice(choice: Mapping[str, Any] | None) -> str:
+    """How many image tokens a try shows was chosen by what; nothing where rho_th was given."""
+    if not choice:
+        return ""
+    rows = [
+        (
+            "all" if point["visible_tokens"] is None else format_number(point["visible_tokens"]),
+            format_number(point["rho_th"]),
+            f"{point['resolved']:.1%}",
+            "chosen" if point["visible_tokens"] == choice["chosen"] else "",
+        )
+        for point in choice["curve"]
+    ]
+    rule = (
+        f"How many image tokens a try shows was chosen by what first tries resolve on {choice['rows']:,} rows: the "
+        f"most visible tokens within {100 * choice['within']:.0f} points of the best share."
+    )
+    return f"{rule}\n\n" + table(("visible tokens", "rho_th", "resolved by the first try", ""), rows)
 
 
 def _statistics_table(report: Mapping[str, Any]) -> str:
