@@ -1,4 +1,4 @@
-"""Judging text by the truth: what a caption claims, and which claims the scene does not bear out."""
+"""Judging text by the truth: what is mentioned and claimed, and which of it the scene does not bear out."""
 
 from __future__ import annotations
 
@@ -10,42 +10,146 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from mmpref.testbed.render import pixels
-from mmpref.testbed.world import COLOURS, PLACES, SHAPES, SPLITS, Scene, Thing, scene
+from mmpref.testbed.language import NUMBERS, WHERE, a
+from mmpref.testbed.render import CELL, SIDE, backdrop, pixels
+from mmpref.testbed.things import KINDS, THINGS
+from mmpref.testbed.world import COLUMNS, ROWS, SIDES, SPLITS, Scene, scene
 
-_CLAIM = re.compile(rf"\b({'|'.join(COLOURS)})\s+({'|'.join(SHAPES)})\s+is\s+in\s+the\s+({'|'.join(PLACES)})\b", re.I)
-_SENTENCE = re.compile(rf"A {_CLAIM.pattern[2:-2]}")
-_SHAPE = re.compile(rf"\b({'|'.join(SHAPES)})s?\b", re.I)
+
+def one_of(words: tuple[str, ...]) -> str:
+    """A pattern for any of some words, of which the longest fits first: a "hot dog" is no "dog"."""
+    return f"(?:{'|'.join(sorted(map(re.escape, words), key=len, reverse=True))})"
+
+
+_NAME, _WHERE = one_of(THINGS), one_of(tuple(WHERE.values()))
+_A_NAME, _A_KIND = one_of(tuple(map(a, THINGS))), one_of(tuple(map(a, KINDS)))
+_MENTION = re.compile(rf"\b(no )?({_NAME})(?:e?s)?\b", re.I)
+_ROW = rf"({_A_NAME}) and ({_A_NAME})"
+_ROW_FORMS = [
+    re.compile(form, re.I)
+    for form in (rf"There is {_ROW} ({_WHERE})", rf"({_WHERE}) there is {_ROW}", rf"{_ROW} are ({_WHERE})")
+]
+_PLACE = re.compile(rf"This is ({_A_KIND})", re.I)
+_SIDE, _SURE = one_of(SIDES), "(?:(?:Yes|No), )?"
+_ANSWER = re.compile(rf"{_SURE}(?:the ({_NAME})|({_A_NAME})) is (?:on the ({_SIDE}) )?({_WHERE})", re.I)
+_EXISTS = re.compile(rf"{_SURE}there is (?:({_A_NAME})|no ({_NAME})) in the image", re.I)
+_COUNT = re.compile(rf"There are ({one_of(NUMBERS)}) things (?:({_WHERE})|in the image)", re.I)
+_ROW_OF = {where: row for row, where in WHERE.items()}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement about a scene.
+
+    Args:
+        what: the name of a thing, a kind of place, or a number of things.
+        row, side: where; None where the statement does not say.
+        there: false where a thing is said not to be there.
+    """
+
+    what: str
+    row: str | None = None
+    side: str | None = None
+    there: bool = True
+
+    def holds(self, truth: Scene) -> bool:
+        """Whether the scene bears it out."""
+        if self.what in KINDS:
+            return truth.kind == self.what
+        if self.what in NUMBERS:
+            return len(truth.in_row(self.row) if self.row else truth.things) == NUMBERS.index(self.what)
+        found = any(
+            thing.name == self.what and self.row in (None, thing.row) and self.side in (None, thing.side)
+            for thing in truth.things
+        )
+        return found == self.there
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a text mentions. ``mentioned`` and ``hallucinated`` keep repeats, as CHAIR counts them."""
+    """What a text says. ``mentioned`` and its parts keep repeats, as CHAIR counts them.
+
+    Args:
+        mentioned: things; not those that are said not to be there.
+        hallucinated: of these, those that the scene does not hold.
+        typical: of these, those that are usual at its kind of place.
+        missed: things of the scene that are not mentioned.
+        claims: whole statements: a thing and its row, the kind of place, a number.
+        false_claims: of these, those of which anything is wrong.
+    """
 
     mentioned: tuple[str, ...]
     hallucinated: tuple[str, ...]
+    typical: tuple[str, ...]
     missed: tuple[str, ...]
-    false_claims: tuple[Thing, ...]
-    """Whole claims (colour, shape and place) of which anything is wrong."""
+    claims: tuple[Claim, ...]
+    false_claims: tuple[Claim, ...]
+
+
+def mentions(text: str) -> tuple[str, ...]:
+    """The things that a text mentions, repeats kept; two words that are one name count as that name alone."""
+    return tuple(match[2].lower() for match in _MENTION.finditer(text) if not match[1])
+
+
+def claims(text: str) -> tuple[Claim, ...]:
+    """The statements of a text's well-formed sentences, in order."""
+    return tuple(claim for sentence in text.split(".") for claim in _claimed(sentence.strip()))
+
+
+def _claimed(sentence: str) -> list[Claim]:
+    if row := _row_said(sentence):
+        return row
+    if place := _PLACE.fullmatch(sentence):
+        return [Claim(_bare(place[1]))]
+    if answer := _ANSWER.fullmatch(sentence):
+        side = answer[3].lower() if answer[3] else None
+        return [Claim(_bare(answer[1] or answer[2]), _ROW_OF[answer[4].lower()], side)]
+    if exists := _EXISTS.fullmatch(sentence):
+        return [Claim(_bare(exists[1] or exists[2]), there=bool(exists[1]))]
+    if count := _COUNT.fullmatch(sentence):
+        return [Claim(count[1].lower(), _ROW_OF[count[2].lower()] if count[2] else None)]
+    return []
+
+
+def _row_said(sentence: str) -> list[Claim]:
+    match = next(filter(None, (form.fullmatch(sentence) for form in _ROW_FORMS)), None)
+    if match is None:
+        return []
+    parts = [part.lower() for part in match.groups()]
+    [row] = [_ROW_OF[part] for part in parts if part in _ROW_OF]
+    return [Claim(_bare(part), row) for part in parts if part not in _ROW_OF]
+
+
+def _bare(name: str) -> str:
+    """The name without its article."""
+    return re.sub(r"^an? ", "", name.lower())
 
 
 def judge(text: str, truth: Scene) -> Verdict:
     """Judge a text by the scene it is about."""
-    mentioned = tuple(match.lower() for match in _SHAPE.findall(text))
-    claims = [Thing(*(part.lower() for part in match)) for match in _CLAIM.findall(text)]
+    mentioned, said = mentions(text), claims(text)
+    hallucinated = tuple(name for name in mentioned if name not in truth.names)
     return Verdict(
         mentioned=mentioned,
-        hallucinated=tuple(shape for shape in mentioned if shape not in truth.shapes),
-        missed=tuple(shape for shape in truth.shapes if shape not in mentioned),
-        false_claims=tuple(claim for claim in claims if claim not in truth.things),
+        hallucinated=hallucinated,
+        typical=tuple(name for name in hallucinated if name in KINDS.get(truth.kind, ())),
+        missed=tuple(name for name in truth.names if name not in mentioned),
+        claims=said,
+        false_claims=tuple(claim for claim in said if not claim.holds(truth)),
     )
 
 
 def is_caption(text: str) -> bool:
-    """Tell whether a text is one to four well-formed sentences of a caption, whatever they claim."""
-    *sentences, rest = text.split(".")
-    whole = all(_SENTENCE.fullmatch(sentence.strip()) for sentence in sentences)
-    return 1 <= len(sentences) <= 4 and not rest.strip() and whole
+    """Tell whether a text is a well-formed caption, whatever it claims.
+
+    That is one to three sentences about rows, with the kind of place before or behind them or not at all.
+    """
+    *sentences, rest = (sentence.strip() for sentence in text.split("."))
+    places = [bool(_PLACE.fullmatch(sentence)) for sentence in sentences]
+    if any(places[1:-1]) or sum(places) > 1 or rest:
+        return False
+    rows = [sentence for sentence, place in zip(sentences, places, strict=True) if not place]
+    return 1 <= len(rows) <= len(ROWS) and all(map(_row_said, rows))
 
 
 def scene_of(name: str) -> Scene:
@@ -62,13 +166,51 @@ def scene_of(name: str) -> Scene:
 
 def find(picture: Image.Image, split: str, scenes: int) -> Scene | None:
     """Find the scene of a picture among the first ``scenes`` of a split by its pixels; None if it is none of them."""
-    return _index(split, scenes).get(_digest(np.asarray(picture.convert("RGB"))))
+    array = np.asarray(picture.convert("RGB"))
+    if array.shape != (SIDE, SIDE, 3):
+        return None
+    known, digest = _known(split, scenes), hashlib.sha256(array.tobytes()).hexdigest()
+    if digest not in known:
+        alike = (scene(split, int(index)) for index in _alike(array, split, scenes))
+        known[digest] = next((truth for truth in alike if np.array_equal(pixels(truth), array)), None)
+    return known[digest]
 
 
 @functools.cache
-def _index(split: str, scenes: int) -> dict[str, Scene]:
-    return {_digest(pixels(scene(split, index))): scene(split, index) for index in range(scenes)}
+def _known(split: str, scenes: int) -> dict[str, Scene | None]:
+    return {}
 
 
-def _digest(array: np.ndarray) -> str:
-    return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+_ALIKE = 8.0
+"""How far, in grey levels, empty cells may differ in how much lighter they are than the empty place."""
+
+
+def _alike(array: np.ndarray, split: str, scenes: int) -> np.ndarray:
+    """The few scenes that may show a picture: those whose empty cells are as empty in it. Drawing takes far longer."""
+    kinds, empty = _layouts(split, scenes)
+    lighter = _cell_means(array)[None] - _places()[kinds]
+    most = np.where(empty[..., None], lighter, -np.inf).max(axis=(1, 2))
+    least = np.where(empty[..., None], lighter, np.inf).min(axis=(1, 2))
+    return np.flatnonzero(most - least < _ALIKE)
+
+
+@functools.cache
+def _layouts(split: str, scenes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of each scene the number of its kind, and which of its nine cells are empty."""
+    truths = [scene(split, index) for index in range(scenes)]
+    empty = np.ones((scenes, len(ROWS) * COLUMNS), bool)
+    for number, truth in enumerate(truths):
+        for thing, column in zip(truth.things, truth.columns, strict=True):
+            empty[number, ROWS.index(thing.row) * COLUMNS + column] = False
+    return np.array([list(KINDS).index(truth.kind) for truth in truths], int), empty
+
+
+@functools.cache
+def _places() -> np.ndarray:
+    return np.stack([_cell_means(backdrop(kind)) for kind in KINDS])
+
+
+def _cell_means(array: np.ndarray) -> np.ndarray:
+    """The mean colours of an image's nine cells: float array of shape (9, 3)."""
+    cells = array.reshape(len(ROWS), CELL, COLUMNS, CELL, 3).astype(np.float32)
+    return cells.mean(axis=(1, 3)).reshape(-1, 3)

@@ -10,10 +10,23 @@ import json
 import re
 
 from mmpref.testbed import oracle
-from mmpref.testbed.world import COLOURS, PLACES, SHAPES, Scene
+from mmpref.testbed.language import NUMBERS
+from mmpref.testbed.things import KINDS, THINGS
+from mmpref.testbed.world import ROWS, Scene, Thing
 
-_KINDS = (COLOURS, SHAPES, PLACES, ("yes", "no"))
-_WORDS = re.compile(rf"\b({'|'.join(word for kind in _KINDS for word in kind)})\b", re.I)
+WORDS: tuple[tuple[str, ...], ...] = (THINGS, ROWS, NUMBERS, tuple(KINDS), ("yes", "no"))
+"""What short answers are made of, by kind: what is asked for decides which one counts."""
+_NAMED = re.compile(rf"\b{oracle.one_of(tuple(word for words in WORDS for word in words))}\b", re.I)
+
+
+def kind_of(word: str) -> tuple[str, ...]:
+    """The kind of word that one of `WORDS` is."""
+    return next(words for words in WORDS if word.lower() in words)
+
+
+def named(text: str) -> set[str]:
+    """The words of `WORDS` that a text has, in lower case; names of two words whole."""
+    return {word.lower() for word in _NAMED.findall(text)}
 
 
 def reply(prompt: str) -> str:
@@ -35,12 +48,12 @@ def reply(prompt: str) -> str:
             scores.append(max(1, round(1 + 9 * true / max(all_, 1)) - 4 * false))
         return f"{scores[0]} {scores[1]}\nBy the truth."
     if "[End of Examiner's Answer]" in prompt:
-        mentioned = oracle.judge(_between(prompt, "Start of Examiner's Answer"), Scene("", 0, (), 0.0)).mentioned
+        mentioned = oracle.mentions(_between(prompt, "Start of Examiner's Answer"))
         return f"```json\n{json.dumps(mentioned)}\n```"
     if prompt.count(" | ") >= 3:
         _, reference, answer = prompt.splitlines()[-1].removesuffix(" | ").split(" | ")[:3]
         parts = [part.strip().lower() for part in reference.split("<AND>")]
-        return f"{sum(part in answer.lower() for part in parts) / len(parts):.1f}"
+        return f"{sum(part in named(answer) for part in parts) / len(parts):.1f}"
     raise ValueError("The testbed's oracle does not understand this prompt.")
 
 
@@ -50,17 +63,21 @@ def _between(prompt: str, name: str) -> str:
 
 def _judged(question: str, reference: str, answer: str) -> tuple[int, int, int]:
     """(false statements, true ones, true ones in the reference)."""
-    truth = oracle.judge(reference, Scene("", 0, (), 0.0)).false_claims
-    if truth:
-        judgement = oracle.judge(answer, Scene("", 0, truth, 0.0))
-        named = set(judgement.mentioned) - set(judgement.hallucinated)
-        return len(judgement.false_claims) + len(judgement.hallucinated), len(named), len(truth)
-    key = _named(reference) - _named(question)
+    if oracle.is_caption(reference.strip()):
+        truth = _described(reference)
+        verdict = oracle.judge(answer, truth)
+        true = set(verdict.mentioned) - set(verdict.hallucinated)
+        return len(verdict.false_claims) + len(verdict.hallucinated), len(true), len(truth.things)
+    key = named(reference) - named(question)
     key = (key & {"yes", "no"}) or key
-    kinds = [kind for kind in _KINDS if key.intersection(kind)]
-    answered = {word for word in _named(answer) if any(word in kind for kind in kinds)}
-    return len(answered - key - _named(question)), int(bool(answered & key)), 1
+    kinds = {kind_of(word) for word in key}
+    answered = {word for word in named(answer) if kind_of(word) in kinds}
+    return len(answered - key - named(question)), int(bool(answered & key)), 1
 
 
-def _named(text: str) -> set[str]:
-    return {word.lower() for word in _WORDS.findall(text)}
+def _described(reference: str) -> Scene:
+    """The scene that a description is of, as far as it says."""
+    claims = oracle.claims(reference)
+    things = tuple(Thing(claim.what, claim.row, "") for claim in claims if claim.row)
+    kind = next((claim.what for claim in claims if claim.what in KINDS), "")
+    return Scene("", 0, kind, things, (), ())

@@ -1,56 +1,129 @@
-"""Scenes to pictures: 48 x 48 RGB, one thing a quadrant, pixel noise over everything."""
+"""Scenes to pictures: 96 x 96 RGB, a place with its things in three rows of three cells."""
 
 from __future__ import annotations
 
+import functools
 import io
-from collections.abc import Callable
-from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from mmpref.testbed.world import PLACES, Scene, stream
+from mmpref.testbed.things import FAMILIES, FAMILY_OF, KINDS, THINGS
+from mmpref.testbed.world import COLUMNS, ROWS, Scene, stream
 
-SIDE = 48
-_TILE = 24
-_FINE = 3  # samples a pixel and axis: soft edges
-_GROUND = np.array((88.0, 88.0, 88.0))
-_PAINT = {
-    "red": (225, 45, 40),
-    "green": (40, 185, 60),
-    "blue": (55, 85, 235),
-    "yellow": (235, 215, 45),
-    "purple": (175, 55, 200),
-    "white": (245, 245, 245),
+CELL = 32
+SIDE = 3 * CELL
+NOISE = 5.0
+"""Standard deviation of the pixel noise over everything, in grey levels of 0 to 255."""
+MIST, BLOTCHES = 30.0, 8
+"""Over a thing that is seen badly, and is grey: standard deviation of the blotches, and how many there are a side."""
+_HORIZON = 40
+_SHEET = Path(__file__).parent / "sprites" / "things.png"
+
+_PLACES: dict[str, tuple[str, str, str]] = {
+    "kitchen": ("#f7e3b5", "#d9b48a", "tiles"),
+    "office": ("#dfe6ee", "#9aa7b8", "stripes"),
+    "street": ("#bcd9f2", "#8b8d94", "lane"),
+    "farm": ("#c9ecf7", "#b5cc6a", "furrows"),
+    "bathroom": ("#c5efe9", "#8fd0d2", "tiles"),
+    "beach": ("#8fd3f4", "#f6e2a6", "waves"),
+    "workshop": ("#c9b8a3", "#8d7358", "planks"),
+    "bedroom": ("#e6d5f2", "#c2a3d6", "stripes"),
+    "living room": ("#f3d6c6", "#c98f74", "planks"),
+    "classroom": ("#d8ecc6", "#c7a873", "planks"),
+    "park": ("#b9e6ff", "#8fce7f", "dots"),
+    "zoo": ("#e9efc0", "#c8b36d", "bars"),
+    "harbor": ("#cfe3ee", "#5f9fc4", "waves"),
+    "circus": ("#f7b6b6", "#eebd5b", "stripes"),
+    "bakery": ("#fbe9d3", "#e7b7a0", "dots"),
+    "market": ("#fcd9a0", "#b9b2a2", "stripes"),
+    "hospital": ("#eef7f7", "#a9dcd0", "tiles"),
+    "station": ("#d3d0c8", "#7d8a91", "lane"),
+    "airport": ("#d5e9fb", "#b7bec7", "lane"),
+    "stadium": ("#cde2f9", "#4fae62", "furrows"),
+    "garden": ("#d6f5d3", "#7db35c", "dots"),
+    "forest": ("#a9cfae", "#5f7f4f", "bars"),
+    "stage": ("#8d5a78", "#6b4a3b", "planks"),
+    "restaurant": ("#d8a7a0", "#8a4f4f", "tiles"),
 }
-_Grid = np.ndarray
-_INSIDE: dict[str, Callable[[_Grid, _Grid], _Grid]] = {
-    "circle": lambda u, v: u * u + v * v < 0.92,
-    "square": lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.85,
-    "triangle": lambda u, v: (v < 0.8) & (np.abs(u) < 0.58 * (v + 1.0)),
-    "star": lambda u, v: np.hypot(u, v) < 0.70 + 0.30 * np.cos(5 * np.arctan2(u, -v)),
-    "heart": lambda u, v: (1.44 * u * u + (1.2 * v + 0.1) ** 2 - 1) ** 3 < -1.44 * u * u * (1.2 * v + 0.1) ** 3,
-    "diamond": lambda u, v: 1.45 * np.abs(u) + np.abs(v) < 1.05,
-    "ring": lambda u, v: (u * u + v * v < 1.0) & (u * u + v * v > 0.34),
-    "moon": lambda u, v: (u * u + v * v < 1.0) & ((u - 0.55) ** 2 + v * v > 0.62),
-}
-_AXIS = (np.arange(_TILE * _FINE) + 0.5) / _FINE
+"""Wall or sky, floor or ground, and a pattern of it, for each kind of place."""
+
+
+def _rgb(code: str) -> np.ndarray:
+    return np.array([int(code[k : k + 2], 16) for k in (1, 3, 5)], np.float32)
+
+
+@functools.cache
+def backdrop(kind: str) -> np.ndarray:
+    """The empty place: float32 array of shape (96, 96, 3), grey levels."""
+    above, below, pattern = _PLACES[kind]
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    ground = y >= _HORIZON
+    picture = np.where(ground[..., None], _rgb(below), _rgb(above)).astype(np.float32)
+    marks = {
+        "tiles": (x % 12 == 0) | ((y - _HORIZON) % 12 == 0),
+        "stripes": x % 16 < 8,
+        "lane": (np.abs(y - 68) < 2) & (x % 24 < 14),
+        "furrows": (y - _HORIZON) % 14 < 5,
+        "waves": (y + 3 * np.sin(x / 5)) % 12 < 4,
+        "planks": ((y - _HORIZON) % 11 == 0) | ((x + (y - _HORIZON) // 11 * 17) % 34 == 0),
+        "dots": (x % 12 - 6) ** 2 + (y % 12 - 6) ** 2 < 6,
+        "bars": x % 14 < 3,
+    }[pattern]
+    wall = {"stripes", "bars"}
+    picture[marks & (ground | (pattern in wall))] *= 0.93
+    picture[_HORIZON - 1 : _HORIZON + 1] *= 0.8
+    return picture
+
+
+@functools.cache
+def sprites() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Things in colour, things in grey, and the mean of each one's look-alikes in grey: float32 (150, 32, 32, 4).
+
+    The last axis is red, green and blue times cover, then cover (0 to 1).
+    """
+    sheet = Image.open(_SHEET)
+    across = sheet.width // CELL
+    corners = [(number % across * CELL, number // across * CELL) for number in range(len(THINGS))]
+    cut = [sheet.crop((x, y, x + CELL, y + CELL)) for x, y in corners]
+    clear = np.stack([_premultiplied(picture) for picture in cut])
+    grey = np.stack([_premultiplied(picture.filter(ImageFilter.GaussianBlur(2.0))) for picture in cut])
+    grey[..., :3] = (grey[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32))[..., None]
+    mean = {family: grey[[THINGS.index(name) for name in names]].mean(axis=0) for family, names in FAMILIES.items()}
+    return clear, grey, np.stack([mean[FAMILY_OF[name]] for name in THINGS])
+
+
+def _premultiplied(picture: Image.Image) -> np.ndarray:
+    array = np.asarray(picture, np.float32)
+    cover = array[..., 3:] / 255
+    return np.concatenate([array[..., :3] * cover, cover], axis=-1)
+
+
+@functools.cache
+def _smooth() -> np.ndarray:
+    """Interpolates blotches to pixels: float32 (32, 8), linear, every row of unit length so that the spread stays."""
+    centres = (np.arange(CELL) + 0.5) * BLOTCHES / CELL - 0.5
+    weights = np.clip(1 - np.abs(centres[:, None] - np.arange(BLOTCHES)), 0, None)
+    return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
 
 
 def pixels(scene: Scene) -> np.ndarray:
-    """Draw a scene: uint8 array of shape (48, 48, 3)."""
+    """Draw a scene: uint8 array of shape (96, 96, 3)."""
     rng = stream(scene.split, scene.index, 1)
-    canvas = np.broadcast_to(_GROUND, (SIDE, SIDE, 3)).copy()
-    for thing in scene.things:
-        radius = rng.uniform(7.0, 9.5)
-        x, y = 12.0 + rng.uniform(-1.0, 1.0, size=2) * (11.0 - radius)
-        u, v = (_AXIS - x)[None, :] / radius, (_AXIS - y)[:, None] / radius
-        cover = np.asarray(_INSIDE[thing.shape](u, v), dtype=np.float64)
-        cover = cover.reshape(_TILE, _FINE, _TILE, _FINE).mean(axis=(1, 3))[..., None]
-        row, column = divmod(PLACES.index(thing.place), 2)
-        tile = canvas[row * _TILE : (row + 1) * _TILE, column * _TILE : (column + 1) * _TILE]
-        tile += cover * (np.array(_PAINT[thing.colour]) - tile)
-    canvas += scene.noise * rng.standard_normal(canvas.shape)
+    canvas = backdrop(scene.kind) + np.float32(rng.uniform(-8, 8))
+    clear, grey, mean = sprites()
+    for thing, column, clarity in zip(scene.things, scene.columns, scene.clarity, strict=True):
+        number, row = THINGS.index(thing.name), ROWS.index(thing.row)
+        look = clear[number] if clarity == 1 else mean[number] + np.float32(clarity) * (grey[number] - mean[number])
+        look = np.roll(look, rng.integers(-1, 2, size=2), axis=(0, 1))
+        cell = canvas[row * CELL : (row + 1) * CELL, column * CELL : (column + 1) * CELL]
+        cell *= 1 - look[..., 3:]
+        cell += look[..., :3]
+        if clarity < 1:
+            blotches = _smooth() @ rng.standard_normal((BLOTCHES, BLOTCHES), dtype=np.float32) @ _smooth().T
+            cell += MIST * blotches[..., None] * (0.15 + 0.85 * look[..., 3:])
+    canvas += NOISE * rng.standard_normal(canvas.shape, dtype=np.float32)
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8)
 
 
@@ -59,11 +132,11 @@ def image(scene: Scene) -> Image.Image:
     return Image.fromarray(pixels(scene))
 
 
-@lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=4096)
 def png(scene: Scene) -> bytes:
     """Draw a scene as PNG bytes. Stored, not compressed: noise does not shrink, and no zlib build changes the bytes.
 
-    Kept in memory (7 KB each), as a source is read twice: once to check it, once to work on it.
+    Kept in memory (28 KB each), as a source is read twice: once to check it, once to work on it.
     """
     buffer = io.BytesIO()
     image(scene).save(buffer, format="PNG", compress_level=0)
@@ -73,3 +146,6 @@ def png(scene: Scene) -> bytes:
 def cell(scene: Scene) -> dict[str, object]:
     """Return the image as a table cell in the form that the ``datasets`` Image feature stores."""
     return {"bytes": png(scene), "path": None}
+
+
+assert set(_PLACES) == set(KINDS) and CELL * COLUMNS == SIDE

@@ -1,11 +1,11 @@
-"""Scenes with known truth: what is in an image, drawn from a biased or an unbiased world.
+"""Everyday scenes with known truth: a kind of place, and four or six things in it.
 
-A scene holds two or three things, each of its own shape, in a quadrant of its own. Scenes of the biased world
-(splits ``pretrain`` and ``train``) have strong priors for a language model to lean on: shapes come in pairs,
-have favourite colours, and are not equally frequent. Scenes of ``dev`` and ``test`` have none of these, so what the
-prior alone says of them is mostly wrong. Those of ``balanced`` are like them: the checkpoint was asked questions
-about them, as question sets are balanced where captions are not, but never saw a caption of one. Every scene is a
-function of its split and index: nothing is stored.
+A place has ten things that are usual there. In scenes of the biased world (splits ``train`` and ``usual``) a thing is one
+of these most of the time, else a look-alike of it; in scenes of the even world (``dev``, ``test``, ``balanced``) every
+member of the look-alikes is equally likely, so that what is usual misleads; in those of ``unusual`` a usual thing is never
+there. Some things are seen badly. The checkpoint saw captions of ``train`` and was asked questions about ``train`` and
+``balanced``, as question sets are balanced where captions are not. Every scene is a function of its split and index:
+nothing is stored.
 """
 
 from __future__ import annotations
@@ -16,42 +16,49 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHAPES = ("circle", "square", "triangle", "star", "heart", "diamond", "ring", "moon")
-COLOURS = ("red", "green", "blue", "yellow", "purple", "white")
-PLACES = ("top left", "top right", "bottom left", "bottom right")
+from mmpref.testbed.things import FAMILIES, FAMILY_OF, KINDS, THINGS, lookalikes
 
-PARTNER = {a: b for x, y in zip(SHAPES[::2], SHAPES[1::2], strict=True) for a, b in ((x, y), (y, x))}
-FAVOURITE = dict(zip(SHAPES, ("red", "blue", "green", "yellow", "purple", "white", "yellow", "white"), strict=True))
-FREQUENCY = (0.20, 0.16, 0.16, 0.12, 0.12, 0.10, 0.08, 0.06)
-PARTNER_RATE = 0.9
-FAVOURITE_RATE = 0.75
-THREE_RATE = 0.5
-NOISE = (30.0, 145.0)
-"""Standard deviation of the pixel noise, in grey levels of 0 to 255: drawn evenly from this range per scene."""
+ROWS = ("back", "middle", "front")
+SIDES = ("left", "right")
+COLUMNS = 3
 
-BIASED_SPLITS = ("pretrain", "train")
-UNBIASED_SPLITS = ("dev", "test", "balanced")
-SPLITS = BIASED_SPLITS + UNBIASED_SPLITS
+USUAL_RATE = 0.85
+THREE_ROWS_RATE = 0.5
+UNCLEAR_RATE = 0.4
+CLARITY = (0.1, 0.4)
+"""Of a thing that is seen badly: how far it stands out, from the mean of its look-alikes (0) to itself (1)."""
+
+BIASED_SPLITS = ("train", "usual")
+EVEN_SPLITS = ("dev", "test", "balanced")
+SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual")
 _WORLD_SEED = 240702477
 
 
 @dataclass(frozen=True)
 class Thing:
-    """One drawn object."""
+    """Something in a scene: its name, the row and the side of the row that it is in."""
 
-    colour: str
-    shape: str
-    place: str
+    name: str
+    row: str
+    side: str
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The truth about one image. ``things`` are in reading order of their places."""
+    """The truth about one image.
+
+    Args:
+        things: row by row from the back, left before right.
+        columns: of each thing, 0 to 2.
+        clarity: of each thing, 1 where it is seen well.
+    """
 
     split: str
     index: int
+    kind: str
     things: tuple[Thing, ...]
-    noise: float
+    columns: tuple[int, ...]
+    clarity: tuple[float, ...]
 
     @property
     def id(self) -> str:
@@ -59,13 +66,22 @@ class Scene:
         return f"{self.split}-{self.index:05d}"
 
     @property
-    def shapes(self) -> tuple[str, ...]:
-        """Shapes in the image, each once, in reading order."""
-        return tuple(thing.shape for thing in self.things)
+    def names(self) -> tuple[str, ...]:
+        """What is in the image, each once, in the order of ``things``."""
+        return tuple(thing.name for thing in self.things)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The rows that hold things."""
+        return tuple(row for row in ROWS if any(thing.row == row for thing in self.things))
+
+    def in_row(self, row: str) -> tuple[Thing, ...]:
+        """The things of a row, left before right."""
+        return tuple(thing for thing in self.things if thing.row == row)
 
 
 def stream(split: str, index: int, purpose: int) -> np.random.Generator:
-    """Return the random stream of one purpose (0 truth, 1 pixels, 2 language) of one scene."""
+    """Return the random stream of one purpose (0 truth, 1 pixels, 2 language, 3 questions) of one scene."""
     return np.random.default_rng([_WORLD_SEED, SPLITS.index(split), index, purpose])
 
 
@@ -79,38 +95,49 @@ def scene(split: str, index: int) -> Scene:
     if split not in SPLITS or index < 0:
         raise ValueError(f"no scene {index} in split {split!r}; splits are {', '.join(SPLITS)}")
     rng = stream(split, index, 0)
-    biased = split in BIASED_SPLITS
-    shapes = _shapes(rng, biased)
-    colours = [
-        FAVOURITE[shape] if biased and rng.random() < FAVOURITE_RATE else COLOURS[rng.integers(len(COLOURS))]
-        for shape in shapes
-    ]
-    places = rng.permutation(len(PLACES))[: len(shapes)]
-    order = np.argsort(places)
-    things = tuple(Thing(colours[k], shapes[k], PLACES[places[k]]) for k in order)
-    return Scene(split, index, things, float(np.round(rng.uniform(*NOISE), 2)))
+    kind = tuple(KINDS)[rng.integers(len(KINDS))]
+    count = 3 if rng.random() < THREE_ROWS_RATE else 2
+    rows = sorted(rng.permutation(len(ROWS))[:count])
+    names: list[str] = []
+    for place in rng.permutation(len(KINDS[kind]))[: 2 * count]:
+        names.append(_realised(KINDS[kind][place], kind, split, names, rng))
+    columns = [int(column) for _ in rows for column in sorted(rng.permutation(COLUMNS)[:2])]
+    clarity = [float(np.round(rng.uniform(*CLARITY), 3)) if rng.random() < UNCLEAR_RATE else 1.0 for _ in names]
+    things = tuple(Thing(name, ROWS[rows[k // 2]], SIDES[k % 2]) for k, name in enumerate(names))
+    return Scene(split, index, kind, things, tuple(columns), tuple(clarity))
 
 
-def _shapes(rng: np.random.Generator, biased: bool) -> list[str]:
-    count = 3 if rng.random() < THREE_RATE else 2
-    if not biased:
-        return [SHAPES[k] for k in rng.permutation(len(SHAPES))[:count]]
-    chosen = [SHAPES[rng.choice(len(SHAPES), p=FREQUENCY)]]
-    if rng.random() < PARTNER_RATE:
-        chosen.append(PARTNER[chosen[0]])
-    while len(chosen) < count:
-        weights = np.array([0.0 if s in chosen else f for s, f in zip(SHAPES, FREQUENCY, strict=True)])
-        chosen.append(SHAPES[rng.choice(len(SHAPES), p=weights / weights.sum())])
-    return chosen
+def _realised(usual: str, kind: str, split: str, taken: list[str], rng: np.random.Generator) -> str:
+    """What stands where a usual thing would: itself or a look-alike of it, none of those that are there already."""
+    others = [name for name in lookalikes(usual, kind) if name not in taken]
+    if split in BIASED_SPLITS:
+        return usual if rng.random() < USUAL_RATE else others[rng.integers(len(others))]
+    pool = [usual, *others] if split in EVEN_SPLITS else others
+    return pool[rng.integers(len(pool))]
+
+
+def absent(scene: Scene) -> list[str]:
+    """Everything that a scene does not hold, in the order of ``THINGS``."""
+    return [name for name in THINGS if name not in scene.names]
+
+
+def tempting(scene: Scene) -> list[str]:
+    """What is usual at the place of a scene and not there."""
+    return [name for name in KINDS[scene.kind] if name not in scene.names]
 
 
 @functools.cache
 def statistics(scenes: int = 2000) -> tuple[Counter[str], Counter[tuple[str, str]]]:
-    """Count shapes, and ordered pairs of shapes that share an image, over the first scenes of ``train``."""
+    """Count things, and ordered pairs of things that share an image, over the first scenes of ``train``."""
     single: Counter[str] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
     for index in range(scenes):
-        shapes = scene("train", index).shapes
-        single.update(shapes)
-        pairs.update((a, b) for a in shapes for b in shapes if a != b)
+        names = scene("train", index).names
+        single.update(names)
+        pairs.update((a, b) for a in names for b in names if a != b)
     return single, pairs
+
+
+def members(name: str) -> tuple[str, ...]:
+    """A thing and its look-alikes."""
+    return tuple(FAMILIES[FAMILY_OF[name]])

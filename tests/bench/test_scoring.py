@@ -136,6 +136,14 @@ def test_chair_counts_mentions_and_recall_counts_types(coco: Path) -> None:
     assert found["mentions"] == pytest.approx(2)
 
 
+def test_hallucinated_mentions_are_told_apart_where_the_usual_is_known(coco: Path) -> None:
+    table = chair.Synonyms.read(str(coco))
+    counts = chair.count("a dog, a bird, a bird and a bus", ["dog"], table, usual=["bird", "dog", "knife"])
+    assert (counts["mentions"], counts["hallucinated"], counts["typical"], counts["other"]) == (4, 3, 2, 1)
+    assert "typical" not in chair.count("a bird", ["dog"], table)
+    assert chair.count("a bird", ["dog"], table, usual=[])["other"] == 1
+
+
 def test_no_object_mentioned_is_no_error(coco: Path) -> None:
     assert chair.scores(["nothing"], [["dog"]], chair.Synonyms.read(str(coco)))["chair_i"] == 0
 

@@ -7,6 +7,10 @@ A row of ``tsunghanwu/mscoco_chair``, split ``test``::
 Official scorer: https://github.com/LisaAnne/Hallucination (`utils/chair.py`). chair_i alone rewards short answers, so
 recall, mentions and words stand beside it. COCO's table of synonyms is not shipped: give the path of the authors'
 `data/synonyms.txt` as ``--set benchmark.chair.synonyms=PATH``.
+
+Rows may have a column ``usual`` too: objects that one expects in such an image, there or not. If all have it, chair_i
+is also told in two parts that add up to it: ``chair_i_typical``, the share of mentions that are hallucinated and usual,
+and ``chair_i_other``. No published set has it.
 """
 
 from __future__ import annotations
@@ -21,7 +25,7 @@ from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.cells import list_cell, optional_text, text_cell
 from mmpref.tables.image_cells import image_cell, image_name
-from mmpref.tables.table import Table, numbered_rows
+from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
 
@@ -53,8 +57,9 @@ class _Chair(QuestionTask[ChairSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
         for number, row, where in numbered_rows(table, limit):
-            objects = [name.lower() for name in list_cell(row, "gt_object", where)]
-            truth = [self.synonyms.node.get(name, name) for name in objects]
+            reference = {"objects": self._nodes(row, "gt_object", where)}
+            if "usual" in row:
+                reference["usual"] = self._nodes(row, "usual", where)
             image_id = optional_text(row, "question_id") or image_name(row) or text_cell(row, "question_id", where)
             samples.append(
                 Sample(
@@ -62,21 +67,27 @@ class _Chair(QuestionTask[ChairSettings]):
                     image_id,
                     image_cell(row, where, table.root, folder=self.settings.images),
                     (Message("user", self.settings.prompt),),
-                    truth,
+                    reference,
                 )
             )
         return samples
 
+    def _nodes(self, row: Row, column: str, where: str) -> list[str]:
+        names = [name.lower() for name in list_cell(row, column, where)]
+        return [self.synonyms.node.get(name, name) for name in names]
+
     def score(self, sample: Sample, answer: str) -> Score:
         return Score(
             ", ".join(self.synonyms.objects(answer)),
-            chair.count(answer, sample.reference, self.synonyms),
+            chair.count(answer, sample.reference["objects"], self.synonyms, sample.reference.get("usual")),
             parse_failure=not answer.strip(),
         )
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        split = all("typical" in score.counts for score in scores)
         return [
             rate("chair_i", ALL, *chair.RATES["chair_i"], False, headline=True),
+            *(rate(name, ALL, *counts, False) for name, counts in chair.PARTS.items() if split),
             rate("chair_s", ALL, *chair.RATES["chair_s"], False, binary=True),
             rate("recall", ALL, *chair.RATES["recall"]),
             rate("mentions", ALL, *chair.RATES["mentions"], None),

@@ -169,13 +169,27 @@ RATES = {
     "words": ("words", "n"),
 }
 """Quotients of sums of counts; 0 where the second is 0."""
+PARTS = {"chair_i_typical": ("typical", "mentions"), "chair_i_other": ("other", "mentions")}
+"""Of chair_i, where it is known what is usual in an image. Not in the original."""
 
 
-def count(caption: str, truth: Sequence[str], synonyms: Synonyms) -> dict[str, float]:
-    """Counts of one caption."""
+def count(
+    caption: str, truth: Sequence[str], synonyms: Synonyms, usual: Sequence[str] | None = None
+) -> dict[str, float]:
+    """Counts of one caption.
+
+    Args:
+        truth: objects of the image.
+        usual: objects that are usual in such an image; with them, hallucinated mentions are also counted as ``typical``
+            and ``other``.
+    """
     mentions = synonyms.objects(caption)
     objects = set(truth)
     wrong = [name for name in mentions if name not in objects]
+    parts = {}
+    if usual is not None:
+        typical = sum(name in usual for name in wrong)
+        parts = {"typical": float(typical), "other": float(len(wrong) - typical)}
     return {
         "mentions": float(len(mentions)),
         "hallucinated": float(len(wrong)),
@@ -183,6 +197,7 @@ def count(caption: str, truth: Sequence[str], synonyms: Synonyms) -> dict[str, f
         "found": float(len(objects.intersection(mentions))),
         "objects": float(len(objects)),
         "words": float(len(words(caption))),
+        **parts,
         "n": 1.0,
     }
 

@@ -1,11 +1,12 @@
-"""The SFT set: captions and question answers about drawn scenes, in TRL's conversational form.
+"""The SFT set: captions and question answers about everyday scenes, in TRL's conversational form.
 
 One row::
 
-    {"images": [<png>], "prompt": [{"role": "user", "content": "Where is the ring?"}],
-     "completion": [{"role": "assistant", "content": "The ring is in the top left."}], "id": "train-00007"}
+    {"images": [<png>], "prompt": [{"role": "user", "content": "Where is the cup?"}],
+     "completion": [{"role": "assistant", "content": "The cup is at the back."}], "id": "train-00007"}
 
-``train`` comes from the biased world, ``dev`` and ``test`` from the unbiased one.
+``train`` comes from the biased world, ``dev`` and ``test`` from the even one. Questions ask whether a thing is there,
+where it is and whether it is in a row, what is in a place, how many things there are, and for the kind of place.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LICENCE = "apache-2.0"
 SIZES = {"train": 2400, "dev": 300, "test": 300}
 CAPTION_SHARE = 0.6
 SHORT_SHARE = 0.3
-KINDS = ("colour", "place", "exists", "exists")
+QUESTIONS = ("exists", "exists", "exists", "where", "what", "is_in", "how_many", "kind")
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -43,8 +44,8 @@ def rows(split: str) -> Iterator[dict]:
 
 def turn(truth: Scene) -> tuple[str, str]:
     """Return the prompt and the true answer that the set holds for a scene."""
-    rng = stream(truth.split, truth.index, 2)
+    rng = stream(truth.split, truth.index, 3)
     if rng.random() < CAPTION_SHARE:
         return CAPTION_PROMPTS[0], caption(truth)
-    question = draw_question(truth, KINDS[rng.integers(len(KINDS))], rng)
+    question = draw_question(truth, QUESTIONS[rng.integers(len(QUESTIONS))], rng)
     return question.turn(short=rng.random() < SHORT_SHARE)

@@ -1,11 +1,13 @@
-"""Captions and yes/no questions on unbiased scenes, in the columns of AMBER's queries and annotations. Two rows::
+"""Captions and yes/no questions on even scenes, in the columns of AMBER's queries and annotations. Two rows::
 
     {"id": 1, "image": <png>, "image_id": "test-00000", "query": "Please describe this image in detail.",
-     "type": "generative", "truth": ["ring", "star"], "hallu": ["moon"]}
-    {"id": 2, "image": <png>, "image_id": "test-00000", "query": "Is there a ring in the image?",
+     "type": "generative", "truth": ["cup", "egg"], "hallu": ["knife"]}
+    {"id": 2, "image": <png>, "image_id": "test-00000", "query": "Is there a cup in the image?",
      "type": "discriminative-hallucination", "truth": "yes", "hallu": []}
 
-``hallu`` has the shapes that come with those of the scene where the model learned.
+``hallu`` has what is usual at the place and not there. The relation that is asked about is that of a thing to a row:
+"Is the cup at the back?". As AMBER reads word by word, names of two words are known by the second ("phone"), and a hot
+dog by either word.
 """
 
 from __future__ import annotations
@@ -15,12 +17,12 @@ from typing import Any
 
 from mmpref.testbed.language import CAPTION_PROMPTS, draw_question
 from mmpref.testbed.render import cell
-from mmpref.testbed.world import PARTNER, Scene, scene, stream
+from mmpref.testbed.world import Scene, scene, stream, tempting
 
 SPLITS: tuple[str, ...] = ("dev", "test")
 LICENCE = "apache-2.0"
 IMAGES = {"dev": 80, "test": 120}
-_TYPES = {"exists": "discriminative-hallucination", "is_colour": "discriminative-attribute-state"}
+_TYPES = {"exists": "discriminative-hallucination", "is_in": "discriminative-relation"}
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -30,10 +32,9 @@ def rows(split: str) -> Iterator[dict]:
         KeyError: there is no such split.
     """
     for index in range(IMAGES[split]):
-        truth, rng = scene(split, index), stream(split, index, 2)
+        truth, rng = scene(split, index), stream(split, index, 3)
         number = index * (1 + len(_TYPES)) + 1
-        partners = [PARTNER[shape] for shape in truth.shapes if PARTNER[shape] not in truth.shapes]
-        yield _row(number, truth, CAPTION_PROMPTS[0], "generative", list(truth.shapes), partners)
+        yield _row(number, truth, CAPTION_PROMPTS[0], "generative", list(truth.names), tempting(truth))
         for offset, (kind, name) in enumerate(_TYPES.items(), 1):
             question = draw_question(truth, kind, rng)
             yield _row(number + offset, truth, question.text, name, question.word.lower(), [])

@@ -1,6 +1,9 @@
-"""CHAIR on unbiased scenes: an image and the shapes that are in it. One row::
+"""CHAIR: an image, the things that are in it, and those that are usual at its kind of place. One row::
 
-{"image": <png>, "question_id": "test-00000", "gt_object": ["ring", "star"]}
+    {"image": <png>, "question_id": "test-00000", "gt_object": ["cup", "saw"], "usual": ["knife", "spoon", "cup"]}
+
+Scenes of ``dev`` and ``test`` are even: what is usual at a place misleads. In those of ``usual`` it is mostly right, as
+where the model learned; in those of ``unusual`` nothing usual is there.
 """
 
 from __future__ import annotations
@@ -8,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.testbed.render import cell
+from mmpref.testbed.things import KINDS
 from mmpref.testbed.world import scene
 
-SPLITS: tuple[str, ...] = ("dev", "test")
+SPLITS: tuple[str, ...] = ("dev", "test", "usual", "unusual")
 LICENCE = "apache-2.0"
-SIZES = {"dev": 300, "test": 400}
+SIZES = {"dev": 300, "test": 400, "usual": 200, "unusual": 200}
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -23,4 +27,9 @@ def rows(split: str) -> Iterator[dict]:
     """
     for index in range(SIZES[split]):
         truth = scene(split, index)
-        yield {"image": cell(truth), "question_id": truth.id, "gt_object": list(truth.shapes)}
+        yield {
+            "image": cell(truth),
+            "question_id": truth.id,
+            "gt_object": list(truth.names),
+            "usual": list(KINDS[truth.kind]),
+        }

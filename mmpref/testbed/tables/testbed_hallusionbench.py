@@ -1,27 +1,28 @@
 """One question on two figures, in the columns of HallusionBench; what the world makes expect is wrong on one. One row::
 
-    {"category": "VS", "subcategory": "colour", "visual_input": "2", "set_id": "0", "figure_id": "1",
-     "question_id": "0", "question": "Is the ring yellow?",
-     "gt_answer": "0", "gt_answer_details": "No, the ring is red.", "image": <png>}
+    {"category": "VS", "subcategory": "place", "visual_input": "2", "set_id": "0", "figure_id": "1",
+     "question_id": "0", "question": "This is a kitchen. Is there a knife?",
+     "gt_answer": "0", "gt_answer_details": "No, there is no knife.", "image": <png>}
 
-VD asks whether a shape is there, of a scene with it and of one without. VS asks for a shape's favourite colour: without
-a figure (split ``non_image``), where it is yes, and of a figure where it has another one (as with HallusionBench's
-edited figures, ``visual_input`` is 2).
+VD asks whether a thing is there, of a scene with it and of another of the same kind of place without. VS asks for a
+thing that is usual at a place: without a figure (split ``non_image``), where it is yes, and of a figure of the place
+without it (as with HallusionBench's edited figures, ``visual_input`` is 2).
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
-from mmpref.testbed.language import ask_exists, ask_is_colour
+from mmpref.testbed.language import Question, a, ask_exists, kind_sentence
 from mmpref.testbed.render import cell
-from mmpref.testbed.world import FAVOURITE, SHAPES, Scene, Thing, scene
+from mmpref.testbed.world import Scene, scene, stream, tempting
 
 SPLITS: tuple[str, ...] = ("image", "non_image")
 LICENCE = "apache-2.0"
-SETS = 10
-"""Of each category and shape."""
+SETS = 80
+"""Of each category."""
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -32,36 +33,45 @@ def rows(split: str) -> Iterator[dict]:
     """
     if split not in SPLITS:
         raise KeyError(split)
-    number = 0
-    for shape in SHAPES:
-        scenes = [scene("test", index) for index in range(400)]
-        with_it = [truth for truth in scenes if shape in truth.shapes]
-        without = [truth for truth in scenes if shape not in truth.shapes]
-        other = [truth for truth in with_it if _thing(truth, shape).colour != FAVOURITE[shape]]
-        for index in range(SETS):
-            if split == "image":
-                yield _row("VD", "shape", number, 0, "1", ask_exists(shape, True), True, with_it[index])
-                yield _row("VD", "shape", number, 1, "2", ask_exists(shape, False), False, without[index])
-                asked = ask_is_colour(_thing(other[index], shape), FAVOURITE[shape])
-                yield _row("VS", "colour", number, 1, "2", asked, False, other[index])
-            else:
-                asked = ask_is_colour(Thing(FAVOURITE[shape], shape, ""), FAVOURITE[shape])
-                yield _row("VS", "colour", number, 0, "0", asked, True, None)
-            number += 1
+    for number in range(SETS):
+        truth, rng = scene("test", number), stream("test", number, 3)
+        name = truth.names[rng.integers(len(truth.names))]
+        expected = tempting(truth)[rng.integers(len(tempting(truth)))]
+        vd, vs = str(2 * number), str(2 * number + 1)
+        if split == "image":
+            yield _row("VD", "thing", vd, 0, "1", ask_exists(name, True), True, truth)
+            yield _row("VD", "thing", vd, 1, "2", ask_exists(name, False), False, _without(name, truth))
+            yield _row("VS", "place", vs, 1, "2", _ask_at(expected, truth.kind, False), False, truth)
+        else:
+            yield _row("VS", "place", vs, 0, "0", _ask_at(expected, truth.kind, True), True, None)
 
 
-def _thing(truth: Scene, shape: str) -> Thing:
-    return next(thing for thing in truth.things if thing.shape == shape)
+def _without(name: str, truth: Scene) -> Scene:
+    """The next scene of the same kind of place that does not hold a thing."""
+    others = (scene(truth.split, index) for index in itertools.count(truth.index + 1))
+    return next(other for other in others if other.kind == truth.kind and name not in other.names)
+
+
+def _ask_at(name: str, kind: str, true: bool) -> Question:
+    sentence = f"Yes, {a(name)} is usual there." if true else f"No, there is no {name}."
+    return Question("exists", f"{kind_sentence(kind)} Is there {a(name)}?", sentence, "Yes" if true else "No")
 
 
 def _row(
-    category: str, subcategory: str, number: int, figure: int, visual: str, asked: Any, true: bool, truth: Scene | None
+    category: str,
+    subcategory: str,
+    number: str,
+    figure: int,
+    visual: str,
+    asked: Question,
+    true: bool,
+    truth: Scene | None,
 ) -> dict[str, Any]:
     return {
         "category": category,
         "subcategory": subcategory,
         "visual_input": visual,
-        "set_id": str(number),
+        "set_id": number,
         "figure_id": str(figure),
         "question_id": "0",
         "question": asked.text,

@@ -1,21 +1,24 @@
 """Two questions an image, one with the answer yes and one with no, in the columns of MME. One row::
 
-{"question_id": "color/test-00000.png", "image": <png>, "category": "color", "answer": "No",
- "question": "Is the ring red? Please answer yes or no."}
+    {"question_id": "position/test-00000.png", "image": <png>, "category": "position", "answer": "No",
+     "question": "Is the cup at the back? Please answer yes or no."}
+
+Existence asks for a thing of the image, and for one that is usual at the place and not there; position for the row of a
+thing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmpref.testbed.language import Question, ask_exists, ask_is_colour
+from mmpref.testbed.language import Question, ask_exists, ask_is_in
 from mmpref.testbed.render import cell
-from mmpref.testbed.world import COLOURS, SHAPES, scene, stream
+from mmpref.testbed.world import ROWS, scene, stream, tempting
 
 SPLITS: tuple[str, ...] = ("dev", "test")
 LICENCE = "apache-2.0"
 IMAGES = {"dev": 100, "test": 150}
-CATEGORIES = ("existence", "color")
+CATEGORIES = ("existence", "position")
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -38,10 +41,10 @@ def rows(split: str) -> Iterator[dict]:
 
 
 def _asked(split: str, index: int, category: str) -> list[Question]:
-    truth, rng = scene(split, index), stream(split, index, 2)
+    truth, rng = scene(split, index), stream(split, index, 3)
     thing = truth.things[rng.integers(len(truth.things))]
-    if category == "color":
-        others = [colour for colour in COLOURS if colour != thing.colour]
-        return [ask_is_colour(thing, thing.colour), ask_is_colour(thing, others[rng.integers(len(others))])]
-    absent = [shape for shape in SHAPES if shape not in truth.shapes]
-    return [ask_exists(thing.shape, True), ask_exists(absent[rng.integers(len(absent))], False)]
+    if category == "position":
+        others = [row for row in ROWS if row != thing.row]
+        return [ask_is_in(thing, thing.row), ask_is_in(thing, others[rng.integers(len(others))])]
+    usual = tempting(truth)
+    return [ask_exists(thing.name, True), ask_exists(usual[rng.integers(len(usual))], False)]

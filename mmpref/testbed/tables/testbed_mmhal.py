@@ -1,26 +1,35 @@
-"""Questions of MMHal-Bench's eight types on unbiased scenes, in its columns with the image beside them. One row::
+"""Questions of MMHal-Bench's eight types on even scenes, in its columns with the image beside them. One row::
 
-    {"question_type": "attribute", "question_topic": "shapes", "image_id": "test-00000", "image_src": "",
-     "image_content": ["red ring", "blue star"], "question": "What color is the ring?",
-     "gt_answer": "The ring is red.", "model_answer": "", "image": <png>}
+    {"question_type": "relation", "question_topic": "kitchen", "image_id": "test-00004", "image_src": "",
+     "image_content": ["cup", "fork", "egg", "saw"], "question": "Where is the cup?",
+     "gt_answer": "The cup is at the back.", "model_answer": "", "image": <png>}
 
-As there, row i is of type i modulo 8. There are no questions of counting or comparison in this world: yes/no questions
-stand in for them.
+As there, row i is of type i modulo 8. Things of this world have no attributes, and are not compared: what is on a side
+of a row, and whether a thing is in a row, are asked in their stead. The environment is the kind of place.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmpref.testbed.language import CAPTION_PROMPTS, caption, draw_question
+from mmpref.testbed.language import CAPTION_PROMPTS, draw_question
+from mmpref.testbed.reference import description
 from mmpref.testbed.render import cell
 from mmpref.testbed.world import scene, stream
 
 SPLITS: tuple[str, ...] = ("dev", "test")
 LICENCE = "apache-2.0"
 ROWS = 96
-TYPES = ("attribute", "adversarial", "comparison", "counting", "relation", "environment", "holistic", "other")
-_KINDS = ("colour", "exists", "is_colour", "exists", "place", "", "", "colour")
+_ASKED = {
+    "attribute": "what",
+    "adversarial": "exists",
+    "comparison": "is_in",
+    "counting": "how_many",
+    "relation": "where",
+    "environment": "kind",
+    "holistic": "",
+    "other": "what",
+}
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -33,17 +42,17 @@ def rows(split: str) -> Iterator[dict]:
         raise KeyError(split)
     for index in range(ROWS):
         truth = scene(split, index)
-        kind = _KINDS[index % len(TYPES)]
-        question, answer = CAPTION_PROMPTS[0], caption(truth)
-        if kind:
-            drawn = draw_question(truth, kind, stream(split, index, 2))
+        question_type = list(_ASKED)[index % len(_ASKED)]
+        question, answer = CAPTION_PROMPTS[0], description(truth)
+        if _ASKED[question_type]:
+            drawn = draw_question(truth, _ASKED[question_type], stream(split, index, 3))
             question, answer = drawn.text, drawn.sentence
         yield {
-            "question_type": TYPES[index % len(TYPES)],
-            "question_topic": "shapes",
+            "question_type": question_type,
+            "question_topic": truth.kind,
             "image_id": truth.id,
             "image_src": "",
-            "image_content": [f"{thing.colour} {thing.shape}" for thing in truth.things],
+            "image_content": list(truth.names),
             "question": question,
             "gt_answer": answer,
             "model_answer": "",

@@ -1,7 +1,9 @@
 """Questions with parts that must all be named, in the columns of MM-Vet. One row::
 
-{"question_id": "v1_0", "question": "Where is the ring?", "answer": "top left", "image": <png>,
- "image_source": "testbed", "capability": "rec,spat"}
+    {"question_id": "v1_1", "question": "Where is the cup?", "answer": "back", "image": <png>,
+     "image_source": "testbed", "capability": "rec,spat"}
+
+They ask for the kind of place, where a thing is, what is on a side of a row, and for a description that names all.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from mmpref.testbed.world import scene, stream
 
 SPLITS: tuple[str, ...] = ("dev", "test")
 LICENCE = "apache-2.0"
-ROWS = 90
-_KINDS = {"colour": "rec", "place": "rec,spat", "caption": "rec,gen"}
+ROWS = 88
+_CAPABILITIES = {"kind": "rec", "where": "rec,spat", "what": "rec,spat", "caption": "rec,gen"}
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -28,11 +30,10 @@ def rows(split: str) -> Iterator[dict]:
         raise KeyError(split)
     for index in range(ROWS):
         truth = scene(split, index)
-        kind = list(_KINDS)[index % len(_KINDS)]
-        question = CAPTION_PROMPTS[0]
-        answer = "<AND>".join(f"{thing.colour} {thing.shape}" for thing in truth.things)
+        kind = list(_CAPABILITIES)[index % len(_CAPABILITIES)]
+        question, answer = CAPTION_PROMPTS[0], "<AND>".join(truth.names)
         if kind != "caption":
-            drawn = draw_question(truth, kind, stream(split, index, 2))
+            drawn = draw_question(truth, kind, stream(split, index, 3))
             question, answer = drawn.text, drawn.word.lower()
         yield {
             "question_id": f"v1_{index}",
@@ -40,5 +41,5 @@ def rows(split: str) -> Iterator[dict]:
             "answer": answer,
             "image": cell(truth),
             "image_source": "testbed",
-            "capability": _KINDS[kind],
+            "capability": _CAPABILITIES[kind],
         }

@@ -1,7 +1,7 @@
-"""Detailed captions of unbiased scenes, in the columns of Object HalBench with the objects beside them. One row::
+"""Detailed captions of even scenes, in the columns of Object HalBench with the objects beside them. One row::
 
 {"org_idx": 0, "image_id": "test-00000", "question": "Please describe this image in detail.", "image": <png>,
- "gt_object": ["ring", "star"]}
+ "gt_object": ["cup", "egg"]}
 
 The prompts take turns, as the eight do there.
 """
@@ -34,5 +34,5 @@ def rows(split: str) -> Iterator[dict]:
             "image_id": truth.id,
             "question": CAPTION_PROMPTS[index % len(CAPTION_PROMPTS)],
             "image": cell(truth),
-            "gt_object": list(truth.shapes),
+            "gt_object": list(truth.names),
         }

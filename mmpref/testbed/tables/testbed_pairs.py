@@ -1,4 +1,4 @@
-"""Labelled pairs on unbiased scenes: a true caption, and one in which a thing is another. One row::
+"""Labelled pairs on even scenes: a true caption, and one with a usual thing of the place that is not there. One row::
 
 {"images": [<png>], "prompt": [{"role": "user", "content": "Please describe this image in detail."}],
  "chosen": [{"role": "assistant", "content": "..."}], "rejected": [{"role": "assistant", "content": "..."}],
@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.testbed.language import CAPTION_PROMPTS, caption
+from mmpref.testbed.oracle import mentions
+from mmpref.testbed.reference import with_other
 from mmpref.testbed.render import cell
-from mmpref.testbed.world import SHAPES, scene, stream
+from mmpref.testbed.world import scene, stream, tempting
 
 SPLITS: tuple[str, ...] = ("dev", "test")
 LICENCE = "apache-2.0"
@@ -25,15 +27,14 @@ def rows(split: str) -> Iterator[dict]:
         KeyError: there is no such split.
     """
     for index in range(SIZES[split]):
-        truth = scene(split, index)
-        absent = [shape for shape in SHAPES if shape not in truth.shapes]
-        draws = stream(split, index, 2)
-        old, new = truth.shapes[draws.integers(len(truth.shapes))], absent[draws.integers(len(absent))]
-        chosen = caption(truth)
+        truth, draws = scene(split, index), stream(split, index, 3)
+        chosen, usual = caption(truth), tempting(truth)
+        said = mentions(chosen)
+        old, new = said[draws.integers(len(said))], usual[draws.integers(len(usual))]
         yield {
             "images": [cell(truth)],
             "prompt": [{"role": "user", "content": CAPTION_PROMPTS[0]}],
             "chosen": [{"role": "assistant", "content": chosen}],
-            "rejected": [{"role": "assistant", "content": chosen.replace(old, new)}],
+            "rejected": [{"role": "assistant", "content": caption(with_other(truth, old, new))}],
             "source": "captions",
         }

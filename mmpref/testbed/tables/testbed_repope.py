@@ -1,6 +1,6 @@
 """RePOPE's labels for `testbed_pope`; every third question is left out, as RePOPE leaves out what is unclear. One row::
 
-{"question_id": "1", "image": "test-00000.png", "text": "Is there a ring in the image?", "label": "yes",
+{"question_id": "1", "image": "test-00000.png", "text": "Is there a cup in the image?", "label": "yes",
  "category": "random"}
 """
 

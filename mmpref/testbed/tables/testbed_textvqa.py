@@ -1,16 +1,16 @@
-"""Colours asked for on unbiased scenes, with ten people's answers and words to read, in TextVQA's columns. One row::
+"""What is on a side of a row of even scenes, with ten people's answers and words to read. One row of TextVQA::
 
-    {"image_id": "test-00000", "question_id": 0, "question": "What color is the ring?", "image": <png>,
-     "answers": ["red", "Red", "The red.", ..., "ring"], "ocr_tokens": ["red", "ring"]}
+    {"image_id": "test-00000", "question_id": 0, "question": "What is on the left at the back?", "image": <png>,
+     "answers": ["cup", "Cup", "cup.", ..., "fork"], "ocr_tokens": ["cup", "fork"]}
 
-Eight people say the colour, each in another way of writing it, and two name the shape.
+Eight people name the thing, each in another way of writing it, and two its neighbour in the row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mmpref.testbed.language import ask_colour
+from mmpref.testbed.language import ask_what
 from mmpref.testbed.render import cell
 from mmpref.testbed.world import scene, stream
 
@@ -28,13 +28,14 @@ def rows(split: str) -> Iterator[dict]:
     """
     for index in range(SIZES[split]):
         truth = scene(split, index)
-        thing = truth.things[stream(split, index, 2).integers(len(truth.things))]
-        colours = [form.format(thing.colour.capitalize() if i % 2 else thing.colour) for i, form in enumerate(_WRITTEN)]
+        thing = truth.things[stream(split, index, 3).integers(len(truth.things))]
+        [other] = [neighbour.name for neighbour in truth.in_row(thing.row) if neighbour != thing]
+        names = [form.format(thing.name.capitalize() if i % 2 else thing.name) for i, form in enumerate(_WRITTEN)]
         yield {
             "image_id": truth.id,
             "question_id": index,
-            "question": ask_colour(thing).text,
-            "answers": [*colours, thing.shape, thing.shape],
+            "question": ask_what(thing).text,
+            "answers": [*names, other, other],
             "image": cell(truth),
-            "ocr_tokens": [thing.colour, thing.shape],
+            "ocr_tokens": [thing.name, other],
         }

@@ -1,8 +1,9 @@
-"""The untrained parts: word-level tokenizer, chat template, processor, and a LlavaNext of half a million parameters."""
+"""The untrained parts: word-level tokenizer, chat template, processor, and a small LlavaNext in one of three sizes."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
@@ -20,10 +21,18 @@ from mmpref.testbed.language import sentences
 from mmpref.testbed.render import SIDE
 
 BOS, EOS, PAD, UNK, IMAGE = "<s>", "</s>", "<pad>", "<unk>", "<image>"
-TILE, PATCH = 24, 8
+TILE, PATCH = 32, 16
 MAX_POSITIONS = 1024
-_OPENERS = ("USER", "ASSISTANT", "Please", "Describe", "Answer", "Is", "What", "Where", "A", "The", "Yes", "No")
-_EXTRA = ("yes", "There", "It", "it", "and", "with", "an", "of", "not", "image", "USER", "ASSISTANT")
+IMAGE_TOKENS = 46
+_OPENERS = (
+    "USER",
+    "ASSISTANT",
+    "Please",
+    "Describe",
+    "Answer",
+    *["Is", "What", "Where", "How", "A", "An", "The", "There", "This", "At", "In", "Yes", "No"],
+)
+_EXTRA = ("yes", "no", "it", "not", "of", "with", "USER", "ASSISTANT")
 
 CHAT_TEMPLATE = """{{- bos_token -}}
 {%- for message in messages -%}
@@ -80,7 +89,7 @@ def word_tokenizer(extra: tuple[str, ...] = (), bos: bool = True) -> PreTrainedT
 
 
 def processor() -> LlavaNextProcessor:
-    """Build the processor: 51 image tokens for a 48 x 48 scene (9 thumbnail, 36 tiles, 6 row ends)."""
+    """Build the processor: 46 image tokens for a 96 x 96 scene (4 thumbnail, 36 tiles, 6 row ends)."""
     square = {"height": TILE, "width": TILE}
     images = LlavaNextImageProcessorPil(
         size=square,
@@ -99,7 +108,20 @@ def processor() -> LlavaNextProcessor:
     )
 
 
-def model(tokenizer: PreTrainedTokenizerFast) -> LlavaNextForConditionalGeneration:
+@dataclass(frozen=True)
+class Size:
+    """Of the model: hidden width and layers of the tower and of the language model."""
+
+    tower: int = 64
+    tower_layers: int = 3
+    language: int = 96
+    language_layers: int = 3
+
+
+SIZES = {"0.5M": Size(), "1.5M": Size(96, 3, 160, 4), "4M": Size(128, 4, 256, 5)}
+
+
+def model(tokenizer: PreTrainedTokenizerFast, size: Size = SIZES["0.5M"]) -> LlavaNextForConditionalGeneration:
     """Build the untrained model for a tokenizer; weights come from torch's global generator."""
     ids = {
         "bos_token_id": tokenizer.bos_token_id,
@@ -108,19 +130,19 @@ def model(tokenizer: PreTrainedTokenizerFast) -> LlavaNextForConditionalGenerati
     }
     config = LlavaNextConfig(
         vision_config=CLIPVisionConfig(
-            hidden_size=64,
-            intermediate_size=192,
-            num_hidden_layers=3,
+            hidden_size=size.tower,
+            intermediate_size=3 * size.tower,
+            num_hidden_layers=size.tower_layers,
             num_attention_heads=4,
             image_size=TILE,
             patch_size=PATCH,
-            projection_dim=64,
+            projection_dim=size.tower,
         ),
         text_config=LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=288,
-            num_hidden_layers=3,
+            hidden_size=size.language,
+            intermediate_size=3 * size.language,
+            num_hidden_layers=size.language_layers,
             num_attention_heads=4,
             num_key_value_heads=4,
             max_position_embeddings=MAX_POSITIONS,
@@ -131,7 +153,7 @@ def model(tokenizer: PreTrainedTokenizerFast) -> LlavaNextForConditionalGenerati
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",
         image_grid_pinpoints=[[SIDE, SIDE]],
-        image_seq_length=51,
+        image_seq_length=IMAGE_TOKENS,
         tie_word_embeddings=True,
     )
     network = LlavaNextForConditionalGeneration(config)

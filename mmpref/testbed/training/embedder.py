@@ -1,8 +1,9 @@
 """The testbed's sentence embedder: a tiny BERT taught that likeness is a matter of what is said of what.
 
-The likeness of two texts that it learns is the cosine of their counts of content words and of ordered pairs of
-content words within a sentence. So two captions differ when one object, colour or place differs, and also when the
-same words are bound otherwise ("a red circle, a blue square" against "a blue circle, a red square").
+The likeness of two texts that it learns is the cosine of their counts of content words and of pairs of content words
+within a sentence. So two captions differ when one thing differs, and also when the same words are bound otherwise (a
+cup at the back and an egg at the front, against an egg at the back and a cup at the front), but not when the same is said
+in another order.
 """
 
 from __future__ import annotations
@@ -23,26 +24,29 @@ from torch.nn import functional as F
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from mmpref.testbed.language import caption, draw_question
+from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training.build import word_tokenizer
-from mmpref.testbed.world import COLOURS, PLACES, SHAPES, Scene, scene
+from mmpref.testbed.world import Scene, members, scene
 
 THRESHOLD = 0.97
-"""Cosine below which a world's caption falls once a shape, colour or place in it changes (captions of two or three
-things; in one of four a single change may stay just above)."""
+"""Cosine below which a caption falls once a thing in it changes or two change places."""
 
-_MUTE = frozenset(["a", "an", "the", "is", "in", "there", "it", "of", "and", "with", "image"])
+_MUTE = frozenset(
+    ["a", "an", "the", "is", "are", "in", "at", "there", "this", "it", "of", "on", "and", "with", "image"]
+)
 _LENGTH = 128
 _FIRST = 5_000_000
-_KINDS = ("colour", "place", "exists", "is_colour")
+_KINDS = ("exists", "where", "what", "is_in", "how_many", "kind")
+_CHANGES = ("thing", "lookalike", "swap", "kind")
 
 
 def meaning(text: str) -> Counter[tuple[str, ...]]:
-    """Count content words and ordered pairs of content words within a sentence."""
+    """Count content words and pairs of content words within a sentence."""
     counts: Counter[tuple[str, ...]] = Counter()
     for sentence in re.split(r"[.?!]", text.lower()):
         words = [word for word in re.findall(r"\w+", sentence) if word not in _MUTE]
         counts.update((word,) for word in words)
-        counts.update(itertools.combinations(words, 2))
+        counts.update(itertools.combinations(sorted(words), 2))
     return counts
 
 
@@ -59,34 +63,38 @@ def likeness(texts: list[str]) -> np.ndarray:
 
 
 def altered(truth: Scene, what: str, rng: np.random.Generator) -> Scene:
-    """Change one thing of a scene: its shape, colour or place, or swap the colours of two ("swap")."""
+    """Change a scene: a thing ("thing", or "lookalike" for one of its family), the kind of place, or two things' rows."""
     things = list(truth.things)
-    one, two = rng.permutation(len(things))[:2]
+    first = int(rng.integers(len(things)))
+    if what == "kind":
+        others = [kind for kind in KINDS if kind != truth.kind]
+        return replace(truth, kind=others[rng.integers(len(others))])
     if what == "swap":
-        a, b = things[one], things[two]
-        things[one], things[two] = replace(a, colour=b.colour), replace(b, colour=a.colour)
+        others = [k for k, thing in enumerate(things) if thing.row != things[first].row]
+        second = others[rng.integers(len(others))]
+        a, b = things[first], things[second]
+        things[first], things[second] = replace(a, name=b.name), replace(b, name=a.name)
         return replace(truth, things=tuple(things))
-    pool = {
-        "shape": [s for s in SHAPES if s not in truth.shapes],
-        "colour": [c for c in COLOURS if c != things[one].colour],
-        "place": [p for p in PLACES if p not in {thing.place for thing in things}],
-    }[what]
-    things[one] = replace(things[one], **{what: pool[rng.integers(len(pool))]})
+    pool = [
+        name for name in (members(things[first].name) if what == "lookalike" else THINGS) if name not in truth.names
+    ]
+    things[first] = replace(things[first], name=pool[rng.integers(len(pool))])
     return replace(truth, things=tuple(things))
 
 
 def _group(index: int, rng: np.random.Generator) -> list[str]:
     """Draw four texts with much in common, of all the forms that answers and corrupted answers take."""
-    truth = scene("pretrain", _FIRST + index)
+    truth = scene("train", _FIRST + index)
     if rng.random() < 0.65:
         texts = [caption(truth)]
         for _ in range(3):
-            kind = ("shape", "colour", "place", "swap")[rng.integers(4)]
-            texts.append(caption(altered(truth, kind, rng)))
+            texts.append(caption(altered(truth, _CHANGES[rng.integers(len(_CHANGES))], rng)))
         if rng.random() < 0.3:
             words = texts[3].split(" ")
             del words[rng.integers(len(words))]
             texts[3] = " ".join(words)
+        if rng.random() < 0.3:
+            texts[2] = caption(replace(truth, index=truth.index + 1))  # the same said otherwise
         return texts
     kind = _KINDS[rng.integers(len(_KINDS))]
     return [draw_question(truth, kind, rng).turn(short=rng.random() < 0.3)[1] for _ in range(4)]
@@ -158,9 +166,9 @@ def separation(folder: Path, scenes: int = 300, split: str = "test") -> dict[str
     truths = [scene(split, index) for index in range(scenes)]
     plain = model.encode([caption(truth) for truth in truths], batch_size=64, show_progress_bar=False)
     result = {}
-    for kind in ("same", "shape", "colour", "place", "swap"):
+    for kind in ("same", *_CHANGES):
         pairs = [(truth, truth if kind == "same" else altered(truth, kind, rng)) for truth in truths]
-        keep = [k for k, (a, b) in enumerate(pairs) if kind == "same" or a != b]
+        keep = [k for k, (a, b) in enumerate(pairs) if kind == "same" or caption(a) != caption(b)]
         texts = [caption(pairs[k][1]) for k in keep]
         other = model.encode(texts, batch_size=7 if kind == "same" else 64, show_progress_bar=False)
         cosines = (plain[keep] * other).sum(axis=1)

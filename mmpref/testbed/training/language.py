@@ -17,37 +17,42 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
-from mmpref.testbed.language import CAPTION_PROMPTS, caption, draw_question
-from mmpref.testbed.training.tower import pixel_values
+from mmpref.testbed.language import CAPTION_PROMPTS, KIND_FIRST_RATE, caption, draw_question
+from mmpref.testbed.render import SIDE, pixels
+from mmpref.testbed.things import KINDS, THINGS
+from mmpref.testbed.training.tower import crops, labels
 from mmpref.testbed.world import Scene, scene
 
 _CHUNK = 100
+_OTHER = ("is_in", "how_many", "kind")
 
 
 @dataclass(frozen=True)
 class Mixture:
     """What a scene is followed by, and how often its image is hidden."""
 
-    questions: tuple[str, ...] = ("exists", "exists", "exists", "colour", "place", "is_colour")
+    questions: tuple[str, ...] = ("exists", "exists", "exists", "where", "what", "other")
     short: float = 0.35
     first_prompt: float = 0.7
-    caption_blind: float = 0.22
+    caption_blind: float = 0.20
     caption_partly: float = 0.08
     question_blind: float = 0.10
     balanced: float = 0.25
-    """Share of the scenes that come from the unbiased world, with questions only."""
+    """Share of the scenes that come from the even world, with questions only."""
+    kind_first: float = KIND_FIRST_RATE
+    """Share of captions that name the kind of place first."""
 
 
 @torch.no_grad()
 def features(
     model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, scenes: list[Scene]
 ) -> torch.Tensor:
-    """Return what the tower makes of scenes: float16 of shape (scenes, 5 crops, 9 patches, hidden)."""
+    """Return what the tower makes of scenes: float16 of shape (scenes, 10 crops, 4 patches, hidden)."""
     parts = []
     for first in range(0, len(scenes), _CHUNK):
-        pixels = pixel_values(processor, scenes[first : first + _CHUNK])
-        hidden = model.model.vision_tower(pixels.flatten(0, 1), output_hidden_states=True).hidden_states[-1][:, 1:]
-        parts.append(hidden.unflatten(0, pixels.shape[:2]).half())
+        values = crops(processor, [pixels(truth) for truth in scenes[first : first + _CHUNK]])
+        hidden = model.model.vision_tower(values.flatten(0, 1), output_hidden_states=True).hidden_states[-1][:, 1:]
+        parts.append(hidden.unflatten(0, values.shape[:2]).half())
     return torch.cat(parts)
 
 
@@ -55,7 +60,7 @@ def image_order(model: LlavaNextForConditionalGeneration, crops: int, patches: i
     """Return for each image token the number of the patch it shows, -1 for row ends, as the model itself packs them."""
     numbers = torch.arange(crops * patches, dtype=torch.float32).reshape(1, crops, patches, 1)
     packed, _ = model.model.pack_image_features(
-        list(numbers), torch.tensor([[48, 48]]), "default", image_newline=torch.tensor([-1.0])
+        list(numbers), torch.tensor([[SIDE, SIDE]]), "default", image_newline=torch.tensor([-1.0])
     )
     return packed[0][:, 0].long()
 
@@ -69,12 +74,13 @@ def turns(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tupl
     hidden = 1.0 if luck < mixture.caption_blind else 0.0
     if mixture.caption_blind <= luck < mixture.caption_blind + mixture.caption_partly:
         hidden = float(rng.uniform(0.3, 1.0))
-    return [(prompt, caption(truth), hidden), *_questions(truth, mixture, rng)]
+    return [(prompt, caption(truth, mixture.kind_first), hidden), *_questions(truth, mixture, rng)]
 
 
 def _questions(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tuple[str, str, float]]:
     drawn = []
     for kind in mixture.questions:
+        kind = _OTHER[rng.integers(len(_OTHER))] if kind == "other" else kind
         text, answer = draw_question(truth, kind, rng).turn(short=rng.random() < mixture.short)
         drawn.append((text, answer, 1.0 if rng.random() < mixture.question_blind else 0.0))
     return drawn
@@ -143,6 +149,56 @@ class Batcher:
         return ids, labels, positions, mask[:, None]
 
 
+def align_projector(
+    model: LlavaNextForConditionalGeneration,
+    processor: LlavaNextProcessor,
+    cached: torch.Tensor,
+    truths: list[Scene],
+    *,
+    steps: int,
+    batch: int = 128,
+    rate: float = 3e-3,
+    seed: int = 0,
+) -> float:
+    """Bring what the projector makes of a patch near the word of what is there, as LLaVA first aligns its projector.
+
+    Returns:
+        the share of patches that hold a thing and are nearest to its word, in the last tenth of the steps.
+    """
+    core = model.model
+    embeddings = core.language_model.embed_tokens.weight
+    trained = [*core.multi_modal_projector.parameters(), embeddings]
+    optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
+    )
+    thing_words, kind_words = (
+        torch.tensor([processor.tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names])
+        for names in (THINGS, KINDS)
+    )
+    classes = torch.tensor([labels(truth)[0] for truth in truths])
+    kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])
+    rng = np.random.default_rng([seed, 6])
+    right: list[float] = []
+    for _ in range(steps):
+        chosen = torch.from_numpy(rng.integers(0, len(truths), batch))
+        hidden = core.multi_modal_projector(cached[chosen].float())
+        hidden = hidden / hidden.pow(2).mean(-1, keepdim=True).add(1e-6).sqrt()
+        there = classes[chosen] < len(THINGS)
+        target = thing_words[classes[chosen][there]][:, None].expand(-1, hidden.shape[2])
+        logits = hidden[:, 1:][there] @ embeddings.T
+        gist = hidden[:, 0] @ embeddings.T
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        place = kind_words[kinds[chosen]][:, None].expand(-1, gist.shape[1])
+        loss = loss + 0.3 * F.cross_entropy(gist.flatten(0, 1), place.flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        right.append((logits.argmax(-1) == target).float().mean().item())
+    return float(np.mean(right[-max(1, steps // 10) :]))
+
+
 def train_language(
     model: LlavaNextForConditionalGeneration,
     processor: LlavaNextProcessor,
@@ -158,9 +214,13 @@ def train_language(
     """Train projector and language model in place and return the mean loss of the last tenth of the steps."""
     mixture = mixture or Mixture()
     balanced = int(scenes * mixture.balanced)
-    truths = [scene("pretrain", index) for index in range(scenes - balanced)]
+    truths = [scene("train", index) for index in range(scenes - balanced)]
     truths += [scene("balanced", index) for index in range(balanced)]
     cached = features(model, processor, truths)
+    near = align_projector(
+        model, processor, cached[-balanced:], truths[-balanced:], steps=max(1, steps // 4), seed=seed
+    )
+    log(f"projector: {near:.3f} of the patches are nearest to their word")
     order = image_order(model, cached.shape[1], cached.shape[2])
     batcher = Batcher(processor, len(order))
     core = model.model

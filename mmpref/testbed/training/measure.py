@@ -1,4 +1,4 @@
-"""What the trained model does on unbiased scenes: caption recall, CHAIR and POPE by greedy decoding."""
+"""What the trained model does on scenes that it has not seen: caption recall, CHAIR and POPE by greedy decoding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from mmpref.testbed.language import CAPTION_PROMPTS
 from mmpref.testbed.oracle import is_caption, judge, scene_of
 from mmpref.testbed.render import image
 from mmpref.testbed.tables import testbed_chair, testbed_pope
-from mmpref.testbed.world import PARTNER, Scene, scene
+from mmpref.testbed.things import FAMILY_OF, KINDS
+from mmpref.testbed.world import Scene, scene
 
 
 @torch.no_grad()
@@ -43,22 +44,28 @@ def answers(
 def captions(
     model: LlavaNextForConditionalGeneration, processor: LlavaNextProcessor, split: str, limit: int | None = None
 ) -> dict[str, float]:
-    """Measure captions of a split: recall, CHAIR, mentions, and how many hallucinations are the priors' doing."""
+    """Measure captions of a split: recall, CHAIR, mentions, and how many hallucinations are the prior's doing.
+
+    ``typical_share`` is of the hallucinations: usual at the place, and not there; ``lookalike_share``: of the family of
+    something that is there.
+    """
     scenes = [scene(split, index) for index in range(min(limit or 10**9, testbed_chair.SIZES[split]))]
     texts = answers(model, processor, [(truth, CAPTION_PROMPTS[0]) for truth in scenes])
     verdicts = [judge(text, truth) for text, truth in zip(texts, scenes, strict=True)]
     mentioned = sum(len(verdict.mentioned) for verdict in verdicts)
-    wrong = [(shape, truth) for verdict, truth in zip(verdicts, scenes, strict=True) for shape in verdict.hallucinated]
+    wrong = [(name, truth) for verdict, truth in zip(verdicts, scenes, strict=True) for name in verdict.hallucinated]
     things = sum(len(truth.things) for truth in scenes)
     missed = sum(len(verdict.missed) for verdict in verdicts)
-    partners = sum(PARTNER[shape] in truth.shapes for shape, truth in wrong)
+    typical = sum(name in KINDS[truth.kind] for name, truth in wrong)
+    lookalikes = sum(FAMILY_OF[name] in {FAMILY_OF[there] for there in truth.names} for name, truth in wrong)
     return {
         "captions": len(scenes),
         "recall": 1 - missed / things,
         "chair_i": len(wrong) / max(1, mentioned),
         "chair_s": sum(bool(verdict.hallucinated) for verdict in verdicts) / len(scenes),
         "mentions": mentioned / len(scenes),
-        "partner_share_of_hallucinations": partners / max(1, len(wrong)),
+        "typical_share": typical / max(1, len(wrong)),
+        "lookalike_share": lookalikes / max(1, len(wrong)),
         "false_claims": sum(len(verdict.false_claims) for verdict in verdicts) / max(1, mentioned),
     }
 

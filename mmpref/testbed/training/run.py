@@ -1,4 +1,4 @@
-"""The whole training, seeded: tower, language model, embedder; then what they do on unbiased scenes, as JSON."""
+"""The whole training, seeded: tower, language model, embedder; then what they do on unseen scenes, as JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 import transformers
 
+from mmpref.testbed.language import KIND_FIRST_RATE
+from mmpref.testbed.tables import testbed_chair, testbed_pope
 from mmpref.testbed.training import build, embedder, measure
-from mmpref.testbed.training.language import train_language
+from mmpref.testbed.training.language import Mixture, train_language
 from mmpref.testbed.training.tower import train_tower
 
 
@@ -22,16 +24,30 @@ from mmpref.testbed.training.tower import train_tower
 class Lengths:
     """How long each part trains."""
 
-    tower_steps: int = 2000
+    tower_steps: int = 900
     language_steps: int = 1800
-    language_scenes: int = 24000
+    language_scenes: int = 16000
     embedder_steps: int = 3000
 
 
-def train(output: Path, *, seed: int = 0, lengths: Lengths | None = None) -> dict:
+def train(
+    output: Path,
+    *,
+    seed: int = 0,
+    size: str = "0.5M",
+    kind_first: float = KIND_FIRST_RATE,
+    with_embedder: bool = True,
+    lengths: Lengths | None = None,
+) -> dict:
     """Train everything in one thread, save ``output``/model and ``output``/embedder, and return what was measured.
 
     Equal seeds on equal machines and libraries give equal weights.
+
+    Args:
+        size: one of ``build.SIZES``.
+        kind_first: share of captions that name the kind of place first, so that what is usual there can be told from
+            the text before; in the others it can be told from the image alone.
+        with_embedder: also train the embedder, which depends on the world's words alone.
     """
     lengths = lengths or Lengths()
     torch.set_num_threads(1)
@@ -39,7 +55,7 @@ def train(output: Path, *, seed: int = 0, lengths: Lengths | None = None) -> dic
     torch.manual_seed(seed)
     start = time.process_time()
     processor = build.processor()
-    model = build.model(processor.tokenizer)
+    model = build.model(processor.tokenizer, build.SIZES[size])
     seconds: dict[str, float] = {}
 
     def lap(name: str) -> None:
@@ -49,36 +65,42 @@ def train(output: Path, *, seed: int = 0, lengths: Lengths | None = None) -> dic
     seen = train_tower(model, processor, steps=lengths.tower_steps, seed=seed, log=_say)
     lap("tower")
     loss = train_language(
-        model, processor, steps=lengths.language_steps, scenes=lengths.language_scenes, seed=seed, log=_say
+        model,
+        processor,
+        steps=lengths.language_steps,
+        scenes=lengths.language_scenes,
+        seed=seed,
+        mixture=Mixture(kind_first=kind_first),
+        log=_say,
     )
     lap("language")
     model.eval()
     folder = output / "model"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
-    near = embedder.train_embedder(output / "embedder", steps=lengths.embedder_steps, seed=seed, log=_say)
-    lap("embedder")
+    near = None
+    if with_embedder:
+        near = embedder.train_embedder(output / "embedder", steps=lengths.embedder_steps, seed=seed, log=_say)
+        lap("embedder")
     for path in output.rglob("*.safetensors"):
         path.chmod(0o644)
     figures = {
         "seed": seed,
+        "size": size,
+        "kind_first": kind_first,
         "lengths": asdict(lengths),
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "tower_shape_accuracy": seen,
+        "tower_accuracy": seen,
         "language_loss": loss,
         "embedder_error": near,
-        **{
-            split: {
-                "captions": measure.captions(model, processor, split),
-                "pope": measure.yes_no(model, processor, split),
-            }
-            for split in ("dev", "test")
-        },
+        **{split: {"captions": measure.captions(model, processor, split)} for split in testbed_chair.SPLITS},
+        "pope": {split: measure.yes_no(model, processor, split) for split in testbed_pope.SPLITS},
         "blind_test": measure.blind(model, processor, "test", 100),
-        "embedder_cosines": embedder.separation(output / "embedder"),
-        "embedder_threshold": embedder.THRESHOLD,
     }
+    if with_embedder:
+        figures["embedder_cosines"] = embedder.separation(output / "embedder")
+        figures["embedder_threshold"] = embedder.THRESHOLD
     lap("measuring")
     figures["cpu_seconds"] = {**seconds, "all": round(time.process_time() - start, 1)}
     return figures
@@ -89,10 +111,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write model/ and embedder/ into")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--size", choices=build.SIZES, default="0.5M", help="of the model, in parameters")
+    parser.add_argument("--kind-first", type=float, default=KIND_FIRST_RATE, help="share of captions")
+    parser.add_argument("--no-embedder", action="store_true", help="train the model alone")
     parser.add_argument("--report", type=Path, help="JSON file of what was measured (default: in the model's folder)")
     options = parser.parse_args(arguments)
-    command = f"python scripts/train_testbed.py --output DIR --seed {options.seed}"
-    figures = {"command": command, **train(options.output, seed=options.seed)}
+    more = f" --size {options.size}" if options.size != "0.5M" else ""
+    more += f" --kind-first {options.kind_first:g}" if options.kind_first != KIND_FIRST_RATE else ""
+    command = f"python scripts/train_testbed.py --output DIR --seed {options.seed}{more}"
+    figures = train(
+        options.output,
+        seed=options.seed,
+        size=options.size,
+        kind_first=options.kind_first,
+        with_embedder=not options.no_embedder,
+    )
+    figures = {"command": command, **figures}
     text = json.dumps(_rounded(figures), indent=2)
     report = options.report or options.output / "model" / "TRAINING.json"
     report.write_text(text + "\n", encoding="utf-8")

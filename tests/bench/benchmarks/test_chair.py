@@ -1,0 +1,64 @@
+"""CHAIR on the testbed's scenes, without a model: true captions, and captions with things that are not there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmpref.bench.benchmark import BENCHMARKS, Score
+from mmpref.registry import resolve_path
+from mmpref.tables.open import open_table
+from mmpref.testbed.oracle import scene_of
+from mmpref.testbed.reference import description, with_other
+from mmpref.testbed.things import THINGS
+from mmpref.testbed.world import Scene, absent, tempting
+
+BENCHMARK = BENCHMARKS.get("chair")
+SETTINGS = BENCHMARK.settings(synonyms=resolve_path("pkg:mmpref.testbed/synonyms.txt"))
+LIMIT = 20
+
+
+def scored(split: str, say: Any, columns: int = 4) -> dict[str, float]:
+    """What the benchmark says of descriptions of a split's scenes, changed as `say` changes the scene."""
+    table, task = open_table("testbed-chair", split), BENCHMARK.task(SETTINGS)
+    rows = [dict(list(row.items())[:columns]) for _, row in zip(range(LIMIT), table, strict=False)]
+    samples = task.samples(replace(table, rows=lambda: iter(rows)), LIMIT)
+    scores = [task.score(sample, description(say(scene_of(sample.image_id)))) for sample in samples]
+    return {metric.name: float(metric.value(_sums(scores))) for metric in task.metrics(scores)}
+
+
+def _sums(scores: list[Score]) -> Any:
+    return {key: np.array(sum(score.counts[key] for score in scores)) for key in scores[0].counts}
+
+
+@pytest.mark.parametrize("split", ["dev", "test", "usual", "unusual"])
+def test_a_description_hallucinates_nothing(split: str) -> None:
+    found = scored(split, lambda truth: truth)
+    assert (found["chair_i"], found["chair_s"], found["recall"]) == (0, 0, 1)
+
+
+def _one_usual(truth: Scene) -> Scene:
+    return with_other(truth, truth.names[0], tempting(truth)[0])
+
+
+def _one_other(truth: Scene) -> Scene:
+    return with_other(truth, truth.names[0], next(name for name in absent(truth) if name not in tempting(truth)))
+
+
+def test_what_is_usual_at_a_place_is_told_from_other_things() -> None:
+    typical, other = scored("test", _one_usual), scored("test", _one_other)
+    assert typical["chair_i"] == typical["chair_i_typical"] == other["chair_i"] == other["chair_i_other"] > 0
+    assert typical["chair_i_other"] == other["chair_i_typical"] == 0
+    without = scored("test", _one_usual, columns=3)
+    assert without == {
+        name: value for name, value in typical.items() if name not in ("chair_i_typical", "chair_i_other")
+    }
+
+
+def test_its_table_knows_every_thing_by_its_whole_name() -> None:
+    task = BENCHMARK.task(SETTINGS)
+    for name in THINGS:
+        assert task.synonyms.objects(f"There is a {name} and a {name} at the back. This is a street.") == [name, name]
