@@ -72,6 +72,11 @@ class MetricTable:
     keys: tuple[Key, ...]
     lines: tuple[Line, ...]
 
+    @property
+    def has_changes(self) -> bool:
+        """Whether any row can be compared with the base."""
+        return any(any(line.changes) for line in self.lines)
+
 
 @dataclass(frozen=True)
 class GridPoint:

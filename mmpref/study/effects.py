@@ -128,8 +128,10 @@ class Effects:
         self._metrics: dict[tuple[str, str], dict[Key, Metric]] = {}
 
     def splits(self) -> list[str]:
-        """Evaluations that were measured, in the plan's order."""
-        measured = {split for _, split in self._runs}
+        """Evaluations of rows that were measured, in the plan's order."""
+        measured = {
+            split for (row, split), runs in self._runs.items() if runs and split in self.plan.rows[row].evaluate
+        }
         return [split for split in self.plan.evaluate if split in measured]
 
     def rows(self, split: str) -> list[str]:

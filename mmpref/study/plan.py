@@ -26,8 +26,7 @@ A plan of two rows::
       bdhs: {data: pairs, train: dpo, seeds: 5, paper: {POPE: 88.75}, note: the main arm}
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
-    claims:                              # what is concluded from rows: see `mmpref.study.claims`
-      - {id: "1", says: ..., effects: [{row: bdhs, metric: chair chair_i, split: test, direction: lower}]}
+    claims: []                           # what is concluded from rows: see `mmpref.study.claims`
     kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
     show: [chair chair_i, chair recall]  # columns of the table in the end
     scales:                              # --scale paper: the same plan with these keys merged over it
@@ -130,7 +129,7 @@ class Row:
         set: more settings over the train section, with dotted keys.
         seeds: how many alignment seeds, from 0.
         bases: seeds of bases.
-        evaluate: names of evaluations; by default all but the grid's.
+        evaluate: names of evaluations; by default the plan's ``measure``, or all but the grid's.
         grid: how its settings are chosen; None where they are as they stand.
         grid_like: the row whose choice it takes over (``grid: like ROW``).
         paper: the paper's figures, by what the paper calls them.
@@ -203,6 +202,7 @@ class _File:
     evaluate: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] | None = None
     claims: tuple[Claim, ...] = ()
+    measure: tuple[str, ...] = ()
     kl: Any = None
     show: tuple[str, ...] = ()
 
@@ -336,7 +336,7 @@ def _row(name: str, values: Any, file: _File, plan: Plan) -> Row:
     if row.grid:
         _check_grid(row.grid, row, where)
     chosen = {row.grid.split if row.grid else DEV}
-    evaluations = row.evaluate or tuple(split for split in plan.evaluate if split not in chosen)
+    evaluations = row.evaluate or file.measure or tuple(split for split in plan.evaluate if split not in chosen)
     if not evaluations:
         raise UsageError(f"{where} has no evaluation.", f"Name one beside {DEV!r} under evaluate.")
     return dataclasses.replace(row, evaluate=evaluations)

@@ -14,6 +14,7 @@ _FORESTS = (
     Key("chair", "chair_i", ALL),
     Key("chair", "recall", ALL),
     Key("pope", "accuracy", ALL),
+    Key("chair", "chair_i_typical", ALL),
 )
 _GOOD, _BAD, _OPEN = "#12733a", "#b3261e", "#5b6776"
 _MARKERS = "osD^vP*X<>p"

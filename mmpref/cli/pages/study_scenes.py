@@ -57,7 +57,7 @@ def _synonyms(model: FinishedModel) -> str:
 
 
 def _scene(row: Disagreement, names: Sequence[str], synonyms: Synonyms) -> Scene:
-    truth = [str(name) for name in json.loads(row.reference)]
+    truth = [str(name) for name in json.loads(row.reference)["objects"]]
     try:
         image = data_url(as_png(row.image.content)) if row.image else None
     except ImageError:
