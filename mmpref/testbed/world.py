@@ -30,7 +30,7 @@ CLARITY = (0.1, 0.4)
 
 BIASED_SPLITS = ("train", "usual")
 EVEN_SPLITS = ("dev", "test", "balanced")
-SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual")
+SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual", "plain")
 _WORLD_SEED = 240702477
 
 
@@ -99,7 +99,9 @@ def scene(split: str, index: int) -> Scene:
     count = 3 if rng.random() < THREE_ROWS_RATE else 2
     rows = sorted(rng.permutation(len(ROWS))[:count])
     names: list[str] = []
-    for place in rng.permutation(len(KINDS[kind]))[: 2 * count]:
+    if split == "plain":
+        names = [THINGS[k] for k in rng.permutation(len(THINGS))[: 2 * count]]
+    for place in () if split == "plain" else rng.permutation(len(KINDS[kind]))[: 2 * count]:
         names.append(_realised(KINDS[kind][place], kind, split, names, rng))
     columns = [int(column) for _ in rows for column in sorted(rng.permutation(COLUMNS)[:2])]
     clarity = [float(np.round(rng.uniform(*CLARITY), 3)) if rng.random() < UNCLEAR_RATE else 1.0 for _ in names]

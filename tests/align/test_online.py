@@ -83,7 +83,7 @@ def rows_and_images(count: int, shown: list[int] | None = None) -> tuple[list[di
                 "images": [decode(image)],
                 "prompt": [{"role": "user", "content": CAPTION_PROMPTS[0]}],
                 "chosen": [{"role": "assistant", "content": caption(scene("test", number))}],
-                "rejected": [{"role": "assistant", "content": "A red ring is in the top left."}],
+                "rejected": [{"role": "assistant", "content": "There is a cup and a fork at the back."}],
             }
         )
     return rows, images

@@ -30,8 +30,8 @@ def row(**changes: Any) -> dict[str, Any]:
     base = {
         "images": [{"bytes": png(), "path": None}],
         "prompt": [{"role": "user", "content": "What is it?"}],
-        "chosen": [{"role": "assistant", "content": "A ring."}],
-        "rejected": [{"role": "assistant", "content": "A star."}],
+        "chosen": [{"role": "assistant", "content": "A cup."}],
+        "rejected": [{"role": "assistant", "content": "A fork."}],
     }
     return {**base, **changes}
 
@@ -52,7 +52,7 @@ def used(tmp_path: Path, *rows: dict[str, Any]) -> tuple[int, dict[str, int]]:
     [
         row(),
         row(images=[{"bytes": png(), "path": None}, {"bytes": png("blue"), "path": None}]),
-        row(prompt="What is it?", chosen="A ring.", rejected="A star."),
+        row(prompt="What is it?", chosen="A cup.", rejected="A fork."),
         row(prompt=structured(None, "What is it?")),
         row(prompt=structured("What is it?", None)),
         row(prompt=structured("no part for the image")),
@@ -77,7 +77,7 @@ def test_trl_shapes_are_used(tmp_path: Path, good: dict[str, Any]) -> None:
         (row(images=[{"bytes": b"", "path": None}]), "bad-image"),
         (row(images=[{"bytes": png()[:40], "path": None}]), "bad-image"),
         (row(images=[{"bytes": None, "path": "../secret.png"}]), "bad-image"),
-        (row(rejected=" A  ring.\n"), "equal-answers"),
+        (row(rejected=" A  cup.\n"), "equal-answers"),
         (row(prompt=structured("What is", None, "this?")), "image-placement"),
         (row(prompt=structured(None, None, "two for one")), "image-placement"),
         (row(chosen=[{"role": "assistant", "content": [{"type": "image"}]}]), "image-placement"),
@@ -115,9 +115,9 @@ def test_tables_are_concatenated_and_limited(tmp_path: Path) -> None:
 def test_paths_in_a_local_file_are_relative_to_it(tmp_path: Path) -> None:
     from mmpref.tables.open import open_table
 
-    (tmp_path / "ring.png").write_bytes(png())
+    (tmp_path / "cup.png").write_bytes(png())
     file = tmp_path / "pairs.jsonl"
-    rows = [row(images=["ring.png"]), row(images=["missing.png"]), row(images=["../../etc/passwd"])]
+    rows = [row(images=["cup.png"]), row(images=["missing.png"]), row(images=["../../etc/passwd"])]
     file.write_text("".join(json.dumps(one) + "\n" for one in rows))
     (tmp_path / "run").mkdir()
     pairs = collect_pairs([open_table(str(file))], tmp_path / "run", image_token="<image>")

@@ -17,6 +17,7 @@ from mmpref.align.recipe import LoraSettings
 from mmpref.align.train import train
 from mmpref.cli.main import main
 from mmpref.tables.open import open_table
+from mmpref.testbed.training.build import IMAGE_TOKENS
 
 from .cut import Cut, adapters, cutting
 from .test_online import AVERAGED, log_of, recipe
@@ -95,7 +96,7 @@ def test_the_longest_row_is_found_wherever_it_is(uneven: Path, tmp_path: Path) -
     assert len(lengths) == len(pairs.dataset) == 23
     assert pairs.where(lengths[0].row) == f"{uneven} (train), row {LONG}"
     assert lengths[0].total > 40 + lengths[1].total
-    assert {length.image for length in lengths} == {51}
+    assert {length.image for length in lengths} == {IMAGE_TOKENS}
 
 
 def test_too_little_memory_is_told_with_the_row(

@@ -109,7 +109,11 @@ def test_a_reward_model_learns_resumes_and_loads(preferences: Path, tmp_path: Pa
     model = RewardModel.load(ModelRef(MODEL, adapter=str(tmp_path / "whole")))
     truth = scene("test", 1)
     images, prompt = [decode(ImageData(png(truth)))], [Message("user", CAPTION_PROMPTS[0])]
-    answers = [caption(truth), "A red ring is in the top left.", *(caption(scene("test", n)) for n in range(2, 12))]
+    answers = [
+        caption(truth),
+        "There is a cup and a fork at the back.",
+        *(caption(scene("test", n)) for n in range(2, 12)),
+    ]
     together = model.score(images, prompt, answers)
     assert len(set(together)) == len(answers)
     assert together == pytest.approx([model.score(images, prompt, [answer])[0] for answer in answers], abs=1e-5)
@@ -129,9 +133,9 @@ def test_held_out_rows_are_read_before_training_as_those_of_the_training(prefere
     photos.mkdir()
     rows.mkdir()
     (photos / "a.png").write_bytes(png(scene("test", 1)))
-    row = {"image": "a.png", "prompt": "What is it?", "chosen": "A red ring.", "rejected": "A dog."}
+    row = {"image": "a.png", "prompt": "What is it?", "chosen": "A red cup.", "rejected": "A dog."}
     held = rows / "held.jsonl"
-    held.write_text("\n".join(json.dumps(one) for one in (row, {**row, "rejected": "A red ring."})) + "\n")
+    held.write_text("\n".join(json.dumps(one) for one in (row, {**row, "rejected": "A red cup."})) + "\n")
     trainer = {
         "learning_rate": 3e-3,
         "max_steps": 2,

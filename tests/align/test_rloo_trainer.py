@@ -17,6 +17,7 @@ from mmpref.align.rloo_trainer import NormalizedReward, open_reward
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.tables.open import open_table
+from mmpref.testbed.render import SIDE
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.quantization import Placement
 
@@ -66,7 +67,7 @@ def test_it_needs_the_pairs_that_its_rewards_are_normalised_over(lacks: str, pre
 
 
 def by_length(images: list[Image.Image], prompt: list[Message], answers: list[str]) -> list[float]:
-    assert images[0].size == (48, 48)
+    assert images[0].size == (SIDE, SIDE)
     assert prompt[-1].role == "user"
     assert "<image>" not in prompt[-1].content
     return [float(len(answer)) for answer in answers]
@@ -91,7 +92,7 @@ def test_rewards_are_normalised_over_the_datas_answers(pairs: Pairs, tmp_path: P
     mean = sum(lengths) / len(lengths)
     deviation = (sum((one - mean) ** 2 for one in lengths) / (len(lengths) - 1)) ** 0.5
     assert scale.scale == pytest.approx({"mean": mean, "deviation": deviation})
-    images = [Image.new("RGB", (48, 48))]
+    images = [Image.new("RGB", (SIDE, SIDE))]
     turns = [{"role": "user", "content": [{"type": "image", "image": images[0]}, {"type": "text", "text": "What?"}]}]
     said = scale(
         [turns] * 3,

@@ -18,6 +18,7 @@ from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import InputError, ModelError, RunError, UsageError
 from mmpref.log import logger
+from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.vlm.load import load_policy
 
 from .conftest import MODEL
@@ -79,7 +80,7 @@ def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
     assert manifest["modules"] == {"language_model": 21, "elsewhere": 0, "projector": 1}
     assert manifest["counts"]["rows"] == manifest["datasets"][0]["rows"]
     assert manifest["datasets"][0]["id"] == str(preferences)
-    assert manifest["lengths"]["image_tokens"] == [51, 51]
+    assert manifest["lengths"]["image_tokens"] == [IMAGE_TOKENS, IMAGE_TOKENS]
     assert manifest["recipe"]["loss"] == {"beta": 0.1}
     assert manifest["trainer"]["max_length"] is None
     assert manifest["trainer"]["disable_dropout"] is False

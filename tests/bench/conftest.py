@@ -53,7 +53,7 @@ def png(colour: str) -> bytes:
 def pope_row(number: int, image: Any, category: str = "random", answer: str = "yes") -> dict[str, Any]:
     return {
         "id": str(number),
-        "question": "Is there a ring in the image?",
+        "question": "Is there a cup in the image?",
         "answer": answer,
         "image": image,
         "image_source": str(number),

@@ -70,7 +70,7 @@ def test_the_hub_columns_of_pope(tmp_path: Path) -> None:
         {
             "id": str(i),
             "question_id": str(i + 1),
-            "question": "Is there a ring in the image?",
+            "question": "Is there a cup in the image?",
             "answer": answer,
             "image_source": f"COCO_val2014_{i // 2:012d}",
             "image": {"bytes": _png("red"), "path": None},

@@ -37,8 +37,8 @@ def mmhal_rows(count: int = 4) -> list[dict[str, Any]]:
             "image_id": f"id{i}",
             "model_answer": "",
             "image_src": f"https://farm1.staticflickr.com/7/{i}_o.jpg",
-            "image_content": ["Ring", "Table"],
-            "question": f"Where is the ring? {i}",
+            "image_content": ["Cup", "Table"],
+            "question": f"Where is the cup? {i}",
             "gt_answer": "On the {table}.",
         }
         for i in range(count)
@@ -69,7 +69,7 @@ def _value(found: dict[str, Any], name: str, part: str = "all", model: str = "ba
 
 def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_path: Path) -> None:
     def answer(body: dict, _: int) -> str:
-        return f"Fine.\nRating: {2 if 'ring? 0' in text_of(body) else 5}"
+        return f"Fine.\nRating: {2 if 'cup? 0' in text_of(body) else 5}"
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#gpt-x", tmp_path / "run")
@@ -108,7 +108,7 @@ def test_repeats_give_the_judges_noise_and_the_first_scores(
 
 
 def test_what_a_judge_said_judges_again_without_it(mmhal: dict[str, Any], tmp_path: Path) -> None:
-    with ChatServer(lambda body, before: f"Rating: {min(6, 2 + before + text_of(body).count('ring? 3'))}") as server:
+    with ChatServer(lambda body, before: f"Rating: {min(6, 2 + before + text_of(body).count('cup? 3'))}") as server:
         first = judged("mmhal-v", mmhal, f"{server.url}#gpt-x", tmp_path / "run", judge_repeats=2)
     file = tmp_path / "run/judgements.jsonl"
     assert len(file.read_text().splitlines()) == 8
@@ -117,7 +117,7 @@ def test_what_a_judge_said_judges_again_without_it(mmhal: dict[str, Any], tmp_pa
     assert again["judge"]["recorded"].startswith("sha256:")
     assert (tmp_path / "again/judgements.jsonl").read_bytes() == file.read_bytes()
     rows = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(row for row in rows if "ring? 2" not in row))
+    file.write_text("".join(row for row in rows if "cup? 2" not in row))
     fewer = judged("mmhal-v", mmhal, str(file), tmp_path / "fewer", judge_repeats=2)
     assert fewer["judge"]["replies"]["mmhal-v"]["base"]["missing"] == 2, "of each repeat"
     assert _value(fewer, "score")["n"] == 3
@@ -159,7 +159,7 @@ def test_failed_and_unreadable_replies_are_missing_with_counts(
 ) -> None:
     def answer(body: dict, _: int) -> Any:
         text = text_of(body)
-        return fault(400, "filtered") if "ring? 1" in text else "no idea" if "ring? 2" in text else "Rating: 6"
+        return fault(400, "filtered") if "cup? 1" in text else "no idea" if "cup? 2" in text else "Rating: 6"
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
@@ -183,7 +183,7 @@ def test_where_a_judge_fails_on_one_model_the_pair_is_missing(
     def answer(body: dict, _: int) -> str:
         text = text_of(body)
         asked.append(text)
-        return "?" if "ring? 1" in text and len(asked) > 4 else f"Rating: {4 + (len(asked) > 4)}"
+        return "?" if "cup? 1" in text and len(asked) > 4 else f"Rating: {4 + (len(asked) > 4)}"
 
     with ChatServer(answer) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run", adapter=str(adapter))
@@ -222,7 +222,7 @@ def test_another_prompt_is_another_metric(mmhal: dict[str, Any], tmp_path: Path)
         judge = f"{server.url}#j"
         own = judged("mmhal", mmhal, judge, tmp_path / "own")
         found = judged("mmhal", mmhal, judge, tmp_path / "run", judge_prompt="Q {question} R {reference} A {answer}")
-        assert text_of(server.requests[-1]).startswith("Q Where is the ring?")
+        assert text_of(server.requests[-1]).startswith("Q Where is the cup?")
     assert _value(own, "score")["metric"] != _value(found, "score")["metric"]
     with pytest.raises(UsageError, match=r"has no \{answer\}"):
         judged("mmhal", mmhal, judge, tmp_path / "none", judge_prompt="Rate it.")
@@ -247,8 +247,8 @@ def test_llava_wild(tmp_path: Path) -> None:
             "question_id": i,
             "question": f"What is it? {i}",
             "image": cell(i),
-            "caption": "A {ring}.",
-            "gpt_answer": "It is a ring.",
+            "caption": "A {cup}.",
+            "gpt_answer": "It is a cup.",
             "category": ("conv", "detail", "complex")[i],
             "image_id": f"00{i}.jpg",
         }
@@ -263,7 +263,7 @@ def test_llava_wild(tmp_path: Path) -> None:
         found = judged("llava-wild", {"data": str(file), "max_new_tokens": 4}, f"{server.url}#j", tmp_path / "run")
         request = server.requests[0]
     assert [message["role"] for message in request["messages"]] == ["system", "user"]
-    assert text_of(request).index("[Assistant 1]\nIt is a ring.") < text_of(request).index("[Assistant 2]")
+    assert text_of(request).index("[Assistant 1]\nIt is a cup.") < text_of(request).index("[Assistant 2]")
     assert _value(found, "relative_score")["value"] == pytest.approx(100 * 13 / 18)
     assert _value(found, "relative_score", "conv")["value"] == 50
     assert _value(found, "relative_score")["missing"] == 1
@@ -355,7 +355,7 @@ def test_a_score_is_not_made_of_few_verdicts(mmhal: dict[str, Any], tmp_path: Pa
 def test_the_share_that_could_not_be_read_is_reported_with_an_example(
     mmhal: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ChatServer(lambda body, _: "Rating: 10" if "ring? 1" in text_of(body) else "Rating: 5") as server:
+    with ChatServer(lambda body, _: "Rating: 10" if "cup? 1" in text_of(body) else "Rating: 5") as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
     counts = found["judge"]["replies"]["mmhal"]["base"]
     assert (counts["read"], counts["unreadable"], counts["unreadable_share"]) == (3, 1, 0.25)
@@ -368,7 +368,7 @@ def test_the_share_that_could_not_be_read_is_reported_with_an_example(
 
 
 def test_of_a_judges_reasoning_the_rating_behind_it_counts(mmhal: dict[str, Any], tmp_path: Path) -> None:
-    reply = "<think>Maybe it invents the ring, so rating: 2. No, it is there.</think>\nSupported.\nRating: 5"
+    reply = "<think>Maybe it invents the cup, so rating: 2. No, it is there.</think>\nSupported.\nRating: 5"
     with ChatServer(lambda *_: reply) as server:
         found = judged("mmhal", mmhal, f"{server.url}#j", tmp_path / "run")
     assert _value(found, "score")["value"] == 5
@@ -381,7 +381,7 @@ def test_of_a_judges_reasoning_the_rating_behind_it_counts(mmhal: dict[str, Any]
 
 def test_a_judge_does_not_see_a_models_reasoning(mmhal: dict[str, Any], tmp_path: Path) -> None:
     def answer(body: dict, _: int) -> str:
-        return "Rating: 4" if "### LMM" in text_of(body) else "<think>no idea</think>A ring"
+        return "Rating: 4" if "### LMM" in text_of(body) else "<think>no idea</think>A cup"
 
     with ChatServer(answer) as server:
         evaluate(
@@ -390,14 +390,14 @@ def test_a_judge_does_not_see_a_models_reasoning(mmhal: dict[str, Any], tmp_path
         )
         judged_ = [text_of(body) for body in server.requests if "### LMM" in text_of(body)]
     assert len(judged_) == 4
-    assert all(text.rstrip().endswith("A ring") and "no idea" not in text for text in judged_)
+    assert all(text.rstrip().endswith("A cup") and "no idea" not in text for text in judged_)
 
 
 def test_a_judges_reply_that_was_cut_is_missing(mmhal: dict[str, Any], tmp_path: Path) -> None:
     def answer(body: dict, _: int) -> Any:
-        if "ring? 1" not in text_of(body):
+        if "cup? 1" not in text_of(body):
             return "Rating: 5"
-        message = {"role": "assistant", "content": "It invents a ring, so rating: 2. But wait"}
+        message = {"role": "assistant", "content": "It invents a cup, so rating: 2. But wait"}
         return JSONResponse(
             {
                 "id": "x",

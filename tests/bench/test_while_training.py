@@ -36,7 +36,7 @@ def questions() -> list[dict[str, Any]]:
             "image": cell(i),
             "category": "count",
             "answer": answer,
-            "question": f"Is there a ring in the image? {answer}",
+            "question": f"Is there a cup in the image? {answer}",
         }
         for i in range(3)
         for answer in ("Yes", "No")
@@ -66,7 +66,7 @@ def test_a_group_with_an_unreadable_image_is_missing_while_training(policy: Poli
             "set_id": str(figure),
             "figure_id": "1",
             "question_id": str(question),
-            "question": "Is there a ring in the image?",
+            "question": "Is there a cup in the image?",
             "gt_answer": "1",
             "image": {"bytes": png("red")[:30] if (figure, question) == (0, 1) else png("red"), "path": None},
         }

@@ -197,7 +197,7 @@ def test_a_build_of_all_modes(tmp_path: Path) -> None:
 
 def strips(folder: Path) -> Path:
     """Pairs on the extreme shapes, and one on an ordinary picture."""
-    pair = {"prompt": "What is it?", "chosen": "A ring.", "rejected": "A dog."}
+    pair = {"prompt": "What is it?", "chosen": "A cup.", "rejected": "A dog."}
     names = ("h1.png", "w1.png", "p1.png", "cmyk.jpg")
     for name in names:
         shutil.copyfile(IMAGES / name, folder / name)

@@ -35,8 +35,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "image": f"{number % 3}.jpg",
             "prompt": HOSTILE if number == 7 else f"Question number {number}?",
-            "chosen": "A red ring is in the top left." + " More words." * (number % 5),
-            "rejected": HOSTILE if number == 7 else f"A blue ring is in the top left. Nr{number}",
+            "chosen": "There is a cup and a fork at the back." + " More words." * (number % 5),
+            "rejected": HOSTILE if number == 7 else f"There is a cup and a fork at the front. Nr{number}",
             "method": "bdhs" if number % 2 else "seva",
             "similarity": number / ROWS,
         }

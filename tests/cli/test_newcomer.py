@@ -50,7 +50,7 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
     Image.new("RGB", (33, 700), "red").save(tmp_path / "tall.png")
-    row = {"prompt": "What?", "chosen": "A rod.", "rejected": "A ring.", "question": "What?", "answer": "A rod."}
+    row = {"prompt": "What?", "chosen": "A rod.", "rejected": "A cup.", "question": "What?", "answer": "A rod."}
     (tmp_path / "qa.jsonl").write_text(json.dumps({**row, "images": ["tall.png"]}) + "\n")
     return tmp_path / "qa.jsonl"
 

@@ -55,7 +55,7 @@ def pairs(folder: Path) -> Path:
     good = {
         "images": ["/data/elsewhere/s0.png"],
         "prompt": "<image>\nWhat is it?",
-        "chosen": "A red ring.",
+        "chosen": "A red cup.",
         "rejected": "A dog.",
     }
     rows = [
@@ -65,7 +65,7 @@ def pairs(folder: Path) -> Path:
             "images": ["s1.png"],
             "prompt": [{"role": "user", "content": [{"type": "text", "text": "What is it?"}, {"type": "image"}]}],
         },
-        {**good, "rejected": " A red  ring.\n"},
+        {**good, "rejected": " A red  cup.\n"},
         {**good, "rejected": "A </s> dog."},
         {**good, "images": ["gone.png"]},
     ]
@@ -114,7 +114,7 @@ def test_a_mix_of_an_ms_swift_set(tmp_path: Path) -> None:
 
 
 def test_a_report_stays_short_whatever_the_cells_hold(tmp_path: Path, images: Path) -> None:
-    row = {"question": "What is it?", "answer": "A ring."}
+    row = {"question": "What is it?", "answer": "A cup."}
     other = {"question": "How many?", "answer": "There are two stars.", "image": "s1.png"}
     cells = ["s0.png", *("data:image/png;base64," + "A" * 300_000 for _ in range(5)), "x" * 300_000]
     rows = [other, *({**row, "image": cell} for cell in cells)]

@@ -95,7 +95,7 @@ def test_the_card_says_who_judged(tmp_path: Path) -> None:
 
 def swapped(body: dict, before: int) -> str:
     found = re.findall(r"^Answer: (.*)$", text_of(body), re.M)
-    return found[-1].replace("red", "blue").replace("yellow", "red").replace("Yes", "No")
+    return found[-1].replace("at the back", "at the front").replace("Yes", "No")
 
 
 def test_corruption_by_an_endpoint(tmp_path: Path) -> None:
@@ -153,21 +153,21 @@ def test_an_annotator_that_only_likes_places_gives_no_pair(tmp_path: Path) -> No
 
 
 def test_claims_by_an_endpoint_that_also_splits(tmp_path: Path) -> None:
-    """The server knows no scene: it rejects every claim of something red."""
+    """The server knows no scene: it rejects every claim of something at the back."""
 
     def answer(body: dict, _: int) -> str:
         text = text_of(body)
         if "Facts:" in text:
             answered = re.findall(r"^Answer: (.*)$", text, re.M)[-1]
             return "\n".join(f"- {part.strip()}" for part in answered.split(".") if part.strip())
-        return "no" if re.search(r"\bred\b", text, re.I) else "yes"
+        return "no" if re.search(r"\bback\b", text, re.I) else "yes"
 
     with ChatServer(answer) as server:
         spec = f"{server.url}#m"
         settings = {**SAMPLED, "splitter": spec}
         manifest = build_dataset(recipe("claims", annotator=spec, builder=settings), tmp_path / "run")
     for row in rows_of(tmp_path / "run"):
-        chosen, rejected = (len(re.findall(r"[^.]*\bred\b[^.]*", text, re.I)) for text in texts(row))
+        chosen, rejected = (len(re.findall(r"[^.]*\bback\b[^.]*", text, re.I)) for text in texts(row))
         assert rejected - chosen == row["margin"] >= 1
     counts = manifest["annotator"]
     assert counts["claims"] == counts["accepted"] + counts["rejected"]

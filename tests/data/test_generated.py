@@ -132,7 +132,7 @@ def test_a_lone_example_has_no_partner(policy: Policy, examples: list[Example]) 
 def test_same_kind_shows_the_image_whose_answer_is_nearest(policy: Policy, examples: list[Example]) -> None:
     builder = BUILDERS.get("same-kind")
     worker: Any = builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**WRITTEN))
-    answers = ("A red ring is in the top left.", "A red ring is in the top right.", "No.")
+    answers = ("There is a cup and a fork at the back.", "There is a cup and a fork at the front.", "No.")
     mine, near, far = (replace(example, answer=answer) for example, answer in zip(examples, answers, strict=False))
     shown = worker.model_inputs([mine, far, near])
     assert shown[0].images == near.images

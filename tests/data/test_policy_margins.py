@@ -11,6 +11,7 @@ import torch
 from mmpref.data.policy_margins import score_pairs
 from mmpref.images import decode
 from mmpref.tables.open import open_table
+from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.types import ImageData, Message, ModelRef
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
@@ -52,5 +53,5 @@ def test_margins_are_those_of_the_model(tmp_path: Path) -> None:
     assert found["margin"]["mean"] == pytest.approx(sum(expected) / 20, abs=1e-3)
     assert found["margin"]["max"] == pytest.approx(max(expected), abs=1e-3)
     assert found["prefers_chosen"] == sum(value > 0 for value in expected) / 20
-    assert found["image_tokens"]["min"] == found["image_tokens"]["max"] == 51
+    assert found["image_tokens"]["min"] == found["image_tokens"]["max"] == IMAGE_TOKENS
     assert told[-1] == (20, 20)

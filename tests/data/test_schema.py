@@ -49,12 +49,12 @@ def outcomes(*rows: dict[str, Any], root: Path | None = None) -> list[Example | 
 
 
 def text(content: str) -> list[dict[str, str]]:
-    return [{"role": "user", "content": content}, {"role": "assistant", "content": "A ring."}]
+    return [{"role": "user", "content": content}, {"role": "assistant", "content": "A cup."}]
 
 
 def blocks(*parts: str | None) -> list[dict[str, Any]]:
     content = [{"type": "image", "text": None} if part is None else {"type": "text", "text": part} for part in parts]
-    return [{"role": "user", "content": content}, {"role": "assistant", "content": "A ring."}]
+    return [{"role": "user", "content": content}, {"role": "assistant", "content": "A cup."}]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_conversations(messages: Any, images: int, outcome: str | Skip) -> None:
         assert outcome in made.detail
     else:
         assert [turn.content for turn in made.prompt if turn.role == "user"] == [outcome]
-        assert (made.answer, len(made.images)) == ("A ring.", images)
+        assert (made.answer, len(made.images)) == ("A cup.", images)
         assert made.images[0].name == "a.png", "no folder of the machine that made the set"
 
 
@@ -108,10 +108,10 @@ def test_conversations(messages: Any, images: int, outcome: str | Skip) -> None:
     ("row", "prompt", "answer"),
     [
         ({"prompt": "Q", "completion": "A"}, "Q", "A"),
-        ({"prompt": text("Q")[:1], "completion": text("Q")[1:]}, "Q", "A ring."),
-        ({"prompt": text("Q")[:1], "chosen": text("Q")[1:], "rejected": []}, "Q", "A ring."),
-        ({"prompt": text("Q")[:1], "chosen": text("Q"), "rejected": []}, "Q", "A ring."),
-        ({"chosen": text("Q"), "rejected": text("Q")}, "Q", "A ring."),
+        ({"prompt": text("Q")[:1], "completion": text("Q")[1:]}, "Q", "A cup."),
+        ({"prompt": text("Q")[:1], "chosen": text("Q")[1:], "rejected": []}, "Q", "A cup."),
+        ({"prompt": text("Q")[:1], "chosen": text("Q"), "rejected": []}, "Q", "A cup."),
+        ({"chosen": text("Q"), "rejected": text("Q")}, "Q", "A cup."),
         ({"question": "Q", "answer": 3}, "Q", "3"),
         ({"question": "Q", "chosen": "A", "rejected": "B", "ds_name": "x"}, "Q", "A"),
     ],

@@ -79,8 +79,8 @@ def test_mix_of_our_own_pairs_keeps_how_they_were_made(tmp_path: Path, png: byte
 def test_facts_of_a_rejected_answer_are_those_of_who_wrote_it(png: bytes) -> None:
     """Even where a method happens to write what the source has."""
     facts = {"source": "vqa", "chosen_model": "a", "rejected_model": "b", "margin": 2.0}
-    example = Example("1", (ImageData(png),), (), "A ring.", "x/train/1", rejected="A star.", facts=facts)
-    pair = Pair(example, "A star.", "bdhs", 0.5, 1, 0)
+    example = Example("1", (ImageData(png),), (), "A cup.", "x/train/1", rejected="A fork.", facts=facts)
+    pair = Pair(example, "A fork.", "bdhs", 0.5, 1, 0)
     assert facts.keys() & as_row(pair).keys() == {"source", "chosen_model"}
     assert facts.items() <= as_row(replace(pair, rejected_by="example")).items()
 
@@ -247,12 +247,12 @@ def test_answers_that_a_model_wrote_are_held_to_its_special_tokens(png: bytes) -
     from mmpref.vlm.special_tokens import special_tokens_of
 
     tokenizer = AutoTokenizer.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
-    example = Example("1", (ImageData(png),), (Message("user", "What?"),), "A ring.", "x/train/1")
-    good = Pair(example, "A star.", "bdhs", 0.5, 1, 0)
+    example = Example("1", (ImageData(png),), (Message("user", "What?"),), "A cup.", "x/train/1")
+    good = Pair(example, "A fork.", "bdhs", 0.5, 1, 0)
     policy = SimpleNamespace(markup_tokens=special_tokens_of(tokenizer))
     check = SpecialTokenFilter(lambda: policy)  # type: ignore[arg-type,return-value]
     assert check(good) == good
-    assert check(Pair(example, "A </s> star.", "bdhs", 0.5, 1, 0)) == Skip(
+    assert check(Pair(example, "A </s> fork.", "bdhs", 0.5, 1, 0)) == Skip(
         "1", "special-token", "rejected contains </s>"
     )
     assert check(Pair(example, "A.", "bdhs", 0.5, 1, 0, "B <pad>")).reason == "special-token"  # type: ignore[union-attr]

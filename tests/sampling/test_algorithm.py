@@ -22,6 +22,7 @@ from mmpref.sampling.sentences import Sentence, sentences, split
 from mmpref.sampling.similarity import load_similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, joined
 from mmpref.tables.open import open_table
+from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.types import Example, ImageData, Message, ModelRef
 from mmpref.vlm.branches import Branch
 from mmpref.vlm.load import load_policy
@@ -50,9 +51,6 @@ def sampler_of(policy: Policy, **changes: Any) -> BdhsSampler:
     return BdhsSampler(policy, load_similarity(SETTINGS.similarity_model), settings, seed=0)
 
 
-_IMAGE_TOKENS = 51
-
-
 @pytest.mark.parametrize("rho_th", [0.0, 0.5, 0.9, 1.0])
 def test_every_try_draws_a_mask_that_keeps_its_share(policy: Policy, example: Example, rho_th: float) -> None:
     sampler = sampler_of(policy, rho_th=rho_th, iterations=60)
@@ -60,7 +58,7 @@ def test_every_try_draws_a_mask_that_keeps_its_share(policy: Policy, example: Ex
     assert job.prompt is not None
     places = [tuple(sampler._shown_prompt(job, attempt).order.tolist()) for attempt in range(1, 61)]
     kept = [len(place) - (len(job.prompt.embeds) - job.prompt.image_tokens) for place in places]
-    assert np.mean(kept) / _IMAGE_TOKENS == pytest.approx(1 - rho_th, abs=0.04)
+    assert np.mean(kept) / IMAGE_TOKENS == pytest.approx(1 - rho_th, abs=0.04)
     assert len(set(places)) == (1 if rho_th in (0.0, 1.0) else len(places))
 
 
@@ -191,10 +189,8 @@ def test_settings_are_checked(setting: str, value: float) -> None:
 def test_a_late_difference_in_a_long_answer_without_a_full_stop_counts() -> None:
     similarity = load_similarity(SETTINGS.similarity_model)
     window = similarity._window or 0
-    long = "a red circle is in the top left and " * window
-    (same, other) = similarity(
-        [long + "a blue star", long + "a blue star"], [long + "a blue star", long + "green square"]
-    )
+    long = "a cup is at the back and " * window
+    (same, other) = similarity([long + "a fork", long + "a fork"], [long + "a fork", long + "a spoon"])
     assert same == pytest.approx(1)
     assert other < same - 1e-6
 

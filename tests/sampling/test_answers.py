@@ -50,7 +50,7 @@ def test_reasoning_is_taken_off(words: str, answer: Answer) -> None:
 def test_so_it_is_in_an_unguided_answer_of_bdhs(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     policy = load_policy(ModelRef(TESTBED))
     policy.tokenizer.add_special_tokens(MARKS)
-    ids = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("No.", "A red ring.")]
+    ids = [policy.tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("No.", "A cup.")]
     begin, end = policy.tokenizer.convert_tokens_to_ids(MARKS["additional_special_tokens"])
     written = [[begin, *ids[0], end, *ids[1]], [begin, *ids[0]]]
 
@@ -67,7 +67,7 @@ def test_so_it_is_in_an_unguided_answer_of_bdhs(example: Any, monkeypatch: pytes
     settings = BdhsSettings(iterations=1, guidance=False, similarity_model=EMBEDDER)
     sampler = BdhsSampler(policy, load_similarity(EMBEDDER), settings, seed=0)
     [thought], [endless] = sampler([example]), sampler([example])
-    assert (thought.answer, thought.cut_off) == ("A red ring.", False)
+    assert (thought.answer, thought.cut_off) == ("A cup.", False)
     assert (endless.answer, endless.cut_off) == ("", True)
 
 

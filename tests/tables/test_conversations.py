@@ -28,7 +28,7 @@ from mmpref.types import Example, Pair, Skip, as_dicts
 from mmpref.vlm.special_tokens import special_token_in
 
 CASES = Path(__file__).parents[1] / "cases" / "rows"
-Q, GOOD, BAD = "What is it?", "A red ring.", "A blue star."
+Q, GOOD, BAD = "What is it?", "A red cup.", "A blue fork."
 
 
 def png(size: tuple[int, int] = (6, 4), color: str = "red") -> bytes:
@@ -261,7 +261,7 @@ UNUSABLE = {
         {"prompt": user(text("What is"), {"type": "image"}, text("this?"))[:1]},
         {"prompt": "What is <image> this?"},
         {"prompt": f"<image><image>{Q}"},
-        {"prompt": [USER, {"role": "assistant", "content": "A ring."}, {"role": "user", "content": "<image> And?"}]},
+        {"prompt": [USER, {"role": "assistant", "content": "A cup."}, {"role": "user", "content": "<image> And?"}]},
         {"chosen": "See <image>."},
         {"rejected": "See <image>."},
         {"prompt": user({"type": "image", "image": URI}, text())[:1], "image": [CELL, CELL]},
@@ -284,7 +284,7 @@ UNUSABLE = {
         {"rejected_images": ["b.png"]},
         {"chosen_images": ["b.png"]},
         {"image_2": CELL},
-        {"prompt": [USER, {"role": "assistant", "content": "A ring.", "reasoning_content": "Hm."}, USER]},
+        {"prompt": [USER, {"role": "assistant", "content": "A cup.", "reasoning_content": "Hm."}, USER]},
         {"chosen": 1, "rejected": 0, "responses": [BAD, GOOD]},
         {"chosen": "B", "rejected": "A", "response_a": BAD, "response_b": GOOD},
     ],
@@ -335,10 +335,10 @@ def test_what_was_changed_is_counted(tmp_path: Path, root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "rejected", ["A red ring.\u200b", "A red\u00ad ring.", "\ufeffA  red ring.", "A rou\u0302ge ring."]
+    "rejected", ["A red cup.\u200b", "A red\u00ad cup.", "\ufeffA  red cup.", "A rou\u0302ge cup."]
 )
 def test_answers_that_look_the_same_make_no_pair(tmp_path: Path, rejected: str) -> None:
-    chosen = GOOD if "red" in rejected else "A ro\u00fbge ring."
+    chosen = GOOD if "red" in rejected else "A ro\u00fbge cup."
     rows = table(GOOD_ROW, {**GOOD_ROW, "chosen": chosen, "rejected": rejected})
     assert trained(rows, tmp_path / "run").skipped == {"equal-answers": 1}
     assert inspect(rows)["problems"].keys() == {"equal-answers"}
@@ -522,7 +522,7 @@ def test_a_table_without_pairs_is_refused_by_all_in_the_same_words(
 def test_special_tokens_are_no_text(tmp_path: Path) -> None:
     """An end of sequence in the middle of an answer would teach a stop, and then to go on."""
     changes: tuple[dict[str, Any], ...] = (
-        {"chosen": "A ring.</s> And a star."},
+        {"chosen": "A cup.</s> And a fork."},
         {"rejected": "A </s>."},
         {"prompt": "No.</s> What?"},
     )
@@ -552,9 +552,7 @@ def test_a_row_that_the_processor_refuses_is_one_counted_skip(tmp_path: Path) ->
         trained(table(odd), tmp_path / "other", accepts=accepts)
 
 
-TEXTS = st.sampled_from(
-    [Q, GOOD, BAD, "", " ", "<image>", f"<image>\n{Q}", f"{Q} <image>", "A <image> ring", "No.</s>"]
-)
+TEXTS = st.sampled_from([Q, GOOD, BAD, "", " ", "<image>", f"<image>\n{Q}", f"{Q} <image>", "A <image> cup", "No.</s>"])
 SCALARS = st.none() | st.just(float("nan")) | st.booleans() | st.integers() | TEXTS
 PARTS = st.one_of(
     st.builds(text, TEXTS),

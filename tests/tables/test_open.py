@@ -18,6 +18,7 @@ from PIL import Image
 from mmpref.errors import InputError, RunError, UsageError
 from mmpref.tables.open import open_table, refuse_split
 from mmpref.tables.table import Table
+from mmpref.testbed.render import SIDE
 from tests.hub_fixtures import HubAccount
 
 
@@ -58,7 +59,7 @@ def with_images() -> Any:
 def test_a_registered_table() -> None:
     table = open_table("testbed", "dev")
     first = next(iter(table))
-    assert Image.open(io.BytesIO(first["images"][0]["bytes"])).size == (48, 48)
+    assert Image.open(io.BytesIO(first["images"][0]["bytes"])).size == (SIDE, SIDE)
     assert next(iter(table)) == first
     assert table.facts()["licence"] == "apache-2.0"
     assert (table.name, table.root, table.revision) == ("testbed", None, None)

@@ -10,6 +10,7 @@ import torch
 from mmpref.testbed.language import CAPTION_PROMPTS, ask_exists, caption, sentences
 from mmpref.testbed.render import image
 from mmpref.testbed.training import measure
+from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.testbed.world import scene
 
 from .conftest import ROOT
@@ -22,7 +23,7 @@ def _turn(prompt: str, *, listed: bool = True) -> dict:
 
 def test_text_survives_the_tokenizer(processor):
     tokenizer = processor.tokenizer
-    pair = "No, there is no ring in the image. A red moon is in the top."
+    pair = "No, there is no cup in the image. There is a cup at the back."
     for text in [*sentences(), caption(scene("test", 0)), pair]:
         encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         ids = encoded["input_ids"]
@@ -34,11 +35,11 @@ def test_text_survives_the_tokenizer(processor):
 
 
 @pytest.mark.parametrize("listed", [True, False])
-@pytest.mark.parametrize("prompt", [*CAPTION_PROMPTS, ask_exists("moon", True).turn(short=True)[0]])
+@pytest.mark.parametrize("prompt", [*CAPTION_PROMPTS, ask_exists("hot dog", True).turn(short=True)[0]])
 def test_the_prompt_is_a_prefix_and_turns_begin_and_end(processor, listed, prompt):
     tokenizer, picture = processor.tokenizer, image(scene("test", 0))
     turns = [_turn(prompt, listed=listed)]
-    answer = {"role": "assistant", "content": "A red circle is in the top left."}
+    answer = {"role": "assistant", "content": "There is a cup and a fork at the back."}
     asked = processor.apply_chat_template(turns, add_generation_prompt=True)
     whole = processor.apply_chat_template([*turns, answer])
     assert whole.startswith(asked)
@@ -48,11 +49,11 @@ def test_the_prompt_is_a_prefix_and_turns_begin_and_end(processor, listed, promp
     assert whole_ids[0] == tokenizer.bos_token_id
     assert whole_ids.count(tokenizer.bos_token_id) == 1
     assert whole_ids[-1] == tokenizer.eos_token_id
-    assert whole_ids.count(processor.image_token_id) == 51
+    assert whole_ids.count(processor.image_token_id) == IMAGE_TOKENS
     assert tokenizer.unk_token_id not in whole_ids
     apart = tokenizer(" " + answer["content"] + tokenizer.eos_token, add_special_tokens=False)["input_ids"]
     assert asked_ids + apart == whole_ids
-    both = processor.apply_chat_template([*turns, answer, {"role": "user", "content": "Where is the ring?"}, answer])
+    both = processor.apply_chat_template([*turns, answer, {"role": "user", "content": "Where is the cup?"}, answer])
     assert both.count(tokenizer.eos_token) == 2
     assert both.startswith(whole)
 

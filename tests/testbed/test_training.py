@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmpref.testbed.language import ask_where, caption
 from mmpref.testbed.render import image
 from mmpref.testbed.training import build
 from mmpref.testbed.training.language import Batcher, features, image_order, train_language
@@ -32,11 +33,12 @@ def test_equal_seeds_give_equal_weights():
 @torch.no_grad()
 def test_packed_turns_equal_turns_read_alone(model, processor):
     truth = scene("test", 0)
-    order = image_order(model, 5, 9)
-    assert len(order) == 51
+    order = image_order(model, 10, 4)
+    assert len(order) == build.IMAGE_TOKENS
     assert (order < 0).sum() == 6
-    batcher = Batcher(processor, 51)
-    turns = [("Describe the image.", "A red circle is in the top left.", 0.0), ("Where is the ring?", "Top left", 0.0)]
+    batcher = Batcher(processor, build.IMAGE_TOKENS)
+    asked = ask_where(truth.things[0])
+    turns = [("Describe the image.", caption(truth), 0.0), (*asked.turn(short=True), 0.0)]
     ids, labels, positions, mask = batcher([turns], np.random.default_rng(1))
     core = model.model
     seen = core.multi_modal_projector(features(model, processor, [truth]).float().flatten(1, 2))

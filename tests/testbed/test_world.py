@@ -1,19 +1,31 @@
-"""Scenes: the same on every call, disjoint between splits, biased where they should be."""
+"""Scenes: the same on every call, disjoint between splits, with what is usual where it should be."""
 
 from __future__ import annotations
 
 import hashlib
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from mmpref.testbed.language import ask_exists, caption, draw_question
-from mmpref.testbed.oracle import find, is_caption, judge, scene_of
-from mmpref.testbed.render import image, pixels, png
-from mmpref.testbed.world import FAVOURITE, PARTNER, PLACES, SHAPES, Thing, scene, statistics
+from mmpref.testbed.language import caption
+from mmpref.testbed.oracle import find, scene_of
+from mmpref.testbed.render import CELL, SIDE, backdrop, image, pixels, png, sprites
+from mmpref.testbed.things import FAMILIES, KINDS, THINGS, lookalikes
+from mmpref.testbed.world import (
+    BIASED_SPLITS,
+    COLUMNS,
+    EVEN_SPLITS,
+    ROWS,
+    SIDES,
+    SPLITS,
+    absent,
+    members,
+    scene,
+    statistics,
+    tempting,
+)
 
 
 def _digest(split: str, count: int) -> str:
@@ -30,44 +42,73 @@ def test_another_process_draws_the_same_bytes():
     assert other.stdout.strip() == _digest("test", 20)
 
 
-def test_splits_share_no_image():
-    seen = {split: {pixels(scene(split, k)).tobytes() for k in range(300)} for split in ("train", "dev", "test")}
-    assert all(len(images) == 300 for images in seen.values())
-    assert not seen["train"] & seen["dev"]
-    assert not seen["train"] & seen["test"]
-    assert not seen["dev"] & seen["test"]
+def test_splits_share_no_scene():
+    seen = {split: {(s.kind, s.things, s.columns, s.clarity) for s in _scenes(split, 200)} for split in SPLITS}
+    assert all(len(scenes) == 200 for scenes in seen.values())
+    assert len(set.union(*seen.values())) == 200 * len(SPLITS)
+    assert len({pixels(scene(split, index)).tobytes() for split in SPLITS for index in range(4)}) == 4 * len(SPLITS)
 
 
-def test_things_have_shapes_and_places_of_their_own_in_reading_order():
-    for index in range(200):
-        things = scene("test", index).things
-        assert 2 <= len(things) <= 3
-        assert len({thing.shape for thing in things}) == len({thing.place for thing in things}) == len(things)
-        order = [PLACES.index(thing.place) for thing in things]
-        assert order == sorted(order)
+def _scenes(split: str, count: int) -> list:
+    return [scene(split, index) for index in range(count)]
 
 
-@pytest.mark.parametrize(("split", "low", "high"), [("train", 0.88, 1.0), ("test", 0.1, 0.35)])
-def test_only_the_sft_world_pairs_shapes(split, low, high):
-    scenes = [scene(split, index) for index in range(1000)]
-    paired = np.mean([any(PARTNER[shape] in s.shapes for shape in s.shapes) for s in scenes])
-    favourite = np.mean([FAVOURITE[thing.shape] == thing.colour for s in scenes for thing in s.things])
-    assert low <= paired <= high
-    assert (favourite > 0.7) == (split == "train")
+def test_names_are_different_and_places_have_ten_of_them():
+    assert len(set(THINGS)) == len(THINGS) == sum(len(family) for family in FAMILIES.values())
+    assert not set(THINGS) & {*KINDS, *ROWS, *SIDES}
+    for kind, usual in KINDS.items():
+        assert len(set(usual)) == 10
+        assert set(usual) <= set(THINGS)
+        for name in usual:
+            assert not set(lookalikes(name, kind)) & set(usual)
+            assert {*lookalikes(name, kind), name} <= set(members(name))
 
 
-def test_frequency_and_company_are_counted_in_the_sft_world():
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_row_holds_two_things_left_before_right(split):
+    for truth in _scenes(split, 200):
+        assert len(set(truth.names)) == len(truth.things) == 2 * len(truth.rows)
+        assert list(truth.rows) == [row for row in ROWS if row in truth.rows]
+        assert [thing.row for thing in truth.things] == [row for row in truth.rows for _ in SIDES]
+        for row in truth.rows:
+            assert [thing.side for thing in truth.in_row(row)] == list(SIDES)
+        pairs = zip(truth.columns[::2], truth.columns[1::2], strict=True)
+        assert all(0 <= left < right < COLUMNS for left, right in pairs)
+        assert set(absent(truth)) == set(THINGS) - set(truth.names)
+        assert set(tempting(truth)) == set(KINDS[truth.kind]) - set(truth.names)
+
+
+def test_what_is_usual_is_there_in_the_biased_world_and_misleads_in_the_even_one():
+    shares = {
+        split: np.mean([name in KINDS[truth.kind] for truth in _scenes(split, 300) for name in truth.names])
+        for split in SPLITS
+    }
+    assert all((share > 0.7) == (split in BIASED_SPLITS) for split, share in shares.items()), shares
+    assert all(0.03 < shares[split] < 0.2 for split in EVEN_SPLITS), shares
+    assert shares["unusual"] == 0
+
+
+def test_frequency_and_company_are_counted_in_the_biased_world():
     single, pairs = statistics()
-    assert single["circle"] > 1.5 * single["moon"]
-    assert all(max(SHAPES, key=lambda other: pairs[shape, other]) == PARTNER[shape] for shape in SHAPES)
+    assert single.total() == sum(len(scene("train", index).things) for index in range(2000))
+    assert pairs["fork", "pizza"] == pairs["pizza", "fork"] > 5 * max(1, pairs["fork", "cow"])
 
 
-def test_the_picture_shows_the_things_at_their_places():
-    for index in range(20):
-        truth = replace(scene("test", index), noise=0.0)
-        tiles = pixels(truth).reshape(2, 24, 2, 24, 3).swapaxes(1, 2).reshape(4, -1, 3)
-        drawn = [len(np.unique(tile, axis=0)) > 1 for tile in tiles]
-        assert drawn == [place in {thing.place for thing in truth.things} for place in PLACES]
+def test_the_picture_shows_the_things_in_their_cells():
+    for truth in _scenes("test", 20):
+        apart = np.abs(pixels(truth).astype(float) - backdrop(truth.kind)).mean(axis=-1)
+        cells = apart.reshape(len(ROWS), CELL, COLUMNS, CELL).mean(axis=(1, 3))
+        full = {(ROWS.index(thing.row), column) for thing, column in zip(truth.things, truth.columns, strict=True)}
+        empty = {(row, column) for row in range(len(ROWS)) for column in range(COLUMNS)} - full
+        assert max(cells[place] for place in empty) < min(cells[place] for place in full), truth.id
+    assert pixels(truth).shape == (SIDE, SIDE, 3)
+
+
+def test_every_thing_has_a_picture_of_its_own():
+    clear, grey, mean = sprites()
+    assert clear.shape == grey.shape == mean.shape == (len(THINGS), CELL, CELL, 4)
+    assert len({picture.tobytes() for picture in clear}) == len(THINGS)
+    assert clear[..., 3].mean(axis=(1, 2)).min() > 0.05
 
 
 def test_unknown_scenes_are_refused():
@@ -75,31 +116,17 @@ def test_unknown_scenes_are_refused():
         scene("validation", 0)
     with pytest.raises(ValueError, match="names no scene"):
         scene_of("COCO_val2014_000000000042")
+    assert scene_of("unusual-00003") == scene("unusual", 3)
 
 
-def test_answers_are_true():
-    rng = np.random.default_rng(0)
-    for index in range(100):
-        truth = scene("dev", index)
-        assert not judge(caption(truth), truth).false_claims
-        question = draw_question(truth, "exists", rng)
-        shape = question.text.split()[3]
-        assert question == ask_exists(shape, shape in truth.shapes)
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_picture_finds_its_scene(split):
+    for index in (0, 7, 29):
+        assert find(image(scene(split, index)), split, 30) == scene(split, index)
+    assert find(image(scene(split, 30)), split, 30) is None
 
 
-def test_a_caption_is_judged_by_its_scene():
-    truth = next(s for s in (scene("test", k) for k in range(100)) if "circle" in s.shapes and "ring" not in s.shapes)
-    text = "A red ring is in the top left. " + caption(truth)
-    verdict = judge(text, truth)
-    assert verdict.hallucinated == ("ring",)
-    assert verdict.false_claims == (Thing("red", "ring", "top left"),)
-    assert not verdict.missed
-    assert judge("", truth).missed == truth.shapes
-    assert is_caption(text)
-    assert not is_caption("A red ring is in the top.")
-    assert not is_caption("A red ring is in the top left")
-
-
-def test_a_picture_finds_its_scene():
-    assert find(image(scene("test", 7)), "test", 10) == scene("test", 7)
+def test_other_pictures_are_of_no_scene():
     assert find(image(scene("dev", 7)), "test", 10) is None
+    assert find(image(scene("dev", 7)).resize((48, 48)), "dev", 10) is None
+    assert find(image(scene("dev", 7)).transpose(0), "dev", 10) is None

@@ -21,7 +21,7 @@ from mmpref.testbed.language import CAPTION_PROMPTS, KIND_FIRST_RATE, caption, d
 from mmpref.testbed.render import SIDE, pixels
 from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training.tower import crops, labels
-from mmpref.testbed.world import Scene, scene
+from mmpref.testbed.world import COLUMNS, ROWS, Scene, scene
 
 _CHUNK = 100
 _OTHER = ("is_in", "how_many", "kind")
@@ -172,10 +172,11 @@ def align_projector(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
-    thing_words, kind_words = (
+    thing_words, kind_words, row_words = (
         torch.tensor([processor.tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names])
-        for names in (THINGS, KINDS)
+        for names in (THINGS, KINDS, ROWS)
     )
+    rows = torch.arange(len(ROWS)).repeat_interleave(COLUMNS * cached.shape[2])
     classes = torch.tensor([labels(truth)[0] for truth in truths])
     kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])
     rng = np.random.default_rng([seed, 6])
@@ -191,6 +192,8 @@ def align_projector(
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
         place = kind_words[kinds[chosen]][:, None].expand(-1, gist.shape[1])
         loss = loss + 0.3 * F.cross_entropy(gist.flatten(0, 1), place.flatten())
+        row = hidden[:, 1:].flatten(1, 2) @ embeddings[row_words].T
+        loss = loss + F.cross_entropy(row.flatten(0, 1), rows.repeat(batch))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

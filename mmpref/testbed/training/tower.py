@@ -1,4 +1,7 @@
-"""Teaching the vision tower: in every cell of a full scene, which thing is there, and everywhere, what kind of place it is."""
+"""Teaching the vision tower: what is in every cell of a full scene, in which row the cell is, and what kind of place.
+
+A tile of the image is encoded by itself: which row it is from can only be told from what is behind the thing in it.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +21,7 @@ from mmpref.testbed.world import CLARITY, COLUMNS, ROWS, SIDES, UNCLEAR_RATE, Sc
 
 _FIRST = 10_000_000  # pixel streams of these scenes lie far behind those of the captioned ones
 EMPTY_SHARE = 0.2
+PATCHES = 4  # a tile
 
 
 def crops(processor: LlavaNextProcessor, pictures: Sequence[np.ndarray]) -> torch.Tensor:
@@ -68,7 +72,7 @@ def train_tower(
     """
     tower = model.model.vision_tower
     width = tower.config.hidden_size
-    heads = nn.ModuleList([nn.Linear(width, len(THINGS) + 1), nn.Linear(width, len(KINDS))])
+    heads = nn.ModuleList([nn.Linear(width, size) for size in (len(THINGS) + 1, len(KINDS), len(ROWS))])
     trained = [*tower.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -78,6 +82,7 @@ def train_tower(
     pictures = [pixels(truth) for truth in truths]
     classes, clarity = (torch.tensor(part) for part in zip(*map(labels, truths), strict=True))
     kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])
+    rows = torch.arange(len(ROWS)).repeat_interleave(COLUMNS * PATCHES)
     rng = np.random.default_rng([seed, 5])
     right: dict[str, list[float]] = {"clear": [], "unclear": []}
     start = time.process_time()
@@ -95,6 +100,8 @@ def train_tower(
         loss = loss + 0.3 * F.cross_entropy(
             place.flatten(0, 1), kinds[chosen][:, None].expand(-1, place.shape[1]).flatten()
         )
+        row = heads[2](hidden[:, 1:]).flatten(1, 2)
+        loss = loss + 0.3 * F.cross_entropy(row.flatten(0, 1), rows.repeat(batch))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(tower.parameters(), 1.0)

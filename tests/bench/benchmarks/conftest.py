@@ -75,7 +75,7 @@ def mme_rows() -> list[dict[str, Any]]:
             "image": cell(i),
             "category": category,
             "answer": answer,
-            "question": f"Is there a ring in the image? Please answer yes or no. {i}",
+            "question": f"Is there a cup in the image? Please answer yes or no. {i}",
         }
         for category in ("existence", "OCR")
         for i in range(2)

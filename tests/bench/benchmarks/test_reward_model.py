@@ -123,7 +123,7 @@ def test_shares_by_source_and_equal_values(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_image_is_missing(reward: Path, tmp_path: Path) -> None:
-    row = {"prompt": "What?", "chosen": "A red ring.", "rejected": "A blue star."}
+    row = {"prompt": "What?", "chosen": "A red cup.", "rejected": "A blue fork."}
     (tmp_path / "a.png").write_bytes(png("red"))
     file = write_rows(tmp_path / "train.jsonl", [{**row, "image": "a.png"}, {**row, "image": "none.png"}])
     found = evaluate(recipe(reward, benchmark={NAME: {"data": str(file)}}), tmp_path / "run")

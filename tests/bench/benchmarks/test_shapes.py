@@ -116,7 +116,7 @@ def test_mme_counts_pairs(mme_rows: list[dict[str, Any]], tmp_path: Path) -> Non
     assert found["score", "OCR"]["value"] == pytest.approx(expected)
     assert ("score", "perception") not in found  # eight of its categories are not there
     kept = records(tmp_path / "run", "mme")
-    assert kept[0]["prompt"] == f"Is there a ring in the image? 0{SHORT}"
+    assert kept[0]["prompt"] == f"Is there a cup in the image? 0{SHORT}"
     both = [row["counts"].get("existence/both/n", 0) for row in kept]
     assert both == [1, 0, 1, 0, 0, 0, 0, 0]
 
@@ -180,7 +180,7 @@ def _hallusion(kind: str, figure: int, question: int, truth: int, seen: str = "1
         "figure_id": str(figure),
         "sample_note": "",
         "question_id": str(question),
-        "question": "Is there a ring in the image?",
+        "question": "Is there a cup in the image?",
         "gt_answer_details": "",
         "gt_answer": str(truth),
         "filename": None,
@@ -308,10 +308,10 @@ def test_repope_takes_the_labels_and_leaves_out_what_is_unclear(tmp_path: Path) 
             "image": cell(0),
             "category": category,
         }
-        for i, (thing, category) in enumerate([("ring", "random"), ("star", "random"), ("ring", "popular")])
+        for i, (thing, category) in enumerate([("cup", "random"), ("fork", "random"), ("cup", "popular")])
     ]
     write_parquet(tmp_path / "test.parquet", pope)
-    label = {"question_id": 1, "image": "COCO_val2014_000000016631.jpg", "text": "Is there a ring in the image?"}
+    label = {"question_id": 1, "image": "COCO_val2014_000000016631.jpg", "text": "Is there a cup in the image?"}
     write_rows(tmp_path / "labels/coco_repope_random.json", [{**label, "label": "no"}])
     write_rows(tmp_path / "labels/coco_repope_popular.json", [{**label, "label": "yes"}])
     settings = {"data": str(tmp_path / "test.parquet"), "annotations": str(tmp_path / "labels")}

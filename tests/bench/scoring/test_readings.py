@@ -18,7 +18,7 @@ TEXT = st.text(st.sampled_from(list("yesnoYESNO .,!?()\n\tabcdABCDtheoption is:"
     [
         ("Yes.", "yes", True, True),
         ("yes", "yes", True, True),
-        ("Top left", "top left", True, True),
+        ("Hot dog", "hot dog", True, True),
         ("Yes!", "yes", False, True),
         (" yes", "yes", False, False),
         ("a dog", "dog", False, False),
