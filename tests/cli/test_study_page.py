@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
-from mmpref.cli.pages.study_scenes import Scene
+from mmpref.bench.scoring.chair import Synonyms
+from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_page, write_study
+from mmpref.cli.pages.study_scenes import Scene, marked_objects
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
-from mmpref.study.measurement import Failure, Measurement
+from mmpref.study.measurement import Failure, Ledger, Measurement
 from mmpref.study.plan import Grid, Plan
+from mmpref.study.schedule import Schedule, Target
 from tests.study.ledgers import claim, measured, plan_of
 
 HOSTILE = '$\\no$ <script>alert("x")</script> | `x` **y** [z](http://evil.example)'
@@ -149,3 +151,28 @@ def test_a_study_of_which_nothing_is_measured_has_a_page(plan: Plan, tmp_path: P
 def test_one_base_is_said_to_be_one(plan: Plan) -> None:
     text = page(conclude(plan, _ledger(bases=1)))
     assert "of one base" in text
+
+
+def test_what_is_not_in_the_image_is_marked_and_the_text_is_whole() -> None:
+    synonyms = Synonyms({"cup": "cup", "mug": "cup", "traffic light": "traffic light", "fork": "fork"})
+    caption = "There is a mug, two forks and a traffic light. A cup."
+    pieces = marked_objects(caption, ["cup"], synonyms)
+    assert "".join(piece for piece, _ in pieces) == caption
+    assert [piece for piece, wrong in pieces if wrong] == ["forks", "traffic light"]
+
+
+def test_a_study_folder_gets_its_page_from_its_ledger(tmp_path: Path) -> None:
+    """Of the runs that the plan still means: one of another recipe is not shown."""
+    plan = plan_of(tmp_path, ["bdhs", "sft"], [claim("1", {"row": "bdhs", "direction": "lower"})], bases=1)
+    schedule = Schedule(plan, tmp_path, list(plan.rows))
+    for row, rate in (("base", 0.2), ("bdhs", 0.1)):
+        job = schedule.job(Target(row, 0, 0))
+        assert job is not None
+        schedule.ledger.write(measured(row, rate, recipe_hash=job.hashes["test"]))
+    schedule.ledger.write(measured("sft", 0.1, recipe_hash="of another recipe"))
+    path = write_page(plan, tmp_path)
+    text = path.read_text(encoding="utf-8")
+    assert "holds here" in text
+    assert "2 of 3 runs are measured" in text
+    assert len(Ledger.read(tmp_path / "ledger")) == 3
+    assert "**holds here**" in (tmp_path / MARKDOWN).read_text(encoding="utf-8")

@@ -8,14 +8,15 @@ from typing import Any
 
 from mmpref.cli.pages.html import data_url, figure_png, render
 from mmpref.cli.pages.study_figures import forests, frontiers
-from mmpref.cli.pages.study_scenes import Scene
+from mmpref.cli.pages.study_scenes import Scene, scenes_of
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import p_value_text
 from mmpref.study.claims import Compared, Verdict
-from mmpref.study.conclude import FACTS, Concluded, Conclusions, GridPoint, GridResult
+from mmpref.study.conclude import FACTS, Concluded, Conclusions, GridPoint, GridResult, conclude
 from mmpref.study.effects import Effect
+from mmpref.study.plan import Plan
 
 HTML, MARKDOWN = "study.html", "study.md"
 RULE = (
@@ -25,6 +26,22 @@ RULE = (
 )
 _NAMES = {"holds": "holds here"}
 _CSS = {"holds": "holds", "does not hold": "fails", "cannot be told": "open", "not run": "missing"}
+
+
+def write_page(plan: Plan, folder: Path) -> Path:
+    """Write ``study.html`` and ``study.md`` of what a study has measured so far, whichever rows were wanted last.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The path of the page.
+    """
+    from mmpref.study.schedule import Schedule
+
+    schedule = Schedule(plan, folder, list(plan.rows))
+    conclusions = conclude(plan, schedule.measured(), schedule.ledger.failures())
+    return write_study(conclusions, folder, *scenes_of(schedule))
 
 
 def write_study(conclusions: Conclusions, folder: Path, scenes: Sequence[Scene] = (), scenes_title: str = "") -> Path:

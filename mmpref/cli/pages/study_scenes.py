@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmpref.bench.disagreements import Disagreement, disagreements
 from mmpref.bench.finished_model import FinishedModel, read_finished
@@ -13,8 +14,12 @@ from mmpref.bench.scoring.chair import Synonyms
 from mmpref.cli.pages.html import as_png, data_url
 from mmpref.errors import ImageError
 from mmpref.registry import resolve_path
+from mmpref.run.manifest import MANIFEST
 from mmpref.run.results import ALL, Key
 from mmpref.words import spaced
+
+if TYPE_CHECKING:
+    from mmpref.study.schedule import Schedule
 
 SHOWN = 6
 CHAIR = Key("chair", "chair_i", ALL)
@@ -33,6 +38,30 @@ class Scene:
     image: str | None
     truth: str
     answers: tuple[tuple[str, tuple[tuple[str, bool], ...]], ...]
+
+
+def scenes_of(schedule: Schedule) -> tuple[list[Scene], str]:
+    """Scenes of the plan's first trained row on its first evaluation with CHAIR, of the first base and seed, and whose
+    they are; none where the study's folder does not hold the answers."""
+    from mmpref.study.schedule import Target
+    from mmpref.study.work import evaluation_folder
+
+    plan = schedule.plan
+    row = next((row for row in plan.rows.values() if row.train is not None), None)
+    if row is None or plan.base_row is None:
+        return [], ""
+    jobs = [schedule.job(Target(name, row.bases[0], 0)) for name in (plan.base_row.name, row.name)]
+    for split in row.evaluate:
+        folders = [
+            evaluation_folder(schedule.folder, split, job.hashes[split])
+            for job in jobs
+            if job is not None and split in job.hashes
+        ]
+        if len(folders) < 2 or not all((folder / MANIFEST).is_file() for folder in folders):
+            continue
+        if found := scenes(folders[0], folders[1], ("base", row.name)):
+            return found, f"What {row.name} changes on {split}: captions that gained, and some that lost."
+    return [], ""
 
 
 def scenes(base: Path, adapter: Path, names: tuple[str, str], limit: int = SHOWN) -> list[Scene]:
@@ -63,11 +92,11 @@ def _scene(row: Disagreement, names: Sequence[str], synonyms: Synonyms) -> Scene
     except ImageError:
         image = None
     texts = zip(names, (row.first, row.second), strict=True)
-    answers = tuple((name, tuple(_marked(text, truth, synonyms))) for name, text in texts)
+    answers = tuple((name, tuple(marked_objects(text, truth, synonyms))) for name, text in texts)
     return Scene(image, ", ".join(dict.fromkeys(truth)), answers)
 
 
-def _marked(text: str, truth: Sequence[str], synonyms: Synonyms) -> list[tuple[str, bool]]:
+def marked_objects(text: str, truth: Sequence[str], synonyms: Synonyms) -> list[tuple[str, bool]]:
     """A caption in pieces, each with whether it names something that is not there; joined they are the text."""
     words, pieces, place = spaced(text), [], 0
     while place < len(words):
