@@ -147,8 +147,10 @@ def names_in(claims: Sequence[Claim], where: str) -> Iterator[tuple[str, str, st
 
 def read(compared: Compared, estimate: Estimate | None) -> Reading:
     """What an effect says, None being one that was not measured."""
-    if estimate is None or math.isnan(estimate.value):
+    if estimate is None:
         return Reading("not run")
+    if math.isnan(estimate.value):  # a model that mentions nothing has no share of false mentions
+        return Reading("cannot be told")
     low, high, margin = estimate.low, estimate.high, compared.margin
     small = -margin <= low and high <= margin and margin > 0
     below, above = estimate.p_below, estimate.p_above

@@ -63,7 +63,11 @@ def test_the_rule(direction: Direction, margin: float, low: float, high: float, 
 
 def test_what_was_not_measured_is_not_run() -> None:
     assert read(_compared("lower"), None).outcome == "not run"
-    assert read(_compared("lower"), estimate(np.full((1, 3), np.nan), 0)).outcome == "not run"
+
+
+def test_what_is_undefined_cannot_be_told() -> None:
+    reading = read(_compared("lower"), estimate(np.full((1, 3), np.nan), 0))
+    assert (reading.outcome, reading.p_for, reading.p_against) == ("cannot be told", 1, 1)
 
 
 RIGHT, WRONG, OPEN = _estimate(-0.03, -0.01), _estimate(0.01, 0.03), _estimate(-0.02, 0.02)

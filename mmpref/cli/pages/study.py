@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -123,9 +124,9 @@ def markdown(conclusions: Conclusions) -> str:
 
 
 def _cell(value: Effect | None, change: Effect | None) -> str:
-    if value is None:
+    if value is None or math.isnan(value.value):
         return "–"
-    if change is None:
+    if change is None or math.isnan(change.value):
         return f"{value.value:.3f}"
     difference = escaped(change.text())
     return f"{value.value:.3f} ({f'**{difference}**' if change.off_zero else difference})"
