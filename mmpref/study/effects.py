@@ -167,11 +167,11 @@ class Effects:
 
         cells = [self._cells(name, key, split) for name in (row, *([against] if against else []))]
         bases = sorted(set.intersection(*map(set, cells)))
-        if not bases:
+        metric = self._metric(key, split) if bases else None
+        if metric is None:
             return None
         per_base = [self._of_base([each[base] for each in cells], [row, against], base, key, split) for base in bases]
         units = per_base[0] if len(bases) == 1 else np.stack([of_base.mean(0) for of_base in per_base])
-        metric = self._metric(key, split)
         return Effect(
             row,
             against,
@@ -185,9 +185,12 @@ class Effects:
         )
 
     def _cells(self, row: str, key: Key, split: str) -> dict[int, list[int]]:
-        """Bases -> seeds of which the metric is known."""
+        """Bases -> seeds of which the metric is known, and the counts that it is of."""
         bases = self._runs.get((row, split), {})
-        cells = {base: sorted(seed for seed, one in seeds.items() if one.value(key)) for base, seeds in bases.items()}
+        cells = {
+            base: sorted(seed for seed, one in seeds.items() if one.value(key) and key.benchmark in one.counts)
+            for base, seeds in bases.items()
+        }
         return {base: seeds for base, seeds in cells.items() if seeds}
 
     def _of_base(
@@ -216,6 +219,7 @@ class Effects:
         import numpy as np
 
         metric, sums = self._metric(key, split), self._sums(row, split, base, seed, key.benchmark)
+        assert metric is not None
         values = np.broadcast_to(np.asarray(metric.value(sums), float), len(sums.totals))
         return np.where(sums[metric.n] > 0, values, np.nan)
 
@@ -228,8 +232,8 @@ class Effects:
     def _draw(self, images: int) -> np.ndarray:
         return image_draws(self.seed, images).astype(float)
 
-    def _metric(self, key: Key, split: str) -> Metric:
-        """The benchmark's own metric.
+    def _metric(self, key: Key, split: str) -> Metric | None:
+        """The benchmark's own metric; None where it makes none such of the counts.
 
         Raises:
             UsageError: no such benchmark, or settings that it does not have.
@@ -245,7 +249,7 @@ class Effects:
             )
             names = {name for each in counts if each for name in each.names}
             self._metrics[where] = metrics_of(self.plan, split, key.benchmark, sorted(names))
-        return self._metrics[where][key]
+        return self._metrics[where].get(key)
 
     def _leave_out_other_images(self) -> None:
         """Keep what is on the images that most runs are on, and of these the images that every run has answers to."""
@@ -299,11 +303,13 @@ def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[str]) ->
 
     Args:
         split: name of the evaluation, whose settings the benchmark has.
+        benchmark: as results have it; of the image-blind control it is the benchmark's name and what was blind.
         counts: their names, as files have them (``adversarial/right``).
     """
     section = merge(load_recipe(plan.recipe).get("evaluate") or {}, plan.evaluate[split])
-    entry = BENCHMARKS.get(benchmark)
-    settings = build(entry.settings, (section.get("benchmark") or {}).get(benchmark) or {}, f"benchmark {benchmark}")
+    name = benchmark.partition("-blind")[0]
+    entry = BENCHMARKS.get(name)
+    settings = build(entry.settings, (section.get("benchmark") or {}).get(name) or {}, f"benchmark {name}")
     keys = [CountKey(*name.rpartition("/")[::2]) if "/" in name else name for name in counts]
     metrics = entry.task(settings).metrics([Score("", dict.fromkeys(keys, 1.0))])
     return {Key(benchmark, metric.name, metric.part): metric for metric in metrics}

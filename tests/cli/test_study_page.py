@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from mmpref.bench.scoring.chair import Synonyms
-from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_page, write_study
+from mmpref.cli.main import program
+from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
 from mmpref.cli.pages.study_scenes import Scene, marked_objects
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
@@ -170,7 +173,10 @@ def test_a_study_folder_gets_its_page_from_its_ledger(tmp_path: Path) -> None:
         assert job is not None
         schedule.ledger.write(measured(row, rate, recipe_hash=job.hashes["test"]))
     schedule.ledger.write(measured("sft", 0.1, recipe_hash="of another recipe"))
-    path = write_page(plan, tmp_path)
+    ran = CliRunner().invoke(program, ["reproduce", plan.name, "--output", str(tmp_path), "--minutes", "0", "--json"])
+    assert ran.exit_code == 0, ran.output
+    path = Path(json.loads(ran.stdout)["report"])
+    assert path == tmp_path / HTML
     text = path.read_text(encoding="utf-8")
     assert "holds here" in text
     assert "2 of 3 runs are measured" in text

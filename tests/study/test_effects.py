@@ -131,3 +131,12 @@ def test_different_seeds_are_averaged_where_none_is_shared(tmp_path: Path) -> No
     assert len(change.estimate.of_units) == 1
     means = [np.mean([run.value(CHAIR).value for run in runs if run.row == row]) for row in ("bdhs", "sft")]
     assert change.value == pytest.approx(means[0] - means[1])
+
+
+def test_values_without_counts_have_no_interval_and_are_no_error(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"])
+    bare = [dataclasses.replace(measured(row, 0.2), counts={}) for row in ("base", "bdhs")]
+    effects = Effects(plan, bare)
+    assert effects.rows("test") == ["base", "bdhs"]
+    assert effects.value("bdhs", CHAIR, "test") is None
+    assert effects.difference("bdhs", "base", CHAIR, "test") is None
