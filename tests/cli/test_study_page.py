@@ -107,6 +107,7 @@ def test_the_page_holds_every_verdict_and_row(conclusions: Conclusions, html: st
     assert effect is not None
     assert effect.text() in " ".join(parsed.text.split())
     assert "Holm" in parsed.text
+    assert "mmpref reproduce plan.yaml" in parsed.text
     assert "script" not in parsed.elements
     assert HOSTILE in parsed.text, "shown, as text"
     assert parsed.text.index("Verdicts") < parsed.text.index("On test")
@@ -131,6 +132,7 @@ def test_markdown_holds_every_verdict_and_builds_no_markup(conclusions: Conclusi
     for outcome in ("**holds here**", "**does not hold**", "**cannot be told**", "**not run**"):
         assert outcome in text
     assert "<script" not in text
+    assert "<code>mmpref reproduce plan.yaml</code>" in text
     assert "](http" not in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = [len(re.findall(r"(?<!\\)\|", line)) for line in rows]

@@ -71,6 +71,7 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
     return render(
         "study.html.j2",
         plan=conclusions.plan,
+        command=_command(conclusions.plan),
         runs=conclusions.runs,
         failures=conclusions.failures,
         warnings=conclusions.warnings,
@@ -100,7 +101,9 @@ def markdown(conclusions: Conclusions) -> str:
     parts = [f"# {escaped(plan.title)}"]
     if plan.note:
         parts.append(escaped(plan.note))
-    parts.append(f"{conclusions.runs[0]} of {conclusions.runs[1]} runs are measured.")
+    parts.append(
+        f"{conclusions.runs[0]} of {conclusions.runs[1]} runs are measured, by <code>{escaped(_command(plan))}</code>."
+    )
     if conclusions.claims:
         rows = [
             [
@@ -121,6 +124,11 @@ def markdown(conclusions: Conclusions) -> str:
             "Each value; in brackets the difference from the base with its 95 % interval, bold where that excludes 0.",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _command(plan: Plan) -> str:
+    """What makes the study; of a plan in a file the file's name, wherever it lies."""
+    return f"mmpref reproduce {Path(plan.name).name}" + (f" --scale {plan.scale}" if plan.scale else "")
 
 
 def _cell(value: Effect | None, change: Effect | None) -> str:
