@@ -2,7 +2,8 @@
 
 Every method that makes its own rejected answers builds pairs from the testbed's SFT set, whose scenes are known; the
 first N pairs are looked at. `false` is the share of named things in rejected captions that the scene does not hold, and
-`wrong claims` that of whole claims (colour, shape and place) of which anything is wrong; the chosen answers have none.
+`wrong claims` that of statements (a thing and its row, the kind of place) of which anything is wrong; the chosen
+answers have none.
 `captions` is the share of rejected answers to caption prompts that are well-formed captions, whatever they claim.
 """
 
@@ -78,9 +79,9 @@ def described(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         for row in rows
         if row["prompt"][0]["content"] in CAPTION_PROMPTS
     ]
-    verdicts = [(judge(text, scene), text) for text, scene in captions]
-    mentioned = sum(len(verdict.mentioned) for verdict, _ in verdicts)
-    claims = sum(text.count(" is in the ") for _, text in verdicts)
+    verdicts = [judge(text, scene) for text, scene in captions]
+    mentioned = sum(len(verdict.mentioned) for verdict in verdicts)
+    claims = sum(len(verdict.claims) for verdict in verdicts)
     known = [row["similarity"] for row in rows if row["similarity"] is not None]
     return {
         "pairs": len(rows),
@@ -88,8 +89,8 @@ def described(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
         "length": sum(len(rejected) / len(chosen) for chosen, rejected in texts) / len(texts),
         "similarity": sum(known) / len(known) if known else None,
         "captions": sum(is_caption(text) for text, _ in captions) / len(captions),
-        "false": sum(len(verdict.hallucinated) for verdict, _ in verdicts) / mentioned,
-        "wrong": sum(len(verdict.false_claims) for verdict, _ in verdicts) / claims,
+        "false": sum(len(verdict.hallucinated) for verdict in verdicts) / mentioned,
+        "wrong": sum(len(verdict.false_claims) for verdict in verdicts) / claims,
     }
 
 

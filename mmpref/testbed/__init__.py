@@ -1,1 +1,1 @@
-"""A drawn world with known truth and the small vision-language model that was trained on it."""
+"""A drawn world of everyday scenes with known truth, and the small vision-language model that was trained on it."""

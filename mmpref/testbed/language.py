@@ -47,11 +47,12 @@ def _capital(text: str) -> str:
 
 def row_sentence(first: str, second: str, row: str, form: int) -> str:
     """Say that two things are in a row, in one of three forms."""
+    where = _capital(WHERE[row])
     if form == 0:
-        return f"There is {a(first)} and {a(second)} {WHERE[row]}."
+        return f"{where} there is {a(first)} and {a(second)}."
     if form == 1:
-        return f"{_capital(WHERE[row])} there is {a(first)} and {a(second)}."
-    return f"{_capital(a(first))} and {a(second)} are {WHERE[row]}."
+        return f"{where} you see {a(first)} and {a(second)}."
+    return f"{where} is {a(first)}, next to {a(second)}."
 
 
 def kind_sentence(kind: str) -> str:

@@ -24,11 +24,7 @@ def one_of(words: tuple[str, ...]) -> str:
 _NAME, _WHERE = one_of(THINGS), one_of(tuple(WHERE.values()))
 _A_NAME, _A_KIND = one_of(tuple(map(a, THINGS))), one_of(tuple(map(a, KINDS)))
 _MENTION = re.compile(rf"\b(no )?({_NAME})(?:e?s)?\b", re.I)
-_ROW = rf"({_A_NAME}) and ({_A_NAME})"
-_ROW_FORMS = [
-    re.compile(form, re.I)
-    for form in (rf"There is {_ROW} ({_WHERE})", rf"({_WHERE}) there is {_ROW}", rf"{_ROW} are ({_WHERE})")
-]
+_ROW_FORM = re.compile(rf"({_WHERE}) (?:there is|you see|is) ({_A_NAME})(?: and|, next to) ({_A_NAME})", re.I)
 _PLACE = re.compile(rf"This is ({_A_KIND})", re.I)
 _SIDE, _SURE = one_of(SIDES), "(?:(?:Yes|No), )?"
 _ANSWER = re.compile(rf"{_SURE}(?:the ({_NAME})|({_A_NAME})) is (?:on the ({_SIDE}) )?({_WHERE})", re.I)
@@ -112,12 +108,8 @@ def _claimed(sentence: str) -> list[Claim]:
 
 
 def _row_said(sentence: str) -> list[Claim]:
-    match = next(filter(None, (form.fullmatch(sentence) for form in _ROW_FORMS)), None)
-    if match is None:
-        return []
-    parts = [part.lower() for part in match.groups()]
-    [row] = [_ROW_OF[part] for part in parts if part in _ROW_OF]
-    return [Claim(_bare(part), row) for part in parts if part not in _ROW_OF]
+    match = _ROW_FORM.fullmatch(sentence)
+    return [Claim(_bare(name), _ROW_OF[match[1].lower()]) for name in match.groups()[1:]] if match else []
 
 
 def _bare(name: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from mmpref.testbed.things import FAMILIES, FAMILY_OF, KINDS, THINGS
-from mmpref.testbed.world import COLUMNS, ROWS, Scene, stream
+from mmpref.testbed.things import FAMILIES, FAMILY_OF, THINGS
+from mmpref.testbed.world import ROWS, Scene, stream
 
 CELL = 32
 SIDE = 3 * CELL
@@ -146,6 +146,3 @@ def png(scene: Scene) -> bytes:
 def cell(scene: Scene) -> dict[str, object]:
     """Return the image as a table cell in the form that the ``datasets`` Image feature stores."""
     return {"bytes": png(scene), "path": None}
-
-
-assert set(_PLACES) == set(KINDS) and CELL * COLUMNS == SIDE

@@ -24,7 +24,7 @@ def _turn(prompt: str, *, listed: bool = True) -> dict:
 def test_text_survives_the_tokenizer(processor):
     tokenizer = processor.tokenizer
     pair = "No, there is no cup in the image. There is a cup at the back."
-    for text in [*sentences(), caption(scene("test", 0)), pair]:
+    for text in [*(text.lstrip("\n") for text in sentences()), caption(scene("test", 0)), pair]:
         encoded = tokenizer(text, return_offsets_mapping=True, add_special_tokens=False)
         ids = encoded["input_ids"]
         assert tokenizer.unk_token_id not in ids, text

@@ -1,8 +1,8 @@
 """One question on two figures, in the columns of HallusionBench; what the world makes expect is wrong on one. One row::
 
     {"category": "VS", "subcategory": "place", "visual_input": "2", "set_id": "0", "figure_id": "1",
-     "question_id": "0", "question": "This is a kitchen. Is there a knife?",
-     "gt_answer": "0", "gt_answer_details": "No, there is no knife.", "image": <png>}
+     "question_id": "0", "question": "This is a kitchen. Is there a knife in the image?",
+     "gt_answer": "0", "gt_answer_details": "No, there is no knife in the image.", "image": <png>}
 
 VD asks whether a thing is there, of a scene with it and of another of the same kind of place without. VS asks for a
 thing that is usual at a place: without a figure (split ``non_image``), where it is yes, and of a figure of the place
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mmpref.testbed.language import Question, a, ask_exists, kind_sentence
@@ -53,8 +54,10 @@ def _without(name: str, truth: Scene) -> Scene:
 
 
 def _ask_at(name: str, kind: str, true: bool) -> Question:
-    sentence = f"Yes, {a(name)} is usual there." if true else f"No, there is no {name}."
-    return Question("exists", f"{kind_sentence(kind)} Is there {a(name)}?", sentence, "Yes" if true else "No")
+    """Ask for a thing with the kind of place named; without a figure it is true as far as one can expect."""
+    asked = ask_exists(name, true)
+    sentence = f"Yes, {a(name)} is usual there." if true else asked.sentence
+    return replace(asked, text=f"{kind_sentence(kind)} {asked.text}", sentence=sentence)
 
 
 def _row(

@@ -1,9 +1,9 @@
 """The testbed's sentence embedder: a tiny BERT taught that likeness is a matter of what is said of what.
 
 The likeness of two texts that it learns is the cosine of their counts of content words and of pairs of content words
-within a sentence. So two captions differ when one thing differs, and also when the same words are bound otherwise (a
-cup at the back and an egg at the front, against an egg at the back and a cup at the front), but not when the same is said
-in another order.
+within a sentence. So two captions differ when one thing differs, and also (less surely) when the same words are bound
+otherwise (a cup at the back and an egg at the front, against an egg at the back and a cup at the front), but not when
+the same is said in another order.
 """
 
 from __future__ import annotations
@@ -29,10 +29,30 @@ from mmpref.testbed.training.build import word_tokenizer
 from mmpref.testbed.world import Scene, members, scene
 
 THRESHOLD = 0.97
-"""Cosine below which a caption falls once a thing in it changes or two change places."""
+"""Cosine below which a caption falls once a thing in it changes; not always where two change places."""
 
 _MUTE = frozenset(
-    ["a", "an", "the", "is", "are", "in", "at", "there", "this", "it", "of", "on", "and", "with", "image"]
+    (
+        "a",
+        "an",
+        "the",
+        "is",
+        "are",
+        "in",
+        "at",
+        "there",
+        "this",
+        "it",
+        "of",
+        "on",
+        "and",
+        "with",
+        "image",
+        "you",
+        "see",
+        "next",
+        "to",
+    )
 )
 _LENGTH = 128
 _FIRST = 5_000_000
@@ -63,21 +83,20 @@ def likeness(texts: list[str]) -> np.ndarray:
 
 
 def altered(truth: Scene, what: str, rng: np.random.Generator) -> Scene:
-    """Change a scene: a thing ("thing", or "lookalike" for one of its family), the kind of place, or two things' rows."""
+    """Change a scene: a thing ("thing"; of its family: "lookalike"), the kind of place, or two things' rows."""
     things = list(truth.things)
     first = int(rng.integers(len(things)))
     if what == "kind":
-        others = [kind for kind in KINDS if kind != truth.kind]
-        return replace(truth, kind=others[rng.integers(len(others))])
+        kinds = [kind for kind in KINDS if kind != truth.kind]
+        return replace(truth, kind=kinds[rng.integers(len(kinds))])
     if what == "swap":
         others = [k for k, thing in enumerate(things) if thing.row != things[first].row]
         second = others[rng.integers(len(others))]
-        a, b = things[first], things[second]
-        things[first], things[second] = replace(a, name=b.name), replace(b, name=a.name)
+        one, other = things[first].name, things[second].name
+        things[first], things[second] = replace(things[first], name=other), replace(things[second], name=one)
         return replace(truth, things=tuple(things))
-    pool = [
-        name for name in (members(things[first].name) if what == "lookalike" else THINGS) if name not in truth.names
-    ]
+    names = members(things[first].name) if what == "lookalike" else THINGS
+    pool = [name for name in names if name not in truth.names]
     things[first] = replace(things[first], name=pool[rng.integers(len(pool))])
     return replace(truth, things=tuple(things))
 

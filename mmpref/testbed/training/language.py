@@ -18,20 +18,21 @@ from torch.nn import functional as F
 from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from mmpref.testbed.language import CAPTION_PROMPTS, KIND_FIRST_RATE, caption, draw_question
+from mmpref.testbed.reference import description
 from mmpref.testbed.render import SIDE, pixels
 from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training.tower import crops, labels
-from mmpref.testbed.world import COLUMNS, ROWS, Scene, scene
+from mmpref.testbed.world import Scene, scene
 
 _CHUNK = 100
-_OTHER = ("is_in", "how_many", "kind")
+_OTHER = ("what", "is_in", "how_many", "kind")
 
 
 @dataclass(frozen=True)
 class Mixture:
     """What a scene is followed by, and how often its image is hidden."""
 
-    questions: tuple[str, ...] = ("exists", "exists", "exists", "where", "what", "other")
+    questions: tuple[str, ...] = ("exists", "exists", "where", "other")
     short: float = 0.35
     first_prompt: float = 0.7
     caption_blind: float = 0.20
@@ -172,11 +173,10 @@ def align_projector(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
-    thing_words, kind_words, row_words = (
+    thing_words, kind_words = (
         torch.tensor([processor.tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names])
-        for names in (THINGS, KINDS, ROWS)
+        for names in (THINGS, KINDS)
     )
-    rows = torch.arange(len(ROWS)).repeat_interleave(COLUMNS * cached.shape[2])
     classes = torch.tensor([labels(truth)[0] for truth in truths])
     kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])
     rng = np.random.default_rng([seed, 6])
@@ -192,8 +192,6 @@ def align_projector(
         loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
         place = kind_words[kinds[chosen]][:, None].expand(-1, gist.shape[1])
         loss = loss + 0.3 * F.cross_entropy(gist.flatten(0, 1), place.flatten())
-        row = hidden[:, 1:].flatten(1, 2) @ embeddings[row_words].T
-        loss = loss + F.cross_entropy(row.flatten(0, 1), rows.repeat(batch))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -208,54 +206,83 @@ def train_language(
     *,
     steps: int,
     scenes: int,
-    batch: int = 24,
+    align_steps: int = 40,
+    reading_steps: int = 400,
+    reading_scenes: int = 8000,
     seed: int = 0,
-    rate: float = 2e-3,
     mixture: Mixture | None = None,
     log: Callable[[str], object] = print,
 ) -> float:
-    """Train projector and language model in place and return the mean loss of the last tenth of the steps."""
+    """Train projector and language model in place, in three stages.
+
+    The projector is aligned; then the model learns to read what is in a row, from plain descriptions of scenes in which
+    anything may be anywhere; then it learns captions of the biased world and answers to questions.
+
+    Returns:
+        the mean loss of the last tenth of the last stage's steps.
+    """
     mixture = mixture or Mixture()
-    balanced = int(scenes * mixture.balanced)
-    truths = [scene("train", index) for index in range(scenes - balanced)]
-    truths += [scene("balanced", index) for index in range(balanced)]
-    cached = features(model, processor, truths)
-    near = align_projector(
-        model, processor, cached[-balanced:], truths[-balanced:], steps=max(1, steps // 4), seed=seed
-    )
+    core = model.model
+    plain = [scene("plain", index) for index in range(reading_scenes)]
+    cached = features(model, processor, plain)
+    near = align_projector(model, processor, cached, plain, steps=align_steps, seed=seed)
     log(f"projector: {near:.3f} of the patches are nearest to their word")
     order = image_order(model, cached.shape[1], cached.shape[2])
     batcher = Batcher(processor, len(order))
-    core = model.model
     trained = [*core.multi_modal_projector.parameters(), core.image_newline, *core.language_model.parameters()]
-    optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
+
+    def fit(
+        stage: str,
+        cached: torch.Tensor,
+        draw: Callable[[int, np.random.Generator], list[tuple[str, str, float]]],
+        steps: int,
+        batch: int,
+        rate: float,
+    ) -> float:
+        optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
+        )
+        rng = np.random.default_rng([seed, 1, len(stage)])
+        losses: list[float] = []
+        start = time.process_time()
+        for step in range(steps):
+            if step * batch % len(cached) < batch:
+                shuffled = rng.permutation(len(cached))
+            chosen = np.take(shuffled, range(step * batch, (step + 1) * batch), mode="wrap")
+            ids, targets, positions, mask = batcher([draw(int(k), rng) for k in chosen], rng)
+            seen = core.multi_modal_projector(cached[torch.from_numpy(chosen)].float().flatten(1, 2))
+            seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
+            embeds = core.language_model.embed_tokens(ids)
+            embeds = torch.cat([embeds[:, : batcher.image.start], seen, embeds[:, batcher.image.stop :]], dim=1)
+            hidden = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask)
+            target = targets[:, 1:]
+            scored = target != -100
+            loss = F.cross_entropy(model.lm_head(hidden.last_hidden_state[:, :-1][scored]), target[scored])
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(trained, 1.0)
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+            if step % 50 == 49:
+                seconds = time.process_time() - start
+                log(f"{stage} {step + 1}/{steps} loss {np.mean(losses[-50:]):.4f} {seconds:.0f} s")
+        return float(np.mean(losses[-max(1, steps // 10) :]))
+
+    def read(number: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
+        return [(CAPTION_PROMPTS[0], description(plain[number]), 0.0)]
+
+    if reading_steps:
+        fit("reading", cached, read, reading_steps, 32, 2e-3)
+    balanced = int(scenes * mixture.balanced)
+    truths = [scene("train", index) for index in range(scenes - balanced)]
+    truths += [scene("balanced", index) for index in range(balanced)]
+    return fit(
+        "language",
+        features(model, processor, truths),
+        lambda number, rng: turns(truths[number], mixture, rng),
+        steps,
+        24,
+        1.5e-3,
     )
-    rng = np.random.default_rng([seed, 1])
-    losses: list[float] = []
-    start = time.process_time()
-    for step in range(steps):
-        if step * batch % scenes < batch:
-            shuffled = rng.permutation(scenes)
-        chosen = np.take(shuffled, range(step * batch, (step + 1) * batch), mode="wrap")
-        ids, labels, positions, mask = batcher([turns(truths[k], mixture, rng) for k in chosen], rng)
-        seen = core.multi_modal_projector(cached[torch.from_numpy(chosen)].float().flatten(1, 2))
-        seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
-        embeds = core.language_model.embed_tokens(ids)
-        embeds = torch.cat([embeds[:, : batcher.image.start], seen, embeds[:, batcher.image.stop :]], dim=1)
-        hidden = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask)
-        target = labels[:, 1:]
-        scored = target != -100
-        logits = model.lm_head(hidden.last_hidden_state[:, :-1][scored])
-        loss = F.cross_entropy(logits, target[scored])
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % 50 == 49:
-            seconds = time.process_time() - start
-            log(f"language {step + 1}/{steps} loss {np.mean(losses[-50:]):.4f} {seconds:.0f} s")
-    return float(np.mean(losses[-max(1, steps // 10) :]))
