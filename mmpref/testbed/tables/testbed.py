@@ -17,9 +17,11 @@ from mmpref.testbed.language import CAPTION_PROMPTS, caption, draw_question
 from mmpref.testbed.render import cell
 from mmpref.testbed.world import Scene, scene, stream
 
-SPLITS: tuple[str, ...] = ("train", "dev", "test")
+SPLITS: tuple[str, ...] = ("train", "fresh", "dev", "test")
 LICENCE = "apache-2.0"
-SIZES = {"train": 2400, "dev": 300, "test": 300}
+SIZES = {"train": 2400, "fresh": 2400, "dev": 300, "test": 300}
+FRESH = 20000
+"""The first scene of ``fresh``: it is of the world of ``train``, and no checkpoint was trained on it."""
 CAPTION_SHARE = 0.6
 SHORT_SHARE = 0.3
 QUESTIONS = ("exists", "exists", "exists", "where", "what", "is_in", "how_many", "kind")
@@ -32,7 +34,7 @@ def rows(split: str) -> Iterator[dict]:
         KeyError: there is no such split.
     """
     for index in range(SIZES[split]):
-        truth = scene(split, index)
+        truth = scene("train", FRESH + index) if split == "fresh" else scene(split, index)
         prompt, answer = turn(truth)
         yield {
             "images": [cell(truth)],

@@ -211,7 +211,7 @@ def train_language(
     steps: int,
     scenes: int,
     align_steps: int = 400,
-    reading_steps: int = 800,
+    reading_steps: int = 900,
     reading_scenes: int = 8000,
     seed: int = 0,
     mixture: Mixture | None = None,
