@@ -18,6 +18,8 @@ NOISE = 5.0
 """Standard deviation of the pixel noise over everything, in grey levels of 0 to 255."""
 MIST, BLOTCHES = 30.0, 8
 """Over a thing that is seen badly, and is grey: standard deviation of the blotches, and how many there are a side."""
+LIGHT = 0.3
+"""Light comes from the left: how much brighter the left edge of a place is than the right one."""
 _HORIZON = 40
 _SHEET = Path(__file__).parent / "sprites" / "things.png"
 
@@ -74,7 +76,7 @@ def backdrop(kind: str) -> np.ndarray:
     wall = {"stripes", "bars"}
     picture[marks & (ground | (pattern in wall))] *= 0.93
     picture[_HORIZON - 1 : _HORIZON + 1] *= 0.8
-    return picture
+    return picture * (1 + LIGHT * (0.5 - x / (SIDE - 1)))[..., None].astype(np.float32)
 
 
 @functools.cache

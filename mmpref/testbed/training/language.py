@@ -27,6 +27,8 @@ from mmpref.testbed.world import Scene, scene
 _CHUNK = 100
 SHARPNESS = 15.0
 """Of the softmax over cosines that the projector is aligned by: norms of embeddings stay what they are."""
+YES_NO_WEIGHT = 6.0
+"""Of these two words in the loss: all of an answer's knowledge is in one of its ten words."""
 _OTHER = ("what", "is_in", "how_many", "kind")
 
 
@@ -211,7 +213,7 @@ def train_language(
     steps: int,
     scenes: int,
     align_steps: int = 400,
-    reading_steps: int = 900,
+    reading_steps: int = 1000,
     reading_scenes: int = 8000,
     seed: int = 0,
     mixture: Mixture | None = None,
@@ -234,6 +236,9 @@ def train_language(
     order = image_order(model, cached.shape[1], cached.shape[2])
     batcher = Batcher(processor, len(order))
     trained = [*core.multi_modal_projector.parameters(), core.image_newline, *core.language_model.parameters()]
+
+    weights = torch.ones(len(processor.tokenizer))
+    weights[processor.tokenizer.convert_tokens_to_ids(["▁Yes", "▁No"])] = YES_NO_WEIGHT
 
     def fit(
         stage: str,
@@ -262,7 +267,11 @@ def train_language(
             hidden = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask)
             target = targets[:, 1:]
             scored = target != -100
-            loss = F.cross_entropy(model.lm_head(hidden.last_hidden_state[:, :-1][scored]), target[scored])
+            each = F.cross_entropy(
+                model.lm_head(hidden.last_hidden_state[:, :-1][scored]), target[scored], reduction="none"
+            )
+            weight = weights[target[scored]]
+            loss = (weight * each).sum() / weight.sum()
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)

@@ -1,6 +1,6 @@
-"""Teaching the vision tower: what is in every cell of a full scene, in which row the cell is, and what kind of place.
+"""Teaching the vision tower: what is in every cell of a full scene, where the cell is, and what kind of place.
 
-A tile of the image is encoded by itself: which row it is from can only be told from what is behind the thing in it.
+A tile of the image is encoded by itself: its row and column can only be told from the ground and light behind the thing.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def train_tower(
     """
     tower = model.model.vision_tower
     width = tower.config.hidden_size
-    heads = nn.ModuleList([nn.Linear(width, size) for size in (len(THINGS) + 1, len(KINDS), len(ROWS))])
+    heads = nn.ModuleList([nn.Linear(width, size) for size in (len(THINGS) + 1, len(KINDS), len(ROWS), COLUMNS)])
     trained = [*tower.parameters(), *heads.parameters()]
     optimizer = torch.optim.AdamW(trained, lr=rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -83,6 +83,7 @@ def train_tower(
     classes, clarity = (torch.tensor(part) for part in zip(*map(labels, truths), strict=True))
     kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])
     rows = torch.arange(len(ROWS)).repeat_interleave(COLUMNS * PATCHES)
+    columns = torch.arange(COLUMNS).repeat_interleave(PATCHES).repeat(len(ROWS))
     rng = np.random.default_rng([seed, 5])
     right: dict[str, list[float]] = {"clear": [], "unclear": []}
     start = time.process_time()
@@ -100,8 +101,9 @@ def train_tower(
         loss = loss + 0.3 * F.cross_entropy(
             place.flatten(0, 1), kinds[chosen][:, None].expand(-1, place.shape[1]).flatten()
         )
-        row = heads[2](hidden[:, 1:]).flatten(1, 2)
-        loss = loss + 0.3 * F.cross_entropy(row.flatten(0, 1), rows.repeat(batch))
+        for head, place in ((heads[2], rows), (heads[3], columns)):
+            told = head(hidden[:, 1:]).flatten(1, 2)
+            loss = loss + 0.3 * F.cross_entropy(told.flatten(0, 1), place.repeat(batch))
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
