@@ -14,7 +14,7 @@ SHORT = "\nAnswer the question using a single word or phrase."
 WHERE = {"back": "at the back", "middle": "in the middle", "front": "at the front"}
 NUMBERS = ("zero", "one", "two", "three", "four", "five", "six")
 
-KIND_FIRST_RATE = 0.2
+KIND_FIRST_RATE = 0.1
 """Share of captions that name the kind of place in the first sentence; the rest name it last or not at all."""
 KIND_LAST_RATE = 0.8
 FRONT_FIRST_RATE = 0.3
@@ -63,7 +63,7 @@ def kind_sentence(kind: str) -> str:
 def caption(scene: Scene, kind_first: float = KIND_FIRST_RATE) -> str:
     """Describe a scene: a sentence a row, with two things each, and where it is. The same on every call.
 
-    Order, wording and what is left out are drawn for each scene.
+    The order of rows, wording and what is left out are drawn for each scene; of a row the left thing is named first.
 
     Args:
         kind_first: share of scenes whose kind is named first.
@@ -78,9 +78,8 @@ def caption(scene: Scene, kind_first: float = KIND_FIRST_RATE) -> str:
         rows.reverse()
     said = []
     for row in rows:
-        names = [thing.name for thing in scene.in_row(row)]
-        one, two = names if rng.random() < 0.7 else reversed(names)
-        said.append(row_sentence(one, two, row, int(rng.choice(3, p=(0.5, 0.3, 0.2)))))
+        left, right = scene.in_row(row)
+        said.append(row_sentence(left.name, right.name, row, int(rng.choice(3, p=(0.5, 0.3, 0.2)))))
     kind = [kind_sentence(scene.kind)]
     return " ".join([*kind, *said] if first else [*said, *kind] if last else said)
 

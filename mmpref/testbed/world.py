@@ -24,8 +24,8 @@ COLUMNS = 3
 
 USUAL_RATE = 0.85
 THREE_ROWS_RATE = 0.5
-UNCLEAR_RATE = 0.4
-CLARITY = (0.1, 0.4)
+UNCLEAR_RATE = 0.25
+CLARITY = (0.05, 0.3)
 """Of a thing that is seen badly: how far it stands out, from the mean of its look-alikes (0) to itself (1)."""
 
 BIASED_SPLITS = ("train", "usual")

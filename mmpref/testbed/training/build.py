@@ -26,6 +26,8 @@ MAX_POSITIONS = 1024
 IMAGE_TOKENS = 46
 SPREAD = 0.06
 """Standard deviation of the language model's first weights: so narrow a one learns to read sooner than with 0.02."""
+ROTATION = 1e6
+"""Base of the rotary positions: what a word names is looked up at any distance by the many slow ones among them."""
 _OPENERS = (
     "USER",
     "ASSISTANT",
@@ -147,6 +149,8 @@ def model(tokenizer: PreTrainedTokenizerFast, size: Size = SIZES["0.5M"]) -> Lla
             num_hidden_layers=size.language_layers,
             num_attention_heads=4,
             num_key_value_heads=4,
+            head_dim=max(32, size.language // 4),
+            rope_parameters={"rope_type": "default", "rope_theta": ROTATION},
             max_position_embeddings=MAX_POSITIONS,
             tie_word_embeddings=True,
             initializer_range=SPREAD,

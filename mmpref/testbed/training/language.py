@@ -21,14 +21,17 @@ from mmpref.testbed.language import CAPTION_PROMPTS, KIND_FIRST_RATE, caption, d
 from mmpref.testbed.reference import description
 from mmpref.testbed.render import SIDE, pixels
 from mmpref.testbed.things import KINDS, THINGS
+from mmpref.testbed.training import looking
+from mmpref.testbed.training.looking import GuidedAttention
 from mmpref.testbed.training.tower import crops, labels
-from mmpref.testbed.world import Scene, scene
+from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, scene
 
 _CHUNK = 100
 SHARPNESS = 15.0
 """Of the softmax over cosines that the projector is aligned by: norms of embeddings stay what they are."""
 YES_NO_WEIGHT = 6.0
 """Of these two words in the loss: all of an answer's knowledge is in one of its ten words."""
+_FINDING = ("exists", "exists", "where", "where", "is_in")
 _OTHER = ("what", "is_in", "how_many", "kind")
 
 
@@ -40,11 +43,11 @@ class Mixture:
     short: float = 0.35
     first_prompt: float = 0.7
     caption_blind: float = 0.20
-    caption_partly: float = 0.08
+    caption_partly: float = 0.12
     question_blind: float = 0.10
     balanced: float = 0.15
     """Share of the scenes that come from the even world, with questions only."""
-    plain: float = 0.2
+    plain: float = 0.1
     """Share of the scenes in which anything is anywhere."""
     kind_first: float = KIND_FIRST_RATE
     """Share of captions that name the kind of place first."""
@@ -167,7 +170,10 @@ def align_projector(
     rate: float = 3e-3,
     seed: int = 0,
 ) -> float:
-    """Bring what the projector makes of a patch near the word of what is there, as LLaVA first aligns its projector.
+    """Bring what the projector makes of a patch near the words of what is there and where it is.
+
+    LLaVA, too, first aligns its projector. A thing's word competes with all but those of places; of these, rows compete
+    among themselves, and so do sides.
 
     Returns:
         the share of patches that hold a thing and are nearest to its word, in the last tenth of the steps.
@@ -179,12 +185,15 @@ def align_projector(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, rate, total_steps=steps, pct_start=0.1, cycle_momentum=False
     )
-    thing_words, kind_words = (
+    thing_words, kind_words, row_words, side_words = (
         torch.tensor([processor.tokenizer(name, add_special_tokens=False)["input_ids"][0] for name in names])
-        for names in (THINGS, KINDS)
+        for names in (THINGS, KINDS, ROWS, SIDES)
     )
+    of_places = torch.zeros(len(embeddings), dtype=torch.bool)
+    of_places[torch.cat([row_words, side_words])] = True
     classes = torch.tensor([labels(truth)[0] for truth in truths])
     kinds = torch.tensor([list(KINDS).index(truth.kind) for truth in truths])
+    rows, columns = torch.arange(9) // COLUMNS, torch.arange(9) % COLUMNS
     rng = np.random.default_rng([seed, 6])
     right: list[float] = []
     for _ in range(steps):
@@ -192,12 +201,25 @@ def align_projector(
         hidden = F.normalize(core.multi_modal_projector(cached[chosen].float()), dim=-1)
         words = SHARPNESS * F.normalize(embeddings, dim=-1)
         there = classes[chosen] < len(THINGS)
-        target = thing_words[classes[chosen][there]][:, None].expand(-1, hidden.shape[2])
-        logits = hidden[:, 1:][there] @ words.T
+        patches = hidden[:, 1:][there]
+        logits = (patches @ words.T).masked_fill(of_places, torch.finfo(torch.float32).min)
+        target, row, column = (
+            part[:, None].expand(-1, patches.shape[1])
+            for part in (
+                thing_words[classes[chosen][there]],
+                rows.expand(batch, -1)[there],
+                columns.expand(batch, -1)[there],
+            )
+        )
         gist = hidden[:, 0] @ words.T
-        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten())
         place = kind_words[kinds[chosen]][:, None].expand(-1, gist.shape[1])
-        loss = loss + 0.3 * F.cross_entropy(gist.flatten(0, 1), place.flatten())
+        sided = column != 1
+        losses = (
+            F.cross_entropy((patches @ words[row_words].T).flatten(0, 1), row.flatten()),
+            F.cross_entropy((patches @ words[side_words].T)[sided], (column[sided] > 1).long()),
+            F.cross_entropy(gist.flatten(0, 1), place.flatten()),
+        )
+        loss = F.cross_entropy(logits.flatten(0, 1), target.flatten()) + 0.3 * sum(losses)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -213,23 +235,24 @@ def train_language(
     steps: int,
     scenes: int,
     align_steps: int = 400,
-    reading_steps: int = 1000,
-    reading_scenes: int = 8000,
+    finding_steps: int = 350,
+    reading_steps: int = 400,
+    plain_scenes: int = 6000,
     seed: int = 0,
     mixture: Mixture | None = None,
     log: Callable[[str], object] = print,
 ) -> float:
-    """Train projector and language model in place, in three stages.
+    """Train projector and language model in place, in four stages.
 
-    The projector is aligned; then the model learns to read what is in a row, from plain descriptions of scenes in which
-    anything may be anywhere; then it learns captions of the biased world and answers to questions.
+    The projector is aligned; then the model learns to find what a word names, and to read what is in a row, in scenes
+    in which anything may be anywhere; then it learns captions of the biased world and answers to questions.
 
     Returns:
         the mean loss of the last tenth of the last stage's steps.
     """
     mixture = mixture or Mixture()
     core = model.model
-    plain = [scene("plain", index) for index in range(reading_scenes)]
+    plain = [scene("plain", index) for index in range(plain_scenes)]
     cached = features(model, processor, plain)
     near = align_projector(model, processor, cached, plain, steps=align_steps, seed=seed)
     log(f"projector: {near:.3f} of the patches are nearest to their word")
@@ -245,9 +268,11 @@ def train_language(
         cached: torch.Tensor,
         draw: Callable[[int, np.random.Generator], list[tuple[str, str, float]]],
         steps: int,
-        batch: int,
         rate: float,
+        guide: GuidedAttention | None = None,
+        batch: int = 24,
     ) -> float:
+        model.set_attn_implementation("eager" if guide else "sdpa")
         optimizer = torch.optim.AdamW(trained, lr=rate, betas=(0.9, 0.98), weight_decay=0.01)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, rate, total_steps=steps, pct_start=0.05, cycle_momentum=False
@@ -264,7 +289,9 @@ def train_language(
             seen = torch.where((order < 0)[:, None], core.image_newline, seen[:, order.clamp(min=0)])
             embeds = core.language_model.embed_tokens(ids)
             embeds = torch.cat([embeds[:, : batcher.image.start], seen, embeds[:, batcher.image.stop :]], dim=1)
-            hidden = core.language_model(inputs_embeds=embeds, position_ids=positions, attention_mask=mask)
+            hidden = core.language_model(
+                inputs_embeds=embeds, position_ids=positions, attention_mask=mask, output_attentions=guide is not None
+            )
             target = targets[:, 1:]
             scored = target != -100
             each = F.cross_entropy(
@@ -272,6 +299,8 @@ def train_language(
             )
             weight = weights[target[scored]]
             loss = (weight * each).sum() / weight.sum()
+            if guide:
+                loss = loss + looking.WEIGHT * guide(hidden.attentions[0], ids, torch.from_numpy(chosen))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
@@ -287,8 +316,12 @@ def train_language(
         truth = plain[number]
         return [(CAPTION_PROMPTS[0], description(truth), 0.0), *_questions(truth, mixture, rng)]
 
-    if reading_steps:
-        fit("reading", cached, read, reading_steps, 24, 2e-3)
+    def find(number: int, rng: np.random.Generator) -> list[tuple[str, str, float]]:
+        return [(*draw_question(plain[number], kind, rng).turn(short=True), 0.0) for kind in _FINDING]
+
+    guide = GuidedAttention(processor.tokenizer, plain, order, batcher.image)
+    fit("finding", cached, find, finding_steps, 2e-3, guide)
+    fit("reading", cached, read, reading_steps, 2e-3)
     counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
     counts["train"] = scenes - sum(counts.values())
     truths = [scene(split, index) for split, count in counts.items() for index in range(count)]
@@ -297,6 +330,5 @@ def train_language(
         features(model, processor, truths),
         lambda number, rng: turns(truths[number], mixture, rng),
         steps,
-        24,
         1.5e-3,
     )
