@@ -32,9 +32,9 @@ TRAINED, REFERENCE = 3, 1
 for both answers; and of the reference, once a pair where the pairs stay."""
 FORMULA = (
     f"Hours are an estimate, not a measurement, for one H100 or H200: a forward of image and text ({TOKENS:,} tokens) "
-    f"is 2 x parameters x tokens operations at {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s. A pair in training takes "
-    f"{TRAINED} forwards and {REFERENCE} of the reference, an answer or a reward 1, a verdict 2 of the annotator (both "
-    f"orders); BDHS makes {BDHS_PAIRS:,} pairs an hour at full use (scripts/bench_sizes.py). Downloads and the time of "
+    f"is 2 x parameters x tokens operations at {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s. A pair in training "
+    f"takes {TRAINED} forwards and {REFERENCE} of the reference, an answer or a reward 1, a verdict 2 of the annotator (both "
+    f"orders). BDHS makes {BDHS_PAIRS:,} pairs an hour at full use (scripts/bench_sizes.py). Downloads and the time of "
     "endpoints are not in it."
 )
 
@@ -51,7 +51,7 @@ def accelerators(models: Iterable[str | None]) -> int:
     return max(1, math.ceil(weights / (0.85 * MEMORY)))
 
 
-def build_hours(recipe: BuildRecipe, rows: int) -> float:
+def build_hours(recipe: BuildRecipe, rows: float) -> float:
     """Of a preference dataset of so many rows; 0 where no local model works."""
     if not recipe.model:
         return 0.0
@@ -62,15 +62,15 @@ def build_hours(recipe: BuildRecipe, rows: int) -> float:
     return rows * tries * _forward_hours(model)
 
 
-def train_hours(recipe: TrainRecipe, pairs: int) -> float:
+def train_hours(recipe: TrainRecipe, pairs: float) -> float:
     """Of a training on so many pairs."""
     from mmpref.align.method import METHODS
 
     method, model = METHODS.get(recipe.method), parameters(recipe.model)
     trainer, forward = recipe.trainer, _forward_hours(model)
-    batch = trainer["per_device_train_batch_size"] * trainer["gradient_accumulation_steps"]
+    batch = trainer.get("per_device_train_batch_size", 8) * trainer.get("gradient_accumulation_steps", 1)  # TRL's own
     steps = trainer.get("max_steps", -1)
-    seen = steps * batch if steps > 0 else pairs * trainer["num_train_epochs"]
+    seen = steps * batch if steps > 0 else pairs * trainer.get("num_train_epochs", 3)
     if recipe.method == "rloo":  # each answer is sampled, rewarded, compared with the base and learned from
         return float(seen * recipe.loss.get("samples", 4) * (TRAINED + REFERENCE + 2) * forward)
     if recipe.method == "reward-model":
