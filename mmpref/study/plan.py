@@ -27,6 +27,8 @@ A plan of two rows::
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
       pairs: {data: pairs, stands_in: a test}    # builds only: its numbers are the data's
+    kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
+    show: [chair chair_i, chair recall]  # columns of the table in the end
     columns:                             # what the paper calls a number -> ours: see `mmpref.study.columns`
       POPE: {metric: pope mean_f1, times: 100}
     scales:                              # --scale paper: the same plan with these keys merged over it; null takes
@@ -40,7 +42,7 @@ from __future__ import annotations
 
 import dataclasses
 import graphlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,13 +53,12 @@ from mmpref.recipes.schema import build
 from mmpref.registry import package_files, suggest
 from mmpref.study.columns import Column
 from mmpref.study.plan_file import over, read_extended, read_file
+from mmpref.study.references import references
 
 GROUP = "mmpref.studies"
 """The entry-point group of packages that hold plans."""
 DEV = "dev"
 """The evaluation that a grid chooses by, unless it names another; no measured run is evaluated on it."""
-REFERENCES = ("data", "row")
-"""What a part may name in place of a value: ``{data: PART}`` stands for its pairs, ``{row: NAME}`` for its adapter."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,21 @@ class Grid:
     split: str = DEV
     base: int = 0
     seed: int = 0
+
+
+@dataclass(frozen=True)
+class KlPrompts:
+    """Where the KL from the base is measured: the first prompts of an evaluation's benchmark.
+
+    Args:
+        split: name of the evaluation.
+        benchmark: by default its first.
+        prompts: how many.
+    """
+
+    split: str = DEV
+    benchmark: str | None = None
+    prompts: int = 100
 
 
 @dataclass(frozen=True)
@@ -153,6 +169,8 @@ class Plan:
         recipe: name or file that all parts start from.
         data, train, evaluate: parts by name.
         rows: by name, in the plan's order.
+        kl: None where it is not measured.
+        show: metrics of the table in the end.
         scale: which of ``scales`` was merged; None for the plan as it stands.
         columns: by what the paper calls them.
     """
@@ -166,9 +184,16 @@ class Plan:
     train: Mapping[str, Mapping[str, Any]]
     evaluate: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, Row]
+    kl: KlPrompts | None = None
+    show: tuple[str, ...] = ()
     note: str = ""
     scale: str | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
+
+    @property
+    def base_row(self) -> Row | None:
+        """The first row that is a base."""
+        return next((row for row in self.rows.values() if row.data is None), None)
 
 
 @dataclass(frozen=True)
@@ -186,6 +211,8 @@ class _File:
     evaluate: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] | None = None
     columns: dict[str, Column] = field(default_factory=dict)
+    kl: Any = None
+    show: tuple[str, ...] = ()
 
 
 def names() -> list[str]:
@@ -223,13 +250,17 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
         content = over(content, scales[scale] or {})
     file = build(_File, content, str(path))
     plan = Plan(
-        name_or_path,
-        path,
-        file.title or path.stem,
-        file.recipe,
-        _bases(file.bases, path),
-        *(_parts(getattr(file, kind), f"{path}: {kind}") for kind in ("data", "train", "evaluate")),
+        name=name_or_path,
+        path=path,
+        title=file.title or path.stem,
+        recipe=file.recipe,
+        bases=_bases(file.bases, path),
+        data=_parts(file.data, f"{path}: data"),
+        train=_parts(file.train, f"{path}: train"),
+        evaluate=_parts(file.evaluate, f"{path}: evaluate"),
         rows={},
+        kl=_kl(file, path),
+        show=file.show,
         note=file.note,
         scale=scale,
         columns=file.columns,
@@ -238,27 +269,6 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
     plan = dataclasses.replace(plan, rows=rows)
     _check_names(plan)
     return plan
-
-
-def references(value: Any) -> Iterator[tuple[str, str]]:
-    """What a part's settings name: ``("data", part)`` and ``("row", name)``, at any depth."""
-    if (reference := reference_of(value)) is not None:
-        yield reference
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from references(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from references(inner)
-
-
-def reference_of(value: Any) -> tuple[str, str] | None:
-    """``("data", NAME)`` of ``{data: NAME}``, ``("row", NAME)`` of ``{row: NAME}``; None of anything else."""
-    if isinstance(value, Mapping) and len(value) == 1:
-        ((kind, name),) = value.items()
-        if kind in REFERENCES and isinstance(name, str):
-            return kind, name
-    return None
 
 
 def _bases(value: Any, path: Path) -> Bases:
@@ -277,6 +287,17 @@ def _bases(value: Any, path: Path) -> Bases:
             "Only 0 is the recipe's own model; write bases: {seeds: ..., trained_by: module:function}.",
         )
     return bases
+
+
+def _kl(file: _File, path: Path) -> KlPrompts | None:
+    if file.kl == "none" or (file.kl is None and DEV not in file.evaluate):
+        return None
+    kl = build(KlPrompts, file.kl or {}, f"{path}: kl")
+    if kl.split not in file.evaluate or kl.prompts < 1:
+        raise UsageError(
+            f"{path}: kl is on {kl.prompts} prompts of {kl.split!r}.", "Name an evaluation, or write kl: none."
+        )
+    return kl
 
 
 def _parts(parts: Mapping[str, Any], where: str) -> dict[str, dict[str, Any]]:
@@ -364,6 +385,10 @@ def _check_names(plan: Plan) -> None:
             check(*reference, where=where)
         for split in (*row.evaluate, *([row.grid.split] if row.grid else [])):
             check("evaluate", split, where)
+        if row.grid and row.grid.keep and (plan.base_row is None or row.grid.base not in plan.base_row.bases):
+            raise UsageError(
+                f"{plan.path}: the grid of {where} compares with the base, which is in no row.", "Add a row: base: {}"
+            )
         if row.grid_like is not None:
             check("row", row.grid_like, where)
             if plan.rows[row.grid_like].grid is None:
