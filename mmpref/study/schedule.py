@@ -181,9 +181,12 @@ class Schedule:
             if job := self.job(target):
                 yield from (step for step in job.steps if step.command == "train")
             elif (grid := self.plan.rows[target.row].grid) and target.seed == grid.seed and target.base == grid.base:
-                yield from (one.training for one in self._composable_grid(target.row) if one.training)
+                yield from (one.training for one in self.known_grid_jobs(target.row) if one.training)
 
-    def _composable_grid(self, name: str) -> list[Job]:
+    def known_grid_jobs(self, name: str) -> list[Job]:
+        """The points of a row's own grid, as far as they can be told; none where it has no grid."""
+        if self.plan.rows[name].grid is None:
+            return []
         choosers = self._choosers(self.plan.rows[name], own=False)
         return self.grid_jobs(name) if all(self._known_choice(one) for one in choosers) else []
 
@@ -348,6 +351,6 @@ class Schedule:
         for failure in self.ledger.failures():
             row = self.plan.rows.get(failure.row)
             if failure.is_grid_point and row and row.grid and failure.row in rows:
-                for job in self._composable_grid(failure.row):
+                for job in self.known_grid_jobs(failure.row):
                     if job.point == failure.point:
                         self._failed[job.name] = failure.reason
