@@ -44,6 +44,8 @@ def reproduce(
         UsageError: the plan is wrong, and where.
         RunError: runs have failed; the others are measured.
     """
+    from mmpref.cli.reproduce_budget import budget_as_dict, print_budget
+    from mmpref.study.budget import budget
     from mmpref.study.plan import load
     from mmpref.study.preview import check, preview
 
@@ -54,7 +56,14 @@ def reproduce(
         rows = preview(plan, folder, only)
         for command in (command for row in rows for command in row.commands):
             _parse(command)
-        common.show({"path": str(folder), "rows": [_as_dict(row) for row in rows]}, as_json, lambda: _print(plan, rows))
+        costs = budget(plan, folder, [row.row.name for row in rows])
+
+        def show() -> None:
+            _print(plan, rows)
+            print_budget(costs)
+
+        budgeted = budget_as_dict(costs)
+        common.show({"path": str(folder), "rows": [_as_dict(row) for row in rows], **budgeted}, as_json, show)
         return
     from mmpref.study.runner import run
 
@@ -69,17 +78,29 @@ def reproduce(
 
 
 def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, outcome: dict[str, Any]) -> None:
+    from mmpref.run.files import write_atomic
+    from mmpref.study.paper_table import paper_table
     from mmpref.study.schedule import Schedule, select
     from mmpref.study.summary import summarize, table
 
     schedule = Schedule(plan, folder, select(plan, only))
-    summaries = summarize(plan, schedule.measured())
+    measured = schedule.measured()
+    summaries = summarize(plan, measured)
+    beside = paper_table(plan, measured, select(plan, only)) if plan.columns else None
+    if beside:
+        write_atomic(folder / "table.md", beside.markdown())
 
     def show() -> None:
         print_table(f"{plan.title}: means over runs", *table(summaries))
         if any(one.outside for one in summaries):
             click.echo("outside: no point of the grid kept what it had to; the one that kept most was taken.")
         click.echo(f"measured: {outcome['runs'] - outcome['left']} of {outcome['runs']} runs")
+        if beside:
+            click.echo()
+            print_table(beside.title, beside.columns, beside.lines)
+            for name, text in beside.stands_in.items():
+                click.echo(f"{name}: {text}.")
+            click.echo(f"table: {folder / 'table.md'}")
         if outcome["out_of_time"]:
             click.echo("The time is used up: the same command goes on from here.")
         click.echo(f"ledger: {folder / 'ledger'}")
@@ -113,6 +134,8 @@ def _as_dict(row: RowPreview) -> dict[str, Any]:
         "grid_points": row.points,
         "measured_points": row.measured_points,
         "point": row.point,
+        "paper": row.row.paper,
+        "stands_in": row.row.stands_in,
         "bases_to_train": list(row.bases),
         "commands": [f"mmpref {shlex.join(command.arguments())}" for command in row.commands],
     }
@@ -126,6 +149,10 @@ def _print(plan: Plan, rows: Sequence[RowPreview]) -> None:
         facts += [f"takes the choice of {row.row.grid_like}"] if row.row.grid_like else []
         facts += [f"bases to train: {', '.join(map(str, row.bases))}"] if row.bases else []
         click.echo(f"\n{row.row.name}: {', '.join(facts)}{f'. {row.row.note}' if row.row.note else ''}")
+        for text in [row.row.stands_in] if row.row.stands_in else []:
+            click.echo(f"  stands in: {text}")
+        for key, values in row.row.grid.search.items() if row.row.grid else ():
+            click.echo(f"  grid: {key} {', '.join(map(str, values))}")
         for command in row.commands:
             click.echo(f"  mmpref {shlex.join(command.arguments())}")
     runs, measured = sum(row.runs for row in rows), sum(row.measured for row in rows)

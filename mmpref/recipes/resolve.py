@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import os
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -43,7 +45,7 @@ def load(name_or_path: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = yaml.load(read_text(path), YamlLoader)
+        content = copy.deepcopy(_parsed(read_text(path)))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     content = {} if content is None else content
@@ -55,6 +57,12 @@ def load(name_or_path: str) -> dict[str, Any]:
         if not isinstance(section, Mapping | None):
             raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
     return content
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """A recipe's YAML; a study resolves the same one hundreds of times."""
+    return yaml.load(text, YamlLoader)
 
 
 def parse_set(assignments: Sequence[str]) -> dict[str, Any]:

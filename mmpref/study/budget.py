@@ -1,14 +1,14 @@
-"""What a study would do, without doing it: its commands, resolved for real, and what they take.
+"""What a study takes before it is run: hours of its commands, accelerators, and what it wants from outside.
 
-Every command is made by the same code that does the work (`mmpref.study.steps`). A grid stands for one command for each
-of its points: the first is shown, and each value of each key is resolved once.
+The commands are made by the same code that does the work (`mmpref.study.steps`); a grid stands for one command for each
+of its points. Every value of every key of a grid is resolved once, as the work will.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,133 +20,125 @@ from mmpref.study.plan import Plan, Row
 from mmpref.study.requirements import Requirement
 from mmpref.study.steps import Call, Composer, Step
 
-Point = Mapping[str, Any]
-
 
 @dataclass(frozen=True)
-class Line:
-    """A command, or the commands of a grid's points of which it is the first.
+class Cost:
+    """Of a command, or of those of a grid's points.
 
     Args:
-        row: that it is for.
-        call: the command.
-        output: the folder that it leaves behind.
+        row: that it is for; what rows have in common is counted for the first of them.
+        work: the command's name and method, or the evaluation's.
         times: how many commands it stands for.
         hours: of all of them, by `mmpref.study.estimate`; NaN where there is no estimate.
-        requirements: of the command from outside.
-        accelerators: that it works on at a time; 0 where no local model works.
-        search: values by key, where it stands for a grid.
+        accelerators: that it works on at a time; 0 where no model of the Hub works.
+        wants: from outside.
     """
 
     row: str
-    call: Call
-    output: Path
+    work: str
+    times: int
     hours: float
-    requirements: frozenset[Requirement]
     accelerators: int
-    times: int = 1
-    search: Mapping[str, Sequence[Any]] = field(default_factory=dict)
-
-    @property
-    def words(self) -> list[str]:
-        """The command, behind ``mmpref``."""
-        return [*self.call.arguments(), "--output", str(self.output)]
+    wants: frozenset[Requirement]
 
 
-def preview(plan: Plan, folder: Path, rows: Sequence[str]) -> list[Line]:
-    """The commands of some rows in order, each once, on the first base and seed of a row; everything is checked.
+def budget(plan: Plan, folder: Path, rows: Sequence[str]) -> list[Cost]:
+    """Of some rows in order, on every base and seed that they have.
 
     Args:
         folder: of the study.
         rows: names.
 
     Raises:
-        UsageError: a setting that no command takes.
+        UsageError: a setting, in a grid for example, that a command does not take.
     """
-    return list(_Preview(plan, folder).lines(rows))
+    return list(_Budget(plan, folder).costs(rows))
 
 
-class _Preview:
+class _Budget:
     def __init__(self, plan: Plan, folder: Path) -> None:
-        self.plan, self.folder = plan, folder
-        self.composer = Composer(plan, folder)
+        self.plan, self.composer = plan, Composer(plan, folder)
         self.firsts = {name: self._first(row) for name, row in plan.rows.items()}
-        self.seen: set[str] = set()
+        self.counted: set[str] = set()
+        self.checked: set[tuple[str, str, str]] = set()
 
-    def _first(self, row: Row) -> Point:
+    def _first(self, row: Row) -> Mapping[str, Any]:
         """The first point of the grid that decides a row's settings."""
         grid = self.plan.rows[row.grid_like].grid if row.grid_like else row.grid
         return points(grid)[0] if grid else {}
 
-    def lines(self, rows: Sequence[str]) -> Iterator[Line]:
-        for name in rows:
-            row = self.plan.rows[name]
-            for base in row.bases[:1]:
-                training = self._training(row, base, self.firsts[name]) if row.train else None
-                steps = _in_order(training or (self.composer.pairs(row.data, base) if row.data else None))
-                for step in steps:
-                    yield from self._step(row, base, step, step is training)
-                if row.grid and training:
-                    yield from self._evaluation(row, row.grid.split, base, training, len(points(row.grid)))
-                for split in row.evaluate:
-                    yield from self._evaluation(row, split, base, training, 1)
+    def costs(self, names: Sequence[str]) -> Iterator[Cost]:
+        for row in map(self.plan.rows.__getitem__, names):
+            if row.grid:
+                yield from self._search(row)
+            for base in row.bases:
+                for seed in range(row.seeds):
+                    yield from self._run(row, base, seed)
 
-    def _training(self, row: Row, base: int, point: Point) -> Step:
-        return self.composer.training(row, base, 0, point, {**self.firsts, row.name: point})
+    def _run(self, row: Row, base: int, seed: int) -> Iterator[Cost]:
+        """What is built and trained for a run that was not before, and its evaluations."""
+        job = self.composer.job(row, base, seed, self.firsts)
+        for step in job.steps:
+            if step.call and self._is_new(step.hash):
+                yield self._cost(row, step.call, 1, self._hours(step))
+        for split, call in job.evaluations.items():
+            if self._is_new(job.hashes[split]):
+                yield self._cost(row, call, 1, estimate.evaluate_hours(call.resolved()))
 
-    def _step(self, row: Row, base: int, step: Step, is_own: bool) -> Iterator[Line]:
-        if step.hash in self.seen or step.call is None:
-            return
-        self.seen.add(step.hash)
-        hours = self._checked_hours(step)
-        if row.grid is None or not is_own:
-            yield self._line(row, step.call, step.folder, hours)
-            return
-        search = row.grid.search
-        means = (self._mean_ratio(row, base, key, values, hours) for key, values in search.items())
-        times = len(points(row.grid))
-        yield self._line(row, step.call, step.folder, times * hours * math.prod(means), times, search)
+    def _search(self, row: Row) -> Iterator[Cost]:
+        """Trainings and evaluations of a grid; the training that is chosen is one of them."""
+        grid = row.grid
+        assert grid is not None
+        job = self.composer.job(row, grid.base, grid.seed, self.firsts)
+        assert job.training is not None
+        *before, training = [step for step in job.steps if step.call]
+        for step in before:
+            if step.call and self._is_new(step.hash):
+                yield self._cost(row, step.call, 1, self._hours(step))
+        self._is_new(training.hash)
+        assert training.call is not None
+        first, times = self._hours(training), len(points(grid))
+        means = [self._mean_ratio(row, key, values, first) for key, values in grid.search.items()]
+        yield self._cost(row, training.call, times, times * first * math.prod(means))
+        evaluation = self.composer.evaluation(grid.split, grid.base, training)
+        yield self._cost(row, evaluation, times, times * estimate.evaluate_hours(evaluation.resolved()))
 
-    def _mean_ratio(self, row: Row, base: int, key: str, values: Sequence[Any], first: float) -> float:
-        """How the hours of the first point change with one of its keys, on average over the key's values."""
-        hours = [self._checked_hours(self._training(row, base, {**self.firsts[row.name], key: one})) for one in values]
+    def _mean_ratio(self, row: Row, key: str, values: Sequence[Any], first: float) -> float:
+        """How the hours of the grid's first point change with one of its keys, on average over the key's values."""
+        assert row.grid is not None
+        hours = []
+        for value in values:
+            point = {**self.firsts[row.name], key: value}
+            step = self.composer.training(row, row.grid.base, row.grid.seed, point, {**self.firsts, row.name: point})
+            assert step.call is not None
+            hours.append(self._hours(step))
+            if (what := (str(step.call.options.get("method")), key, repr(value))) not in self.checked:
+                self.checked.add(what)
+                step.call.check()
         return sum(hours) / len(hours) / first if first else 1.0
 
-    def _checked_hours(self, step: Step) -> float:
+    def _is_new(self, key: str) -> bool:
+        new = key not in self.counted
+        self.counted.add(key)
+        return new
+
+    def _hours(self, step: Step) -> float:
         assert step.call is not None
-        step.call.check()
         recipe = step.call.resolved()
         if step.command == "build-dataset":
             return estimate.build_hours(recipe, self._rows(step))
         return estimate.train_hours(recipe, self._rows(step))
 
-    def _evaluation(self, row: Row, split: str, base: int, training: Step | None, times: int) -> Iterator[Line]:
-        call = self.composer.evaluation(split, base, training)
-        key = f"{split} {training.hash if training else base}"
-        if key in self.seen:
-            return
-        self.seen.add(key)
-        call.check()
-        output = self.folder / "evaluate" / split / (training.folder.name if training else f"base{base}")
-        yield self._line(row, call, output, times * estimate.evaluate_hours(call.resolved()), times)
-
-    def _line(
-        self,
-        row: Row,
-        call: Call,
-        output: Path,
-        hours: float,
-        times: int = 1,
-        search: Mapping[str, Sequence[Any]] | None = None,
-    ) -> Line:
-        wanted = {
-            "build-dataset": requirements.of_build,
-            "train": requirements.of_train,
-            "evaluate": requirements.of_evaluate,
-        }[call.command](call.resolved())
-        models = [one.name for one in wanted if one.kind == "model"]
-        accelerators = estimate.accelerators(models) if models else 0
-        return Line(row.name, call, output, hours, frozenset(wanted), accelerators, times, search or {})
+    def _cost(self, row: Row, call: Call, times: int, hours: float) -> Cost:
+        recipe = call.resolved()
+        if call.command == "build-dataset":
+            work, wants = f"{call.command} {recipe.method}", requirements.of_build(recipe)
+        elif call.command == "train":
+            work, wants = f"{call.command} {recipe.method}", requirements.of_train(recipe)
+        else:
+            work, wants = f"{call.command} {', '.join(recipe.benchmarks)}", requirements.of_evaluate(recipe)
+        models = [one.name for one in wants if one.kind == "model"]
+        return Cost(row.name, work, times, hours, estimate.accelerators(models) if models else 0, frozenset(wants))
 
     def _rows(self, step: Step) -> float:
         """Rows that a step works on, as far as sizes are known; NaN where they are not."""
@@ -157,26 +149,9 @@ class _Preview:
             known = KNOWN.get(origin.repos[0]) if origin else None
             rows = float(known.rows) if known and known.rows else math.nan
         else:
-            names = (
-                (recipe.source,)
-                if isinstance(getattr(recipe, "source", None), str)
-                else step.call.options.get("dataset", ())
-            )
+            named = recipe.source if step.command == "build-dataset" else recipe.dataset
             builds = {str(need.folder): need for need in step.needs}
-            rows = sum(self._rows(builds[name]) if name in builds else math.nan for name in names) or math.nan
+            names = (named,) if isinstance(named, str) else named
+            rows = math.fsum(self._rows(builds[name]) if name in builds else math.nan for name in names)
         limits = [limit for limit in (recipe.limit, getattr(recipe, "subsample", None)) if limit]
-        return min([rows, *limits]) if not math.isnan(rows) else min(limits, default=math.nan)
-
-
-def _in_order(step: Step | None) -> list[Step]:
-    """A step after all that it needs, each once."""
-    found: dict[Path, Step] = {}
-
-    def add(one: Step) -> None:
-        for need in one.needs:
-            add(need)
-        found.setdefault(one.folder, one)
-
-    if step is not None:
-        add(step)
-    return list(found.values())
+        return min(limits, default=rows) if math.isnan(rows) else min([rows, *limits])

@@ -33,9 +33,9 @@ for both answers; and of the reference, once a pair where the pairs stay."""
 FORMULA = (
     f"Hours are an estimate, not a measurement, for one H100 or H200: a forward of image and text ({TOKENS:,} tokens) "
     f"is 2 x parameters x tokens operations at {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s. A pair in training "
-    f"takes {TRAINED} forwards and {REFERENCE} of the reference, an answer or a reward 1, a verdict 2 of the annotator (both "
-    f"orders). BDHS makes {BDHS_PAIRS:,} pairs an hour at full use (scripts/bench_sizes.py). Downloads and the time of "
-    "endpoints are not in it."
+    f"takes {TRAINED} forwards and {REFERENCE} of the reference, an answer or a reward 1, a verdict 2 of the "
+    f"annotator. BDHS makes {BDHS_PAIRS:,} pairs an hour at full use (scripts/bench_sizes.py). Downloads, the time of "
+    "endpoints and the KL from the base are not in it."
 )
 
 

@@ -94,10 +94,10 @@ def _preview_row(schedule: Schedule, row: Row, missing: set[Target]) -> RowPrevi
     own = [target for target in schedule.targets if target.row == row.name]
     known = schedule.job(own[0])
     job = known or _first_job(schedule.composer, schedule.plan, row)
-    grid = schedule.known_grid_jobs(row.name)
+    grid = schedule.known_grid_jobs(row.name) if schedule.has_points(row.name) else []
     return RowPreview(
         row,
-        _commands(job),
+        _commands(job, _grid_evaluation(schedule.composer, row, job)),
         [base for base in row.bases if (step := schedule.composer.base(base)) and not step.is_done],
         len(own),
         sum(target not in missing for target in own),
@@ -107,9 +107,14 @@ def _preview_row(schedule: Schedule, row: Row, missing: set[Target]) -> RowPrevi
     )
 
 
-def _commands(job: Job) -> list[Command]:
+def _commands(job: Job, search: Sequence[Call] = ()) -> list[Command]:
+    """Of a run; those by which a grid chooses come before its evaluations."""
     steps = [Command(step.call, step.folder) for step in job.steps if step.call]
-    return [*steps, *(Command(call, None) for call in job.evaluations.values())]
+    return [*steps, *(Command(call, None) for call in (*search, *job.evaluations.values()))]
+
+
+def _grid_evaluation(composer: Composer, row: Row, job: Job) -> list[Call]:
+    return [composer.evaluation(row.grid.split, row.grid.base, job.training)] if row.grid else []
 
 
 def _first_job(composer: Composer, plan: Plan, row: Row) -> Job:

@@ -158,6 +158,10 @@ class Schedule:
             self._grids[name] = [self._grid_job(row, row.grid, point, needed) for point in points(row.grid)]
         return self._grids[name]
 
+    def has_points(self, name: str) -> bool:
+        """Whether any point of a row's grid was measured."""
+        return any(one.is_grid_point and one.row == name for one in self._measured.values())
+
     def unmeasured_splits(self, job: Job) -> tuple[str, ...]:
         """Evaluations of a job that the ledger lacks, or has of another recipe."""
         return tuple(split for split in job.hashes if self._lookup(job, split) is None)
@@ -258,6 +262,8 @@ class Schedule:
         """A grid's choice, where all of its points are measured or have failed."""
         if name not in self._choices:
             row = self.plan.rows[name]
+            if not self.has_points(name):  # which spares composing all of a large grid
+                return None
             if row.grid is None or any(self._known_choice(one) is None for one in self._choosers(row, own=False)):
                 return None
             jobs = self._grid_with_base(name)
