@@ -29,15 +29,19 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def read_extended(path: Path) -> dict[str, Any]:
-    """The content of a plan's file, over that of the file that it extends."""
+    """The content of a plan's file, over that of the file that it extends, and so on.
+
+    Raises:
+        InputError: one of them is not there, or no mapping in YAML.
+    """
     content = read_file(path)
     if (name := content.pop("extends", None)) is None:
         return content
-    return over(read_file(path.parent / str(name)), content)
+    return over(read_extended(path.parent / str(name)), content)
 
 
 def over(content: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]:
-    """Both merged, key by key; one that is null in the scale is taken away."""
+    """A scale, or a plan that extends another, merged over its content key by key; what is null is taken away."""
     scaled = dict(content)
     for key, value in scale.items():
         if value is None:
