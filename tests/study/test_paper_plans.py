@@ -168,7 +168,8 @@ def test_all_plans_have_titles_that_say_which_they_are() -> None:
     assert set(NAMES) <= set(plans.names())
     for name in NAMES:
         kind = "Table" if name.startswith("table") else "Figure"
-        assert plans.load(name).title.startswith(f"{kind} {name.lstrip('tablefigure')}: ")
+        number = name.removeprefix(kind.lower())
+        assert plans.load(name).title.startswith(f"{kind} {number}: ")
 
 
 def test_a_file_that_others_extend_is_no_plan() -> None:
