@@ -33,7 +33,9 @@ def print_budget(costs: Sequence[Cost]) -> None:
     lines = [[cost.row, cost.work, str(cost.times), _hours(cost.hours), str(cost.accelerators or "")] for cost in costs]
     known = [cost.hours for cost in costs if not math.isnan(cost.hours)]
     print_table("What it takes", ["row", "work", "times", "hours", "GPUs"], lines)
-    click.echo(f"\n{_hours(sum(known))} GPU-hours of one accelerator for all, up to {_most(costs)} at a time.")
+    click.echo(
+        f"\n{_hours(sum(known))} hours of one accelerator in all; {_most(costs)} hold the largest models at a time."
+    )
     click.echo(FORMULA)
     for kind, title in _KINDS.items():
         if found := [want for want in wants if want.kind == kind]:

@@ -91,7 +91,8 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
         write_atomic(folder / "table.md", beside.markdown())
 
     def show() -> None:
-        print_table(f"{plan.title}: means over runs", *table(summaries))
+        if summaries:
+            print_table(f"{plan.title}: means over runs", *table(summaries))
         if any(one.outside for one in summaries):
             click.echo("outside: no point of the grid kept what it had to; the one that kept most was taken.")
         click.echo(f"measured: {outcome['runs'] - outcome['left']} of {outcome['runs']} runs")
@@ -105,8 +106,10 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
             click.echo("The time is used up: the same command goes on from here.")
         click.echo(f"ledger: {folder / 'ledger'}")
 
-    rows = [dataclasses.asdict(one) for one in summaries]
-    common.show({"path": str(folder), "ledger": str(folder / "ledger"), **outcome, "rows": rows}, as_json, show)
+    result = {"path": str(folder), "ledger": str(folder / "ledger"), **outcome}
+    result["rows"] = [dataclasses.asdict(one) for one in summaries]
+    result |= {"paper_table": dataclasses.asdict(beside)} if beside else {}
+    common.show(result, as_json, show)
 
 
 def _parse(command: Command) -> None:
