@@ -51,11 +51,12 @@ def test_a_dry_run_prints_rows_with_commands_that_parse(said, study: Path) -> No
     assert code == 0
     base, bdhs, fewer = json.loads(text)["rows"]
     assert (base["runs"], base["measured"], bdhs["runs"], bdhs["grid_points"]) == (1, 1, 2, 2)
-    build, train, evaluate = map(shlex.split, bdhs["commands"])
+    build, train, chosen_by, evaluate = map(shlex.split, bdhs["commands"])
     assert build[:6] == ["mmpref", "build-dataset", "--recipe", "testbed", "--method", "bdhs"]
     assert train[train.index("--dataset") + 1] == build[build.index("--output") + 1]
     assert evaluate[evaluate.index("--adapter") + 1] == train[train.index("--output") + 1]
     assert "trainer.learning_rate=0.001" in train
+    assert chosen_by[chosen_by.index("--limit") + 1] == "6", "the evaluation on dev"
     assert fewer["commands"][0] == bdhs["commands"][0]
     assert not [path for path in output.iterdir() if path.name != "ledger"]
     code, text, _ = said("reproduce", study, "--output", output, "--dry-run", "--only", "b*")
