@@ -19,6 +19,8 @@ from mmpref.run.results import RESULTS, Results
 R = TypeVar("R")
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
+_STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
+"""Options that only a study has."""
 
 
 @click.command()
@@ -52,7 +54,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
         reproduce_study.reproduce(name, only, output, as_json, **study)
         return
     for option, value in study.items():
-        if value not in (None, False, 1):
+        if value != _STUDY_DEFAULTS[option]:
             raise UsageError(
                 f"--{option.replace('_', '-')} is for studies, and {name} is none.", "See mmpref list studies."
             )

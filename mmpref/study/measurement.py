@@ -140,8 +140,9 @@ class Measurement:
         recipe_hash: SHA-256 (hex) of all that decides it: base, data, training and evaluation.
         values: every metric of the evaluation.
         counts: by benchmark.
-        training: how training ended: ``steps``, ``loss``, ``reward_margin``, ``reward_accuracy``, ...; empty without.
-        data: of the pairs: ``pairs``, ``differing_words``, ``length_ratio``, ``resolved_share``, ...; empty without.
+        training: how training ended: ``steps``, ``rows``, ``loss``, ``margin``, ``accuracy``, ...; empty without.
+        data: of the pairs: ``pairs``, ``differing_words``, ``length_ratio``, ``similarity``, and the shares
+            of pairs that the first try and all tries resolved, ``resolved_first`` and ``resolved``; empty without.
         kl: mean KL from the base in nats a token, over the adapter's own greedy answers; None where it is the base.
         seconds: that building, training and evaluating took, where it is known; it has no part in equality.
     """

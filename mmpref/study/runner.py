@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -15,6 +16,8 @@ from pathlib import Path
 
 from mmpref.errors import MmprefError, RunError, reason_of
 from mmpref.log import errors_only, logger
+from mmpref.run.directory import Run
+from mmpref.run.files import disk_errors
 from mmpref.study import work
 from mmpref.study.measurement import Failure
 from mmpref.study.plan import Bases, KlPrompts, Plan
@@ -60,9 +63,18 @@ def run(
 
     Raises:
         UsageError: a pattern that is no row's.
-        RunError: the disk is full or refuses the write.
+        RunError: another process works on the study, or the disk is full or refuses the write.
     """
-    schedule = Schedule(plan, folder, select(plan, only))
+    rows = select(plan, only)
+    study = Run(folder, "reproduce", {}, "", time.time())
+    with disk_errors(folder):
+        study.state.mkdir(parents=True, exist_ok=True)
+    with study.lock():
+        return _run(Schedule(plan, folder, rows), jobs, minutes, say)
+
+
+def _run(schedule: Schedule, jobs: int, minutes: float | None, say: Say) -> Outcome:
+    plan, folder = schedule.plan, schedule.folder
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     running: dict[Future[work.Measured | None], Unit] = {}
     out_of_time = False
@@ -85,7 +97,8 @@ def run(
 
 def perform(unit: Unit, bases: Bases, kl: KlPrompts | None, folder: Path) -> work.Measured | None:
     """Do a unit, in whichever process."""
-    with errors_only():
+    with errors_only(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between libraries, for them to settle
         if unit.step:
             work.do(unit.step, bases)
             return None

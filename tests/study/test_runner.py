@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.errors import UsageError
+from mmpref.errors import RunError, UsageError
 from mmpref.run.results import Results
 from mmpref.study import plan, runner
 from mmpref.study.measurement import Ledger
@@ -72,15 +72,25 @@ def test_a_study_is_measured_and_goes_on_where_it_was_interrupted(write_plan: Wr
     assert (runner.run(made, study, say=begun.append).left, begun) == (0, [])
 
 
+def test_two_sessions_of_one_study_do_not_get_in_each_others_way(write_plan: WritePlan, tmp_path: Path) -> None:
+    made = plan.load(str(write_plan()))
+
+    def second(_line: str) -> None:
+        runner.run(made, tmp_path / "study", minutes=0)
+
+    with pytest.raises(RunError, match="Another process is working in"):
+        runner.run(made, tmp_path / "study", say=second)
+
+
 def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: WritePlan, tmp_path: Path) -> None:
-    train = {"dpo": {"method": "dpo", "trainer": {"max_steps": 1, "learning_rate": 1e30, "max_grad_norm": 1e30}}}
-    rows = {"bad": {"data": "pairs", "train": "dpo", "grid": "none"}, "base": {}}
-    data = {"pairs": {"method": "bdhs", "limit": 0}}
-    made, study = plan.load(str(write_plan(rows=rows, train=train, data=data))), tmp_path / "study"
+    absent = str(tmp_path / "absent.parquet")
+    rows = {"bad": {"data": "ready", "train": "dpo", "grid": "none"}, "base": {}}
+    made, study = plan.load(str(write_plan(rows=rows, data={"ready": {"dataset": [absent]}}))), tmp_path / "study"
     outcome = runner.run(made, study, say=lambda _: None)
     assert (outcome.left, [failure.row for failure in outcome.failures]) == (1, ["bad"])
-    assert "limit is 0" in outcome.failures[0].reason
+    assert absent in outcome.failures[0].reason
     assert [one.row for one in Ledger.read(study / "ledger")] == ["base"]
+    assert Ledger(study / "ledger").failures() == list(outcome.failures)
 
 
 @pytest.mark.parametrize(
