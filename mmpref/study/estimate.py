@@ -82,10 +82,13 @@ def train_hours(recipe: TrainRecipe, pairs: float) -> float:
 
 def _sampling_hours(recipe: TrainRecipe, model: float) -> float:
     """What a pair takes that is made while training."""
+    from mmpref.align.method import METHODS
+
     if recipe.annotator:
+        offline = {**METHODS.get(recipe.method).defaults["loss"], **recipe.loss}.get("offline", 0.0)
         asked = parameters(recipe.annotator)
         verdict = 0.0 if math.isnan(asked) else 2 * _forward_hours(asked)
-        return (1 - recipe.loss.get("offline", 0.0)) * (2 * _forward_hours(model) + verdict)
+        return float(1 - offline) * (2 * _forward_hours(model) + verdict)
     return _bdhs_hours(model) if recipe.method == "online-bdhs" else _forward_hours(model)
 
 
