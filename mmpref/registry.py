@@ -3,6 +3,9 @@
 A package named by an entry point of the group ``mmpref.<kind>`` contributes one entry for each of its public
 modules: the file name is the entry's name (``_`` becomes ``-``) and one attribute of the module is its value.
 mmpref's own entries are registered in its pyproject.toml exactly as a plugin's would be in its own.
+
+An entry that was renamed keeps its former names: the package's ``__init__`` maps them to the present ones, as
+``FORMER_NAMES = {"old": "new"}``. They are understood, and told of in a warning once, but not listed.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from types import ModuleType
 from typing import Generic, TypeVar, cast
 
 from mmpref.errors import UsageError
+from mmpref.log import logger
 
 T = TypeVar("T")
 
@@ -40,6 +44,21 @@ def _modules(group: str) -> dict[str, str]:
             if not info.name.startswith("_"):
                 modules[info.name.replace("_", "-")] = f"{point.value}.{info.name}"
     return dict(sorted(modules.items()))
+
+
+@cache
+def _former_names(group: str) -> dict[str, str]:
+    """Former name -> name of the entries of a group that were renamed."""
+    former: dict[str, str] = {}
+    for point in entry_points(group=group):
+        if importlib.util.find_spec(point.value):
+            former.update(getattr(importlib.import_module(point.value), "FORMER_NAMES", {}))
+    return former
+
+
+@cache
+def _warn_of_former_name(kind: str, former: str, name: str) -> None:
+    logger.warning("Warning: the %s %r is called %r now.", kind, former, name)
 
 
 @dataclass(frozen=True)
@@ -63,8 +82,15 @@ class Registry(Generic[T]):
     def names(self) -> list[str]:
         return list(self._modules)
 
+    def current_name(self, name: str) -> str:
+        """What the entry of that name is called now; any other name as it is. A former name is warned of once."""
+        if name in self._modules or (current := _former_names(self.group).get(name)) is None:
+            return name
+        _warn_of_former_name(self.kind, name, current)
+        return current
+
     def get(self, name: str) -> T:
-        """The entry of that name.
+        """The entry of that name, or of that former name.
 
         Raises:
             UsageError: there is none.
@@ -72,14 +98,15 @@ class Registry(Generic[T]):
         return cast(T, getattr(self.module(name), self.attribute))
 
     def module(self, name: str) -> ModuleType:
-        """The module of that name.
+        """The module of that name, or of that former name.
 
         Raises:
             UsageError: there is none.
         """
-        if name not in self._modules:
+        current = self.current_name(name)
+        if current not in self._modules:
             raise UsageError(f"There is no {self.kind} {name!r}.", suggest(name, self.names()))
-        return importlib.import_module(self._modules[name])
+        return importlib.import_module(self._modules[current])
 
     def summary(self, name: str) -> str:
         """First line of the entry's module docstring."""

@@ -40,7 +40,10 @@ ARMS: dict[str, Sequence[str]] = {
     "corrupt": ("--method", "corrupt"),
     "other-image": ("--method", "other-image"),
     "same-kind": ("--method", "same-kind"),
-    "unrelated-text": ("--method", "unrelated-text"),
+    "mismatched": ("--method", "mismatched"),
+    "gibberish": ("--method", "gibberish"),
+    "gibberish, random": ("--method", "gibberish", "--set", "builder.words=random"),
+    "gibberish, repeated": ("--method", "gibberish", "--set", "builder.words=repeated"),
 }
 COLUMNS = {
     "pairs": "pairs",

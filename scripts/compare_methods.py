@@ -1,10 +1,10 @@
 """What each training method does on the testbed: python scripts/compare_methods.py [FOLDER] [--seeds N] [--record].
 
 Every method trains on the same 1,600 BDHS pairs (with a second rejected answer, the rule-based corruption, where it
-wants two) at the settings that were chosen for DPO on BDHS pairs; controls are DPO with the answer to another image and
-with unrelated text as the rejected one. Each adapter is evaluated on the test split against the base, paired by image.
-Runs are kept in FOLDER, so that a second call goes on. With --record the table becomes
-scripts/compare_methods.json, from which scripts/readme_tables.py writes the README's.
+wants two) at the settings that were chosen for DPO on BDHS pairs; the controls are SFT, and DPO on pairs of the methods
+that `mmpref list datasets` calls controls, of which `reversed` are the BDHS pairs swapped. Each adapter is evaluated on
+the test split against the base, paired by image. Runs are kept in FOLDER, so that a second call goes on. With --record
+the table becomes scripts/compare_methods.json, from which scripts/readme_tables.py writes the README's.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ DATA: dict[str, list[str]] = {
     "corrupt": ["--method", "corrupt"],
     "both": ["--source", "FOLDER/data-corrupt", "--set", "keep_rejected=true"],
     "other-image": ["--method", "other-image"],
-    "unrelated-text": ["--method", "unrelated-text"],
+    "same-kind": ["--method", "same-kind"],
+    "mismatched": ["--method", "mismatched"],
+    "gibberish": ["--method", "gibberish"],
+    "reversed": ["--method", "reversed", "--source", "FOLDER/data-bdhs"],
 }
 ARMS: dict[str, tuple[str, list[str]]] = {
     "dpo": ("bdhs", []),
@@ -41,7 +44,10 @@ ARMS: dict[str, tuple[str, list[str]]] = {
     "dpo on corrupt": ("corrupt", []),
     "control: sft": ("bdhs", ["--method", "sft"]),
     "control: other image": ("other-image", []),
-    "control: unrelated text": ("unrelated-text", []),
+    "control: same kind": ("same-kind", []),
+    "control: mismatched": ("mismatched", []),
+    "control: gibberish": ("gibberish", []),
+    "control: reversed": ("reversed", []),
 }
 METRICS = (("chair", "chair_i"), ("chair", "recall"), ("chair", "words"), ("pope", "accuracy"))
 

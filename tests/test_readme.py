@@ -7,6 +7,11 @@ import json
 import re
 from pathlib import Path
 from types import ModuleType
+from typing import Any
+
+from mmpref.align.method import METHODS
+from mmpref.data.builder import BUILDERS
+from mmpref.registry import Registry
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -35,6 +40,16 @@ def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
     assert tables().builders() in README
     assert tables().methods() in README
     assert tables().near_duplicates() in README
+
+
+def test_the_controls_are_those_that_call_themselves_so() -> None:
+    [section] = re.findall(r"### Controls\n(.*?)\n## ", README, re.S)
+    called = {name for registry in (BUILDERS, METHODS) for name in registry.names() if _is_control(registry, name)}
+    assert set(re.findall(r"^\| `([\w-]+)`", section, re.M)) == called
+
+
+def _is_control(registry: Registry[Any], name: str) -> bool:
+    return registry.summary(name).startswith("Control: ")
 
 
 def test_the_results_are_those_of_the_gate() -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from mmpref.align.method import METHODS
+from mmpref.align.method import METHODS, Method
 from mmpref.align.trl_options import PAPER
 from mmpref.errors import UsageError
 from mmpref.recipes import schema as recipes
+from mmpref.registry import Registry
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -79,7 +80,7 @@ class TrainRecipe:
     Args:
         model: Hub id, folder, or ``pkg:<package>/<path>``.
         dataset: preference data: Hub ids, files, folders or table names; several are concatenated.
-        method: name of a training method.
+        method: name of a training method; a former one becomes the present one.
         revision: of the model.
         split: of every data set.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to; by default a data set's own
@@ -134,7 +135,10 @@ class TrainRecipe:
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
 
+    registry: ClassVar[Registry[Method]] = METHODS
+
     def __post_init__(self) -> None:
+        object.__setattr__(self, "method", self.registry.current_name(self.method))
         rates = METHODS.get(self.method).rates
         paper = {} if isinstance(self.trainer, recipes.ResolvedBlock) else PAPER
         options = {"learning_rate": rates.learning_rate, **paper, **self.trainer}

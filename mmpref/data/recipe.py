@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from mmpref.data.builder import BUILDERS, Builder
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
+from mmpref.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class BuildRecipe:
         model: Hub id, folder, or ``pkg:<package>/<path>``; None for a method that uses no model.
         source: table name, file, folder or Hub dataset with supervised or preference rows, or several of these, one
             after another; None for the published set that the method is named after.
-        method: name of a builder.
+        method: name of a builder; a former one becomes the present one.
         revision: of the model.
         source_revision: of a Hub source.
         source_config: configuration of a Hub source.
@@ -68,6 +69,10 @@ class BuildRecipe:
     validation: float | None = None
     annotator: str | None = None
     builder: dict[str, Any] = field(default_factory=dict)
+    registry: ClassVar[Registry[Builder]] = BUILDERS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "method", self.registry.current_name(self.method))
 
 
 def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
@@ -90,7 +95,7 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
             "Leave keep_rejected out.",
         )
     if not builder.uses_model:
-        if recipe.keep_rejected and not builder.needs_annotator:
+        if recipe.keep_rejected and not builder.written_columns:
             raise UsageError(
                 f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
                 "is for methods that write theirs."
@@ -120,7 +125,9 @@ def section_for_method(section: Mapping[str, Any], values: Mapping[str, Any]) ->
         values: the same, with what was chosen instead (such as ``method``) on top.
     """
     default_method = BuildRecipe.method
-    section_method, method = section.get("method", default_method), values.get("method", default_method)
+    section_method, method = (
+        BUILDERS.current_name(chosen.get("method", default_method)) for chosen in (section, values)
+    )
     adapted, builder = dict(section), BUILDERS.get(method)
     if method != section_method:
         known = {field.name for field in dataclasses.fields(builder.config())}

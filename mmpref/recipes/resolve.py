@@ -16,7 +16,7 @@ import yaml
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes.schema import R, as_plain, build
 from mmpref.recipes.yaml_loader import YamlLoader
-from mmpref.registry import package_files, suggest
+from mmpref.registry import Registry, package_files, suggest
 from mmpref.text_files import read_text
 
 Fit = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
@@ -192,10 +192,18 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's section with what it says under ``methods`` for the method that was chosen."""
+    """A recipe's section with what it says under ``methods`` for the method that was chosen.
+
+    Args:
+        cls: the command's recipe; where it has methods, ``registry`` knows their names.
+    """
     rest = {key: value for key, value in section.items() if key != "methods"}
-    method = values.get("method", getattr(cls, "method", None))
-    return merge(rest, (section.get("methods") or {}).get(method) or {})
+    registry: Registry[Any] | None = getattr(cls, "registry", None)
+    if registry is None:
+        return rest
+    method = registry.current_name(values.get("method", getattr(cls, "method", None)))
+    blocks = {registry.current_name(name): block for name, block in (section.get("methods") or {}).items()}
+    return merge(rest, blocks.get(method) or {})
 
 
 def _refuse_missing(

@@ -51,7 +51,7 @@ def test_the_picture_is_read_wherever_it_stands(file: str) -> None:
 
 def test_an_address_is_said_not_to_be_fetched(tmp_path: Path) -> None:
     said = refused(
-        "build-dataset", "--method", "unrelated-text", "--source", ROWS / "c02_url.jsonl", "--output", tmp_path / "run"
+        "build-dataset", "--method", "mismatched", "--source", ROWS / "c02_url.jsonl", "--output", tmp_path / "run"
     )
     assert "image-url: 1" in said
     assert "Row 1: the image 'https://images.example.org/a/s0.png' is on another machine" in said
@@ -62,7 +62,7 @@ def test_a_single_row_has_no_partner(tmp_path: Path) -> None:
     said = refused(
         "build-dataset",
         "--method",
-        "unrelated-text",
+        "mismatched",
         "--source",
         ROWS / "c01_qwen_parts.jsonl",
         "--output",
@@ -119,7 +119,7 @@ def test_pairs_of_other_tools_are_pairs_to_all_three(file: str, pairs: int, tmp_
 def test_a_build_counts_what_it_skips_and_changes(
     file: str, read: int, skipped: dict[str, int], changed: dict[str, int] | None, tmp_path: Path
 ) -> None:
-    found = done("build-dataset", "--method", "unrelated-text", "--source", ROWS / file, "--output", tmp_path / "run")
+    found = done("build-dataset", "--method", "mismatched", "--source", ROWS / file, "--output", tmp_path / "run")
     expected: dict[str, Any] = {"rows": read, "skipped": skipped} | ({"changed": changed} if changed else {})
     assert found["counts"] == expected
     [shard] = (tmp_path / "run").rglob("*.parquet")
@@ -186,7 +186,7 @@ def test_no_mode_of_an_image_is_seen_as_black_or_white(name: str) -> None:
 
 def test_a_build_of_all_modes(tmp_path: Path) -> None:
     found = done(
-        "build-dataset", "--method", "unrelated-text", "--source", IMAGES / "rows.jsonl", "--output", tmp_path / "run"
+        "build-dataset", "--method", "mismatched", "--source", IMAGES / "rows.jsonl", "--output", tmp_path / "run"
     )
     assert found["counts"] == {
         "rows": 18,
@@ -259,7 +259,7 @@ def test_length_counts_words_of_any_script(tmp_path: Path) -> None:
     done(
         "build-dataset",
         "--method",
-        "unrelated-text",
+        "mismatched",
         "--source",
         ROWS / "c14/rows.jsonl",
         "--where",
@@ -277,7 +277,7 @@ def test_special_tokens_are_left_out_before_training(tmp_path: Path) -> None:
     done(
         "build-dataset",
         "--method",
-        "unrelated-text",
+        "mismatched",
         "--source",
         ROWS / "c14/rows.jsonl",
         "--output",

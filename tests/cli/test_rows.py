@@ -120,7 +120,7 @@ def test_a_report_stays_short_whatever_the_cells_hold(tmp_path: Path, images: Pa
     rows = [other, *({**row, "image": cell} for cell in cells)]
     (images / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     manifest = run(
-        "build-dataset", "--method", "unrelated-text", "--source", images / "rows.jsonl", "--output", tmp_path / "run"
+        "build-dataset", "--method", "mismatched", "--source", images / "rows.jsonl", "--output", tmp_path / "run"
     )
     assert manifest["counts"]["skipped"]["bad-image"] == 6
     assert (tmp_path / "run/report.json").stat().st_size < 30_000

@@ -197,7 +197,7 @@ def test_settings_that_make_no_sense(changes: dict[str, Any], message: str, tmp_
 
 
 def test_an_annotator_is_no_part_of_a_recipe_that_asks_none(tmp_path: Path) -> None:
-    plain = BuildRecipe(None, "testbed", "unrelated-text", limit=8)
+    plain = BuildRecipe(None, "testbed", "mismatched", limit=8)
     manifest = build_dataset(replace(plain, annotator="testbed-oracle"), tmp_path / "run")
     assert "annotator" not in manifest
     assert json.loads((tmp_path / "run/run.json").read_text())["recipe"]["annotator"] is None

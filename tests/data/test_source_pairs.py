@@ -129,6 +129,38 @@ def test_one_source_has_one_hash(tmp_path: Path, png: bytes) -> None:
     assert len(hashes) == 1
 
 
+def test_reversed_pairs_are_swapped_with_all_that_is_said_of_them(tmp_path: Path, png: bytes) -> None:
+    source = pairs(tmp_path / "in", "a", png, rejected_policy="It is a bird.")
+    manifest, rows = build(tmp_path / "run", source=source, method="reversed")
+    assert manifest["counts"] == {"rows": 3, "skipped": {"no-rejected": 1, "same-as-chosen": 1}}
+    row = rows[1]
+    assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == ("It is a dog 1.", "It is number 1.")
+    assert [row[name] for name in ("source", "chosen_model", "rejected_model", "margin")] == ["vqa", "b", "a", -1.0]
+    assert row["method"] == "reversed"
+    assert "rejected_policy" not in row
+    card = (tmp_path / "run/README.md").read_text()
+    assert "chosen and rejected swapped; training on them must do harm." in card
+    assert "there to compare with" in card
+    assert "teaches a model to go by what it sees" not in card
+
+
+def test_pairs_that_are_reversed_twice_are_the_pairs(tmp_path: Path, png: bytes) -> None:
+    first = build(tmp_path / "mix", source=pairs(tmp_path / "in", "a", png))[1]
+    build(tmp_path / "once", source=str(tmp_path / "mix"), method="reversed")
+    twice = build(tmp_path / "twice", source=str(tmp_path / "once"), method="reversed")[1]
+    own = ("method", "source_id")
+    assert [{**row, **dict.fromkeys(own)} for row in twice] == [{**row, **dict.fromkeys(own)} for row in first]
+
+
+def test_a_control_beside_the_sources_answers(tmp_path: Path, png: bytes) -> None:
+    source = pairs(tmp_path / "in", "a", png)
+    rows = build(tmp_path / "run", source=source, method="mismatched", keep_rejected=True)[1]
+    assert [row["rejected"][0]["content"] for row in rows] == [f"It is a dog {n}." for n in range(len(rows))]
+    for row in rows:
+        assert row["rejected_policy"][0]["content"].startswith("It is number")
+        assert row["rejected_policy"] != row["chosen"]
+
+
 def test_our_answers_beside_the_sources(tmp_path: Path, png: bytes) -> None:
     source = pairs(tmp_path / "in", "a", png)
     beside, rows = build(tmp_path / "beside", source=source, method="reverse", model="m", keep_rejected=True)
@@ -148,12 +180,16 @@ def test_refusals(tmp_path: Path, png: bytes) -> None:
     source = pairs(tmp_path / "in", "a", png)
     for recipe, message in (
         ({"source": source, "keep_rejected": True}, "keep_rejected is for methods that write theirs"),
+        ({"source": source, "keep_rejected": True, "method": "reversed"}, "no rejected answers but the source's own"),
+        ({"source": None, "method": "reversed"}, "The method reversed needs a source"),
         ({"source": None}, "needs a source"),
         ({"source": source, "method": "reverse"}, "needs a model"),
         ({"source": source, "builder": {"rho_th": 0.9}}, "no setting 'rho_th'"),
     ):
         with pytest.raises(UsageError, match=message):
             build(tmp_path / "run", **recipe)
+    with pytest.raises(InputError, match=r"lacks rejected; its columns are .* Preference data has"):
+        build(tmp_path / "run", source="testbed", method="reversed")
     with pytest.raises(InputError, match="One source revision cannot hold for several"):
         build(tmp_path / "run", source=(source, source), source_revision="main")
 

@@ -341,3 +341,12 @@ def test_cards_say_how_tokens_were_drawn(tmp_path: Path) -> None:
     assert "| tokens | greedy, repetition penalty 1 |" in card
     manifest = adapter_manifest(drawn={"rows": 4}, sampling=drawn)
     assert f"Answers were drawn from the policy at every step ({said})" in model_card(manifest)
+
+
+def test_the_card_of_a_method_that_was_renamed_describes_it(tmp_path: Path) -> None:
+    """A run that was built under the former name keeps it: its rows have it."""
+    manifest = dataset_run(tmp_path / "run", method="unrelated-text", model=None)
+    card = dataset_card(tmp_path / "run", manifest)
+    assert "the method <code>unrelated-text</code>" in card
+    assert "Control: the reference answer of another row" in card
+    assert "there to compare with, not to make a model better" in card

@@ -1,4 +1,4 @@
-"""Control: the model's answer to the same prompt about another example's image, drawn within the block."""
+"""Control: the model's answer to the same prompt about another image of the block; a contrast with another image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Control: the model's answer to the same prompt about the block's nearest other image, by reference answers."""
+"""Control: the model's answer about the block's nearest other image, by reference answers; a hard negative in kind."""
 
 from __future__ import annotations
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TAGS = ["preference", "dpo", "vlm", "trl", "hallucination"]
 TASK = "image-text-to-text"
+CONTROL = "Control: "
+"""How the first line of a method begins that is there to compare with, not to make a model better."""
 _METHODS: dict[str, Registry[Any]] = {
     "build-dataset": Registry("dataset method", "mmpref.builders", "BUILDER"),
     "train": Registry("training method", "mmpref.methods", "METHOD"),
@@ -48,13 +50,15 @@ def render_card(
     """
     import jinja2
 
+    summary = _method_summary(manifest)
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     card = environment.from_string(template(kind)).render(
         card_data=data.to_yaml(),
         run=manifest["recipe_hash"],
         version=__version__,
         method=code(method_name(manifest)),
-        summary=_method_summary(manifest),
+        summary=summary,
+        control=summary.startswith(CONTROL),
         annotator=code(manifest["annotator"]["name"]) if manifest.get("annotator") else "",
         sampling=_sampling_text(manifest.get("sampling")),
         **values,

@@ -1,13 +1,13 @@
-"""Control: the reference answer of another example, drawn within the block; nothing is written by a model."""
+"""Control: the reference answer of another row, drawn within the block; a contrast with another text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._partners import no_partner, other_answers
 from mmpref.data.builders._published import NoSettings
 from mmpref.rng import stream
-from mmpref.tables.conversations import same_answer
 from mmpref.types import Example, Pair, Skip
 
 
@@ -21,11 +21,11 @@ class _Worker:
         return [self._outcome(example, block) for example in block]
 
     def _outcome(self, example: Example, block: Sequence[Example]) -> Pair | Skip:
-        others = [other.answer for other in block if not same_answer(other.answer, example.answer)]
+        others = other_answers(example, block)
         if not others:
-            return Skip(example.id, "no-partner", "no row beside it has another answer")
+            return no_partner(example)
         taken = others[int(stream(self.seed, example.id, 1, "partner").integers(len(others)))]
-        return Pair(example, taken, "unrelated-text", None, 1, self.seed)
+        return Pair(example, taken, "mismatched", None, 1, self.seed)
 
 
 BUILDER = Builder(config=lambda: NoSettings, worker=_Worker, uses_model=False)

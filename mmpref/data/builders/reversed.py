@@ -1,0 +1,34 @@
+"""Control: the source's own pairs with chosen and rejected swapped; training on them must do harm.
+
+What a row says of its answers (who wrote them, by how much the chosen one was rated better) is swapped with them. A
+second rejected answer is left out: nothing says that it is worse than the answer that is chosen now.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mmpref.data.builder import Builder, Context, MakePairs
+from mmpref.data.builders._published import NoSettings, SourcePairs
+from mmpref.types import Example
+
+METHOD = "reversed"
+_SWAPPED = {"chosen_model": "rejected_model", "rejected_model": "chosen_model"}
+
+
+def swapped(example: Example) -> Example:
+    """The example of a preference set with its answers swapped; as it is where it has no rejected one."""
+    if example.rejected is None:
+        return example
+    facts = {_SWAPPED.get(name, name): value for name, value in example.facts.items()} | {"method": METHOD}
+    if "margin" in facts:
+        facts["margin"] = 0 - float(facts["margin"])
+    return replace(example, answer=example.rejected, rejected=example.answer, rejected_policy=None, facts=facts)
+
+
+def _worker(context: Context, _settings: NoSettings) -> MakePairs:
+    keep = SourcePairs(METHOD, context.seed)
+    return lambda block: keep([swapped(example) for example in block])
+
+
+BUILDER = Builder(config=lambda: NoSettings, worker=_worker, uses_model=False, needs_pairs=True)
