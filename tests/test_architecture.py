@@ -38,8 +38,9 @@ LAYERS = {
     "align": 5,
     "bench": 5,
     "api": 6,
-    "cli": 7,
-    "testbed": 7,
+    "study": 7,
+    "cli": 8,
+    "testbed": 8,
 }
 APART = {"data", "align", "bench", "hub", "judges", "sampling"}
 """Of these, none imports another of its own layer."""
@@ -145,7 +146,7 @@ runner = CliRunner()
 for arguments in (["--help"], ["--version"], *([name, "--help"] for name in COMMANDS)):
     done = runner.invoke(program, arguments)
     assert done.exit_code == 0, (arguments, done.output, done.exception)
-for what in ("methods", "datasets", "benchmarks", "recipes", "families"):
+for what in ("methods", "datasets", "benchmarks", "recipes", "studies", "families"):
     done = runner.invoke(program, ["list", what, "--json"])
     assert done.exit_code == 0, (what, done.output, done.exception)
 heavy = {"torch", "transformers", "datasets", "evaluate", "trl", "peft", "numpy"} & set(sys.modules)

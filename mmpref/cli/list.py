@@ -11,7 +11,7 @@ import click
 
 from mmpref.cli.format import print_table
 
-KINDS = ("methods", "datasets", "benchmarks", "recipes", "families", "annotators", "launchers")
+KINDS = ("methods", "datasets", "benchmarks", "recipes", "studies", "families", "annotators", "launchers")
 
 
 Rows = list[dict[str, Any]]
@@ -52,6 +52,15 @@ def _recipes() -> Rows:
     ]
 
 
+def _studies() -> Rows:
+    """The plans of `mmpref reproduce`."""
+    from mmpref.study import plan
+
+    return [
+        {"name": name, "what": one.title, "rows": len(one.rows)} for name in plan.names() if (one := plan.load(name))
+    ]
+
+
 def lacking(sections: Mapping[str, Any], commands: Iterable[str]) -> list[str]:
     """What a recipe does not say for some commands, so that the command line must: ``model`` and ``source``."""
     needed = [(command, key) for command in commands for key in _needed(command, sections.get(command) or {})]
@@ -88,6 +97,7 @@ def _launchers() -> Rows:
 _LISTS: dict[str, Callable[[], Rows]] = {
     "methods": _methods,
     "recipes": _recipes,
+    "studies": _studies,
     "families": _families,
     "launchers": _launchers,
 }
@@ -97,7 +107,7 @@ _LISTS: dict[str, Callable[[], Rows]] = {
 @click.argument("what", type=click.Choice(KINDS))
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
 def command(what: str, as_json: bool) -> None:
-    """Name what exists: methods, datasets, benchmarks, recipes, families, annotators or launchers.
+    """Name what exists: methods, datasets, benchmarks, recipes, studies, families, annotators or launchers.
 
     \b
     Examples:
@@ -108,7 +118,9 @@ def command(what: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
     else:
-        columns = [column for column, value in rows[0].items() if not isinstance(value, dict)]
+        columns = [
+            column for column, value in (rows[0] if rows else {"name": ""}).items() if not isinstance(value, dict)
+        ]
         print_table(f"{what} ({len(rows)})", columns, [[_cell(row[column]) for column in columns] for row in rows])
     if what == "datasets" and not as_json:
         from mmpref.tables.table import TABLES

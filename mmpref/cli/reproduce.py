@@ -1,4 +1,4 @@
-"""``mmpref reproduce``: a recipe's dataset, adapter and evaluation, one after the other, and one report."""
+"""``mmpref reproduce``: a recipe's dataset, adapter and evaluation, one after the other, and one report; or a study."""
 
 from __future__ import annotations
 
@@ -7,31 +7,64 @@ from typing import Any, TypeVar
 
 import click
 
-from mmpref.cli import common
+from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
 from mmpref.errors import UsageError
 from mmpref.recipes import resolve
+from mmpref.registry import suggest
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESULTS, Results
 
 R = TypeVar("R")
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
+_STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
+"""Options that only a study has."""
 
 
 @click.command()
 @click.argument("name")
-@click.option("--only", type=click.Choice(STEPS), multiple=True, help="Do only these steps. Repeatable.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="STEP|ROW",
+    help="Do only these steps of a recipe (build-dataset, train, evaluate, report), or rows of a study (bdhs*). "
+    "Repeatable.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes of a study.")
+@click.option("--minutes", type=click.FloatRange(min=0), help="Begin nothing of a study after so many.")
+@click.option("--scale", metavar="NAME", help="A study at another of its scales, such as paper.")
+@click.option("--dry-run", is_flag=True, help="Only check a study and print its commands, and what is measured.")
 @common.output_options
-def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
-    """Run the recipe NAME end to end: dataset, adapter, evaluation of base and adapter, one HTML report.
+def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool, **study: Any) -> None:
+    """Run the recipe NAME end to end (dataset, adapter, evaluation, one HTML report), or the study NAME: many rows over
+    several seeds.
 
     \b
     Examples:
       mmpref reproduce testbed
       mmpref reproduce testbed --output runs/mine --only evaluate --only report
+      mmpref reproduce mine.yaml --dry-run
+      mmpref reproduce mine.yaml --only 'bdhs*' --jobs 2 --minutes 60
     """
+    from mmpref.study import plan
+
+    if plan.find(name):
+        reproduce_study.reproduce(name, only, output, as_json, **study)
+        return
+    for option, value in study.items():
+        if value != _STUDY_DEFAULTS[option]:
+            raise UsageError(
+                f"--{option.replace('_', '-')} is for studies, and {name} is none.", "See mmpref list studies."
+            )
+    for step in only:
+        if step not in STEPS:
+            raise UsageError(f"A recipe has no step {step!r}.", suggest(step, STEPS))
+    _reproduce(name, only, output, as_json)
+
+
+def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
     sections = resolve.load(name)
     missing = [step for step in STEPS[:-1] if step not in sections]
     if missing:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import os
 import re
 import typing
@@ -43,7 +45,7 @@ def load(name_or_path: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
-        content = yaml.load(read_text(path), _YamlLoader)
+        content = copy.deepcopy(_parsed(read_text(path)))
     except yaml.YAMLError as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
     content = {} if content is None else content
@@ -55,6 +57,12 @@ def load(name_or_path: str) -> dict[str, Any]:
         if not isinstance(section, Mapping | None):
             raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
     return content
+
+
+@functools.lru_cache(maxsize=32)
+def _parsed(text: str) -> Any:
+    """A recipe's YAML; a study resolves the same one hundreds of times."""
+    return yaml.load(text, YamlLoader)
 
 
 ALTERNATIVES = (("rho_th", "visible_tokens"),)
@@ -84,7 +92,7 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
 
 def _scalar(text: str) -> Any:
     try:
-        return yaml.load(text, _YamlLoader)
+        return yaml.load(text, YamlLoader)
     except yaml.YAMLError:
         return text
 
@@ -247,12 +255,12 @@ def _refuse_missing(
             )
 
 
-class _YamlLoader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """PyYAML's, with numbers as YAML 1.2 has them and a reader takes them: 5e-6 is one, 010 is ten, 1:30 is text. Dates
     are text too; yes, no, on and off stay truth values."""
 
 
-_YamlLoader.yaml_implicit_resolvers = {
+YamlLoader.yaml_implicit_resolvers = {
     first: [(tag, form) for tag, form in known if tag.rpartition(":")[2] not in ("int", "float", "timestamp")]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
@@ -265,13 +273,13 @@ def _integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
     return int(text, 0 if _PREFIXED.match(text) else 10)
 
 
-_YamlLoader.add_constructor("tag:yaml.org,2002:int", _integer)
-_YamlLoader.add_implicit_resolver(
+YamlLoader.add_constructor("tag:yaml.org,2002:int", _integer)
+YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:int",
     re.compile(r"[-+]?(?:[0-9][0-9_]*|0x[0-9a-fA-F_]+|0o[0-7_]+|0b[01_]+)$"),
     [*"-+0123456789"],
 )
-_YamlLoader.add_implicit_resolver(
+YamlLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(
         r"[-+]?(?:(?:\.[0-9][0-9_]*|[0-9][0-9_]*(?:\.[0-9_]*)?)(?:[eE][-+]?[0-9]+)?|\.(?:inf|Inf|INF))$|"

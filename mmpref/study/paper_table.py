@@ -1,0 +1,101 @@
+"""The paper's figures beside ours: a plan's rows and columns as the paper has them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from mmpref.study.columns import Column
+from mmpref.study.measurement import Measurement
+from mmpref.study.plan import Plan
+
+DASH = "–"
+PAPER, OURS = "paper", "ours"
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """Two lines a row: the paper's figures, and ours below.
+
+    Args:
+        columns: ``row``, whose figures they are, and what the paper calls them.
+        lines: cells as text.
+        runs: how many measured runs ours are the mean of, by row.
+        stands_in: what a row has in the place of what the paper has there, by row.
+    """
+
+    title: str
+    columns: Sequence[str]
+    lines: Sequence[Sequence[str]]
+    runs: Mapping[str, int]
+    stands_in: Mapping[str, str]
+
+    def markdown(self) -> str:
+        """As a page of its own."""
+        rule = ["---", "---", *["---:"] * (len(self.columns) - 2)]
+        cells = [self.columns, rule, *self.lines]
+        page = [f"# {self.title}", "", *map(_line, cells), ""]
+        page += [f"Ours is the mean of {_counted(self.runs)}.", ""] if self.runs else []
+        page += [f"* {name}: {_cell(text)}." for name, text in self.stands_in.items()]
+        return "\n".join(page).rstrip() + "\n"
+
+
+def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[str] = ()) -> PaperTable:
+    """Rows of a plan in the paper's columns; of these the ones that have a figure, the paper's or ours.
+
+    Args:
+        measurements: of the plan's ledger; points of grids are left out.
+        rows: names of rows; all by default.
+    """
+    names = list(rows or plan.rows)
+    measured: dict[str, list[Measurement]] = {name: [] for name in names}
+    for one in measurements:
+        if one.row in measured and not one.is_grid_point:
+            measured[one.row].append(one)
+    paper = {name: {column: _text(value) for column, value in plan.rows[name].paper.items()} for name in names}
+    ours = {
+        name: {label: text for label, column in plan.columns.items() if (text := _mean(column, measured[name]))}
+        for name in names
+    }
+    columns = [label for label in plan.columns if any(label in row for row in (*paper.values(), *ours.values()))]
+    lines = []
+    for name in names:
+        lines.append([name, PAPER, *(paper[name].get(label, DASH) for label in columns)])
+        lines.append(["", OURS, *(ours[name].get(label, DASH) for label in columns)])
+    runs = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
+    stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
+    return PaperTable(plan.title, ["row", "", *columns], lines, runs, stands_in)
+
+
+def _mean(column: Column, measured: Sequence[Measurement]) -> str:
+    """The mean over the runs that have it, in the paper's units; empty where none has."""
+    found = [value for one in measured if (value := _value(column, one)) is not None and math.isfinite(value)]
+    return f"{statistics.fmean(found) * column.times:.{column.digits}f}" if found else ""
+
+
+def _value(column: Column, one: Measurement) -> float | None:
+    kind, _, name = column.metric.partition(" ")
+    if kind == "data":
+        return one.data.get(name)
+    value = one.value(column.metric)
+    return None if value is None else value.value
+
+
+def _text(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
+
+
+def _counted(runs: Mapping[str, int]) -> str:
+    numbers = sorted(set(runs.values()))
+    text = " to ".join(map(str, dict.fromkeys((numbers[0], numbers[-1]))))
+    return f"{text} run{'s' * (numbers[-1] > 1)} a row"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "|" + "".join(f" {_cell(cell)} |" if cell else " |" for cell in cells)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,380 @@
+"""From a plan's parts to steps: each a resolved recipe in a folder named by the hash of all that decides it.
+
+Rows whose steps have the same hash share them: pairs, points of grids, trainings and bases. Paths have no part in a
+hash; what stands at them has, a model by the content of its files.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mmpref.api import options as api
+from mmpref.errors import UsageError
+from mmpref.recipes import resolve
+from mmpref.recipes.schema import as_plain
+from mmpref.registry import resolve_path
+from mmpref.run.manifest import MANIFEST
+from mmpref.study.plan import Plan, Row
+from mmpref.study.references import reference_of
+
+PAIRS = "pairs"
+"""What a measurement has for its split that is of pairs alone."""
+BASE = "base"
+"""The command of a step that trains a base; other steps have those of `mmpref`."""
+_OPTIONS = {
+    "build-dataset": ("method", "source", "split", "limit", "seed", "annotator"),
+    "train": ("method", "dataset", "annotator", "limit", "seed"),
+    "evaluate": ("benchmarks", "split", "limit", "seed", "judge"),
+}
+"""Keys of a section that the commands have an option for; the rest goes by ``--set``."""
+_CONTENT = 64_000_000
+"""Bytes of a model's file from which only its size counts."""
+
+Points = Mapping[str, Mapping[str, Any]]
+"""By row: what its grid has chosen."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command of mmpref with its options, as it is resolved and as it is written.
+
+    Args:
+        command: such as ``train``.
+        recipe: name or file.
+        options: of the command, as its Python function has them.
+        set: what ``--set`` says, nested.
+    """
+
+    command: str
+    recipe: str
+    options: Mapping[str, Any]
+    set: Mapping[str, Any]
+
+    def resolved(self) -> Any:
+        """Its recipe.
+
+        Raises:
+            UsageError: a setting that is unknown, missing or of another type.
+        """
+        resolvers: dict[str, Any] = {
+            "build-dataset": api.build_recipe,
+            "train": api.train_recipe,
+            "evaluate": api.evaluate_recipe,
+        }
+        return resolvers[self.command](recipe=self.recipe, set=self.set, **self.options)
+
+    def check(self) -> None:
+        """See that the blocks of methods, benchmarks and TRL are such that the work takes them.
+
+        Raises:
+            UsageError: they are not.
+        """
+        api.recipe(self.recipe, self.command, set=self.set, **self.options)
+
+    def arguments(self) -> list[str]:
+        """Behind ``mmpref``, but for ``--output``."""
+        words = [self.command, "--recipe", self.recipe]
+        for name, value in self.options.items():
+            flag = "--benchmark" if name == "benchmarks" else f"--{name.replace('_', '-')}"
+            for one in value if isinstance(value, list | tuple) else [value]:
+                words += [flag, str(one)]
+        for key, value in _flat(self.set):
+            words += ["--set", f"{key}={_as_yaml(value)}"]
+        return words
+
+
+@dataclass(frozen=True)
+class Step:
+    """Work that leaves a folder behind.
+
+    Args:
+        command: ``base``, ``build-dataset`` or ``train``.
+        what: for messages.
+        hash: of all that decides the folder's content.
+        folder: where it goes.
+        call: None for a base.
+        needs: steps whose folders it reads.
+        seed: of a base.
+    """
+
+    command: str
+    what: str
+    hash: str
+    folder: Path
+    call: Call | None = None
+    needs: tuple[Step, ...] = ()
+    seed: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return self.folder.is_dir() if self.command == BASE else (self.folder / MANIFEST).is_file()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model of a row, to be evaluated.
+
+    Args:
+        name: of its row and seeds, unique in the study.
+        point, is_grid_point, outside: as of `mmpref.study.measurement.Measurement`.
+        steps: what must be done before, in order.
+        pairs: the step that built what it was trained on, if one did.
+        training: None for a base.
+        evaluations: by split.
+        kl_call: the evaluation whose prompts the KL from the base is measured on; None where it is not.
+        hashes: of all that decides the measurement, by split; of pairs that nobody trains on by `PAIRS`.
+    """
+
+    name: str
+    row: str
+    base: int
+    seed: int
+    point: Mapping[str, Any]
+    is_grid_point: bool
+    outside: bool
+    steps: tuple[Step, ...]
+    pairs: Step | None
+    training: Step | None
+    evaluations: Mapping[str, Call]
+    kl_call: Call | None
+    hashes: Mapping[str, str]
+
+
+class Composer:
+    """Makes steps and jobs of a plan.
+
+    Args:
+        folder: of the study.
+    """
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.plan, self.folder = plan, folder
+        self._symbols: dict[str, str] = {}
+        self._bases: dict[int, Step | None] = {}
+        self._resolved: dict[str, Any] = {}
+
+    def base(self, seed: int) -> Step | None:
+        """What trains the base of a seed; None where it is the recipe's own model."""
+        if seed not in self._bases:
+            self._bases[seed] = self._base(seed)
+        return self._bases[seed]
+
+    def _base(self, seed: int) -> Step | None:
+        bases = self.plan.bases
+        if bases.is_own(seed):
+            return None
+        sections = resolve.load(self.plan.recipe)
+        own = {command: self._named({"model": (section or {}).get("model")}) for command, section in sections.items()}
+        key = digest({"trained_by": bases.trained_by, "seed": seed, "options": bases.options, "own": own})
+        folder = self.folder / "bases" / f"{seed}-{key[:12]}"
+        self._symbols[str(folder)] = f"base:{key}"
+        return Step(BASE, f"the base of seed {seed}", key, folder, seed=seed)
+
+    def pairs(self, part: str, base: int) -> Step | None:
+        """What builds a part of the plan's data on a base; None for rows that are there."""
+        values = self.plan.data[part]
+        if "dataset" in values:
+            return None
+        needs: list[Step] = []
+        values = self._filled(values, base, 0, {}, needs)
+        call = self._call("build-dataset", values, base, needs)
+        return self._step(call, f"the pairs {part!r} on base {base}", "data", needs)
+
+    def training(self, row: Row, base: int, seed: int, point: Mapping[str, Any], points: Points) -> Step:
+        """What trains a row's adapter.
+
+        Args:
+            point: settings of its grid.
+            points: of rows whose adapters it takes.
+        """
+        assert row.data is not None
+        assert row.train is not None
+        needs: list[Step] = []
+        pairs = self.pairs(row.data, base)
+        if pairs is not None:
+            needs.append(pairs)
+        data = {"dataset": [str(pairs.folder)]} if pairs else self.plan.data[row.data]
+        layers = [self.plan.train[row.train], _nested(row.set), _nested(point)]
+        values = self._filled(resolve.merge(data, *layers), base, seed, points, needs)
+        values |= {"seed": seed} | ({"limit": row.limit} if row.limit else {})
+        call = self._call("train", values, base, needs)
+        return self._step(call, f"the adapter of row {row.name!r}, base {base}, seed {seed}", "train", needs)
+
+    def job(
+        self,
+        row: Row,
+        base: int,
+        seed: int,
+        points: Points,
+        *,
+        grid_point: Mapping[str, Any] | None = None,
+        splits: tuple[str, ...] = (),
+        outside: bool = False,
+    ) -> Job:
+        """A measured run of a row, or a point of its grid.
+
+        Args:
+            points: what the grids of the row and of those that it needs have chosen.
+            grid_point: its settings, for one.
+            splits: evaluations, in place of the row's.
+        """
+        point = points.get(row.name, {}) if grid_point is None else grid_point
+        training = self.training(row, base, seed, point, points) if row.train else None
+        pairs = self.pairs(row.data, base) if row.data else None
+        own = self.base(base)
+        evaluations = {split: self.evaluation(split, base, training) for split in splits or row.evaluate}
+        model = training.hash if training else own.hash if own else "own"
+        kl = self.evaluation(self.plan.kl.split, base, training) if training and self.plan.kl else None
+        facts = {"model": model, "kl": [as_plain(self.plan.kl), self._facts(kl)] if kl else None}
+        hashes = {split: digest({**facts, "evaluate": self._facts(call)}) for split, call in evaluations.items()}
+        if row.builds_only and pairs:
+            hashes = {PAIRS: digest({"pairs": pairs.hash})}
+        last = training or (pairs if row.builds_only else own)
+        text = "".join(f" {key}={value}" for key, value in point.items()) if grid_point is not None else ""
+        return Job(
+            name=f"{row.name}, base {base}, seed {seed}{text}" + (" (grid)" if grid_point is not None else ""),
+            row=row.name,
+            base=base,
+            seed=seed,
+            point=point,
+            is_grid_point=grid_point is not None,
+            outside=outside,
+            steps=tuple(_in_order(last)) if last else (),
+            pairs=pairs,
+            training=training,
+            evaluations=evaluations,
+            kl_call=kl,
+            hashes=hashes,
+        )
+
+    def evaluation(self, split: str, base: int, training: Step | None) -> Call:
+        """An evaluation of a base, or of the adapter that a step trains."""
+        call = self._call("evaluate", self.plan.evaluate[split], base, [])
+        adapter = {"adapter": str(training.folder)} if training else {}
+        return Call(call.command, call.recipe, {**adapter, **call.options}, call.set)
+
+    def _call(self, command: str, values: Mapping[str, Any], base: int, needs: list[Step]) -> Call:
+        """A part put over the recipe's section, on a base."""
+        own = self.base(base)
+        options = {} if own is None else {"model": str(own.folder)}
+        if own is not None and own not in needs:
+            needs.insert(0, own)
+        given = {name: values[name] for name in _OPTIONS[command] if values.get(name) is not None}
+        rest = {name: value for name, value in values.items() if name not in given}
+        return Call(command, self.plan.recipe, {**options, **given}, rest)
+
+    def _step(self, call: Call, what: str, folder: str, needs: list[Step]) -> Step:
+        recipe = self._resolve(call)
+        key = digest({"command": call.command, "recipe": self._facts(call)})
+        path = self.folder / folder / f"{recipe.method}-{key[:12]}"
+        self._symbols[str(path)] = f"{call.command}:{key}"
+        return Step(call.command, what, key, path, call, tuple({need.folder: need for need in needs}.values()))
+
+    def _filled(self, value: Any, base: int, seed: int, points: Points, needs: list[Step]) -> Any:
+        """A part's settings with folders in place of references; their steps are added to ``needs``."""
+        if (reference := reference_of(value)) is not None:
+            kind, name = reference
+            if kind == "row":
+                row = self.plan.rows[name]
+                step: Step | None = self.training(row, base, seed, points.get(name, {}), points)
+            else:
+                step = self.pairs(name, base)
+            if step is None:
+                raise UsageError(
+                    f"{self.plan.path}: data.{name} is not built here.", "Name its dataset itself in place of the part."
+                )
+            needs.append(step)
+            return str(step.folder)
+        if isinstance(value, Mapping):
+            return {key: self._filled(one, base, seed, points, needs) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._filled(one, base, seed, points, needs) for one in value]
+        return value
+
+    def _facts(self, call: Call) -> Any:
+        """All that decides what a call gives."""
+        return self._named(as_plain(self._resolve(call)))
+
+    def _resolve(self, call: Call) -> Any:
+        """The call's recipe, resolved once."""
+        key = json.dumps(dataclasses.astuple(call), default=str)
+        if key not in self._resolved:
+            self._resolved[key] = call.resolved()
+        return self._resolved[key]
+
+    def _named(self, value: Any, key: str = "") -> Any:
+        """Plain values with what stands at paths in place of these: a step's hash, or a hash of the files."""
+        if isinstance(value, dict):
+            return {name: self._named(one, name) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._named(one) for one in value]
+        if not isinstance(value, str):
+            return value
+        if value in self._symbols:
+            return self._symbols[value]
+        return content_identity(value) if key == "model" or value.startswith("pkg:") else value
+
+
+@cache
+def content_identity(reference: str) -> str:
+    """A name, and for a folder or file a hash of its content: a model that was trained anew is another one."""
+    try:
+        root = Path(resolve_path(reference))
+    except UsageError:
+        return reference
+    files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    facts = [
+        (path.name, size, hashlib.sha256(path.read_bytes()).hexdigest() if size < _CONTENT else "")
+        for path, size in ((path, path.stat().st_size) for path in files)
+        if "__pycache__" not in path.parts
+    ]
+    return f"{reference if reference.startswith('pkg:') else root.name}@{digest(facts)}" if facts else reference
+
+
+def digest(value: Any) -> str:
+    """SHA-256 (hex) of a JSON-ready value, independent of key order."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).encode()).hexdigest()
+
+
+def _in_order(step: Step) -> Iterator[Step]:
+    """A step after all that it needs, each once."""
+    found: dict[Path, Step] = {}
+
+    def add(one: Step) -> None:
+        for need in one.needs:
+            add(need)
+        found.setdefault(one.folder, one)
+
+    add(step)
+    yield from found.values()
+
+
+def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """``{"a": {"b": value}}`` of ``{"a.b": value}``."""
+    layers: list[Mapping[str, Any]] = []
+    for key, value in settings.items():
+        for part in reversed(key.split(".")):
+            value = {part: value}
+        layers.append(value)
+    return resolve.merge(*layers)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as ``--set`` reads it back: a text as it is, where that is what it means."""
+    plain = isinstance(value, str) and resolve.parse_set([f"k={value}"])["k"] == value
+    return str(value) if plain else json.dumps(value, ensure_ascii=False)

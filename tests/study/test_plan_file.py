@@ -1,0 +1,69 @@
+"""Plans over plans."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mmpref.errors import InputError, UsageError
+from mmpref.study import plan as plans
+from mmpref.study.plan_file import over, read_extended
+
+COMMON = """
+data: {pairs: {method: corrupt, builder: {rho_th: 0.9}}}
+train: {dpo: {method: dpo}}
+evaluate: {test: {benchmarks: [chair]}}
+"""
+PLAN = """
+extends: _common.yaml
+train: {ipo: {method: ipo}}
+rows:
+  base: {}
+  arm: {data: pairs, train: ipo, stands_in: a test}
+  built: {data: pairs}
+scales:
+  large: {data: {pairs: {method: povid, builder: null}}}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    (tmp_path / "_common.yaml").write_text(COMMON)
+    (tmp_path / "mine.yaml").write_text(PLAN)
+    return tmp_path / "mine.yaml"
+
+
+def test_over_takes_away_what_is_null() -> None:
+    assert over({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": None, "e": 4}, "d": None}) == {"a": {"c": 2, "e": 4}}
+
+
+def test_a_plan_has_the_parts_of_the_one_that_it_extends(path: Path) -> None:
+    plan = plans.load(str(path))
+    assert list(plan.train) == ["dpo", "ipo"]
+    assert plan.data["pairs"]["builder"] == {"rho_th": 0.9}
+    assert plan.rows["arm"].stands_in == "a test"
+
+
+def test_a_scale_takes_settings_away_and_says_anew_what_stands_in(path: Path) -> None:
+    plan = plans.load(str(path), "large")
+    assert plan.data["pairs"] == {"method": "povid"}
+    assert plan.rows["arm"].stands_in == ""
+
+
+def test_a_row_may_build_only(path: Path) -> None:
+    row = plans.load(str(path)).rows["built"]
+    assert row.builds_only
+    assert row.evaluate == ()
+
+
+def test_a_row_that_trains_needs_data(path: Path) -> None:
+    path.write_text(PLAN.replace("arm: {data: pairs, ", "arm: {"))
+    with pytest.raises(UsageError, match="'arm' trains on no data"):
+        plans.load(str(path))
+
+
+def test_a_file_that_is_extended_must_be_there(path: Path) -> None:
+    path.write_text(PLAN.replace("_common", "_other"))
+    with pytest.raises(InputError, match="_other"):
+        read_extended(path)

@@ -1,0 +1,228 @@
+"""What is done next: order, sharing, grids, failures, and going on from a ledger. Work is only pretended here; what it
+really gives is held by ``test_runner.py``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.errors import UsageError
+from mmpref.run.results import Key
+from mmpref.study import plan
+from mmpref.study.measurement import Measurement, MetricValue
+from mmpref.study.plan import Plan
+from mmpref.study.schedule import Schedule, Unit, select
+from mmpref.study.steps import BASE
+from tests.study.conftest import PLAN, WritePlan
+
+BASES = {"seeds": [0, 1], "trained_by": "a:b"}
+RECALL = {1e-3: 0.9, 1e-2: 0.5}
+
+
+def _schedule(path: Path, *only: str) -> Schedule:
+    made = plan.load(str(path))
+    return Schedule(made, path.parent / "study", select(made, only))
+
+
+def _pretend(schedule: Schedule, unit: Unit) -> None:
+    """What a unit would leave: a folder, or measurements."""
+    if unit.step:
+        unit.step.folder.mkdir(parents=True)
+        if unit.step.command != BASE:
+            (unit.step.folder / "run.json").write_text("{}")
+        schedule.finished(unit)
+        return
+    job = unit.job
+    assert job
+    recall = RECALL.get(job.point.get("trainer.learning_rate", 1e-3), 0.9)
+    values = (
+        MetricValue(Key("chair", "chair_i", "all"), recall / 10, 9, False),
+        MetricValue(Key("chair", "recall", "all"), recall, 9, True),
+    )
+    facts: dict[str, Any] = {"row": job.row, "base": job.base, "seed": job.seed, "point": job.point}
+    made = [
+        Measurement(**facts, split=split, is_grid_point=job.is_grid_point, recipe_hash=job.hashes[split], values=values)
+        for split in unit.splits
+    ]
+    schedule.finished(unit, made)
+
+
+def _run(schedule: Schedule, until: int = 1000) -> list[str]:
+    """Titles of what was done."""
+    done = []
+    while len(done) < until and (unit := schedule.next()):
+        done.append(unit.step.what if unit.step else unit.key)
+        _pretend(schedule, unit)
+    return done
+
+
+def test_all_rows_come_on_the_first_base_before_more_bases_and_seeds(write_plan: WritePlan) -> None:
+    done = _run(_schedule(write_plan(seeds=2, bases=BASES)))
+    assert done == [
+        "base, base 0, seed 0",
+        "base, base 0, seed 0 (grid)",
+        "the pairs 'pairs' on base 0",
+        "the adapter of row 'bdhs', base 0, seed 0",
+        "bdhs, base 0, seed 0 trainer.learning_rate=0.001 (grid)",
+        "the adapter of row 'bdhs', base 0, seed 0",
+        "bdhs, base 0, seed 0 trainer.learning_rate=0.01 (grid)",
+        "bdhs, base 0, seed 0",  # by the adapter of the point that was chosen
+        "the adapter of row 'fewer', base 0, seed 0",
+        "fewer, base 0, seed 0",
+        "the base of seed 1",
+        "base, base 1, seed 0",
+        "the pairs 'pairs' on base 1",
+        "the adapter of row 'bdhs', base 1, seed 0",
+        "bdhs, base 1, seed 0",
+        "the adapter of row 'fewer', base 1, seed 0",
+        "fewer, base 1, seed 0",
+        "the adapter of row 'bdhs', base 0, seed 1",
+        "bdhs, base 0, seed 1",
+        "the adapter of row 'fewer', base 0, seed 1",
+        "fewer, base 0, seed 1",
+        "the adapter of row 'bdhs', base 1, seed 1",
+        "bdhs, base 1, seed 1",
+        "the adapter of row 'fewer', base 1, seed 1",
+        "fewer, base 1, seed 1",
+    ]
+
+
+def test_the_grid_chooses_by_recall_and_rows_like_it_follow(write_plan: WritePlan) -> None:
+    schedule = _schedule(write_plan())
+    _run(schedule)
+    runs = [one for one in schedule.measured() if not one.is_grid_point]
+    assert {one.row: one.point.get("trainer.learning_rate") for one in runs} == {
+        "base": None,
+        "bdhs": 1e-3,
+        "fewer": 1e-3,
+    }
+    assert len(schedule.measured()) == len(runs) + 3
+
+
+def test_only_some_rows_bring_what_they_need(write_plan: WritePlan) -> None:
+    done = _run(_schedule(write_plan(), "few*"))
+    assert done[-1] == "fewer, base 0, seed 0"
+    assert not [line for line in done if line in ("base, base 0, seed 0", "bdhs, base 0, seed 0")]
+    with pytest.raises(UsageError, match=r"no row 'bdsh'. Did you mean 'bdhs'"):
+        select(plan.load(str(write_plan())), ["bdsh"])
+
+
+def test_rows_of_the_same_settings_share_their_adapter(write_plan: WritePlan) -> None:
+    rows = {**PLAN["rows"], "again": {"data": "pairs", "train": "dpo", "grid": "like bdhs"}}
+    done = _run(_schedule(write_plan(rows=rows)))
+    assert "again, base 0, seed 0" in done
+    assert not [line for line in done if "adapter of row 'again'" in line]
+
+
+@pytest.mark.parametrize("after", range(11))
+def test_it_goes_on_from_wherever_it_was_left(write_plan: WritePlan, after: int) -> None:
+    path = write_plan()
+    first = _run(_schedule(path), after)
+    second = _run(_schedule(path))
+    assert [*first, *second] == _run(_schedule(_elsewhere(path)))
+    assert _run(_schedule(path)) == []
+
+
+def _elsewhere(path: Path) -> Path:
+    other = path.parent / "other" / path.name
+    other.parent.mkdir()
+    other.write_text(path.read_text())
+    return other
+
+
+def test_measured_rows_are_not_run_again_where_only_the_ledger_is_left(write_plan: WritePlan) -> None:
+    path = write_plan()
+    schedule = _schedule(path)
+    _run(schedule)
+    (schedule.folder / "train").rename(path.parent / "lost")
+    (schedule.folder / "data").rename(path.parent / "lost-too")
+    again = _schedule(path)
+    assert (_run(again), again.missing()) == ([], [])
+
+
+def test_a_row_that_was_changed_is_measured_anew(write_plan: WritePlan) -> None:
+    path = write_plan()
+    _run(_schedule(path))
+    rows = {**PLAN["rows"], "fewer": {**PLAN["rows"]["fewer"], "limit": 3}}
+    assert _run(_schedule(write_plan(rows=rows))) == [
+        "the adapter of row 'fewer', base 0, seed 0",
+        "fewer, base 0, seed 0",
+    ]
+
+
+def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: Path) -> None:
+    made: Plan = plan.load(str(write_plan(bases=BASES)))
+    hashes = []
+    for folder in ("here", "there"):
+        schedule = Schedule(made, tmp_path / folder, list(made.rows))
+        grid = schedule.grid_jobs("bdhs")
+        base = schedule.composer.base(1)
+        assert base
+        hashes.append([base.hash, *(job.hashes["dev"] for job in grid), *(step.hash for step in grid[0].steps)])
+    assert hashes[0] == hashes[1]
+
+
+def test_a_point_that_fails_is_left_out_of_the_choice(write_plan: WritePlan) -> None:
+    path = write_plan()
+    schedule = _schedule(path)
+    while unit := schedule.next():
+        if unit.step and unit.step.call and "0.001" in " ".join(unit.step.call.arguments()):
+            schedule.failed(unit, "the loss is not finite")
+        else:
+            _pretend(schedule, unit)
+    runs = {one.row: one.point for one in schedule.measured() if not one.is_grid_point}
+    assert runs["bdhs"] == {"trainer.learning_rate": 1e-2}
+    [failure] = schedule.failures.values()
+    assert (failure.is_grid_point, "the loss is not finite" in failure.reason) == (True, True)
+    assert _run(_schedule(path)) == []  # the runs keep the choice that was made without it
+
+
+def test_a_row_whose_data_fail_is_recorded_and_the_others_go_on(write_plan: WritePlan) -> None:
+    data = {**PLAN["data"], "bad": {"method": "bdhs", "limit": 3}}
+    rows = {**PLAN["rows"], "bad": {"data": "bad", "train": "dpo", "grid": "none"}}
+    path = write_plan(data=data, rows=rows)
+    schedule = _schedule(path)
+    while unit := schedule.next():
+        if unit.step and "'bad'" in unit.step.what:
+            schedule.failed(unit, "no usable row")
+        else:
+            _pretend(schedule, unit)
+    assert [target.row for target in schedule.missing()] == ["bad"]
+    [failure] = schedule.ledger.failures()
+    assert failure.row == "bad"
+    assert failure.reason == "the pairs 'bad' on base 0 failed: no usable row"
+    again = _schedule(path)
+    assert _run(again)[0] == "the pairs 'bad' on base 0"
+    assert (again.ledger.failures(), again.missing()) == ([], [])
+
+
+def test_several_processes_never_do_the_same(write_plan: WritePlan) -> None:
+    schedule = _schedule(write_plan(seeds=2))
+    busy: list[Unit] = []
+    done: list[str] = []
+    while True:
+        while len(busy) < 3 and (unit := schedule.next()):
+            assert unit.key not in {one.key for one in busy}
+            assert not unit.step or all(need.is_done for need in unit.step.needs)
+            busy.append(unit)
+        if not busy:
+            break
+        unit = busy.pop()
+        done.append(unit.key)
+        _pretend(schedule, unit)
+    assert len(done) == len(set(done))
+    assert schedule.missing() == []
+
+
+def test_adapters_of_points_go_and_those_of_runs_stay(write_plan: WritePlan) -> None:
+    schedule = _schedule(write_plan())
+    while unit := schedule.next():
+        _pretend(schedule, unit)
+        if unit.job and unit.key == "bdhs, base 0, seed 0":
+            chosen = unit.job
+    assert chosen.training
+    [leftover] = schedule.leftovers(chosen)
+    assert leftover != chosen.training.folder
+    assert leftover.is_dir()
