@@ -229,8 +229,8 @@ def _divergence(policy: Policy, kl: KlPrompts, job: Job) -> float:
 
 def _prompts(kl: KlPrompts, job: Job) -> tuple[list[Request], int]:
     """The first prompts of a benchmark, and how long its answers may be."""
+    from mmpref.bench.cells import decoded_image
     from mmpref.bench.plan import load_plan, resolve_settings
-    from mmpref.tables.image_cells import decoded_image
     from mmpref.vlm.generate import Request
 
     recipe: EvaluateRecipe = job.kl_call.resolved()  # type: ignore[union-attr]
