@@ -99,6 +99,8 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
         if beside:
             click.echo()
             print_table(beside.title, beside.columns, beside.lines)
+            if beside.judges:
+                click.echo(f"Ours were judged by {', '.join(beside.judges)}.")
             for name, text in beside.stands_in.items():
                 click.echo(f"{name}: {text}.")
             click.echo(f"table: {folder / 'table.md'}")

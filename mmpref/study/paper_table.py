@@ -7,12 +7,15 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from mmpref.run.results import ALL
 from mmpref.study.columns import Column
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan import Plan
 
 DASH = "–"
 PAPER, OURS = "paper", "ours"
+BY = "@"
+"""What stands in a metric's name between itself and who judged it."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class PaperTable:
         columns: ``row``, whose figures they are, and what the paper calls them.
         lines: cells as text.
         runs: how many measured runs ours are the mean of, by row.
+        judges: who judged ours, and by which prompt.
         stands_in: what a row has in the place of what the paper has there, by row.
     """
 
@@ -30,6 +34,7 @@ class PaperTable:
     columns: Sequence[str]
     lines: Sequence[Sequence[str]]
     runs: Mapping[str, int]
+    judges: Sequence[str]
     stands_in: Mapping[str, str]
 
     def markdown(self) -> str:
@@ -38,6 +43,7 @@ class PaperTable:
         cells = [self.columns, rule, *self.lines]
         page = [f"# {self.title}", "", *map(_line, cells), ""]
         page += [f"Ours is the mean of {_counted(self.runs)}.", ""] if self.runs else []
+        page += [f"Ours were judged by {', '.join(map(_cell, self.judges))}.", ""] if self.judges else []
         page += [f"* {name}: {_cell(text)}." for name, text in self.stands_in.items()]
         return "\n".join(page).rstrip() + "\n"
 
@@ -66,7 +72,8 @@ def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[
         lines.append(["", OURS, *(ours[name].get(label, DASH) for label in columns)])
     runs = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
-    return PaperTable(plan.title, ["row", "", *columns], lines, runs, stands_in)
+    judges = {value.key.metric.partition(BY)[2] for found in measured.values() for one in found for value in one.values}
+    return PaperTable(plan.title, ["row", "", *columns], lines, runs, sorted(judges - {""}), stands_in)
 
 
 def _mean(column: Column, measured: Sequence[Measurement]) -> str:
@@ -79,8 +86,9 @@ def _value(column: Column, one: Measurement) -> float | None:
     kind, _, name = column.metric.partition(" ")
     if kind == "data":
         return one.data.get(name)
-    value = one.value(column.metric)
-    return None if value is None else value.value
+    wanted = [*column.metric.split(maxsplit=2), ALL][:3]
+    keys = ((value.key.benchmark, value.key.metric.partition(BY)[0], value.key.part) for value in one.values)
+    return next((value.value for key, value in zip(keys, one.values, strict=True) if list(key) == wanted), None)
 
 
 def _text(value: object) -> str:

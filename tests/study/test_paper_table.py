@@ -12,7 +12,7 @@ def _measured(row: str, seed: int, f1: float, recall: float, **more: object) -> 
     values = (
         MetricValue(Key("pope", "mean_f1", "all"), f1, 100, True),
         MetricValue(Key("chair", "recall", "all"), recall, 100, True),
-        MetricValue(Key("mmhal", "score", "all"), 3.125, 96, True),
+        MetricValue(Key("mmhal", "score@somebody/0a1b/t0/single", "all"), 3.125, 96, True),
     )
     return Measurement(row=row, split="test", base=0, seed=seed, values=values, **more)  # type: ignore[arg-type]
 
@@ -58,4 +58,5 @@ def test_a_page_says_what_stands_in() -> None:
     assert "| ppo | paper | 87.54 | 3.02 | 3.09 | 80.17 | 63.90 | 64.04 | 40.51 | 67.19 |" in page
     assert "| | ours | 90.00 |" in page
     assert "Ours is the mean of 1 run a row." in page
+    assert "Ours were judged by somebody/0a1b/t0/single." in page
     assert "* ppo: RLOO in the place of PPO, which mmpref does not have." in page
