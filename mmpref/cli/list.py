@@ -54,10 +54,12 @@ def _recipes() -> Rows:
 
 def _studies() -> Rows:
     """The plans of `mmpref reproduce`."""
-    from mmpref.study import plan
+    from mmpref.study import plan, plan_file
 
     return [
-        {"name": name, "what": one.title, "rows": len(one.rows)} for name in plan.names() if (one := plan.load(name))
+        {"name": name, "what": one.title, "rows": len(one.rows)}
+        for name in plan_file.names()
+        if (one := plan.load(name))
     ]
 
 

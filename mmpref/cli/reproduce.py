@@ -48,9 +48,9 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
       mmpref reproduce mine.yaml --dry-run
       mmpref reproduce mine.yaml --only 'bdhs*' --jobs 2 --minutes 60
     """
-    from mmpref.study import plan
+    from mmpref.study import plan_file
 
-    if plan.find(name):
+    if plan_file.find(name):
         reproduce_study.reproduce(name, only, output, as_json, **study)
         return
     for option, value in study.items():

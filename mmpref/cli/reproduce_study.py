@@ -68,7 +68,10 @@ def reproduce(
     from mmpref.study.runner import run
 
     outcome = run(plan, folder, only=only, jobs=jobs, minutes=minutes, say=lambda line: click.echo(line, err=True))
-    _show_outcome(plan, folder, only, as_json, dataclasses.asdict(outcome))
+    from mmpref.cli.pages.study import write_page
+
+    page = write_page(plan, folder)
+    _show_outcome(plan, folder, only, as_json, {**dataclasses.asdict(outcome), "report": str(page)})
     if outcome.failures:
         first = outcome.failures[0]
         raise RunError(
@@ -107,6 +110,7 @@ def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, 
         if outcome["out_of_time"]:
             click.echo("The time is used up: the same command goes on from here.")
         click.echo(f"ledger: {folder / 'ledger'}")
+        click.echo(f"report: {Path(outcome['report']).resolve()}")
 
     result = {"path": str(folder), "ledger": str(folder / "ledger"), **outcome}
     result["rows"] = [dataclasses.asdict(one) for one in summaries]

@@ -14,14 +14,21 @@ JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
 
 
 def annotator_plugin(name: str, role: str) -> Any | None:
-    """The plugin of that name; None where the name is none's.
+    """The plugin of that name, or of ``NAME:SETTING`` where it has one; None where the name is none's.
+
+    A plugin that takes a setting has ``with_setting(text)``, which gives what stands in its place.
 
     Raises:
-        UsageError: it does not do what it is wanted for.
+        UsageError: it does not do what it is wanted for, or takes no such setting.
     """
-    if name not in JUDGES.names():
+    plain, colon, setting = name.partition(":")
+    if plain not in JUDGES.names():
         return None
-    annotator = JUDGES.get(name)
+    annotator = JUDGES.get(plain)
+    if colon:
+        if not hasattr(annotator, "with_setting"):
+            raise UsageError(f"The annotator {plain!r} takes no setting, such as {setting!r}.")
+        annotator = annotator.with_setting(setting)
     if not hasattr(annotator, role):
         raise UsageError(f"The annotator {name!r} does not {role} answers.")
     return annotator

@@ -59,7 +59,7 @@ def _open_chat(spec: str, settings: ChatSettings, policy: Callable[[], Policy] |
         return CachedChat(Endpoint(*endpoint, settings))
     if spec.endswith(".jsonl"):
         return ReplayChat(Path(spec))
-    if spec in JUDGES.names() or _FUNCTION.fullmatch(spec):
+    if spec.partition(":")[0] in JUDGES.names() or _FUNCTION.fullmatch(spec):
         raise UsageError(f"{spec!r} cannot be asked in words.", "This needs a model: URL#MODEL, or an id or folder.")
     # Not cached: the files of a local folder may change under its name, and asking again gives the same.
     return LocalChat(_loader(spec), spec, settings, partial(_identify, spec))

@@ -27,6 +27,7 @@ A plan of two rows::
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
       pairs: {data: pairs, stands_in: a test}    # builds only: its numbers are the data's
+    claims: []                           # what is concluded from rows: see `mmpref.study.claims`
     kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
     show: [chair chair_i, chair recall]  # columns of the table in the end
     columns:                             # what the paper calls a number -> ours: see `mmpref.study.columns`
@@ -50,13 +51,12 @@ from typing import Any
 from mmpref.errors import UsageError
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
-from mmpref.registry import package_files, suggest
+from mmpref.registry import suggest
+from mmpref.study.claims import Claim, names_in
 from mmpref.study.columns import Column
-from mmpref.study.plan_file import over, read_extended, read_file
+from mmpref.study.plan_file import find, names, over, read_extended
 from mmpref.study.references import references
 
-GROUP = "mmpref.studies"
-"""The entry-point group of packages that hold plans."""
 DEV = "dev"
 """The evaluation that a grid chooses by, unless it names another; no measured run is evaluated on it."""
 
@@ -131,7 +131,7 @@ class Row:
         set: more settings over the train section, with dotted keys.
         seeds: how many alignment seeds, from 0.
         bases: seeds of bases.
-        evaluate: names of evaluations; by default all but the grid's.
+        evaluate: names of evaluations; by default the plan's ``measure``, or all but the grid's.
         grid: how its settings are chosen; None where they are as they stand.
         grid_like: the row whose choice it takes over (``grid: like ROW``).
         paper: the paper's figures, by what the paper calls them.
@@ -169,6 +169,7 @@ class Plan:
         recipe: name or file that all parts start from.
         data, train, evaluate: parts by name.
         rows: by name, in the plan's order.
+        claims: what is concluded from rows, in the plan's order.
         kl: None where it is not measured.
         show: metrics of the table in the end.
         scale: which of ``scales`` was merged; None for the plan as it stands.
@@ -184,6 +185,7 @@ class Plan:
     train: Mapping[str, Mapping[str, Any]]
     evaluate: Mapping[str, Mapping[str, Any]]
     rows: Mapping[str, Row]
+    claims: tuple[Claim, ...] = ()
     kl: KlPrompts | None = None
     show: tuple[str, ...] = ()
     note: str = ""
@@ -211,21 +213,10 @@ class _File:
     evaluate: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, Any] | None = None
     columns: dict[str, Column] = field(default_factory=dict)
+    claims: tuple[Claim, ...] = ()
+    measure: tuple[str, ...] = ()
     kl: Any = None
     show: tuple[str, ...] = ()
-
-
-def names() -> list[str]:
-    """Every plan that an installed package offers."""
-    return sorted(name for name in package_files(GROUP, ".yaml") if not name.startswith("_"))
-
-
-def find(name_or_path: str) -> Path | None:
-    """The file of a plan: of that name, or a YAML file with ``rows``; None where it is no plan's name."""
-    if known := package_files(GROUP, ".yaml").get(name_or_path):
-        return known
-    path = Path(name_or_path)
-    return path if path.is_file() and "rows" in read_file(path) else None
 
 
 def load(name_or_path: str, scale: str | None = None) -> Plan:
@@ -259,6 +250,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
         train=_parts(file.train, f"{path}: train"),
         evaluate=_parts(file.evaluate, f"{path}: evaluate"),
         rows={},
+        claims=file.claims,
         kl=_kl(file, path),
         show=file.show,
         note=file.note,
@@ -338,7 +330,7 @@ def _row(name: str, values: Any, file: _File, plan: Plan) -> Row:
     if row.grid:
         _check_grid(row.grid, row, where)
     chosen = {row.grid.split if row.grid else DEV}
-    evaluations = row.evaluate or tuple(split for split in plan.evaluate if split not in chosen)
+    evaluations = row.evaluate or file.measure or tuple(split for split in plan.evaluate if split not in chosen)
     if not evaluations:
         raise UsageError(f"{where} has no evaluation.", f"Name one beside {DEV!r} under evaluate.")
     return dataclasses.replace(row, evaluate=evaluations)
@@ -393,6 +385,8 @@ def _check_names(plan: Plan) -> None:
             check("row", row.grid_like, where)
             if plan.rows[row.grid_like].grid is None:
                 raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
+    for kind, name, where in names_in(plan.claims, str(plan.path)):
+        check(kind, name, where)
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:

@@ -1,4 +1,4 @@
-"""Files of plans: read, and put over one another."""
+"""Files of plans: found, read, and put over one another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,24 @@ import yaml
 
 from mmpref.errors import InputError
 from mmpref.recipes.resolve import YamlLoader
+from mmpref.registry import package_files
 from mmpref.text_files import read_text
+
+GROUP = "mmpref.studies"
+"""The entry-point group of packages that hold plans."""
+
+
+def names() -> list[str]:
+    """Every plan that an installed package offers."""
+    return sorted(name for name in package_files(GROUP, ".yaml") if not name.startswith("_"))
+
+
+def find(name_or_path: str) -> Path | None:
+    """The file of a plan: of that name, or a YAML file with ``rows``; None where it is no plan's name."""
+    if known := package_files(GROUP, ".yaml").get(name_or_path):
+        return known
+    path = Path(name_or_path)
+    return path if path.is_file() and "rows" in read_file(path) else None
 
 
 def read_file(path: Path) -> dict[str, Any]:

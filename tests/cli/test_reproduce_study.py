@@ -11,7 +11,7 @@ import yaml
 
 from mmpref.cli.main import main
 from mmpref.run.results import Key
-from mmpref.study import plan
+from mmpref.study import plan, plan_file
 from mmpref.study.measurement import Ledger, Measurement, MetricValue
 from mmpref.study.schedule import Schedule, Target
 from tests.study.conftest import PLAN
@@ -104,4 +104,4 @@ def test_options_of_studies_are_none_of_recipes(said, arguments: list[str], mess
 def test_studies_are_listed(said) -> None:
     code, text, _ = said("list", "studies", "--json")
     assert code == 0
-    assert [row["name"] for row in json.loads(text)] == plan.names()
+    assert [row["name"] for row in json.loads(text)] == plan_file.names()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mmpref.errors import InputError, UsageError
-from mmpref.study import plan
+from mmpref.study import plan, plan_file
 from tests.study.conftest import PLAN, WritePlan
 
 ROWS = PLAN["rows"]
@@ -74,7 +74,7 @@ def test_what_is_wrong_is_named_with_file_row_and_key(
 
 def test_a_recipe_and_a_missing_file_are_no_plans(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("train: {method: dpo}\n")
-    assert plan.find(str(tmp_path / "recipe.yaml")) is None
+    assert plan_file.find(str(tmp_path / "recipe.yaml")) is None
     with pytest.raises(UsageError, match="no study 'nothing'"):
         plan.load("nothing")
     (tmp_path / "broken.yaml").write_text("rows: [\n")

@@ -1,4 +1,7 @@
-"""Knows the testbed's scenes: compares answers by the truth, corrupts them by rule, and checks claims."""
+"""Knows the testbed's scenes: compares answers by the truth, corrupts them by rule, and checks claims.
+
+``testbed-oracle:0.2`` is an annotator that compares answers, and is wrong in a fifth of what it can tell.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from mmpref.judges.claims import Claim, ClaimVerdict
 from mmpref.judges.rewriter import Rewriting
 from mmpref.rng import stream
 from mmpref.testbed import language, oracle, reading
+from mmpref.testbed.judges._erring import ErringAnnotator
 from mmpref.testbed.world import COLOURS, FAVOURITE, PARTNER, PLACES, SHAPES, Scene
 from mmpref.types import ImageData, Message
 
@@ -70,6 +74,10 @@ class Oracle:
     def check(self, claims: Sequence[Claim]) -> list[ClaimVerdict]:
         """True where the scene bears out all that a sentence claims; missing where it claims nothing of a scene."""
         return [ClaimVerdict(_holds(claim.text, _scene(claim.images)), {}) for claim in claims]
+
+    def with_setting(self, text: str) -> ErringAnnotator:
+        """One that compares alike, but for a share of errors."""
+        return ErringAnnotator.parse(self, text)
 
 
 def _scene(images: Sequence[ImageData]) -> Scene:

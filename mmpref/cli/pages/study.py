@@ -1,0 +1,211 @@
+"""What a study has come to, as one HTML file without network and as Markdown: verdicts, then what they rest on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mmpref.cli.pages.html import data_url, figure_png, render
+from mmpref.cli.pages.study_figures import forests, frontiers
+from mmpref.cli.pages.study_scenes import Scene, scenes_of
+from mmpref.hub.cards.markdown import table as markdown_table
+from mmpref.hub.cards.markdown import text as escaped
+from mmpref.run.files import write_atomic
+from mmpref.run.results_text import p_value_text
+from mmpref.study.claims import Compared, Verdict
+from mmpref.study.conclude import FACTS, Concluded, Conclusions, GridPoint, GridResult, conclude
+from mmpref.study.effects import Effect
+from mmpref.study.plan import Plan
+
+HTML, MARKDOWN = "study.html", "study.md"
+RULE = (
+    "A claim holds here where its 95 % interval lies wholly where the claim has it, does not where the interval lies "
+    "wholly outside (or is too small to matter, where a margin is given), and cannot be told else. p is two-sided; "
+    "Holm's correction is over all claims of the study that were run."
+)
+_NAMES = {"holds": "holds here"}
+_CSS = {"holds": "holds", "does not hold": "fails", "cannot be told": "open", "not run": "missing"}
+
+
+def write_page(plan: Plan, folder: Path) -> Path:
+    """Write ``study.html`` and ``study.md`` of what a study has measured so far, whichever rows were wanted last.
+
+    Args:
+        folder: of the study.
+
+    Returns:
+        The path of the page.
+    """
+    from mmpref.study.schedule import Schedule
+
+    schedule = Schedule(plan, folder, list(plan.rows))
+    conclusions = conclude(plan, schedule.measured(), schedule.ledger.failures())
+    return write_study(conclusions, folder, *scenes_of(schedule))
+
+
+def write_study(conclusions: Conclusions, folder: Path, scenes: Sequence[Scene] = (), scenes_title: str = "") -> Path:
+    """Write ``study.html`` and ``study.md`` into a study's folder.
+
+    Args:
+        scenes: to look at.
+        scenes_title: whose they are.
+
+    Returns:
+        The path of the page.
+    """
+    write_atomic(folder / MARKDOWN, markdown(conclusions))
+    write_atomic(folder / HTML, page(conclusions, scenes, scenes_title))
+    return folder / HTML
+
+
+def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: str = "") -> str:
+    """The page of a study."""
+    plots = [
+        ("Rows against the base", [figure for table in conclusions.tables[:1] for figure in forests(table)]),
+        ("What it costs: the frontier against KL from the base", frontiers(conclusions)),
+    ]
+    grids = conclusions.grids
+    names = dict.fromkeys(name for facts in conclusions.facts.values() for name in facts)
+    return render(
+        "study.html.j2",
+        plan=conclusions.plan,
+        command=_command(conclusions.plan),
+        runs=conclusions.runs,
+        failures=conclusions.failures,
+        warnings=conclusions.warnings,
+        claims=[_claim(one) for one in conclusions.claims],
+        rule=RULE,
+        plots=[
+            (heading, [{"title": title, "image": data_url(figure_png(figure))} for title, figure in figures])
+            for heading, figures in plots
+        ],
+        tables=conclusions.tables,
+        scenes=scenes,
+        scenes_title=scenes_title,
+        grids=[line for grid in grids for line in _grid_lines(grid)],
+        grid_split=", ".join(dict.fromkeys(grid.grid.split for grid in grids)),
+        grid_best=", ".join(dict.fromkeys(grid.grid.best for grid in grids)),
+        grid_keep=", ".join(dict.fromkeys(grid.grid.keep for grid in grids if grid.grid.keep)),
+        fact_columns=["row", *(FACTS.get(name, name) for name in names)],
+        facts=[
+            [row, *(_number(facts.get(name)) for name in names)] for row, facts in conclusions.facts.items() if facts
+        ],
+    )
+
+
+def markdown(conclusions: Conclusions) -> str:
+    """Verdicts and the main table."""
+    plan = conclusions.plan
+    parts = [f"# {escaped(plan.title)}"]
+    if plan.note:
+        parts.append(escaped(plan.note))
+    parts.append(
+        f"{conclusions.runs[0]} of {conclusions.runs[1]} runs are measured, by <code>{escaped(_command(plan))}</code>."
+    )
+    if conclusions.claims:
+        rows = [
+            [
+                f"{escaped(one.verdict.claim.id)}. {escaped(one.verdict.claim.says)}",
+                f"**{_NAMES.get(one.verdict.outcome, one.verdict.outcome)}**",
+                "<br>".join(f"{escaped(effect['text'])} ({escaped(effect['number'])})" for effect in _effects(one)),
+                escaped(_p(one.verdict)) or "–",
+            ]
+            for one in conclusions.claims
+        ]
+        parts += ["## Verdicts", markdown_table(["claim", "verdict", "effect [95 % interval]", "p"], rows), RULE]
+    for table in conclusions.tables[:1]:
+        columns = ["row", *(escaped(key.name) for key in table.keys), "KL"]
+        rows = [[escaped(line.row), *map(_cell, line.values, line.changes), _number(line.kl)] for line in table.lines]
+        parts += [
+            f"## On {escaped(table.split)}",
+            markdown_table(columns, rows),
+            "Each value; in brackets the difference from the base with its 95 % interval, bold where that excludes 0.",
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _command(plan: Plan) -> str:
+    """What makes the study; of a plan in a file the file's name, wherever it lies."""
+    return f"mmpref reproduce {Path(plan.name).name}" + (f" --scale {plan.scale}" if plan.scale else "")
+
+
+def _cell(value: Effect | None, change: Effect | None) -> str:
+    if value is None or math.isnan(value.value):
+        return "–"
+    if change is None or math.isnan(change.value):
+        return f"{value.value:.3f}"
+    difference = escaped(change.text())
+    return f"{value.value:.3f} ({f'**{difference}**' if change.off_zero else difference})"
+
+
+def _claim(one: Concluded) -> dict[str, Any]:
+    claim = one.verdict.claim
+    return {
+        "id": claim.id,
+        "says": claim.says,
+        "where": claim.where,
+        "paper": claim.paper,
+        "outcome": _NAMES.get(one.verdict.outcome, one.verdict.outcome),
+        "css": _CSS[one.verdict.outcome],
+        "effects": _effects(one),
+        "p": _p(one.verdict),
+    }
+
+
+def _effects(one: Concluded) -> list[dict[str, str]]:
+    """What each effect of a claim came to, and over how much."""
+    need = " or" if one.verdict.claim.need == "any" else ""
+    lines = []
+    for index, (compared, effect) in enumerate(zip(one.verdict.claim.effects, one.effects, strict=True)):
+        joined = need if index + 1 < len(one.effects) else ""
+        small = ", which is small" if one.verdict.readings[index].small else ""
+        value = f"{effect.text()}{small}" if effect else "not measured"
+        lines.append({"text": f"{_said(compared)}: {value}{joined}", "number": _over(effect) if effect else ""})
+    return lines
+
+
+def _said(compared: Compared) -> str:
+    margin = f" (margin {compared.margin:g})" if compared.margin else ""
+    return (
+        f"{compared.row} against {compared.against or 'the base'}, {compared.key.name} on {compared.split}, "
+        f"claimed {compared.direction}{margin}"
+    )
+
+
+def _over(effect: Effect) -> str:
+    low, high = effect.base_range
+    spread = f", bases {low:+.3f} to {high:+.3f}" if len(effect.bases) > 1 else f", {effect.scope}"
+    return f"{effect.number}{spread}"
+
+
+def _p(verdict: Verdict) -> str:
+    if verdict.p_holm is None:
+        return ""
+    after = "" if verdict.corrected == verdict.outcome else f": {verdict.corrected} after the correction"
+    return f"p {p_value_text(verdict.p)}, {p_value_text(verdict.p, verdict.p_holm)}{after}"
+
+
+def _grid_lines(grid: GridResult) -> list[dict[str, Any]]:
+    named = [("base", grid.base)] if grid.base else []
+    named += [(", ".join(f"{key}={value}" for key, value in point.point.items()), point) for point in grid.points]
+    return [
+        {
+            "chosen": point.chosen,
+            "cells": [grid.row if index == 0 else "", name, *_numbers(point), _remark(grid, point)],
+        }
+        for index, (name, point) in enumerate(named)
+    ]
+
+
+def _numbers(point: GridPoint) -> list[str]:
+    return [_number(value) for value in (point.best, point.keep, point.kl)]
+
+
+def _remark(grid: GridResult, point: GridPoint) -> str:
+    return ("chosen, though none kept enough" if grid.outside else "chosen") if point.chosen else ""
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.0f}" if float(value).is_integer() and abs(value) > 1 else f"{value:.3f}"

@@ -1,0 +1,132 @@
+"""The figures of a study's page: rows against the base, and the frontier of every row against KL from the base."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmpref.cli.pages.html import new_figure
+from mmpref.hub.cards.markdown import clip
+from mmpref.run.results import ALL, Key
+from mmpref.study.conclude import Conclusions, GridResult, Line, MetricTable
+
+_FORESTS = (
+    Key("chair", "chair_i", ALL),
+    Key("chair", "recall", ALL),
+    Key("pope", "accuracy", ALL),
+    Key("chair", "chair_i_typical", ALL),
+)
+_GOOD, _BAD, _OPEN = "#12733a", "#b3261e", "#5b6776"
+_MARKERS = "osD^vP*X<>p"
+
+
+def forests(table: MetricTable) -> list[tuple[str, Any]]:
+    """Every row's difference from the base, a figure a metric: what is better in green, what is worse in red."""
+    figures = []
+    for key in _FORESTS:
+        if key not in table.keys:
+            continue
+        column = table.keys.index(key)
+        changes = [(line.row, change) for line in table.lines if (change := line.changes[column])]
+        changes = [(row, change) for row, change in changes if change.value == change.value]
+        if not changes:
+            continue
+        figure = new_figure(5.6, 1.1 + 0.24 * len(changes))
+        axes = figure.subplots()
+        for place, (_, change) in enumerate(changes):
+            colour = {True: _GOOD, False: _BAD, None: _OPEN}[change.better]
+            axes.plot([change.low, change.high], [place, place], color=colour, linewidth=1.6)
+            units = change.estimate.of_units
+            axes.plot(units, [place] * len(units), "|", color=colour, markersize=5, alpha=0.6)
+            axes.plot(change.value, place, "o", color=colour, markersize=4.5)
+        axes.axvline(0, color="#1c2530", linewidth=0.8)
+        axes.set_yticks(range(len(changes)), [_plain(row) for row, _ in changes], fontsize=8)
+        axes.set_ylim(len(changes) - 0.4, -0.6)
+        side = {True: "right is better", False: "left is better", None: ""}[changes[0][1].higher_is_better]
+        axes.set_xlabel(f"{key.name} less the base's ({side})", fontsize=8)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.grid(axis="x", alpha=0.3)
+        figures.append((f"{key.name} on {table.split}, against the base", figure))
+    return figures
+
+
+def frontiers(conclusions: Conclusions) -> list[tuple[str, Any]]:
+    """What is gained and what is lost against the KL from the base: the points of grids, and the rows as measured."""
+    figures = []
+    known = [grid for grid in conclusions.grids if any(point.kl is not None for point in grid.points)]
+    by_metrics: dict[tuple[str, str, str], list[GridResult]] = {}
+    for grid in known:
+        by_metrics.setdefault((grid.grid.best, grid.grid.keep or "", grid.grid.split), []).append(grid)
+    for (best, keep, split), grids in by_metrics.items():
+        figures.append((f"The frontier on {split}: every point of every grid", _grid_frontier(best, keep, grids)))
+    for table in conclusions.tables[:1]:
+        keys = [key for key in _FORESTS[:2] if key in table.keys]
+        lines = [line for line in table.lines if line.kl is not None]
+        if keys and lines:
+            figures.append((f"The frontier on {table.split}: rows as chosen", _row_frontier(table, keys, lines)))
+    return figures
+
+
+def _grid_frontier(best: str, keep: str, grids: Sequence[GridResult]) -> Any:
+    metrics = [name for name in (best, keep) if name]
+    figure, panels = _panels(metrics)
+    for panel, name in zip(panels, ("best", "keep"), strict=False):
+        for number, grid in enumerate(grids):
+            points = [(point.kl, getattr(point, name), point.chosen) for point in grid.points]
+            known = sorted((kl, value, chosen) for kl, value, chosen in points if kl is not None and value is not None)
+            if not known:
+                continue
+            kls, values, chosen = zip(*known, strict=True)
+            colour = f"C{number % 10}"
+            marker = _MARKERS[number // 10 % len(_MARKERS)]
+            panel.plot(kls, values, marker=marker, color=colour, markersize=4, linewidth=1, label=_plain(grid.row))
+            taken = [index for index, is_chosen in enumerate(chosen) if is_chosen]
+            panel.plot(
+                [kls[index] for index in taken],
+                [values[index] for index in taken],
+                marker,
+                markersize=9,
+                fillstyle="none",
+                color=colour,
+            )
+        base = next((getattr(grid.base, name) for grid in grids if grid.base), None)
+        if base is not None:
+            panel.plot(0, base, "*", color="#1c2530", markersize=11, label="base")
+    _legend(figure, panels[0])
+    return figure
+
+
+def _row_frontier(table: MetricTable, keys: Sequence[Key], lines: Sequence[Line]) -> Any:
+    figure, panels = _panels([key.name for key in keys])
+    base = next((line for line in table.lines if line.kl is None and not any(line.changes)), None)
+    for panel, key in zip(panels, keys, strict=True):
+        column = table.keys.index(key)
+        for number, line in enumerate(lines):
+            if value := line.values[column]:
+                marker = _MARKERS[number // 10 % len(_MARKERS)]
+                panel.plot(line.kl, value.value, marker, color=f"C{number % 10}", markersize=5, label=_plain(line.row))
+        if base and (value := base.values[column]):
+            panel.plot(0, value.value, "*", color="#1c2530", markersize=11, label="base")
+    _legend(figure, panels[0])
+    return figure
+
+
+def _panels(metrics: Sequence[str]) -> tuple[Any, Sequence[Any]]:
+    figure = new_figure(9.6, 4.6)
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        panel.set_xlabel("KL from the base (nats a token)", fontsize=8)
+        panel.set_ylabel(metric, fontsize=8)
+        panel.tick_params(labelsize=8)
+        panel.grid(alpha=0.3)
+    return figure, panels
+
+
+def _plain(name: str) -> str:
+    """A name that has room, and that matplotlib takes for no formula."""
+    return clip(name, 32).replace("$", r"\$")
+
+
+def _legend(figure: Any, panel: Any) -> None:
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, fontsize=7, loc="outside right upper", ncols=1 + len(labels) // 24)

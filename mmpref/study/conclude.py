@@ -1,0 +1,240 @@
+"""What a study has come to: verdicts on its claims, its tables, its grids and what its data were like.
+
+Everything comes from the ledger, whole or not; of what was not measured yet nothing is said.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mmpref.run.results import ALL, Key
+from mmpref.study.claims import Compared, Verdict, judge
+from mmpref.study.effects import Effect, Effects
+from mmpref.study.intervals import Estimate
+from mmpref.study.measurement import Failure, Measurement
+from mmpref.study.plan import Grid, Plan
+
+FACTS = {
+    "pairs": "pairs",
+    "differing_words": "words that differ",
+    "length_ratio": "length of rejected over chosen",
+    "similarity": "similarity",
+    "resolved_first": "resolved at the first try",
+    "resolved": "resolved",
+    "tempting": "tempting objects a pair",
+}
+"""Facts of data by what tables call them; others stand behind them under their own names."""
+_HIDDEN = {("chair", "mentions"), ("chair", "chair_s")}
+_OF_PARTS = {"pope": "accuracy"}
+"""Benchmarks of which one metric is shown, in every part."""
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """A verdict with what it rests on.
+
+    Args:
+        effects: one for each effect of the claim; None of one that was not measured.
+    """
+
+    verdict: Verdict
+    effects: tuple[Effect | None, ...]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row in a table.
+
+    Args:
+        values: one for each metric of the table; None of one that was not measured.
+        changes: the same against the base; None for the base itself.
+        kl: mean over its runs, in nats a token; None where it is not known.
+        outside: no point of its grid kept what it had to.
+        point: settings that its grid has chosen.
+    """
+
+    row: str
+    values: tuple[Effect | None, ...]
+    changes: tuple[Effect | None, ...]
+    kl: float | None
+    outside: bool = False
+    point: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """The rows of a study on one evaluation."""
+
+    split: str
+    keys: tuple[Key, ...]
+    lines: tuple[Line, ...]
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether any row can be compared with the base."""
+        return any(any(line.changes) for line in self.lines)
+
+
+@dataclass(frozen=True)
+class GridPoint:
+    """Settings that were tried.
+
+    Args:
+        best, keep: the metrics that the choice is by; None where it was not measured.
+    """
+
+    point: Mapping[str, Any]
+    best: float | None
+    keep: float | None
+    kl: float | None
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class GridResult:
+    """The grid of a row, in the plan's order of settings.
+
+    Args:
+        base: the base's metrics on the same evaluation; None where it was not measured.
+        outside: none of the points kept what it had to.
+    """
+
+    row: str
+    grid: Grid
+    points: tuple[GridPoint, ...]
+    base: GridPoint | None
+    outside: bool
+
+
+@dataclass(frozen=True)
+class Conclusions:
+    """All that a page of a study shows, but for its scenes.
+
+    Args:
+        facts: by row, means over its bases of what its data were like.
+        runs: measured runs, without points of grids; by how many the plan has in all.
+        warnings: runs that were left out, and why.
+    """
+
+    plan: Plan
+    claims: tuple[Concluded, ...]
+    tables: tuple[MetricTable, ...]
+    grids: tuple[GridResult, ...]
+    facts: Mapping[str, Mapping[str, float]]
+    runs: tuple[int, int]
+    warnings: tuple[str, ...]
+    failures: tuple[Failure, ...]
+
+
+def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence[Failure] = ()) -> Conclusions:
+    """Judge a plan's claims, and put together what was measured; the same ledger gives the same digits.
+
+    Args:
+        failures: runs that failed and were not measured since.
+    """
+    effects = Effects(plan, measurements)
+
+    def effect(compared: Compared) -> Effect | None:
+        against = compared.against or effects.base
+        if against is None:
+            return None
+        return effects.difference(compared.row, against, compared.key, compared.split)
+
+    def estimate(compared: Compared) -> Estimate | None:
+        return found.estimate if (found := effect(compared)) else None
+
+    verdicts = judge(plan.claims, estimate)
+    splits = effects.splits()
+    return Conclusions(
+        plan,
+        tuple(Concluded(verdict, tuple(map(effect, verdict.claim.effects))) for verdict in verdicts),
+        tuple(_table(effects, split) for split in splits),
+        tuple(filter(None, (_grid(plan, row, measurements) for row in plan.rows))),
+        {row: facts for row in plan.rows if (facts := _facts(effects, row, splits))},
+        (
+            sum(len(effects.runs(row, split)) for row in plan.rows for split in splits),
+            sum(len(row.bases) * row.seeds * len(row.evaluate) for row in plan.rows.values()),
+        ),
+        tuple(effects.warnings),
+        tuple(failures),
+    )
+
+
+def _table(effects: Effects, split: str) -> MetricTable:
+    keys = tuple(key for key in effects.keys(split) if _is_shown(key))
+    lines = []
+    for row in effects.rows(split):
+        runs = effects.runs(row, split)
+        others = effects.base if row != effects.base else None
+        lines.append(
+            Line(
+                row,
+                tuple(effects.value(row, key, split) for key in keys),
+                tuple(effects.difference(row, others, key, split) if others else None for key in keys),
+                _mean([run.kl for run in runs]),
+                any(run.outside for run in runs),
+                next((run.point for run in runs if run.point), None),
+            )
+        )
+    return MetricTable(split, keys, tuple(lines))
+
+
+def _is_shown(key: Key) -> bool:
+    """Of every benchmark what says most; of one in parts the whole, of POPE every part."""
+    if key.benchmark in _OF_PARTS:
+        return key.metric == _OF_PARTS[key.benchmark]
+    return key.part == ALL and (key.benchmark, key.metric) not in _HIDDEN
+
+
+def _grid(plan: Plan, row: str, measurements: Sequence[Measurement]) -> GridResult | None:
+    grid = plan.rows[row].grid
+    if grid is None:
+        return None
+    tried = [one for one in measurements if one.row == row and one.is_grid_point and one.split == grid.split]
+    if not tried:
+        return None
+    runs = [one for one in measurements if one.row == row and not one.is_grid_point]
+    chosen = next((dict(one.point) for one in runs if one.point), None)
+    order = {key: number for number, key in enumerate(grid.search)}
+    tried.sort(key=lambda one: [_place(grid, key, one.point.get(key)) for key in order])
+    base = next(
+        (one for one in measurements if one.row == _base(plan) and one.split == grid.split and one.base == grid.base),
+        None,
+    )
+    return GridResult(
+        row,
+        grid,
+        tuple(_point(grid, one, dict(one.point) == chosen) for one in tried),
+        _point(grid, base, False) if base else None,
+        any(one.outside for one in runs),
+    )
+
+
+def _place(grid: Grid, key: str, value: Any) -> int:
+    values = list(grid.search[key])
+    return values.index(value) if value in values else len(values)
+
+
+def _base(plan: Plan) -> str | None:
+    return next((row.name for row in plan.rows.values() if row.train is None), None)
+
+
+def _point(grid: Grid, one: Measurement, chosen: bool) -> GridPoint:
+    best, keep = (one.value(metric) if metric else None for metric in (grid.best, grid.keep))
+    return GridPoint(one.point, best.value if best else None, keep.value if keep else None, one.kl, chosen)
+
+
+def _facts(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, float]:
+    """Of a row's data, each base once."""
+    of_bases = {run.base: run.data for split in splits for run in effects.runs(row, split) if run.data}
+    names = dict.fromkeys(name for data in of_bases.values() for name in data)
+    ordered = [name for name in FACTS if name in names] + [name for name in names if name not in FACTS]
+    return {name: statistics.fmean(data[name] for data in of_bases.values() if name in data) for name in ordered}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None

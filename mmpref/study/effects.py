@@ -1,0 +1,319 @@
+"""Effects of rows, from a study's ledger: what a row changes of a metric against another row, or the base.
+
+An effect is the mean over base models of (the row's metric less the other's), each metric being made of sums of counts
+over the images, by the benchmark's own `Metric.value`, and averaged over training seeds. Rows are paired: on the same
+base models, and on the same draws of images. **Base models and images are random**: an effect with its interval speaks
+of other bases of the same making and of other images of the same kind. Training seeds are nested in bases, so that what
+they vary by is in what bases vary by. How the interval is made, and how far it is to be trusted with few bases, says
+`mmpref.study.intervals`. With one base it speaks of that base alone, over training seeds (where there are several) and
+images; with one base and one seed over images alone. `Effect.scope` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
+from mmpref.recipes.resolve import load as load_recipe
+from mmpref.recipes.resolve import merge
+from mmpref.recipes.schema import build
+from mmpref.run.results import Key
+from mmpref.run.results_text import interval_text
+from mmpref.study.intervals import Estimate, estimate, image_draws
+from mmpref.study.measurement import Measurement
+from mmpref.study.plan import Plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a row changes of a metric; of a row by itself, its value.
+
+    Args:
+        against: the row that it is compared with; None for a value.
+        split: name of the evaluation.
+        bases: seeds of the base models that it is over.
+        seeds: training seeds a base, of the row; the fewest where bases differ in that.
+        images: on how many images.
+        higher_is_better: None where neither is.
+    """
+
+    row: str
+    against: str | None
+    split: str
+    key: Key
+    estimate: Estimate
+    bases: tuple[int, ...]
+    seeds: int
+    images: int
+    higher_is_better: bool | None
+
+    @property
+    def value(self) -> float:
+        return self.estimate.value
+
+    @property
+    def low(self) -> float:
+        return self.estimate.low
+
+    @property
+    def high(self) -> float:
+        return self.estimate.high
+
+    @property
+    def off_zero(self) -> bool:
+        """Whether the interval excludes 0."""
+        return self.low > 0 or self.high < 0
+
+    @property
+    def better(self) -> bool | None:
+        """Whether the row is better than what it is compared with; None where that cannot be said."""
+        if self.higher_is_better is None or not self.off_zero:
+            return None
+        return (self.value > 0) == self.higher_is_better
+
+    @property
+    def scope(self) -> str:
+        """What the interval is over."""
+        if len(self.bases) > 1:
+            return "over bases and images"
+        of = "over training seeds and images" if len(self.estimate.of_units) > 1 else "over images alone"
+        return f"{of}, of one base"
+
+    @property
+    def number(self) -> str:
+        """How many bases, seeds and images."""
+        return f"{_count(len(self.bases), 'base')} x {_count(self.seeds, 'seed')}, {_count(self.images, 'image')}"
+
+    @property
+    def base_range(self) -> tuple[float, float]:
+        """The lowest and the highest mean of a base (of a seed, where there is one base)."""
+        return min(self.estimate.of_units), max(self.estimate.of_units)
+
+    def text(self) -> str:
+        """``value [low, high]``, a difference with its sign."""
+        digits = 3 if abs(self.value) < 2 else 2 if abs(self.value) < 20 else 1
+        return interval_text(self.value, self.low, self.high, signed=self.against is not None, digits=digits)
+
+
+class Effects:
+    """All effects that a ledger knows; what is asked twice is computed once.
+
+    Args:
+        measurements: of one study; points of its grids take no part.
+        seed: of all draws.
+    """
+
+    def __init__(self, plan: Plan, measurements: Sequence[Measurement], seed: int = 0) -> None:
+        self.plan, self.seed = plan, seed
+        self.base = next((row.name for row in plan.rows.values() if row.train is None), None)
+        """The row that trains nothing."""
+        self._runs: dict[tuple[str, str], dict[int, dict[int, Measurement]]] = {}
+        for one in measurements:
+            if not one.is_grid_point and one.row in plan.rows:
+                self._runs.setdefault((one.row, one.split), {}).setdefault(one.base, {})[one.seed] = one
+        self.warnings: list[str] = []
+        """Runs that cannot be compared with the others, and are left out."""
+        self._answered: dict[tuple[str, str], np.ndarray] = {}
+        self._leave_out_other_images()
+        self._draws = lru_cache(maxsize=4)(self._draw)
+        self._sums = lru_cache(maxsize=32)(self._sum)
+        self._replicates = lru_cache(maxsize=4096)(self._replicate)
+        self._effects = lru_cache(maxsize=None)(self._effect)
+        self._metrics: dict[tuple[str, str], dict[Key, Metric]] = {}
+
+    def splits(self) -> list[str]:
+        """Evaluations of rows that were measured, in the plan's order."""
+        measured = {
+            split for (row, split), runs in self._runs.items() if runs and split in self.plan.rows[row].evaluate
+        }
+        return [split for split in self.plan.evaluate if split in measured]
+
+    def rows(self, split: str) -> list[str]:
+        """Rows that were measured there, in the plan's order."""
+        return [name for name in self.plan.rows if self._runs.get((name, split))]
+
+    def runs(self, row: str, split: str) -> list[Measurement]:
+        """What was measured of a row, by base and seed."""
+        bases = self._runs.get((row, split), {})
+        return [bases[base][seed] for base in sorted(bases) for seed in sorted(bases[base])]
+
+    def keys(self, split: str) -> list[Key]:
+        """Every metric that was measured there."""
+        found = (
+            one
+            for (_, at), bases in self._runs.items()
+            if at == split
+            for seeds in bases.values()
+            for one in seeds.values()
+        )
+        return list(dict.fromkeys(value.key for one in found for value in one.values))
+
+    def value(self, row: str, key: Key, split: str) -> Effect | None:
+        """A row's own value, with its interval; None where it was not measured."""
+        return self._effects(row, None, key, split)
+
+    def difference(self, row: str, against: str, key: Key, split: str) -> Effect | None:
+        """The row less the other; None where they have no base in common that both were measured on."""
+        return self._effects(row, against, key, split)
+
+    def _effect(self, row: str, against: str | None, key: Key, split: str) -> Effect | None:
+        import numpy as np
+
+        cells = [self._cells(name, key, split) for name in (row, *([against] if against else []))]
+        bases = sorted(set.intersection(*map(set, cells)))
+        metric = self._metric(key, split) if bases else None
+        if metric is None:
+            return None
+        per_base = [self._of_base([each[base] for each in cells], [row, against], base, key, split) for base in bases]
+        units = per_base[0] if len(bases) == 1 else np.stack([of_base.mean(0) for of_base in per_base])
+        return Effect(
+            row,
+            against,
+            split,
+            key,
+            estimate(units, self.seed),
+            tuple(bases),
+            min(len(cells[0][base]) for base in bases),
+            int(self._answered[split, key.benchmark].sum()),
+            metric.higher_is_better,
+        )
+
+    def _cells(self, row: str, key: Key, split: str) -> dict[int, list[int]]:
+        """Bases -> seeds of which the metric is known, and the counts that it is of."""
+        bases = self._runs.get((row, split), {})
+        cells = {
+            base: sorted(seed for seed, one in seeds.items() if one.value(key) and key.benchmark in one.counts)
+            for base, seeds in bases.items()
+        }
+        return {base: seeds for base, seeds in cells.items() if seeds}
+
+    def _of_base(
+        self, seeds: Sequence[Sequence[int]], rows: Sequence[str | None], base: int, key: Key, split: str
+    ) -> np.ndarray:
+        """[units, 1 + R] of one base: a unit for each seed that is paired, or one of the means where none is."""
+        import numpy as np
+
+        of_rows = [
+            np.stack([self._replicates(str(row), split, base, seed, key) for seed in each])
+            for row, each in zip(rows, seeds, strict=False)
+        ]
+        if len(of_rows) == 1:
+            return of_rows[0]
+        first, second = of_rows
+        if len(second) == 1 or len(first) == 1:  # the base itself, or a row that was run once
+            return first - second
+        shared = [seed for seed in seeds[0] if seed in seeds[1]]
+        if len(seeds[0]) == len(seeds[1]) == len(shared):
+            return first - second
+        difference: np.ndarray = first.mean(0, keepdims=True) - second.mean(0, keepdims=True)
+        return difference
+
+    def _replicate(self, row: str, split: str, base: int, seed: int, key: Key) -> np.ndarray:
+        """float64 [1 + R] of one run's metric; NaN in resamples that have nothing that it is over."""
+        import numpy as np
+
+        metric, sums = self._metric(key, split), self._sums(row, split, base, seed, key.benchmark)
+        assert metric is not None
+        values = np.broadcast_to(np.asarray(metric.value(sums), float), len(sums.totals))
+        return np.where(sums[metric.n] > 0, values, np.nan)
+
+    def _sum(self, row: str, split: str, base: int, seed: int, benchmark: str) -> _Sums:
+        counts = self._runs[row, split][base][seed].counts[benchmark]
+        answered = self._answered[split, benchmark]
+        draws = self._draws(int(answered.sum()))
+        return _Sums(counts.names, draws @ counts.sums[answered].astype(float))
+
+    def _draw(self, images: int) -> np.ndarray:
+        return image_draws(self.seed, images).astype(float)
+
+    def _metric(self, key: Key, split: str) -> Metric | None:
+        """The benchmark's own metric; None where it makes none such of the counts.
+
+        Raises:
+            UsageError: no such benchmark, or settings that it does not have.
+        """
+        where = split, key.benchmark
+        if where not in self._metrics:
+            counts = (
+                one.counts.get(key.benchmark)
+                for (_, at), bases in self._runs.items()
+                if at == split
+                for seeds in bases.values()
+                for one in seeds.values()
+            )
+            names = {name for each in counts if each for name in each.names}
+            self._metrics[where] = metrics_of(self.plan, split, key.benchmark, sorted(names))
+        return self._metrics[where].get(key)
+
+    def _leave_out_other_images(self) -> None:
+        """Keep what is on the images that most runs are on, and of these the images that every run has answers to."""
+        import numpy as np
+
+        runs: dict[tuple[str, str], list[Measurement]] = {}
+        for (_, split), bases in self._runs.items():
+            for one in (one for seeds in bases.values() for one in seeds.values()):
+                for benchmark in one.counts:
+                    runs.setdefault((split, benchmark), []).append(one)
+        for (split, benchmark), measured in runs.items():
+            hashes = [one.counts[benchmark].images for one in measured]
+            usual = max(dict.fromkeys(hashes), key=hashes.count)
+            odd = [one for one in measured if one.counts[benchmark].images != usual]
+            for one in odd:
+                seeds = self._runs[one.row, split].get(one.base, {})
+                seeds.pop(one.seed, None)
+                if not seeds:
+                    self._runs[one.row, split].pop(one.base, None)
+                self.warnings.append(f"{one.name} is on other images of {benchmark} than most runs, and left out.")
+            sums = [one.counts[benchmark].sums for one in measured if one.counts[benchmark].images == usual]
+            self._answered[split, benchmark] = np.all([each.any(axis=1) for each in sums], axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sums(Mapping[CountKey | str, Any]):
+    """Sums of counts by key, as metrics look them up; zeros where nothing was counted.
+
+    Args:
+        totals: float64 [1 + R, counts].
+    """
+
+    names: tuple[str, ...]
+    totals: np.ndarray
+
+    def __getitem__(self, key: CountKey | str) -> np.ndarray:
+        if str(key) not in self.names:
+            return self.totals[:, 0] * 0
+        column: np.ndarray = self.totals[:, self.names.index(str(key))]
+        return column
+
+    def __iter__(self) -> Iterator[CountKey | str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def metrics_of(plan: Plan, split: str, benchmark: str, counts: Sequence[str]) -> dict[Key, Metric]:
+    """The metrics that a benchmark makes of counts, by key.
+
+    Args:
+        split: name of the evaluation, whose settings the benchmark has.
+        benchmark: as results have it; of the image-blind control it is the benchmark's name and what was blind.
+        counts: their names, as files have them (``adversarial/right``).
+    """
+    section = merge(load_recipe(plan.recipe).get("evaluate") or {}, plan.evaluate[split])
+    name = benchmark.partition("-blind")[0]
+    entry = BENCHMARKS.get(name)
+    settings = build(entry.settings, (section.get("benchmark") or {}).get(name) or {}, f"benchmark {name}")
+    keys = [CountKey(*name.rpartition("/")[::2]) if "/" in name else name for name in counts]
+    metrics = entry.task(settings).metrics([Score("", dict.fromkeys(keys, 1.0))])
+    return {Key(benchmark, metric.name, metric.part): metric for metric in metrics}
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

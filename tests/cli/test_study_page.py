@@ -1,0 +1,186 @@
+"""The page of a study, and its Markdown: every verdict is there, nothing of the data builds markup, bytes repeat."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mmpref.bench.scoring.chair import Synonyms
+from mmpref.cli.main import program
+from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
+from mmpref.cli.pages.study_scenes import Scene, marked_objects
+from mmpref.run.results import ALL, Key
+from mmpref.study.conclude import Conclusions, conclude
+from mmpref.study.measurement import Failure, Ledger, Measurement
+from mmpref.study.plan import Grid, Plan
+from mmpref.study.schedule import Schedule, Target
+from tests.study.ledgers import claim, measured, plan_of
+
+HOSTILE = '$\\no$ <script>alert("x")</script> | `x` **y** [z](http://evil.example)'
+CLAIMS = [
+    claim("1", {"row": "bdhs", "direction": "lower"}, paper="table 6"),
+    claim("2", {"row": "bdhs", "direction": "higher"}, where="test scenes"),
+    claim("3", {"row": "sft", "direction": "equal", "margin": 0.001}),
+    claim("4", {"row": "never", "direction": "lower"}),
+]
+
+
+def _ledger(bases: int = 3) -> list[Measurement]:
+    rows = {"base": 0.2, "bdhs": 0.1, "sft": 0.2, HOSTILE: 0.15}
+    kls = {"base": None, "bdhs": 0.02, "sft": 0.001, HOSTILE: 0.05}
+    runs = [
+        measured(row, rate, base, noise=7 * (row == "sft"), kl=kls[row], data={"pairs": 100.0, "odd_one": 0.5})
+        for row, rate in rows.items()
+        for base in range(bases)
+    ]
+    grid = [
+        measured("bdhs", 0.3 - 0.1 * number, split="dev", is_grid_point=True, kl=0.01 * number, point={"lr": rate})
+        for number, rate in enumerate((0.001, 0.002))
+    ]
+    runs = [dataclasses.replace(run, point={"lr": 0.002}) if run.row == "bdhs" else run for run in runs]
+    return [*runs, *grid, measured("base", 0.3, split="dev", is_grid_point=True)]
+
+
+@pytest.fixture(scope="module")
+def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    plan = plan_of(tmp_path_factory.mktemp("plan"), ["bdhs", "sft", HOSTILE, "never"], CLAIMS)
+    grid = Grid({"lr": [0.001, 0.002]}, "chair chair_i", "chair recall")
+    return dataclasses.replace(plan, rows={**plan.rows, "bdhs": dataclasses.replace(plan.rows["bdhs"], grid=grid)})
+
+
+@pytest.fixture(scope="module")
+def conclusions(plan: Plan) -> Conclusions:
+    return conclude(plan, _ledger(), [Failure("sft", 0, 1, {}, False, f"no room {HOSTILE}")])
+
+
+def test_conclusions(conclusions: Conclusions) -> None:
+    outcomes = [one.verdict.outcome for one in conclusions.claims]
+    assert outcomes == ["holds", "does not hold", "cannot be told", "not run"]
+    (table,) = conclusions.tables
+    assert Key("chair", "chair_i", ALL) in table.keys
+    assert Key("pope", "accuracy", "adversarial") in table.keys
+    assert [line.row for line in table.lines] == ["base", "bdhs", "sft", HOSTILE]
+    assert table.lines[0].changes == (None,) * len(table.keys)
+    assert table.lines[1].kl == pytest.approx(0.02)
+    (grid,) = conclusions.grids
+    assert [point.chosen for point in grid.points] == [False, True]
+    assert grid.base is not None
+    assert conclusions.facts["bdhs"] == {"pairs": 100, "odd_one": 0.5}
+    assert conclusions.runs == (12, 15)
+
+
+@pytest.fixture(scope="module")
+def html(conclusions: Conclusions) -> str:
+    return page(conclusions)
+
+
+class _Text(HTMLParser):
+    """What a reader sees, and the elements that are there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        assert not any(name.startswith("on") for name, _ in attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_holds_every_verdict_and_row(conclusions: Conclusions, html: str) -> None:
+    parsed = _Text()
+    parsed.feed(html)
+    for one in conclusions.claims:
+        assert one.verdict.claim.says in parsed.text
+    for badge in ("holds here", "does not hold", "cannot be told", "not run"):
+        assert badge in parsed.text
+    effect = conclusions.claims[0].effects[0]
+    assert effect is not None
+    assert effect.text() in " ".join(parsed.text.split())
+    assert "Holm" in parsed.text
+    assert "mmpref reproduce plan.yaml" in parsed.text
+    assert "script" not in parsed.elements
+    assert HOSTILE in parsed.text, "shown, as text"
+    assert parsed.text.index("Verdicts") < parsed.text.index("On test")
+    assert parsed.elements.count("img") == 5, "three forests and two frontiers"
+
+
+def test_the_page_needs_no_network(html: str) -> None:
+    assert "default-src 'none'" in html
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", html)
+
+
+def test_scenes_are_shown_with_their_marks(conclusions: Conclusions) -> None:
+    scene = Scene(None, "a cup", (("base", (("A ", False), (HOSTILE, True))), ("adapter", (("A cup.", False),))))
+    text = page(conclusions, [scene], "What bdhs changes.")
+    assert f"<mark>{HOSTILE}</mark>" not in text
+    assert re.search("<mark>[^<]*&lt;script", text)
+    assert "What bdhs changes." in text
+
+
+def test_markdown_holds_every_verdict_and_builds_no_markup(conclusions: Conclusions) -> None:
+    text = markdown(conclusions)
+    for outcome in ("**holds here**", "**does not hold**", "**cannot be told**", "**not run**"):
+        assert outcome in text
+    assert "<script" not in text
+    assert "<code>mmpref reproduce plan.yaml</code>" in text
+    assert "](http" not in text
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    columns = [len(re.findall(r"(?<!\\)\|", line)) for line in rows]
+    assert set(columns[:6]) == {5}
+    assert len(set(columns[6:])) == 1
+
+
+def test_the_same_ledger_gives_the_same_bytes(plan: Plan, tmp_path: Path) -> None:
+    folders = tmp_path / "a", tmp_path / "b"
+    for folder, ledger in zip(folders, (_ledger(), list(reversed(_ledger()))), strict=True):
+        write_study(conclude(plan, ledger), folder)
+    for name in (HTML, MARKDOWN):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_a_study_of_which_nothing_is_measured_has_a_page(plan: Plan, tmp_path: Path) -> None:
+    path = write_study(conclude(plan, []), tmp_path)
+    assert path.read_text(encoding="utf-8").count("not run") == len(CLAIMS)
+
+
+def test_one_base_is_said_to_be_one(plan: Plan) -> None:
+    text = page(conclude(plan, _ledger(bases=1)))
+    assert "of one base" in text
+
+
+def test_what_is_not_in_the_image_is_marked_and_the_text_is_whole() -> None:
+    synonyms = Synonyms({"cup": "cup", "mug": "cup", "traffic light": "traffic light", "fork": "fork"})
+    caption = "There is a mug, two forks and a traffic light. A cup."
+    pieces = marked_objects(caption, ["cup"], synonyms)
+    assert "".join(piece for piece, _ in pieces) == caption
+    assert [piece for piece, wrong in pieces if wrong] == ["forks", "traffic light"]
+
+
+def test_a_study_folder_gets_its_page_from_its_ledger(tmp_path: Path) -> None:
+    """Of the runs that the plan still means: one of another recipe is not shown."""
+    plan = plan_of(tmp_path, ["bdhs", "sft"], [claim("1", {"row": "bdhs", "direction": "lower"})], bases=1)
+    schedule = Schedule(plan, tmp_path, list(plan.rows))
+    for row, rate in (("base", 0.2), ("bdhs", 0.1)):
+        job = schedule.job(Target(row, 0, 0))
+        assert job is not None
+        schedule.ledger.write(measured(row, rate, recipe_hash=job.hashes["test"]))
+    schedule.ledger.write(measured("sft", 0.1, recipe_hash="of another recipe"))
+    ran = CliRunner().invoke(program, ["reproduce", plan.name, "--output", str(tmp_path), "--minutes", "0", "--json"])
+    assert ran.exit_code == 0, ran.output
+    path = Path(json.loads(ran.stdout)["report"])
+    assert path == tmp_path / HTML
+    text = path.read_text(encoding="utf-8")
+    assert "holds here" in text
+    assert "2 of 3 runs are measured" in text
+    assert len(Ledger.read(tmp_path / "ledger")) == 3
+    assert "**holds here**" in (tmp_path / MARKDOWN).read_text(encoding="utf-8")

@@ -1,0 +1,142 @@
+"""Effects of rows from simulated ledgers, and their limits."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpref.run.results import ALL, Key
+from mmpref.study.effects import Effects
+from tests.study.ledgers import IMAGES, measured, plan_of
+
+CHAIR, F1 = Key("chair", "chair_i", ALL), Key("pope", "f1", "adversarial")
+
+
+def _effects(folder: Path, bases: int = 3, seeds: int = 2, by_base: float = 0.0) -> Effects:
+    runs = [measured("base", 0.2 + by_base * base, base) for base in range(bases)]
+    runs += [
+        measured("bdhs", 0.1 + by_base * base, base, seed, noise=seed) for base in range(bases) for seed in range(seeds)
+    ]
+    return Effects(plan_of(folder, ["bdhs", "sft"], bases=bases), runs)
+
+
+def test_values_are_the_means_of_what_was_measured(tmp_path: Path) -> None:
+    effects = _effects(tmp_path)
+    runs = effects.runs("bdhs", "test")
+    assert len(runs) == 6
+    value = effects.value("bdhs", CHAIR, "test")
+    assert value is not None
+    assert value.value == pytest.approx(np.mean([run.value(CHAIR).value for run in runs]))
+    assert value.low < value.value < value.high
+    assert (value.bases, value.seeds, value.images) == ((0, 1, 2), 2, IMAGES)
+    assert value.number == f"3 bases x 2 seeds, {IMAGES} images"
+
+
+def test_a_difference_is_paired_by_base_and_image(tmp_path: Path) -> None:
+    effects = _effects(tmp_path, seeds=1, by_base=0.1)
+    change, value = (effects.difference("bdhs", "base", CHAIR, "test"), effects.value("bdhs", CHAIR, "test"))
+    assert change is not None
+    assert value is not None
+    runs = [effects.runs(row, "test") for row in ("bdhs", "base")]
+    by_base = [mine.value(CHAIR).value - other.value(CHAIR).value for mine, other in zip(*runs, strict=True)]
+    assert change.value == pytest.approx(np.mean(by_base))
+    assert change.estimate.of_units == pytest.approx(by_base)
+    assert change.base_range == pytest.approx((min(by_base), max(by_base)))
+    assert change.high - change.low < (value.high - value.low) / 2, "bases differ by 0.1 each; differences do not"
+    assert change.better
+    assert change.off_zero
+    assert change.text().startswith("-")
+
+
+def test_metrics_that_are_no_quotient_come_from_the_benchmark(tmp_path: Path) -> None:
+    effects = _effects(tmp_path)
+    run = effects.runs("base", "test")[0].counts["pope"]
+    counts = {name: run.of(f"adversarial/{name}").sum() for name in ("tp", "fp", "fn")}
+    only = Effects(effects.plan, [one for one in effects.runs("base", "test") if one.base == 0])
+    # pope's f1 is not among the simulated values: the ledger names the metric, the benchmark makes it
+    named = dataclasses.replace(only.runs("base", "test")[0].values[-1], key=F1)
+    with_f1 = Effects(effects.plan, [dataclasses.replace(only.runs("base", "test")[0], values=(named,))])
+    value = with_f1.value("base", F1, "test")
+    assert value is not None
+    assert value.value == pytest.approx(2 * counts["tp"] / (2 * counts["tp"] + counts["fp"] + counts["fn"]))
+
+
+@pytest.mark.parametrize(
+    ("bases", "seeds", "scope"),
+    [
+        (3, 2, "over bases and images"),
+        (1, 3, "over training seeds and images, of one base"),
+        (1, 1, "over images alone, of one base"),
+    ],
+)
+def test_an_effect_says_what_its_interval_is_over(tmp_path: Path, bases: int, seeds: int, scope: str) -> None:
+    change = _effects(tmp_path, bases, seeds).difference("bdhs", "base", CHAIR, "test")
+    assert change is not None
+    assert change.scope == scope
+    assert len(change.estimate.of_units) == (bases if bases > 1 else seeds)
+
+
+def test_bases_that_only_one_row_has_take_no_part(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"])
+    runs = [measured("base", 0.2, base) for base in range(3)] + [measured("bdhs", 0.1, base) for base in (1, 2)]
+    effects = Effects(plan, runs)
+    change = effects.difference("bdhs", "base", CHAIR, "test")
+    assert change is not None
+    assert change.bases == (1, 2)
+    assert effects.difference("bdhs", "base", Key("chair", "nothing", ALL), "test") is None
+    assert effects.difference("bdhs", "base", CHAIR, "dev") is None
+
+
+def test_grid_points_and_unknown_rows_take_no_part(tmp_path: Path) -> None:
+    runs = [measured("base", 0.2), measured("bdhs", 0.1, is_grid_point=True), measured("gone", 0.1)]
+    effects = Effects(plan_of(tmp_path, ["bdhs"]), runs)
+    assert effects.rows("test") == ["base"]
+
+
+def test_runs_on_other_images_are_left_out_and_named(tmp_path: Path) -> None:
+    runs = [measured("base", 0.2), measured("bdhs", 0.1), measured("sft", 0.2, images=IMAGES + 1)]
+    effects = Effects(plan_of(tmp_path, ["bdhs", "sft"]), runs)
+    assert effects.rows("test") == ["base", "bdhs"]
+    assert any("sft/test-base0-seed0" in warning for warning in effects.warnings)
+
+
+def test_images_without_an_answer_are_left_out_of_every_row(tmp_path: Path) -> None:
+    base, bdhs = measured("base", 0.2), measured("bdhs", 0.1)
+    sums = bdhs.counts["chair"].sums.copy()
+    sums[:5] = 0
+    counts = {**bdhs.counts, "chair": dataclasses.replace(bdhs.counts["chair"], sums=sums)}
+    effects = Effects(plan_of(tmp_path, ["bdhs"]), [base, dataclasses.replace(bdhs, counts=counts)])
+    value = effects.value("base", CHAIR, "test")
+    assert value is not None
+    assert value.images == IMAGES - 5
+    assert value.value == pytest.approx(
+        base.counts["chair"].of("hallucinated")[5:].sum() / base.counts["chair"].of("mentions")[5:].sum()
+    )
+
+
+def test_the_same_ledger_gives_the_same_digits(tmp_path: Path) -> None:
+    first, again = (_effects(tmp_path).difference("bdhs", "base", CHAIR, "test") for _ in range(2))
+    assert first == again
+
+
+def test_different_seeds_are_averaged_where_none_is_shared(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs", "sft"])
+    runs = [measured("bdhs", 0.1, 0, seed, noise=seed) for seed in (0, 1)]
+    runs += [measured("sft", 0.2, 0, seed, noise=seed) for seed in (2, 3)]
+    change = Effects(plan, runs).difference("bdhs", "sft", CHAIR, "test")
+    assert change is not None
+    assert len(change.estimate.of_units) == 1
+    means = [np.mean([run.value(CHAIR).value for run in runs if run.row == row]) for row in ("bdhs", "sft")]
+    assert change.value == pytest.approx(means[0] - means[1])
+
+
+def test_values_without_counts_have_no_interval_and_are_no_error(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"])
+    bare = [dataclasses.replace(measured(row, 0.2), counts={}) for row in ("base", "bdhs")]
+    effects = Effects(plan, bare)
+    assert effects.rows("test") == ["base", "bdhs"]
+    assert effects.value("bdhs", CHAIR, "test") is None
+    assert effects.difference("bdhs", "base", CHAIR, "test") is None
