@@ -1,4 +1,4 @@
-"""Where a model's hallucinations come from: the image's gist, or the text before them. It tells whether BDHS pays.
+"""Where a model's hallucinations come from: the image's gist, or the text before them.
 
 Measured are hallucinated words of the model's own greedy answers, behind the first sentence, by two questions of the
 same words:
@@ -10,9 +10,10 @@ same words:
 The conclusion is drawn from the paired difference of these two shares. Where the image decides, a third question tells
 what of it: with a few image tokens seen (the gist) and the text replaced, does the word come more often than with none?
 
-Why it matters: BDHS hides image tokens, and so provokes what the rest of the image suggests. Where hallucinations
+Why it should matter: BDHS hides image tokens, and so provokes what the rest of the image suggests. Where hallucinations
 follow the text before, any mismatched caption teaches as much ("do not follow that text"); where they follow the
-image's gist, mismatched captions never touch that path.
+image's gist, mismatched captions never touch that path. This is reasoning (`UNTESTED`): no model of either kind was
+aligned to see whether it comes true. What a reference leaves out of an image is seen there, and speaks for the image.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 Conclusion = Literal["gist", "image", "text", "cannot be told"]
+UNTESTED = "What this says of BDHS is reasoning: it has not been tested by aligning models of both kinds."
 FEWEST = 20
 """Mentions, below which nothing is concluded."""
 _SEED = 0
 CONCLUSIONS: dict[Conclusion, str] = {
     "gist": "They follow the image's gist: BDHS, which shows just that, should pay, and more than mismatched captions.",
-    "image": "They follow the image, but a few of its tokens do not bring them: its details are misread. BDHS pays"
-    " where enough tokens stay visible to bring them (--visible-tokens); mismatched captions hardly touch them.",
+    "image": "They follow the image, but a few of its tokens do not bring them: its details are misread. BDHS"
+    " should pay where enough tokens stay visible to bring them (--visible-tokens), mismatched captions hardly.",
     "text": "They follow the text before: any mismatched caption as the rejected answer should do as well as BDHS.",
     "cannot be told": "Whether they follow the image's gist or the text before cannot be told.",
 }
