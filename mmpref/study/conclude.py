@@ -200,10 +200,8 @@ def _grid(plan: Plan, row: str, measurements: Sequence[Measurement]) -> GridResu
     chosen = next((dict(one.point) for one in runs if one.point), None)
     order = {key: number for number, key in enumerate(grid.search)}
     tried.sort(key=lambda one: [_place(grid, key, one.point.get(key)) for key in order])
-    base = next(
-        (one for one in measurements if one.row == _base(plan) and one.split == grid.split and one.base == grid.base),
-        None,
-    )
+    where = plan.base_row.name if plan.base_row else None, grid.split, grid.base
+    base = next((one for one in measurements if (one.row, one.split, one.base) == where), None)
     return GridResult(
         row,
         grid,
@@ -216,10 +214,6 @@ def _grid(plan: Plan, row: str, measurements: Sequence[Measurement]) -> GridResu
 def _place(grid: Grid, key: str, value: Any) -> int:
     values = list(grid.search[key])
     return values.index(value) if value in values else len(values)
-
-
-def _base(plan: Plan) -> str | None:
-    return next((row.name for row in plan.rows.values() if row.train is None), None)
 
 
 def _point(grid: Grid, one: Measurement, chosen: bool) -> GridPoint:
