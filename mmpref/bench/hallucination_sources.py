@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Conclusion = Literal["gist", "image", "text", "cannot be told"]
 UNTESTED = "What this says of BDHS is reasoning: it has not been tested by aligning models of both kinds."
-FEWEST = 20
-"""Mentions, below which nothing is concluded."""
+FEWEST, FEWEST_ROWS = 20, 10
+"""Mentions, and rows that they are in, below which nothing is concluded."""
 _SEED = 0
 CONCLUSIONS: dict[Conclusion, str] = {
     "gist": "They follow the image's gist: BDHS, which shows just that, should pay, and more than mismatched captions.",
@@ -68,6 +68,7 @@ class Sources:
         names: different things that they name, summed over rows.
         hallucinated: those that the reference does not have.
         measured: of these, those that were asked for in every context.
+        measured_rows: how many rows they are in.
         left_out: why the others were not, by reason.
         cells: one for each context; empty where nothing was measured.
         difference: surviving with the text replaced minus surviving with the image hidden, of the same words.
@@ -80,6 +81,7 @@ class Sources:
     names: int
     hallucinated: int
     measured: int
+    measured_rows: int
     left_out: Mapping[str, int]
     cells: tuple[Cell, ...]
     difference: Interval | None
@@ -88,9 +90,14 @@ class Sources:
     examples: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def is_small(self) -> bool:
+        """Whether too little was measured to conclude anything."""
+        return self.measured < FEWEST or self.measured_rows < FEWEST_ROWS
+
+    @property
     def conclusion(self) -> Conclusion:
         """By the difference's 95 % interval."""
-        if self.measured < FEWEST or self.difference is None or self.gist is None:
+        if self.is_small or self.difference is None or self.gist is None:
             return "cannot be told"
         if self.difference.high < 0:
             return "text"
@@ -101,7 +108,8 @@ class Sources:
     @property
     def words(self) -> str:
         """The conclusion in plain words."""
-        few = f" Only {self.measured} words could be measured: use more rows." if self.measured < FEWEST else ""
+        many = f"{self.measured} words of {self.measured_rows} rows"
+        few = f" Only {many} could be measured: use more rows." if self.is_small else ""
         return CONCLUSIONS[self.conclusion] + few
 
     def as_plain(self) -> dict[str, Any]:
@@ -111,6 +119,7 @@ class Sources:
             "names": self.names,
             "hallucinated": self.hallucinated,
             "measured": self.measured,
+            "measured_rows": self.measured_rows,
             "left_out": dict(self.left_out),
             "gist_tokens": self.gist_tokens,
             "cells": [
@@ -152,7 +161,7 @@ def summarise(
     }
     found = {reason: count for reason, count in left_out.items() if count}
     if not kept:
-        return Sources(len(ids), names, hallucinated, 0, found, (), None, None, gist_tokens)
+        return Sources(len(ids), names, hallucinated, 0, 0, found, (), None, None, gist_tokens)
     scores = [Score("", _counts(one)) for one in kept]
     clusters = Clusters.of([f"{one.row}" for one in kept], scores)
 
@@ -175,6 +184,7 @@ def summarise(
         names,
         hallucinated,
         len(kept),
+        len({one.row for one in kept}),
         found,
         cells,
         difference,

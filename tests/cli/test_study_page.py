@@ -75,6 +75,15 @@ def test_conclusions(conclusions: Conclusions) -> None:
     assert conclusions.runs == (12, 15)
 
 
+def test_a_verdict_says_what_is_still_to_come(plan: Plan) -> None:
+    early = conclude(plan, _ledger(bases=1))
+    assert [one.left for one in early.claims[:1]] == [4], "two bases of the row, two of the base"
+    assert "so far (4 runs to come)" in page(early)
+    assert "so far (4 runs to come)" in markdown(early)
+    assert all(one.is_final for one in conclude(plan, _ledger()).claims[:3])
+    assert "so far" not in page(conclude(plan, _ledger()))
+
+
 @pytest.fixture(scope="module")
 def html(conclusions: Conclusions) -> str:
     return page(conclusions)
