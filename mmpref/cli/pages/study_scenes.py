@@ -86,7 +86,7 @@ def _synonyms(model: FinishedModel) -> str:
 
 
 def _scene(row: Disagreement, names: Sequence[str], synonyms: Synonyms) -> Scene:
-    truth = [str(name) for name in json.loads(row.reference)["objects"]]
+    truth = [str(name) for name in json.loads(row.reference)]
     try:
         image = data_url(as_png(row.image.content)) if row.image else None
     except ImageError:
