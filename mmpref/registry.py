@@ -30,6 +30,8 @@ T = TypeVar("T")
 
 def suggest(name: str, known: Sequence[str]) -> str:
     """A 'did you mean' sentence, or the list of what there is."""
+    if not known:
+        return "There are none."
     close = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {close[0]!r}?" if close else f"There are: {', '.join(sorted(known))}."
 

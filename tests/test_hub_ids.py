@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import click
 import pytest
 from click.testing import CliRunner
 
+from mmpref.api import options
 from mmpref.cli import common
 from mmpref.cli.main import program
 from mmpref.errors import UsageError
@@ -109,27 +114,40 @@ def test_no_page_of_anything_else_is_taken_for_a_model(address: str, said: str) 
 
 
 @pytest.mark.parametrize(
-    ("arguments", "option"),
+    ("resolve", "option"),
     [
-        (["build-dataset"], "--model"),
-        (["train"], "--model"),
-        (["evaluate"], "--model"),
-        (["evaluate"], "--adapter"),
-        (["inspect", "data.jsonl"], "--model"),
+        (options.build_recipe, "model"),
+        (options.train_recipe, "model"),
+        (options.evaluate_recipe, "model"),
+        (options.evaluate_recipe, "adapter"),
     ],
 )
-def test_every_option_of_a_model_takes_its_address(
-    arguments: list[str], option: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    command = program.get_command(click.Context(program), arguments[0])
-    assert command is not None
-    given: dict[str, str] = {}
-    monkeypatch.setattr(command, "callback", lambda **options: given.update(options))
+def test_every_option_of_a_model_takes_its_address(resolve: Callable[..., Any], option: str) -> None:
     for address in ("https://huggingface.co/alice/merged", "alice/merged"):
-        command.main([*arguments[1:], option, address], standalone_mode=False)
-        assert given[option.strip("-")] == "alice/merged"
-    with pytest.raises(UsageError):
-        command.main([*arguments[1:], option, "https://huggingface.co/alice/merged/tree/v2"], standalone_mode=False)
+        recipe = resolve(recipe="testbed", **{option: address}, **({} if option == "model" else {"model": "a/b"}))
+        assert getattr(recipe, option) == "alice/merged"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["build-dataset", "--model"],
+        ["train", "--model"],
+        ["evaluate", "--model"],
+        ["evaluate", "--adapter"],
+        ["inspect", "pairs", "--model"],
+        ["inspect", "--model"],
+    ],
+)
+def test_no_command_takes_another_page_for_a_model(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n', encoding="utf-8")
+    words = [word.replace("pairs", "pairs.jsonl") for word in arguments]
+    result = CliRunner().invoke(program, [*words, "https://huggingface.co/alice/merged/tree/v2"])
+    assert isinstance(result.exception, UsageError)
+    assert "and v2 as its revision" in str(result.exception)
 
 
 @pytest.mark.parametrize("text", ["alice/merged", "http://127.0.0.1:8000/v1#m", "https://huggingface.co/a/b#gpt", ""])

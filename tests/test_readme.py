@@ -9,7 +9,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from click.testing import CliRunner
+
 from mmpref.align.method import METHODS
+from mmpref.cli.main import program
 from mmpref.data.builder import BUILDERS
 from mmpref.registry import Registry
 
@@ -24,6 +27,16 @@ def tables() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_study_of_the_readme_is_one(tmp_path: Path) -> None:
+    """Every command of it parses and every recipe resolves."""
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.S) if "\nrows:" in block)
+    (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
+    words = ["reproduce", str(tmp_path / "mine.yaml"), "--dry-run", "--output", str(tmp_path / "out")]
+    result = CliRunner().invoke(program, words, catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "5 runs, 0 of them measured; 4 points of grids to do" in result.output
 
 
 def test_the_family_table_is_that_of_the_code() -> None:

@@ -73,3 +73,7 @@ def test_a_plugins_entries_may_be_renamed_too(
     assert train_recipe(recipe="testbed", method="old-dpo").method == "new-dpo"
     assert "is called 'new-dpo' now" in caplog.text
     assert train_recipe(recipe="testbed", method="dpo").method == "dpo", "a name that there is means its own entry"
+
+
+def test_where_nothing_is_known_that_is_said() -> None:
+    assert registry.suggest("visible_tokens", []) == "There are none."

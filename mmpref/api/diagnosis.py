@@ -70,13 +70,15 @@ class Diagnosis(TableRepr):
         return ("text before", "image", "share", "log-probability"), rows
 
     def remarks(self) -> Sequence[str]:
+        from mmpref.bench.hallucination_sources import UNTESTED
+
         found = self.sources
         counts = (
             f"{found.rows} answers name {found.names} things, {found.hallucinated} of them hallucinated by reference;"
             f" {found.measured} were measured, with {found.gist_tokens} image tokens as the gist."
         )
         left_out = [f"Not measured: {count} {reason}." for reason, count in found.left_out.items()]
-        return [counts, *left_out, *_differences(found), found.words]
+        return [counts, *left_out, *_differences(found), found.words, UNTESTED]
 
 
 def _differences(found: Sources) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Where a model's hallucinations come from: the image's gist, or the text before them. It tells whether BDHS pays.
+"""Where a model's hallucinations come from: the image's gist, or the text before them.
 
 Measured are hallucinated words of the model's own greedy answers, behind the first sentence, by two questions of the
 same words:
@@ -10,9 +10,10 @@ same words:
 The conclusion is drawn from the paired difference of these two shares. Where the image decides, a third question tells
 what of it: with a few image tokens seen (the gist) and the text replaced, does the word come more often than with none?
 
-Why it matters: BDHS hides image tokens, and so provokes what the rest of the image suggests. Where hallucinations
+Why it should matter: BDHS hides image tokens, and so provokes what the rest of the image suggests. Where hallucinations
 follow the text before, any mismatched caption teaches as much ("do not follow that text"); where they follow the
-image's gist, mismatched captions never touch that path.
+image's gist, mismatched captions never touch that path. This is reasoning (`UNTESTED`): no model of either kind was
+aligned to see whether it comes true. What a reference leaves out of an image is seen there, and speaks for the image.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 Conclusion = Literal["gist", "image", "text", "cannot be told"]
-FEWEST = 20
-"""Mentions, below which nothing is concluded."""
+UNTESTED = "What this says of BDHS is reasoning: it has not been tested by aligning models of both kinds."
+FEWEST, FEWEST_ROWS = 20, 10
+"""Mentions, and rows that they are in, below which nothing is concluded."""
 _SEED = 0
 CONCLUSIONS: dict[Conclusion, str] = {
     "gist": "They follow the image's gist: BDHS, which shows just that, should pay, and more than mismatched captions.",
-    "image": "They follow the image, but a few of its tokens do not bring them: its details are misread. BDHS pays"
-    " where enough tokens stay visible to bring them (--visible-tokens); mismatched captions hardly touch them.",
+    "image": "They follow the image, but a few of its tokens do not bring them: its details are misread. BDHS"
+    " should pay where enough tokens stay visible to bring them (--visible-tokens), mismatched captions hardly.",
     "text": "They follow the text before: any mismatched caption as the rejected answer should do as well as BDHS.",
     "cannot be told": "Whether they follow the image's gist or the text before cannot be told.",
 }
@@ -66,6 +68,7 @@ class Sources:
         names: different things that they name, summed over rows.
         hallucinated: those that the reference does not have.
         measured: of these, those that were asked for in every context.
+        measured_rows: how many rows they are in.
         left_out: why the others were not, by reason.
         cells: one for each context; empty where nothing was measured.
         difference: surviving with the text replaced minus surviving with the image hidden, of the same words.
@@ -78,6 +81,7 @@ class Sources:
     names: int
     hallucinated: int
     measured: int
+    measured_rows: int
     left_out: Mapping[str, int]
     cells: tuple[Cell, ...]
     difference: Interval | None
@@ -86,9 +90,14 @@ class Sources:
     examples: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def is_small(self) -> bool:
+        """Whether too little was measured to conclude anything."""
+        return self.measured < FEWEST or self.measured_rows < FEWEST_ROWS
+
+    @property
     def conclusion(self) -> Conclusion:
         """By the difference's 95 % interval."""
-        if self.measured < FEWEST or self.difference is None or self.gist is None:
+        if self.is_small or self.difference is None or self.gist is None:
             return "cannot be told"
         if self.difference.high < 0:
             return "text"
@@ -99,7 +108,8 @@ class Sources:
     @property
     def words(self) -> str:
         """The conclusion in plain words."""
-        few = f" Only {self.measured} words could be measured: use more rows." if self.measured < FEWEST else ""
+        many = f"{self.measured} words of {self.measured_rows} rows"
+        few = f" Only {many} could be measured: use more rows." if self.is_small else ""
         return CONCLUSIONS[self.conclusion] + few
 
     def as_plain(self) -> dict[str, Any]:
@@ -109,6 +119,7 @@ class Sources:
             "names": self.names,
             "hallucinated": self.hallucinated,
             "measured": self.measured,
+            "measured_rows": self.measured_rows,
             "left_out": dict(self.left_out),
             "gist_tokens": self.gist_tokens,
             "cells": [
@@ -150,7 +161,7 @@ def summarise(
     }
     found = {reason: count for reason, count in left_out.items() if count}
     if not kept:
-        return Sources(len(ids), names, hallucinated, 0, found, (), None, None, gist_tokens)
+        return Sources(len(ids), names, hallucinated, 0, 0, found, (), None, None, gist_tokens)
     scores = [Score("", _counts(one)) for one in kept]
     clusters = Clusters.of([f"{one.row}" for one in kept], scores)
 
@@ -173,6 +184,7 @@ def summarise(
         names,
         hallucinated,
         len(kept),
+        len({one.row for one in kept}),
         found,
         cells,
         difference,

@@ -24,7 +24,10 @@ def _shard(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 def _rho(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | Literal["auto"] | None:
     if value is None or value == "auto":
         return cast(Literal["auto"] | None, value)
-    share: float = click.FloatRange(0, 1)(value, _param, _ctx)
+    try:
+        share: float = click.FloatRange(0, 1)(value, _param, _ctx)
+    except click.BadParameter:
+        raise click.BadParameter(f"{value!r} is neither a number from 0 to 1 nor auto.") from None
     return share
 
 

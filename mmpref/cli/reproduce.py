@@ -56,7 +56,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     for option, value in study.items():
         if value != _STUDY_DEFAULTS[option]:
             raise UsageError(
-                f"--{option.replace('_', '-')} is for studies, and {name} is none.", "See mmpref list studies."
+                f"--{option.replace('_', '-')} is for studies, and {name} is none.", suggest(name, plan_file.names())
             )
     for step in only:
         if step not in STEPS:

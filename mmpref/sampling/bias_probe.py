@@ -14,7 +14,7 @@ One forward of a sentence serves all words asked for in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -127,7 +127,7 @@ def probe(
                 if number:
                     given = None if donors is None else [split(donors[row])]
                     others = given or [sentences_of[place] for place in _shuffled(len(answers), row, seed, example.id)]
-                    before |= {"other": _other(others, number, asked), "dropped": ""}
+                    before |= {"other": _other(others, number, _words(answers[row], asked)), "dropped": ""}
                 yield from _asked(policy, example, row, number, own, asked, seen, before)
 
 
@@ -143,11 +143,16 @@ def _shuffled(rows: int, row: int, seed: int, name: str) -> list[int]:
     return [int(other) for other in stream(seed, name, "donor").permutation(rows) if other != row]
 
 
-def _other(answers: Sequence[Sequence[str]], number: int, asked: Sequence[Mention]) -> str | None:
+def _words(answer: str, asked: Sequence[Mention]) -> set[str]:
+    """What is asked for, in lower case: as the answer says it, and what it names (of "man" also "person")."""
+    return {word.lower() for mention in asked for word in (answer[mention.begin : mention.end], mention.name)}
+
+
+def _other(answers: Sequence[Sequence[str]], number: int, words: Collection[str]) -> str | None:
     """The first sentences of the first answer that goes on behind them and does not hold the words asked for."""
     for sentences in answers:
         before = "".join(sentences[:number])
-        if len(sentences) > number and not any(mention.name.lower() in before.lower() for mention in asked):
+        if len(sentences) > number and not any(word in before.lower() for word in words):
             return before
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -49,10 +50,12 @@ def choose(grid: Grid, base: Measurement | None, measured: Sequence[Measurement]
 
 
 def _goodness(one: Measurement, metric: str) -> float:
-    """The metric's value, turned so that more is better."""
+    """The metric's value, turned so that more is better; what is undefined is worst."""
     value = one.value(metric)
     if value is None or value.higher_is_better is None:
         known = ", ".join(value.key.name for value in one.values if value.higher_is_better is not None)
         what = "has no better and worse" if isinstance(value, MetricValue) else "was not measured"
         raise RunError(f"The metric {metric!r}, which row {one.row!r} is chosen by, {what}.", f"There are: {known}.")
+    if math.isnan(value.value):  # such as a share of mentions where nothing is mentioned
+        return -math.inf
     return value.value if value.higher_is_better else -value.value

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.run.results import ALL, Key
-from mmpref.study.claims import Compared, Verdict, judge
+from mmpref.study.claims import Claim, Compared, Verdict, judge
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.intervals import Estimate
 from mmpref.study.measurement import Failure, Measurement
@@ -38,10 +38,17 @@ class Concluded:
 
     Args:
         effects: one for each effect of the claim; None of one that was not measured.
+        left: runs of its rows, on the evaluations that it looks at, that are still to come.
     """
 
     verdict: Verdict
     effects: tuple[Effect | None, ...]
+    left: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing is to come that could change the verdict."""
+        return not self.left
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,10 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
     splits = effects.splits()
     return Conclusions(
         plan,
-        tuple(Concluded(verdict, tuple(map(effect, verdict.claim.effects))) for verdict in verdicts),
+        tuple(
+            Concluded(verdict, tuple(map(effect, verdict.claim.effects)), _left(plan, effects, verdict.claim))
+            for verdict in verdicts
+        ),
         tuple(_table(effects, split) for split in splits),
         tuple(filter(None, (_grid(plan, row, measurements) for row in plan.rows))),
         {row: facts for row in plan.rows if (facts := _facts(effects, row, splits))},
@@ -161,6 +171,21 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(effects.warnings),
         tuple(failures),
     )
+
+
+def _left(plan: Plan, effects: Effects, claim: Claim) -> int:
+    """Runs that a claim looks at and that are still to come."""
+    needed = {
+        (row, compared.split)
+        for compared in claim.effects
+        for row in (compared.row, compared.against or effects.base)
+        if row is not None
+    }
+    left = 0
+    for name, split in needed:
+        row = plan.rows[name]
+        left += max(0, len(row.bases) * row.seeds - len(effects.runs(name, split)))
+    return left
 
 
 def _table(effects: Effects, split: str) -> MetricTable:
@@ -200,10 +225,8 @@ def _grid(plan: Plan, row: str, measurements: Sequence[Measurement]) -> GridResu
     chosen = next((dict(one.point) for one in runs if one.point), None)
     order = {key: number for number, key in enumerate(grid.search)}
     tried.sort(key=lambda one: [_place(grid, key, one.point.get(key)) for key in order])
-    base = next(
-        (one for one in measurements if one.row == _base(plan) and one.split == grid.split and one.base == grid.base),
-        None,
-    )
+    where = plan.base_row.name if plan.base_row else None, grid.split, grid.base
+    base = next((one for one in measurements if (one.row, one.split, one.base) == where), None)
     return GridResult(
         row,
         grid,
@@ -216,10 +239,6 @@ def _grid(plan: Plan, row: str, measurements: Sequence[Measurement]) -> GridResu
 def _place(grid: Grid, key: str, value: Any) -> int:
     values = list(grid.search[key])
     return values.index(value) if value in values else len(values)
-
-
-def _base(plan: Plan) -> str | None:
-    return next((row.name for row in plan.rows.values() if row.train is None), None)
 
 
 def _point(grid: Grid, one: Measurement, chosen: bool) -> GridPoint:

@@ -24,6 +24,7 @@ from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
 from mmpref.study.intervals import Estimate, estimate, image_draws
 from mmpref.study.measurement import Measurement
+from mmpref.study.paper_table import BY
 from mmpref.study.plan import Plan
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Effects:
 
     def __init__(self, plan: Plan, measurements: Sequence[Measurement], seed: int = 0) -> None:
         self.plan, self.seed = plan, seed
-        self.base = next((row.name for row in plan.rows.values() if row.train is None), None)
+        self.base = plan.base_row.name if plan.base_row else None
         """The row that trains nothing."""
         self._runs: dict[tuple[str, str], dict[int, dict[int, Measurement]]] = {}
         for one in measurements:
@@ -168,7 +169,8 @@ class Effects:
         cells = [self._cells(name, key, split) for name in (row, *([against] if against else []))]
         bases = sorted(set.intersection(*map(set, cells)))
         metric = self._metric(key, split) if bases else None
-        if metric is None:
+        images = int(self._answered[split, key.benchmark].sum()) if metric else 0
+        if metric is None or not images:  # a run without a single usable answer leaves nothing to compare on
             return None
         per_base = [self._of_base([each[base] for each in cells], [row, against], base, key, split) for base in bases]
         units = per_base[0] if len(bases) == 1 else np.stack([of_base.mean(0) for of_base in per_base])
@@ -180,7 +182,7 @@ class Effects:
             estimate(units, self.seed),
             tuple(bases),
             min(len(cells[0][base]) for base in bases),
-            int(self._answered[split, key.benchmark].sum()),
+            images,
             metric.higher_is_better,
         )
 
@@ -249,7 +251,7 @@ class Effects:
             )
             names = {name for each in counts if each for name in each.names}
             self._metrics[where] = metrics_of(self.plan, split, key.benchmark, sorted(names))
-        return self._metrics[where].get(key)
+        return self._metrics[where].get(key._replace(metric=key.metric.partition(BY)[0]))
 
     def _leave_out_other_images(self) -> None:
         """Keep what is on the images that most runs are on, and of these the images that every run has answers to."""

@@ -387,6 +387,11 @@ def _check_names(plan: Plan) -> None:
                 raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
     for kind, name, where in names_in(plan.claims, str(plan.path)):
         check(kind, name, where)
+    for effect in (effect for claim in plan.claims for effect in claim.effects):
+        for row in (plan.rows[name] for name in filter(None, (effect.row, effect.against))):
+            if effect.split not in row.evaluate:
+                said = f"a claim is about row {row.name!r} on {effect.split!r}, where it is not evaluated"
+                raise UsageError(f"{plan.path}: {said}.", f"It is on: {', '.join(row.evaluate) or 'nothing'}.")
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:

@@ -76,6 +76,7 @@ def check(plan: Plan, folder: Path) -> None:
             checked |= calls.keys()
             if row.grid:
                 _check_metrics(composer, row)
+    _check_claims(plan, composer)
 
 
 def preview(plan: Plan, folder: Path, only: Sequence[str] = ()) -> list[RowPreview]:
@@ -147,6 +148,20 @@ def _check_metrics(composer: Composer, row: Row) -> None:
                 f"its grid goes by {metric!r}, and the evaluation {row.grid.split!r} has no {name!r}.",
                 suggest(name, list(benchmarks)),
             )
+
+
+def _check_claims(plan: Plan, composer: Composer) -> None:
+    """See that claims speak of benchmarks that their evaluations have; which metrics those have, results say."""
+    for claim in plan.claims:
+        for effect in claim.effects:
+            recipe = composer.evaluation(effect.split, plan.rows[effect.row].bases[0], None).resolved()
+            benchmarks = [recipe.label(name) for name in recipe.benchmarks]
+            if (name := effect.metric.split()[0]) not in benchmarks:
+                raise UsageError(
+                    f"{plan.path}: claim {claim.id!r} goes by {effect.metric!r}, "
+                    f"and the evaluation {effect.split!r} has no {name!r}.",
+                    suggest(name, benchmarks),
+                )
 
 
 @contextmanager

@@ -31,6 +31,11 @@ class Unit:
     job: Job | None = None
     splits: tuple[str, ...] = ()
 
+    @property
+    def holds(self) -> set[str]:
+        """What no other unit may work on meanwhile: rows of equal settings have their evaluations in one folder."""
+        return {self.key} | ({self.job.hashes[split] for split in self.splits} if self.job else set())
+
 
 @dataclass(frozen=True)
 class Target:
@@ -110,21 +115,21 @@ class Schedule:
                 unit = None
                 self._record_failure(Failure(target.row, target.base, target.seed, {}, False, str(broken)))
             if unit:
-                self._busy.add(unit.key)
+                self._busy |= unit.holds
                 return unit
             self._settled.add(target)
         return None
 
     def finished(self, unit: Unit, measured: Sequence[Measurement] = (), images: Iterable[list[str]] = ()) -> None:
         """A unit is done: keep what it has measured."""
-        self._busy.discard(unit.key)
+        self._busy -= unit.holds
         for number, one in enumerate(measured):
             self.ledger.write(one, images if number == 0 else ())
             self._measured[one.name] = one
 
     def failed(self, unit: Unit, reason: str) -> None:
         """A unit has failed: so have the runs that need it."""
-        self._busy.discard(unit.key)
+        self._busy -= unit.holds
         self._failed[unit.key] = reason
         if job := unit.job:
             self._record_failure(Failure(job.row, job.base, job.seed, job.point, job.is_grid_point, reason))
@@ -287,9 +292,10 @@ class Schedule:
             key = step.folder.as_posix()
             if key not in self._busy and all(need.is_done for need in step.needs):
                 return Unit(key, step=step)
-        if undone or job.name in self._busy:
+        unit = Unit(job.name, job=job, splits=splits)
+        if undone or unit.holds & self._busy:
             raise _Blocked
-        return Unit(job.name, job=job, splits=splits)
+        return unit
 
     def _job(self, target: Target) -> Job:
         if target not in self._jobs:

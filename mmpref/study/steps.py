@@ -1,7 +1,7 @@
 """From a plan's parts to steps: each a resolved recipe in a folder named by the hash of all that decides it.
 
 Rows whose steps have the same hash share them: pairs, points of grids, trainings and bases. Paths have no part in a
-hash; what stands at them has, a model by the content of its files.
+hash; what stands at them has: a model, a file of rows or of synonyms by its content.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ _OPTIONS = {
     "evaluate": ("benchmarks", "split", "limit", "seed", "judge"),
 }
 """Keys of a section that the commands have an option for; the rest goes by ``--set``."""
+_FILES = ("source", "dataset", "data", "synonyms")
+"""Settings that may name a file of the user's, which can change under the same name."""
 _CONTENT = 64_000_000
-"""Bytes of a model's file from which only its size counts."""
+"""Bytes of a file from which only its size counts."""
 
 Points = Mapping[str, Mapping[str, Any]]
 """By row: what its grid has chosen."""
@@ -314,12 +316,13 @@ class Composer:
         if isinstance(value, dict):
             return {name: self._named(one, name) for name, one in value.items()}
         if isinstance(value, list):
-            return [self._named(one) for one in value]
+            return [self._named(one, key) for one in value]
         if not isinstance(value, str):
             return value
         if value in self._symbols:
             return self._symbols[value]
-        return content_identity(value) if key == "model" or value.startswith("pkg:") else value
+        is_content = key == "model" or value.startswith("pkg:") or (key in _FILES and Path(value).is_file())
+        return content_identity(value) if is_content else value
 
 
 @cache

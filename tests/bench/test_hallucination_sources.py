@@ -7,7 +7,7 @@ from itertools import product
 
 import pytest
 
-from mmpref.bench.hallucination_sources import FEWEST, Conclusion, Sources, summarise
+from mmpref.bench.hallucination_sources import FEWEST, FEWEST_ROWS, Conclusion, Sources, summarise
 from mmpref.sampling.bias_probe import IMAGES, TEXTS, Image, Mention, Probed, Said, Text
 
 Contexts = set[tuple[Image, Text]]
@@ -56,6 +56,13 @@ def test_conclusions(probed: list[Probed], conclusion: Conclusion) -> None:
     assert sources.conclusion == conclusion
     assert json.loads(json.dumps(sources.as_plain()))["conclusion"] == conclusion
     assert ("use more rows" in sources.words) == (len(probed) < FEWEST)
+
+
+def test_many_words_of_few_rows_tell_nothing() -> None:
+    sources = told(3 * words(FEWEST_ROWS - 1, WITH_TEXT))
+    assert (sources.measured, sources.measured_rows) == (3 * (FEWEST_ROWS - 1), FEWEST_ROWS - 1)
+    assert sources.conclusion == "cannot be told"
+    assert f"of {FEWEST_ROWS - 1} rows could be measured: use more rows" in sources.words
 
 
 def test_shares_changes_and_intervals() -> None:

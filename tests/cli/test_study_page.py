@@ -5,16 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
 
+from mmpref import evaluate
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.cli.main import program
 from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
-from mmpref.cli.pages.study_scenes import Scene, marked_objects
+from mmpref.cli.pages.study_scenes import Scene, marked_objects, scenes
+from mmpref.registry import resolve_path
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
 from mmpref.study.measurement import Failure, Ledger, Measurement
@@ -73,6 +78,15 @@ def test_conclusions(conclusions: Conclusions) -> None:
     assert grid.base is not None
     assert conclusions.facts["bdhs"] == {"pairs": 100, "odd_one": 0.5}
     assert conclusions.runs == (12, 15)
+
+
+def test_a_verdict_says_what_is_still_to_come(plan: Plan) -> None:
+    early = conclude(plan, _ledger(bases=1))
+    assert [one.left for one in early.claims[:1]] == [4], "two bases of the row, two of the base"
+    assert "so far (4 runs to come)" in page(early)
+    assert "so far (4 runs to come)" in markdown(early)
+    assert all(one.is_final for one in conclude(plan, _ledger()).claims[:3])
+    assert "so far" not in page(conclude(plan, _ledger()))
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +198,23 @@ def test_a_study_folder_gets_its_page_from_its_ledger(tmp_path: Path) -> None:
     assert "2 of 3 runs are measured" in text
     assert len(Ledger.read(tmp_path / "ledger")) == 3
     assert "**holds here**" in (tmp_path / MARKDOWN).read_text(encoding="utf-8")
+
+
+def test_scenes_of_two_evaluations(tmp_path: Path) -> None:
+    """The testbed's model, and one that sees worse."""
+    worse = tmp_path / "model"
+    shutil.copytree(resolve_path("pkg:mmpref.testbed/model"), worse)
+    weights = load_file(worse / "model.safetensors")
+    name = next(name for name in weights if "patch_embedding" in name)
+    noise = torch.randn(weights[name].shape, generator=torch.Generator().manual_seed(0))
+    save_file({**weights, name: weights[name] + 0.5 * weights[name].std() * noise}, worse / "model.safetensors")
+    for label, model in (("worse", str(worse)), ("sees", "pkg:mmpref.testbed/model")):
+        evaluate(model=model, recipe="testbed", benchmark="chair", limit=40, output=tmp_path / label, progress=False)
+    found = scenes(tmp_path / "worse", tmp_path / "sees", ("worse", "sees"), limit=3)
+    assert 2 <= len(found) <= 3, "two that gained, and one that lost if there is one"
+    gained = found[0]
+    assert gained.image is not None
+    assert gained.image.startswith("data:image/png;base64,")
+    assert [name for name, _ in gained.answers] == ["worse", "sees"]
+    wrong = [sum(bad for _, bad in pieces) for _, pieces in gained.answers]
+    assert wrong[0] > wrong[1], "captions that gained come first"

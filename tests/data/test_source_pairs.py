@@ -139,7 +139,7 @@ def test_reversed_pairs_are_swapped_with_all_that_is_said_of_them(tmp_path: Path
     assert row["method"] == "reversed"
     assert "rejected_policy" not in row
     card = (tmp_path / "run/README.md").read_text()
-    assert "chosen and rejected swapped; training on them must do harm." in card
+    assert "chosen and rejected swapped; training on them should do harm." in card
     assert "there to compare with" in card
     assert "teaches a model to go by what it sees" not in card
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmpref.data.sources import Source
-from mmpref.sampling.bias_probe import Mention, Probed, greedy_answers, probe
+from mmpref.sampling.bias_probe import Mention, Probed, _other, _words, greedy_answers, probe
 from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ModelRef
@@ -126,3 +126,10 @@ def test_the_first_sentence_has_no_text_before(policy: Policy, examples: list[Ex
     for one in probed(policy, examples, answers):
         texts = {text for _, text in one.found}
         assert texts == {"own"} if one.sentence == 0 else texts >= {"own", "dropped"}
+
+
+def test_the_text_in_its_place_holds_no_word_that_is_asked_for() -> None:
+    answer = "A room. A man sits."
+    words = _words(answer, [Mention(10, 13, "person")])
+    others = [["A Man stands. ", "He eats."], ["A person. ", "Tea."], ["A lamp."], ["A lamp. ", "Tea."]]
+    assert _other(others, 1, words) == "A lamp. "

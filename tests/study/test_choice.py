@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from mmpref.errors import RunError
@@ -59,3 +61,10 @@ def test_a_metric_that_cannot_choose_is_named(metric: str, said: str) -> None:
 def test_points_are_all_combinations() -> None:
     grid = Grid({"a": [1, 2], "b": ["x", "y"]}, "chair recall")
     assert points(grid) == [{"a": 1, "b": "x"}, {"a": 1, "b": "y"}, {"a": 2, "b": "x"}, {"a": 2, "b": "y"}]
+
+
+def test_an_undefined_metric_is_never_the_best() -> None:
+    free = Grid({"lr": [1, 2]}, "chair chair_i", None)
+    silent, sound = _measured(1, math.nan, 0.0), _measured(2, 0.1, 0.8)
+    assert choose(free, None, [silent, sound]).point == {"lr": 2}
+    assert choose(GRID, BASE, [_measured(1, 0.1, math.nan), _measured(2, 0.1, 0.5)]) == Choice({"lr": 2}, outside=True)

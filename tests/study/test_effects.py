@@ -10,6 +10,7 @@ import pytest
 
 from mmpref.run.results import ALL, Key
 from mmpref.study.effects import Effects
+from mmpref.study.plan import Row
 from tests.study.ledgers import IMAGES, measured, plan_of
 
 CHAIR, F1 = Key("chair", "chair_i", ALL), Key("pope", "f1", "adversarial")
@@ -140,3 +141,28 @@ def test_values_without_counts_have_no_interval_and_are_no_error(tmp_path: Path)
     assert effects.rows("test") == ["base", "bdhs"]
     assert effects.value("bdhs", CHAIR, "test") is None
     assert effects.difference("bdhs", "base", CHAIR, "test") is None
+
+
+def test_pairs_that_nobody_trains_on_are_no_base(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"])
+    pairs = Row("only-pairs", data="pairs")
+    plan = dataclasses.replace(plan, rows={pairs.name: pairs, **plan.rows})
+    assert Effects(plan, []).base == "base"
+
+
+def test_metrics_that_a_judge_gave_have_effects(tmp_path: Path) -> None:
+    judged = CHAIR._replace(metric="chair_i@judge/0c0ffee0/t0/both")
+    runs = [measured("base", 0.2), measured("bdhs", 0.1)]
+    runs = [dataclasses.replace(one, values=(dataclasses.replace(one.values[0], key=judged),)) for one in runs]
+    change = Effects(plan_of(tmp_path, ["bdhs"]), runs).difference("bdhs", "base", judged, "test")
+    assert change is not None
+    assert change.better
+
+
+def test_a_run_without_any_answer_leaves_no_effect(tmp_path: Path) -> None:
+    silent = measured("bdhs", 0.1)
+    chair = silent.counts["chair"]
+    counts = {**silent.counts, "chair": dataclasses.replace(chair, sums=chair.sums * 0)}
+    runs = [measured("base", 0.2), dataclasses.replace(silent, counts=counts)]
+    effects = Effects(plan_of(tmp_path, ["bdhs"]), runs)
+    assert effects.value("base", CHAIR, "test") is None

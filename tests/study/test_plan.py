@@ -10,6 +10,7 @@ import pytest
 from mmpref.errors import InputError, UsageError
 from mmpref.study import plan, plan_file
 from tests.study.conftest import PLAN, WritePlan
+from tests.study.ledgers import claim
 
 ROWS = PLAN["rows"]
 
@@ -59,6 +60,10 @@ def test_a_scale_is_merged_over_the_plan(write_plan: WritePlan) -> None:
         ({"bases": [0, 1]}, "nothing that trains them"),
         ({"grid": {**PLAN["grid"], "search": {"trainer.learning_rate": 1}}}, "row 'bdhs'.grid.search.trainer.learning"),
         ({"data": {"pairs": {"source": [{"data": "pairs"}]}}}, "a part cannot be made of itself"),
+        (
+            {"claims": [claim("1", {"row": "bdhs", "direction": "lower", "split": "dev"})]},
+            "a claim is about row 'bdhs' on 'dev', where it is not evaluated",
+        ),
         ({"kl": {"split": "dve"}}, "kl is on 100 prompts of 'dve'"),
     ],
 )

@@ -22,6 +22,13 @@ def _bytes(ledger: Path) -> dict[str, bytes]:
     return {str(path.relative_to(ledger)): path.read_bytes() for path in files}
 
 
+CLAIM_WITHOUT_ITS_BENCHMARK = {
+    "id": "1",
+    "says": "BDHS answers yes and no as well.",
+    "effects": [{"row": "bdhs", "metric": "pope accuracy", "split": "test", "direction": "higher"}],
+}
+
+
 def test_a_study_is_measured_and_goes_on_where_it_was_interrupted(write_plan: WritePlan, tmp_path: Path) -> None:
     rows = {"base": {}, "bdhs": {**PLAN["rows"]["bdhs"], "grid": "none"}}
     made, study = plan.load(str(write_plan(rows=rows))), tmp_path / "study"
@@ -105,6 +112,10 @@ def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: Wri
         ({"evaluate": {"dev": {"benchmarks": ["pope"]}, "test": {}}}, "its grid goes by 'chair chair_i'"),
         ({"bases": {"seeds": [0, 1], "trained_by": "no_such:thing"}}, "bases.trained_by is 'no_such:thing'"),
         ({"recipe": "tesbed"}, "There is no recipe 'tesbed'"),
+        (
+            {"claims": [CLAIM_WITHOUT_ITS_BENCHMARK]},
+            "claim '1' goes by 'pope accuracy', and the evaluation 'test' has no 'pope'",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_is_named_with_its_row_before_any_work(

@@ -14,7 +14,7 @@ from mmpref.study import plan
 from mmpref.study.measurement import Measurement, MetricValue
 from mmpref.study.plan import Plan
 from mmpref.study.schedule import Schedule, Unit, select
-from mmpref.study.steps import BASE
+from mmpref.study.steps import BASE, content_identity
 from tests.study.conftest import PLAN, WritePlan
 
 BASES = {"seeds": [0, 1], "trained_by": "a:b"}
@@ -152,6 +152,19 @@ def test_a_row_that_was_changed_is_measured_anew(write_plan: WritePlan) -> None:
     ]
 
 
+def test_rows_of_a_file_that_was_changed_are_measured_anew(write_plan: WritePlan, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    path = write_plan(
+        data={"pairs": {"method": "bdhs", "source": [str(rows)]}}, rows={"base": {}, "bdhs": PLAN["rows"]["bdhs"]}
+    )
+    found = []
+    for text in ("{}\n", "{}\n{}\n"):
+        rows.write_text(text)
+        content_identity.cache_clear()  # as in the next session
+        found.append(_schedule(path).grid_jobs("bdhs")[0].hashes["dev"])
+    assert found[0] != found[1]
+
+
 def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: Path) -> None:
     made: Plan = plan.load(str(write_plan(bases=BASES)))
     hashes = []
@@ -214,6 +227,21 @@ def test_several_processes_never_do_the_same(write_plan: WritePlan) -> None:
         _pretend(schedule, unit)
     assert len(done) == len(set(done))
     assert schedule.missing() == []
+
+
+def test_rows_of_equal_settings_are_not_measured_at_the_same_time(write_plan: WritePlan) -> None:
+    row = {"data": "pairs", "train": "dpo", "grid": "none"}
+    schedule = _schedule(write_plan(rows={"one": row, "same": row}))
+    for _ in range(2):  # pairs, adapter
+        unit = schedule.next()
+        assert unit
+        _pretend(schedule, unit)
+    first = schedule.next()
+    assert first
+    assert first.job
+    assert schedule.next() is None, "both would write into one folder"
+    _pretend(schedule, first)
+    assert _run(schedule) == ["same, base 0, seed 0"]
 
 
 def test_adapters_of_points_go_and_those_of_runs_stay(write_plan: WritePlan) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from mmpref.tables.conversations import read_row
 
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import Comparison
@@ -11,6 +10,7 @@ from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import open_annotator, open_chat
 from mmpref.judges.rewriter import open_rewriter
 from mmpref.tables.open import open_table
+from mmpref.tables.rows import read_row
 from mmpref.types import ImageData
 
 

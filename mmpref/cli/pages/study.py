@@ -108,7 +108,7 @@ def markdown(conclusions: Conclusions) -> str:
         rows = [
             [
                 f"{escaped(one.verdict.claim.id)}. {escaped(one.verdict.claim.says)}",
-                f"**{_NAMES.get(one.verdict.outcome, one.verdict.outcome)}**",
+                f"**{_outcome(one)}**",
                 "<br>".join(f"{escaped(effect['text'])} ({escaped(effect['number'])})" for effect in _effects(one)),
                 escaped(_p(one.verdict)) or "–",
             ]
@@ -147,11 +147,19 @@ def _claim(one: Concluded) -> dict[str, Any]:
         "says": claim.says,
         "where": claim.where,
         "paper": claim.paper,
-        "outcome": _NAMES.get(one.verdict.outcome, one.verdict.outcome),
+        "outcome": _outcome(one),
         "css": _CSS[one.verdict.outcome],
         "effects": _effects(one),
         "p": _p(one.verdict),
     }
+
+
+def _outcome(one: Concluded) -> str:
+    """The verdict, and how much is still to come that may change it."""
+    name = _NAMES.get(one.verdict.outcome, one.verdict.outcome)
+    if one.is_final or not any(one.effects):
+        return name
+    return f"{name} so far ({one.left} {'run' if one.left == 1 else 'runs'} to come)"
 
 
 def _effects(one: Concluded) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Control: the source's own pairs with chosen and rejected swapped; training on them must do harm.
+"""Control: the source's own pairs with chosen and rejected swapped; training on them should do harm.
 
 What a row says of its answers (who wrote them, by how much the chosen one was rated better) is swapped with them. A
 second rejected answer is left out: nothing says that it is worse than the answer that is chosen now.
