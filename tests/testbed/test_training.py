@@ -10,8 +10,9 @@ from mmpref.testbed.language import ask_where, caption
 from mmpref.testbed.render import image
 from mmpref.testbed.training import build
 from mmpref.testbed.training.language import Batcher, features, image_order, train_language
+from mmpref.testbed.training.looking import GuidedAttention
 from mmpref.testbed.training.tower import train_tower
-from mmpref.testbed.world import scene
+from mmpref.testbed.world import COLUMNS, ROWS, scene
 
 
 def _trained(seed: int) -> dict[str, torch.Tensor]:
@@ -19,7 +20,8 @@ def _trained(seed: int) -> dict[str, torch.Tensor]:
     processor = build.processor()
     model = build.model(processor.tokenizer)
     train_tower(model, processor, steps=20, batch=4, seed=seed, log=len)
-    train_language(model, processor, steps=24, scenes=16, batch=2, seed=seed, log=len)
+    stages = {"align_steps": 20, "finding_steps": 6, "reading_steps": 6, "plain_scenes": 24}
+    train_language(model, processor, steps=12, scenes=24, seed=seed, log=len, **stages)
     return model.state_dict()
 
 
@@ -57,3 +59,32 @@ def test_packed_turns_equal_turns_read_alone(model, processor):
         alone = core(input_ids=alone_ids, **pixels).last_hidden_state[0, len(batcher.prefix) :]
         torch.testing.assert_close(packed[0, at : at + len(branch)], alone, atol=5e-3, rtol=1e-2)
         at += len(branch)
+
+
+def test_guided_attention_wants_the_tiles_of_what_is_named(model, processor):
+    truths = [scene("plain", 0), scene("plain", 1)]
+    order = image_order(model, 10, 4)
+    batcher = Batcher(processor, len(order))
+    name = truths[1].names[2]
+    assert name not in truths[0].names
+    guide = GuidedAttention(processor.tokenizer, truths, order, batcher.image)
+    ids = torch.tensor([batcher.prefix + processor.tokenizer(name, add_special_tokens=False)["input_ids"][:1]] * 2)
+    length, asked = ids.shape[1], ids.shape[1] - 1
+    cell = _cell(truths[1], 2)
+    tiles = [batcher.image.start + place for place, patch in enumerate(order.tolist()) if patch // 4 == cell + 1]
+    assert len(tiles) == 4
+
+    def loss(first: list[int], second: list[int]) -> float:
+        attention = torch.zeros(2, 3, length, length)
+        for row, places in enumerate((first, second)):
+            attention[row, 0, asked, places] = 1 / len(places)
+        return guide(attention, ids, torch.tensor([0, 1])).item()
+
+    assert loss([0], tiles) == pytest.approx(0, abs=1e-6), "on the first token where it is not there"
+    assert loss(tiles, tiles) > 1
+    assert loss([0], [0]) > 1
+    assert loss([0], [*tiles, *[place + 1 for place in tiles[-1:]]]) == pytest.approx(-np.log(4 / 5) / 2, rel=1e-5)
+
+
+def _cell(truth, number: int) -> int:
+    return ROWS.index(truth.things[number].row) * COLUMNS + truth.columns[number]

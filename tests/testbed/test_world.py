@@ -20,6 +20,8 @@ from mmpref.testbed.world import (
     ROWS,
     SIDES,
     SPLITS,
+    UNCLEAR_IN_TRAINING,
+    UNCLEAR_RATE,
     absent,
     members,
     scene,
@@ -86,6 +88,12 @@ def test_what_is_usual_is_there_in_the_biased_world_and_misleads_in_the_even_one
     assert all((share > 0.7) == (split in BIASED_SPLITS) for split, share in shares.items()), shares
     assert all(0.03 < shares[split] < 0.2 for split in EVEN_SPLITS), shares
     assert shares["unusual"] == 0
+
+
+def test_pictures_are_worse_in_training():
+    for split in SPLITS:
+        share = np.mean([clear < 1 for truth in _scenes(split, 300) for clear in truth.clarity])
+        assert share == pytest.approx(UNCLEAR_IN_TRAINING if split == "train" else UNCLEAR_RATE, abs=0.04)
 
 
 def test_frequency_and_company_are_counted_in_the_biased_world():

@@ -39,15 +39,15 @@ _OTHER = ("what", "is_in", "how_many", "kind")
 class Mixture:
     """What a scene is followed by, and how often its image is hidden."""
 
-    questions: tuple[str, ...] = ("exists", "exists", "where", "other")
+    questions: tuple[str, ...] = ("exists", "where", "other")
     short: float = 0.35
     first_prompt: float = 0.7
     caption_blind: float = 0.20
-    caption_partly: float = 0.12
+    caption_partly: float = 0.2
     question_blind: float = 0.10
     balanced: float = 0.15
     """Share of the scenes that come from the even world, with questions only."""
-    plain: float = 0.1
+    plain: float = 0.05
     """Share of the scenes in which anything is anywhere."""
     kind_first: float = KIND_FIRST_RATE
     """Share of captions that name the kind of place first."""

@@ -25,8 +25,8 @@ class Lengths:
     """How long each part trains."""
 
     tower_steps: int = 900
-    language_steps: int = 1000
-    language_scenes: int = 16000
+    language_steps: int = 1600
+    language_scenes: int = 24000
     embedder_steps: int = 3000
 
 
