@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 import click
 
 from mmpref.cli import common
-from mmpref.cli.format import difference_columns, difference_rows, legend, missing_rows, print_table, value_rows
+from mmpref.cli.format import (
+    comparison_verdict,
+    difference_columns,
+    difference_rows,
+    legend,
+    letters,
+    missing_rows,
+    print_table,
+    print_text,
+    print_verdict,
+    value_rows,
+)
 
 if TYPE_CHECKING:
     from mmpref.bench.compare import Comparison
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write one HTML file too: tables, plots, wins and losses with their images.",
+    help="Write a page too: verdict, tables, plots, wins and losses with their images.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
@@ -45,10 +56,18 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
-    print_table("value [95 % interval]", ["metric", *comparison.models], value_rows(comparison))
+    names = letters(comparison)
+    for name, model in zip(names, comparison.models, strict=True):
+        click.echo(f"{name}  {model}")
+    click.echo()
+    print_verdict(*comparison_verdict(comparison))
+    click.echo()
+    print_table("value [95 % interval]", ["metric", *names], value_rows(comparison), breaks=(0,))
     if rows := missing_rows(comparison):
-        print_table("missing samples", ["benchmark", *comparison.models], rows)
+        click.echo()
+        print_table("missing samples", ["benchmark", *names], rows)
     if rows := difference_rows(comparison):
+        click.echo()
         title = "difference from the first column that has the benchmark, p"
-        print_table(title, difference_columns(comparison), rows)
-        click.echo(legend(comparison.claims))
+        print_table(title, difference_columns(comparison, names), rows, breaks=(0,))
+        print_text(legend(comparison.claims))

@@ -53,6 +53,12 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Also write the results there with evaluate.save.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page too: verdict, tables, plots, wins and losses with their images.",
+)
 @common.push_options("model")
 @common.recipe_options
 @common.output_options
@@ -60,6 +66,7 @@ def command(
     batch_size: int,
     concurrency: int,
     save: Path | None,
+    html: Path | None,
     push: bool,
     hub_id: str | None,
     private: bool,
@@ -72,7 +79,7 @@ def command(
     \b
     Examples:
       mmpref evaluate
-      mmpref evaluate --adapter runs/train-dpo-1a2b3c4d
+      mmpref evaluate --adapter runs/train-dpo-1a2b3c4d --html results.html
       mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
       mmpref evaluate --model http://127.0.0.1:8000/v1#my-model --benchmark pope
       mmpref evaluate --blind masked
@@ -89,11 +96,23 @@ def command(
     if process_index():
         return
     path, manifest = evaluation.path, evaluation.manifest
-    published = common.publish(target, path, private)
-    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(evaluation, published))
+    facts: dict[str, Any] = {"html": str(html)} if html else {}
+    if html:
+        _write_page(html, evaluation)
+    facts |= common.publish(target, path, private)
+    common.show({**manifest, "path": str(path), **facts}, as_json, lambda: _print(evaluation, facts))
 
 
-def _print(evaluation: Evaluation, published: Mapping[str, Any]) -> None:
+def _write_page(file: Path, evaluation: Evaluation) -> None:
+    from mmpref.bench.compare import compare
+    from mmpref.cli.pages.compare import page
+
+    *_, model = evaluation.results.models.values()  # the adapter, where there is one, with its base
+    common.write_page(file, page(compare([evaluation.path]), f"Evaluation of {model}"))
+
+
+def _print(evaluation: Evaluation, facts: Mapping[str, Any]) -> None:
     print_results(evaluation.results, evaluation.manifest.get("judge"))
-    for name, text in {"written to": str(evaluation.path), **published}.items():
-        click.echo(f"{name} {text}")
+    names = {"html": "page:"}
+    for name, text in {"written to": str(evaluation.path), **facts}.items():
+        click.echo(f"{names.get(name, name)} {text}")

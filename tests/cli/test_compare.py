@@ -43,8 +43,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_with_tests(run: Path) -> None:
     done = CliRunner().invoke(program, ["compare", str(run)])
     assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["A  run: base", "B  run: adapter"]
+    assert [line.split()[:2] for line in lines[5:7]] == [["pope", "accuracy"], ["chair", "chair_i"]]
+    assert all(re.search(r"(better|worse|no clear change)$", line.rstrip()) for line in lines[5:7])
+    assert max(map(len, lines[:7])) <= 80
     assert "difference from the first column that has the benchmark" in done.output
-    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +(<0\.001|\d\.\d{3}) Holm", done.output)
+    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +[a-z*]* +(<0\.001|\d\.\d{3}) Holm", done.output)
     assert "Headline metrics (2 here)" in done.output
     as_json = json.loads(CliRunner().invoke(program, ["compare", str(run), "--json"]).output)
     assert len(as_json["tests"]) == len(as_json["rows"])
@@ -54,6 +59,8 @@ def test_the_page(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(program, ["compare", str(run), "--html", str(tmp_path / "page.html")])
     assert done.exit_code == 0, done.output
     page = (tmp_path / "page.html").read_text()
+    assert "<td>chair chair_i ↓</td>" in page[: page.index("<h2>Plots</h2>")]
+    assert page.count("<details>") == 2, "all metrics are folded"
     assert "chair: hallucination against recall" in page
     assert "Losses: " in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)

@@ -36,8 +36,8 @@ def _content(missing: int = 0) -> dict[str, Any]:
 
 
 def _cells(text: str) -> dict[str, str]:
-    """Column -> cell of a table with one row; columns are right-aligned, more than one space apart."""
-    _, head, row = (line.rstrip() for line in text.splitlines()[:3])
+    """Column -> cell of the table of details, with one row; columns are right-aligned, more than one space apart."""
+    _, head, row = (line.rstrip() for line in text.partition("\n\n")[2].splitlines()[:3])
     return dict(zip(head.split(), re.split(r"\s{2,}", row), strict=True))
 
 
@@ -72,6 +72,21 @@ def test_compare_warns_on_stderr_of_other_limits(tmp_path: Path) -> None:
     told = CliRunner().invoke(program, ["compare", *runs, "--json"])
     assert "Warning: chair: the number of samples differs" in told.stderr
     assert json.loads(told.stdout)["warnings"]
+
+
+def test_the_verdict_comes_first_and_on_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["evaluate", "--limit", "6", "--output", str(tmp_path / "run"), "--html", str(page)]
+    done = CliRunner().invoke(program, arguments)
+    assert done.exit_code == 0, done.output
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert shown[0] == ["results"]
+    assert [line[:2] for line in shown[2:4]] == [["pope", "accuracy"], ["chair", "chair_i"]]
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    text = page.read_text()
+    assert "<h1>Evaluation of pkg:mmpref.testbed/model</h1>" in text
+    assert text.index("<td>chair chair_i ↓</td>") < text.index("<summary>Values:")
+    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
 
 
 def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
