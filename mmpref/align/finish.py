@@ -55,7 +55,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "seeds": {"run": run.recipe["seed"]},
         **trained.facts,
         "final": final,
-        "remarks": remarks_on(final),
+        "remarks": remarks_on(final, verification.get("kl")),
         "probe": verification,
     }
     run.finish(facts, write_card)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
 
+_BARELY_KL = 1e-3
+"""Nats a token: less is as good as the base."""
 _NEGLIGIBLE_REWARD = 1e-3
 """Of a reward (beta times a log-ratio): as good as none."""
 
@@ -79,9 +81,23 @@ def final_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in logged.items() if values}
 
 
-def remarks_on(final: Mapping[str, float]) -> list[str]:
-    """What of the end of a training needs to be said in words."""
+def remarks_on(final: Mapping[str, float], kl: float | None = None) -> list[str]:
+    """What of the end of a training needs to be said in words.
+
+    An adapter *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
+    inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers are the
+    base's nearly everywhere.
+
+    Args:
+        kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.mean_kl`); None where it
+            is not known.
+    """
     remarks = []
+    if kl is not None and kl < _BARELY_KL:
+        remarks.append(
+            f"The adapter barely moved: its KL divergence from the base is {kl:.1g} nats a token on the first pair's "
+            f"answers, below {_BARELY_KL:g}. More steps or a higher trainer.learning_rate move it."
+        )
     if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:
         won = final["margin"] > _NEGLIGIBLE_REWARD
         remarks.append(

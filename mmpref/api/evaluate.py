@@ -123,7 +123,7 @@ def run_evaluate(
             Path(output) if output else None,
             batch_size=batch_size,
             concurrency=concurrency,
-            on_progress=bar.advance,
+            on_progress=bar.reach,
         )
     results = Results.from_dict(manifest or {"results": []})
     if save and manifest:

@@ -4,25 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.answers import (
     Answerer,
-    Progress,
     answer_all,
     answer_shard,
     endpoint_answerer,
     local_answerer,
+    unanswered,
     unanswered_shard,
 )
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
+from mmpref.bench.moved import equal_share, remarks_on
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
+from mmpref.bench.progress import Counter, OnProgress
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
 from mmpref.bench.replies import read_replies
@@ -31,7 +33,7 @@ from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, 
 from mmpref.bench.score import Scorer, verdict_facts
 from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
-from mmpref.errors import HubError, UsageError
+from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.log import errors_only, logger
@@ -56,14 +58,14 @@ def evaluate(
     *,
     batch_size: int = 32,
     concurrency: int = 8,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Score a model on benchmarks, with and without its adapter.
 
     Args:
         batch_size: samples answered together; the answers do not depend on it.
         concurrency: requests to an endpoint at a time.
-        on_progress: told how many samples were answered.
+        on_progress: told how many answers and replies there are, of how many, and the benchmark at work.
 
     Returns:
         The manifest (``run.json``) with the content of ``results.json`` under ``results`` and ``differences``; nothing
@@ -144,10 +146,10 @@ class _Evaluation:
         judge: Judge | None,
         batch_size: int,
         concurrency: int,
-        progress: Progress | None,
+        on_progress: OnProgress | None,
     ) -> None:
         self._run, self._recipe, self._judge = run, recipe, judge
-        self._batch_size, self._progress = batch_size, progress
+        self._batch_size, self._on_progress = batch_size, on_progress
         self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
         self._plans = _load_plans(recipe)
         with main_process_first():
@@ -171,15 +173,19 @@ class _Evaluation:
             return
         shards = [unanswered_shard(plan.samples, self._answer_files(plan)) for plan in self._plans]
         wait_for_everyone()
+        sizes = {plan.label: len(shard) * len(self._models) for plan, shard in zip(self._plans, shards, strict=True)}
+        counter = Counter(sizes, self._on_progress)
         for plan, shard in zip(self._plans, shards, strict=True):
+            counter.begin(plan.label, sizes[plan.label])
             files = self._answer_files(plan)
-            answer_shard(self._answerer, shard, plan.task.max_new_tokens, files, self._batch_size, self._progress)
+            answer_shard(self._answerer, shard, plan.task.max_new_tokens, files, self._batch_size, counter.advance)
         end_collective()
 
     def finish(self) -> dict[str, Any]:
         """Answer what is left, score everything, and finish the run."""
         recipe, run = self._recipe, self._run
-        scorer = Scorer(run, self._judge, recipe.judge_repeats, self._progress)
+        counter = Counter({plan.label: self._work(plan) for plan in self._plans}, self._on_progress)
+        scorer = Scorer(run, self._judge, recipe.judge_repeats, counter.advance)
         values: list[Value] = []
         differences: list[Difference] = []
         resamples: dict[tuple[str, Key], np.ndarray] = {}
@@ -187,8 +193,12 @@ class _Evaluation:
         verdicts: dict[str, Any] = {}
         reasoning: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
+        equal: dict[str, float] = {}
         for plan in self._plans:
-            outcomes, judged = self._outcomes(plan, scorer)
+            answers = self._answers(plan, counter)
+            outcomes, judged = self._outcomes(plan, answers, scorer)
+            if recipe.adapter and (share := equal_share(answers)) is not None:
+                equal[plan.label] = share
             judgements += judged
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
@@ -228,15 +238,29 @@ class _Evaluation:
             "counts": {plan.label: len(plan.samples) for plan in self._plans},
             "missing": missing,
             "processes": num_processes(),
+            **({"equal_answers": equal} if equal else {}),
+            **({"remarks": remarks} if (remarks := remarks_on(equal, differences)) else {}),
             **({"judge": self._judge.facts(verdicts)} if self._judge else {}),
         }
         return {**run.finish(facts), **results.as_dict()}
 
-    def _outcomes(self, plan: Plan, scorer: Scorer) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
-        """Of each model, and what its judge replied."""
+    def _work(self, plan: Plan) -> int:
+        """How many answers, and replies of a judge, a benchmark takes."""
+        replies = self._recipe.judge_repeats if isinstance(plan.task, JudgedTask) else 0
+        return len(plan.samples) * len(self._models) * (1 + replies)
+
+    def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
+        """Of each model, or why there is none."""
         files, limit = self._answer_files(plan), plan.task.max_new_tokens
+        answered = (len(plan.samples) - len(unanswered(plan.samples, files))) * len(self._models)
+        counter.begin(plan.label, self._work(plan) - answered)
+        return answer_all(self._answerer, plan.samples, limit, files, self._batch_size, counter.advance)
+
+    def _outcomes(
+        self, plan: Plan, answers: Mapping[str, Sequence[str | MmprefError]], scorer: Scorer
+    ) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
+        """Of each model, and what its judge replied."""
         thinking, rendered = markers(self._recipe.thinking), not self._recipe.endpoint
-        answers = answer_all(self._answerer, plan.samples, limit, files, self._batch_size, self._progress)
         outcomes, judgements = {}, []
         for model in self._models:
             replies = read_replies(answers[model], plan, thinking, rendered=rendered, quiet=model != BASE)

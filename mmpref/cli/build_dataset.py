@@ -155,10 +155,12 @@ def command(
     """
     from mmpref.api.build import launched, run_build
     from mmpref.api.options import build_recipe
+    from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.hub.licence_check import check_licences
 
     recipe = build_recipe(**options)
+    announce(recipe)
     check(recipe)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")

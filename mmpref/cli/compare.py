@@ -18,6 +18,7 @@ from mmpref.cli.format import (
     print_table,
     print_text,
     print_verdict,
+    remarks_of,
     value_rows,
 )
 
@@ -44,6 +45,8 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     """
     from mmpref.bench.compare import compare
 
+    if html:
+        click.echo("Reading the runs, their answers and images.", err=True)
     comparison = compare(runs)
     for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -61,6 +64,8 @@ def _print(comparison: Comparison) -> None:
         click.echo(f"{name}  {model}")
     click.echo()
     print_verdict(*comparison_verdict(comparison))
+    for remark in remarks_of(comparison):
+        print_text(f"Note: {remark}")
     click.echo()
     print_table("value [95 % interval]", ["metric", *names], value_rows(comparison), breaks=(0,))
     if rows := missing_rows(comparison):

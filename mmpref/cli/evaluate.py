@@ -86,10 +86,12 @@ def command(
     """
     from mmpref.api.evaluate import run_evaluate
     from mmpref.api.options import evaluate_recipe
+    from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
 
     recipe = evaluate_recipe(**options)
+    announce(recipe)
     check(recipe)
     target = common.push_target(push, hub_id, "model", output)
     evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, save=save)
@@ -112,7 +114,7 @@ def _write_page(file: Path, evaluation: Evaluation) -> None:
 
 
 def _print(evaluation: Evaluation, facts: Mapping[str, Any]) -> None:
-    print_results(evaluation.results, evaluation.manifest.get("judge"))
+    print_results(evaluation.results, evaluation.manifest)
     names = {"html": "page:"}
     for name, text in {"written to": str(evaluation.path), **facts}.items():
         click.echo(f"{names.get(name, name)} {text}")

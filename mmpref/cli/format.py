@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.run.results import ADAPTER
 from mmpref.run.results_text import decimals
 
 if TYPE_CHECKING:
@@ -18,17 +19,20 @@ if TYPE_CHECKING:
     from mmpref.run.verdict import Line
 
 
-def print_results(results: Results, judge: Mapping[str, Any] | None = None) -> None:
+def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -> None:
     """The results of an evaluation on stdout: a line for each benchmark, then all metrics.
 
     Args:
-        judge: the manifest's facts of the judge, with what came of its replies.
+        manifest: of the run, for its remarks and for what came of a judge's replies.
     """
     from mmpref.run import verdict
     from mmpref.run.results import ALL, TITLE
 
     lines = verdict.lines_of(results)
     print_verdict(lines, *verdict.table(lines))
+    manifest = manifest or {}
+    for remark in manifest.get("remarks", []):
+        print_text(f"Note: {remark}")
     click.echo()
     print_fitting(TITLE, results.table(), results.table(brief=True))
     for value in results.values:
@@ -43,7 +47,7 @@ def print_results(results: Results, judge: Mapping[str, Any] | None = None) -> N
                 f"Reasoning was taken off {replies['reasoned']} replies of {model} to {benchmark}; "
                 f"{replies['unfinished']} of them came to no answer and are missing."
             )
-    for benchmark, models in (judge or {}).get("replies", {}).items():
+    for benchmark, models in manifest.get("judge", {}).get("replies", {}).items():
         for model, replies in models.items():
             if example := replies.get("unreadable_example"):
                 print_text(
@@ -119,6 +123,16 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
         return lines, *verdict.table(lines, (names[0], names[-1]))
     head, cells = verdict.table(lines, ("first", "second"))
     return lines, [head[0], "of", *head[1:]], [[row[0], pair, *row[1:]] for row, pair in zip(cells, pairs, strict=True)]
+
+
+def remarks_of(comparison: Comparison) -> list[str]:
+    """What evaluations have to say of their adapters."""
+    return [
+        f"{column.name}: {remark}"
+        for column in comparison.columns
+        if column.model == ADAPTER
+        for remark in column.manifest.get("remarks", [])
+    ]
 
 
 def value_rows(comparison: Comparison) -> list[list[str]]:

@@ -146,7 +146,7 @@ def _print(root: Path, report: Path) -> None:
     from mmpref.cli.format import print_results
 
     if (root / "evaluate" / RESULTS).is_file():
-        print_results(Results.read(root / "evaluate"))
+        print_results(Results.read(root / "evaluate"), read_manifest(root / "evaluate"))
     for path in (root / "build-dataset", root / "train", root / "evaluate"):
         if path.is_dir():
             click.echo(f"{path.name}: {path}")

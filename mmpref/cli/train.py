@@ -65,10 +65,12 @@ def command(
     """
     from mmpref.api.options import recipe_name, train_recipe
     from mmpref.api.train import run_train
+    from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
 
     recipe = train_recipe(**options)
+    announce(recipe)
     check(recipe)
     main = process_index() == 0
     target = common.push_target(push, hub_id, "model", output) if main else None

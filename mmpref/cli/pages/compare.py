@@ -16,6 +16,7 @@ from mmpref.cli.format import (
     legend,
     letters,
     missing_rows,
+    remarks_of,
     value_rows,
 )
 from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
@@ -29,18 +30,14 @@ PLANES = (("chair", "recall", "chair_i", "all", "words"), ("amber", "cover_lexic
 """Benchmark, metric across (higher is better), metric up (lower is better), part, and what stands beside a point."""
 
 
-def page(comparison: Comparison, title: str = "Evaluation runs side by side", remarks: Sequence[str] = ()) -> str:
-    """The page of a comparison: its verdict, then everything else, tables folded.
-
-    Args:
-        remarks: sentences that stand below the verdict.
-    """
+def page(comparison: Comparison, title: str = "Evaluation runs side by side") -> str:
+    """The page of a comparison: its verdict, then everything else, tables folded."""
     names = letters(comparison)
     plots = [*_planes(comparison.columns), *_bars(comparison.columns)]
     return render(
         "compare.html.j2",
         title=title,
-        remarks=remarks,
+        remarks=remarks_of(comparison),
         verdict=verdict_facts(*comparison_verdict(comparison)),
         models=list(zip(names, comparison.models, strict=True)),
         rows=value_rows(comparison),

@@ -21,6 +21,7 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     """Write ``report.html`` from three finished runs."""
     results = Results.read(evaluated)
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
+    evaluation = read_manifest(evaluated)
     text = render(
         "report.html.j2",
         built=read_manifest(built),
@@ -32,7 +33,8 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
         training=data_url((trained / "training.png").read_bytes()),
         report=build_report,
         pairs=_pairs(built),
-        versions=read_manifest(evaluated)["versions"],
+        remarks=[*read_manifest(trained).get("remarks", []), *evaluation.get("remarks", [])],
+        versions=evaluation["versions"],
     )
     path = root / "report.html"
     write_atomic(path, text)
