@@ -19,6 +19,7 @@ LAYERS = {
     "types": 0,
     "version": 0,
     "words": 0,
+    "reasons": 0,
     "hub_ids": 1,
     "reasoning": 1,
     "text_files": 1,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from mmpref.cli.format import print_table
+from mmpref.cli.format import print_table, print_text
 from mmpref.errors import RunError
+from mmpref.reasons import legend
 from mmpref.recipes.resolve import parse_set
 
 if TYPE_CHECKING:
@@ -114,6 +115,8 @@ def show_run(result: Result, published: Mapping[str, Any], as_json: bool) -> Non
     def table() -> None:
         columns, rows = result.table()
         print_table(result.title, columns, [*rows, *((name, str(value)) for name, value in published.items())])
+        for line in legend(result.manifest.get("counts", {}).get("skipped", {})):
+            print_text(line)
 
     show({**result.manifest, "path": str(result.path), **published}, as_json, table)
 

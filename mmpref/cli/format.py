@@ -179,13 +179,19 @@ _FILE = 160
 """Characters of a line where stdout is no terminal."""
 
 
-def print_fitting(title: str, *tables: tuple[Sequence[str], Sequence[Sequence[object]]]) -> None:
-    """The first of some tables, each columns and rows, that fits the terminal; the last one where none does."""
+def print_fitting(
+    title: str, *tables: tuple[Sequence[str], Sequence[Sequence[object]]], breaks: Collection[int] = (0,)
+) -> None:
+    """The first of some tables, each columns and rows, that fits the terminal; the last one where none does.
+
+    Args:
+        breaks: of the last one, as `print_table` takes it.
+    """
     for columns, rows in tables[:-1]:
         if _table(title, columns, rows, ())[1] <= _width():
             print_table(title, columns, rows)
             return
-    print_table(title, *tables[-1], breaks=(0,))
+    print_table(title, *tables[-1], breaks=breaks)
 
 
 def print_table(
