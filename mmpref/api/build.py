@@ -107,7 +107,7 @@ def build_dataset(
         workers: processes that preprocess images; by default none on a CPU.
         concurrency: requests to an annotator's endpoint at a time.
         token_price: of a million tokens in and out, for ``manifest["annotator"]["cost"]``.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The dataset: its folder, manifest and report; `to_datasets`, `load` and `to_pandas` give the rows.

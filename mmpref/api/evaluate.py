@@ -84,7 +84,7 @@ def evaluate(
         batch_size: answers at a time; they do not depend on it.
         concurrency: requests to an endpoint at a time.
         save: folder to write the results to with ``evaluate.save`` as well.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The evaluation: its folder, manifest and results; shares are from 0 to 1, intervals of 95 %, by image.

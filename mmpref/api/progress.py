@@ -45,10 +45,11 @@ class Progress:
     ) -> None:
         self._close()
 
-    def reach(self, done: int, total: int, what: str = "") -> None:
+    def reach(self, done: int, total: int | None = None, what: str = "") -> None:
         """So many of so many are done.
 
         Args:
+            total: None where nobody knows.
             what: is at work.
         """
         if not self._watched:
@@ -63,7 +64,7 @@ class Progress:
         self._bar.total = total
         self._bar.set_description(what or None, refresh=False)
         self._bar.update(done - self._bar.n)
-        if done >= total:
+        if done == total:
             self._close()
 
     def block(self, rows: int, outcomes: Sequence[Pair | Skip]) -> None:
@@ -93,18 +94,18 @@ class _Lines:
         self._unit, self._before = unit, done
         self._begun = self._told = time.monotonic()
 
-    def tell(self, done: int, total: int, what: str) -> None:
+    def tell(self, done: int, total: int | None, what: str) -> None:
         now = time.monotonic()
         elapsed = now - self._begun
-        if now - self._told < max(_LINE_SECONDS, _LINE_SHARE * elapsed) or done >= total:
+        if now - self._told < max(_LINE_SECONDS, _LINE_SHARE * elapsed) or done == total:
             return
         self._told = now
-        new = done - self._before
-        left = f", {duration(elapsed / new * (total - done))} left" if new > 0 else ""
-        logger.info("%s%d of %d %s%s.", f"{what}: " if what else "", done, total, self._unit, left)
+        new, of = done - self._before, "" if total is None else f" of {total}"
+        left = f", {duration(elapsed / new * (total - done))} left" if total is not None and new > 0 else ""
+        logger.info("%s%d%s %s%s.", f"{what}: " if what else "", done, of, self._unit, left)
 
 
-def _new_bar(unit: str, done: int, total: int) -> Any:
+def _new_bar(unit: str, done: int, total: int | None) -> Any:
     from tqdm import TqdmWarning
 
     with warnings.catch_warnings():

@@ -97,7 +97,7 @@ def train(
         recipe: name, YAML file, or what `mmpref.recipe` gave.
         set: more settings by nested or dotted keys, as ``--set``; None overrides too.
         output: the run's folder; by default under ``runs/``.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The adapter: its folder, which plain PEFT loads, its manifest and its log.

@@ -78,6 +78,15 @@ def test_a_log_has_a_line_now_and_then(caplog: pytest.LogCaptureFixture, monkeyp
     assert all(" left." in line for line in lines)
 
 
+def test_where_nobody_knows_the_total_a_count_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with Progress("rows") as progress:
+        progress.reach(1)
+        time.sleep(0.15)
+        progress.reach(600)
+    assert "600 rows [00:00" in stream.getvalue()
+
+
 def test_nothing_is_said_to_nobody(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     with Progress("rows", watched=False) as progress:
         progress.reach(4, 8)
