@@ -13,12 +13,13 @@ from mmpref.cli.format import (
     difference_columns,
     difference_rows,
     legend,
-    letters,
     missing_rows,
+    print_fitting,
     print_table,
     print_text,
     print_verdict,
     remarks_of,
+    short_names,
     value_rows,
 )
 
@@ -45,8 +46,7 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     """
     from mmpref.bench.compare import compare
 
-    if html:
-        click.echo("Reading the runs, their answers and images.", err=True)
+    click.echo(f"Reading {len(runs)} {'run' if len(runs) == 1 else 'runs'}.", err=True)
     comparison = compare(runs)
     for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -59,7 +59,7 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
-    names = letters(comparison)
+    names = short_names(comparison)
     for name, model in zip(names, comparison.models, strict=True):
         click.echo(f"{name}  {model}")
     click.echo()
@@ -67,12 +67,17 @@ def _print(comparison: Comparison) -> None:
     for remark in remarks_of(comparison):
         print_text(f"Note: {remark}")
     click.echo()
-    print_table("value [95 % interval]", ["metric", *names], value_rows(comparison), breaks=(0,))
+    columns = ["metric", *names]
+    values, brief = value_rows(comparison), value_rows(comparison, brief=True)
+    print_fitting("value [95 % interval]", (columns, values), (columns, brief))
     if rows := missing_rows(comparison):
         click.echo()
         print_table("missing samples", ["benchmark", *names], rows)
     if rows := difference_rows(comparison):
         click.echo()
-        title = "difference from the first column that has the benchmark, p"
-        print_table(title, difference_columns(comparison, names), rows, breaks=(0,))
+        print_fitting(
+            "difference from the first column that has the benchmark, p",
+            (difference_columns(names), rows),
+            (difference_columns(names, brief=True), difference_rows(comparison, brief=True)),
+        )
         print_text(legend(comparison.claims))

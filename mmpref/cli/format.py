@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.run.results import ADAPTER
+from mmpref.run.results import ADAPTER, ALL
 from mmpref.run.results_text import decimals
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from mmpref.bench.compare import Comparison
-    from mmpref.run.results import Results
+    from mmpref.run.results import Difference, Results
     from mmpref.run.verdict import Line
 
 
@@ -26,7 +27,7 @@ def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -
         manifest: of the run, for its remarks and for what came of a judge's replies.
     """
     from mmpref.run import verdict
-    from mmpref.run.results import ALL, TITLE
+    from mmpref.run.results import TITLE
 
     lines = verdict.lines_of(results)
     print_verdict(lines, *verdict.table(lines))
@@ -87,8 +88,10 @@ def legend(claims: int) -> str:
     )
 
 
-def letters(comparison: Comparison) -> list[str]:
-    """Short names of the columns: A, B, ..."""
+def short_names(comparison: Comparison) -> list[str]:
+    """Of the columns: A, B, ...; of one run alone what its models are."""
+    if len({column.run for column in comparison.columns}) == 1:
+        return [column.model for column in comparison.columns]
     return [_letter(number) for number in range(len(comparison.models))]
 
 
@@ -97,13 +100,13 @@ def _letter(number: int) -> str:
 
 
 def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], list[list[str]]]:
-    """What `print_verdict` takes: of each benchmark a line for every column but the first that has it."""
+    """What `print_verdict` takes: of each benchmark a line for every column but the first that has it; where there are
+    more than two, it says of which."""
     from mmpref.bench.finished_model import first_with
     from mmpref.run import verdict
 
-    columns, names = comparison.columns, letters(comparison)
+    columns, names = comparison.columns, short_names(comparison)
     lines: list[Line] = []
-    pairs: list[str] = []
     for benchmark in comparison.missing:
         first = columns.index(first_with(columns, benchmark))
         rows = [
@@ -117,12 +120,9 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
                 verdict.Tested(key, values[first], values[other] if others else None, tests[other])
                 for key, values, tests in rows
             )
-            lines += made
-            pairs += [f"{names[first]}, {names[other]}" if others else names[first]] * len(made)
-    if len(columns) < 3:
-        return lines, *verdict.table(lines, (names[0], names[-1]))
-    head, cells = verdict.table(lines, ("first", "second"))
-    return lines, [head[0], "of", *head[1:]], [[row[0], pair, *row[1:]] for row, pair in zip(cells, pairs, strict=True)]
+            pair = f" ({names[first]}, {names[other]})" if others else f" ({names[first]})"
+            lines += [replace(line, name=line.name + pair) for line in made] if len(columns) > 2 else made
+    return lines, *verdict.table(lines, (names[0], names[-1]) if len(columns) < 3 else ("first", "second"))
 
 
 def remarks_of(comparison: Comparison) -> list[str]:
@@ -135,9 +135,16 @@ def remarks_of(comparison: Comparison) -> list[str]:
     ]
 
 
-def value_rows(comparison: Comparison) -> list[list[str]]:
-    """A row for each metric: its name, then each column's value with its interval."""
-    return [[key.name, *(value.text() if value else "" for value in values)] for key, values in comparison.rows]
+def value_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]]:
+    """A row for each metric: its name, then each column's value; those of whole benchmarks before those of parts.
+
+    Args:
+        brief: without intervals.
+    """
+    return [
+        [key.name, *("" if value is None else value.number if brief else value.text() for value in values)]
+        for key, values in sorted(comparison.rows, key=lambda row: row[0].part != ALL)
+    ]
 
 
 def missing_rows(comparison: Comparison) -> list[list[str]]:
@@ -149,28 +156,38 @@ def missing_rows(comparison: Comparison) -> list[list[str]]:
     ]
 
 
-def difference_columns(comparison: Comparison, names: Sequence[str]) -> list[str]:
+def difference_columns(names: Sequence[str], *, brief: bool = False) -> list[str]:
     """What stands above `difference_rows`.
 
     Args:
         names: of the comparison's columns.
     """
-    return ["metric", *(name for model in names[1:] for name in (model, "change", "p"))]
+    return ["metric", *(column for name in names[1:] for column in ([name] if brief else [name, "change", "p"]))]
 
 
-def difference_rows(comparison: Comparison) -> list[list[str]]:
+def difference_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]]:
     """A row for each metric that was tested: its name, then each column's difference from the first, its mark where the
-    interval excludes 0, and its p."""
+    interval excludes 0, and its p.
+
+    Args:
+        brief: the difference alone, with its mark.
+    """
     found = []
-    for (key, values), tests in zip(comparison.rows, comparison.tests, strict=True):
+    tested = zip(comparison.rows, comparison.tests, strict=True)
+    for (key, values), tests in sorted(tested, key=lambda row: row[0][0].part != ALL):
         if any(tests):
             digits = decimals(next(value.value for value in values if value))
-            cells = [
-                (test.text(signed=True, digits=digits), test.mark, test.p_text) if test else ("", "", "")
-                for test in tests[1:]
-            ]
-            found.append([key.name, *(cell for cell_of_one in cells for cell in cell_of_one)])
+            rows = [_difference_cells(test, digits, brief) for test in tests[1:]]
+            found.append([key.name, *(cell for cells in rows for cell in cells)])
     return found
+
+
+def _difference_cells(test: Difference | None, digits: int, brief: bool) -> list[str]:
+    if test is None:
+        return [""] if brief else ["", "", ""]
+    if brief:
+        return [f"{test.value:+.{digits}f} {test.mark}".rstrip()]
+    return [test.text(signed=True, digits=digits), test.mark, test.p_text]
 
 
 _NUMBERS = re.compile(r"[-+\d.,:%/\[\] ]*")

@@ -66,6 +66,11 @@ class _Estimate:
         digits = decimals(self.value) if digits is None else digits
         return interval_text(self.value, self.low, self.high, signed=signed, digits=digits)
 
+    @property
+    def number(self) -> str:
+        """The value alone, with its `decimals`."""
+        return interval_text(self.value, None, None, digits=decimals(self.value))
+
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the file."""
         row = dataclasses.asdict(self)  # type: ignore[call-overload]

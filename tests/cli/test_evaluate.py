@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from mmpref.cli.format import print_results
 from mmpref.cli.main import program
+from mmpref.registry import resolve_path
 from mmpref.run.results import Results
 
 
@@ -112,3 +113,26 @@ def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
     assert file.name == "base-pope.json"
     assert {"_timestamp", "_evaluate_version", "_git_commit_hash", "_python_version"} <= found.keys()
     assert found["model"] == "pkg:mmpref.testbed/model"
+
+
+def test_an_adapter_that_barely_moved_is_told(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=r"model\.language_model\..*\.q_proj"))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(1e-7)
+    model.save_pretrained(str(tmp_path / "adapter"))
+    run = str(tmp_path / "run")
+    arguments = ["evaluate", "--adapter", str(tmp_path / "adapter"), "--limit", "4", "--output", run]
+    done = CliRunner().invoke(program, arguments)
+    assert done.exit_code == 0, done.output
+    told = "The adapter barely moved: its answers are the base's to the letter (100 % on pope, 100 % on chair)."
+    assert f"Note: {told}" in done.stdout
+    compared = CliRunner().invoke(program, ["compare", run, "--html", str(tmp_path / "page.html")])
+    assert told in compared.stdout
+    assert f'class="warning">run: adapter: {told[:20]}' in (tmp_path / "page.html").read_text()
+    manifest = json.loads((tmp_path / "run/run.json").read_text())
+    assert manifest["equal_answers"] == {"pope": 1.0, "chair": 1.0}

@@ -14,9 +14,9 @@ from mmpref.cli.format import (
     difference_columns,
     difference_rows,
     legend,
-    letters,
     missing_rows,
     remarks_of,
+    short_names,
     value_rows,
 )
 from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
@@ -32,7 +32,7 @@ PLANES = (("chair", "recall", "chair_i", "all", "words"), ("amber", "cover_lexic
 
 def page(comparison: Comparison, title: str = "Evaluation runs side by side") -> str:
     """The page of a comparison: its verdict, then everything else, tables folded."""
-    names = letters(comparison)
+    names = short_names(comparison)
     plots = [*_planes(comparison.columns), *_bars(comparison.columns)]
     return render(
         "compare.html.j2",
@@ -42,7 +42,7 @@ def page(comparison: Comparison, title: str = "Evaluation runs side by side") ->
         models=list(zip(names, comparison.models, strict=True)),
         rows=value_rows(comparison),
         differences=difference_rows(comparison),
-        difference_columns=difference_columns(comparison, names),
+        difference_columns=difference_columns(names),
         missing=missing_rows(comparison),
         legend=legend(comparison.claims),
         warnings=comparison.warnings,
