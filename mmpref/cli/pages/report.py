@@ -21,12 +21,12 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     """Write ``report.html`` from three finished runs."""
     results = Results.read(evaluated)
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
-    evaluation = read_manifest(evaluated)
+    evaluation, lines = read_manifest(evaluated), verdict.lines_of(results)
     text = render(
         "report.html.j2",
         built=read_manifest(built),
         trained=read_manifest(trained),
-        verdict=verdict_facts(lines := verdict.lines_of(results), *verdict.table(lines)),
+        verdict=verdict_facts(lines, *verdict.table(lines)),
         rows=result_rows(results),
         plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
