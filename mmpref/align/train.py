@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
-from mmpref.align.recipe import Evaluator, TrainRecipe
+from mmpref.align.recipe import Evaluator, TrainRecipe, asked_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
@@ -202,6 +202,7 @@ def _fit_and_save(
         "lengths": length_facts(lengths, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
+        **({"watched": {name: asked.as_dict() for name, asked in asked_by(evaluate).items()}} if eval_callback else {}),
         "threads": torch.get_num_threads(),
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
