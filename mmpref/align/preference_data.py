@@ -56,8 +56,8 @@ class Pairs:
         dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes; and
             ``rejected_policy``, where it was asked for.
             It is in Arrow beside ``where``, the row's place in its table.
-        sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it; and ``methods``, how many of
-            them each way of making pairs has made, where the rows say so.
+        sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it; and ``methods``, how many
+            of them each way of making pairs has made, where the rows say so.
         skipped: number of rows by reason.
         changed: number of used rows by what was changed in them, such as ``images_moved_first``.
         skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 Evaluator = Callable[["Policy"], Mapping[str, tuple[float, bool | None]]]
-"""Scores a policy as it is: a value by name, and whether more of it is better. It may say in an attribute ``asked`` on
-which data, by benchmark."""
+"""Scores a policy as it is: a value by name, and whether more of it is better. It may say in an attribute ``watched``
+on which data, by benchmark."""
 
 
-def asked_by(evaluator: Evaluator | None) -> Mapping[str, Asked]:
+def watched_by(evaluator: Evaluator | None) -> Mapping[str, Asked]:
     """On which data an evaluator scores, by benchmark; nothing of one that does not say."""
-    asked: Mapping[str, Asked] = getattr(evaluator, "asked", {})
-    return asked
+    watched: Mapping[str, Asked] = getattr(evaluator, "watched", {})
+    return watched
 
 
 @dataclass(frozen=True)

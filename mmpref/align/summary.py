@@ -80,7 +80,8 @@ def final_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def final_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
-    """The steps that `final_metrics` is the mean over: ``first``, ``last``, and how many ``rows`` of the log they are."""
+    """The steps that `final_metrics` is the mean over: ``first``, ``last``, and how many ``rows`` of the log they
+    are."""
     count = max(1, len(rows) // 10)
     before = rows[-count - 1]["step"] if len(rows) > count else 0
     return {"first": before + 1, "last": rows[-1]["step"] if rows else 0, "rows": min(count, len(rows))}

@@ -79,9 +79,8 @@ def evaluate(
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
     _check(recipe)
-    names = tuple(dict.fromkeys(recipe.benchmarks))
-    settings = resolve_settings(names, recipe.benchmark, recipe.split)
-    recipe = dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
+    recipe = spelled_out(recipe)
+    names = recipe.benchmarks
     chat = ChatSettings(
         recipe.judge_temperature,
         recipe.judge_max_tokens,
@@ -113,6 +112,17 @@ def evaluate(
         evaluation.check_judge()
         evaluation.answer_shard()
         return evaluation.finish()
+
+
+def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
+    """The recipe with every setting of its benchmarks: what a run directory belongs to.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+    """
+    names = tuple(dict.fromkeys(recipe.benchmarks))
+    settings = resolve_settings(names, recipe.benchmark, recipe.split)
+    return dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
 
 
 def _check(recipe: EvaluateRecipe) -> None:

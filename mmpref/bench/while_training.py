@@ -61,12 +61,12 @@ class PeriodicEvaluator:
         settings = resolve_settings(names, settings, split)
         self._batch_size, self._warned = batch_size, False
         self._benchmarks: list[tuple[Plan, ImageStore]] = []
-        self.asked: dict[str, Asked] = {}
+        self.watched: dict[str, Asked] = {}
         """On which data, by benchmark."""
         for name in names:
             plan = load_plan(name, name, settings[name], limit)
             samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
-            self.asked[name] = asked_of(plan, samples, limit)
+            self.watched[name] = asked_of(plan, samples, limit)
             self._benchmarks.append(_without_images(plan))
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:

@@ -29,6 +29,7 @@ from mmpref.hub.cards.pictures import PATTERN
 from mmpref.hub.cards.samples import FILES, samples_card
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
+from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.run.results import RESULTS, Results
 from mmpref.text_files import read_text
@@ -68,7 +69,7 @@ def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     return Content(
         stage,
         f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
-        (*(f"data/{split}-*.parquet" for split in splits), PATTERN),
+        (*data_files(splits), PATTERN),
         merge_dataset_card,
         lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),
     )
@@ -122,7 +123,7 @@ def stage_adapter(
     return Content(
         stage,
         f"{what}, {manifest['recipe']['method']}",
-        ("adapter_*", "checkpoints/*", "model*.safetensors", "model.safetensors.index.json"),
+        ADAPTER_FILES,
         merge_model_card,
     )
 

@@ -43,8 +43,8 @@ def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked]) -
     against = "" if base is None else f" ({_value(base)} with the base)"
     return (
         f"**Kept is the adapter of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
-        f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little of "
-        "other data."
+        f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little "
+        "of other data."
     )
 
 

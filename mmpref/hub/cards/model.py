@@ -38,7 +38,6 @@ from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.results import Results
 
-
 _STUDY = "2407.02477"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mmpref.hub.cards.markdown import text
 from mmpref.hub.cards.results_table import Line
 from mmpref.run.results_text import interval_text
 
