@@ -18,7 +18,9 @@ from mmpref.cli.main import program
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
 
-OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "replace", "as_json", "html", "samples", "help", "runs"}
+OF_THE_COMMAND_LINE = {
+    *("push", "hub_id", "private", "accept_license", "replace", "as_json", "html", "samples", "help", "runs")
+}
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
 FUNCTIONS = ["build-dataset", "train", "evaluate", "inspect", "publish", "compare"]
 
@@ -63,7 +65,17 @@ def test_every_setting_of_a_recipe_is_an_argument(command: str) -> None:
 def given_on_the_command_line(command: str, *words: str) -> Any:
     parsed = program.get_command(click.Context(program), command).make_context(command, list(words))  # type: ignore[union-attr]
     options = {name: value for name, value in parsed.params.items() if name not in OF_THE_COMMAND_LINE}
-    for name in ("output", "shard", "workers", "concurrency", "token_price", "batch_size", "save", "base_hub_id", "license"):
+    for name in (
+        "output",
+        "shard",
+        "workers",
+        "concurrency",
+        "token_price",
+        "batch_size",
+        "save",
+        "base_hub_id",
+        "license",
+    ):
         options.pop(name, None)
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
     return resolvers[command](**options)

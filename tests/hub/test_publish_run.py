@@ -300,6 +300,7 @@ def test_records_are_a_dataset_that_plain_datasets_load(
     files = _files(hub, "dataset", "records")
     _names_nothing_of(files, tmp_path)
     assert {"results.json", "run.json", "samples/base-chair.parquet"} <= files.keys()
+    assert "| pope | <code>lmms-lab/POPE</code> | 9,000 | 500 | test |" in files["README.md"].decode()
     script = (
         "import datasets, sys\n"
         "for config, split in (('pope', 'base'), ('pope', 'adapter'), ('chair', 'base')):\n"

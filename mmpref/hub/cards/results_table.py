@@ -143,13 +143,14 @@ def results_block(lines: Sequence[Line]) -> str:
         table(("benchmark (split), metric", "base", "adapter", "difference", "n"), rows),
         *chosen,
         *(["\n".join(notes)] if notes else []),
-        *_asked_parts(asked, {line.benchmark for line in lines if not line.asked}),
+        *asked_parts(asked),
+        *_unrecorded({line.benchmark for line in lines if not line.asked}),
     ]
     return "\n\n".join(parts) + f"\n{END}"
 
 
-def _asked_parts(asked: Mapping[str, Asked], unknown: set[str]) -> list[str]:
-    """What was measured on what: only the published data, asked as published, go by a benchmark's name."""
+def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
+    """What was measured on what, by title: only the published data, asked as published, go by a benchmark's name."""
     rows = [
         (
             text(title),
@@ -169,8 +170,11 @@ def _asked_parts(asked: Mapping[str, Asked], unknown: set[str]) -> list[str]:
             "“Scored like” a benchmark is not that benchmark: the data, the questions or the settings are others than "
             "the published ones, and the numbers cannot be compared with published ones."
         )
-    parts += [f"On which data {text(name)} was measured, was not recorded." for name in sorted(unknown)]
     return parts
+
+
+def _unrecorded(names: set[str]) -> list[str]:
+    return [f"On which data {text(name)} was measured, was not recorded." for name in sorted(names)]
 
 
 def _count(number: int) -> str:
