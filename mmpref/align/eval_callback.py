@@ -100,7 +100,7 @@ class EvalCallback(TrainerCallback):
         with self._trainer.sampling():
             values = self._evaluate(self._trainer.policy)
         self._check(values)
-        row = {"step": step, **{name: value for name, (value, _) in values.items()}}
+        row: dict[str, Any] = {"step": step, **{name: value for name, (value, _) in values.items()}}
         if self._settings.best:
             row["higher_is_better"] = values[self._settings.best][1]
         self.rows.append(row)

@@ -126,7 +126,7 @@ def find_target(
             f"{url} exists and is public; nothing was uploaded.",
             "Make it private in its settings, choose another name, or publish without --private.",
         )
-    files = tuple(sorted(sibling.rfilename for sibling in info.siblings or ()))
+    files = tuple(sorted(sibling.rfilename for sibling in getattr(info, "siblings", None) or ()))
     return Target(full, repo_type, url, True, bool(info.private), files, _run_held(api, calls, full, repo_type, files))
 
 

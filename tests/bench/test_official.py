@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mmpref.api.planned import planned_evaluation
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.chosen import mark_chosen
 from mmpref.bench.evaluate import evaluate
@@ -134,7 +135,10 @@ def test_an_evaluation_records_what_was_asked(chosen: Path, file: Path, make_ada
     make_adapter(chosen)
     settings = {"pope": {"data": str(file), "suffix": "", "max_new_tokens": 4}}
     recipe = EvaluateRecipe(MODEL, ("pope",), adapter=str(chosen), benchmark=settings, limit=5)
-    evaluate(recipe, file.parent / "evaluation")
+    manifest = evaluate(recipe, file.parent / "evaluation")
+    planned = planned_evaluation(recipe)
+    assert planned.recipe_hash == manifest["recipe_hash"]
+    assert str(planned.path) == f"runs/evaluate-pope-{manifest['recipe_hash'][:8]}"
     results = Results.read(file.parent / "evaluation")
     asked = results.asked["pope"]
     assert (asked.official, asked.title, asked.questions, asked.images) == (False, "mine.jsonl, scored like pope", 5, 3)

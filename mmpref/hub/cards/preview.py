@@ -103,7 +103,8 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
     schema = pq.read_schema(files[0])
     shown = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
     images = images_of_rows(files, shown)
-    samples, words, common, methods = [], 0, 0, Counter[str]()
+    samples: list[Sample] = []
+    words, common, methods = 0, 0, Counter[str]()
     for number, row in enumerate(_texts(files)):
         for word in re.findall(r"\w+", _text(row["chosen"]).lower()):
             words, common = words + 1, common + bool(_ENGLISH.fullmatch(word))

@@ -69,8 +69,9 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
             f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
             f"# {text(hub_id.split('/')[1])}",
             "",
-            f"What {evaluated} answered to questions that are scored by the rules of benchmarks, a row a question: prompt, reference, raw answer, what the "
-            f"scorer read in it (`parsed`), and how it counts (`counts`, JSON).{licence}",
+            f"What {evaluated} answered to questions that are scored by the rules of benchmarks, a row a question: "
+            "prompt, reference, raw answer, what the scorer read in it (`parsed`), and how it counts (`counts`, JSON)."
+            f"{licence}",
             "",
             table(("configuration", "data", "questions", "missing"), rows),
             "",
