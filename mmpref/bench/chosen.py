@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.official import same_data
+from mmpref.errors import InputError
 from mmpref.log import logger
 from mmpref.run.asked import Asked
 from mmpref.run.manifest import MANIFEST
+from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 
 
@@ -60,7 +62,7 @@ def _manifest_of(ref: ModelRef) -> Mapping[str, Any]:
             if folder.exists()
             else Path(hf_hub_download(ref.adapter, MANIFEST, revision=ref.adapter_revision))
         )
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, HFValidationError):
+        content = json.loads(read_text(file))
+    except (InputError, OSError, ValueError, HFValidationError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -9,14 +9,16 @@ import fnmatch
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
-from mmpref.errors import HubError, UsageError
+from mmpref.errors import HubError, InputError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, check_access, usual_token
 from mmpref.run.manifest import MANIFEST
+from mmpref.text_files import read_text
 
 REPLACE = "Publish to another repository, or replace what is there with --replace (in Python: replace=True)."
 
@@ -138,8 +140,8 @@ def _is_missing(cause: BaseException | None) -> bool:
 def _run_held(api: HfApi, calls: Calls, repo_id: str, repo_type: RepoType, files: Sequence[str]) -> str | None:
     if MANIFEST not in files:
         return None
-    with calls.run(
-        f"read its {MANIFEST}",
-        lambda: open(api.hf_hub_download(repo_id, MANIFEST, repo_type=repo_type), encoding="utf-8"),
-    ) as file:
-        return run_in(file.read())
+    file = calls.run(f"read its {MANIFEST}", lambda: api.hf_hub_download(repo_id, MANIFEST, repo_type=repo_type))
+    try:
+        return run_in(read_text(Path(file)))
+    except InputError:
+        return None

@@ -48,11 +48,16 @@ class Asked:
         return name if whole else name.removeprefix("pkg:").rstrip("/\\").replace("\\", "/").split("/")[-1]
 
     @property
+    def which(self) -> str:
+        """The data with their split, as ``NAME:SPLIT``; of a file, which has none of its own, its name."""
+        name, split = self.own_name, self.data.get("split")
+        is_file = "." in name and not is_hub_id(self.data.get("id"))
+        return name if is_file or not (name and split) else f"{name}:{split}"
+
+    @property
     def title(self) -> str:
         """What tables call the benchmark."""
-        if self.official:
-            return self.label
-        return f"{self.own_name or 'data that were not recorded'}, scored like {self.label}"
+        return self.label if self.official else f"{self.which or 'data not recorded'}, scored like {self.label}"
 
     @property
     def revision(self) -> str:

@@ -92,7 +92,7 @@ def test_training_stops_when_nothing_gets_better(
     assert "at no step was bench/score better than the base's" in caplog.text
     table = dict(summary_rows(manifest))
     assert table["steps"] == "8; kept is step 4 (bench/score 0.600, base 0.900)"
-    assert table["means over"] == "steps 4 to 4"
+    assert table["means over"] == "step 4"
 
 
 @pytest.mark.long
@@ -165,6 +165,6 @@ def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path
     assert f"**Kept is the adapter of step {manifest['best']['step']} of 2**" in card
     assert f"(split <code>dev</code>, 8 questions, <code>{watched['data']['fingerprint']}</code>)" in card
     assert "| while training | base (step 0) |" in card
-    assert f"Up to the kept step {manifest['best']['step']} (a mean over step " in card
+    assert f"At the kept step {manifest['best']['step']}:" in card
     assert manifest["best"]["value"] == max(first["chair/recall"], second["chair/recall"])
     assert manifest["recipe"]["watch"]["benchmark"]["pope"]["data"] == "testbed-pope"

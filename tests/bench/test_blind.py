@@ -95,7 +95,7 @@ def test_blind_results_cannot_be_taken_for_sighted_ones(tmp_path: Path) -> None:
     rows = compare([tmp_path / "sighted", tmp_path / "blind"]).rows
     assert all(sum(cell is not None for cell in cells) == 1 for _, cells in rows)
     assert {line.benchmark for line in lines_of(Results.from_dict(blind))} == {
-        "testbed-pope, scored like pope-blind-no-image"
+        "testbed-pope:test, scored like pope-blind-no-image"
     }
     assert not any(entry["results"] for entry in model_index("a", Results.from_dict(blind)))
     assert any(entry["results"] for entry in model_index("a", Results.from_dict(sighted)))

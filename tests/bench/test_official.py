@@ -77,7 +77,8 @@ def test_what_is_not_the_published_benchmark(
     asked = asked_of(_published(_plan(file, limit, **settings), **table), "sha256:2", limit, **others)
     assert not asked.official
     assert asked.changed == changed
-    assert asked.title == f"{table.get('spec', 'POPE' if 'revision' in table else 'lmms-lab/POPE')}, scored like pope"
+    name = table.get("spec", "POPE" if "revision" in table else "lmms-lab/POPE")
+    assert asked.title == f"{name}:{table.get('split', 'test')}, scored like pope"
 
 
 def test_what_changes_nothing_is_no_change(file: Path) -> None:

@@ -41,6 +41,12 @@ def test_the_kept_step_is_said() -> None:
     assert "/home/someone" not in card
 
 
+def test_a_single_step_is_no_mean() -> None:
+    over = {"first": 20, "last": 20, "rows": 1}
+    assert final_title(_manifest() | {"final_over": over}) == "At the kept step 20:"
+    assert final_title(_manifest(best=False) | {"final_over": over}) == "At the end of training (step 20):"
+
+
 def test_without_a_choice_the_last_step_is_kept() -> None:
     card = model_card(_manifest(best=False))
     assert "Benchmarks while training, on <code>dev.jsonl</code>" in card

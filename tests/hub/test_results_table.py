@@ -100,9 +100,9 @@ def test_published_data_under_another_prompt_do_not_bear_the_benchmarks_name() -
     published = {"id": "lmms-lab/POPE", "split": "test", "revision": COMMIT, "fingerprint": COMMIT}
     results = _own(data=published, changed={"suffix": ""})
     [entry] = model_index("mine", results)[0]["results"]
-    assert entry["dataset"]["type"] == "not-pope-lmms-lab-POPE"
+    assert entry["dataset"]["type"] == "not-pope-lmms-lab-POPE-test"
     assert entry["dataset"]["args"]["revision_or_hash"] == COMMIT
-    assert lines_of(results)[0].benchmark == "lmms-lab/POPE, scored like pope"
+    assert lines_of(results)[0].benchmark == "lmms-lab/POPE:test, scored like pope"
 
 
 def test_the_published_benchmark_bears_its_name() -> None:

@@ -15,9 +15,9 @@ def final_title(manifest: Mapping[str, Any]) -> str:
     when = f"Up to the kept step {best['step']}" if best else "At the end of training"
     if not over:
         return f"{when} (a mean over the last tenth of the log):"
-    steps = over["last"] - over["first"] + 1
-    of = f"step {over['last']}" if steps == 1 else f"{steps:,} steps, {over['first']} to {over['last']}"
-    return f"{when} (a mean over {of}):"
+    if over["first"] == over["last"]:
+        return f"At the kept step {best['step']}:" if best else f"At the end of training (step {over['last']}):"
+    return f"{when} (a mean over {over['last'] - over['first'] + 1:,} steps, {over['first']} to {over['last']}):"
 
 
 def kept_text(manifest: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def _dataset(asked: Asked) -> dict[str, Any]:
         **({"chose_the_kept_step": asked.chose["metric"]} if asked.chose else {}),
     }
     return {
-        "dataset_type": f"not-{asked.benchmark}-{_slug(asked.own_name)}",
+        "dataset_type": f"not-{asked.benchmark}-{_slug(asked.which)}",
         "dataset_name": asked.title,
         "dataset_args": {name: value for name, value in facts.items() if value is not None},
     }
