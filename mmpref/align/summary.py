@@ -145,7 +145,7 @@ def _steps_text(manifest: Mapping[str, Any]) -> str:
 
 
 def _means_text(over: Mapping[str, int]) -> str:
-    return f"steps {over['first']} to {over['last']}" if over["first"] < over["last"] else f"step {over['last']}"
+    return f"step {over['first']} to {over['last']}" if over["first"] < over["last"] else f"step {over['last']}"
 
 
 def _skipped(held: Mapping[str, Any]) -> str:
