@@ -89,6 +89,7 @@ class Method:
         needs_annotator: somebody ranks answers during training (``--annotator``).
         annotator_instruction: the settings' own template for the annotator; None for the annotator's.
         rates: learning rates where a recipe names none.
+        tags: of cards: what such a training is searched by.
     """
 
     settings: type[Any]
@@ -105,6 +106,7 @@ class Method:
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
     rates: Rates = field(default_factory=Rates)
+    tags: tuple[str, ...] = ("preference", "dpo")
 
     @property
     def samples_answers(self) -> bool:

@@ -11,13 +11,21 @@ from mmpref.align.trl_options import PAPER
 from mmpref.errors import UsageError
 from mmpref.recipes import schema as recipes
 from mmpref.registry import Registry
+from mmpref.run.asked import Asked
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 
 Evaluator = Callable[["Policy"], Mapping[str, tuple[float, bool | None]]]
-"""Scores a policy as it is: a value by name, and whether more of it is better."""
+"""Scores a policy as it is: a value by name, and whether more of it is better. It may say in an attribute ``watched``
+on which data, by benchmark."""
+
+
+def watched_by(evaluator: Evaluator | None) -> Mapping[str, Asked]:
+    """On which data an evaluator scores, by benchmark; nothing of one that does not say."""
+    watched: Mapping[str, Asked] = getattr(evaluator, "watched", {})
+    return watched
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
-from mmpref.align.recipe import Evaluator, TrainRecipe
+from mmpref.align.recipe import Evaluator, TrainRecipe, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
@@ -67,9 +67,9 @@ def train(
 
     method = METHODS.get(recipe.method)
     _check(recipe, method, evaluate)
+    recipe = spelled_out(recipe)
     settings = recipes.build(method.settings, recipe.loss, "loss")
     trl_options.check(recipe.trainer, method.trainer(settings), method.config())
-    recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
     configured = ConfiguredMethod(method, settings)
     with main_process_first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
@@ -96,6 +96,16 @@ def train(
                 finish(run, trained, write_card)
         shutil.rmtree(scratch, ignore_errors=True)
         return run.manifest()
+
+
+def spelled_out(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with every setting of its method: what a run directory belongs to.
+
+    Raises:
+        UsageError: unknown method or setting.
+    """
+    settings = recipes.build(METHODS.get(recipe.method).settings, recipe.loss, "loss")
+    return dataclasses.replace(recipe, loss=recipes.as_plain(settings))
 
 
 @contextlib.contextmanager
@@ -202,6 +212,11 @@ def _fit_and_save(
         "lengths": length_facts(lengths, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
+        **(
+            {"watched": {name: asked.as_dict() for name, asked in watched_by(evaluate).items()}}
+            if eval_callback
+            else {}
+        ),
         "threads": torch.get_num_threads(),
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,

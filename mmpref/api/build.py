@@ -63,6 +63,7 @@ def build_dataset(
     workers: int | None = None,
     concurrency: int = 8,
     token_price: tuple[float, float] | None = None,
+    license: str | None = None,
     progress: bool = True,
 ) -> BuiltDataset:
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method; ``mmpref build-dataset``.
@@ -107,6 +108,7 @@ def build_dataset(
         workers: processes that preprocess images; by default none on a CPU.
         concurrency: requests to an annotator's endpoint at a time.
         token_price: of a million tokens in and out, for ``manifest["annotator"]["cost"]``.
+        license: licence of a source that states none, by its id on the Hub, for the card.
         progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
@@ -120,7 +122,8 @@ def build_dataset(
     """
     options = dict(locals())
     work = {
-        name: options.pop(name) for name in ("output", "shard", "workers", "concurrency", "token_price", "progress")
+        name: options.pop(name)
+        for name in ("output", "shard", "workers", "concurrency", "token_price", "license", "progress")
     }
     with named_model(options) as settings:
         return run_build(build_recipe(**settings), **work)
@@ -135,6 +138,7 @@ def run_build(
     concurrency: int = 8,
     token_price: tuple[float, float] | None = None,
     check_source: Callable[[Mapping[str, Any]], None] | None = None,
+    license: str | None = None,
     progress: bool = True,
 ) -> BuiltDataset:
     """`build_dataset` of a resolved recipe; where a launcher has started several processes, this one's shard of it.
@@ -166,6 +170,7 @@ def run_build(
             workers=workers,
             concurrency=concurrency,
             check_source=check_source,
+            licence=license,
             write_card=write_dataset_card,
             on_progress=bar.block,
         )

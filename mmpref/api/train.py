@@ -22,6 +22,7 @@ from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import Evaluator, TrainRecipe
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.recipes.schema import Dtype
 
 
@@ -131,7 +132,8 @@ def run_train(
     METHODS.get(recipe.method)  # a name that is none is told before anything is built
     main = process_index() == 0
     with process_restored(), library_bars(progress and main):
-        recipe, evaluate = _watched(recipe, name)
+        recipe = with_watched_settings(recipe, name)
+        evaluate = _evaluator(recipe)
         if not recipe.dataset and num_processes() > 1:
             raise UsageError(
                 "Several processes need preference data that is there.", "Name it with --dataset (in Python: dataset=)."
@@ -150,27 +152,43 @@ def run_train(
     return TrainedAdapter(path, manifest, JsonLines(path / "log.jsonl").rows())
 
 
-def _watched(recipe: TrainRecipe, name: str | None) -> tuple[TrainRecipe, Evaluator | None]:
-    """The recipe with the settings of the benchmarks that it watches, and who evaluates them.
-
-    A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
-    """
-    from mmpref.bench.while_training import PeriodicEvaluator
-
+def with_watched_settings(recipe: TrainRecipe, name: str | None) -> TrainRecipe:
+    """The recipe with the settings of the benchmarks that it watches: those that the recipe of that name has for
+    ``mmpref evaluate``, and its own on top."""
     watch = recipe.watch
     if not watch.benchmarks:
-        return recipe, None
+        return recipe
     known = _section(name, "evaluate").get("benchmark") or {}
     settings = {
         benchmark: resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
         for benchmark in watch.benchmarks
     }
-    recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
-    return recipe, PeriodicEvaluator(watch.benchmarks, settings, split=watch.split, limit=watch.limit)
+    return dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
+
+
+def _evaluator(recipe: TrainRecipe) -> Evaluator | None:
+    """Who evaluates the benchmarks that the recipe watches."""
+    from mmpref.bench.while_training import PeriodicEvaluator
+
+    watch = recipe.watch
+    if not watch.benchmarks:
+        return None
+    return PeriodicEvaluator(watch.benchmarks, watch.benchmark, split=watch.split, limit=watch.limit)
 
 
 def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
     """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
+    build = recipe_of_pairs(recipe, name)
+    logger.info("No --dataset: building the one of the recipe %r first.", name)
+    return str(run_build(build, progress=progress).path)
+
+
+def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
+    """How the preference data are built of a training that names none.
+
+    Raises:
+        UsageError: the recipe of that name names no source.
+    """
     from mmpref.data.recipe import BuildRecipe
 
     section = _section(name, "build-dataset")
@@ -181,8 +199,7 @@ def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
             "Name preference data with --dataset (in Python: dataset=).",
         )
     build = {**section, "model": recipe.model, "revision": recipe.revision}
-    logger.info("No --dataset: building the one of the recipe %r first.", name)
-    return str(run_build(recipes.build(BuildRecipe, build, "build-dataset recipe"), progress=progress).path)
+    return recipes.build(BuildRecipe, build, "build-dataset recipe")
 
 
 def _section(name: str | None, command: str) -> Mapping[str, Any]:

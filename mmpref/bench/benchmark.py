@@ -180,6 +180,9 @@ class Benchmark:
         judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
         rewards: it asks a reward model for the values of two answers (`mmpref.bench.reward_answerer`).
         opens: reads ``data`` of a layout that is the authors' own; None where they have the usual one.
+        hallucination: it measures what answers say that the image does not show.
+        official_files: setting that names a file -> SHA-256 of the authors' own. Without a default of its own such a
+            setting is the published one only where its file is this.
     """
 
     settings: type[Any]
@@ -188,6 +191,8 @@ class Benchmark:
     judged: bool = False
     rewards: bool = False
     opens: Callable[[Any], Table | None] | None = None
+    hallucination: bool = False
+    official_files: Mapping[str, str] = field(default_factory=dict)
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

@@ -20,9 +20,11 @@ from mmpref.bench.answers import (
 )
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
+from mmpref.bench.chosen import mark_chosen, warn_of_choice
 from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
 from mmpref.bench.moved import equal_share, remarks_on
+from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.progress import Counter, OnProgress
 from mmpref.bench.recipe import EvaluateRecipe
@@ -38,6 +40,7 @@ from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
+from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
 from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
@@ -78,9 +81,8 @@ def evaluate(
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
     _check(recipe)
-    names = tuple(dict.fromkeys(recipe.benchmarks))
-    settings = resolve_settings(names, recipe.benchmark, recipe.split)
-    recipe = dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
+    recipe = spelled_out(recipe)
+    names = recipe.benchmarks
     chat = ChatSettings(
         recipe.judge_temperature,
         recipe.judge_max_tokens,
@@ -105,11 +107,24 @@ def evaluate(
                 logger.warning(
                     "Warning: whether the data of %s are still the same could not be checked: %s", run.path, error
                 )
-            return {**run.manifest(), **Results.read(run.path).as_dict()}
+            results = Results.read(run.path)
+            warn_of_choice(results.asked)
+            return {**run.manifest(), **results.as_dict()}
         evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
         evaluation.check_judge()
         evaluation.answer_shard()
         return evaluation.finish()
+
+
+def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
+    """The recipe with every setting of its benchmarks: what a run directory belongs to.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+    """
+    names = tuple(dict.fromkeys(recipe.benchmarks))
+    settings = resolve_settings(names, recipe.benchmark, recipe.split)
+    return dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
 
 
 def _check(recipe: EvaluateRecipe) -> None:
@@ -154,6 +169,7 @@ class _Evaluation:
         self._plans = _load_plans(recipe)
         with main_process_first():
             self._identity = _pin_identity(run, recipe, self._plans)
+        self._asked = self._what_is_asked()
         self._policy = cache(self._load_policy)
         self._answerer = self._make_answerer(concurrency)
 
@@ -222,7 +238,12 @@ class _Evaluation:
                 paired = {model: outcome.without(missing_of_any).clusters for model, outcome in outcomes.items()}
                 differences += [metric_difference(plan, metric, paired, recipe.seed) for metric in metrics]
         results = Results(
-            self._model_refs(), tuple(values), tuple(with_holm(differences)), self._identity["adapter"], reasoning
+            self._model_refs(),
+            tuple(values),
+            tuple(with_holm(differences)),
+            self._identity["adapter"],
+            reasoning,
+            self._asked,
         )
         write_resamples(run.path, resamples)
         if judgements:
@@ -248,6 +269,18 @@ class _Evaluation:
         """How many answers, and replies of a judge, a benchmark takes."""
         replies = self._recipe.judge_repeats if isinstance(plan.task, JudgedTask) else 0
         return len(plan.samples) * len(self._models) * (1 + replies)
+
+    def _what_is_asked(self) -> dict[str, Asked]:
+        """By what results call the benchmarks; it is warned of data that chose the adapter."""
+        recipe, asked = self._recipe, {}
+        for plan in self._plans:
+            samples = self._identity["data"][plan.name]["samples"]
+            judge_prompt = recipe.judge_prompt if isinstance(plan.task, JudgedTask) else None
+            asked[plan.label] = asked_of(plan, samples, recipe.limit, judge_prompt=judge_prompt)
+        adapter = self._identity["adapter"]
+        if not adapter:
+            return asked
+        return mark_chosen(asked, ModelRef(recipe.model, None, adapter["id"], adapter["revision"]))
 
     def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
         """Of each model, or why there is none."""

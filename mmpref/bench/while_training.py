@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
+from mmpref.bench.identity import data_facts
 from mmpref.bench.image_store import ImageStore
 from mmpref.bench.judging import JudgedTask
+from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome
 from mmpref.bench.score import score_replies
 from mmpref.errors import MmprefError, UsageError
 from mmpref.reasoning import MARKERS
+from mmpref.run.asked import Asked
 from mmpref.run.results import ADAPTER, ALL
 
 if TYPE_CHECKING:
@@ -57,7 +60,14 @@ class PeriodicEvaluator:
         names = tuple(dict.fromkeys(benchmarks))
         settings = resolve_settings(names, settings, split)
         self._batch_size, self._warned = batch_size, False
-        self._benchmarks = [_without_images(load_plan(name, name, settings[name], limit)) for name in names]
+        self._benchmarks: list[tuple[Plan, ImageStore]] = []
+        self.watched: dict[str, Asked] = {}
+        """On which data, by benchmark."""
+        for name in names:
+            plan = load_plan(name, name, settings[name], limit)
+            samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
+            self.watched[name] = asked_of(plan, samples, limit)
+            self._benchmarks.append(_without_images(plan))
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +87,7 @@ def command(
     """
     from mmpref.api.evaluate import run_evaluate
     from mmpref.api.options import evaluate_recipe
+    from mmpref.api.planned import planned_evaluation
     from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
@@ -93,7 +95,8 @@ def command(
     recipe = evaluate_recipe(**options)
     announce(recipe)
     check(recipe)
-    target = common.push_target(push, hub_id, "model", output)
+    plan = partial(planned_evaluation, recipe, output)
+    target = common.push_target(push, hub_id, "model", plan, private=private, must_exist=True)
     evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, save=save)
     if process_index():
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ from mmpref.cli import common
     help="Hub id that a pushed adapter names as its base.",
 )
 @common.push_options("model")
+@common.replace_option
 @common.recipe_options
 @common.output_options
 def command(
@@ -49,6 +51,7 @@ def command(
     push: bool,
     hub_id: str | None,
     private: bool,
+    replace: bool,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -64,18 +67,25 @@ def command(
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
     from mmpref.api.options import recipe_name, train_recipe
+    from mmpref.api.planned import planned_train
     from mmpref.api.train import run_train
     from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
+    from mmpref.hub.staged_files import ADAPTER_FILES
 
     recipe = train_recipe(**options)
     announce(recipe)
     check(recipe)
     main = process_index() == 0
-    target = common.push_target(push, hub_id, "model", output) if main else None
-    trained = run_train(recipe, recipe_name(options["recipe"], options["model"]), output)
+    name = recipe_name(options["recipe"], options["model"])
+    target = None
+    if main:
+        plan = partial(planned_train, recipe, name, output)
+        replaced = () if replace else ADAPTER_FILES
+        target = common.push_target(push, hub_id, "model", plan, private=private, replaced=replaced)
+    trained = run_train(recipe, name, output)
     if not main:
         return
-    published = common.publish(target, trained.path, private, base_hub_id=base_hub_id)
+    published = common.publish(target, trained.path, private, base_hub_id=base_hub_id, replace=replace)
     common.show_run(trained, published, as_json)

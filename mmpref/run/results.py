@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
+from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
 from mmpref.run.results_text import decimals, html_table, interval_text, p_value_text, plain_table, stars
 from mmpref.text_files import read_text
@@ -201,6 +202,7 @@ class Results:
         differences: adapter minus base; none where there is no adapter.
         adapter: facts of the adapter.
         reasoning: benchmark -> model -> how many replies had a block of reasoning, and how many came to no answer.
+        asked: benchmark, as results call it -> what was asked. Runs of before did not record it.
     """
 
     models: Mapping[str, ModelRef]
@@ -208,6 +210,7 @@ class Results:
     differences: tuple[Difference, ...] = ()
     adapter: Mapping[str, Any] | None = None
     reasoning: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    asked: Mapping[str, Asked] = field(default_factory=dict)
 
     @classmethod
     def read(cls, run: Path) -> Results:
@@ -233,6 +236,7 @@ class Results:
             tuple(Difference.from_dict(row) for row in content.get("differences") or []),
             content.get("adapter"),
             content.get("reasoning") or {},
+            {name: Asked.from_dict(asked) for name, asked in (content.get("asked") or {}).items()},
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -243,7 +247,12 @@ class Results:
             "results": [value.as_dict() for value in self.values],
             "differences": [difference.as_dict() for difference in self.differences],
             **({"reasoning": self.reasoning} if self.reasoning else {}),
+            **({"asked": {name: asked.as_dict() for name, asked in self.asked.items()}} if self.asked else {}),
         }
+
+    def asked_of(self, value: Value) -> Asked:
+        """What a value is of; of a run that did not record it, what its data say."""
+        return self.asked.get(value.benchmark) or Asked(value.benchmark, value.benchmark, data=value.data)
 
     def write(self, run: Path) -> None:
         """Write the ``results.json`` of a run directory, whole or not at all."""

@@ -18,7 +18,9 @@ from mmpref.cli.main import program
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
 
-OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
+OF_THE_COMMAND_LINE = {
+    *("push", "hub_id", "private", "accept_license", "replace", "as_json", "html", "samples", "help", "runs")
+}
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
 FUNCTIONS = ["build-dataset", "train", "evaluate", "inspect", "publish", "compare"]
 
@@ -32,7 +34,7 @@ def options_of(command: str) -> dict[str, click.Parameter]:
 def test_every_option_is_an_argument_of_the_same_name_and_default(command: str) -> None:
     function = getattr(mmpref, command.replace("-", "_"))
     arguments = inspect.signature(function).parameters
-    hidden = OF_THE_COMMAND_LINE - ({"private", "accept_license"} if command == "publish" else set())
+    hidden = OF_THE_COMMAND_LINE - ({"private", "accept_license", "replace"} if command == "publish" else set())
     if command == "train":
         hidden = hidden | {"base_hub_id"}
     for name, option in options_of(command).items():
@@ -63,7 +65,17 @@ def test_every_setting_of_a_recipe_is_an_argument(command: str) -> None:
 def given_on_the_command_line(command: str, *words: str) -> Any:
     parsed = program.get_command(click.Context(program), command).make_context(command, list(words))  # type: ignore[union-attr]
     options = {name: value for name, value in parsed.params.items() if name not in OF_THE_COMMAND_LINE}
-    for name in ("output", "shard", "workers", "concurrency", "token_price", "batch_size", "save", "base_hub_id"):
+    for name in (
+        "output",
+        "shard",
+        "workers",
+        "concurrency",
+        "token_price",
+        "batch_size",
+        "save",
+        "base_hub_id",
+        "license",
+    ):
         options.pop(name, None)
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
     return resolvers[command](**options)

@@ -28,6 +28,7 @@ def results() -> Results:
                 row("accuracy", "all", 0.8, 0.05, n=3000, model="adapter"),
                 row("words", "random", 21.0, 0.4, n=30, model="adapter"),
             ],
+            "asked": {"pope": {"benchmark": "pope", "label": "pope", "official": True}},
             "differences": [
                 row("accuracy", "all", -0.1, 0.02, p=0.0001, p_holm=0.0002),
                 row("words", "random", 0.9386, 1.0, p=0.25),

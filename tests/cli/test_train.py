@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mmpref.api.options import train_recipe
+from mmpref.api.planned import planned_train
 from tests.align.conftest import preferences
 
 __all__ = ["preferences"]  # the fixture
@@ -56,6 +58,8 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
     assert json.loads((tmp_path / built / "run.json").read_text())["counts"]["rows"] == result["counts"]["rows"]
     assert result["path"] == f"runs/train-dpo-{result['recipe_hash'][:8]}"
     assert (tmp_path / result["path"] / "README.md").is_file()
+    planned = planned_train(train_recipe(recipe=str(recipe)), str(recipe))
+    assert (str(planned.path), planned.recipe_hash) == (result["path"], result["recipe_hash"])
     assert "Training 21 LoRA layers in the language model (0 elsewhere) and 1 projector in full." in done.stderr
     assert "\r" not in done.stderr  # No progress bar where stderr is no terminal.
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
@@ -82,10 +86,15 @@ def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, 
         "tiny-dpo",
         "--base-hub-id",
         "someone/tiny-vlm",
+        "--private",
         "--json",
     )
     done = mmpref(*arguments, cwd=tmp_path, env=hub_env)
     assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "private model repository" in line]
+    assert "which will be made" in told[0]
+    assert done.stderr.index(told[0]) < done.stderr.index("LoRA layers"), "it is said before the work"
+    assert json.loads(done.stdout)["visibility"] == "private"
     published = json.loads(done.stdout)["published"]
     repo = "/".join(published.rstrip("/").split("/")[-2:])
     api = HfApi(endpoint=hub_env["HF_ENDPOINT"], token=hub_env.get("HF_TOKEN"))

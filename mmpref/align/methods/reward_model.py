@@ -48,4 +48,4 @@ def _trainer(parts: TrainerParts) -> Any:
     )
 
 
-METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5))
+METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5), tags=("preference",))

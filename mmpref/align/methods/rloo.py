@@ -78,4 +78,6 @@ def _trainer(parts: TrainerParts) -> Any:
     )
 
 
-METHOD = Method(Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5))
+METHOD = Method(
+    Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5), tags=("reinforcement-learning",)
+)

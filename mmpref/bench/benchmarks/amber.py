@@ -168,4 +168,4 @@ class _Amber(QuestionTask[AmberSettings]):
         return metrics
 
 
-BENCHMARK = Benchmark(AmberSettings, (), _Amber)
+BENCHMARK = Benchmark(AmberSettings, (), _Amber, hallucination=True)

@@ -83,4 +83,11 @@ class _Chair(QuestionTask[ChairSettings]):
         ]
 
 
-BENCHMARK = Benchmark(ChairSettings, ("tsunghanwu/mscoco_chair",), _Chair)
+BENCHMARK = Benchmark(
+    ChairSettings,
+    ("tsunghanwu/mscoco_chair",),
+    _Chair,
+    hallucination=True,
+    # data/synonyms.txt at 6e4d33c of https://github.com/LisaAnne/Hallucination
+    official_files={"synonyms": "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"},
+)

@@ -98,5 +98,8 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
 
 
 BENCHMARK = Benchmark(
-    HallusionBenchSettings, ("lmms-lab-encoder/HallusionBench", "lmms-lab/HallusionBench"), _HallusionBench
+    HallusionBenchSettings,
+    ("lmms-lab-encoder/HallusionBench", "lmms-lab/HallusionBench"),
+    _HallusionBench,
+    hallucination=True,
 )

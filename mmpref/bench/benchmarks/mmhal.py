@@ -117,5 +117,9 @@ class MmhalTask(QuestionTask[MmhalSettings]):
 
 
 BENCHMARK = Benchmark(
-    MmhalSettings, ("hf://datasets/Shengcao1006/MMHal-Bench/response_template.json",), MmhalTask, judged=True
+    MmhalSettings,
+    ("hf://datasets/Shengcao1006/MMHal-Bench/response_template.json",),
+    MmhalTask,
+    judged=True,
+    hallucination=True,
 )

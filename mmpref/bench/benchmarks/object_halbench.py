@@ -117,4 +117,4 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
         ]
 
 
-BENCHMARK = Benchmark(ObjectHalbenchSettings, (), _ObjectHalbench, judged=True)
+BENCHMARK = Benchmark(ObjectHalbenchSettings, (), _ObjectHalbench, judged=True, hallucination=True)

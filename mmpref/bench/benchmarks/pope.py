@@ -135,4 +135,6 @@ class PopeTask(QuestionTask[PopeSettings]):
         return metrics
 
 
-BENCHMARK = Benchmark(PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask, opens=open_folder)
+BENCHMARK = Benchmark(
+    PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask, opens=open_folder, hallucination=True
+)

@@ -98,4 +98,6 @@ class _Repope(PopeTask):
         return samples
 
 
-BENCHMARK = Benchmark(RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope, opens=open_folder)
+BENCHMARK = Benchmark(
+    RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope, opens=open_folder, hallucination=True
+)
