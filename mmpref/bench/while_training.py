@@ -78,6 +78,15 @@ class PeriodicEvaluator:
         self._warned = True
         return values
 
+    def metrics(self) -> dict[str, bool | None]:
+        """The metrics that a call gives, and whether more of each is better: those that empty answers have too."""
+        known: dict[str, bool | None] = {}
+        for plan, _ in self._benchmarks:
+            scores = [plan.task.score(sample, "") for sample in plan.samples]
+            metrics = plan.task.metrics(scores)
+            known |= {f"{plan.label}/{one.name}": one.higher_is_better for one in metrics if one.part == ALL}
+        return known
+
     def _outcome(self, policy: Policy, plan: Plan, images: ImageStore) -> Outcome:
         answer = local_answerer(lambda: policy, None)
         texts: list[str | MmprefError] = []

@@ -9,9 +9,11 @@ from typing import Any
 
 import click
 
+from mmpref.cli import list_settings
 from mmpref.cli.format import print_table
+from mmpref.errors import UsageError
 
-KINDS = ("methods", "datasets", "benchmarks", "recipes", "studies", "families", "annotators", "launchers")
+KINDS = ("methods", "datasets", "benchmarks", "recipes", "studies", "families", "annotators", "launchers", "settings")
 
 
 Rows = list[dict[str, Any]]
@@ -107,15 +109,23 @@ _LISTS: dict[str, Callable[[], Rows]] = {
 
 @click.command()
 @click.argument("what", type=click.Choice(KINDS))
+@click.argument("of", nargs=-1, metavar="[COMMAND [NAME]]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
-def command(what: str, as_json: bool) -> None:
-    """Name what exists: methods, datasets, benchmarks, recipes, studies, families, annotators or launchers.
+def command(what: str, of: tuple[str, ...], as_json: bool) -> None:
+    """Name what exists: methods, datasets, benchmarks, recipes, studies, families, annotators or launchers; or the
+    settings of a COMMAND, with those of the method or benchmark NAME.
 
     \b
     Examples:
       mmpref list datasets
       mmpref list families --json
+      mmpref list settings train mdpo
     """
+    if what == "settings":
+        list_settings.show(of, as_json)
+        return
+    if of:
+        raise UsageError(f"mmpref list {what} takes no {' '.join(of)!r}.", "Only settings are of a command.")
     rows = _LISTS[what]() if what in _LISTS else _registry(what)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.api.wording import in_recipe, rewording
 from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
-from mmpref.errors import UsageError
+from mmpref.errors import MmprefError, UsageError
 from mmpref.recipes import resolve
 from mmpref.registry import suggest
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESULTS, Results
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
 _STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
@@ -75,9 +81,11 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
             f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.", _by_hand(name)
         )
     root = output or Path("runs") / f"reproduce-{name}"
+    recipes = _checked(name, root, steps)
     for step in steps:
         click.echo(f"{step} ...", err=True)
-        _RUN[step](name, root)
+        with rewording(*in_recipe(step)):
+            _RUN[step](recipes.get(step), name, root)
     report = root / "report.html"
     result: dict[str, Any] = {"path": str(root), "report": str(report)}
     if (root / "evaluate" / "run.json").is_file():
@@ -95,41 +103,104 @@ def _by_hand(recipe: str) -> str:
     )
 
 
-def _build(name: str, root: Path) -> None:
+def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
+    """The recipes of these steps, with all that they name looked for, and the data of all but the first step read:
+    what is wrong with the last step's is told before the first.
+
+    Raises:
+        MmprefError: as the step itself would.
+    """
+    from mmpref.api.checks import look_up, open_data
+
+    recipes = _recipes(name, root, steps)
+    for number, (step, recipe) in enumerate(recipes.items()):
+        with _named_section(name, step):
+            check(recipe, _MADE.get(step, ()))
+            look_up(recipe, _MADE.get(step, ()))
+            if number:
+                open_data(recipe)
+    if {"build-dataset", "train"} <= recipes.keys():
+        _refuse_other_split(name, recipes["build-dataset"], recipes["train"])
+    return recipes
+
+
+def _recipes(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
+    from mmpref.api.options import build_recipe, evaluate_recipe, train_recipe
+    from mmpref.api.watching import with_watched
+
+    resolvers = {
+        "build-dataset": lambda: build_recipe(recipe=name),
+        "train": lambda: with_watched(train_recipe(recipe=name, dataset=root / "build-dataset"), name),
+        "evaluate": lambda: evaluate_recipe(recipe=name, adapter=root / "train"),
+    }
+    recipes = {}
+    for step in (step for step in steps if step in resolvers):
+        with _named_section(name, step):
+            recipes[step] = resolvers[step]()
+    return recipes
+
+
+@contextlib.contextmanager
+def _named_section(name: str, step: str) -> Iterator[None]:
+    """Say of an error in which section of a recipe it is."""
+    try:
+        with rewording(*in_recipe(step)):
+            yield
+    except MmprefError as error:
+        error.message = f"{name}, {step}: {error.message}"
+        raise
+
+
+def _refuse_other_split(name: str, build: BuildRecipe, train: TrainRecipe) -> None:
+    """The dataset will have the split of its source, and perhaps a validation split.
+
+    Raises:
+        UsageError: training is to read another.
+    """
+    from mmpref.data.validation_split import VALIDATION
+
+    splits = [build.split, *([VALIDATION] if build.validation is not None else [])]
+    if train.split not in splits:
+        raise UsageError(
+            f"{name}, train: the dataset of build-dataset will have no split {train.split!r}.",
+            suggest(train.split, splits),
+        )
+
+
+def _build(recipe: BuildRecipe, _name: str, root: Path) -> None:
     from mmpref.api.build import run_build
-    from mmpref.api.options import build_recipe
 
-    run_build(_checked(build_recipe(recipe=name)), root / "build-dataset")
+    run_build(recipe, root / "build-dataset")
 
 
-def _train(name: str, root: Path) -> None:
-    from mmpref.api.options import train_recipe
+def _train(recipe: TrainRecipe, name: str, root: Path) -> None:
     from mmpref.api.train import run_train
 
-    recipe = train_recipe(recipe=name, dataset=_needs(root, "build-dataset"))
-    run_train(_checked(recipe), name, root / "train")
+    _needs(root, "build-dataset")
+    run_train(recipe, name, root / "train")
 
 
-def _evaluate(name: str, root: Path) -> None:
+def _evaluate(recipe: EvaluateRecipe, _name: str, root: Path) -> None:
     from mmpref.api.evaluate import run_evaluate
-    from mmpref.api.options import evaluate_recipe
 
-    recipe = evaluate_recipe(recipe=name, adapter=_needs(root, "train"))
-    run_evaluate(_checked(recipe), root / "evaluate")
-
-
-def _checked(recipe: R) -> R:
-    check(recipe)
-    return recipe
+    _needs(root, "train")
+    run_evaluate(recipe, root / "evaluate")
 
 
-def _report(_name: str, root: Path) -> None:
+def _report(_recipe: None, _name: str, root: Path) -> None:
     from mmpref.cli.pages.report import write_report
 
     write_report(root, _needs(root, "build-dataset"), _needs(root, "train"), _needs(root, "evaluate"))
 
 
-_RUN = {"build-dataset": _build, "train": _train, "evaluate": _evaluate, "report": _report}
+_MADE = {"train": ("dataset",), "evaluate": ("adapter",)}
+"""Settings that an earlier step makes."""
+_RUN: dict[str, Callable[[Any, str, Path], None]] = {
+    "build-dataset": _build,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
 
 
 def _needs(root: Path, step: str) -> Path:

@@ -68,7 +68,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
         raise ModelError(
             f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
-            "Evaluate it with --benchmark reward-model.",
+            "Evaluate it with --benchmark=reward-model.",
         )
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     same_base = base in (ref.model, resolve_path(ref.model))
@@ -77,7 +77,7 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     if same_base and revision and ref.revision and revision != ref.revision:
         raise ModelError(
             f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
-            f"Use --revision {revision}.",
+            f"Use --revision={revision}.",
         )
     with load_errors(f"adapter {ref.adapter}", "" if same_base else base or ""):
         adapted, replaced = apply_adapter(model, ref.adapter, commit)

@@ -166,7 +166,7 @@ def _refuse_adapter(ref: ModelRef) -> None:
     base = base_of(ref.model, ref.revision)
     if base is not None:
         raise ModelError(
-            f"{ref.model} is an adapter, not a model.", f"Use --model {base or 'BASE'} --adapter {ref.model}."
+            f"{ref.model} is an adapter, not a model.", f"Use --model={base or 'BASE'} --adapter={ref.model}."
         )
 
 

@@ -145,17 +145,17 @@ def test_rows_in_memory_get_names() -> None:
 @pytest.mark.parametrize(
     ("command", "options", "message"),
     [
-        ("train", {"trainer": {"max_step": 10}}, "no option 'max_step'. Did you mean 'max_steps'"),
+        ("train", {"trainer": {"max_step": 10}}, "no setting 'max_step'. Did you mean 'trainer.max_steps'"),
         ("train", {"trainer": {"max_steps": "ten"}}, "must be a whole number"),
         ("train", {"set": {"loss.bta": 1}}, "no setting 'bta'"),
-        ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'rho_th'"),
+        ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'builder.rho_th'"),
         ("evaluate", {"benchmark": {"pope": {"dta": "x"}}}, "no setting 'dta'"),
         (
             "evaluate",
             {"benchmark": {"mme": {"data": "x"}}},
             "settings for the benchmark mme, and evaluated are pope, chair",
         ),
-        ("evaluate", {"benchmarks": "pope", "set": {"benchmark.chair.data": "x"}}, "Name it with --benchmark chair"),
+        ("evaluate", {"benchmarks": "pope", "set": {"benchmark.chair.data": "x"}}, "Name it with --benchmark=chair"),
         ("evaluate", {"benchmark": {"pop": {}}}, "Did you mean 'pope'"),
     ],
 )
@@ -212,6 +212,7 @@ def test_a_recipe_may_leave_open_what_is_given_later() -> None:
 def test_the_function_keeps_its_name_whatever_is_imported() -> None:
     import mmpref.recipes.resolve
 
-    assert mmpref.recipe is recipe
+    assert inspect.unwrap(mmpref.recipe) is recipe
+    assert mmpref.recipe is mmpref.recipe
     assert all(getattr(mmpref, name) is not None for name in mmpref.__all__)
     assert set(mmpref.__all__) <= set(dir(mmpref))

@@ -129,7 +129,7 @@ def test_a_push_that_cannot_work_is_said_before_training(
     [
         (["--method", "dop"], 2, "There is no training method 'dop'. Did you mean 'dpo'?"),
         (["--annotator", "me/judge"], 2, "asks no annotator"),
-        (["--set", "trainer.learnin_rate=1"], 2, "Did you mean 'learning_rate'?"),
+        (["--set", "trainer.learnin_rate=1"], 2, "Did you mean 'trainer.learning_rate'?"),
         (["--set", "lora.rank=4"], 2, "no setting 'rank'"),
         (["--dataset", "nowhere.parquet"], 1, "There is no file or folder nowhere.parquet."),
         (["--model", "/nowhere"], 1, "Cannot load the model /nowhere"),
@@ -164,7 +164,7 @@ def test_mistakes_end_in_one_line(
 def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
     done = mmpref("train", "--model", "me/model", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Name preference data with --dataset (in Python: dataset=)." in done.stderr
+    assert "Name preference data with --dataset." in done.stderr
 
 
 @pytest.mark.long
