@@ -159,6 +159,8 @@ def advise(command: str, error: UnknownSettingError, values: Mapping[str, Any]) 
         names = {one.name: one.key for one in _settings(other, {})} | NAMES[other]
         if other != command and error.name in names:
             return f"It is a setting of {other}: {names[error.name]}."
+        if other != command and any(key.startswith(f"{error.name}.") for key in names.values()):
+            return f"It is a part of {other}."
     return f"`mmpref list settings {command}` names all."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from mmpref.data.recipe import BuildRecipe
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
-_STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
+_STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None}
 """Options that only a study has."""
 
 
@@ -41,7 +42,9 @@ _STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes of a study.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Begin nothing of a study after so many.")
 @click.option("--scale", metavar="NAME", help="A study at another of its scales, such as paper.")
-@click.option("--dry-run", is_flag=True, help="Only check a study and print its commands, and what is measured.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only check it all and print the commands; of a study, what is measured too."
+)
 @common.output_options
 def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool, **study: Any) -> None:
     """Run the recipe NAME end to end (dataset, adapter, evaluation, one HTML report), or the study NAME: many rows over
@@ -51,7 +54,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     Examples:
       mmpref reproduce testbed
       mmpref reproduce testbed --output runs/mine --only evaluate --only report
-      mmpref reproduce mine.yaml --dry-run
+      mmpref reproduce my.yaml --dry-run
       mmpref reproduce mine.yaml --only 'bdhs*' --jobs 2 --minutes 60
     """
     from mmpref.study import plan_file
@@ -59,18 +62,18 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     if plan_file.find(name):
         reproduce_study.reproduce(name, only, output, as_json, **study)
         return
-    for option, value in study.items():
-        if value != _STUDY_DEFAULTS[option]:
+    for option, default in _STUDY_DEFAULTS.items():
+        if study[option] != default:
             raise UsageError(
                 f"--{option.replace('_', '-')} is for studies, and {name} is none.", suggest(name, plan_file.names())
             )
     for step in only:
         if step not in STEPS:
             raise UsageError(f"A recipe has no step {step!r}.", suggest(step, STEPS))
-    _reproduce(name, only, output, as_json)
+    _reproduce(name, only, output, as_json, dry_run=study["dry_run"])
 
 
-def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: bool, *, dry_run: bool) -> None:
     sections = resolve.load(name)
     missing = [step for step in STEPS[:-1] if step not in sections]
     if missing:
@@ -82,6 +85,10 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
         )
     root = output or Path("runs") / f"reproduce-{name}"
     recipes = _checked(name, root, steps)
+    if dry_run:
+        commands = [_command(name, root, step) for step in recipes]
+        common.show({"commands": commands}, as_json, lambda: click.echo("\n".join(commands)))
+        return
     for step in steps:
         click.echo(f"{step} ...", err=True)
         with rewording(*in_recipe(step)):
@@ -91,6 +98,13 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
     if (root / "evaluate" / "run.json").is_file():
         result["evaluation"] = Results.read(root / "evaluate").as_dict()
     common.show(result, as_json, lambda: _print(root, report))
+
+
+def _command(name: str, root: Path, step: str) -> str:
+    """What does a step by hand."""
+    inputs = {"train": ["--dataset", str(root / "build-dataset")], "evaluate": ["--adapter", str(root / "train")]}
+    words = ["mmpref", step, "--recipe", name, *inputs.get(step, []), "--output", str(root / step)]
+    return shlex.join(words)
 
 
 def _by_hand(recipe: str) -> str:

@@ -17,6 +17,7 @@ from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_reci
 from mmpref.cli.main import program
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
+from mmpref.recipes.schema import fingerprint
 
 OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
@@ -90,6 +91,17 @@ def given_on_the_command_line(command: str, *words: str) -> Any:
             {"dataset": Path("x"), "trainer": {"max_steps": 10}},
         ),
         ("train", ["--eval-benchmark", "pope", "--eval-every", "5"], {"eval_benchmark": "pope", "eval_every": 5}),
+        (
+            "train",
+            ["--learning-rate", "5e-6", "--epochs", "2", "--batch-size", "3"],
+            {"trainer": {"learning_rate": 5e-6, "num_train_epochs": 2, "per_device_train_batch_size": 3}},
+        ),
+        ("train", ["--epochs", "0.5"], {"set": {"trainer.num_train_epochs": 0.5}}),
+        (
+            "train",
+            ["--eval-benchmark", "pope", "--set", "benchmark.pope.suffix=now"],
+            {"watch": {"benchmarks": ["pope"], "benchmark": {"pope": {"suffix": "now"}}}},
+        ),
         ("evaluate", ["--benchmark", "pope", "--limit", "3"], {"benchmark": "pope", "limit": 3}),
         ("evaluate", ["--set", "benchmark.pope.suffix=now"], {"benchmark": {"pope": {"suffix": "now"}}}),
         ("evaluate", ["--model", "https://huggingface.co/a/b"], {"model": "https://huggingface.co/a/b"}),
@@ -97,7 +109,37 @@ def given_on_the_command_line(command: str, *words: str) -> Any:
 )
 def test_both_make_the_same_recipe(command: str, words: list[str], options: dict[str, Any]) -> None:
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
-    assert resolvers[command](**options) == given_on_the_command_line(command, *words)
+    made, given = resolvers[command](**options), given_on_the_command_line(command, *words)
+    assert (made, fingerprint(made)) == (given, fingerprint(given))
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "key"),
+    [
+        ("train", {"learning_rate": 1e-5, "set": {"trainer.learning_rate": 1e-5}}, "trainer.learning_rate"),
+        ("train", {"epochs": 1, "trainer": {"num_train_epochs": 2}}, "trainer.num_train_epochs"),
+        ("train", {"batch_size": 1, "set": {"trainer": {"per_device_train_batch_size": 2}}}, "--batch-size is trainer"),
+        ("train", {"eval_split": "dev", "set": {"watch.split": "dev"}}, "watch.split"),
+        ("build-dataset", {"rho_th": 0.5, "set": {"builder.rho_th": 0.4}}, "builder.rho_th"),
+    ],
+)
+def test_an_option_and_its_key_are_not_both_given(command: str, options: dict[str, Any], key: str) -> None:
+    resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe}
+    with pytest.raises(UsageError, match=rf"{key}.* given a second time"):
+        resolvers[command](**options)
+
+
+@pytest.mark.parametrize("words", [["--epochs", "0"], ["--learning-rate", "fast"], ["--epochs", "true"]])
+def test_rates_and_epochs_are_numbers_above_0(words: list[str]) -> None:
+    with pytest.raises(click.BadParameter, match="not a number above 0"):
+        given_on_the_command_line("train", *words)
+
+
+def test_settings_of_a_benchmark_that_is_not_watched_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"pope, and watched are none.* Name it with --eval-benchmark=pope"):
+        train_recipe(set={"benchmark.pope.suffix": "now"})
+    watched = train_recipe(eval_benchmark="pope", set={"benchmark.pope.suffix": "now"})
+    assert watched == train_recipe(eval_benchmark="pope", set={"watch.benchmark.pope.suffix": "now"})
 
 
 def test_a_block_is_merged_and_never_dropped() -> None:

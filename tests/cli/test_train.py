@@ -57,6 +57,8 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
     assert result["path"] == f"runs/train-dpo-{result['recipe_hash'][:8]}"
     assert (tmp_path / result["path"] / "README.md").is_file()
     assert "Training 21 LoRA layers in the language model (0 elsewhere) and 1 projector in full." in done.stderr
+    line = "Global batch 32 = 1 process x 4 rows x 8 accumulated; 3 steps, none of them warm-up; learning rate 0.001"
+    assert f"{line}, projector 0.0001." in done.stderr
     assert "\r" not in done.stderr  # No progress bar where stderr is no terminal.
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert all("shorter than chosen ones" in line for line in warnings), "of these few pairs' lengths, and nothing else"
