@@ -1,7 +1,7 @@
 """Before a recipe's work starts: whatever it says that cannot be, and whatever it names that is not there.
 
-`check_settings` looks at the recipe alone, `refuse_absent` at this machine too, `look_up` at the Hub, and `open_data`
-at what a benchmark's data hold. What settings name, their fields say (`mmpref.recipes.names`).
+`check_settings` looks at the recipe alone, `refuse_absent` at this machine too, `look_up` asks the Hub and TRL, and
+`open_data` reads benchmarks' data. What settings name, their fields say (`mmpref.recipes.names`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from mmpref.hub_ids import refuse_page
 from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
 from mmpref.registry import resolve_path, suggest
+from mmpref.run.manifest import MANIFEST
 from mmpref.tables.in_memory import MEMORY
+from mmpref.types import ModelRef
 
 Recipe = BuildRecipe | TrainRecipe | EvaluateRecipe
 
@@ -30,8 +32,9 @@ def check_settings(recipe: Recipe) -> None:
     Raises:
         UsageError: a setting that is unknown, or of another type, or a name of no method or benchmark.
     """
-    for _ in _blocks(recipe):
-        pass
+    dict(_blocks(recipe))
+    if isinstance(recipe, TrainRecipe):
+        _check_trainer(recipe)
 
 
 def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
@@ -45,14 +48,11 @@ def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
         with advised("build-dataset", vars(recipe)):
             yield "builder", build(BUILDERS.get(recipe.method).config(), recipe.builder, f"builder {recipe.method}")
     elif isinstance(recipe, TrainRecipe):
-        from mmpref.align import trl_options
         from mmpref.align.method import METHODS
 
-        method, watch = METHODS.get(recipe.method), recipe.watch
+        watch = recipe.watch
         with advised("train", {"method": recipe.method, "watch": vars(watch)}):
-            settings = build(method.settings, recipe.loss, "loss")
-            trl_options.check(recipe.trainer, method.trainer(settings), method.config())
-            yield "loss", settings
+            yield "loss", build(METHODS.get(recipe.method).settings, recipe.loss, "loss")
             yield from _benchmarks(watch.benchmarks, watch.benchmark, watch.split)
     else:
         with advised("evaluate", vars(recipe)):
@@ -65,6 +65,23 @@ def _benchmarks(names: Any, settings: Any, split: str | None) -> Iterator[tuple[
 
     for name, values in resolve_settings(names, settings, split).items():
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
+
+
+def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
+    """Refuse options that TRL does not have.
+
+    Args:
+        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other.
+    """
+    from mmpref.align import trl_options
+    from mmpref.align.method import METHODS
+
+    method = METHODS.get(recipe.method)
+    options, kind = method.trainer(build(method.settings, recipe.loss, "loss")), method.config()
+    with advised("train", {"method": recipe.method}):
+        trl_options.check(recipe.trainer, options, kind)
+    if whole:
+        trl_options.refuse(recipe.trainer, options, kind, dtype=recipe.dtype, dropout=recipe.lora.dropout > 0)
 
 
 def refuse_absent(recipe: Recipe, made: Collection[str] = ()) -> bool:
@@ -98,16 +115,10 @@ def _refuse_contradictions(recipe: Recipe) -> None:
 
         refuse(recipe, BUILDERS.get(recipe.method))
     elif isinstance(recipe, TrainRecipe):
-        from mmpref.align import trl_options
         from mmpref.align.method import METHODS
         from mmpref.align.recipe import refuse as refuse_training
 
-        method = METHODS.get(recipe.method)
-        refuse_training(recipe, method)
-        options = method.trainer(build(method.settings, recipe.loss, "loss"))
-        trl_options.refuse(
-            recipe.trainer, options, method.config(), dtype=recipe.dtype, dropout=recipe.lora.dropout > 0
-        )
+        refuse_training(recipe, METHODS.get(recipe.method))
     else:
         from mmpref.bench.evaluate import refuse as refuse_evaluation
 
@@ -168,6 +179,8 @@ def _is_remote_table(key: str, spec: str, split: str | None) -> bool:
 
 
 def _is_remote_model(one: Named, name: str) -> bool:
+    from mmpref.vlm.adapters import refuse_adapter, refuse_no_adapter
+
     what = one.key.rpartition(".")[2].replace("_", " ")
     if one.kind == "annotator":
         from mmpref.judges.resolve import refuse_nobody
@@ -187,11 +200,11 @@ def _is_remote_model(one: Named, name: str) -> bool:
                 "Check the path, or name a model of the Hub.",
             )
         return True
-    needed = {"model": "config.json", "adapter": "adapter_config.json"}.get(one.kind)
-    other = {"model": "adapter_config.json", "adapter": "config.json"}.get(one.kind, "")
-    if needed and not (path / needed).is_file():
-        found = f"; it holds {other}" if (path / other).is_file() else ""
-        raise ModelError(f"Cannot load the {what} {name}: it has no {needed}{found}.", "Check the path.")
+    if one.kind == "adapter":
+        refuse_no_adapter(name)
+    elif one.kind == "model" and not (path / "config.json").is_file():
+        refuse_adapter(ModelRef(name))
+        raise ModelError(f"Cannot load the {what} {name}: it has no config.json.", "Check the path.")
     return False
 
 
@@ -209,8 +222,14 @@ def _check_task(key: str, settings: Any) -> None:
     benchmark.task(settings)
 
 
+def is_finished(output: Any) -> bool:
+    """Whether a folder holds a finished run: nothing more is needed for it."""
+    return output is not None and (Path(output) / MANIFEST).is_file()
+
+
 def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
-    """Ask the Hub, or the cache where it cannot be asked, for the models, adapters and datasets that a recipe names.
+    """Ask the Hub, or the cache where it cannot be asked, for the models, adapters and datasets that a recipe names;
+    and TRL about its options.
 
     Args:
         made: as of `refuse_absent`.
@@ -218,9 +237,11 @@ def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
     Raises:
         ModelError: a model or adapter that cannot be found.
         InputError: a dataset that cannot.
-        UsageError: a token that the model does not know.
+        UsageError: an option that TRL does not have or refuses, or a token that the model does not know.
         HubError: the Hub cannot be reached, and nothing is known of a dataset here.
     """
+    if isinstance(recipe, TrainRecipe):
+        _check_trainer(recipe, whole=True)
     for one in _all_named(recipe, dict(_blocks(recipe)), made):
         for value in one.values if one.kind not in ("path", "roots") else ():
             if _is_remote(one._replace(values=(value,)), _split(recipe, one.key)):

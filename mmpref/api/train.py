@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.build import run_build
-from mmpref.api.checks import look_up, refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import refuse_loaded
 from mmpref.api.options import NameOrPath, recipe_name, train_recipe
 from mmpref.api.progress import Progress, library_bars
@@ -134,7 +134,8 @@ def run_train(
 
     recipe = with_watched(recipe, name)
     refuse_absent(recipe)
-    look_up(recipe)
+    if not is_finished(output):
+        look_up(recipe)
     main = process_index() == 0
     with process_restored(), library_bars(progress and main):
         evaluate = watcher(recipe)

@@ -149,6 +149,8 @@ def _recipes(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     }
     recipes = {}
     for step in (step for step in steps if step in resolvers):
+        if (earlier := _BEFORE.get(step)) and earlier not in steps:
+            _needs(root, earlier)
         with _named_section(name, step):
             recipes[step] = resolvers[step]()
     return recipes
@@ -207,6 +209,8 @@ def _report(_recipe: None, _name: str, root: Path) -> None:
     write_report(root, _needs(root, "build-dataset"), _needs(root, "train"), _needs(root, "evaluate"))
 
 
+_BEFORE = {"train": "build-dataset", "evaluate": "train"}
+"""The step whose run a step goes on from."""
 _MADE = {"train": ("dataset",), "evaluate": ("adapter",)}
 """Settings that an earlier step makes."""
 _RUN: dict[str, Callable[[Any, str, Path], None]] = {
