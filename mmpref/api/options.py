@@ -77,7 +77,7 @@ def train_recipe(
     """
     from mmpref.align.recipe import TrainRecipe
 
-    named, overrides = _with_watched(nested(_named(options, NAMES["train"], set))), _with_watched(nested(set or {}))
+    named, overrides = _named(options, NAMES["train"], set), _with_watched(nested(set or {}))
     resolved = resolve(
         TrainRecipe,
         "train",
@@ -88,9 +88,10 @@ def train_recipe(
         partial,
         partial_of(advise, "train"),
     )
-    given = merge(named, overrides).get("watch") or {}
+    watched = [layer.get("watch") for layer in (named, overrides)]
+    given = merge(*(layer.get("benchmark") or {} for layer in watched if isinstance(layer, Mapping)))
     if not partial:
-        _refuse_unused(given.get("benchmark") or {}, resolved.watch.benchmarks, "watched", "--eval-benchmark")
+        _refuse_unused(given, resolved.watch.benchmarks, "watched", "--eval-benchmark")
     return resolved
 
 

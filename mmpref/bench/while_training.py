@@ -9,7 +9,6 @@ from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.image_store import ImageStore
-from mmpref.bench.judging import JudgedTask
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome
@@ -57,7 +56,10 @@ class PeriodicEvaluator:
         names = tuple(dict.fromkeys(benchmarks))
         settings = resolve_settings(names, settings, split)
         self._batch_size, self._warned = batch_size, False
-        self._benchmarks = [_without_images(load_plan(name, name, settings[name], limit)) for name in names]
+        for name in names:
+            _refuse_unwatchable(name)
+        plans = [load_plan(name, name, settings[name], limit) for name in names]
+        self._benchmarks = [(plan.without_images(), ImageStore(plan.samples)) for plan in plans]
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply
@@ -95,15 +97,15 @@ class PeriodicEvaluator:
         return score_replies(plan, read_replies(texts, plan, MARKERS, quiet=self._warned))
 
 
-def _without_images(plan: Plan) -> tuple[Plan, ImageStore]:
-    if isinstance(plan.task, JudgedTask):
+def _refuse_unwatchable(name: str) -> None:
+    benchmark = BENCHMARKS.get(name)
+    if benchmark.judged:
         raise UsageError(
-            f"The benchmark {plan.name} is scored by a judge: not while training.",
+            f"The benchmark {name} is scored by a judge: not while training.",
             "Evaluate the adapter when it is done.",
         )
-    if BENCHMARKS.get(plan.name).rewards:
+    if benchmark.rewards:
         raise UsageError(
-            f"The benchmark {plan.name} asks a reward model: not while training.",
+            f"The benchmark {name} asks a reward model: not while training.",
             "--set loss.held_out measures one at the end.",
         )
-    return plan.without_images(), ImageStore(plan.samples)

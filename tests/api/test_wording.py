@@ -10,14 +10,19 @@ import mmpref
 from mmpref.api.wording import in_python, in_recipe, on_command_line, reworded, rewording
 from mmpref.errors import UsageError
 
+MODEL = "pkg:mmpref.testbed/model"
+
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
-        (lambda: mmpref.evaluate(model="https://a.b/v1#c", blind="masked"), 'Use blind="no-image".'),
-        (lambda: mmpref.build_dataset(method="corrupt"), "Name one with annotator=."),
+        (lambda: mmpref.evaluate(recipe="testbed", model="https://a.b/v1#c", blind="masked"), 'Use blind="no-image".'),
         (
-            lambda: mmpref.evaluate(benchmark="chair", recipe="paper", model="a/b"),
+            lambda: mmpref.build_dataset(recipe="plain", source="testbed", method="corrupt", model=MODEL),
+            "Name one with annotator=.",
+        ),
+        (
+            lambda: mmpref.evaluate(recipe="plain", benchmark="chair", model=MODEL),
             'set={"benchmark.chair.synonyms": "PATH"}',
         ),
         (
