@@ -36,7 +36,7 @@ def tables() -> ModuleType:
 
 def test_the_recipe_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With models and files that are there, nothing is wrong with it, and its rows are what it says."""
-    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.S) if "\nevaluate:" in block)
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.S) if block.startswith("build-dataset:"))
     assert len(text.splitlines()) <= 15
     monkeypatch.chdir(tmp_path)
     model = re.search(r"model: &model (\S+)", text)

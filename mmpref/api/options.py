@@ -230,7 +230,9 @@ def _refuse_twice(options: Mapping[str, Any], keys: Mapping[str, str], overrides
         for name, key in keys.items():
             section, _, last = key.partition(".")
             held = given.get(section)
-            if options.get(name) not in (None, ()) and isinstance(held, Mapping) and last in held:
+            value = options.get(name)
+            given_here = value is not None and not (isinstance(value, tuple | list) and not value)
+            if given_here and isinstance(held, Mapping) and last in held:
                 option = f"--{name.replace('_', '-')}"
                 raise UsageError(f"{option} is {key}, which is given a second time.", "Leave one of them out.")
 

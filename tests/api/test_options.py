@@ -64,7 +64,8 @@ def test_every_setting_of_a_recipe_is_an_argument(command: str) -> None:
 def given_on_the_command_line(command: str, *words: str) -> Any:
     parsed = program.get_command(click.Context(program), command).make_context(command, list(words))  # type: ignore[union-attr]
     options = {name: value for name, value in parsed.params.items() if name not in OF_THE_COMMAND_LINE}
-    for name in ("output", "shard", "workers", "concurrency", "token_price", "batch_size", "save", "base_hub_id"):
+    work = ("output", "shard", "workers", "concurrency", "token_price", "save", "base_hub_id")
+    for name in (*work, *(["batch_size"] if command == "evaluate" else [])):
         options.pop(name, None)
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
     return resolvers[command](**options)
