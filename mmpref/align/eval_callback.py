@@ -3,15 +3,13 @@ stop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from mmpref.align.recipe import Evaluator, WatchSettings
+from mmpref.align.recipe import Evaluator, WatchSettings, refuse_metric
 from mmpref.distributed import process_index
-from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.run.files import JsonLines
 
@@ -99,7 +97,7 @@ class EvalCallback(TrainerCallback):
         assert self._trainer.policy is not None
         with self._trainer.sampling():
             values = self._evaluate(self._trainer.policy)
-        self._check(values)
+        refuse_metric(self._settings.best, {name: better for name, (_, better) in values.items()})
         row: dict[str, Any] = {"step": step, **{name: value for name, (value, _) in values.items()}}
         if self._settings.best:
             row["higher_is_better"] = values[self._settings.best][1]
@@ -120,10 +118,3 @@ class EvalCallback(TrainerCallback):
 
     def _is_better(self, value: float, other: float) -> bool:
         return value > other if self.rows[0]["higher_is_better"] else value < other
-
-    def _check(self, values: Mapping[str, tuple[float, bool | None]]) -> None:
-        metric = self._settings.best
-        if metric and metric not in values:
-            raise UsageError(f"No benchmark here has the metric {metric!r}.", f"There are: {', '.join(values)}.")
-        if metric and values[metric][1] is None:
-            raise UsageError(f"Neither more nor less of {metric} is better.", "Choose another --best.")

@@ -10,7 +10,8 @@ from mmpref.align.method import METHODS, Method
 from mmpref.align.trl_options import PAPER
 from mmpref.errors import UsageError
 from mmpref.recipes import schema as recipes
-from mmpref.registry import Registry
+from mmpref.recipes.names import names
+from mmpref.registry import Registry, suggest
 from mmpref.run.asked import Asked
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class WatchSettings:
         if (self.best or self.patience) and not self.benchmarks:
             raise UsageError("watch.best and watch.patience need a benchmark.", "Name one with --eval-benchmark.")
         if self.patience and not self.best:
-            raise UsageError("watch.patience needs watch.best.", "Name a metric: --best pope/accuracy")
+            raise UsageError("watch.patience needs watch.best.", "Name a metric: --best=pope/accuracy")
 
 
 @dataclass(frozen=True)
@@ -119,19 +120,19 @@ class TrainRecipe:
             (`recipes.ResolvedBlock`) says all that it wants: only the learning rate is filled in there.
     """
 
-    model: str
-    dataset: tuple[str, ...] = ()
+    model: str = field(metadata=names("model"))
+    dataset: tuple[str, ...] = field(default=(), metadata=names("table"))
     method: str = "dpo"
     revision: str | None = None
     split: str = "train"
-    image_root: tuple[str, ...] = ()
+    image_root: tuple[str, ...] = field(default=(), metadata=names("roots"))
     limit: int | None = None
     seed: int = 0
     dtype: recipes.Dtype = "auto"
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
-    annotator: str | None = None
+    annotator: str | None = field(default=None, metadata=names("annotator"))
     lora: LoraSettings = field(default_factory=LoraSettings)
     train_projector: bool = True
     projector_learning_rate: float | None = None
@@ -153,3 +154,41 @@ class TrainRecipe:
         object.__setattr__(self, "trainer", recipes.ResolvedBlock(options))
         if self.projector_learning_rate is None:
             object.__setattr__(self, "projector_learning_rate", rates.projector)
+
+
+def refuse(recipe: TrainRecipe, method: Method) -> None:
+    """Refuse a recipe that its method can do nothing with.
+
+    Raises:
+        UsageError: an annotator that nobody asks, or none where one is asked; a number that cannot be; a benchmark's
+            metric to choose by where that benchmark is not watched.
+    """
+    if recipe.annotator and not method.needs_annotator:
+        raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
+    if method.needs_annotator and not recipe.annotator:
+        raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name one with --annotator.")
+    if recipe.feature_cache_gb < 0:
+        raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
+    if recipe.limit is not None and recipe.limit < 1:
+        raise UsageError(f"limit is {recipe.limit}; it must be at least 1.")
+    best, watched = recipe.watch.best, recipe.watch.benchmarks
+    if best and (name := best.partition("/")[0]) not in watched:
+        raise UsageError(
+            f"watch.best is {best!r}, and {name!r} is not among the benchmarks that are watched.",
+            suggest(name, watched),
+        )
+
+
+def refuse_metric(metric: str | None, known: Mapping[str, bool | None]) -> None:
+    """Refuse to choose by what cannot be chosen by.
+
+    Args:
+        known: whether more is better, by metric.
+
+    Raises:
+        UsageError: no benchmark has the metric, or neither more nor less of it is better.
+    """
+    if metric and metric not in known:
+        raise UsageError(f"No benchmark here has the metric {metric!r}.", suggest(metric, list(known)))
+    if metric and known[metric] is None:
+        raise UsageError(f"Neither more nor less of {metric} is better.", "Choose another --best.")

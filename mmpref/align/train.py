@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
-from mmpref.align.recipe import Evaluator, TrainRecipe, watched_by
+from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
@@ -117,21 +117,11 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> None:
-    if recipe.annotator and not method.needs_annotator:
-        raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
-    if method.needs_annotator and not recipe.annotator:
-        raise UsageError(
-            f"The method {recipe.method!r} needs an annotator.",
-            "Name a model with --annotator (in Python: annotator=).",
-        )
+    refuse(recipe, method)
     if not recipe.dataset:
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
     if recipe.watch.benchmarks and evaluate is None:
         raise UsageError("Nobody was given who evaluates the benchmarks that are to be watched.")
-    if recipe.feature_cache_gb < 0:
-        raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
-    if recipe.limit is not None and recipe.limit < 1:
-        raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
     if recipe.device_map and num_processes() > 1:
         raise UsageError(
             f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
@@ -168,6 +158,7 @@ def _fit_and_save(
     import torch
 
     from mmpref.align import adapter
+    from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
     from mmpref.sampling.settings import sampling_facts
@@ -187,6 +178,8 @@ def _fit_and_save(
     parameters = parameter_counts(trainer)
     lengths = measure_lengths(trainer, policy, pairs)
     trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
+    if not process_index():
+        trainer.add_callback(ScheduleCallback(recipe.projector_learning_rate if recipe.train_projector else None))
     eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
     verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
     weights, verify = None, None

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref.api.checks import refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, build_recipe
 from mmpref.api.progress import Progress, library_bars
@@ -151,6 +151,8 @@ def run_build(
     from mmpref.hub.cards.dataset import write_dataset_card
 
     refuse_absent(recipe)
+    if not is_finished(output):
+        look_up(recipe)
     rank, processes = launched()
     if processes > 1:
         if shard:

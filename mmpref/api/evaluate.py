@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref.api.checks import refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, evaluate_recipe
 from mmpref.api.progress import Progress, library_bars
@@ -116,6 +116,8 @@ def run_evaluate(
     from mmpref.distributed import process_index
 
     refuse_absent(recipe)
+    if not is_finished(output):
+        look_up(recipe)
     watched = progress and not process_index()
     with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:
         manifest = run_evaluation(

@@ -47,9 +47,10 @@ def planned_train(recipe: TrainRecipe, name: str | None, output: Path | None = N
         name: as of `mmpref.api.train.run_train`.
     """
     from mmpref.align.train import spelled_out
-    from mmpref.api.train import recipe_of_pairs, with_watched_settings
+    from mmpref.api.train import recipe_of_pairs
+    from mmpref.api.watching import with_watched
 
-    recipe = with_watched_settings(recipe, name)
+    recipe = with_watched(recipe, name)
     if not recipe.dataset:
         recipe = dataclasses.replace(recipe, dataset=(str(planned_build(recipe_of_pairs(recipe, name)).path),))
     return _planned("train", recipe.method, spelled_out(recipe), output)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.build import run_build
-from mmpref.api.checks import refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import refuse_loaded
 from mmpref.api.options import NameOrPath, recipe_name, train_recipe
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import TrainedAdapter, run_path
 from mmpref.api.state import process_restored
+from mmpref.api.watching import watcher, with_watched
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import resolve
@@ -21,7 +22,7 @@ from mmpref.recipes import schema as recipes
 from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
-    from mmpref.align.recipe import Evaluator, TrainRecipe
+    from mmpref.align.recipe import TrainRecipe
     from mmpref.data.recipe import BuildRecipe
     from mmpref.recipes.schema import Dtype
 
@@ -35,6 +36,9 @@ def train(
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     split: str | None = None,
     annotator: str | None = None,
+    learning_rate: float | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
     lora: Mapping[str, Any] | None = None,
@@ -76,6 +80,8 @@ def train(
         image_root: folders or ``.zip`` files that image paths are relative to.
         split: of every dataset.
         annotator: who ranks answers, for methods that ask.
+        learning_rate, epochs, batch_size: ``trainer``'s ``learning_rate``, ``num_train_epochs`` and
+            ``per_device_train_batch_size``, by the command's names.
         limit: first rows only.
         seed: of initial weights and row order.
         lora: ``r``, ``alpha``, ``dropout``; merged into the recipe's.
@@ -123,21 +129,19 @@ def run_train(
         name: whose settings of benchmarks are watched, and whose dataset is built where none is named; None
             for a recipe without a file.
     """
-    from mmpref.align.method import METHODS
     from mmpref.align.train import train as run_training
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
+    recipe = with_watched(recipe, name)
     refuse_absent(recipe)
-    METHODS.get(recipe.method)  # a name that is none is told before anything is built
+    if not is_finished(output):
+        look_up(recipe)
     main = process_index() == 0
     with process_restored(), library_bars(progress and main):
-        recipe = with_watched_settings(recipe, name)
-        evaluate = _evaluator(recipe)
+        evaluate = watcher(recipe)
         if not recipe.dataset and num_processes() > 1:
-            raise UsageError(
-                "Several processes need preference data that is there.", "Name it with --dataset (in Python: dataset=)."
-            )
+            raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
         if not recipe.dataset:
             recipe = dataclasses.replace(recipe, dataset=(_build(recipe, name, progress),))
         with Progress("steps", watched=progress and main) as bar:
@@ -150,30 +154,6 @@ def run_train(
             )
     path = run_path("train", recipe.method, manifest, output)
     return TrainedAdapter(path, manifest, JsonLines(path / "log.jsonl").rows())
-
-
-def with_watched_settings(recipe: TrainRecipe, name: str | None) -> TrainRecipe:
-    """The recipe with the settings of the benchmarks that it watches: those that the recipe of that name has for
-    ``mmpref evaluate``, and its own on top."""
-    watch = recipe.watch
-    if not watch.benchmarks:
-        return recipe
-    known = _section(name, "evaluate").get("benchmark") or {}
-    settings = {
-        benchmark: resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
-        for benchmark in watch.benchmarks
-    }
-    return dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
-
-
-def _evaluator(recipe: TrainRecipe) -> Evaluator | None:
-    """Who evaluates the benchmarks that the recipe watches."""
-    from mmpref.bench.while_training import PeriodicEvaluator
-
-    watch = recipe.watch
-    if not watch.benchmarks:
-        return None
-    return PeriodicEvaluator(watch.benchmarks, watch.benchmark, split=watch.split, limit=watch.limit)
 
 
 def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
@@ -191,16 +171,12 @@ def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
     """
     from mmpref.data.recipe import BuildRecipe
 
-    section = _section(name, "build-dataset")
+    section = resolve.section(name, "build-dataset")
     section = resolve.for_method(BuildRecipe, section, section)
     if not section.get("source"):
         raise UsageError(
             f"The recipe {name!r} names no source to build preference data from.",
-            "Name preference data with --dataset (in Python: dataset=).",
+            "Name preference data with --dataset.",
         )
     build = {**section, "model": recipe.model, "revision": recipe.revision}
     return recipes.build(BuildRecipe, build, "build-dataset recipe")
-
-
-def _section(name: str | None, command: str) -> Mapping[str, Any]:
-    return (resolve.load(name).get(command) or {}) if name else {}

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
+from mmpref.recipes.names import names
 from mmpref.registry import Registry
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Sums = Mapping["CountKey | str", np.ndarray]
 
 
-PLACE = {"place": True}
+PLACE = {"place": True, **names("path")}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
 
 
@@ -40,9 +41,15 @@ class CountKey(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What every benchmark's settings have: where its rows are; by default the Hub's."""
+    """What every benchmark's settings have: where its rows are.
 
-    data: str | None = None
+    Args:
+        data: a table, file, folder or Hub dataset; by default the benchmark's own on the Hub.
+        config: configuration of a Hub dataset.
+        split: of the data.
+    """
+
+    data: str | None = field(default=None, metadata=names("table"))
     config: str | None = None
     split: str = "test"
 

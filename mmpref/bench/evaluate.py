@@ -80,17 +80,8 @@ def evaluate(
         ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached or understood.
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
-    _check(recipe)
+    judge = _check(recipe, concurrency)
     recipe = spelled_out(recipe)
-    names = recipe.benchmarks
-    chat = ChatSettings(
-        recipe.judge_temperature,
-        recipe.judge_max_tokens,
-        concurrency,
-        revision=recipe.judge_revision,
-        thinking=recipe.thinking,
-    )
-    judge = open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
     with main_process_first():
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
         finished = run.finished
@@ -116,6 +107,24 @@ def evaluate(
         return evaluation.finish()
 
 
+def refuse(recipe: EvaluateRecipe) -> None:
+    """Refuse a recipe that contradicts itself.
+
+    Raises:
+        UsageError: it does, names an unknown benchmark or setting, or nobody judges what is judged.
+    """
+    _check(recipe)
+
+
+def check_data(recipe: EvaluateRecipe) -> None:
+    """Read the data of all benchmarks, as the evaluation will.
+
+    Raises:
+        UsageError, InputError: as `evaluate`.
+    """
+    _load_plans(spelled_out(recipe))
+
+
 def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
     """The recipe with every setting of its benchmarks: what a run directory belongs to.
 
@@ -127,7 +136,8 @@ def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
     return dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
 
 
-def _check(recipe: EvaluateRecipe) -> None:
+def _check(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
+    """Refuse what contradicts itself; who judges."""
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     if recipe.endpoint and (recipe.adapter or recipe.revision):
@@ -143,8 +153,17 @@ def _check(recipe: EvaluateRecipe) -> None:
         raise UsageError("The judge is no endpoint, so judge_revision has no use.", "A model is named ID@REVISION.")
     markers(recipe.thinking)
     if recipe.endpoint and recipe.blind == "masked":
-        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
+        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind=no-image.")
     check_reward_model(recipe.benchmarks, recipe.adapter, recipe.blind)
+    chat = ChatSettings(
+        recipe.judge_temperature,
+        recipe.judge_max_tokens,
+        concurrency,
+        revision=recipe.judge_revision,
+        thinking=recipe.thinking,
+    )
+    names = tuple(dict.fromkeys(recipe.benchmarks))
+    return open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
 
 
 class _Evaluation:

@@ -82,15 +82,24 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     return Plan(name, label, built, task, table, samples)
 
 
-def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
-    """The data that the settings name, or the first of the published repositories that is there."""
-    if settings.data is not None:
-        return open_table(settings.data, settings.split, config=settings.config)
-    if not candidates:
+def refuse_no_data(name: str, settings: Any, candidates: Sequence[str]) -> None:
+    """Refuse a benchmark whose data nobody has named.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if settings.data is None and not candidates:
         raise UsageError(
             f"The benchmark {name} has no data on the Hub that mmpref knows.",
             f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).",
         )
+
+
+def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
+    """The data that the settings name, or the first of the published repositories that is there."""
+    if settings.data is not None:
+        return open_table(settings.data, settings.split, config=settings.config)
+    refuse_no_data(name, settings, candidates)
     for candidate in candidates[:-1]:
         with contextlib.suppress(InputError, HubError):
             return open_table(candidate, settings.split, config=settings.config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Collection
 from typing import Any
 
 import click
@@ -14,15 +15,18 @@ from mmpref.api.checks import refuse_absent
 _ATTEMPTS, _PAUSE, _TIMEOUT = 2, 1.0, 10.0  # the last two in seconds
 
 
-def check(recipe: Any) -> None:
+def check(recipe: Any, made: Collection[str] = ()) -> None:
     """Look for what a resolved recipe names (`mmpref.api.checks`), and whether the Hub answers where it names models of
     the Hub. If it does not, the libraries are told so: they look into their caches at once, instead of asking each file
     six times.
 
+    Args:
+        made: settings whose values an earlier step makes, such as ``adapter``.
+
     Raises:
         UsageError, ModelError, InputError: it names something that is not there.
     """
-    remote = refuse_absent(recipe)
+    remote = refuse_absent(recipe, made)
     # The libraries read the variable when they are imported.
     if remote and "huggingface_hub" not in sys.modules and "HF_HUB_OFFLINE" not in os.environ:
         endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.cli import list_settings
 from mmpref.cli.format import print_fitting, print_table, print_text
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
     from mmpref.registry import Registry
 
-KINDS = ("methods", "datasets", "benchmarks", "recipes", "studies", "families", "annotators", "launchers", "reasons")
+KINDS = (
+    *("methods", "datasets", "benchmarks", "recipes", "studies", "families", "annotators", "launchers"),
+    *("settings", "reasons"),
+)
 
 Rows = list[dict[str, Any]]
 
@@ -179,16 +183,23 @@ _LISTS: dict[str, Callable[[], Rows]] = {
 
 @click.command()
 @click.argument("what", type=click.Choice(KINDS))
+@click.argument("of", nargs=-1, metavar="[COMMAND [NAME]]")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON array of objects.")
-def command(what: str, as_json: bool) -> None:
-    """Name what exists: methods, datasets, benchmarks, recipes, studies, families, annotators or launchers; or the
-    reasons that rows are skipped for, with their meaning.
+def command(what: str, of: tuple[str, ...], as_json: bool) -> None:
+    """Name what exists: methods, datasets, benchmarks, recipes, studies, families, annotators or launchers; the
+    settings of a COMMAND, with those of the method or benchmark NAME; or the reasons that rows are skipped for.
 
     \b
     Examples:
       mmpref list datasets
       mmpref list families --json
+      mmpref list settings train mdpo
     """
+    if what == "settings":
+        list_settings.show(of, as_json)
+        return
+    if of:
+        raise UsageError(f"mmpref list {what} takes no {' '.join(of)!r}.", "Only settings are of a command.")
     rows = _LISTS[what]()
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))

@@ -9,6 +9,22 @@ from typing import Any
 import click
 
 from mmpref.cli import common
+from mmpref.recipes.resolve import scalar
+
+
+class _Positive(click.ParamType):
+    """A number above 0, read as ``--set`` reads it: 2 is a whole number, so that both make the same recipe."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        number = scalar(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+            self.fail(f"{value!r} is not a number above 0.", param, ctx)
+        return number
+
+
+_POSITIVE = _Positive()
 
 
 @click.command()
@@ -27,6 +43,11 @@ from mmpref.cli import common
     metavar="WHO",
     help="Who ranks answers, for methods that ask somebody: URL#MODEL, a model,"
     " policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.",
+)
+@click.option("--learning-rate", type=_POSITIVE, help="Of LoRA's parameters. [default: the method's]")
+@click.option("--epochs", type=_POSITIVE, help="How often each row is trained on. [default: 3]")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Rows a device and forward pass; --set has more. [default: 4]"
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
@@ -69,16 +90,17 @@ def command(
     from mmpref.api.options import recipe_name, train_recipe
     from mmpref.api.planned import planned_train
     from mmpref.api.train import run_train
+    from mmpref.api.watching import with_watched
     from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
     from mmpref.hub.staged_files import ADAPTER_FILES
 
-    recipe = train_recipe(**options)
+    name = recipe_name(options["recipe"], options["model"])
+    recipe = with_watched(train_recipe(**options), name)
     announce(recipe)
     check(recipe)
     main = process_index() == 0
-    name = recipe_name(options["recipe"], options["model"])
     target = None
     if main:
         plan = partial(planned_train, recipe, name, output)

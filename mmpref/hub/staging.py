@@ -175,7 +175,7 @@ def stage_evaluation(
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
         raise UsageError(
-            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id {adapter['id']}."
+            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id={adapter['id']}."
         )
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))

@@ -93,7 +93,6 @@ def test_a_wrong_plan_and_a_wrong_row_are_wrong_usage(said, study: Path) -> None
     [
         (["--jobs", "2"], "--jobs is for studies"),
         (["--minutes", "1"], "--minutes is for studies"),
-        (["--dry-run"], "--dry-run is for studies"),
         (["--only", "trian"], "A recipe has no step 'trian'. Did you mean 'train'"),
     ],
 )

@@ -61,6 +61,8 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
     planned = planned_train(train_recipe(recipe=str(recipe)), str(recipe))
     assert (str(planned.path), planned.recipe_hash) == (result["path"], result["recipe_hash"])
     assert "Training 21 LoRA layers in the language model (0 elsewhere) and 1 projector in full." in done.stderr
+    line = "Global batch 32 = 1 process x 4 rows x 8 accumulated; 3 steps, none of them warm-up; learning rate 0.001"
+    assert f"{line}, projector 0.0001." in done.stderr
     assert "\r" not in done.stderr  # No progress bar where stderr is no terminal.
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert all("shorter than chosen ones" in line for line in warnings), "of these few pairs' lengths, and nothing else"
@@ -138,7 +140,7 @@ def test_a_push_that_cannot_work_is_said_before_training(
     [
         (["--method", "dop"], 2, "There is no training method 'dop'. Did you mean 'dpo'?"),
         (["--annotator", "me/judge"], 2, "asks no annotator"),
-        (["--set", "trainer.learnin_rate=1"], 2, "Did you mean 'learning_rate'?"),
+        (["--set", "trainer.learnin_rate=1"], 2, "Did you mean 'trainer.learning_rate'?"),
         (["--set", "lora.rank=4"], 2, "no setting 'rank'"),
         (["--dataset", "nowhere.parquet"], 1, "There is no file or folder nowhere.parquet."),
         (["--model", "/nowhere"], 1, "Cannot load the model /nowhere"),
@@ -173,7 +175,7 @@ def test_mistakes_end_in_one_line(
 def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
     done = mmpref("train", "--model", "me/model", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Name preference data with --dataset (in Python: dataset=)." in done.stderr
+    assert "Name preference data with --dataset." in done.stderr
 
 
 @pytest.mark.long

@@ -14,15 +14,16 @@ only the exact "Yes" and "No", with No as the positive class; ``accuracy_read`` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.benchmark import PLACE, Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
 from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
@@ -56,10 +57,10 @@ class AmberSettings(QuestionSettings):
     """
 
     split: str = "train"
-    annotations: str | None = None
-    images: str | None = None
-    relation: str | None = None
-    safe_words: str | None = None
+    annotations: str | None = field(default=None, metadata=names("table"))
+    images: str | None = field(default=None, metadata=PLACE)
+    relation: str | None = field(default=None, metadata=names("path"))
+    safe_words: str | None = field(default=None, metadata=names("path"))
     suffix: str = ""
     max_new_tokens: int = 512
 

@@ -12,12 +12,13 @@ recall, mentions and words stand beside it. COCO's table of synonyms is not ship
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
 from mmpref.bench.cells import image_cell, image_name, list_cell, optional_text, text_cell
 from mmpref.bench.scoring import chair
 from mmpref.errors import UsageError
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table, numbered_rows
@@ -34,7 +35,7 @@ class ChairSettings(QuestionSettings):
     """
 
     prompt: str = "Please describe this image in detail."
-    synonyms: str | None = None
+    synonyms: str | None = field(default=None, metadata=names("path"))
     max_new_tokens: int = 512
 
 

@@ -14,13 +14,14 @@ lmms-eval's exact match.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
 from mmpref.bench.cells import image_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import gqa
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
@@ -40,7 +41,7 @@ class GqaSettings(QuestionSettings):
 
     config: str | None = "testdev_balanced_instructions"
     split: str = "testdev"
-    images: str | None = None
+    images: str | None = field(default=None, metadata=names("table"))
     images_config: str | None = "testdev_balanced_images"
     suffix: str = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 16

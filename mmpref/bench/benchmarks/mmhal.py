@@ -14,11 +14,11 @@ numbers of different judges cannot be compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
 from mmpref.bench.cells import image_cell, list_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
@@ -34,10 +34,14 @@ SEES = {False: "You do not see the image.", True: "You see the image; it decides
 
 @dataclass(frozen=True)
 class MmhalSettings(QuestionSettings):
-    """``images`` is the folder of the images; null where the rows have a column ``image``."""
+    """Where the images are.
+
+    Args:
+        images: their folder; null where the rows have a column ``image``.
+    """
 
     split: str = "train"
-    images: str | None = None
+    images: str | None = field(default=None, metadata=PLACE)
     max_new_tokens: int = 512
 
 

@@ -27,7 +27,11 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class MmStarSettings(QuestionSettings):
-    """``suffix`` is appended to every question, as published."""
+    """How questions are asked.
+
+    Args:
+        suffix: appended to every question, as published.
+    """
 
     split: str = "val"
     suffix: str = "\nAnswer with the option's letter from the given choices directly"

@@ -29,7 +29,11 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class MmVetSettings(QuestionSettings):
-    """``prefix`` is put before every question; none as published, lmms-eval asks for steps."""
+    """How questions are asked.
+
+    Args:
+        prefix: put before every question; none as published, lmms-eval asks for steps.
+    """
 
     prefix: str = ""
     max_new_tokens: int = 1024

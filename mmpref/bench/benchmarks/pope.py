@@ -55,7 +55,11 @@ _FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
 
 @dataclass(frozen=True)
 class PopeSettings(QuestionSettings):
-    """``suffix`` is appended to every question (LLaVA's wording)."""
+    """How questions are asked.
+
+    Args:
+        suffix: appended to every question (LLaVA's wording).
+    """
 
     suffix: str = "\nAnswer the question using a single word or phrase."
 

@@ -11,7 +11,7 @@ the folder of the three files as ``--set benchmark.repope.annotations=FOLDER``. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
@@ -19,6 +19,7 @@ from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
 from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table, numbered_rows
@@ -36,7 +37,7 @@ class RepopeSettings(PopeSettings):
         annotations: folder of the corrected labels, or a table of them that has a column ``category`` too.
     """
 
-    annotations: str | None = None
+    annotations: str | None = field(default=None, metadata=names("table"))
 
 
 def _labels(spec: str, split: str) -> dict[_Key, str]:
