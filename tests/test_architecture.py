@@ -20,6 +20,7 @@ LAYERS = {
     "version": 0,
     "words": 0,
     "hub_ids": 1,
+    "hub_cache": 2,
     "reasoning": 1,
     "text_files": 1,
     "licence": 2,
