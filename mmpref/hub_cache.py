@@ -1,7 +1,7 @@
 """What the cache has of the Hub is read from there where the Hub does not answer, and not waited for.
 
 huggingface_hub asks the Hub about every file that a model may have, for ten seconds each, and for minutes where the
-cache lacks it, be it because the repository does. Here the Hub is asked one question, for `PATIENCE` seconds; where no
+cache lacks it, be it because the repository does. Here the Hub is asked one question, for two seconds; where no
 answer comes, and the cache has the weights, the libraries work on the cache alone. What is not cached is waited for.
 """
 
@@ -20,7 +20,7 @@ from mmpref.hub_ids import is_commit
 from mmpref.log import logger
 
 PATIENCE = 2.0
-"""Seconds that the Hub has to answer where the cache knows the answer too."""
+"""Seconds that the Hub has to answer where the cache knows the answer too; HF_HUB_ETAG_TIMEOUT sets others."""
 _REMEMBERED = 60.0
 """Seconds that it is not asked again whether it answers."""
 _BUSY = (429, 500, 502, 503, 504)
@@ -36,6 +36,11 @@ def http_error() -> type[Exception]:
 
     base: type[Exception] = HfHubHTTPError.__mro__[1]
     return base
+
+
+def patience() -> float:
+    """Seconds."""
+    return float(os.environ.get("HF_HUB_ETAG_TIMEOUT") or PATIENCE)
 
 
 def note(endpoint: str, answered: bool) -> None:
@@ -118,7 +123,7 @@ def _asked(repo_id: str, revision: str, file: str) -> str | None:
 
     def ask() -> None:
         try:
-            found.append(get_hf_file_metadata(url, timeout=PATIENCE).commit_hash or "")
+            found.append(get_hf_file_metadata(url, timeout=patience()).commit_hash or "")
         except HfHubHTTPError as error:
             if error.response.status_code not in _BUSY:
                 found.append("")
@@ -127,12 +132,12 @@ def _asked(repo_id: str, revision: str, file: str) -> str | None:
         except (http_error(), OSError):  # such as the page of a café's network, which names no commit
             pass
 
-    answered = _within(PATIENCE, ask) and bool(found)
+    answered = within(patience(), ask) and bool(found)
     note(constants.ENDPOINT, answered)
     return found[0] if answered else None
 
 
-def _within(seconds: float, work: Callable[[], None]) -> bool:
+def within(seconds: float, work: Callable[[], None]) -> bool:
     """Whether work was done in time: a look-up of names has no limit of its own, nor an answer that comes in drops."""
     thread = threading.Thread(target=work, name="mmpref-hub", daemon=True)
     thread.start()

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mmpref.api.checks import refuse_absent
-from mmpref.hub_cache import PATIENCE, note
+from mmpref.hub_cache import note, patience
 
 _PAUSE = 1.0  # seconds
 
@@ -54,7 +54,7 @@ def _asked(endpoint: str) -> tuple[str, bool]:
     import urllib.request
 
     try:
-        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=PATIENCE).close()
+        urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=patience()).close()
     except urllib.error.HTTPError:
         return "", False
     except (OSError, ValueError) as error:
