@@ -39,6 +39,7 @@ _WATCH = {
     "best": "watch.best",
     "patience": "watch.patience",
 }
+_TRAIN = {**_WATCH, "report_to": "trainer.report_to"}
 _SEVERAL = (
     "source",
     "dataset",
@@ -47,6 +48,7 @@ _SEVERAL = (
     "exclude_images_of",
     "benchmarks",
     "eval_benchmark",
+    "report_to",
     "thinking",
 )
 """Options that can be repeated: of a single text they make one."""
@@ -92,7 +94,7 @@ def train_recipe(
     """
     from mmpref.align.recipe import TrainRecipe
 
-    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), set, partial=partial)
+    return resolve(TrainRecipe, "train", recipe, _named(options, _TRAIN), set, partial=partial)
 
 
 def evaluate_recipe(
