@@ -67,9 +67,7 @@ def _facts(who: dict[str, Any]) -> TokenFacts:
         return TokenFacts(user, role, (), "It can only read. Make one that may write, and log in with `hf auth login`.")
     if role == "fineGrained" and (scopes := access.get("fineGrained", {}).get("scoped")) is not None:
         named = tuple(
-            str(scope.get("entity", {}).get("name"))
-            for scope in scopes
-            if "repo.write" in scope.get("permissions", [])
+            str(scope.get("entity", {}).get("name")) for scope in scopes if "repo.write" in scope.get("permissions", [])
         )
         return TokenFacts(user, role, named, "" if named else "It has no write permission for any repository.")
     orgs = [org["name"] for org in who.get("orgs", []) if org.get("roleInOrg") not in READ_ONLY]

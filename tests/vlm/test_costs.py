@@ -18,7 +18,12 @@ TESTBED = resolve_path("pkg:mmpref.testbed/model")
 
 def llava(**text: int) -> LlavaNextConfig:
     tower = CLIPVisionConfig(
-        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16, image_size=336, patch_size=14
+        hidden_size=1024,
+        intermediate_size=4096,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
     )
     return LlavaNextConfig(vision_config=tower, text_config=LlamaConfig(**text))
 

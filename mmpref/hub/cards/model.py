@@ -24,7 +24,6 @@ from mmpref.hub.cards.render import (
 )
 from mmpref.hub.cards.reproduce_command import command_of, used_settings
 from mmpref.hub.cards.results_table import lines_of, model_index, results_block
-from mmpref.hub.cards.trackers import tracker_tags
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import licence_of_folder
@@ -85,7 +84,7 @@ def model_card(
     if results:
         fields["model-index"] = model_index(hub_id or name, results)
     library = "transformers" if merged else "peft"
-    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora", *tracker_tags(manifest)], **fields)
+    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if "held_out" in manifest:
         load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))

@@ -1,4 +1,4 @@
-"""Tags of the trackers that watched a training, as the Hub has them: a name, and Trackio's with its Space."""
+"""Tags of how a run was made and watched, as the Hub has them: its jobs, and trackers, Trackio's with its Space."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 
-def tracker_tags(manifest: Mapping[str, Any]) -> list[str]:
-    """Of a training run's manifest: ``trackio`` and the like; ``trackio:URL`` makes the Hub show the Space beside the
-    model."""
-    tags: list[str] = []
+def origin_tags(manifest: Mapping[str, Any]) -> list[str]:
+    """Of any run's manifest: ``hf_jobs``, as TRL has it; ``trackio`` and the like; ``trackio:URL`` makes the Hub show
+    the Space beside the model."""
+    tags = ["hf_jobs"] if manifest.get("job") else []
     for tracker in manifest.get("trackers") or []:
         tags.append(str(tracker["name"]))
         if tracker["name"] == "trackio" and tracker.get("url"):
