@@ -21,6 +21,7 @@ LAYERS = {
     "words": 0,
     "reasons": 0,
     "hub_ids": 1,
+    "hub_cache": 2,
     "reasoning": 1,
     "text_files": 1,
     "licence": 2,

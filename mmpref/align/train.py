@@ -63,13 +63,14 @@ def train(
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
             loss that is not finite, or a saved adapter that is not what was trained.
     """
-    from mmpref.align import trl_options
+    from mmpref.align import trackers, trl_options
 
     method = METHODS.get(recipe.method)
     _check(recipe, method, evaluate)
     recipe = spelled_out(recipe)
     settings = recipes.build(method.settings, recipe.loss, "loss")
     trl_options.check(recipe.trainer, method.trainer(settings), method.config())
+    trackers.check(trackers.names_of(recipe.trainer.get("report_to")))
     configured = ConfiguredMethod(method, settings)
     with main_process_first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
@@ -157,7 +158,7 @@ def _fit_and_save(
     write."""
     import torch
 
-    from mmpref.align import adapter
+    from mmpref.align import adapter, trackers
     from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
@@ -168,19 +169,23 @@ def _fit_and_save(
     scratch = run.state / SCRATCH
     policy, pairs = _load(run, recipe, configured)
     log_pairs(pairs)
-    trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch)
-    modules = adapter.adapted_modules(trainer.model, policy)
-    logger.info(
-        "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
-        "projector in full.",
-        modules,
-    )
-    parameters = parameter_counts(trainer)
-    lengths = measure_lengths(trainer, policy, pairs)
-    trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
-    if not process_index():
-        trainer.add_callback(ScheduleCallback(recipe.projector_learning_rate if recipe.train_projector else None))
-    eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
+    watching = trackers.names_of(recipe.trainer.get("report_to"))
+    with trackers.in_run(watching, run.path):
+        trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch, run.path.name if watching else "")
+        modules = adapter.adapted_modules(trainer.model, policy)
+        logger.info(
+            "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
+            "projector in full.",
+            modules,
+        )
+        parameters = parameter_counts(trainer)
+        lengths = measure_lengths(trainer, policy, pairs)
+        trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
+        if not process_index():
+            trainer.add_callback(ScheduleCallback(recipe.projector_learning_rate if recipe.train_projector else None))
+        if watching:
+            trainer.add_callback(trackers.LinksCallback(watching, scratch))
+        eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
     verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
     weights, verify = None, None
     if is_sharded(trainer.model):  # all processes have a part in what is saved, and in a forward pass
@@ -216,6 +221,7 @@ def _fit_and_save(
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **trainer.facts(),
+        **({"trackers": trackers.facts(watching, scratch)} if watching else {}),
         "trainer": options,
     }
     return Trained(policy.ref, pairs, facts, verify or verifier())
@@ -264,11 +270,16 @@ def _model_dtype(dtype: str) -> str:
 
 
 def _make_trainer(
-    recipe: TrainRecipe, configured: ConfiguredMethod, policy: Policy, pairs: Pairs, scratch: Path
+    recipe: TrainRecipe, configured: ConfiguredMethod, policy: Policy, pairs: Pairs, scratch: Path, tracked_as: str
 ) -> tuple[ResumableTrainerMixin, dict[str, Any]]:
-    """The method's trainer, and the options of TRL's configuration that it has."""
+    """The method's trainer, and the options of TRL's configuration that it has.
+
+    Args:
+        tracked_as: what trackers call the run, unless the recipe says; "" where there are none.
+    """
     from mmpref.align import trl_options
     from mmpref.align.adapter import lora_config
+    from mmpref.align.trackers import PROJECT
     from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
 
     options = trl_options.resolve(
@@ -278,6 +289,8 @@ def _make_trainer(
         dtype=str(policy.dtype).removeprefix("torch."),
         dropout=recipe.lora.dropout > 0,
     )
+    if tracked_as:
+        options = {"run_name": tracked_as, "project": PROJECT, **options}
     config = trl_options.config(options, checkpoints_folder(scratch), configured.method.config())
     prepare_padding(policy, options.get("pad_token"))
     assert recipe.projector_learning_rate is not None

@@ -23,7 +23,6 @@ PAPER: dict[str, Any] = {
 _DEFAULTS = {
     "logging_nan_inf_filter": False,
     "logging_steps": 1,
-    "report_to": "none",
     "save_strategy": "steps",
     "save_steps": 0.1,
     "save_total_limit": 2,
@@ -127,6 +126,8 @@ def resolve(
     """
     import torch
 
+    from mmpref.align.trackers import names_of
+
     if dropout and trainer.get("disable_dropout"):
         raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
     for name, other in (("bf16", "float16"), ("fp16", "bfloat16")):
@@ -146,7 +147,12 @@ def resolve(
         "disable_dropout": not dropout,
         "ddp_find_unused_parameters": False,  # what is trained is used in every step
     }
-    ours = {"seed": seed, "max_length": None, "remove_unused_columns": False}
+    ours = {
+        "seed": seed,
+        "max_length": None,
+        "remove_unused_columns": False,
+        "report_to": names_of(trainer.get("report_to")) or "none",
+    }
     return {**defaults, **trainer, **method, **ours}
 
 

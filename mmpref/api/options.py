@@ -31,6 +31,7 @@ _SEVERAL = (
     "exclude_images_of",
     "benchmarks",
     "eval_benchmark",
+    "report_to",
     "thinking",
 )
 """Options that can be repeated: of a single text they make one."""

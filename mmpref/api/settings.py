@@ -29,6 +29,7 @@ TRAINER_OPTIONS = {
     "learning_rate": "trainer.learning_rate",
     "epochs": "trainer.num_train_epochs",
     "batch_size": "trainer.per_device_train_batch_size",
+    "report_to": "trainer.report_to",
 }
 WATCH_OPTIONS = {
     "eval_benchmark": "watch.benchmarks",

@@ -26,6 +26,8 @@ COMMANDS = {
     "inspect": ("mmpref.cli.inspect", "Check and show a preference dataset."),
     "compare": ("mmpref.cli.compare", "Set evaluation runs side by side."),
     "reproduce": ("mmpref.cli.reproduce", "Run a recipe end to end and write one report."),
+    "job": ("mmpref.cli.job", "Work on a machine that may be taken away, and keep the state on the Hub."),
+    "doctor": ("mmpref.cli.doctor", "Tell what is installed, and what a model will need."),
     "list": ("mmpref.cli.list", "Name what exists: methods, datasets, benchmarks, recipes, families."),
 }
 

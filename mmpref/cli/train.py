@@ -58,6 +58,12 @@ _POSITIVE = _Positive()
 @click.option("--best", metavar="BENCHMARK/METRIC", help="Keep the adapter of the step where this is best.")
 @click.option("--patience", type=click.IntRange(min=1), help="Stop after so many evaluations without a new best.")
 @click.option(
+    "--report-to",
+    multiple=True,
+    type=click.Choice(("trackio", "wandb", "tensorboard", "mlflow")),
+    help="Tracker that logs go to as well; its files stay in the run. Repeatable.",
+)
+@click.option(
     "--base-hub-id",
     metavar="NAMESPACE/NAME",
     callback=common.hub_name,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, UsageError, reason_of
+from mmpref.hub_cache import cache_if_silent, commit_at
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
 from mmpref.registry import resolve_path
@@ -102,7 +103,8 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
             f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
             f"Use --revision={revision}.",
         )
-    with load_errors(f"adapter {ref.adapter}", "" if same_base else base or ""):
+    hint = "" if same_base else base or ""
+    with load_errors(f"adapter {ref.adapter}", hint), cache_if_silent(ref.adapter, commit, CONFIG):
         adapted, replaced = apply_adapter(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
 
@@ -113,8 +115,8 @@ def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | N
     if Path(adapter).is_dir():
         path, commit = Path(adapter) / CONFIG, None
     else:
-        path = Path(hf_hub_download(adapter, CONFIG, revision=revision))
-        commit = path.parent.name
+        commit = commit_at(adapter, revision, CONFIG)
+        path = Path(hf_hub_download(adapter, CONFIG, revision=commit))
     return json.loads(read_text(path)), commit
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.errors import UsageError
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.hub.cards.metadata import refuse_broken
+from mmpref.hub.cards.origin_tags import origin_tags
 from mmpref.registry import Registry
 from mmpref.version import __version__
 
@@ -52,6 +53,7 @@ def render_card(
     import jinja2
 
     summary = _method_summary(manifest)
+    data.tags = [*(data.tags or ()), *origin_tags(manifest)]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     card = environment.from_string(template(kind)).render(
         card_data=data.to_yaml(),
