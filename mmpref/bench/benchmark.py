@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.registry import Registry
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
@@ -40,11 +41,18 @@ class CountKey(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What every benchmark's settings have: where its rows are; by default the Hub's."""
+    """What every benchmark's settings have: where its rows are; by default the Hub's.
+
+    Args:
+        columns: what the benchmark reads -> what the data call it, such as ``{"question": "text"}``.
+        image_root: folders and ``.zip`` files that image paths in the rows are relative to; by default the rows' own.
+    """
 
     data: str | None = None
     config: str | None = None
     split: str = "test"
+    columns: dict[str, str] | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    image_root: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL | PLACE, kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -53,7 +61,7 @@ class QuestionSettings(BenchmarkSettings):
 
     Args:
         max_new_tokens: of an answer.
-        images: folder of the images that rows name, where it is not the rows' own.
+        images: folder of the images that rows name, as ``image_root`` is.
     """
 
     max_new_tokens: int = 128

@@ -77,7 +77,7 @@ def evaluate(
     """
     _check(recipe)
     names = tuple(dict.fromkeys(recipe.benchmarks))
-    settings = resolve_settings(names, recipe.benchmark, recipe.split)
+    settings = resolve_settings(names, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns)
     recipe = dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
     chat = ChatSettings(
         recipe.judge_temperature,

@@ -21,6 +21,8 @@ from mmpref.cli import common
     metavar="DIR|ZIP",
     help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]",
 )
+@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.default_prompt_option
 @click.option(
     "--annotator",
     metavar="WHO",

@@ -59,7 +59,7 @@ class MmhalTask(QuestionTask[MmhalSettings]):
         samples = []
         for number, row, where in numbered_rows(table, limit):
             if "image" in row:
-                image = image_cell(row, where, table.root, folder=self.settings.images)
+                image = image_cell(row, where, table.images, folder=self.settings.images)
             elif self.settings.images is None:
                 raise UsageError(
                     f"{where} names its image by an address.",
@@ -67,7 +67,7 @@ class MmhalTask(QuestionTask[MmhalSettings]):
                 )
             else:
                 name = PurePosixPath(urlparse(text_cell(row, "image_src", where)).path).name
-                image = image_cell({"image": name}, where, None, folder=self.settings.images)
+                image = image_cell({"image": name}, where, (), folder=self.settings.images)
             question = text_cell(row, "question", where)
             reference = {
                 "type": text_cell(row, "question_type", where),
