@@ -85,6 +85,7 @@ def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER) as opened:
             for batch in opened.iter_batches(batch_size=_ROWS):
+                batch.validate(full=True)
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} cannot be read as Parquet: {_line(error)}.") from error
@@ -101,6 +102,7 @@ def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
             reader = pa.ipc.open_file(opened) if indexed else pa.ipc.open_stream(opened)
             batches = map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader
             for batch in batches:
+                batch.validate(full=True)  # offsets that lead out of the file would end the process
                 for start in range(0, batch.num_rows, _ROWS):
                     yield from batch.slice(start, _ROWS).to_pylist()
     except (pa.ArrowException, OSError) as error:
