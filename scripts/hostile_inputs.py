@@ -1,27 +1,23 @@
-"""Hostile inputs to everything that reads what others wrote: each must be read, or refused with an error of mmpref's own.
+"""Hostile inputs to everything that reads what others wrote: each is read, or refused with an error of mmpref's own.
 
     python scripts/hostile_inputs.py            # 1,000 and more inputs of seed 0: what became of them, by kind
     python scripts/hostile_inputs.py --seed 7 --each 500
 
 Inputs are made anew of the seed: files of every container with bytes changed, rows of any cells, pictures that are cut,
 bent, animated, huge or wrongly described, names of files that lead out of their folder, recipes, replies of judges and
-models, and cells of a million characters. A fault is a traceback (an exception that is none of mmpref's), a message that
-is long or cannot be printed, or a file read from outside its folder. The exit status is 1 where there is any.
+models, and cells of a million characters. A fault is a traceback (an exception that is none of mmpref's), a message
+that is long or cannot be printed, or a file read from outside its folder. The exit status is 1 where there is any.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import csv
-import gzip
-import io
 import json
 import logging
 import os
 import random
 import sys
-import tarfile
 import tempfile
 import time
 import traceback
@@ -33,26 +29,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hostile_makers import TEXTS, WORDS, any_row, any_value, changed, containers, odd_pictures, picture
+
 from mmpref.errors import ImageError, MmprefError
 
 SECRET = b"what lies outside of the folder"
 LONGEST_MESSAGE = 5_000
 """Characters of an error's text."""
 MILLION = 1_000_000
-TEXTS = (
-    "", " ", "A dog.", "nan", "[]", "{}", "[[", "<image>", "<image><image>", "\0", "\ud800", "\u202eexe.gnp", "é" * 9,
-    "e\u0301", "图里有什么？", "👩‍👩‍👧", "{{ 7 * 7 }}", "{% raw %}", "<script>", "---\nlicense: x\n---", "`" * 9, "$(x)",
-    "https://example.org/a.png", "file:///etc/passwd", "data:image/png;base64,!!!", "data:,", "../secret", "1e999", "-0",
-    "http://[::1", "//", "C:\\x\\y.png", "a\nb\rc\u2028d", "[1, 2", '{"from": "human"}', '[{"role": "user"}]',
-)  # fmt: skip
-SCALARS = (None, True, False, 0, -1, 10**30, 1.5, float("nan"), float("inf"), b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-COLUMNS = (
-    "id", "image", "images", "prompt", "question", "query", "instruction", "input", "history", "system", "answer",
-    "answers", "response", "completion", "caption", "captions", "text", "messages", "conversations", "texts", "chosen",
-    "rejected", "rejected_response", "rejected_messages", "rejected_policy", "json", "__key__", "video", "label",
-    "kto_tag", "source", "margin", "image_2", "choices", "annotations", "categories", "objects",
-)  # fmt: skip
-KEYS = ("role", "from", "content", "value", "type", "text", "image", "image_url", "url", "bytes", "path", "user", "assistant")
 
 
 @dataclass
@@ -85,106 +69,6 @@ class Report:
             self.faults.append(f"{kind} {name}:\n{traceback.format_exc()[-1500:]}")
         self.outcomes[kind, outcome] += 1
         self.slowest = max(self.slowest, (time.process_time() - begun, f"{kind} {name}"))
-
-
-def any_value(rng: random.Random, depth: int = 3) -> Any:
-    """A cell as no publisher would make it."""
-    kind = rng.random()
-    if depth == 0 or kind < 0.45:
-        return rng.choice(TEXTS)
-    if kind < 0.6:
-        return rng.choice(SCALARS)
-    if kind < 0.8:
-        return [any_value(rng, depth - 1) for _ in range(rng.randrange(4))]
-    return {rng.choice(KEYS): any_value(rng, depth - 1) for _ in range(rng.randrange(4))}
-
-
-def any_row(rng: random.Random) -> dict[str, Any]:
-    return {rng.choice(COLUMNS): any_value(rng) for _ in range(rng.randrange(1, 7))}
-
-
-def good_rows() -> list[dict[str, Any]]:
-    image = base64.b64encode(picture("PNG")).decode()
-    return [
-        {"id": str(number), "image": image, "question": f"What is it, {number}?", "answer": "A dog, \"brown\"."}
-        for number in range(4)
-    ]
-
-
-def picture(form: str, size: tuple[int, int] = (9, 7), **options: Any) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    Image.new("RGB", size, (200, 30, 90)).save(file, form, **options)
-    return file.getvalue()
-
-
-def changed(rng: random.Random, content: bytes) -> bytes:
-    """The bytes with some of them changed, left out, repeated or cut off."""
-    data = bytearray(content)
-    for _ in range(rng.randrange(1, 6)):
-        if not data:
-            break
-        place, length = rng.randrange(len(data)), rng.randrange(1, 9)
-        how = rng.randrange(6)
-        if how == 0:
-            data[place] = rng.randrange(256)
-        elif how == 1:
-            del data[place : place + length]
-        elif how == 2:
-            data[place:place] = rng.randbytes(length)
-        elif how == 3:
-            data[place:place] = data[place : place + 200]
-        elif how == 4:
-            del data[place:]
-        else:
-            data[place:place] = rng.choice([b"\0", b"\xff\xfe", b'"', b"{", b"]", b"\n", b",", b"\r", b"}{"])
-    return bytes(data)
-
-
-def containers(folder: Path) -> dict[str, bytes]:
-    """The same rows in a file of every kind that is read."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    rows = good_rows()
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, rows[0])
-    writer.writeheader()
-    writer.writerows(rows)
-    pq.write_table(pa.Table.from_pylist(rows), folder / "good.parquet")
-    stream, indexed, shard = pa.BufferOutputStream(), pa.BufferOutputStream(), io.BytesIO()
-    table = pa.Table.from_pylist(rows)
-    with pa.ipc.new_stream(stream, table.schema) as arrow:
-        arrow.write_table(table)
-    with pa.ipc.new_file(indexed, table.schema) as arrow:
-        arrow.write_table(table)
-    with tarfile.open(fileobj=shard, mode="w") as tar:
-        for number in range(3):
-            for ending, content in (("png", picture("PNG")), ("json", json.dumps(rows[number]).encode())):
-                member = tarfile.TarInfo(f"{number}.{ending}")
-                member.size = len(content)
-                tar.addfile(member, io.BytesIO(content))
-    coco = {
-        "images": [{"id": 1, "file_name": "a.png"}],
-        "annotations": [{"image_id": 1, "caption": "A dog."}],
-    }
-    parquet = (folder / "good.parquet").read_bytes()
-    os.unlink(folder / "good.parquet")
-    return {
-        "jsonl": lines.encode(),
-        "json": json.dumps(rows, indent=1).encode(),
-        "coco.json": json.dumps(coco, indent=1).encode(),
-        "csv": text.getvalue().encode(),
-        "tsv": text.getvalue().replace(",", "\t").encode("utf-16"),
-        "jsonl.gz": gzip.compress(lines.encode()),
-        "parquet": parquet,
-        "stream.arrow": stream.getvalue().to_pybytes(),
-        "arrow": indexed.getvalue().to_pybytes(),
-        "tar": shard.getvalue(),
-        "tar.gz": gzip.compress(shard.getvalue()),
-    }
 
 
 def read_table(path: Path) -> None:
@@ -267,50 +151,6 @@ def rows(rng: random.Random, _folder: Path, each: int, report: Report) -> None:
             report.run("questions", f"{benchmark} {number}", lambda b=benchmark, row=row: questions(b, row, {}))
 
 
-def odd_pictures() -> dict[str, bytes]:
-    """Pictures that are right, and such as no decoder expects."""
-    import zlib
-
-    from PIL import Image
-
-    def png(width: int, height: int) -> bytes:
-        """A bomb: the sizes are a lie, or the pixels are all alike."""
-        head = width.to_bytes(4, "big") + height.to_bytes(4, "big") + b"\x08\x02\0\0\0"
-        body = zlib.compress(b"\0" * 1000)
-        parts = [(b"IHDR", head), (b"IDAT", body), (b"IEND", b"")]
-        chunks = (
-            len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big") for kind, data in parts
-        )
-        return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
-
-    frames = [Image.new("P", (8, 8), number) for number in range(30)]
-    animated: dict[str, bytes] = {}
-    for form in ("GIF", "WEBP", "PNG", "TIFF"):
-        file = io.BytesIO()
-        shown = frames if form == "GIF" else [frame.convert("RGB") for frame in frames]
-        shown[0].save(file, form, save_all=True, append_images=shown[1:])
-        animated[f"animated {form}"] = file.getvalue()
-    exif = Image.Exif()
-    exif[0x0112] = 99
-    exif[0x010E] = "x" * 5000
-    return {
-        **{form: picture(form) for form in ("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "ICO", "TGA")},
-        **animated,
-        "bomb 60000 x 60000": png(60000, 60000),
-        "bomb 2^31": png(2**31 - 1, 2**31 - 1),
-        "no side": png(0, 0),
-        "lying 4000 x 4000": png(4000, 4000),
-        "20000 x 1": picture("PNG", (20000, 1)),
-        "1 x 20000": picture("PNG", (1, 20000)),
-        "orientation 99": picture("JPEG", exif=exif),
-        "orientation cut": picture("JPEG", exif=exif.tobytes()[:40]),
-        "svg": b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>',
-        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n(/etc/passwd) (r) file\nshowpage\n",
-        "html": b"<html>404 not found</html>",
-        "empty": b"",
-    }
-
-
 def pictures(rng: random.Random, _folder: Path, each: int, report: Report) -> None:
     from mmpref.images import decode_noting
     from mmpref.types import ImageData
@@ -340,12 +180,13 @@ def names(rng: random.Random, folder: Path, each: int, report: Report) -> None:
     with zipfile.ZipFile(folder / "root.zip", "w") as archive:
         for name in ("a.png", "../secret.png", "/abs.png", "x/../../y.png"):
             archive.writestr(name, picture("PNG"))
-    roots = [ImageRoots([root]), ImageRoots([folder / "root.zip"]), ImageRoots([root, folder / "root.zip"]), ImageRoots([])]
-    parts = [
-        "..", ".", "", "/", "\\", "a.png", "A.PNG", "secret.png", "link.png", "up", "loop", "pipe.png", "inner", "\0",
-        "é", "e\u0301", "\ud800", "\u202e", "~", "~root", "C:", "file:", "file://", "%2e%2e", "x" * 300, "x" * 5000,
-        str(folder), str(outside), "root.zip", "000000000139.jpg", "CON", "a.png\n", " ", "*", "?", "#", "&", "http://",
-    ]  # fmt: skip
+    roots = [
+        ImageRoots([root]),
+        ImageRoots([folder / "root.zip"]),
+        ImageRoots([root, folder / "root.zip"]),
+        ImageRoots([]),
+    ]
+    parts = [*WORDS["names"], str(folder), str(outside), "x" * 5000]
     for number in range(12 * each):
         name = rng.choice(["/", "\\", ""]).join(rng.choice(parts) for _ in range(rng.randrange(1, 5)))
         cell: Any = rng.choice([name, {"path": name}, {"bytes": None, "path": name}, {"url": name}, f"file://{name}"])
@@ -357,25 +198,23 @@ def recipes(rng: random.Random, folder: Path, each: int, report: Report) -> None
     from mmpref.api.options import recipe
     from mmpref.recipes.resolve import parse_set
 
-    good = (
-        "build-dataset:\n  method: mismatched\n  source: a.csv\n  columns: {prompt: q}\n  builder: {}\n  where: [a > 1]\n"
-        "train:\n  method: dpo\n  model: a/b\n  trainer: {learning_rate: 5e-6, max_steps: 3}\n  lora: {r: 8}\n"
-        "evaluate:\n  model: a/b\n  benchmarks: [pope]\n  benchmark: {pope: {limit: 3}}\n"
-    ).encode()
-    odd = [
-        b"a: &a [*a]", b"!!python/object/apply:os.system ['true']", b"!!binary x", b"? {a: b}\n: c", b"train: !!set {a}",
-        b"train: {<<: 1}", b"- " * 3000, b"{" * 3000, b"train: {r: " + b"[" * 3000, b"train: 2026-13-45", b"\xff\xfe",
-        b"train: {trainer: {max_steps: 1e400}}", b"train: {1: 2, null: 3, [1]: 4}", b"a: b: c", b"%YAML 9.9\n---\n",
-        b"build-dataset: {where: {a: 1}}", b"train: {lora: {r: 99999999999999999999}}", b"evaluate: {benchmark: {nope: {}}}",
-        b"build-dataset: {columns: [a]}", b"build-dataset: {columns: {prompt: 1}}", b"train: {dataset: {a: b}}",
-    ]  # fmt: skip
+    good = b"""
+build-dataset: {method: mismatched, source: a.csv, columns: {prompt: q}, builder: {}, where: [a > 1]}
+train:
+  method: dpo
+  model: a/b
+  trainer: {learning_rate: 5e-6, max_steps: 3}
+  lora: {r: 8}
+evaluate: {model: a/b, benchmarks: [pope], benchmark: {pope: {suffix: Say.}}}
+"""
+    odd = [*WORDS["recipes"], "- " * 3000, "{" * 3000, "train: {r: " + "[" * 3000, f"train: {{limit: {'9' * 5000}}}"]
     path = folder / "mine.yaml"
 
     def resolve(command: str) -> None:
         recipe(path, command)
 
     for number in range(3 * each + len(odd)):
-        path.write_bytes(odd[number] if number < len(odd) else changed(rng, good))
+        path.write_bytes(odd[number].encode() if number < len(odd) else changed(rng, good))
         for command in ("build-dataset", "train", "evaluate"):
             report.run("recipes", f"{number} {command}", lambda command=command: resolve(command))
     for number in range(each):
@@ -393,7 +232,7 @@ def replies(rng: random.Random, _folder: Path, each: int, report: Report) -> Non
     readers: dict[str, Callable[[str], object]] = {
         "number": lambda text: verdicts.number(text, 0, 10),
         "leading": lambda text: verdicts.leading(text, 0, 10),
-        "pair": lambda text: verdicts.pair(text, 0, 10, ["score"]),
+        "pair": lambda text: verdicts.pair(text, 0, 10, ["first", "second"]),
         "choice": verdicts.choice,
         "yes_or_no": verdicts.yes_or_no,
         "rating": ratings.rating,
@@ -410,7 +249,7 @@ def replies(rng: random.Random, _folder: Path, each: int, report: Report) -> Non
         "amber": amber.parse,
         "chair": lambda text: chair.count(text, ["dog"], table),
     }
-    words = ("yes", "no", "Rating:", "Score", "10", "-1", "1e9", "٣", "½", "**", "[[A]]", "<think>", "</think>", '{"score":', "}", "[", "\n", "A", "dogs")  # fmt: skip
+    words = WORDS["replies"]
     for name, reader in readers.items():
         for number in range(max(2, each // 4)):
             text = rng.choice(["", " ", "\n"]).join(rng.choice([*words, *TEXTS]) for _ in range(rng.randrange(12)))
@@ -438,7 +277,11 @@ def long_cells(_rng: random.Random, folder: Path, _each: int, report: Report) ->
         path = folder / "long.jsonl"
         path.write_text(text + "\n")
         report.run("long", name, lambda path=path: read_table(path))
-    for name, text in {"cell": f"question,answer,image\n{long},b,c\n", "header": f"{long},b\n1,2\n", "quote": f'a,b\n"{long}'}.items():
+    for name, text in {
+        "cell": f"question,answer,image\n{long},b,c\n",
+        "header": f"{long},b\n1,2\n",
+        "quote": f'a,b\n"{long}',
+    }.items():
         path = folder / "long.csv"
         path.write_text(text)
         report.run("long", f"csv {name}", lambda path=path: read_table(path))
@@ -476,7 +319,8 @@ def lines(report: Report) -> Iterator[str]:
     for kind in kinds:
         read, refused, broken = (report.outcomes[kind, outcome] for outcome in ("read", "refused", "traceback"))
         yield f"{kind:<12}{read + refused + broken:>8,}{read:>8,}{refused:>9,}{broken:>11,}"
-    yield f"{report.inputs:,} inputs, {len(report.faults)} faults; slowest {report.slowest[0]:.1f} s ({report.slowest[1]})"
+    seconds, slowest = report.slowest
+    yield f"{report.inputs:,} inputs, {len(report.faults)} faults; slowest {seconds:.1f} s ({slowest})"
 
 
 def main() -> int:

@@ -85,8 +85,8 @@ class TrainRecipe:
         split: of every data set.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to; by default a data set's own
             folder.
-        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is no
-            known one (`mmpref.tables.columns`).
+        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
+            no known one (`mmpref.tables.columns`).
         default_prompt: asked of rows that have none, such as captions.
         limit: take only the first rows.
         seed: of the adapter's initial weights and of the order of rows.

@@ -19,7 +19,6 @@ from mmpref.tables.columns import with_columns
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
 
-
 _OF_A_QUESTION = {"prompt": "question", "images": "image"}
 """What ``--columns`` calls a part of a preference row -> what benchmarks call it."""
 

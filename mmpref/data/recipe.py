@@ -29,8 +29,8 @@ class BuildRecipe:
         source_config: configuration of a Hub source.
         split: of the source, and of the dataset.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to.
-        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is no
-            known one (`mmpref.tables.columns`).
+        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
+            no known one (`mmpref.tables.columns`).
         default_prompt: asked of rows that have none, such as captions.
         where: conditions ``FIELD OP VALUE`` that a row must fulfil (`mmpref.data.select`).
         subsample: draw so many of those rows, by the seed.

@@ -1,4 +1,4 @@
-"""COCO's annotation files, and those that annotation tools write in their form: one JSON object, of which rows are made.
+"""COCO's annotation files, and those that annotation tools write in their form: one JSON object, read as rows.
 
 Captions (``captions_train2017.json``) give a row each, with ``image`` and ``caption``; instances
 (``instances_val2017.json``) a row for each image, with ``image`` and the names of its ``objects``. Source:
@@ -44,7 +44,9 @@ def rows_of(content: Mapping[str, Any], where: str) -> Iterator[dict[str, Any]]:
             f"{where} is a file of COCO's form without captions and without objects.",
             "Those with captions are called captions_....json, those with objects instances_....json.",
         )
-    kinds = {_key(one["id"]): one["name"] for one in categories if isinstance(one, Mapping) and {"id", "name"} <= one.keys()}
+    kinds = {
+        _key(one["id"]): one["name"] for one in categories if isinstance(one, Mapping) and {"id", "name"} <= one.keys()
+    }
     objects: dict[Any, dict[str, None]] = {key: {} for key in names}
     for number, one in enumerate(annotations):
         place = f"{where}, annotation {number}"

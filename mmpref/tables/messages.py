@@ -53,8 +53,8 @@ SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
     "question + answer columns, or a caption, with images or image; of preferences, also chosen + rejected, or "
     "rejected_response or rejected_messages (ms-swift). Columns of other names are named by --columns, such as "
-    "prompt=COLUMN,answer=COLUMN,image=COLUMN. Published sets of other shapes are built by the method of their name, such as "
-    "build-dataset --method vlfeedback"
+    "prompt=COLUMN,answer=COLUMN,image=COLUMN. Published sets of other shapes are built by the method of their name, "
+    "such as build-dataset --method vlfeedback"
 )
 
 

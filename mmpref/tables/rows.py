@@ -311,7 +311,9 @@ class _RowReader:
                     self.prompt_column,
                 )
         elif bare not in (0, len(in_columns)):
-            self._add("image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.prompt_column)
+            self._add(
+                "image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.prompt_column
+            )
         if first and first.image_after_text:
             self.notes.append(IMAGES_MOVED)
         return in_columns

@@ -1,5 +1,5 @@
-"""One's own data, as people have them: a folder of photos and a table beside it. Each works at the first try, or says at
-once what to do."""
+"""One's own data, as people have them: a folder of photos and a table beside it. Each works at the first try, or says
+at once what to do."""
 
 from __future__ import annotations
 
@@ -95,9 +95,7 @@ def test_a_csv_elsewhere_needs_only_the_folder(photos: Path, tmp_path: Path) -> 
     assert found["counts"] == {"rows": 4, "skipped": {}}
 
 
-def test_some_photos_that_are_missing_are_told_before_the_work(
-    photos: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_some_photos_that_are_missing_are_told_before_the_work(photos: Path, caplog: pytest.LogCaptureFixture) -> None:
     (photos / NAMES[2]).unlink()
     table = write_csv(photos / "captions.csv", {"image": NAMES, "caption": CAPTIONS})
     Source(open_table(str(table)))
@@ -110,8 +108,8 @@ def test_some_photos_that_are_missing_are_told_before_the_work(
     [
         'image, caption\nIMG_0.jpg, "A dog, brown and small."\nIMG_1.jpg, Two cats on a sofa.\n',
         "image;caption\r\nIMG_0.jpg;A dog, brown and small.\r\nIMG_1.jpg;Two cats on a sofa.\r\n",
-        "\ufeffimage,caption\nIMG_0.jpg,\"A dog, brown and small.\"\nIMG_1.jpg,Two cats on a sofa.\n",
-        'image\tcaption\nIMG_0.jpg\tA dog, brown and small.\nIMG_1.jpg\tTwo cats on a sofa.\n',
+        '\ufeffimage,caption\nIMG_0.jpg,"A dog, brown and small."\nIMG_1.jpg,Two cats on a sofa.\n',
+        "image\tcaption\nIMG_0.jpg\tA dog, brown and small.\nIMG_1.jpg\tTwo cats on a sofa.\n",
     ],
 )
 def test_csv_as_people_and_spreadsheets_write_it(text: str, photos: Path) -> None:
@@ -160,9 +158,7 @@ def test_a_named_column_wins_over_those_that_are_known(photos: Path) -> None:
         "answer": ["no"] * 4,
         "caption": CAPTIONS,
     }
-    rows = read(
-        write_csv(photos / "qa.csv", columns), prompt="question", answer="caption", image="picture_file"
-    )
+    rows = read(write_csv(photos / "qa.csv", columns), prompt="question", answer="caption", image="picture_file")
     assert [(row.prompt[0].content, row.answer) for row in rows] == list(zip(QUESTIONS, CAPTIONS, strict=True))
 
 
@@ -304,7 +300,19 @@ def test_training_on_ones_own_pairs(photos: Path, tmp_path: Path) -> None:
 
 def ask(benchmark: str, data: Path, output: Path, *options: object) -> tuple[object, ...]:
     settings = ("--set", f"benchmark.{benchmark}.data={data}", "--set", f"benchmark.{benchmark}.max_new_tokens=4")
-    return ("evaluate", "--recipe", "plain", "--model", MODEL, "--benchmark", benchmark, *settings, "--output", output, *options)
+    return (
+        "evaluate",
+        "--recipe",
+        "plain",
+        "--model",
+        MODEL,
+        "--benchmark",
+        benchmark,
+        *settings,
+        "--output",
+        output,
+        *options,
+    )
 
 
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
@@ -318,7 +326,9 @@ def test_a_yes_no_benchmark_of_ones_own(form: str, photos: Path, tmp_path: Path)
         data.write_text("".join(json.dumps(line) + "\n" for line in lines))
     run = tmp_path / "run"
     said = refused(*ask("pope", data, run))
-    assert said.startswith(f"No image of benchmark pope ({data}, split test) can be read: {data} (test), row 0 (no image")
+    assert said.startswith(
+        f"No image of benchmark pope ({data}, split test) can be read: {data} (test), row 0 (no image"
+    )
     assert said.endswith("Name the folder of the images with --image-root.")
     found = done(*ask("pope", data, run, "--image-root", photos))
     assert value(found, "accuracy")["n"] == 4
@@ -343,7 +353,9 @@ def test_columns_of_a_benchmark(photos: Path, tmp_path: Path) -> None:
     assert "its columns are bild, frage, antwort" in refused(*ask("pope", data, run))
     found = done(*ask("pope", data, run, "--columns", "prompt=frage,answer=antwort,image=bild"))
     assert value(found, "accuracy")["n"] == 4
-    said = refused("evaluate", "--benchmark", "pope", "--columns", "answer=label", "--recipe", "plain", "--model", MODEL)
+    said = refused(
+        "evaluate", "--benchmark", "pope", "--columns", "answer=label", "--recipe", "plain", "--model", MODEL
+    )
     assert "none is on such data" in said
 
 

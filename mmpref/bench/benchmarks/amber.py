@@ -104,7 +104,9 @@ class _Amber(QuestionTask[AmberSettings]):
                 raise InputError(f"{where}: {spec} has no annotation of id {name}.")
             reference = self._reference(annotation, where)
             caption = reference["part"] == CAPTION
-            message = Message("user", with_suffix(text_cell(row, "query", where), "" if caption else self.settings.suffix))
+            message = Message(
+                "user", with_suffix(text_cell(row, "query", where), "" if caption else self.settings.suffix)
+            )
             image = image_cell(row, where, table.images, folder=self.settings.images)
             image_file = row["image"] if image_name(row) else None
             image_id = optional_text(row, "image_id") or image_file or name
