@@ -28,14 +28,13 @@ class ImageLookup:
     def __init__(self, where: str, roots: ImageRoots, names: Sequence[str | Path]) -> None:
         self._where, self._roots = where, roots
         self._names = brief(", ".join(map(str, names)), 600)
-        self._seen = self._found = 0
-        self._other = False
+        self._seen = self._found = self._others = 0
         self._first = ""
 
     @property
     def is_done(self) -> bool:
         """Whether no further row has to be seen."""
-        return self._seen >= LOOKED_FOR and (self._found > 0 or self._other)
+        return self._seen + self._others >= LOOKED_FOR and self._found + self._others > 0
 
     def see(self, cells: Sequence[Any], number: int) -> None:
         """The image cells of a row, and its number."""
@@ -44,7 +43,7 @@ class ImageLookup:
         for cell in cells:
             path = path_in_cell(cell)
             if path is None:
-                self._other = True  # the image itself, or the address of one, of which each row tells
+                self._others += 1  # the image itself, or the address of one, of which each row tells
                 continue
             self._seen += 1
             if self._roots.finds(path):
@@ -61,7 +60,7 @@ class ImageLookup:
         if not self._first:
             return
         under = f"under {self._names}" if self._names else "anywhere: no --image-root was given"
-        if not self._found and not self._other:
+        if not self._found + self._others:
             raise InputError(
                 f"None of the {self._seen:,} images of {self._where} is found {under}. First: {self._first}.",
                 "Name the folder that paths are relative to with --image-root.",

@@ -123,11 +123,16 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
     if question and (answer or bare):
         return (question, answer) if answer else (question, "")
     caption = _first(CAPTIONS, row)
-    if caption and not question and (caption != "text" or image_cells(row) or unread_images(row)):
+    if caption and not question and (caption != "text" or _is_caption(row)):
         return ("", caption)
     raise InputError(
         f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", f"Known shapes: {SHAPES}."
     )
+
+
+def _is_caption(row: Mapping[str, Any]) -> bool:
+    """Whether a row's ``text`` is about its image, and not a question with its answer in ``label`` (POPE's files)."""
+    return "label" not in row and bool(image_cells(row) or unread_images(row))
 
 
 def rejected_column(row: Mapping[str, Any]) -> str | None:

@@ -383,6 +383,22 @@ def test_names_that_chair_cannot_find_are_refused(photos: Path) -> None:
         load_plan("chair", "chair", {"data": str(data)}, None)
 
 
+def test_cocos_own_rows_need_the_authors_table(photos: Path) -> None:
+    from mmpref.bench.plan import load_plan
+
+    data = photos / "coco.jsonl"
+    data.write_text(json.dumps({"image": NAMES[0], "gt_object": ["dog"]}) + "\n")
+    with pytest.raises(mmpref.errors.UsageError, match="needs a table of synonyms"):
+        load_plan("chair", "chair", {"data": str(data)}, None)
+
+
+def test_a_text_that_is_a_question_is_no_caption(photos: Path) -> None:
+    data = photos / "coco_pope_random.json"
+    data.write_text(json.dumps({"image": NAMES[0], "text": "Is there a dog?", "label": "yes"}) + "\n")
+    with pytest.raises(mmpref.errors.InputError, match="no shape that mmpref reads"):
+        read(data)
+
+
 def test_questions_about_one_embedded_picture_are_resampled_together(tmp_path: Path) -> None:
     from mmpref.bench.plan import load_plan
 

@@ -58,14 +58,18 @@ def _objects(row: Row, where: str) -> list[str]:
     return [name.lower() for name in list_cell(row, column, where)]
 
 
+def _no_synonyms() -> UsageError:
+    return UsageError(
+        "The benchmark chair needs a table of synonyms.",
+        "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
+        "--set benchmark.chair.synonyms=PATH.",
+    )
+
+
 class _Chair(QuestionTask[ChairSettings]):
     def __init__(self, settings: ChairSettings) -> None:
         if settings.synonyms is None and settings.data is None:
-            raise UsageError(
-                "The benchmark chair needs a table of synonyms.",
-                "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
-                "--set benchmark.chair.synonyms=PATH.",
-            )
+            raise _no_synonyms()
         super().__init__(settings)
         self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms)) if settings.synonyms else None
 
@@ -82,7 +86,11 @@ class _Chair(QuestionTask[ChairSettings]):
 
     def _of_rows(self, table: Table) -> chair.Synonyms:
         """The table of synonyms that the objects of all rows make, however few of them are asked about."""
-        names = {name for _, row, where in numbered_rows(table, None) for name in _objects(row, where)}
+        names: set[str] = set()
+        for _, row, where in numbered_rows(table, None):
+            if "gt_object" in row:  # COCO's, whose numbers are those of its authors' table
+                raise _no_synonyms()
+            names.update(_objects(row, where))
         if longer := sorted(name for name in names if name.count(" ") > 1):
             raise InputError(
                 f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
