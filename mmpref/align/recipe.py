@@ -94,6 +94,9 @@ class TrainRecipe:
         split: of every data set.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to; by default a data set's own
             folder.
+        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
+            no known one (`mmpref.tables.columns`).
+        default_prompt: asked of rows that have none, such as captions.
         limit: take only the first rows.
         seed: of the adapter's initial weights and of the order of rows.
         dtype: of the base model; ``auto`` is fp32 on a CPU and bf16 on an accelerator that has it.
@@ -143,6 +146,8 @@ class TrainRecipe:
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
 
     registry: ClassVar[Registry[Method]] = METHODS
 

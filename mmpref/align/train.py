@@ -22,6 +22,8 @@ from mmpref.errors import UsageError
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.tables.columns import own_columns
+from mmpref.tables.image_lookup import look_for_images
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 
@@ -239,6 +241,9 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
         open_table(spec, recipe.split, revision=revision)
         for spec, revision in zip(recipe.dataset, revisions, strict=True)
     ]
+    tables = own_columns(tables, recipe.columns, recipe.default_prompt)
+    for table in tables:
+        look_for_images(table, recipe.image_root, recipe.limit)
     policy = load_policy(
         ModelRef(recipe.model, pinned.get("model") or recipe.revision),
         dtype=_model_dtype(recipe.dtype),

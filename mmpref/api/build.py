@@ -33,6 +33,8 @@ def build_dataset(
     source_revision: str | None = None,
     source_config: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
+    default_prompt: str | None = None,
     split: str | None = None,
     limit: int | None = None,
     where: str | Sequence[str] | None = None,
@@ -80,6 +82,8 @@ def build_dataset(
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         source_revision, source_config: of a Hub source.
         image_root: folders or ``.zip`` files that image paths are relative to.
+        columns: what a row's parts are called, such as ``{"prompt": "question", "answer": "caption"}``.
+        default_prompt: asked of rows that have none, such as captions.
         split: of the source, and of the dataset.
         limit: first rows only.
         where: conditions ``FIELD OP VALUE``, such as ``"margin >= 1"``.

@@ -30,6 +30,8 @@ def evaluate(
     benchmark: str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     benchmarks: str | Sequence[str] | None = None,
     split: str | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     blind: Literal["no-image", "masked"] | None = None,
     judge: str | None = None,
@@ -68,6 +70,8 @@ def evaluate(
             into the recipe's; ``data`` may be rows in memory.
         benchmarks: names, where ``benchmark`` holds settings; by default the recipe's, all of them.
         split: of the benchmarks' data.
+        image_root: folders or ``.zip`` files that image paths in the benchmarks' rows are relative to.
+        columns: what your own data call what a benchmark reads, such as ``{"answer": "label"}``.
         limit: first samples of each only.
         blind: control: ask without the images, or with all image tokens hidden.
         judge: who judges, for benchmarks that need it.

@@ -34,6 +34,8 @@ def train(
     revision: str | None = None,
     dataset: Any = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
+    default_prompt: str | None = None,
     split: str | None = None,
     annotator: str | None = None,
     learning_rate: float | None = None,
@@ -79,6 +81,8 @@ def train(
         dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         image_root: folders or ``.zip`` files that image paths are relative to.
+        columns: what a row's parts are called, such as ``{"prompt": "question", "answer": "caption"}``.
+        default_prompt: asked of rows that have none, such as captions.
         split: of every dataset.
         annotator: who ranks answers, for methods that ask.
         learning_rate, epochs, batch_size: ``trainer``'s ``learning_rate``, ``num_train_epochs`` and

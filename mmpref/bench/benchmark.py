@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
 from mmpref.recipes.names import names
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.registry import Registry
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
@@ -47,11 +48,15 @@ class BenchmarkSettings:
         data: a table, file, folder or Hub dataset; by default the benchmark's own on the Hub.
         config: configuration of a Hub dataset.
         split: of the data.
+        columns: what the benchmark reads -> what the data call it, such as ``{"question": "text"}``.
+        image_root: folders and ``.zip`` files that image paths in the rows are relative to; by default the rows' own.
     """
 
     data: str | None = field(default=None, metadata=names("table"))
     config: str | None = None
     split: str = "test"
+    columns: dict[str, str] | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    image_root: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL | PLACE | names("roots"), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ class QuestionSettings(BenchmarkSettings):
 
     Args:
         max_new_tokens: of an answer.
-        images: folder of the images that rows name, where it is not the rows' own.
+        images: folder of the images that rows name, as ``image_root`` is.
     """
 
     max_new_tokens: int = 128

@@ -132,7 +132,7 @@ def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
         UsageError: unknown benchmark or setting.
     """
     names = tuple(dict.fromkeys(recipe.benchmarks))
-    settings = resolve_settings(names, recipe.benchmark, recipe.split)
+    settings = resolve_settings(names, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns)
     return dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
 
 

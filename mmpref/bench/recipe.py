@@ -25,6 +25,9 @@ class EvaluateRecipe:
         benchmarks: names, as ``mmpref list benchmarks`` has them.
         benchmark: settings of each by name.
         split: of all benchmarks, instead of their own.
+        image_root: folders, or ``.zip`` files, that image paths in the benchmarks' rows are relative to.
+        columns: what a benchmark reads (``question``, ``answer``, ``image``, ...) -> the column of one's own data that
+            holds it; of benchmarks whose ``data`` are named.
         limit: first samples of each only.
         seed: of the bootstrap.
         blind: the image-blind control: every benchmark is asked without its images, and named so.
@@ -65,6 +68,8 @@ class EvaluateRecipe:
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
+    image_root: tuple[str, ...] | None = field(default=None, metadata=recipes.OPTIONAL)
+    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
 
     @property
     def endpoint(self) -> tuple[str, str] | None:

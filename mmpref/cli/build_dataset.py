@@ -60,6 +60,8 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     metavar="DIR|ZIP",
     help="Folder or .zip file that image paths are relative to. Repeatable.",
 )
+@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.default_prompt_option
 @click.option("--split", help="Split of the source. [default: train]")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option(

@@ -52,6 +52,36 @@ def output_options(command: F) -> F:
     )(command)
 
 
+def _columns(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    columns: dict[str, str] = {}
+    for one in ",".join(values).split(",") if values else ():
+        part, equals, column = (word.strip() for word in one.partition("="))
+        if not (part and equals and column):
+            raise click.BadParameter(f"{one!r} is not of the form PART=COLUMN, such as prompt=question,answer=caption.")
+        columns[part] = column
+    return columns or None
+
+
+def columns_option(parts: str) -> Callable[[F], F]:
+    """``--columns``; ``parts`` says what can be named."""
+    return click.option(
+        "--columns",
+        multiple=True,
+        callback=_columns,
+        metavar="PART=COLUMN,...",
+        help=f"What your own data call {parts}. Repeatable.",
+    )
+
+
+def default_prompt_option(command: F) -> F:
+    """``--default-prompt``."""
+    return click.option(
+        "--default-prompt",
+        metavar="TEXT",
+        help="Asked of rows that have no prompt. [default, of captions: 'Please describe this image in detail.']",
+    )(command)
+
+
 def hub_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Callback of options that name a Hub repository, ``--...-dataset-id`` or of a model: the address of its page is as
     good."""

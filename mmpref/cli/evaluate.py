@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 @click.option("--adapter", help="Adapter to score beside the base: Hub id or run directory.")
 @click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
+@click.option(
+    "--image-root",
+    multiple=True,
+    metavar="DIR|ZIP",
+    help="Folder or .zip file that image paths in the benchmarks' data are relative to. Repeatable."
+    " [default: the data's]",
+)
+@common.columns_option("question, answer, image, objects or what else a benchmark reads")
 @click.option("--split", help="Split of the benchmarks' data.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
 @click.option(
@@ -84,6 +92,7 @@ def command(
       mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
       mmpref evaluate --model http://127.0.0.1:8000/v1#my-model --benchmark pope
       mmpref evaluate --blind masked
+      mmpref evaluate --benchmark pope --set benchmark.pope.data=mine.csv --image-root photos --columns answer=label
     """
     from mmpref.api.evaluate import run_evaluate
     from mmpref.api.options import evaluate_recipe

@@ -38,6 +38,8 @@ _POSITIVE = _Positive()
     metavar="DIR|ZIP",
     help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]",
 )
+@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.default_prompt_option
 @click.option(
     "--annotator",
     metavar="WHO",

@@ -26,6 +26,7 @@ from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.tables.columns import own_columns
 from mmpref.types import Example, ModelRef
 
 
@@ -82,7 +83,7 @@ def build_dataset(
         if check_source:
             check_source(facts)
         source = Source(
-            tables,
+            own_columns(tables, recipe.columns, recipe.default_prompt),
             recipe.image_root,
             recipe.limit,
             reader=builder.reader(settings, recipe.seed) if builder.reader else None,

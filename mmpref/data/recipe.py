@@ -30,6 +30,9 @@ class BuildRecipe:
         source_config: configuration of a Hub source.
         split: of the source, and of the dataset.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to.
+        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
+            no known one (`mmpref.tables.columns`).
+        default_prompt: asked of rows that have none, such as captions.
         where: conditions ``FIELD OP VALUE`` that a row must fulfil (`mmpref.data.select`).
         subsample: draw so many of those rows, by the seed.
         exclude_images_of: tables (``NAME`` or ``NAME:SPLIT``) whose images no row may have, such as a benchmark's.
@@ -70,6 +73,8 @@ class BuildRecipe:
     validation: float | None = None
     annotator: str | None = field(default=None, metadata=names("annotator"))
     builder: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     registry: ClassVar[Registry[Builder]] = BUILDERS
 
     def __post_init__(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from mmpref.errors import InputError, UsageError
+from mmpref.errors import InputError, UsageError, reason_of
 from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build
 from mmpref.registry import Registry, package_files, suggest
 from mmpref.text_files import read_text
@@ -25,6 +25,8 @@ Advise = Callable[[UnknownSettingError, Mapping[str, Any]], str]
 GROUP = "mmpref.recipes"
 
 
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises of text that it cannot read; too many digits and deep nesting are errors of Python's own."""
 COMMANDS = ("build-dataset", "train", "evaluate")
 """The sections that a recipe may have."""
 
@@ -47,8 +49,8 @@ def load(name_or_path: str) -> dict[str, Any]:
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
         content = copy.deepcopy(_parsed(read_text(path)))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    except NOT_YAML as error:
+        raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping from commands to settings.")
@@ -100,7 +102,7 @@ def scalar(text: str) -> Any:
     """A value as ``--set`` reads it."""
     try:
         return yaml.load(text, YamlLoader)
-    except yaml.YAMLError:
+    except NOT_YAML:
         return text
 
 

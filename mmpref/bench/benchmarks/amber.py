@@ -19,7 +19,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import PLACE, Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
-from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell
+from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
@@ -105,8 +105,10 @@ class _Amber(QuestionTask[AmberSettings]):
                 raise InputError(f"{where}: {spec} has no annotation of id {name}.")
             reference = self._reference(annotation, where)
             caption = reference["part"] == CAPTION
-            message = Message("user", text_cell(row, "query", where) + ("" if caption else self.settings.suffix))
-            image = image_cell(row, where, table.root, folder=self.settings.images)
+            message = Message(
+                "user", with_suffix(text_cell(row, "query", where), "" if caption else self.settings.suffix)
+            )
+            image = image_cell(row, where, table.images, folder=self.settings.images)
             image_file = row["image"] if image_name(row) else None
             image_id = optional_text(row, "image_id") or image_file or name
             samples.append(Sample(name, image_id, image, (message,), reference))

@@ -63,15 +63,15 @@ class MmhalTask(QuestionTask[MmhalSettings]):
         samples = []
         for number, row, where in numbered_rows(table, limit):
             if "image" in row:
-                image = image_cell(row, where, table.root, folder=self.settings.images)
-            elif self.settings.images is None:
+                image = image_cell(row, where, table.images, folder=self.settings.images)
+            elif self.settings.images is None and not table.image_roots:
                 raise UsageError(
                     f"{where} names its image by an address.",
                     "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give --set benchmark.mmhal.images=FOLDER.",
                 )
             else:
                 name = PurePosixPath(urlparse(text_cell(row, "image_src", where)).path).name
-                image = image_cell({"image": name}, where, None, folder=self.settings.images)
+                image = image_cell({"image": name}, where, table.image_roots, folder=self.settings.images)
             question = text_cell(row, "question", where)
             reference = {
                 "type": text_cell(row, "question_type", where),

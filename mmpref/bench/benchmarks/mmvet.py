@@ -60,7 +60,7 @@ class _MmVet(QuestionTask[MmVetSettings]):
                 "parts": [ALL, *abilities, f"{'+'.join(abilities)} only"],
             }
             message = Message("user", self.settings.prefix + question)
-            image = image_cell(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
+            image = image_cell(row, where, table.images, column_of(row, "image", "imagename"), self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 

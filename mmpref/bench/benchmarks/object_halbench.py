@@ -79,7 +79,7 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
             Sample(
                 str(number),
                 text_cell(row, "image_id", where),
-                image_cell(row, where, table.root, folder=self.settings.images),
+                image_cell(row, where, table.images, folder=self.settings.images),
                 (Message("user", text_cell(row, "question", where)),),
                 truth,
             )

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
 from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
-from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell
+from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell, with_suffix
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
 from mmpref.recipes.names import names
@@ -87,8 +87,8 @@ class _Repope(PopeTask):
             question = text_cell(row, column_of(row, "question", "text"), where)
             label = labels.get(_key(category, name, question))
             if label is not None:
-                message = Message("user", question + self.settings.suffix)
-                image = image_cell(row, where, table.root, folder=self.settings.images)
+                message = Message("user", with_suffix(question, self.settings.suffix))
+                image = image_cell(row, where, table.images, folder=self.settings.images)
                 samples.append(Sample(str(number), name, image, (message,), {"answer": label, "part": category}))
         if not samples:
             raise InputError(
