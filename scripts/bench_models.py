@@ -150,7 +150,7 @@ def random_policy(
     )
     with torch.device(device if shape.on_device else "cpu"):
         model = hf.LlavaNextForConditionalGeneration(config)
-    _place(model, device, dtype)
+    place(model, device, dtype)
     model.generation_config.eos_token_id = None
     square = {"height": side, "width": side}
     processor = hf.LlavaNextProcessor(
@@ -166,7 +166,7 @@ def random_policy(
     return policy
 
 
-def _place(model: torch.nn.Module, device: str, dtype: torch.dtype) -> None:
+def place(model: torch.nn.Module, device: str, dtype: torch.dtype) -> None:
     """Move a model and cast its parameters; buffers keep their dtype, rotary frequencies above all."""
     model.eval().to(device)
     for parameter in model.parameters():
