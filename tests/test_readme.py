@@ -79,6 +79,21 @@ def test_the_speed_table_is_what_was_recorded() -> None:
     assert tables().speed() in README
 
 
+def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:
+    assert f"<!-- gpu: begin -->\n{tables().gpu()}\n<!-- gpu: end -->" in README
+    stages = {
+        "environment": {"status": "done", "found": {"device": {"device": "A GPU"}}},
+        "build": {"status": "done", "found": {"naive": {"pairs_an_hour": 1234.5, "gib": 15.26}, "note": "none"}},
+        "dpo": {"status": "cut", "found": {}},
+    }
+    recorded = tmp_path / "gpu_check.json"
+    recorded.write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    assert tables().gpu(recorded) == (
+        "| A GPU |  | measured |\n| --- | --- | --- |\n| build | naive | 1,234 pairs an hour, 15.26 gib |\n\n"
+        "Of the other stages: dpo cut."
+    )
+
+
 def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
     assert tables().measured("bench_dpo.json", "TRL's DPOTrainer", tables().TRAINING) in README
     assert tables().measured("bench_eval.json", "batched `generate`", tables().EVALUATION) in README
