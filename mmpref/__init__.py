@@ -4,7 +4,9 @@ The functions do what the commands of the same names do, with the same options, 
 when they are first used: ``import mmpref`` imports no torch.
 """
 
+from functools import cache
 from importlib import import_module
+from inspect import isfunction
 from typing import TYPE_CHECKING, Any
 
 from mmpref.version import __version__
@@ -79,7 +81,17 @@ _PLACES = {
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'mmpref' has no attribute {name!r}")
-    return getattr(import_module(f"mmpref.{_PLACES[name]}"), name)
+    return _public(name)
+
+
+@cache
+def _public(name: str) -> Any:
+    value = getattr(import_module(f"mmpref.{_PLACES[name]}"), name)
+    if not isfunction(value):
+        return value
+    from mmpref.api.wording import in_python
+
+    return in_python(value)
 
 
 def __dir__() -> list[str]:

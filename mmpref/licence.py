@@ -14,7 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.errors import InputError
+from mmpref.errors import InputError, UsageError
+from mmpref.registry import suggest
 from mmpref.text_files import read_text
 
 UNREADABLE = "unreadable"
@@ -172,6 +173,36 @@ def licence_of_folder(folder: Path) -> str | None:
         if stated is not None or (place / ".git").exists():
             return stated
     return None
+
+
+def with_licence(source: Mapping[str, Any], licence: str | None) -> dict[str, Any]:
+    """The facts of a source with the licence that its owner gives for what states none itself.
+
+    Args:
+        source: ``id`` and ``licence``, and ``sources`` where there are several.
+        licence: an id of the Hub; None leaves everything as it is.
+
+    Raises:
+        UsageError: no such id, or a source that states another licence.
+    """
+    if licence is None:
+        return dict(source)
+    given = licence.strip().lower()
+    if given not in LICENCES - {"unknown"}:
+        raise UsageError(f"{licence!r} is no licence id of the Hub.", suggest(given, sorted(LICENCES - {"unknown"})))
+    entries = source.get("sources") or [source]
+    if all(_states(entry) and str(entry["licence"]).lower() != given for entry in entries):
+        raise UsageError(
+            f"{source['id']} states its licence itself: {source['licence']}.",
+            "--license is for data that state none; leave it out.",
+        )
+    stated = [entry if _states(entry) else {**entry, "licence": given} for entry in entries]
+    joined = join_licences(entry["licence"] for entry in stated)
+    return {**source, "licence": joined, **({"sources": stated} if "sources" in source else {})}
+
+
+def _states(source: Mapping[str, Any]) -> bool:
+    return not _empty(source.get("licence")) and source["licence"] != "unknown"
 
 
 def has_licence_file(names: Iterable[str]) -> bool:

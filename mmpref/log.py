@@ -1,4 +1,4 @@
-"""The one logger: what mmpref says beside its results, on stderr where the command line runs."""
+"""The one logger: what mmpref says beside its results, on stderr where the command line runs; and how it says times."""
 
 import contextlib
 import logging
@@ -16,3 +16,15 @@ def errors_only() -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person would say it: ``40 s``, ``3 min``, ``2 h 10 min``, ``14 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    if seconds >= 10 * 3600:
+        return f"{seconds / 3600:.0f} h"
+    hours, minutes = divmod(5 * round(seconds / 300), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -1,9 +1,12 @@
-"""The engine against naive ways of the same work: python scripts/bench_bdhs.py [--rounds N] [--json].
+"""The engine against naive ways of the same work: python scripts/bench_bdhs.py [--rounds N] [--json] [--device cuda
+--dtype bfloat16 --shape llava-1.6-7b].
 
 A random LLaVA-NeXT in fp32 on one thread, 2928 image tokens (a 672 x 672 image), reference answers of 5 sentences of 15
 tokens, 15 new tokens a sentence, rho 0.99 (about 29 image tokens are kept). A *pass* is one try of one pair: all of its
 5 sentences once. The arms of a round run one after the other, and every figure is the median over rounds of a ratio of
-CPU times within a round. Every arm must give the same tokens, or the script fails.
+CPU times within a round. Every arm must give the same tokens, or the script fails. On an accelerator times are those
+that pass until its work is done, and what is told of the tokens, there and in other dtypes, is the share that agrees
+with the engine's. `pairs_an_hour` is the engine's at two tries, of one process, preprocessing not included.
 
 * naive: transformers' `generate`, one call a sentence, hidden image tokens masked in a 2-D attention mask
 * batched: the same in one left-padded call for the 5 sentences
@@ -14,7 +17,8 @@ The vision tower is sized to take the share of a naive pass that CLIP-L takes in
 peak of resident memory over the loaded model, each arm in a process of its own, the engine with a block of 32 pairs and
 32 branches at a time. The testbed is the whole command `mmpref build-dataset`, against the same command with `generate`
 on the dropped sequences, vision shared: one call a sentence (`testbed_vs_portable`), one a pair, or our own portable
-path, which batches 64 branches of any pairs (`mmpref.vlm.transformers_pool`).
+path, which batches 64 branches of any pairs (`mmpref.vlm.transformers_pool`). Both are for a CPU in fp32; on an
+accelerator memory (`gib`) is the most that was allocated, with the weights.
 """
 
 from __future__ import annotations
@@ -28,7 +32,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,79 +41,37 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch
 import transformers as hf
+from bench_models import (
+    SHAPES,
+    Agreement,
+    Setting,
+    add_options,
+    device_facts,
+    forget_peak,
+    peak_gib,
+    random_policy,
+    seconds,
+    setting_of,
+)
 from PIL import Image
-from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-from mmpref.types import Message, ModelRef
+from mmpref.types import Message
 from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.encode import EncodedPrompt, encode
-from mmpref.vlm.families import find_family
 from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
-from tests.vlm.tiny import template, tokenizer
 
 SENTENCES, SENTENCE, NEW, BLOCK = 5, 15, 15, 8
-PINPOINTS = [[336, 672], [672, 336], [672, 672], [1008, 336], [336, 1008]]
 DECODING = Decoding(max_new_tokens=NEW)
-
-
-def random_policy(vocabulary: int | None = None) -> Policy:
-    """LLaVA-NeXT with LLaVA-1.6's image grid, a language model of 8 layers x 512, seeded random weights.
-
-    Args:
-        vocabulary: size of the output head, by default that of the tokenizer's few words.
-    """
-    torch.manual_seed(0)
-    words = tokenizer(image_token="<image>")
-    text = hf.LlamaConfig(
-        vocab_size=vocabulary or len(words),
-        hidden_size=512,
-        intermediate_size=1376,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        max_position_embeddings=8192,
-        bos_token_id=1,
-        eos_token_id=2,
-        pad_token_id=0,
-        initializer_range=0.1,
-        tie_word_embeddings=False,
-    )
-    sight = hf.CLIPVisionConfig(
-        hidden_size=128,
-        intermediate_size=512,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        image_size=336,
-        patch_size=14,
-    )
-    config = hf.LlavaNextConfig(
-        vision_config=sight, text_config=text, image_token_index=words.image_token_id, image_grid_pinpoints=PINPOINTS
-    )
-    model = hf.LlavaNextForConditionalGeneration(config).float().eval()
-    model.generation_config.eos_token_id = None  # every answer has its full length
-    square = {"height": 336, "width": 336}
-    pixels = LlavaNextImageProcessorPil(size={"shortest_edge": 336}, crop_size=square, image_grid_pinpoints=PINPOINTS)
-    processor = hf.LlavaNextProcessor(
-        pixels,
-        words,
-        patch_size=14,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=template("<image>"),
-    )
-    policy = Policy(model, processor, find_family("llava_next", "random"), ModelRef("random"))
-    policy.eos_ids = set()
-    return policy
 
 
 class Work:
     """One pair's work: prompt, image, mask, and what stands before each sentence's tail."""
 
-    def __init__(self, policy: Policy, rho: float = 0.99) -> None:
+    def __init__(self, policy: Policy, side: int, rho: float = 0.99) -> None:
         self.policy = policy
-        picture = Image.effect_noise((672, 672), 80).convert("RGB")
+        picture = Image.effect_noise((side, side), 80).convert("RGB")
         self.inputs = policy.prompter.prepare([Message("user", "describe the picture .")], [picture])
         self.is_image = self.inputs["input_ids"][0] == policy.image_token_id
         draws = torch.rand(int(self.is_image.sum()), generator=torch.Generator().manual_seed(1))
@@ -123,13 +84,15 @@ class Work:
     def context(self) -> EncodedPrompt:
         return encode(self.policy, [self.inputs])[0]
 
-    def engine(self, pairs: int, context: EncodedPrompt | None = None, tries: int = 1) -> list[list[int]]:
+    def engine(
+        self, pairs: int, context: EncodedPrompt | None = None, tries: int = 1, width: int = 64
+    ) -> list[list[int]]:
         """Passes of a block of pairs; without a context every pair's image is encoded first."""
         contexts = [context or self.context() for _ in range(pairs)]
         for _ in range(tries):
             seen = [each.drop(self.kept, "original") for each in contexts]
             branches = [Branch(each, prefix) for each in seen for prefix in self.prefixes]
-            tokens = decode(self.policy, branches, DECODING)
+            tokens = decode(self.policy, branches, DECODING, width=width)
         return tokens
 
     def naive(self, tries: int = 1) -> list[list[int]]:
@@ -154,11 +117,13 @@ class Work:
             mask[row, size - written :] = torch.cat([visible, torch.ones(len(prefix), dtype=torch.long)])
             positions[row, size - written :] = torch.arange(written)
         images = {name: torch.cat([self.inputs[name]] * len(prefixes)) for name in ("pixel_values", "image_sizes")}
+        device, dtype = self.policy.device, self.policy.dtype
         whole = self.policy.base_model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=positions,
-            **images,
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            position_ids=positions.to(device),
+            pixel_values=images["pixel_values"].to(device, dtype),
+            image_sizes=images["image_sizes"].to(device),
             max_new_tokens=NEW,
             do_sample=False,
             suppress_tokens=sorted(self.policy.suppressed_ids),
@@ -166,36 +131,54 @@ class Work:
         return whole[:, size:].tolist()
 
 
-def timed(work: Callable[[], list[list[int]]], expected: list[list[int]], times: int = 1) -> float:
-    """CPU seconds of some work, the median over a number of times."""
+def timed(
+    setting: Setting,
+    work: Callable[[], list[list[int]]],
+    expected: list[list[int]],
+    agreement: Agreement,
+    times: int = 1,
+) -> float:
+    """Seconds of some work, the median over a number of times."""
     spent = []
     for _ in range(times):
-        start = time.process_time()
+        start = seconds(setting.device)
         tokens = work()
-        spent.append(time.process_time() - start)
-        if any(tokens[start : start + SENTENCES] != expected for start in range(0, len(tokens), SENTENCES)):
-            raise SystemExit("Error: two arms gave different tokens.")
+        spent.append(seconds(setting.device) - start)
+        for first in range(0, len(tokens), SENTENCES):
+            agreement.add(tokens[first : first + SENTENCES], expected)
     return statistics.median(spent)
 
 
-def passes(rounds: int) -> dict[str, list[float]]:
-    """Ratios of every round."""
-    policy = random_policy()
-    masked, whole = Work(policy), Work(policy, rho=0.0)
+def passes(rounds: int, setting: Setting) -> dict[str, list[float]]:
+    """Ratios of every round, and pairs an hour at two tries."""
+    policy = setting.policy()
+    masked, whole = Work(policy, setting.picture), Work(policy, setting.picture, rho=0.0)
     cached = masked.context()
     expected, expected_whole = masked.engine(1, cached), whole.engine(1)  # also warms up
-    ratios: dict[str, list[float]] = {}
+    found: dict[str, list[float]] = {}
     for number in range(rounds):
-        naive = timed(masked.naive, expected)
-        batched = timed(masked.batched, expected)
-        unmasked = timed(whole.naive, expected_whole) / timed(lambda: whole.engine(1), expected_whole)
-        one = timed(lambda: masked.engine(BLOCK), expected) / BLOCK
-        one_cached = timed(lambda: masked.engine(BLOCK, cached), expected, 3) / BLOCK
-        two = timed(lambda: masked.engine(BLOCK, tries=2), expected) / BLOCK
-        alone = timed(lambda: masked.engine(1), expected, 5)
-        alone_cached = timed(lambda: masked.engine(1, cached), expected, 5)
-        alone_two = timed(lambda: masked.engine(1, tries=2), expected, 5)
-        for name, ratio in {
+        agreement = Agreement(exact=setting.is_exact)
+
+        def spent(
+            work: Callable[[], list[list[int]]],
+            times: int = 1,
+            expected: list[list[int]] = expected,
+            agreement: Agreement = agreement,
+        ) -> float:
+            return timed(setting, work, expected, agreement, times)
+
+        naive, batched = spent(masked.naive), spent(masked.batched)
+        naive_gib = peak_gib(setting.device)
+        unmasked = spent(whole.naive, 1, expected_whole) / spent(lambda: whole.engine(1), 1, expected_whole)
+        one = spent(lambda: masked.engine(BLOCK)) / BLOCK
+        one_cached = spent(lambda: masked.engine(BLOCK, cached), 3) / BLOCK
+        forget_peak(setting.device)
+        two = spent(lambda: masked.engine(BLOCK, tries=2)) / BLOCK
+        engine_gib = peak_gib(setting.device)
+        alone = spent(lambda: masked.engine(1), 5)
+        alone_cached = spent(lambda: masked.engine(1, cached), 5)
+        alone_two = spent(lambda: masked.engine(1, tries=2), 5)
+        for name, value in {
             "pass_vs_naive": naive / one,
             "cached_pass_vs_naive": naive / one_cached,
             "pair_vs_naive": 2 * naive / two,
@@ -204,14 +187,18 @@ def passes(rounds: int) -> dict[str, list[float]]:
             "alone_pass_vs_naive": naive / alone,
             "alone_cached_pass_vs_naive": naive / alone_cached,
             "alone_pair_vs_naive": 2 * naive / alone_two,
+            "pairs_an_hour": 3600 / two,
+            "naive_pairs_an_hour": 1800 / naive,
+            **({} if setting.is_exact else {"agreement": agreement.share}),
+            **({} if setting.device == "cpu" else {"gib": engine_gib, "naive_gib": naive_gib}),
         }.items():
-            ratios.setdefault(name, []).append(ratio)
+            found.setdefault(name, []).append(value)
         print(
             f"round {number + 1} of {rounds}: naive pass {naive:.2f} s, batched {batched:.2f} s, engine {one:.3f} s, "
             f"with vision cached {one_cached:.3f} s",
             file=sys.stderr,
         )
-    return ratios
+    return found
 
 
 def peak_memory(arm: str) -> float:
@@ -221,7 +208,7 @@ def peak_memory(arm: str) -> float:
 
 
 def memory_of(arm: str) -> float:
-    work = Work(random_policy())
+    work = Work(random_policy(), SHAPES["small"].picture)
     torch.set_num_threads(1)
     work.policy.embed(torch.zeros(1, dtype=torch.long))
     status = Path("/proc/self/status")
@@ -334,17 +321,22 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=1600, help="rows of the testbed")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--memory-of", choices=["naive", "engine"], help=argparse.SUPPRESS)
+    add_options(parser)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.memory_of:
         print(memory_of(options.memory_of))
         return
-    ratios = passes(options.rounds)
-    ratios["memory_vs_naive"] = [peak_memory("engine") / peak_memory("naive") for _ in range(options.rounds)]
-    ratios |= testbed(options.rounds, options.limit)
-    result: dict[str, Any] = {name: round(statistics.median(values), 3) for name, values in ratios.items()}
-    result["spread"] = {name: [round(min(values), 3), round(max(values), 3)] for name, values in ratios.items()}
-    result["machine"] = machine()
+    setting = setting_of(options)
+    found = passes(options.rounds, setting)
+    if setting == Setting():
+        peaks = [(peak_memory("engine"), peak_memory("naive")) for _ in range(options.rounds)]
+        found["memory_vs_naive"] = [engine / naive for engine, naive in peaks]
+        found["gib"], found["naive_gib"] = ([peak / 1024 for peak in arm] for arm in zip(*peaks, strict=True))
+        found |= testbed(options.rounds, options.limit)
+    result: dict[str, Any] = {name: round(statistics.median(values), 3) for name, values in found.items()}
+    result["spread"] = {name: [round(min(values), 3), round(max(values), 3)] for name, values in found.items()}
+    result["machine"] = {**machine(), **device_facts(setting.device)}
     if options.json:
         print(json.dumps(result, indent=2))
         return

@@ -16,9 +16,9 @@ import torch
 import transformers as hf
 from torch.utils.flop_counter import FlopCounterMode
 
-PEAK, BANDWIDTH, MEMORY = 800e12, 4.3e12, 80e9
-"""bf16 operations a second, bytes a second and bytes of one H100 or H200."""
-IMAGE_TOKENS, TILES, KEPT, PROMPT, ANSWER, SENTENCES, NEW, ROWS = 2928, 5, 29, 60, 75, 5, 12, 256
+from mmpref.vlm.costs import ANSWER, BANDWIDTH, KEPT, MEMORY, NEW, PEAK, PROMPT, ROWS, build_bytes, pool_bytes, sizes_of
+
+IMAGE_TOKENS, TILES, SENTENCES = 2928, 5, 5
 TOWER: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -59,8 +59,8 @@ def dry_run(shape: dict[str, Any]) -> dict[str, float]:
     with torch.device("meta"):
         model = hf.LlavaNextForConditionalGeneration(config).to(torch.bfloat16).eval()
     decoder, hidden = model.get_decoder(), shape["hidden_size"]
-    weights = 2 * sum(parameter.numel() for parameter in model.parameters())
-    language = 2 * sum(parameter.numel() for parameter in decoder.parameters())
+    sizes = sizes_of(config)
+    weights, language, a_token, pool = 2 * sizes.parameters, 2 * sizes.decoder, 2 * sizes.cached, pool_bytes(sizes)
 
     def operations(work: Any) -> int:
         with FlopCounterMode(display=False) as counter, torch.inference_mode():
@@ -72,14 +72,11 @@ def dry_run(shape: dict[str, Any]) -> dict[str, float]:
         return decoder(inputs_embeds=embeds, past_key_values=hf.DynamicCache(), use_cache=True).past_key_values
 
     slots = PROMPT + KEPT + ANSWER
-    cache = run(1, slots)
     prefill = operations(lambda: run(1, slots))
-    a_token = sum(2 * (layer.keys.numel() + layer.values.numel()) for layer in cache.layers) // slots
     pixels = torch.empty(TILES, 3, 336, 336, device="meta", dtype=torch.bfloat16)
     vision = operations(lambda: model.model.vision_tower(pixels))
     step = operations(lambda: run(ROWS, 1))  # attention over the cache is a few per cent more
     naive = operations(lambda: run(1, PROMPT + IMAGE_TOKENS + ANSWER // 2))
-    pool = ROWS * (slots + NEW) * a_token
     steps = SENTENCES * NEW / ROWS
     engine_pass = max(prefill / PEAK, language / BANDWIDTH / 8) + steps * max(
         step / PEAK, (language + pool) / BANDWIDTH
@@ -90,8 +87,8 @@ def dry_run(shape: dict[str, Any]) -> dict[str, float]:
         "weights_gb": weights / 1e9,
         "cache_kb_a_token": a_token / 1e3,
         "pool_gb": pool / 1e9,
-        "peak_gb": (weights + pool) / 1e9,
-        "fits_80_gb": float(weights + pool < 0.9 * MEMORY),
+        "peak_gb": build_bytes(sizes) / 1e9,
+        "fits_80_gb": float(build_bytes(sizes) < 0.9 * MEMORY),
         "vision_ms": 1e3 * vision / PEAK,
         "pass_ms": 1e3 * engine_pass,
         "naive_pass_ms": 1e3 * naive_pass,

@@ -9,6 +9,7 @@ the rendered examples in dataset_cards/ and model_cards/.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -64,12 +65,16 @@ def record(server: HubServer) -> None:
         ("model_cards/testbed-bdhs-dpo", "models", "testbed-adapter"),
     ):
         prefix = "" if kind == "models" else "datasets/"
-        for file in ("README.md", "run.json", *(["statistics.png"] if kind == "datasets" else [])):
+        wanted = ["README.md", "run.json", *(["statistics.png"] if kind == "datasets" else [])]
+        while wanted:
+            file = wanted.pop(0)
             address = f"{server.endpoint}/{prefix}someone/{name}/resolve/main/{file}"
             target = ROOT / folder / file
             target.parent.mkdir(parents=True, exist_ok=True)
             with urllib.request.urlopen(address) as answer:
                 target.write_bytes(answer.read())
+            if file == "README.md":
+                wanted += re.findall(r"\((pictures/[\w.-]+)\)", target.read_text(encoding="utf-8"))
 
 
 def main() -> int:

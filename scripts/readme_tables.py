@@ -5,6 +5,7 @@
   `python scripts/bench_memory.py --json` wrote
 * training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
+* gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
 * builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
 * methods: scripts/compare_methods.json, which `python scripts/compare_methods.py --record` wrote
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
@@ -51,6 +52,18 @@ EVALUATION = {
     "both": "the same of base and adapter, against one after the other",
     "alone": "one question an image: nothing to share",
 }
+GPU_STAGES = ("build", "dpo", "evaluation", "memory", "qlora")
+GPU_FIGURES = (
+    "pairs_an_hour",
+    "times_naive",
+    "steps_a_second",
+    "times_trl",
+    "questions_a_second",
+    "times_generate",
+    "tflops",
+    "share_of_peak",
+    "gib",
+)
 BUILDERS = {
     "used": "rows that give a pair",
     "differs": "words that differ",
@@ -111,6 +124,23 @@ def measured(file: str, against: str, what: dict[str, str]) -> str:
     return table((f"against {against}", "median", "spread"), rows)
 
 
+def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
+    """What was measured on a GPU, with its name; or that nothing was."""
+    if not path.exists():
+        return "**Not run on a GPU yet**: every figure here is a CPU's."
+    stages = json.loads(path.read_text(encoding="utf-8"))["stages"]
+    rows = []
+    for stage in GPU_STAGES:
+        for name, found in stages.get(stage, {}).get("found", {}).items():
+            if isinstance(found, dict) and (
+                cells := [f"{value:,.4g} {key.replace('_', ' ')}" for key, value in found.items() if key in GPU_FIGURES]
+            ):
+                rows.append((stage, name, ", ".join(cells)))
+    ended = ", ".join(f"{name} {entry['status']}" for name, entry in stages.items() if entry["status"] != "done")
+    device = stages["environment"]["found"]["device"]["device"]
+    return table((device, "", "measured"), rows) + (f"\n\nOf the other stages: {ended}." if ended else "")
+
+
 def builders() -> str:
     found = json.loads((ROOT / "scripts/compare_builders.json").read_text(encoding="utf-8"))
     rows = [
@@ -168,6 +198,7 @@ def main() -> None:
     text = replaced(text, "speed", speed())
     text = replaced(text, "training", measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING))
     text = replaced(text, "evaluation", measured("bench_eval.json", "batched `generate`", EVALUATION))
+    text = replaced(text, "gpu", gpu())
     text = replaced(text, "builders", builders())
     text = replaced(text, "methods", methods())
     text = replaced(text, "near duplicates", near_duplicates())

@@ -90,6 +90,8 @@ def record(server: HubServer, kind: str, name: str, folder: Path) -> None:
     """Keep what a visitor of the repository sees first."""
     prefix = "" if kind == "model" else "datasets/"
     folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("pictures/*"):
+        old.unlink()
     for file in FILES:
         address = f"{server.endpoint}/{prefix}{USER}/{name}/resolve/main/{file}"
         try:
@@ -97,6 +99,15 @@ def record(server: HubServer, kind: str, name: str, folder: Path) -> None:
                 (folder / file).write_bytes(answer.read())
         except urllib.error.HTTPError:
             (folder / file).unlink(missing_ok=True)
+    for file in pictures_in(folder / "README.md"):
+        with urllib.request.urlopen(f"{server.endpoint}/{prefix}{USER}/{name}/resolve/main/{file}") as answer:
+            (folder / file).parent.mkdir(exist_ok=True)
+            (folder / file).write_bytes(answer.read())
+
+
+def pictures_in(card: Path) -> list[str]:
+    """The pictures of sample pairs that a card shows."""
+    return re.findall(r"\((pictures/[\w.-]+)\)", card.read_text(encoding="utf-8"))
 
 
 def main() -> None:

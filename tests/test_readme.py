@@ -5,16 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
 from mmpref.cli.main import program
 from mmpref.data.builder import BUILDERS
-from mmpref.registry import Registry
+from mmpref.errors import InputError
+from mmpref.registry import Registry, resolve_path
+from mmpref.tables.open import open_table
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -27,6 +32,33 @@ def tables() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_the_recipe_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With models and files that are there, nothing is wrong with it, and its rows are what it says."""
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.S) if block.startswith("build-dataset:"))
+    assert len(text.splitlines()) <= 15
+    monkeypatch.chdir(tmp_path)
+    model = re.search(r"model: &model (\S+)", text)
+    assert model is not None
+    mine = text.replace(model[1], "pkg:mmpref.testbed/model")
+    mine = mine.replace("  limit:", "  builder: {similarity_model: pkg:mmpref.testbed/embedder}\n  limit:")
+    Path("my.yaml").write_text(mine, encoding="utf-8")
+    Path("photos").mkdir()
+    rows = list(islice(open_table("testbed-chair", "test"), 3))
+    for number, row in enumerate(rows):
+        Path(f"photos/{number}.png").write_bytes(row["image"]["bytes"])
+    Path("mine.csv").write_text("image,question,answer\n0.png,What is this?,A picture.\n", encoding="utf-8")
+    shown = [{"image": f"{number}.png", "gt_object": row["gt_object"]} for number, row in enumerate(rows)]
+    Path("shown.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shown), encoding="utf-8")
+    shutil.copy(resolve_path("pkg:mmpref.testbed/synonyms.txt"), "words.txt")
+    result = CliRunner().invoke(program, ["reproduce", "my.yaml", "--dry-run"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert [line.split()[1] for line in result.output.splitlines()] == ["build-dataset", "train", "evaluate"]
+    Path("words.txt").unlink()
+    with pytest.raises(InputError, match=r"my.yaml, evaluate: .*synonyms is 'words.txt'"):
+        CliRunner().invoke(program, ["reproduce", "my.yaml", "--dry-run"], catch_exceptions=False)
+    assert not Path("runs").exists()
 
 
 def test_the_study_of_the_readme_is_one(tmp_path: Path) -> None:
@@ -45,6 +77,21 @@ def test_the_family_table_is_that_of_the_code() -> None:
 
 def test_the_speed_table_is_what_was_recorded() -> None:
     assert tables().speed() in README
+
+
+def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:
+    assert f"<!-- gpu: begin -->\n{tables().gpu()}\n<!-- gpu: end -->" in README
+    stages = {
+        "environment": {"status": "done", "found": {"device": {"device": "A GPU"}}},
+        "build": {"status": "done", "found": {"naive": {"pairs_an_hour": 1234.5, "gib": 15.26}, "note": "none"}},
+        "dpo": {"status": "cut", "found": {}},
+    }
+    recorded = tmp_path / "gpu_check.json"
+    recorded.write_text(json.dumps({"stages": stages}), encoding="utf-8")
+    assert tables().gpu(recorded) == (
+        "| A GPU |  | measured |\n| --- | --- | --- |\n| build | naive | 1,234 pairs an hour, 15.26 gib |\n\n"
+        "Of the other stages: dpo cut."
+    )
 
 
 def test_the_training_and_builder_tables_are_what_was_recorded() -> None:

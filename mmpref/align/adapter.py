@@ -218,6 +218,17 @@ def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     return output
 
 
+def mean_kl(logits: torch.Tensor, base: torch.Tensor, mask: torch.Tensor) -> float:
+    """KL(adapter || base) in nats, the mean over the tokens of answers.
+
+    Args:
+        logits, base: [B, L, V], of the adapter and of the base, on the same batch.
+        mask: [B, L], where the answers' tokens are; a token is predicted one place before.
+    """
+    own, other = (one[:, :-1][mask[:, 1:].bool()].log_softmax(-1) for one in (logits, base))
+    return float((own.exp() * (own - other)).sum(-1).double().mean())
+
+
 def verify_saved_adapter(
     path: Path,
     ref: ModelRef,
@@ -239,7 +250,7 @@ def verify_saved_adapter(
 
     Returns:
         ``changes`` (largest difference to the base model's logits), ``differs`` (largest difference to the trained
-        policy's) and ``tolerance``, all absolute.
+        policy's) and ``tolerance``, all absolute; and ``kl``, the `mean_kl` from the base on the batch's answers.
 
     Raises:
         RunError: the adapter does nothing, or the files do not hold the trained policy.
@@ -270,4 +281,7 @@ def verify_saved_adapter(
             f"The adapter saved in {path} does not change the logits of {ref}: nothing was learned.",
             "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
         )
-    return {"changes": changes, "differs": differs, "tolerance": tolerance}
+    facts = {"changes": changes, "differs": differs, "tolerance": tolerance}
+    if (mask := batch.get("completion_mask")) is not None:
+        facts["kl"] = mean_kl(loaded, before, mask.cpu())
+    return facts

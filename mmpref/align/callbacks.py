@@ -12,7 +12,9 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from mmpref.distributed import num_processes
 from mmpref.errors import RunError
+from mmpref.log import logger
 from mmpref.run.files import JsonLines
 
 OnProgress = Callable[[int, int], None]
@@ -45,6 +47,39 @@ class LogCallback(TrainerCallback):
         row = {"step": state.global_step, "epoch": state.epoch, **logs}
         with self._log.appending() as append:
             append(row)
+
+
+class ScheduleCallback(TrainerCallback):
+    """Says before the first step what a step is, how many there are, and by which rates they learn.
+
+    Args:
+        projector: the projector's learning rate; None where it is not trained.
+    """
+
+    def __init__(self, projector: float | None) -> None:
+        self._projector = projector
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        logger.info("%s", schedule_line(args, state.max_steps, num_processes(), self._projector))
+
+
+def schedule_line(args: Any, steps: int, processes: int, projector: float | None) -> str:
+    """The global batch and what it is made of, steps, warm-up and learning rates.
+
+    Args:
+        args: of transformers' Trainer.
+        steps: to the end.
+        projector: as of `ScheduleCallback`.
+    """
+    rows, accumulated = args.train_batch_size, args.gradient_accumulation_steps
+    unit = "process" if processes == 1 else "processes"
+    warm_up = args.get_warmup_steps(steps)
+    rates = f"{args.learning_rate:g}" + (f", projector {projector:g}" if projector is not None else "")
+    batch = processes * rows * accumulated
+    return (
+        f"Global batch {batch} = {processes} {unit} x {rows} rows x {accumulated} accumulated; "
+        f"{steps} steps, {warm_up or 'none'} of them warm-up; learning rate {rates}."
+    )
 
 
 class RestoreCallback(TrainerCallback):

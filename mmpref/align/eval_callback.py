@@ -1,16 +1,15 @@
-"""Benchmarks every so many steps of a training: a log, the best adapter by one of them, and an early stop."""
+"""Benchmarks of the base and every so many steps of a training: a log, the best adapter by one of them, and an early
+stop."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback
 
-from mmpref.align.recipe import Evaluator, WatchSettings
+from mmpref.align.recipe import Evaluator, WatchSettings, refuse_metric
 from mmpref.distributed import process_index
-from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.run.files import JsonLines
 
@@ -23,7 +22,8 @@ _BEST = "best.safetensors"
 
 class EvalCallback(TrainerCallback):
     """Evaluates, logs, keeps the best and stops; a resumed training takes up what an earlier one logged. In several
-    processes each evaluates, so that all decide the same, and the first one writes.
+    processes each evaluates, so that all decide the same, and the first one writes. Step 0 is the base, which is what a
+    new adapter does not change; it is no step that could be kept.
 
     Args:
         folder: of the run.
@@ -49,56 +49,72 @@ class EvalCallback(TrainerCallback):
     @property
     def patience_exceeded(self) -> bool:
         """Whether the best is so long ago that training should stop."""
-        patience = self._settings.patience
-        return patience is not None and bool(self.rows) and len(self.rows) - 1 - self._best_row() >= patience
+        patience, trained = self._settings.patience, self._trained
+        return patience is not None and bool(trained) and len(trained) - 1 - self._best_row() >= patience
 
     def restore_best(self) -> None:
         """Go back to the weights of the best step, where somebody asked for the best."""
         if best := self.best():
             self._trainer.load_trainable(self._best_weights)
-            logger.info("Keeping the adapter of step %d, where %s was best.", best["step"], best["metric"])
+            logger.info(
+                "Keeping the adapter of step %d of %d, where %s was best: %.3f%s.",
+                *(best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
+                "" if best["base"] is None else f" (base {best['base']:.3f})",
+            )
+            if best["base"] is not None and not self._is_better(best["value"], best["base"]):
+                logger.warning("Warning: at no step was %s better than the base's.", best["metric"])
 
     def best(self) -> dict[str, Any] | None:
         """The step whose weights the run keeps; None where nobody asked for the best."""
-        if not self._settings.best or not self.rows:
+        metric, trained = self._settings.best, self._trained
+        if not metric or not trained:
             return None
-        row = self.rows[self._best_row()]
-        return {"step": row["step"], "metric": self._settings.best, "value": row[self._settings.best]}
+        row, base = trained[self._best_row()], next((row for row in self.rows if row["step"] == 0), {})
+        return {"step": row["step"], "metric": metric, "value": row[metric], "base": base.get(metric)}
+
+    @property
+    def _trained(self) -> list[dict[str, Any]]:
+        """The rows of adapters that were trained."""
+        return [row for row in self.rows if row["step"] > 0]
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == 0 and not self.rows:
+            self._look(0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         due = state.global_step % self._settings.every == 0 or state.global_step >= state.max_steps
         if not due or (self.rows and self.rows[-1]["step"] == state.global_step):
             return
-        assert self._trainer.policy is not None
-        with self._trainer.sampling():
-            values = self._evaluate(self._trainer.policy)
-        self._check(values)
-        row = {"step": state.global_step, **{name: value for name, (value, _) in values.items()}}
-        if self._settings.best:
-            row["higher_is_better"] = values[self._settings.best][1]
-        self.rows.append(row)
-        if not process_index():
-            with self._log.appending() as append:
-                append(row)
-            if self._settings.best and self._best_row() == len(self.rows) - 1:
-                self._trainer.save_trainable(self._best_weights)
-        shown = ", ".join(f"{name} {value:.3f}" for name, (value, _) in values.items())
-        logger.info("Step %d: %s.", state.global_step, shown)
+        self._look(state.global_step)
         if self.patience_exceeded:
             logger.info(
                 "%s has not improved for %d evaluations: stopping.", self._settings.best, self._settings.patience
             )
             control.should_save = control.should_training_stop = True
 
-    def _best_row(self) -> int:
-        """Number of the row with the best value; of equals the first."""
-        metric = self._settings.best or ""
-        sign = 1 if self.rows[0]["higher_is_better"] else -1
-        return max(range(len(self.rows)), key=lambda number: (sign * self.rows[number][metric], -number))
+    def _look(self, step: int) -> None:
+        """Evaluate, log, and keep the weights where they are the best so far."""
+        assert self._trainer.policy is not None
+        with self._trainer.sampling():
+            values = self._evaluate(self._trainer.policy)
+        refuse_metric(self._settings.best, {name: better for name, (_, better) in values.items()})
+        row: dict[str, Any] = {"step": step, **{name: value for name, (value, _) in values.items()}}
+        if self._settings.best:
+            row["higher_is_better"] = values[self._settings.best][1]
+        self.rows.append(row)
+        if not process_index():
+            with self._log.appending() as append:
+                append(row)
+            if self._settings.best and step and self._best_row() == len(self._trained) - 1:
+                self._trainer.save_trainable(self._best_weights)
+        shown = ", ".join(f"{name} {value:.3f}" for name, (value, _) in values.items())
+        logger.info("%s: %s.", f"Step {step}" if step else "Step 0 (the base)", shown)
 
-    def _check(self, values: Mapping[str, tuple[float, bool | None]]) -> None:
-        metric = self._settings.best
-        if metric and metric not in values:
-            raise UsageError(f"No benchmark here has the metric {metric!r}.", f"There are: {', '.join(values)}.")
-        if metric and values[metric][1] is None:
-            raise UsageError(f"Neither more nor less of {metric} is better.", "Choose another --best.")
+    def _best_row(self) -> int:
+        """Number of the trained row with the best value; of equals the first."""
+        metric, trained = self._settings.best or "", self._trained
+        sign = 1 if trained[0]["higher_is_better"] else -1
+        return max(range(len(trained)), key=lambda number: (sign * trained[number][metric], -number))
+
+    def _is_better(self, value: float, other: float) -> bool:
+        return value > other if self.rows[0]["higher_is_better"] else value < other

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.plot import plot
-from mmpref.align.summary import final_metrics, log_until, remarks_on
+from mmpref.align.summary import final_metrics, final_steps, log_until, remarks_on
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import JsonLines
 from mmpref.types import ModelRef
@@ -39,8 +39,10 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     # The trained policy is out of memory by now: this loads the model a second time.
     verification = trained.verify()
     rows = JsonLines(run.path / "log.jsonl").rows()
-    plot(rows, run.path / "training.png")
-    final = final_metrics(log_until(rows, trained.facts.get("best")))
+    best = trained.facts.get("best")
+    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best)
+    rows = log_until(rows, best)
+    final = final_metrics(rows)
     model, pairs = trained.model, trained.pairs
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
@@ -55,7 +57,8 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "seeds": {"run": run.recipe["seed"]},
         **trained.facts,
         "final": final,
-        "remarks": remarks_on(final),
+        "final_over": final_steps(rows),
+        "remarks": remarks_on(final, verification.get("kl")),
         "probe": verification,
     }
     run.finish(facts, write_card)

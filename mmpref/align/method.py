@@ -89,6 +89,7 @@ class Method:
         needs_annotator: somebody ranks answers during training (``--annotator``).
         annotator_instruction: the settings' own template for the annotator; None for the annotator's.
         rates: learning rates where a recipe names none.
+        tags: of cards: what such a training is searched by.
     """
 
     settings: type[Any]
@@ -105,6 +106,7 @@ class Method:
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
     rates: Rates = field(default_factory=Rates)
+    tags: tuple[str, ...] = ("preference", "dpo")
 
     @property
     def samples_answers(self) -> bool:
@@ -112,15 +114,25 @@ class Method:
         return self.source is not None and not self.keeps_answers
 
     @property
-    def defaults(self) -> dict[str, Any]:
-        """What a recipe that says nothing of it takes, as it would say it."""
-        given = {
+    def trainer_keys(self) -> frozenset[str]:
+        """The options of TRL's configuration that the settings stand for, whatever they are."""
+        unchecked = object.__new__(self.settings)  # defaults alone may be refused: somebody must be named
+        for name, value in self._given().items():
+            object.__setattr__(unchecked, name, value)
+        return frozenset(self.trainer(unchecked))
+
+    def _given(self) -> dict[str, Any]:
+        return {
             setting.name: setting.default if setting.default_factory is MISSING else setting.default_factory()
             for setting in fields(self.settings)
         }
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """What a recipe that says nothing of it takes, as it would say it."""
         loss = {
             name: asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-            for name, value in given.items()
+            for name, value in self._given().items()
         }
         return {
             "trainer": {"learning_rate": self.rates.learning_rate},

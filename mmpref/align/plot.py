@@ -1,5 +1,5 @@
-"""The plot of a training run: loss, margins or rewards, accuracies, log-probabilities, lengths, and how far the policy
-has gone. What a method does not log has no panel."""
+"""The plot of a training run: loss, margins or rewards, accuracies, log-probabilities, lengths, how far the policy
+has gone, and benchmarks with the base at step 0. What a method does not log has no panel."""
 
 from __future__ import annotations
 
@@ -27,32 +27,73 @@ _PANELS = (
 _COLUMNS = 3
 
 
-def plot(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Write ``training.png`` from log rows."""
+def plot(
+    rows: Sequence[Mapping[str, Any]],
+    path: Path,
+    evaluations: Sequence[Mapping[str, Any]] = (),
+    best: Mapping[str, Any] | None = None,
+) -> None:
+    """Write ``training.png``.
+
+    Args:
+        rows: of the log.
+        evaluations: a row for each look at the benchmarks; of each benchmark its first metric is shown.
+        best: the step that is kept, and the metric that chose it.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     panels = [(title, known) for title, known in _PANELS if any(key in row for key in known for row in rows)]
-    height = max(1, math.ceil(len(panels) / _COLUMNS))
+    watched = _watched(evaluations, best)
+    height = max(1, math.ceil((len(panels) + len(watched)) / _COLUMNS))
     figure = Figure(figsize=(13, 3.25 * height), layout="constrained")
     FigureCanvasAgg(figure)
     steps = [row["step"] for row in rows]
     marker = "o" if len(rows) < 30 else ""
     places = list(figure.subplots(height, _COLUMNS, squeeze=False).flat)
-    for axes in places[len(panels) :]:
+    for axes in places[len(panels) + len(watched) :]:
         axes.remove()
+    for axes, metric in zip(places[len(panels) :], watched, strict=False):
+        _plot_watched(axes, metric, evaluations, best)
     for axes, (title, known) in zip(places, panels, strict=False):
         lines = {key: label for key, label in known.items() if any(key in row for row in rows)}
         for key, label in lines.items():
             axes.plot(
                 steps, [row.get(key, math.nan) for row in rows], label=label, marker=marker, markersize=3, linewidth=1.4
             )
-        axes.set_title(title, fontsize=10, loc="left")
-        axes.set_xlabel("step", fontsize=8)
-        axes.grid(alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(lines) > 1:
-            axes.legend(frameon=False, fontsize=8)
+        _finish(axes, title, len(lines) > 1)
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110, metadata={"Software": None})
     write_atomic(path, content.getvalue())
+
+
+def _watched(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> list[str]:
+    """The metric that chose, and the first metric of every benchmark."""
+    first: dict[str, str] = {}
+    for name in evaluations[0] if evaluations else ():
+        if "/" in name:
+            first.setdefault(name.split("/")[0], name)
+    return list(dict.fromkeys([*([best["metric"]] if best else []), *first.values()]))
+
+
+def _plot_watched(
+    axes: Any, metric: str, evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None
+) -> None:
+    """A benchmark over the steps, with lines for the base and for the step that is kept."""
+    steps, values = [row["step"] for row in evaluations], [row.get(metric, math.nan) for row in evaluations]
+    axes.plot(steps, values, marker="o", markersize=3, linewidth=1.4, label="adapter")
+    marked = steps[0] == 0
+    if marked:
+        axes.axhline(values[0], color="0.4", linestyle="--", linewidth=1, label="base (step 0)")
+    if best:
+        axes.axvline(best["step"], color="tab:red", linestyle=":", linewidth=1.2, label=f"kept: step {best['step']}")
+    _finish(axes, metric, marked or best is not None)
+
+
+def _finish(axes: Any, title: str, legend: bool) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel("step", fontsize=8)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+    if legend:
+        axes.legend(frameon=False, fontsize=8)

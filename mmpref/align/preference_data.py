@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
 _ANSWERS = ("chosen", "rejected", REJECTED_POLICY)
 _WRITE_BATCH, _SKIPS_SHOWN = 64, 20
+_METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
+"""What names of methods look like; a column ``method`` of somebody else's may hold anything."""
 
 
 Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
@@ -53,7 +56,8 @@ class Pairs:
         dataset: ``images`` (decoded when read), ``prompt``, ``chosen``, ``rejected``: what TRL's collator takes; and
             ``rejected_policy``, where it was asked for.
             It is in Arrow beside ``where``, the row's place in its table.
-        sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it.
+        sources: for each data set: `Table.facts` and ``rows``, the pairs that came from it; and ``methods``, how many
+            of them each way of making pairs has made, where the rows say so.
         skipped: number of rows by reason.
         changed: number of used rows by what was changed in them, such as ``images_moved_first``.
         skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.
@@ -131,11 +135,12 @@ def _write(
     columns = [("images", pa.list_(pa.binary())), *((name, messages) for name in texts), (WHERE, pa.string())]
     schema = pa.schema(columns)
     skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
+    methods = [Counter[str]() for _ in tables]
     skips: dict[str, list[dict[str, str]]] = {}
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
-        for index, where, row, roots in _rows(tables, limit, image_root, check.needs):
+        for index, where, row, roots, method in _rows(tables, limit, image_root, check.needs):
             read = check(row, roots)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
@@ -146,6 +151,7 @@ def _write(
                 batch.append(_arrow_row(row, images, where, texts))
                 changed.update(notes)
                 used[index] += 1
+                methods[index].update([method] if method else [])
             if len(batch) == _WRITE_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
                 batch = []
@@ -158,7 +164,10 @@ def _write(
         first = f"First: {example['row']}: {example['detail']}".rstrip(".")
         raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.")
     os.replace(temporary, folder / DATA)
-    sources = [{**table.facts(), "rows": used[index]} for index, table in enumerate(tables)]
+    sources = [
+        {**table.facts(), "rows": used[index], **({"methods": dict(sorted(made.items()))} if made else {})}
+        for index, (table, made) in enumerate(zip(tables, methods, strict=True))
+    ]
     return {
         "sources": sources,
         "skipped": dict(sorted(skipped.items())),
@@ -245,21 +254,27 @@ def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, text
 
 def _rows(
     tables: Iterable[Table], limit: int | None, image_root: Sequence[str], needs: Sequence[str]
-) -> Iterator[tuple[int, str, PreferenceRow, ImageRoots]]:
-    """(table's index, where the row is, row, where its images are) of the first rows."""
+) -> Iterator[tuple[int, str, PreferenceRow, ImageRoots, str]]:
+    """(table's index, where the row is, row, where its images are, what made it) of the first rows."""
     left = limit
     for index, table in enumerate(tables):
         if left == 0:
             return
         roots, reader, rows = ImageRoots(image_root or table.images), TableReader(table, needs), 0
         for row in islice(table, left):
-            yield index, f"{reader.where}, row {rows}", reader.read(row, rows), roots
+            yield index, f"{reader.where}, row {rows}", reader.read(row, rows), roots, _method(row)
             rows += 1
         reader.end()
         reader.warn_of_unread()
         if rows == 0:
             raise InputError(f"{reader.where} has no rows.")
         left = left if left is None else left - rows
+
+
+def _method(row: Mapping[str, Any]) -> str:
+    """The method of ``build-dataset`` that made a row; "" where the row does not say."""
+    method = row.get("method")
+    return method if isinstance(method, str) and _METHOD.fullmatch(method) else ""
 
 
 def with_row_numbers(dataset: datasets.Dataset) -> datasets.Dataset:

@@ -10,14 +10,23 @@ from mmpref.align.method import METHODS, Method
 from mmpref.align.trl_options import PAPER
 from mmpref.errors import UsageError
 from mmpref.recipes import schema as recipes
-from mmpref.registry import Registry
+from mmpref.recipes.names import names
+from mmpref.registry import Registry, suggest
+from mmpref.run.asked import Asked
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
 
 
 Evaluator = Callable[["Policy"], Mapping[str, tuple[float, bool | None]]]
-"""Scores a policy as it is: a value by name, and whether more of it is better."""
+"""Scores a policy as it is: a value by name, and whether more of it is better. It may say in an attribute ``watched``
+on which data, by benchmark."""
+
+
+def watched_by(evaluator: Evaluator | None) -> Mapping[str, Asked]:
+    """On which data an evaluator scores, by benchmark; nothing of one that does not say."""
+    watched: Mapping[str, Asked] = getattr(evaluator, "watched", {})
+    return watched
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class WatchSettings:
         if (self.best or self.patience) and not self.benchmarks:
             raise UsageError("watch.best and watch.patience need a benchmark.", "Name one with --eval-benchmark.")
         if self.patience and not self.best:
-            raise UsageError("watch.patience needs watch.best.", "Name a metric: --best pope/accuracy")
+            raise UsageError("watch.patience needs watch.best.", "Name a metric: --best=pope/accuracy")
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,9 @@ class TrainRecipe:
         split: of every data set.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to; by default a data set's own
             folder.
+        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
+            no known one (`mmpref.tables.columns`).
+        default_prompt: asked of rows that have none, such as captions.
         limit: take only the first rows.
         seed: of the adapter's initial weights and of the order of rows.
         dtype: of the base model; ``auto`` is fp32 on a CPU and bf16 on an accelerator that has it.
@@ -111,19 +123,19 @@ class TrainRecipe:
             (`recipes.ResolvedBlock`) says all that it wants: only the learning rate is filled in there.
     """
 
-    model: str
-    dataset: tuple[str, ...] = ()
+    model: str = field(metadata=names("model"))
+    dataset: tuple[str, ...] = field(default=(), metadata=names("table"))
     method: str = "dpo"
     revision: str | None = None
     split: str = "train"
-    image_root: tuple[str, ...] = ()
+    image_root: tuple[str, ...] = field(default=(), metadata=names("roots"))
     limit: int | None = None
     seed: int = 0
     dtype: recipes.Dtype = "auto"
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
-    annotator: str | None = None
+    annotator: str | None = field(default=None, metadata=names("annotator"))
     lora: LoraSettings = field(default_factory=LoraSettings)
     train_projector: bool = True
     projector_learning_rate: float | None = None
@@ -134,6 +146,8 @@ class TrainRecipe:
     watch: WatchSettings = field(default_factory=WatchSettings)
     loss: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
 
     registry: ClassVar[Registry[Method]] = METHODS
 
@@ -145,3 +159,41 @@ class TrainRecipe:
         object.__setattr__(self, "trainer", recipes.ResolvedBlock(options))
         if self.projector_learning_rate is None:
             object.__setattr__(self, "projector_learning_rate", rates.projector)
+
+
+def refuse(recipe: TrainRecipe, method: Method) -> None:
+    """Refuse a recipe that its method can do nothing with.
+
+    Raises:
+        UsageError: an annotator that nobody asks, or none where one is asked; a number that cannot be; a benchmark's
+            metric to choose by where that benchmark is not watched.
+    """
+    if recipe.annotator and not method.needs_annotator:
+        raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
+    if method.needs_annotator and not recipe.annotator:
+        raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name one with --annotator.")
+    if recipe.feature_cache_gb < 0:
+        raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
+    if recipe.limit is not None and recipe.limit < 1:
+        raise UsageError(f"limit is {recipe.limit}; it must be at least 1.")
+    best, watched = recipe.watch.best, recipe.watch.benchmarks
+    if best and (name := best.partition("/")[0]) not in watched:
+        raise UsageError(
+            f"watch.best is {best!r}, and {name!r} is not among the benchmarks that are watched.",
+            suggest(name, watched),
+        )
+
+
+def refuse_metric(metric: str | None, known: Mapping[str, bool | None]) -> None:
+    """Refuse to choose by what cannot be chosen by.
+
+    Args:
+        known: whether more is better, by metric.
+
+    Raises:
+        UsageError: no benchmark has the metric, or neither more nor less of it is better.
+    """
+    if metric and metric not in known:
+        raise UsageError(f"No benchmark here has the metric {metric!r}.", suggest(metric, list(known)))
+    if metric and known[metric] is None:
+        raise UsageError(f"Neither more nor less of {metric} is better.", "Choose another --best.")

@@ -20,7 +20,7 @@ from mmpref.align.preference_data import ROW, Pairs, collect_pairs
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.distributed import main_process_first
 from mmpref.errors import RunError
-from mmpref.tables.open import open_table
+from mmpref.tables.open import open_table, with_split
 from mmpref.tables.table import Table
 from mmpref.types import ModelRef
 from mmpref.vlm.reward_model import RewardModel, values
@@ -137,8 +137,7 @@ def _row_batches(pairs: Pairs, size: int) -> Iterator[list[dict[str, Any]]]:
 
 def _open_held_out(spec: str) -> Table:
     """The preference set ``NAME`` or ``NAME:SPLIT``."""
-    name, colon, split = spec.rpartition(":")
-    return open_table(name, split) if colon and not Path(spec).exists() else open_table(spec, "train")
+    return open_table(*with_split(spec, "train"))
 
 
 def verify_saved_reward_model(

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from mmpref.align.trainer_mixin import ResumableTrainerMixin
     from mmpref.vlm.policy import Policy
 
+_BARELY_KL = 1e-3
+"""Nats a token: less is as good as the base."""
 _NEGLIGIBLE_REWARD = 1e-3
 """Of a reward (beta times a log-ratio): as good as none."""
 
@@ -79,9 +81,31 @@ def final_metrics(rows: list[dict[str, Any]]) -> dict[str, float]:
     return {name: sum(values) / len(values) for name, values in logged.items() if values}
 
 
-def remarks_on(final: Mapping[str, float]) -> list[str]:
-    """What of the end of a training needs to be said in words."""
+def final_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
+    """The steps that `final_metrics` is the mean over: ``first``, ``last``, and how many ``rows`` of the log they
+    are."""
+    count = max(1, len(rows) // 10)
+    before = rows[-count - 1]["step"] if len(rows) > count else 0
+    return {"first": before + 1, "last": rows[-1]["step"] if rows else 0, "rows": min(count, len(rows))}
+
+
+def remarks_on(final: Mapping[str, float], kl: float | None = None) -> list[str]:
+    """What of the end of a training needs to be said in words.
+
+    An adapter *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
+    inequality no token's probability then differs by more than 2.3 points in such a mean, and greedy answers are the
+    base's nearly everywhere.
+
+    Args:
+        kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.mean_kl`); None where it
+            is not known.
+    """
     remarks = []
+    if kl is not None and kl < _BARELY_KL:
+        remarks.append(
+            f"The adapter barely moved: its KL divergence from the base is {kl:.1g} nats a token on the first pair's "
+            f"answers, below {_BARELY_KL:g}. More steps or a higher trainer.learning_rate move it."
+        )
     if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:
         won = final["margin"] > _NEGLIGIBLE_REWARD
         remarks.append(
@@ -111,7 +135,8 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("LoRA layers", f"{modules['language_model']} in the language model, {modules['elsewhere']} elsewhere"),
         ("projector", "trained in full" if modules["projector"] else "frozen"),
         *([("drawn at every step", _sample_counts(manifest["drawn"]))] if "drawn" in manifest else []),
-        ("steps", str(manifest["steps"])),
+        ("steps", _steps_text(manifest)),
+        *([("means over", _means_text(manifest["final_over"]))] if manifest.get("final_over") else []),
         *(
             (name, f"{final[name]:.{digits}f}")
             for name, digits in (("loss", 4), ("accuracy", 3), ("margin", 4), ("reward", 3), ("kl", 4))
@@ -123,6 +148,20 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("seconds", str(manifest["seconds"])),
     ]
+
+
+def _steps_text(manifest: Mapping[str, Any]) -> str:
+    """How many steps there were; where one is kept, which, by what, and on which data it was chosen."""
+    if not (best := manifest.get("best")):
+        return str(manifest["steps"])
+    base = "" if best.get("base") is None else f", base {best['base']:.3f}"
+    data = (manifest.get("watched") or {}).get(best["metric"].split("/")[0], {}).get("data", {})
+    on = f", chosen on {data['id']} ({data['split']})" if data else ""
+    return f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {best['value']:.3f}{base}{on})"
+
+
+def _means_text(over: Mapping[str, int]) -> str:
+    return f"step {over['first']} to {over['last']}" if over["first"] < over["last"] else f"step {over['last']}"
 
 
 def _skipped(held: Mapping[str, Any]) -> str:

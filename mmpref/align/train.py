@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.checkpoints import checkpoints_folder, complete_checkpoints, keep_adapters, write_errors
 from mmpref.align.finish import Trained, finish
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
-from mmpref.align.recipe import Evaluator, TrainRecipe
+from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
@@ -22,6 +22,8 @@ from mmpref.errors import UsageError
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.tables.columns import own_columns
+from mmpref.tables.image_lookup import look_for_images
 from mmpref.tables.open import open_table
 from mmpref.types import ModelRef
 
@@ -63,13 +65,14 @@ def train(
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
             loss that is not finite, or a saved adapter that is not what was trained.
     """
-    from mmpref.align import trl_options
+    from mmpref.align import trackers, trl_options
 
     method = METHODS.get(recipe.method)
     _check(recipe, method, evaluate)
+    recipe = spelled_out(recipe)
     settings = recipes.build(method.settings, recipe.loss, "loss")
     trl_options.check(recipe.trainer, method.trainer(settings), method.config())
-    recipe = dataclasses.replace(recipe, loss=recipes.as_plain(settings))
+    trackers.check(trackers.names_of(recipe.trainer.get("report_to")))
     configured = ConfiguredMethod(method, settings)
     with main_process_first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
@@ -98,6 +101,16 @@ def train(
         return run.manifest()
 
 
+def spelled_out(recipe: TrainRecipe) -> TrainRecipe:
+    """The recipe with every setting of its method: what a run directory belongs to.
+
+    Raises:
+        UsageError: unknown method or setting.
+    """
+    settings = recipes.build(METHODS.get(recipe.method).settings, recipe.loss, "loss")
+    return dataclasses.replace(recipe, loss=recipes.as_plain(settings))
+
+
 @contextlib.contextmanager
 def _quiet_libraries() -> Iterator[None]:
     """Deprecations between TRL, PEFT and transformers are theirs to settle, not the user's."""
@@ -107,21 +120,11 @@ def _quiet_libraries() -> Iterator[None]:
 
 
 def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> None:
-    if recipe.annotator and not method.needs_annotator:
-        raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
-    if method.needs_annotator and not recipe.annotator:
-        raise UsageError(
-            f"The method {recipe.method!r} needs an annotator.",
-            "Name a model with --annotator (in Python: annotator=).",
-        )
+    refuse(recipe, method)
     if not recipe.dataset:
         raise UsageError("Training needs preference data.", "Name a data set with --dataset; it can be repeated.")
     if recipe.watch.benchmarks and evaluate is None:
         raise UsageError("Nobody was given who evaluates the benchmarks that are to be watched.")
-    if recipe.feature_cache_gb < 0:
-        raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
-    if recipe.limit is not None and recipe.limit < 1:
-        raise UsageError(f"--limit is {recipe.limit}; it must be at least 1.")
     if recipe.device_map and num_processes() > 1:
         raise UsageError(
             f"device_map={recipe.device_map} spreads the model over devices that the other processes use.",
@@ -157,7 +160,8 @@ def _fit_and_save(
     write."""
     import torch
 
-    from mmpref.align import adapter
+    from mmpref.align import adapter, trackers
+    from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
     from mmpref.sampling.settings import sampling_facts
@@ -167,17 +171,23 @@ def _fit_and_save(
     scratch = run.state / SCRATCH
     policy, pairs = _load(run, recipe, configured)
     log_pairs(pairs)
-    trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch)
-    modules = adapter.adapted_modules(trainer.model, policy)
-    logger.info(
-        "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
-        "projector in full.",
-        modules,
-    )
-    parameters = parameter_counts(trainer)
-    lengths = measure_lengths(trainer, policy, pairs)
-    trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
-    eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
+    watching = trackers.names_of(recipe.trainer.get("report_to"))
+    with trackers.in_run(watching, run.path):
+        trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch, run.path.name if watching else "")
+        modules = adapter.adapted_modules(trainer.model, policy)
+        logger.info(
+            "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
+            "projector in full.",
+            modules,
+        )
+        parameters = parameter_counts(trainer)
+        lengths = measure_lengths(trainer, policy, pairs)
+        trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
+        if not process_index():
+            trainer.add_callback(ScheduleCallback(recipe.projector_learning_rate if recipe.train_projector else None))
+        if watching:
+            trainer.add_callback(trackers.LinksCallback(watching, scratch))
+        eval_callback = fit(trainer, run.path, scratch, recipe.watch, evaluate, on_progress)
     verifier = partial(trainer.adapter_verifier, run.path, policy, pairs.dataset[0], recipe.trust_remote_code)
     weights, verify = None, None
     if is_sharded(trainer.model):  # all processes have a part in what is saved, and in a forward pass
@@ -202,12 +212,18 @@ def _fit_and_save(
         "lengths": length_facts(lengths, policy),
         "steps": trainer.state.global_step,
         **({"evaluations": eval_callback.rows, "best": eval_callback.best()} if eval_callback else {}),
+        **(
+            {"watched": {name: asked.as_dict() for name, asked in watched_by(evaluate).items()}}
+            if eval_callback
+            else {}
+        ),
         "threads": torch.get_num_threads(),
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **trainer.facts(),
+        **({"trackers": trackers.facts(watching, scratch)} if watching else {}),
         "trainer": options,
     }
     return Trained(policy.ref, pairs, facts, verify or verifier())
@@ -225,6 +241,9 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
         open_table(spec, recipe.split, revision=revision)
         for spec, revision in zip(recipe.dataset, revisions, strict=True)
     ]
+    tables = own_columns(tables, recipe.columns, recipe.default_prompt)
+    for table in tables:
+        look_for_images(table, recipe.image_root, recipe.limit)
     policy = load_policy(
         ModelRef(recipe.model, pinned.get("model") or recipe.revision),
         dtype=_model_dtype(recipe.dtype),
@@ -256,11 +275,16 @@ def _model_dtype(dtype: str) -> str:
 
 
 def _make_trainer(
-    recipe: TrainRecipe, configured: ConfiguredMethod, policy: Policy, pairs: Pairs, scratch: Path
+    recipe: TrainRecipe, configured: ConfiguredMethod, policy: Policy, pairs: Pairs, scratch: Path, tracked_as: str
 ) -> tuple[ResumableTrainerMixin, dict[str, Any]]:
-    """The method's trainer, and the options of TRL's configuration that it has."""
+    """The method's trainer, and the options of TRL's configuration that it has.
+
+    Args:
+        tracked_as: what trackers call the run, unless the recipe says; "" where there are none.
+    """
     from mmpref.align import trl_options
     from mmpref.align.adapter import lora_config
+    from mmpref.align.trackers import PROJECT
     from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
 
     options = trl_options.resolve(
@@ -270,6 +294,8 @@ def _make_trainer(
         dtype=str(policy.dtype).removeprefix("torch."),
         dropout=recipe.lora.dropout > 0,
     )
+    if tracked_as:
+        options = {"run_name": tracked_as, "project": PROJECT, **options}
     config = trl_options.config(options, checkpoints_folder(scratch), configured.method.config())
     prepare_padding(policy, options.get("pad_token"))
     assert recipe.projector_learning_rate is not None

@@ -147,11 +147,18 @@ def prepare_padding(policy: Policy, pad_token: str | None) -> None:
             f"The tokenizer of {policy.ref} has neither a padding nor an end-of-sequence token.",
             "Name one of its tokens: --set trainer.pad_token=TOKEN",
         )
-    if token not in tokenizer.get_vocab():
-        raise UsageError(
-            f"trainer.pad_token is {token!r}, which {policy.ref} does not know.", "Name one of its tokens."
-        )
+    refuse_unknown_token(token, tokenizer, str(policy.ref))
     tokenizer.pad_token = token
+
+
+def refuse_unknown_token(token: str, tokenizer: Any, model: str) -> None:
+    """Refuse a token to pad with that a tokenizer does not have.
+
+    Raises:
+        UsageError: it is none of its tokens.
+    """
+    if token not in tokenizer.get_vocab():
+        raise UsageError(f"trainer.pad_token is {token!r}, which {model} does not know.", "Name one of its tokens.")
 
 
 def _raised_by_trl(error: Exception) -> bool:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpref.distributed import num_processes
 from mmpref.errors import UsageError
-from mmpref.registry import suggest
+from mmpref.recipes.schema import UnknownSettingError
 
 PAPER: dict[str, Any] = {
     "num_train_epochs": 3,
@@ -22,12 +23,14 @@ PAPER: dict[str, Any] = {
 _DEFAULTS = {
     "logging_nan_inf_filter": False,
     "logging_steps": 1,
-    "report_to": "none",
     "save_strategy": "steps",
     "save_steps": 0.1,
     "save_total_limit": 2,
     "dataloader_pin_memory": False,
 }
+
+OWN_DEFAULTS: dict[str, Any] = {**_DEFAULTS, **PAPER}
+"""What is not TRL's own default, whatever the device; `resolve` has what goes by that."""
 
 _FIXED = {
     "output_dir": "it is inside the run directory: use --output",
@@ -60,6 +63,16 @@ _KINDS: dict[Any, _Kind] = {
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
+def free(kind: type[Any], method: Collection[str]) -> list[str]:
+    """The options of a class of configuration that a recipe can set.
+
+    Args:
+        method: those that the method decides.
+    """
+    known = (field.name for field in dataclasses.fields(kind) if field.init)
+    return [name for name in known if name not in _FIXED and name not in method]
+
+
 def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any] | None = None) -> None:
     """Refuse what cannot be set, before any work.
 
@@ -69,7 +82,8 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
         kind: TRL's class of configuration; by default `DPOConfig`.
 
     Raises:
-        UsageError: an option that TRL does not have, or one that is decided elsewhere.
+        UnknownSettingError: an option that TRL does not have.
+        UsageError: one that is decided elsewhere, or of another type.
     """
     from trl import DPOConfig
 
@@ -84,7 +98,7 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
                 f"trainer.{name} belongs to the method.", "Use the recipe's loss block: --set loss.KEY=VALUE."
             )
         if name not in known:
-            raise UsageError(f"TRL's {kind.__name__} has no option {name!r}.", suggest(name, known))
+            raise UnknownSettingError("trainer", name, [one for one in known if one not in _FIXED])
         form = _KINDS.get(types[name])
         if form and not (isinstance(value, form.types) and isinstance(value, bool) == (bool in form.types)):
             raise UsageError(f"trainer.{name} is {value!r}; it must be {form.text}.")
@@ -112,6 +126,8 @@ def resolve(
     """
     import torch
 
+    from mmpref.align.trackers import names_of
+
     if dropout and trainer.get("disable_dropout"):
         raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")
     for name, other in (("bf16", "float16"), ("fp16", "bfloat16")):
@@ -131,8 +147,30 @@ def resolve(
         "disable_dropout": not dropout,
         "ddp_find_unused_parameters": False,  # what is trained is used in every step
     }
-    ours = {"seed": seed, "max_length": None, "remove_unused_columns": False}
+    ours = {
+        "seed": seed,
+        "max_length": None,
+        "remove_unused_columns": False,
+        "report_to": names_of(trainer.get("report_to")) or "none",
+    }
     return {**defaults, **trainer, **method, **ours}
+
+
+def refuse(
+    trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any], *, dtype: str, dropout: bool
+) -> None:
+    """Refuse what TRL will refuse, or what contradicts the rest of the recipe, before there is a model.
+
+    Args:
+        dtype: as the recipe has it. What a launcher decides for several processes is left to them.
+
+    Raises:
+        UsageError: as `resolve` and `config`.
+    """
+    if num_processes() > 1:
+        return
+    guessed = "float32" if dtype == "auto" else dtype
+    config(resolve(trainer, method, seed=0, dtype=guessed, dropout=dropout), Path("checkpoints"), kind)
 
 
 def config(options: Mapping[str, Any], output_dir: Path, kind: type[Any] | None = None) -> Any:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref.api.checks import refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, build_recipe
 from mmpref.api.progress import Progress, library_bars
@@ -33,6 +33,8 @@ def build_dataset(
     source_revision: str | None = None,
     source_config: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
+    default_prompt: str | None = None,
     split: str | None = None,
     limit: int | None = None,
     where: str | Sequence[str] | None = None,
@@ -63,6 +65,7 @@ def build_dataset(
     workers: int | None = None,
     concurrency: int = 8,
     token_price: tuple[float, float] | None = None,
+    license: str | None = None,
     progress: bool = True,
 ) -> BuiltDataset:
     """Make a preference dataset: chosen answers from an SFT set, rejected ones by a method; ``mmpref build-dataset``.
@@ -79,6 +82,8 @@ def build_dataset(
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         source_revision, source_config: of a Hub source.
         image_root: folders or ``.zip`` files that image paths are relative to.
+        columns: what a row's parts are called, such as ``{"prompt": "question", "answer": "caption"}``.
+        default_prompt: asked of rows that have none, such as captions.
         split: of the source, and of the dataset.
         limit: first rows only.
         where: conditions ``FIELD OP VALUE``, such as ``"margin >= 1"``.
@@ -107,7 +112,8 @@ def build_dataset(
         workers: processes that preprocess images; by default none on a CPU.
         concurrency: requests to an annotator's endpoint at a time.
         token_price: of a million tokens in and out, for ``manifest["annotator"]["cost"]``.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        license: licence of a source that states none, by its id on the Hub, for the card.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The dataset: its folder, manifest and report; `to_datasets`, `load` and `to_pandas` give the rows.
@@ -120,7 +126,8 @@ def build_dataset(
     """
     options = dict(locals())
     work = {
-        name: options.pop(name) for name in ("output", "shard", "workers", "concurrency", "token_price", "progress")
+        name: options.pop(name)
+        for name in ("output", "shard", "workers", "concurrency", "token_price", "license", "progress")
     }
     with named_model(options) as settings:
         return run_build(build_recipe(**settings), **work)
@@ -135,6 +142,7 @@ def run_build(
     concurrency: int = 8,
     token_price: tuple[float, float] | None = None,
     check_source: Callable[[Mapping[str, Any]], None] | None = None,
+    license: str | None = None,
     progress: bool = True,
 ) -> BuiltDataset:
     """`build_dataset` of a resolved recipe; where a launcher has started several processes, this one's shard of it.
@@ -147,6 +155,8 @@ def run_build(
     from mmpref.hub.cards.dataset import write_dataset_card
 
     refuse_absent(recipe)
+    if not is_finished(output):
+        look_up(recipe)
     rank, processes = launched()
     if processes > 1:
         if shard:
@@ -166,6 +176,7 @@ def run_build(
             workers=workers,
             concurrency=concurrency,
             check_source=check_source,
+            licence=license,
             write_card=write_dataset_card,
             on_progress=bar.block,
         )

@@ -1,48 +1,318 @@
-"""Before a recipe's work starts: settings, folders and splits that are not there."""
+"""Before a recipe's work starts: whatever it says that cannot be, and whatever it names that is not there.
+
+`check_settings` looks at the recipe alone, `refuse_absent` at this machine too, `look_up` asks the Hub and TRL, and
+`open_data` reads benchmarks' data. What settings name, their fields say (`mmpref.recipes.names`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from mmpref.data.builder import BUILDERS
+from mmpref.align.recipe import TrainRecipe
+from mmpref.api.settings import advised
+from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
-from mmpref.errors import ModelError
+from mmpref.errors import InputError, ModelError
 from mmpref.hub_ids import refuse_page
-from mmpref.registry import resolve_path
+from mmpref.recipes.names import Named, named
+from mmpref.recipes.schema import build
+from mmpref.registry import resolve_path, suggest
+from mmpref.run.manifest import MANIFEST
 from mmpref.tables.in_memory import MEMORY
-from mmpref.tables.open import refuse_split
+from mmpref.types import ModelRef
+
+Recipe = BuildRecipe | TrainRecipe | EvaluateRecipe
 
 
-def refuse_absent(recipe: Any) -> bool:
-    """Look for the folders and splits of local files that a resolved recipe names.
-
-    Returns:
-        Whether it names models of the Hub.
+def check_settings(recipe: Recipe) -> None:
+    """Refuse what the blocks of a method, of benchmarks or of TRL cannot hold.
 
     Raises:
-        UsageError: the address of a Hub page in place of an id.
-        ModelError: a model or adapter whose name can only be a path, where there is no such folder.
-        InputError: a single file that has no such split.
+        UsageError: a setting that is unknown, or of another type, or a name of no method or benchmark.
     """
-    named = {
-        "model": None if getattr(recipe, "endpoint", None) else recipe.model,
-        "adapter": getattr(recipe, "adapter", None),
-    }
+    dict(_blocks(recipe))
+    if isinstance(recipe, TrainRecipe):
+        _check_trainer(recipe)
+
+
+def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
+    """The settings that a recipe's free blocks stand for, by the key of the block."""
     if isinstance(recipe, BuildRecipe):
-        named |= BUILDERS.get(recipe.method).models(recipe.builder)
-    remote = False
-    for what, name in named.items():
-        refuse_page(name or "")
-        if isinstance(name, str) and not name.startswith(MEMORY) and not Path(resolve_path(name)).exists():
-            if name.startswith((".", "/", "~")) or name.count("/") > 1:
-                raise ModelError(
-                    f"Cannot load the {what} {name}: there is no such folder.",
-                    "Check the path, or name a model of the Hub.",
-                )
-            remote = True
-    if recipe.split:
-        source = getattr(recipe, "source", None) or ()
-        for spec in (*([source] if isinstance(source, str) else source), *getattr(recipe, "dataset", ())):
-            refuse_split(spec, recipe.split)
+        from mmpref.data.builder import BUILDERS
+        from mmpref.data.select import Condition
+
+        for condition in recipe.where:
+            Condition.parse(condition)
+        with advised("build-dataset", vars(recipe)):
+            yield "builder", build(BUILDERS.get(recipe.method).config(), recipe.builder, f"builder {recipe.method}")
+    elif isinstance(recipe, TrainRecipe):
+        from mmpref.align.method import METHODS
+
+        watch = recipe.watch
+        with advised("train", {"method": recipe.method, "watch": vars(watch)}):
+            yield "loss", build(METHODS.get(recipe.method).settings, recipe.loss, "loss")
+            yield from _benchmarks(watch.benchmarks, watch.benchmark, watch.split)
+    else:
+        with advised("evaluate", vars(recipe)):
+            yield from _benchmarks(recipe.benchmarks, recipe.benchmark, recipe.split)
+
+
+def _benchmarks(names: Any, settings: Any, split: str | None) -> Iterator[tuple[str, Any]]:
+    from mmpref.bench.benchmark import BENCHMARKS
+    from mmpref.bench.plan import resolve_settings
+
+    for name, values in resolve_settings(names, settings, split).items():
+        yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
+
+
+def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
+    """Refuse options that TRL does not have.
+
+    Args:
+        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other.
+    """
+    from mmpref.align import trl_options
+    from mmpref.align.method import METHODS
+
+    method = METHODS.get(recipe.method)
+    options, kind = method.trainer(build(method.settings, recipe.loss, "loss")), method.config()
+    with advised("train", {"method": recipe.method}):
+        trl_options.check(recipe.trainer, options, kind)
+    if whole:
+        trl_options.refuse(recipe.trainer, options, kind, dtype=recipe.dtype, dropout=recipe.lora.dropout > 0)
+
+
+def refuse_absent(recipe: Recipe, made: Collection[str] = ()) -> bool:
+    """Look at the whole recipe, and for the files, folders, tables, splits and functions of this machine that it names.
+
+    Args:
+        made: settings whose values an earlier step makes, such as ``dataset``: these are not looked for.
+
+    Returns:
+        Whether it names anything of the Hub.
+
+    Raises:
+        UsageError: as `check_settings`; settings that contradict each other; the address of a Hub page in place of an
+            id.
+        ModelError: a model or adapter whose name can only be a path, where there is none.
+        InputError: a file, folder, table or split that is not there.
+    """
+    blocks = dict(_blocks(recipe))
+    _refuse_contradictions(recipe)
+    remote = [_is_remote(one, _split(recipe, one.key)) for one in _all_named(recipe, blocks, made)]
+    for key, settings in blocks.items():
+        if key.startswith("benchmark."):
+            _check_task(key, settings)
+    return any(remote)
+
+
+def _refuse_contradictions(recipe: Recipe) -> None:
+    if isinstance(recipe, BuildRecipe):
+        from mmpref.data.builder import BUILDERS
+        from mmpref.data.recipe import refuse
+
+        refuse(recipe, BUILDERS.get(recipe.method))
+    elif isinstance(recipe, TrainRecipe):
+        from mmpref.align.method import METHODS
+        from mmpref.align.recipe import refuse as refuse_training
+
+        refuse_training(recipe, METHODS.get(recipe.method))
+    else:
+        from mmpref.bench.evaluate import refuse as refuse_evaluation
+
+        refuse_evaluation(recipe)
+
+
+def _all_named(recipe: Recipe, blocks: dict[str, Any], made: Collection[str]) -> Iterator[Named]:
+    endpoint = isinstance(recipe, EvaluateRecipe) and recipe.endpoint
+    left_out = {*made, *(["model"] if endpoint or not _uses_model(recipe) else [])}
+    yield from (one for one in named(recipe) if one.key not in left_out)
+    for key, settings in blocks.items():
+        yield from named(settings, f"{key}.")
+
+
+def _uses_model(recipe: Recipe) -> bool:
+    from mmpref.data.builder import BUILDERS
+
+    return not isinstance(recipe, BuildRecipe) or BUILDERS.get(recipe.method).uses_model
+
+
+def _split(recipe: Recipe, key: str) -> str | None:
+    """The split that a table is read by; None where each names its own, or a benchmark has it."""
+    return recipe.split if key in ("source", "dataset") else None
+
+
+def _is_remote(one: Named, split: str | None) -> bool:
+    """Look for what is named; whether it is the Hub's.
+
+    Raises:
+        UsageError, ModelError, InputError: it is not there.
+    """
+    from mmpref.tables.image_cells import ImageRoots
+
+    if one.kind == "roots":
+        ImageRoots(one.values)
+        return False
+    if one.kind == "table":
+        return True in [_is_remote_table(one.key, value, split) for value in one.values]
+    if one.kind == "path":
+        for value in one.values:
+            if not Path(resolve_path(value)).expanduser().exists():
+                raise InputError(f"{one.key} is {value!r}: there is no such file or folder.", "Check the path.")
+        return False
+    return True in [_is_remote_model(one, value) for value in one.values]
+
+
+def _is_remote_table(key: str, spec: str, split: str | None) -> bool:
+    from mmpref.tables.open import refuse_absent as refuse_absent_table
+    from mmpref.tables.open import refuse_split, with_split
+
+    if key.startswith("benchmark."):
+        return refuse_absent_table(spec, None)
+    spec, split = (spec, split) if split else with_split(spec, "train" if key.startswith("loss.") else "test")
+    remote = refuse_absent_table(spec, split)
+    if key in ("source", "dataset"):
+        refuse_split(spec, split)
     return remote
+
+
+def _is_remote_model(one: Named, name: str) -> bool:
+    from mmpref.vlm.adapters import refuse_adapter, refuse_no_adapter
+
+    what = one.key.rpartition(".")[2].replace("_", " ")
+    if one.kind == "annotator":
+        from mmpref.judges.resolve import refuse_nobody
+
+        model = refuse_nobody(name)
+        if model is None:
+            return False
+        name = model
+    refuse_page(name)
+    if name.startswith(MEMORY):
+        return False
+    path = Path(resolve_path(name))
+    if not path.exists():
+        if name.startswith((".", "/", "~")) or name.count("/") > 1:
+            raise ModelError(
+                f"Cannot load the {what} {name}: there is no such folder.",
+                "Check the path, or name a model of the Hub.",
+            )
+        return True
+    if one.kind == "adapter":
+        refuse_no_adapter(name)
+    elif one.kind == "model" and not (path / "config.json").is_file():
+        refuse_adapter(ModelRef(name))
+        raise ModelError(f"Cannot load the {what} {name}: it has no config.json.", "Check the path.")
+    return False
+
+
+def _check_task(key: str, settings: Any) -> None:
+    """See that a benchmark can be asked with these settings: its data's split, and what it reads beside them."""
+    from mmpref.bench.benchmark import BENCHMARKS
+    from mmpref.bench.plan import refuse_no_data
+    from mmpref.tables.open import refuse_absent as refuse_absent_table
+
+    name = key.removeprefix("benchmark.")
+    benchmark = BENCHMARKS.get(name)
+    refuse_no_data(name, settings, benchmark.candidates)
+    if settings.data is not None:
+        refuse_absent_table(settings.data, settings.split)
+    benchmark.task(settings)
+
+
+def is_finished(output: Any) -> bool:
+    """Whether a folder holds a finished run: nothing more is needed for it."""
+    return output is not None and (Path(output) / MANIFEST).is_file()
+
+
+def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
+    """Ask the Hub, or the cache where it cannot be asked, for the models, adapters and datasets that a recipe names;
+    and TRL about its options.
+
+    Args:
+        made: as of `refuse_absent`.
+
+    Raises:
+        ModelError: a model or adapter that cannot be found.
+        InputError: a dataset that cannot.
+        UsageError: an option that TRL does not have or refuses, or a token that the model does not know.
+        HubError: the Hub cannot be reached, and nothing is known of a dataset here.
+    """
+    if isinstance(recipe, TrainRecipe):
+        _check_trainer(recipe, whole=True)
+    for one in _all_named(recipe, dict(_blocks(recipe)), made):
+        for value in one.values if one.kind not in ("path", "roots") else ():
+            if _is_remote(one._replace(values=(value,)), _split(recipe, one.key)):
+                _find(one, value, recipe)
+    if isinstance(recipe, TrainRecipe) and (token := recipe.trainer.get("pad_token")):
+        _refuse_unknown_token(recipe, token)
+
+
+def _find(one: Named, name: str, recipe: Recipe) -> None:
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
+
+    from mmpref.tables._repository import repository
+    from mmpref.tables.open import with_split
+    from mmpref.tables.table import HUB_FILE
+    from mmpref.vlm.load_errors import load_errors
+    from mmpref.vlm.revisions import commit_of
+
+    if one.kind == "table":
+        if not name.startswith(HUB_FILE):
+            plain = one.key in ("source", "dataset") or one.key.startswith("benchmark.")
+            at = recipe.source_revision if isinstance(recipe, BuildRecipe) and one.key == "source" else None
+            repository(name if plain else with_split(name, "")[0], at)
+        return
+    model, _, revision = name.rpartition("@") if one.kind == "annotator" and "@" in name else (name, "", None)
+    if one.key in ("model", "adapter"):
+        revision = getattr(recipe, "revision" if one.key == "model" else "adapter_revision")
+    file = "adapter_config.json" if one.kind == "adapter" else "config.json"
+    try:
+        with load_errors(f"{one.key.rpartition('.')[2].replace('_', ' ')} {name}"):
+            commit_of(model, revision, file)
+    except ModelError as error:
+        cause, unknown = error.__cause__, isinstance(error.__cause__, LocalEntryNotFoundError)
+        if one.kind != "adapter" and isinstance(cause, EntryNotFoundError) and not unknown:
+            return  # it is there, without that file: loading says what it is instead
+        if one.kind == "embedder" and unknown:
+            return  # its files may have other names
+        if one.kind == "annotator":
+            from mmpref.judges.plugins import JUDGES
+
+            raise ModelError(
+                f"{name!r} is no judge or annotator of mmpref, and no model that can be found: {error.message}",
+                suggest(name, JUDGES.names()),
+            ) from error
+        raise
+
+
+def _refuse_unknown_token(recipe: TrainRecipe, token: str) -> None:
+    from transformers import AutoTokenizer
+
+    from mmpref.align.trainer_factory import refuse_unknown_token
+    from mmpref.vlm.load_errors import load_errors
+
+    with load_errors(f"model {recipe.model}"):
+        tokenizer = AutoTokenizer.from_pretrained(
+            resolve_path(recipe.model), revision=recipe.revision, trust_remote_code=recipe.trust_remote_code
+        )
+    refuse_unknown_token(token, tokenizer, recipe.model)
+
+
+def open_data(recipe: Recipe) -> None:
+    """Read what the benchmarks of a recipe ask about, as their evaluation will: for a step that is not the first.
+
+    Raises:
+        UsageError: nobody judges, or a metric that no benchmark has.
+        InputError: data that cannot be read, or have no rows.
+    """
+    if isinstance(recipe, EvaluateRecipe):
+        from mmpref.bench.evaluate import check_data
+
+        check_data(recipe)
+    elif isinstance(recipe, TrainRecipe):
+        from mmpref.api.watching import watcher
+
+        watcher(recipe)

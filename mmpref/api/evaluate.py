@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mmpref.api.checks import refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, evaluate_recipe
 from mmpref.api.progress import Progress, library_bars
@@ -30,6 +30,8 @@ def evaluate(
     benchmark: str | Sequence[str] | Mapping[str, Mapping[str, Any]] | None = None,
     benchmarks: str | Sequence[str] | None = None,
     split: str | None = None,
+    image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     limit: int | None = None,
     blind: Literal["no-image", "masked"] | None = None,
     judge: str | None = None,
@@ -68,6 +70,8 @@ def evaluate(
             into the recipe's; ``data`` may be rows in memory.
         benchmarks: names, where ``benchmark`` holds settings; by default the recipe's, all of them.
         split: of the benchmarks' data.
+        image_root: folders or ``.zip`` files that image paths in the benchmarks' rows are relative to.
+        columns: what your own data call what a benchmark reads, such as ``{"answer": "label"}``.
         limit: first samples of each only.
         blind: control: ask without the images, or with all image tokens hidden.
         judge: who judges, for benchmarks that need it.
@@ -84,7 +88,7 @@ def evaluate(
         batch_size: answers at a time; they do not depend on it.
         concurrency: requests to an endpoint at a time.
         save: folder to write the results to with ``evaluate.save`` as well.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The evaluation: its folder, manifest and results; shares are from 0 to 1, intervals of 95 %, by image.
@@ -116,6 +120,8 @@ def run_evaluate(
     from mmpref.distributed import process_index
 
     refuse_absent(recipe)
+    if not is_finished(output):
+        look_up(recipe)
     watched = progress and not process_index()
     with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:
         manifest = run_evaluation(
@@ -123,7 +129,7 @@ def run_evaluate(
             Path(output) if output else None,
             batch_size=batch_size,
             concurrency=concurrency,
-            on_progress=bar.advance,
+            on_progress=bar.reach,
         )
     results = Results.from_dict(manifest or {"results": []})
     if save and manifest:

@@ -76,7 +76,7 @@ def inspect(
             objects (``gt_object``, ``objects``); by default the testbed's for its own model.
         rows: so many of them at most.
         synonyms: table of objects and words as CHAIR's authors have it; without one, words are those of the references.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The report, with problems by kind, row and column; or the `Diagnosis`, with its conclusion.
@@ -126,7 +126,8 @@ def run_inspect(
     refuse_split(spec, split or "train")
     table = open_table(spec, split, revision=revision)
     if model is None:
-        return Inspection(inspect_rows(table, roots, on_row))
+        with Progress("rows", watched=progress) as bar:
+            return Inspection(inspect_rows(table, roots, on_row, on_progress=bar.reach))
     from mmpref.data.policy_margins import score_pairs
     from mmpref.types import ModelRef
     from mmpref.vlm.load import load_policy
@@ -134,6 +135,7 @@ def run_inspect(
 
     with process_restored(), library_bars(progress), named_model({"model": model}) as settings:
         policy = load_policy(ModelRef(model_name("model", settings["model"])))
-        report = inspect_rows(table, roots, on_row, special_token_in(policy.markup_tokens))
+        with Progress("rows", watched=progress) as bar:
+            report = inspect_rows(table, roots, on_row, special_token_in(policy.markup_tokens), bar.reach)
         with Progress("rows", watched=progress) as bar:
             return Inspection({**report, "under_model": score_pairs(policy, table, roots, bar.reach)})

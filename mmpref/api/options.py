@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial as partial_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.api.settings import NAMES, advise
 from mmpref.errors import InputError, UsageError
 from mmpref.hub_ids import model_id
 from mmpref.recipes.resolve import PAPER, TESTBED, merge, nested, resolve
-from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.tables.in_memory import MEMORY, is_table, spec_of
 
@@ -22,23 +23,6 @@ if TYPE_CHECKING:
 NameOrPath = str | os.PathLike[str]
 """A name (of a recipe, a model, a repository), or the path of a file or folder."""
 
-_BUILDER = (
-    "rho_th",
-    "visible_tokens",
-    "iterations",
-    "similarity_threshold",
-    "similarity_model",
-    "noise_steps",
-    "guidance",
-)
-_WATCH = {
-    "eval_benchmark": "watch.benchmarks",
-    "eval_every": "watch.every",
-    "eval_limit": "watch.limit",
-    "eval_split": "watch.split",
-    "best": "watch.best",
-    "patience": "watch.patience",
-}
 _SEVERAL = (
     "source",
     "dataset",
@@ -47,6 +31,7 @@ _SEVERAL = (
     "exclude_images_of",
     "benchmarks",
     "eval_benchmark",
+    "report_to",
     "thinking",
 )
 """Options that can be repeated: of a single text they make one."""
@@ -67,12 +52,13 @@ def build_recipe(
     from mmpref.data.builder import BUILDERS
     from mmpref.data.recipe import BuildRecipe, section_for_method
 
-    named = _named(options, {name: f"builder.{name}" for name in _BUILDER})
+    named = _named(options, NAMES["build-dataset"], set)
     if (file := named.pop("prompt_file", None)) is not None:
         named["builder.instruction"] = template(file, "--prompt-file")
     if named.get("source") and named.get("limit") is None and recipe is None:
         set = {"limit": None, **(set or {})}  # the limit of the default recipe is for its own source
-    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, set, section_for_method, partial)
+    advice = partial_of(advise, "build-dataset")
+    resolved = resolve(BuildRecipe, "build-dataset", recipe, named, set, section_for_method, partial, advice)
     if named.get("annotator") and not BUILDERS.get(resolved.method).needs_annotator:
         raise UsageError(f"The method {resolved.method} asks no annotator.", "Leave --annotator out.")
     return resolved
@@ -92,7 +78,31 @@ def train_recipe(
     """
     from mmpref.align.recipe import TrainRecipe
 
-    return resolve(TrainRecipe, "train", recipe, _named(options, _WATCH), set, partial=partial)
+    named, overrides = _named(options, NAMES["train"], set), _with_watched(nested(set or {}))
+    resolved = resolve(
+        TrainRecipe,
+        "train",
+        recipe,
+        named,
+        overrides,
+        lambda section, _: _with_watched(section),
+        partial,
+        partial_of(advise, "train"),
+    )
+    watched = [layer.get("watch") for layer in (named, overrides)]
+    given = merge(*(layer.get("benchmark") or {} for layer in watched if isinstance(layer, Mapping)))
+    if not partial:
+        _refuse_unused(given, resolved.watch.benchmarks, "watched", "--eval-benchmark")
+    return resolved
+
+
+def _with_watched(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``train`` with those of benchmarks where its recipe has them: their key is that of ``evaluate``."""
+    rest = {key: value for key, value in settings.items() if key != "benchmark"}
+    benchmark = settings.get("benchmark")
+    if not isinstance(benchmark, Mapping):
+        return dict(settings) if benchmark is not None else rest
+    return merge({"watch": {"benchmark": _with_specs(benchmark)}}, rest)
 
 
 def evaluate_recipe(
@@ -107,23 +117,34 @@ def evaluate_recipe(
     Raises:
         UsageError: a setting that is unknown, missing, of another type, or of a benchmark that is not evaluated.
     """
-    from mmpref.bench.benchmark import BENCHMARKS
     from mmpref.bench.recipe import EvaluateRecipe
 
     if isinstance(options.get("benchmark"), str | list | tuple):  # as the command line names them
         options["benchmarks"] = options.pop("benchmark")
     if isinstance(file := options.get("judge_prompt"), os.PathLike):
         options["judge_prompt"] = template(file, "--judge-prompt")
-    named, overrides = _named(options, {}), _with_specs(set or {})
-    resolved = resolve(EvaluateRecipe, "evaluate", recipe, named, overrides, partial=partial)
-    settings = merge(nested({"benchmark": named.get("benchmark") or {}}), nested(overrides))["benchmark"] or {}
-    for name in settings if resolved.benchmarks else ():  # without effect, which would be seen too late
-        if BENCHMARKS.get(name) and name not in resolved.benchmarks:
-            raise UsageError(
-                f"There are settings for the benchmark {name}, and evaluated are {', '.join(resolved.benchmarks)}.",
-                f"Name it with --benchmark {name} (in Python: benchmarks=), or leave its settings out.",
-            )
+    named, overrides = _named(options, NAMES["evaluate"], set), _with_specs(set or {})
+    advice = partial_of(advise, "evaluate")
+    resolved = resolve(EvaluateRecipe, "evaluate", recipe, named, overrides, partial=partial, advise=advice)
+    given = merge(nested({"benchmark": named.get("benchmark") or {}}), nested(overrides))["benchmark"] or {}
+    _refuse_unused(given if resolved.benchmarks else {}, resolved.benchmarks, "evaluated", "--benchmark")
     return resolved
+
+
+def _refuse_unused(given: Mapping[str, Any], benchmarks: Sequence[str], done: str, option: str) -> None:
+    """Settings of a benchmark that is not asked would have no effect, which would be seen too late.
+
+    Raises:
+        UsageError: there are such, or of no benchmark at all.
+    """
+    from mmpref.bench.benchmark import BENCHMARKS
+
+    for name in given:
+        if BENCHMARKS.get(name) and name not in benchmarks:
+            raise UsageError(
+                f"There are settings for the benchmark {name}, and {done} are {', '.join(benchmarks) or 'none'}.",
+                f"Name it with {option}={name}, or leave its settings out.",
+            )
 
 
 def recipe_name(recipe: Any, model: Any) -> str | None:
@@ -157,34 +178,11 @@ def recipe(name: NameOrPath, command: str, **options: Any) -> BuildRecipe | Trai
     asked = command.replace("_", "-")
     if asked not in resolvers:
         raise UsageError(f"There is no command {command!r} that takes a recipe.", suggest(asked, list(resolvers)))
+    from mmpref.api.checks import check_settings
+
     made: BuildRecipe | TrainRecipe | EvaluateRecipe = resolvers[asked](recipe=name, partial=True, **options)
-    _check_blocks(made)
+    check_settings(made)
     return made
-
-
-def _check_blocks(made: BuildRecipe | TrainRecipe | EvaluateRecipe) -> None:
-    """Refuse what the blocks of a method, of benchmarks or of TRL cannot hold, as the work itself would.
-
-    Raises:
-        UsageError: a setting that is unknown, or of another type.
-    """
-    from mmpref.align.recipe import TrainRecipe
-    from mmpref.data.recipe import BuildRecipe
-
-    if isinstance(made, BuildRecipe):
-        from mmpref.data.builder import BUILDERS
-
-        build(BUILDERS.get(made.method).config(), made.builder, f"builder {made.method}")
-    elif isinstance(made, TrainRecipe):
-        from mmpref.align import trl_options
-        from mmpref.align.method import METHODS
-
-        method = METHODS.get(made.method)
-        trl_options.check(made.trainer, method.trainer(build(method.settings, made.loss, "loss")), method.config())
-    else:
-        from mmpref.bench.plan import resolve_settings
-
-        resolve_settings(made.benchmarks, made.benchmark, made.split)
 
 
 def template(path: NameOrPath, option: str) -> str:
@@ -201,8 +199,15 @@ def template(path: NameOrPath, option: str) -> str:
         raise UsageError(f"{option}: {error.message}", error.hint) from error
 
 
-def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any]:
-    """The options by the recipe's keys: nested ones with dots, after the mapping that they are part of."""
+def _named(
+    options: Mapping[str, Any], keys: Mapping[str, str], overrides: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """The options by the recipe's keys: nested ones with dots, after the mapping that they are part of.
+
+    Raises:
+        UsageError: an option's key is given in another way too.
+    """
+    _refuse_twice(options, keys, overrides or {})
     settings: dict[str, Any] = {}
     own_paths = not options.get("image_root")
     for name, value in sorted(options.items(), key=lambda option: option[0] in keys):
@@ -218,6 +223,19 @@ def _named(options: Mapping[str, Any], keys: Mapping[str, str]) -> dict[str, Any
     if excluded := settings.get("exclude_images_of"):  # which may name a split
         settings["exclude_images_of"] = tuple(f"{name}:test" if name.startswith(MEMORY) else name for name in excluded)
     return settings
+
+
+def _refuse_twice(options: Mapping[str, Any], keys: Mapping[str, str], overrides: Mapping[str, Any]) -> None:
+    blocks = {name: options[name] for name in ("builder", "trainer", "watch") if isinstance(options.get(name), Mapping)}
+    for given in (nested(overrides), nested(blocks)):
+        for name, key in keys.items():
+            section, _, last = key.partition(".")
+            held = given.get(section)
+            value = options.get(name)
+            given_here = value is not None and not (isinstance(value, tuple | list) and not value)
+            if given_here and isinstance(held, Mapping) and last in held:
+                option = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{option} is {key}, which is given a second time.", "Leave one of them out.")
 
 
 def model_name(option: str, value: Any) -> str:

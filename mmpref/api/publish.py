@@ -10,6 +10,9 @@ from mmpref.api.options import NameOrPath
 from mmpref.api.results import Publication
 from mmpref.errors import UsageError
 from mmpref.hub_ids import repo_id
+from mmpref.log import logger
+
+NO_ID = "Where {run} is to be published is not named."
 
 
 def publish(
@@ -22,7 +25,9 @@ def publish(
     base_hub_id: str | None = None,
     merge: bool = False,
     push_samples: bool = False,
+    license: str | None = None,
     accept_license: bool = False,
+    replace: bool = False,
 ) -> Publication:
     """Publish a finished run: a dataset, an adapter, or an evaluation's results; ``mmpref publish``.
 
@@ -32,25 +37,29 @@ def publish(
     Args:
         run: what `build_dataset`, `train` or `evaluate` gave, or its folder.
         hub_dataset_id: ``NAMESPACE/NAME`` where a dataset, or an evaluation's per-sample records, go.
-        hub_model_id: ``NAMESPACE/NAME`` where an adapter, or an evaluation's results, go. Without either the folder's
-            name is taken.
+        hub_model_id: ``NAMESPACE/NAME`` where an adapter, or an evaluation's results, go.
         private: make a new repository private.
         create_pr: open a pull request instead of committing to main.
         base_hub_id: Hub id of a base model that is a local path here.
         merge: of an adapter, publish the base with its weights merged in.
         push_samples: of an evaluation, push the per-sample records too.
+        license: of a dataset, licence of a source that states none, by its id on the Hub.
         accept_license: publish although the licence of a source may forbid it.
+        replace: replace data of another run that the repository holds.
 
     Returns:
-        Where it is: url, commit, tag.
+        Where it is: url, visibility, commit, tag.
 
     Raises:
-        UsageError: the wrong kind of repository, or results of another adapter than the repository's.
+        UsageError: no repository is named (and the token is no trusted publisher's, which belongs to one), the wrong
+            kind of repository, or results of another adapter than the repository's.
         RunError: not a finished run.
-        HubError: a licence that may forbid it, no token or access, or the Hub refuses or cannot be reached.
+        HubError: data of another run that would be replaced, a licence that may forbid it, no token or access, or the
+            Hub refuses or cannot be reached.
     """
-    from mmpref.hub.access import check_access
+    from mmpref.hub.access import trusted_resource
     from mmpref.hub.publish_run import kind_of, publish_run
+    from mmpref.hub.target import find_target
     from mmpref.run.manifest import read_manifest
 
     path = Path(run)
@@ -58,6 +67,8 @@ def publish(
         "dataset": hub_dataset_id and repo_id(hub_dataset_id, "dataset"),
         "model": hub_model_id and repo_id(hub_model_id, "model"),
     }
+    if not (hub_dataset_id or hub_model_id or trusted_resource()):
+        raise UsageError(NO_ID.format(run=run), f"Name it: hub_{kind_of(path)}_id='NAMESPACE/NAME'.")
     samples_only = bool(given["dataset"] and not given["model"]) and read_manifest(path)["command"] == "evaluate"
     kind = "dataset" if samples_only else kind_of(path)
     other = "model" if kind == "dataset" else "dataset"
@@ -72,7 +83,8 @@ def publish(
         if merge:
             from mmpref.align.merge_adapter import merge_adapter
 
-            check_access(given[kind] or path.resolve().name, "model")
+            target = find_target(given[kind], "model", private=private, default_name=path.resolve().name)
+            logger.info("The merged model will go to %s.", target.sentence)
             merged = Path(folder)
             merge_adapter(path, merged)
         published = publish_run(
@@ -84,6 +96,8 @@ def publish(
             push_samples=push_samples,
             samples_only=samples_only,
             accept_license=accept_license,
+            license=license,
+            replace=replace,
             merged=merged,
         )
     return Publication(**dataclasses.asdict(published))

@@ -14,6 +14,7 @@ from mmpref.api.progress import library_bars
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.published import Published
 from mmpref.registry import suggest
+from mmpref.run import verdict
 from mmpref.run.results import TITLE, Results
 from mmpref.run.results_text import html_table, plain_table
 
@@ -201,6 +202,20 @@ class Evaluation(Result):
 
     def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         return self.results.table()
+
+    def remarks(self) -> Sequence[str]:
+        return self.manifest.get("remarks", [])
+
+    def __repr__(self) -> str:
+        lines = verdict.lines_of(self.results)
+        summary = [verdict.TITLE, plain_table(*verdict.table(lines)), *verdict.remarks(lines)]
+        return "\n".join([*summary, "", super().__repr__()])
+
+    def _repr_html_(self) -> str:
+        lines = verdict.lines_of(self.results)
+        also = "".join(f"\n<p>{html.escape(remark)}</p>" for remark in verdict.remarks(lines))
+        summary = f"<b>{verdict.TITLE}</b>\n{html_table(*verdict.table(lines))}{also}"
+        return f"{summary}\n<details><summary>All metrics</summary>\n{super()._repr_html_()}\n</details>"
 
     def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
         """A row for each value, or for each paired difference."""

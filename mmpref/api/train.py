@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.api.build import run_build
-from mmpref.api.checks import refuse_absent
+from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import refuse_loaded
 from mmpref.api.options import NameOrPath, recipe_name, train_recipe
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import TrainedAdapter, run_path
 from mmpref.api.state import process_restored
+from mmpref.api.watching import watcher, with_watched
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import resolve
@@ -21,7 +22,8 @@ from mmpref.recipes import schema as recipes
 from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
-    from mmpref.align.recipe import Evaluator, TrainRecipe
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.recipes.schema import Dtype
 
 
@@ -32,8 +34,13 @@ def train(
     revision: str | None = None,
     dataset: Any = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
+    default_prompt: str | None = None,
     split: str | None = None,
     annotator: str | None = None,
+    learning_rate: float | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
     limit: int | None = None,
     seed: int | None = None,
     lora: Mapping[str, Any] | None = None,
@@ -52,6 +59,7 @@ def train(
     eval_split: str | None = None,
     best: str | None = None,
     patience: int | None = None,
+    report_to: str | Sequence[str] | None = None,
     dtype: Dtype | None = None,
     quantization: Literal["4bit", "8bit"] | None = None,
     device_map: str | None = None,
@@ -73,8 +81,12 @@ def train(
         dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         image_root: folders or ``.zip`` files that image paths are relative to.
+        columns: what a row's parts are called, such as ``{"prompt": "question", "answer": "caption"}``.
+        default_prompt: asked of rows that have none, such as captions.
         split: of every dataset.
         annotator: who ranks answers, for methods that ask.
+        learning_rate, epochs, batch_size: ``trainer``'s ``learning_rate``, ``num_train_epochs`` and
+            ``per_device_train_batch_size``, by the command's names.
         limit: first rows only.
         seed: of initial weights and row order.
         lora: ``r``, ``alpha``, ``dropout``; merged into the recipe's.
@@ -93,11 +105,12 @@ def train(
         eval_split: split of the benchmarks' data.
         best: ``BENCHMARK/METRIC``: keep the adapter of the step where it is best.
         patience: stop after so many evaluations without a new best.
+        report_to: trackers that logs go to as well: ``trackio``, ``wandb``, ``tensorboard``, ``mlflow``.
         dtype, quantization, device_map, trust_remote_code: how the model is loaded.
         recipe: name, YAML file, or what `mmpref.recipe` gave.
         set: more settings by nested or dotted keys, as ``--set``; None overrides too.
         output: the run's folder; by default under ``runs/``.
-        progress: show a bar where somebody watches: in a terminal or a notebook.
+        progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
     Returns:
         The adapter: its folder, which plain PEFT loads, its manifest and its log.
@@ -122,20 +135,19 @@ def run_train(
         name: whose settings of benchmarks are watched, and whose dataset is built where none is named; None
             for a recipe without a file.
     """
-    from mmpref.align.method import METHODS
     from mmpref.align.train import train as run_training
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
+    recipe = with_watched(recipe, name)
     refuse_absent(recipe)
-    METHODS.get(recipe.method)  # a name that is none is told before anything is built
+    if not is_finished(output):
+        look_up(recipe)
     main = process_index() == 0
     with process_restored(), library_bars(progress and main):
-        recipe, evaluate = _watched(recipe, name)
+        evaluate = watcher(recipe)
         if not recipe.dataset and num_processes() > 1:
-            raise UsageError(
-                "Several processes need preference data that is there.", "Name it with --dataset (in Python: dataset=)."
-            )
+            raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
         if not recipe.dataset:
             recipe = dataclasses.replace(recipe, dataset=(_build(recipe, name, progress),))
         with Progress("steps", watched=progress and main) as bar:
@@ -150,40 +162,27 @@ def run_train(
     return TrainedAdapter(path, manifest, JsonLines(path / "log.jsonl").rows())
 
 
-def _watched(recipe: TrainRecipe, name: str | None) -> tuple[TrainRecipe, Evaluator | None]:
-    """The recipe with the settings of the benchmarks that it watches, and who evaluates them.
-
-    A benchmark's settings are those that the same recipe has for ``mmpref evaluate``.
-    """
-    from mmpref.bench.while_training import PeriodicEvaluator
-
-    watch = recipe.watch
-    if not watch.benchmarks:
-        return recipe, None
-    known = _section(name, "evaluate").get("benchmark") or {}
-    settings = {
-        benchmark: resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
-        for benchmark in watch.benchmarks
-    }
-    recipe = dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
-    return recipe, PeriodicEvaluator(watch.benchmarks, settings, split=watch.split, limit=watch.limit)
-
-
 def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
     """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
+    build = recipe_of_pairs(recipe, name)
+    logger.info("No --dataset: building the one of the recipe %r first.", name)
+    return str(run_build(build, progress=progress).path)
+
+
+def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
+    """How the preference data are built of a training that names none.
+
+    Raises:
+        UsageError: the recipe of that name names no source.
+    """
     from mmpref.data.recipe import BuildRecipe
 
-    section = _section(name, "build-dataset")
+    section = resolve.section(name, "build-dataset")
     section = resolve.for_method(BuildRecipe, section, section)
     if not section.get("source"):
         raise UsageError(
             f"The recipe {name!r} names no source to build preference data from.",
-            "Name preference data with --dataset (in Python: dataset=).",
+            "Name preference data with --dataset.",
         )
     build = {**section, "model": recipe.model, "revision": recipe.revision}
-    logger.info("No --dataset: building the one of the recipe %r first.", name)
-    return str(run_build(recipes.build(BuildRecipe, build, "build-dataset recipe"), progress=progress).path)
-
-
-def _section(name: str | None, command: str) -> Mapping[str, Any]:
-    return (resolve.load(name).get(command) or {}) if name else {}
+    return recipes.build(BuildRecipe, build, "build-dataset recipe")

@@ -148,18 +148,23 @@ def answer_all(
     """The answers of each model in order, or why there is none. Those already in ``files`` (JSON lines, a file for each
     model, and one more for each further process) stay; a sample that one model lacks is asked of all of them."""
     answers: dict[str, dict[str, str | MmprefError]] = {model: {**_read_answers(file)} for model, file in files.items()}
-    unanswered = _unanswered(samples, answers)
-    _answer_batches(answerer, unanswered, max_new_tokens, files, answers, batch_size, progress)
+    left = _unanswered(samples, answers)
+    _answer_batches(answerer, left, max_new_tokens, files, answers, batch_size, progress)
     return {model: [own[sample.id] for sample in samples] for model, own in answers.items()}
+
+
+def unanswered(samples: Sequence[Sample], files: Mapping[str, Path]) -> list[Sample]:
+    """Samples that some model has not answered in any process's file."""
+    return _unanswered(samples, {model: _read_answers(file) for model, file in files.items()})
 
 
 def unanswered_shard(samples: Sequence[Sample], files: Mapping[str, Path]) -> list[Sample]:
     """This process's part of what is unanswered, of several processes, by image. All of them have to look before any of
     them writes."""
-    unanswered = _unanswered(samples, {model: _read_answers(file) for model, file in files.items()})
-    images = list(dict.fromkeys(sample.image_id for sample in unanswered))
+    left = unanswered(samples, files)
+    images = list(dict.fromkeys(sample.image_id for sample in left))
     own = set(images[process_index() :: num_processes()])
-    return [sample for sample in unanswered if sample.image_id in own]
+    return [sample for sample in left if sample.image_id in own]
 
 
 def answer_shard(

@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
 
+from mmpref.recipes.names import names
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.registry import Registry
 from mmpref.tables.table import Table
 from mmpref.types import ImageData, Message
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     Sums = Mapping["CountKey | str", np.ndarray]
 
 
-PLACE = {"place": True}
+PLACE = {"place": True, **names("path")}
 """Metadata of a setting that says where something lies, not how it is asked: numbers can be compared without it."""
 
 
@@ -40,11 +42,21 @@ class CountKey(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """What every benchmark's settings have: where its rows are; by default the Hub's."""
+    """What every benchmark's settings have: where its rows are.
 
-    data: str | None = None
+    Args:
+        data: a table, file, folder or Hub dataset; by default the benchmark's own on the Hub.
+        config: configuration of a Hub dataset.
+        split: of the data.
+        columns: what the benchmark reads -> what the data call it, such as ``{"question": "text"}``.
+        image_root: folders and ``.zip`` files that image paths in the rows are relative to; by default the rows' own.
+    """
+
+    data: str | None = field(default=None, metadata=names("table"))
     config: str | None = None
     split: str = "test"
+    columns: dict[str, str] | None = field(default=None, metadata=OPTIONAL, kw_only=True)
+    image_root: tuple[str, ...] | None = field(default=None, metadata=OPTIONAL | PLACE | names("roots"), kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -53,7 +65,7 @@ class QuestionSettings(BenchmarkSettings):
 
     Args:
         max_new_tokens: of an answer.
-        images: folder of the images that rows name, where it is not the rows' own.
+        images: folder of the images that rows name, as ``image_root`` is.
     """
 
     max_new_tokens: int = 128
@@ -180,6 +192,9 @@ class Benchmark:
         judged: the task is a `mmpref.bench.judging.JudgedTask` and needs a judge.
         rewards: it asks a reward model for the values of two answers (`mmpref.bench.reward_answerer`).
         opens: reads ``data`` of a layout that is the authors' own; None where they have the usual one.
+        hallucination: it measures what answers say that the image does not show.
+        official_files: setting that names a file -> SHA-256 of the authors' own. Without a default of its own such a
+            setting is the published one only where its file is this.
     """
 
     settings: type[Any]
@@ -188,6 +203,8 @@ class Benchmark:
     judged: bool = False
     rewards: bool = False
     opens: Callable[[Any], Table | None] | None = None
+    hallucination: bool = False
+    official_files: Mapping[str, str] = field(default_factory=dict)
 
 
 BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ImageError, InputError, brief
 from mmpref.images import decode
 from mmpref.registry import resolve_path
-from mmpref.tables.cells import as_text, columns_of, is_empty, is_no_image, is_null, unpacked
-from mmpref.tables.image_cells import ImageRoots, RemoteImageError, is_embedded, path_in_cell, read_image
+from mmpref.tables.cells import as_text, columns_of, image_cells, is_empty, is_no_image, is_null, unpacked
+from mmpref.tables.image_cells import ImageRoots, RemoteImageError, coco_id, is_embedded, path_in_cell, read_image
 from mmpref.types import ImageData
 
 if TYPE_CHECKING:
@@ -88,24 +88,25 @@ def list_cell(row: Mapping[str, Any], column: str, where: str) -> list[str]:
 
 
 def image_cell(
-    row: Mapping[str, Any], where: str, root: Path | None, column: str = "image", folder: str | None = None
+    row: Mapping[str, Any], where: str, roots: tuple[Path, ...], column: str = "image", folder: str | None = None
 ) -> ImageData:
-    """The one encoded image of a column, as `read_image` reads it. One that cannot be read is empty, named by the
-    reason, and cannot be decoded (`seen`): its sample will count as missing.
+    """The one encoded image of a column, as `read_image` reads it; where there is none of that name, of whichever
+    column holds images. One that cannot be read is empty, named by the reason, and cannot be decoded (`seen`): its
+    sample will count as missing.
 
     Args:
-        root: the folder of a local table.
+        roots: where the table's images are (`Table.images`).
         folder: of the images, where it is not the table's.
 
     Raises:
         InputError: there is no such column, it holds several images, or there is no such folder.
     """
-    cell = row[column] if column in row else value_of(row, column, where)
+    cell = row[column] if column in row else (image_cells(row) or value_of(row, column, where))
     if isinstance(cell, list):
         if len(cell) > 1:
             raise InputError(f"{where}, column {column} holds {len(cell)} images; this benchmark asks about one.")
         cell = cell[0] if cell else None
-    return cell_image(cell, where, None if folder is None and root is None else _roots_at(folder, root))
+    return cell_image(cell, where, None if folder is None and not roots else _roots_at(folder, roots))
 
 
 def cell_image(cell: Any, where: str, roots: ImageRoots | None) -> ImageData:
@@ -131,10 +132,10 @@ def cell_image(cell: Any, where: str, roots: ImageRoots | None) -> ImageData:
 
 
 @functools.lru_cache(maxsize=16)
-def _roots_at(folder: str | None, root: Path | None) -> ImageRoots:
+def _roots_at(folder: str | None, roots: tuple[Path, ...]) -> ImageRoots:
     """Where a table's images are; once for all of its rows, since the COCO names in a folder are listed only once."""
     if folder is None:
-        return ImageRoots([root] if root else [])
+        return ImageRoots(roots)
     path = Path(resolve_path(folder)).expanduser()
     if not path.exists():
         raise InputError(f"There is no folder of images {folder}.", "Check the benchmark's setting images.")
@@ -147,6 +148,21 @@ def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
     if not isinstance(value, str) or is_null(value) or is_embedded(value):
         return None
     return Path(value.replace("\\", "/")).stem
+
+
+def image_id(row: Mapping[str, Any], image: ImageData, number: int) -> str:
+    """What samples about one image have in common: the name of its file, or a hash of its content where it has none, or
+    where files of several folders may have that name; without either, the row's number."""
+    name, path = image_name(row), str(row.get("image"))
+    if name and (name in (path, path.rpartition(".")[0]) or coco_id(path.replace("\\", "/")) is not None):
+        return name
+    return image_key(image, number)
+
+
+def with_suffix(question: str, suffix: str) -> str:
+    """A question and what is appended to it, on a line of its own where neither says what stands between."""
+    apart = not question or not suffix or question[-1].isspace() or suffix[0].isspace()
+    return question + suffix if apart else f"{question}\n{suffix}"
 
 
 def decoded_image(image: ImageData) -> Image.Image:

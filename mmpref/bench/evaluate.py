@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.answers import (
     Answerer,
-    Progress,
     answer_all,
     answer_shard,
     endpoint_answerer,
     local_answerer,
+    unanswered,
     unanswered_shard,
 )
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
+from mmpref.bench.chosen import mark_chosen, warn_of_choice
 from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
+from mmpref.bench.moved import equal_share, remarks_on
+from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
+from mmpref.bench.progress import Counter, OnProgress
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import write_resamples
 from mmpref.bench.replies import read_replies
@@ -31,11 +35,12 @@ from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, 
 from mmpref.bench.score import Scorer, verdict_facts
 from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
-from mmpref.errors import HubError, UsageError
+from mmpref.errors import HubError, MmprefError, UsageError
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
+from mmpref.run.asked import Asked
 from mmpref.run.directory import Run, default_path, open_run
 from mmpref.run.files import write_atomic
 from mmpref.run.results import ADAPTER, BASE, Difference, Key, Results, Value
@@ -56,14 +61,14 @@ def evaluate(
     *,
     batch_size: int = 32,
     concurrency: int = 8,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Score a model on benchmarks, with and without its adapter.
 
     Args:
         batch_size: samples answered together; the answers do not depend on it.
         concurrency: requests to an endpoint at a time.
-        on_progress: told how many samples were answered.
+        on_progress: told how many answers and replies there are, of how many, and the benchmark at work.
 
     Returns:
         The manifest (``run.json``) with the content of ``results.json`` under ``results`` and ``differences``; nothing
@@ -75,18 +80,8 @@ def evaluate(
         ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached or understood.
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
-    _check(recipe)
-    names = tuple(dict.fromkeys(recipe.benchmarks))
-    settings = resolve_settings(names, recipe.benchmark, recipe.split)
-    recipe = dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
-    chat = ChatSettings(
-        recipe.judge_temperature,
-        recipe.judge_max_tokens,
-        concurrency,
-        revision=recipe.judge_revision,
-        thinking=recipe.thinking,
-    )
-    judge = open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
+    judge = _check(recipe, concurrency)
+    recipe = spelled_out(recipe)
     with main_process_first():
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
         finished = run.finished
@@ -103,14 +98,46 @@ def evaluate(
                 logger.warning(
                     "Warning: whether the data of %s are still the same could not be checked: %s", run.path, error
                 )
-            return {**run.manifest(), **Results.read(run.path).as_dict()}
+            results = Results.read(run.path)
+            warn_of_choice(results.asked)
+            return {**run.manifest(), **results.as_dict()}
         evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
         evaluation.check_judge()
         evaluation.answer_shard()
         return evaluation.finish()
 
 
-def _check(recipe: EvaluateRecipe) -> None:
+def refuse(recipe: EvaluateRecipe) -> None:
+    """Refuse a recipe that contradicts itself.
+
+    Raises:
+        UsageError: it does, names an unknown benchmark or setting, or nobody judges what is judged.
+    """
+    _check(recipe)
+
+
+def check_data(recipe: EvaluateRecipe) -> None:
+    """Read the data of all benchmarks, as the evaluation will.
+
+    Raises:
+        UsageError, InputError: as `evaluate`.
+    """
+    _load_plans(spelled_out(recipe))
+
+
+def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
+    """The recipe with every setting of its benchmarks: what a run directory belongs to.
+
+    Raises:
+        UsageError: unknown benchmark or setting.
+    """
+    names = tuple(dict.fromkeys(recipe.benchmarks))
+    settings = resolve_settings(names, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns)
+    return dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
+
+
+def _check(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
+    """Refuse what contradicts itself; who judges."""
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     if recipe.endpoint and (recipe.adapter or recipe.revision):
@@ -126,8 +153,17 @@ def _check(recipe: EvaluateRecipe) -> None:
         raise UsageError("The judge is no endpoint, so judge_revision has no use.", "A model is named ID@REVISION.")
     markers(recipe.thinking)
     if recipe.endpoint and recipe.blind == "masked":
-        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind no-image.")
+        raise UsageError("An endpoint cannot hide image tokens from its model.", "Use --blind=no-image.")
     check_reward_model(recipe.benchmarks, recipe.adapter, recipe.blind)
+    chat = ChatSettings(
+        recipe.judge_temperature,
+        recipe.judge_max_tokens,
+        concurrency,
+        revision=recipe.judge_revision,
+        thinking=recipe.thinking,
+    )
+    names = tuple(dict.fromkeys(recipe.benchmarks))
+    return open_judge(names, recipe.judge, recipe.judge_prompt, recipe.judge_repeats, chat)
 
 
 class _Evaluation:
@@ -144,14 +180,15 @@ class _Evaluation:
         judge: Judge | None,
         batch_size: int,
         concurrency: int,
-        progress: Progress | None,
+        on_progress: OnProgress | None,
     ) -> None:
         self._run, self._recipe, self._judge = run, recipe, judge
-        self._batch_size, self._progress = batch_size, progress
+        self._batch_size, self._on_progress = batch_size, on_progress
         self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
         self._plans = _load_plans(recipe)
         with main_process_first():
             self._identity = _pin_identity(run, recipe, self._plans)
+        self._asked = self._what_is_asked()
         self._policy = cache(self._load_policy)
         self._answerer = self._make_answerer(concurrency)
 
@@ -171,15 +208,19 @@ class _Evaluation:
             return
         shards = [unanswered_shard(plan.samples, self._answer_files(plan)) for plan in self._plans]
         wait_for_everyone()
+        sizes = {plan.label: len(shard) * len(self._models) for plan, shard in zip(self._plans, shards, strict=True)}
+        counter = Counter(sizes, self._on_progress)
         for plan, shard in zip(self._plans, shards, strict=True):
+            counter.begin(plan.label, sizes[plan.label])
             files = self._answer_files(plan)
-            answer_shard(self._answerer, shard, plan.task.max_new_tokens, files, self._batch_size, self._progress)
+            answer_shard(self._answerer, shard, plan.task.max_new_tokens, files, self._batch_size, counter.advance)
         end_collective()
 
     def finish(self) -> dict[str, Any]:
         """Answer what is left, score everything, and finish the run."""
         recipe, run = self._recipe, self._run
-        scorer = Scorer(run, self._judge, recipe.judge_repeats, self._progress)
+        counter = Counter({plan.label: self._work(plan) for plan in self._plans}, self._on_progress)
+        scorer = Scorer(run, self._judge, recipe.judge_repeats, counter.advance)
         values: list[Value] = []
         differences: list[Difference] = []
         resamples: dict[tuple[str, Key], np.ndarray] = {}
@@ -187,8 +228,12 @@ class _Evaluation:
         verdicts: dict[str, Any] = {}
         reasoning: dict[str, Any] = {}
         judgements: list[dict[str, Any]] = []
+        equal: dict[str, float] = {}
         for plan in self._plans:
-            outcomes, judged = self._outcomes(plan, scorer)
+            answers = self._answers(plan, counter)
+            outcomes, judged = self._outcomes(plan, answers, scorer)
+            if recipe.adapter and (share := equal_share(answers)) is not None:
+                equal[plan.label] = share
             judgements += judged
             metrics = plan.task.metrics([score for outcome in outcomes.values() for _, score in outcome.answered])
             if self._judge and isinstance(plan.task, JudgedTask):
@@ -212,7 +257,12 @@ class _Evaluation:
                 paired = {model: outcome.without(missing_of_any).clusters for model, outcome in outcomes.items()}
                 differences += [metric_difference(plan, metric, paired, recipe.seed) for metric in metrics]
         results = Results(
-            self._model_refs(), tuple(values), tuple(with_holm(differences)), self._identity["adapter"], reasoning
+            self._model_refs(),
+            tuple(values),
+            tuple(with_holm(differences)),
+            self._identity["adapter"],
+            reasoning,
+            self._asked,
         )
         write_resamples(run.path, resamples)
         if judgements:
@@ -228,15 +278,41 @@ class _Evaluation:
             "counts": {plan.label: len(plan.samples) for plan in self._plans},
             "missing": missing,
             "processes": num_processes(),
+            **({"equal_answers": equal} if equal else {}),
+            **({"remarks": remarks} if (remarks := remarks_on(equal, differences)) else {}),
             **({"judge": self._judge.facts(verdicts)} if self._judge else {}),
         }
         return {**run.finish(facts), **results.as_dict()}
 
-    def _outcomes(self, plan: Plan, scorer: Scorer) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
-        """Of each model, and what its judge replied."""
+    def _work(self, plan: Plan) -> int:
+        """How many answers, and replies of a judge, a benchmark takes."""
+        replies = self._recipe.judge_repeats if isinstance(plan.task, JudgedTask) else 0
+        return len(plan.samples) * len(self._models) * (1 + replies)
+
+    def _what_is_asked(self) -> dict[str, Asked]:
+        """By what results call the benchmarks; it is warned of data that chose the adapter."""
+        recipe, asked = self._recipe, {}
+        for plan in self._plans:
+            samples = self._identity["data"][plan.name]["samples"]
+            judge_prompt = recipe.judge_prompt if isinstance(plan.task, JudgedTask) else None
+            asked[plan.label] = asked_of(plan, samples, recipe.limit, judge_prompt=judge_prompt)
+        adapter = self._identity["adapter"]
+        if not adapter:
+            return asked
+        return mark_chosen(asked, ModelRef(recipe.model, None, adapter["id"], adapter["revision"]))
+
+    def _answers(self, plan: Plan, counter: Counter) -> dict[str, list[str | MmprefError]]:
+        """Of each model, or why there is none."""
         files, limit = self._answer_files(plan), plan.task.max_new_tokens
+        answered = (len(plan.samples) - len(unanswered(plan.samples, files))) * len(self._models)
+        counter.begin(plan.label, self._work(plan) - answered)
+        return answer_all(self._answerer, plan.samples, limit, files, self._batch_size, counter.advance)
+
+    def _outcomes(
+        self, plan: Plan, answers: Mapping[str, Sequence[str | MmprefError]], scorer: Scorer
+    ) -> tuple[dict[str, Outcome], list[dict[str, Any]]]:
+        """Of each model, and what its judge replied."""
         thinking, rendered = markers(self._recipe.thinking), not self._recipe.endpoint
-        answers = answer_all(self._answerer, plan.samples, limit, files, self._batch_size, self._progress)
         outcomes, judgements = {}, []
         for model in self._models:
             replies = read_replies(answers[model], plan, thinking, rendered=rendered, quiet=model != BASE)

@@ -140,9 +140,7 @@ def open_judge(
             raise UsageError(f"None of {', '.join(benchmarks)} is judged, so --judge has no use.")
         return None
     if not name:
-        raise UsageError(
-            f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge URL#MODEL (in Python: judge=)."
-        )
+        raise UsageError(f"The benchmark {judged[0]} is scored by a judge.", "Name one with --judge=URL#MODEL.")
     if prompt is not None and len(judged) > 1:
         raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
     if prompt is not None and ANSWER not in prompt:

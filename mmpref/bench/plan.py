@@ -7,13 +7,20 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Sample, Task
 from mmpref.errors import HubError, InputError, UsageError
+from mmpref.log import logger
 from mmpref.recipes import schema as recipes
+from mmpref.registry import resolve_path
+from mmpref.tables.columns import with_columns
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table
+
+_OF_A_QUESTION = {"prompt": "question", "images": "image"}
+"""What ``--columns`` calls a part of a preference row -> what benchmarks call it."""
 
 
 @dataclass(frozen=True)
@@ -37,23 +44,38 @@ class Plan:
 
 
 def resolve_settings(
-    benchmarks: Sequence[str], settings: Mapping[str, Any], split: str | None
+    benchmarks: Sequence[str],
+    settings: Mapping[str, Any],
+    split: str | None,
+    image_root: Sequence[str] | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """The settings of each benchmark, spelled out.
 
     Args:
         settings: by benchmark; what they leave out has its default.
         split: of all of them, instead of their own.
+        image_root: of those that name none, nor ``images``.
+        columns: of those on one's own ``data`` that name none.
 
     Raises:
-        UsageError: unknown benchmark or setting.
+        UsageError: unknown benchmark or setting, or columns of no data.
     """
     for name in sorted(set(settings) - set(BENCHMARKS.names())):
         BENCHMARKS.get(name)
     spelled_out = {}
     for name in benchmarks:
         values = dict(settings.get(name) or {}) | ({"split": split} if split else {})
+        if image_root and not values.get("images"):
+            values.setdefault("image_root", list(image_root))
+        if columns and values.get("data"):
+            values.setdefault("columns", dict(columns))
         spelled_out[name] = recipes.as_plain(recipes.build(BENCHMARKS.get(name).settings, values, f"benchmark {name}"))
+    if columns and not any(values.get("columns") for values in spelled_out.values()):
+        raise UsageError(
+            f"--columns says what your own data call the columns of {', '.join(benchmarks)}, and none is on such data.",
+            f"Name them with --set benchmark.{benchmarks[0]}.data=FILE.",
+        )
     return spelled_out
 
 
@@ -71,9 +93,11 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     built = recipes.build(benchmark.settings, settings, f"benchmark {name}")
     task = benchmark.task(built)
     table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
+    table = _with_places(table, getattr(built, "image_root", None), getattr(built, "columns", None))
     samples = task.samples(table, limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
+    _tell_missing(name, table, samples)
     repeated = next((id for id, count in Counter(sample.id for sample in samples).items() if count > 1), None)
     if repeated is not None:
         raise InputError(
@@ -82,15 +106,56 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     return Plan(name, label, built, task, table, samples)
 
 
-def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
-    """The data that the settings name, or the first of the published repositories that is there."""
-    if settings.data is not None:
-        return open_table(settings.data, settings.split, config=settings.config)
-    if not candidates:
+def _with_places(table: Table, image_root: Sequence[str] | None, columns: Mapping[str, str] | None) -> Table:
+    """The table with its images where the user says, and its columns called what the benchmark calls them."""
+    if image_root:
+        table = dataclasses.replace(table, image_roots=tuple(Path(resolve_path(root)) for root in image_root))
+    if not columns:
+        return table
+    return with_columns(table, {_OF_A_QUESTION.get(part, part): name for part, name in columns.items()})
+
+
+def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
+    """Say before a model is loaded how many images are not there, and which is the first.
+
+    Raises:
+        InputError: all of them.
+    """
+    empty = [sample.image.name for sample in samples if sample.image is not None and not sample.image.content]
+    if not empty:
+        return
+    if len(empty) == len(samples):
+        raise InputError(
+            f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.",
+            "Name the folder of the images with --image-root.",
+        )
+    logger.warning(
+        "Warning: %d of %d images of %s cannot be read; their questions are not asked. First: %s.",
+        len(empty),
+        len(samples),
+        name,
+        empty[0],
+    )
+
+
+def refuse_no_data(name: str, settings: Any, candidates: Sequence[str]) -> None:
+    """Refuse a benchmark whose data nobody has named.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if settings.data is None and not candidates:
         raise UsageError(
             f"The benchmark {name} has no data on the Hub that mmpref knows.",
             f"Give --set benchmark.{name}.data=PATH (see `mmpref list benchmarks`).",
         )
+
+
+def _open(name: str, settings: Any, candidates: Sequence[str]) -> Table:
+    """The data that the settings name, or the first of the published repositories that is there."""
+    if settings.data is not None:
+        return open_table(settings.data, settings.split, config=settings.config)
+    refuse_no_data(name, settings, candidates)
     for candidate in candidates[:-1]:
         with contextlib.suppress(InputError, HubError):
             return open_table(candidate, settings.split, config=settings.config)

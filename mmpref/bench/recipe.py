@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from mmpref.judges.resolve import endpoint_of
 from mmpref.recipes import schema as recipes
+from mmpref.recipes.names import names
 
 BlindMode = Literal["no-image", "masked"]
 """The image-blind control: the prompt has no image at all, or all of its image tokens are hidden (BDHS with rho 1)."""
@@ -17,38 +18,45 @@ class EvaluateRecipe:
     """Everything that decides the results. The batch size does not, so it is not here.
 
     Args:
-        model, revision: the base; ``URL#MODEL`` for one behind an OpenAI-compatible endpoint.
-        adapter, adapter_revision: scored beside the base, if given.
-        benchmarks: names.
+        model: the base: Hub id, folder, or ``URL#MODEL`` for one behind an OpenAI-compatible endpoint.
+        revision: of the model.
+        adapter: scored beside the base, if given: Hub id, or a run's folder.
+        adapter_revision: of the adapter.
+        benchmarks: names, as ``mmpref list benchmarks`` has them.
         benchmark: settings of each by name.
         split: of all benchmarks, instead of their own.
+        image_root: folders, or ``.zip`` files, that image paths in the benchmarks' rows are relative to.
+        columns: what a benchmark reads (``question``, ``answer``, ``image``, ...) -> the column of one's own data that
+            holds it; of benchmarks whose ``data`` are named.
         limit: first samples of each only.
         seed: of the bootstrap.
         blind: the image-blind control: every benchmark is asked without its images, and named so.
         judge: who judges the answers of benchmarks that need it (`mmpref.bench.judging`).
         judge_prompt: template for the judge, in place of the benchmark's own.
-        judge_temperature, judge_max_tokens: of its replies.
+        judge_temperature: of its replies; 0 is greedy.
+        judge_max_tokens: bound on a reply of the judge.
         judge_repeats: how often it is asked the same; the first time scores, all of them give the judge's noise.
         judge_revision, endpoint_revision: any word that tells apart what an endpoint serves under one name (a judge's
             replies are kept by it, and a model's run belongs to it), for a server that was started with other weights.
         thinking: markers of reasoning beside the known ones, of model and judge, each ``OPEN CLOSE``
             (`mmpref.reasoning`).
-        dtype, trust_remote_code: of the model.
+        dtype: of the model; ``auto`` is fp32 on a CPU, and the checkpoint's own elsewhere.
+        trust_remote_code: run code that comes with the model.
         quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
         device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
     """
 
-    model: str
+    model: str = field(metadata=names("model"))
     benchmarks: tuple[str, ...]
     revision: str | None = None
-    adapter: str | None = None
+    adapter: str | None = field(default=None, metadata=names("adapter"))
     adapter_revision: str | None = None
     benchmark: dict[str, Any] = field(default_factory=dict)
     split: str | None = None
     limit: int | None = None
     seed: int = 0
     blind: BlindMode | None = None
-    judge: str | None = None
+    judge: str | None = field(default=None, metadata=names("annotator"))
     judge_prompt: str | None = None
     judge_temperature: float = 0.0
     judge_max_tokens: int = 1024
@@ -60,6 +68,8 @@ class EvaluateRecipe:
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
+    image_root: tuple[str, ...] | None = field(default=None, metadata=recipes.OPTIONAL)
+    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
 
     @property
     def endpoint(self) -> tuple[str, str] | None:

@@ -47,7 +47,7 @@ def check_reward_model(benchmarks: Sequence[str], adapter: str | None, blind: Bl
             "Give a run of `mmpref train --method reward-model` as --adapter.",
         )
     if blind == "masked":
-        raise UsageError("A reward model's image tokens cannot be hidden.", "Use --blind no-image.")
+        raise UsageError("A reward model's image tokens cannot be hidden.", "Use --blind=no-image.")
 
 
 def load_reward_model(ref: ModelRef, **options: Any) -> Policy:

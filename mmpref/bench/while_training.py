@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
+from mmpref.bench.identity import data_facts
 from mmpref.bench.image_store import ImageStore
-from mmpref.bench.judging import JudgedTask
+from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.replies import read_replies
 from mmpref.bench.results import Outcome
 from mmpref.bench.score import score_replies
 from mmpref.errors import MmprefError, UsageError
 from mmpref.reasoning import MARKERS
+from mmpref.run.asked import Asked
 from mmpref.run.results import ADAPTER, ALL
 
 if TYPE_CHECKING:
@@ -57,7 +59,16 @@ class PeriodicEvaluator:
         names = tuple(dict.fromkeys(benchmarks))
         settings = resolve_settings(names, settings, split)
         self._batch_size, self._warned = batch_size, False
-        self._benchmarks = [_without_images(load_plan(name, name, settings[name], limit)) for name in names]
+        for name in names:
+            _refuse_unwatchable(name)
+        self._benchmarks: list[tuple[Plan, ImageStore]] = []
+        self.watched: dict[str, Asked] = {}
+        """On which data, by benchmark."""
+        for name in names:
+            plan = load_plan(name, name, settings[name], limit)
+            samples = data_facts(plan.table, plan.samples, settings[name])["samples"]
+            self.watched[name] = asked_of(plan, samples, limit)
+            self._benchmarks.append((plan.without_images(), ImageStore(plan.samples)))
 
     def __call__(self, policy: Policy) -> dict[str, MetricValue]:
         """Every metric over all parts, by ``benchmark/metric``. A sample that the model cannot be asked, or whose reply
@@ -78,6 +89,15 @@ class PeriodicEvaluator:
         self._warned = True
         return values
 
+    def metrics(self) -> dict[str, bool | None]:
+        """The metrics that a call gives, and whether more of each is better: those that empty answers have too."""
+        known: dict[str, bool | None] = {}
+        for plan, _ in self._benchmarks:
+            scores = [plan.task.score(sample, "") for sample in plan.samples]
+            metrics = plan.task.metrics(scores)
+            known |= {f"{plan.label}/{one.name}": one.higher_is_better for one in metrics if one.part == ALL}
+        return known
+
     def _outcome(self, policy: Policy, plan: Plan, images: ImageStore) -> Outcome:
         answer = local_answerer(lambda: policy, None)
         texts: list[str | MmprefError] = []
@@ -86,15 +106,15 @@ class PeriodicEvaluator:
         return score_replies(plan, read_replies(texts, plan, MARKERS, quiet=self._warned))
 
 
-def _without_images(plan: Plan) -> tuple[Plan, ImageStore]:
-    if isinstance(plan.task, JudgedTask):
+def _refuse_unwatchable(name: str) -> None:
+    benchmark = BENCHMARKS.get(name)
+    if benchmark.judged:
         raise UsageError(
-            f"The benchmark {plan.name} is scored by a judge: not while training.",
+            f"The benchmark {name} is scored by a judge: not while training.",
             "Evaluate the adapter when it is done.",
         )
-    if BENCHMARKS.get(plan.name).rewards:
+    if benchmark.rewards:
         raise UsageError(
-            f"The benchmark {plan.name} asks a reward model: not while training.",
+            f"The benchmark {name} asks a reward model: not while training.",
             "--set loss.held_out measures one at the end.",
         )
-    return plan.without_images(), ImageStore(plan.samples)

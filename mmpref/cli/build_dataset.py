@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -59,6 +60,8 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     metavar="DIR|ZIP",
     help="Folder or .zip file that image paths are relative to. Repeatable.",
 )
+@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.default_prompt_option
 @click.option("--split", help="Split of the source. [default: train]")
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option(
@@ -125,6 +128,8 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]")
 @common.push_options("dataset")
+@common.replace_option
+@common.license_option
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @common.recipe_options
 @common.output_options
@@ -137,6 +142,8 @@ def command(
     hub_id: str | None,
     private: bool,
     accept_license: bool,
+    license: str | None,
+    replace: bool,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -155,15 +162,25 @@ def command(
     """
     from mmpref.api.build import launched, run_build
     from mmpref.api.options import build_recipe
+    from mmpref.api.planned import planned_build
+    from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
+    from mmpref.data.validation_split import VALIDATION
     from mmpref.hub.licence_check import check_licences
+    from mmpref.hub.staged_files import data_files
 
     recipe = build_recipe(**options)
+    announce(recipe)
     check(recipe)
     if shard and (push or hub_id):
         raise UsageError("--shard cannot be pushed.", "Run again without --shard when every shard is done.")
     rank, _ = launched()
-    target = common.push_target(push, hub_id, "dataset", output) if rank == 0 else None
+    target = None
+    if rank == 0:
+        plan = partial(planned_build, recipe, output)
+        splits = (recipe.split, *((VALIDATION,) if recipe.validation is not None else ()))
+        replaced = () if replace else data_files(splits)
+        target = common.push_target(push, hub_id, "dataset", plan, private=private, replaced=replaced)
 
     def check_source(source: Mapping[str, Any]) -> None:
         if target is not None:
@@ -177,6 +194,7 @@ def command(
         concurrency=concurrency,
         token_price=token_price,
         check_source=check_source,
+        license=license,
     )
     if rank:
         return
@@ -185,5 +203,5 @@ def command(
         click.echo(f"Shard done; {built.waiting} of {manifest['blocks']} blocks are with other shards.", err=True)
         common.show(manifest, as_json, lambda: None)
         return
-    published = common.publish(target, built.path, private, accept_license=accept_license)
+    published = common.publish(target, built.path, private, accept_license=accept_license, replace=replace)
     common.show_run(built, published, as_json)

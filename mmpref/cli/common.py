@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
-from mmpref.cli.format import print_table
+from mmpref.cli.format import print_table, print_text
 from mmpref.errors import RunError
+from mmpref.log import logger
+from mmpref.reasons import legend
 from mmpref.recipes.resolve import parse_set
 
 if TYPE_CHECKING:
+    from mmpref.api.planned import PlannedRun
     from mmpref.api.results import Result
+    from mmpref.hub.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,6 +52,36 @@ def output_options(command: F) -> F:
     )(command)
 
 
+def _columns(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    columns: dict[str, str] = {}
+    for one in ",".join(values).split(",") if values else ():
+        part, equals, column = (word.strip() for word in one.partition("="))
+        if not (part and equals and column):
+            raise click.BadParameter(f"{one!r} is not of the form PART=COLUMN, such as prompt=question,answer=caption.")
+        columns[part] = column
+    return columns or None
+
+
+def columns_option(parts: str) -> Callable[[F], F]:
+    """``--columns``; ``parts`` says what can be named."""
+    return click.option(
+        "--columns",
+        multiple=True,
+        callback=_columns,
+        metavar="PART=COLUMN,...",
+        help=f"What your own data call {parts}. Repeatable.",
+    )
+
+
+def default_prompt_option(command: F) -> F:
+    """``--default-prompt``."""
+    return click.option(
+        "--default-prompt",
+        metavar="TEXT",
+        help="Asked of rows that have no prompt. [default, of captions: 'Please describe this image in detail.']",
+    )(command)
+
+
 def hub_name(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     """Callback of options that name a Hub repository, ``--...-dataset-id`` or of a model: the address of its page is as
     good."""
@@ -73,31 +107,64 @@ def push_options(kind: str) -> Callable[[F], F]:
     return decorate
 
 
-def push_target(push: bool, hub_id: str | None, kind: Literal["dataset", "model"], output: Path | None) -> str | None:
-    """Check, before any long work, that the result can be pushed.
+def push_target(
+    push: bool,
+    hub_id: str | None,
+    kind: Literal["dataset", "model"],
+    plan: Callable[[], PlannedRun],
+    *,
+    private: bool = False,
+    replaced: Sequence[str] = (),
+    must_exist: bool = False,
+) -> Target | None:
+    """Check, before any long work, that the result can be pushed, and say where it will go.
+
+    Args:
+        plan: gives the run that is going to be made; its folder names the repository where ``hub_id`` does not.
+        replaced: patterns of files that must not be there of another run.
+        must_exist: what is pushed belongs into a repository that is there.
 
     Returns:
-        The repository, empty where the run directory will name it, or None where nothing is to be pushed.
+        The repository, or None where nothing is to be pushed.
 
     Raises:
-        HubError: no token, a wrong one, or a Hub that cannot be reached.
+        UsageError: a repository that must be there and is not.
+        HubError: no token, a wrong one, a Hub that cannot be reached, or a repository that is public or another run's.
     """
     if not push and hub_id is None:
         return None
-    from mmpref.hub.access import check_access
+    from mmpref.hub.target import find_target
 
-    full = check_access(hub_id, kind, default_name=output.resolve().name if output else "")
-    return full if hub_id or output else ""
+    planned = plan()
+    name = planned.path.resolve().name
+    target = find_target(hub_id, kind, private=private, default_name=name, must_exist=must_exist)
+    if replaced:
+        target.refuse_replacing(planned.recipe_hash, replaced)
+    logger.info("The result will go to %s.", target.sentence)
+    return target
 
 
-def publish(target: str | None, path: Path, private: bool, **options: Any) -> dict[str, Any]:
+def publish(target: Target | None, path: Path, private: bool, **options: Any) -> dict[str, Any]:
     """Push a finished run where `push_target` said; what came of it, for the result."""
     if target is None:
         return {}
     from mmpref.hub.publish_run import publish_run
 
-    published = publish_run(path, target or None, private=private, **options)
-    return {"published": published.url, "commit": published.commit, "tag": published.tag}
+    published = publish_run(path, target.repo_id, private=private, **options)
+    names = {"published": published.url, "visibility": published.visibility}
+    return {**names, "commit": published.commit, "tag": published.tag}
+
+
+def replace_option(command: F) -> F:
+    """``--replace``: of what is published."""
+    return click.option("--replace", is_flag=True, help="Replace data of another run in the Hub repository.")(command)
+
+
+def license_option(command: F) -> F:
+    """``--license``: of a dataset's source."""
+    return click.option(
+        "--license", metavar="ID", help="Licence of a source that states none, such as cc-by-4.0, for the card."
+    )(command)
 
 
 def show(result: Mapping[str, Any], as_json: bool, table: Callable[[], None]) -> None:
@@ -114,6 +181,8 @@ def show_run(result: Result, published: Mapping[str, Any], as_json: bool) -> Non
     def table() -> None:
         columns, rows = result.table()
         print_table(result.title, columns, [*rows, *((name, str(value)) for name, value in published.items())])
+        for line in legend(result.manifest.get("counts", {}).get("skipped", {})):
+            print_text(line)
 
     show({**result.manifest, "path": str(result.path), **published}, as_json, table)
 

@@ -8,7 +8,20 @@ from typing import TYPE_CHECKING
 import click
 
 from mmpref.cli import common
-from mmpref.cli.format import difference_columns, difference_rows, legend, missing_rows, print_table, value_rows
+from mmpref.cli.format import (
+    comparison_verdict,
+    difference_columns,
+    difference_rows,
+    legend,
+    missing_rows,
+    print_fitting,
+    print_table,
+    print_text,
+    print_verdict,
+    remarks_of,
+    short_names,
+    value_rows,
+)
 
 if TYPE_CHECKING:
     from mmpref.bench.compare import Comparison
@@ -20,7 +33,7 @@ if TYPE_CHECKING:
     "--html",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write one HTML file too: tables, plots, wins and losses with their images.",
+    help="Write a page too: verdict, tables, plots, wins and losses with their images.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
@@ -33,6 +46,7 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
     """
     from mmpref.bench.compare import compare
 
+    click.echo(f"Reading {len(runs)} {'run' if len(runs) == 1 else 'runs'}.", err=True)
     comparison = compare(runs)
     for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -45,10 +59,25 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
-    print_table("value [95 % interval]", ["metric", *comparison.models], value_rows(comparison))
+    names = short_names(comparison)
+    for name, model in zip(names, comparison.models, strict=True):
+        click.echo(f"{name}  {model}")
+    click.echo()
+    print_verdict(*comparison_verdict(comparison))
+    for remark in remarks_of(comparison):
+        print_text(f"Note: {remark}")
+    click.echo()
+    columns = ["metric", *names]
+    values, brief = value_rows(comparison), value_rows(comparison, brief=True)
+    print_fitting("value [95 % interval]", (columns, values), (columns, brief))
     if rows := missing_rows(comparison):
-        print_table("missing samples", ["benchmark", *comparison.models], rows)
+        click.echo()
+        print_table("missing samples", ["benchmark", *names], rows)
     if rows := difference_rows(comparison):
-        title = "difference from the first column that has the benchmark, p"
-        print_table(title, difference_columns(comparison), rows)
-        click.echo(legend(comparison.claims))
+        click.echo()
+        print_fitting(
+            "difference from the first column that has the benchmark, p",
+            (difference_columns(names), rows),
+            (difference_columns(names, brief=True), difference_rows(comparison, brief=True)),
+        )
+        print_text(legend(comparison.claims))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 @click.option("--adapter", help="Adapter to score beside the base: Hub id or run directory.")
 @click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
+@click.option(
+    "--image-root",
+    multiple=True,
+    metavar="DIR|ZIP",
+    help="Folder or .zip file that image paths in the benchmarks' data are relative to. Repeatable."
+    " [default: the data's]",
+)
+@common.columns_option("question, answer, image, objects or what else a benchmark reads")
 @click.option("--split", help="Split of the benchmarks' data.")
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first samples of each benchmark.")
 @click.option(
@@ -53,6 +62,12 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Also write the results there with evaluate.save.",
 )
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Write a page too: verdict, tables, plots, wins and losses with their images.",
+)
 @common.push_options("model")
 @common.recipe_options
 @common.output_options
@@ -60,6 +75,7 @@ def command(
     batch_size: int,
     concurrency: int,
     save: Path | None,
+    html: Path | None,
     push: bool,
     hub_id: str | None,
     private: bool,
@@ -72,28 +88,45 @@ def command(
     \b
     Examples:
       mmpref evaluate
-      mmpref evaluate --adapter runs/train-dpo-1a2b3c4d
+      mmpref evaluate --adapter runs/train-dpo-1a2b3c4d --html results.html
       mmpref evaluate --model llava-hf/llava-v1.6-vicuna-7b-hf --adapter me/vlm-bdhs --benchmark pope
       mmpref evaluate --model http://127.0.0.1:8000/v1#my-model --benchmark pope
       mmpref evaluate --blind masked
+      mmpref evaluate --benchmark pope --set benchmark.pope.data=mine.csv --image-root photos --columns answer=label
     """
     from mmpref.api.evaluate import run_evaluate
     from mmpref.api.options import evaluate_recipe
+    from mmpref.api.planned import planned_evaluation
+    from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
 
     recipe = evaluate_recipe(**options)
+    announce(recipe)
     check(recipe)
-    target = common.push_target(push, hub_id, "model", output)
+    plan = partial(planned_evaluation, recipe, output)
+    target = common.push_target(push, hub_id, "model", plan, private=private, must_exist=True)
     evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, save=save)
     if process_index():
         return
     path, manifest = evaluation.path, evaluation.manifest
-    published = common.publish(target, path, private)
-    common.show({**manifest, "path": str(path), **published}, as_json, lambda: _print(evaluation, published))
+    facts: dict[str, Any] = {"html": str(html)} if html else {}
+    if html:
+        _write_page(html, evaluation)
+    facts |= common.publish(target, path, private)
+    common.show({**manifest, "path": str(path), **facts}, as_json, lambda: _print(evaluation, facts))
 
 
-def _print(evaluation: Evaluation, published: Mapping[str, Any]) -> None:
-    print_results(evaluation.results, evaluation.manifest.get("judge"))
-    for name, text in {"written to": str(evaluation.path), **published}.items():
-        click.echo(f"{name} {text}")
+def _write_page(file: Path, evaluation: Evaluation) -> None:
+    from mmpref.bench.compare import compare
+    from mmpref.cli.pages.compare import page
+
+    *_, model = evaluation.results.models.values()  # the adapter, where there is one, with its base
+    common.write_page(file, page(compare([evaluation.path]), f"Evaluation of {model}"))
+
+
+def _print(evaluation: Evaluation, facts: Mapping[str, Any]) -> None:
+    print_results(evaluation.results, evaluation.manifest)
+    names = {"html": "page:"}
+    for name, text in {"written to": str(evaluation.path), **facts}.items():
+        click.echo(f"{names.get(name, name)} {text}")

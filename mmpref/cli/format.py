@@ -3,47 +3,81 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.run.results import ADAPTER, ALL
+from mmpref.run.results_text import decimals
+
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from mmpref.bench.compare import Comparison
-    from mmpref.run.results import Results
+    from mmpref.run.results import Difference, Results
+    from mmpref.run.verdict import Line
 
 
-def print_results(results: Results, judge: Mapping[str, Any] | None = None) -> None:
-    """The results of an evaluation as a table on stdout.
+def print_results(results: Results, manifest: Mapping[str, Any] | None = None) -> None:
+    """The results of an evaluation on stdout: a line for each benchmark, then all metrics.
 
     Args:
-        judge: the manifest's facts of the judge, with what came of its replies.
+        manifest: of the run, for its remarks and for what came of a judge's replies.
     """
-    from mmpref.run.results import ALL, TITLE
+    from mmpref.run import verdict
+    from mmpref.run.results import TITLE
 
-    print_table(TITLE, *results.table())
+    lines = verdict.lines_of(results)
+    print_verdict(lines, *verdict.table(lines))
+    manifest = manifest or {}
+    for remark in manifest.get("remarks", []):
+        print_text(f"Note: {remark}")
+    click.echo()
+    print_fitting(TITLE, results.table(), results.table(brief=True))
     for value in results.values:
         if (noise := value.judge_noise) and value.headline and value.part == ALL:
-            click.echo(
+            print_text(
                 f"Judge noise of {value.model} {value.benchmark} {value.metric}: {noise.deviation:.3f} (SD of "
                 f"{noise.repeats} repeats, {noise.low:.3f} to {noise.high:.3f}); the first repeat scores."
             )
     for benchmark, models in results.reasoning.items():
         for model, replies in models.items():
-            click.echo(
+            print_text(
                 f"Reasoning was taken off {replies['reasoned']} replies of {model} to {benchmark}; "
                 f"{replies['unfinished']} of them came to no answer and are missing."
             )
-    for benchmark, models in (judge or {}).get("replies", {}).items():
+    for benchmark, models in manifest.get("judge", {}).get("replies", {}).items():
         for model, replies in models.items():
             if example := replies.get("unreadable_example"):
-                click.echo(
+                print_text(
                     f"Replies of the judge to {benchmark} of {model} that could not be read: "
                     f"{100 * replies['unreadable_share']:.1f} %, such as {example!r}."
                 )
     if results.differences:
-        click.echo("Counts that differ are written base / adapter.")
-        click.echo(legend(sum(difference.p_holm is not None for difference in results.differences)))
+        print_text("Counts that differ are written base / adapter.")
+        print_text(legend(sum(difference.p_holm is not None for difference in results.differences)))
+
+
+def print_verdict(lines: Sequence[Line], columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A line for each benchmark, what else has changed of it, and how it is to be read."""
+    from mmpref.run import verdict
+
+    tested = any(line.verdict for line in lines)
+    print_table(verdict.TITLE if tested else "results", columns, rows, breaks=(0,))
+    for remark in verdict.remarks(lines):
+        print_text(remark)
+    if tested:
+        print_text(verdict.LEGEND)
+
+
+def print_text(text: str) -> None:
+    """A sentence on stdout; a terminal breaks it between words."""
+    import sys
+    import textwrap
+
+    click.echo(textwrap.fill(text, _width(), break_on_hyphens=False) if sys.stdout.isatty() else text)
 
 
 def legend(claims: int) -> str:
@@ -54,9 +88,63 @@ def legend(claims: int) -> str:
     )
 
 
-def value_rows(comparison: Comparison) -> list[list[str]]:
-    """A row for each metric: its name, then each column's value with its interval."""
-    return [[key.name, *(value.text() if value else "" for value in values)] for key, values in comparison.rows]
+def short_names(comparison: Comparison) -> list[str]:
+    """Of the columns: A, B, ...; of one run alone what its models are."""
+    if len({column.run for column in comparison.columns}) == 1:
+        return [column.model for column in comparison.columns]
+    return [_letter(number) for number in range(len(comparison.models))]
+
+
+def _letter(number: int) -> str:
+    return (_letter(number // 26 - 1) if number >= 26 else "") + chr(ord("A") + number % 26)
+
+
+def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], list[list[str]]]:
+    """What `print_verdict` takes: of each benchmark a line for every column but the first that has it; where there are
+    more than two, it says of which."""
+    from mmpref.bench.finished_model import first_with
+    from mmpref.run import verdict
+
+    columns, names = comparison.columns, short_names(comparison)
+    lines: list[Line] = []
+    for benchmark in comparison.missing:
+        first = columns.index(first_with(columns, benchmark))
+        rows = [
+            (key, values, tests)
+            for (key, values), tests in zip(comparison.rows, comparison.tests, strict=True)
+            if key.benchmark == benchmark
+        ]
+        others = [number for number, column in enumerate(columns) if number != first and benchmark in column.benchmarks]
+        for other in others or [first]:
+            made = verdict.make_lines(
+                verdict.Tested(key, values[first], values[other] if others else None, tests[other])
+                for key, values, tests in rows
+            )
+            pair = f" ({names[first]}, {names[other]})" if others else f" ({names[first]})"
+            lines += [replace(line, name=line.name + pair) for line in made] if len(columns) > 2 else made
+    return lines, *verdict.table(lines, (names[0], names[-1]) if len(columns) < 3 else ("first", "second"))
+
+
+def remarks_of(comparison: Comparison) -> list[str]:
+    """What evaluations have to say of their adapters."""
+    return [
+        f"{column.name}: {remark}"
+        for column in comparison.columns
+        if column.model == ADAPTER
+        for remark in column.manifest.get("remarks", [])
+    ]
+
+
+def value_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]]:
+    """A row for each metric: its name, then each column's value; those of whole benchmarks before those of parts.
+
+    Args:
+        brief: without intervals.
+    """
+    return [
+        [key.name, *("" if value is None else value.number if brief else value.text() for value in values)]
+        for key, values in sorted(comparison.rows, key=lambda row: row[0].part != ALL)
+    ]
 
 
 def missing_rows(comparison: Comparison) -> list[list[str]]:
@@ -68,34 +156,86 @@ def missing_rows(comparison: Comparison) -> list[list[str]]:
     ]
 
 
-def difference_columns(comparison: Comparison) -> list[str]:
-    """What stands above `difference_rows`."""
-    return ["metric", *(name for model in comparison.models[1:] for name in (model, "p"))]
+def difference_columns(names: Sequence[str], *, brief: bool = False) -> list[str]:
+    """What stands above `difference_rows`.
+
+    Args:
+        names: of the comparison's columns.
+    """
+    return ["metric", *(column for name in names[1:] for column in ([name] if brief else [name, "change", "p"]))]
 
 
-def difference_rows(comparison: Comparison) -> list[list[str]]:
-    """A row for each metric that was tested: its name, then each column's difference from the first, and its p."""
-    return [
-        [
-            key.name,
-            *(cell for test in tests[1:] for cell in ((test.text(signed=True), test.p_text) if test else ("", ""))),
-        ]
-        for (key, _), tests in zip(comparison.rows, comparison.tests, strict=True)
-        if any(tests)
-    ]
+def difference_rows(comparison: Comparison, *, brief: bool = False) -> list[list[str]]:
+    """A row for each metric that was tested: its name, then each column's difference from the first, its mark where the
+    interval excludes 0, and its p.
+
+    Args:
+        brief: the difference alone, with its mark.
+    """
+    found = []
+    tested = zip(comparison.rows, comparison.tests, strict=True)
+    for (key, values), tests in sorted(tested, key=lambda row: row[0][0].part != ALL):
+        if any(tests):
+            digits = decimals(next(value.value for value in values if value))
+            rows = [_difference_cells(test, digits, brief) for test in tests[1:]]
+            found.append([key.name, *(cell for cells in rows for cell in cells)])
+    return found
+
+
+def _difference_cells(test: Difference | None, digits: int, brief: bool) -> list[str]:
+    if test is None:
+        return [""] if brief else ["", "", ""]
+    if brief:
+        return [f"{test.value:+.{digits}f} {test.mark}".rstrip()]
+    return [test.text(signed=True, digits=digits), test.mark, test.p_text]
 
 
 _NUMBERS = re.compile(r"[-+\d.,:%/\[\] ]*")
-
-
 _WIDEST = 1000  # characters
+_FILE = 160
+"""Characters of a line where stdout is no terminal."""
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table on stdout: numbers to the right, text to the left. Only text of the last column is broken over lines; a
-    terminal that is too narrow for the rest wraps whole lines instead."""
+def print_fitting(
+    title: str, *tables: tuple[Sequence[str], Sequence[Sequence[object]]], breaks: Collection[int] = (0,)
+) -> None:
+    """The first of some tables, each columns and rows, that fits the terminal; the last one where none does.
+
+    Args:
+        breaks: of the last one, as `print_table` takes it.
+    """
+    for columns, rows in tables[:-1]:
+        if _table(title, columns, rows, ())[1] <= _width():
+            print_table(title, columns, rows)
+            return
+    print_table(title, *tables[-1], breaks=breaks)
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], breaks: Collection[int] | None = None
+) -> None:
+    """A table on stdout: numbers to the right, text to the left. A terminal that is too narrow wraps whole lines.
+
+    Args:
+        breaks: numbers of the columns whose text may be broken over lines; by default the last one.
+    """
+    from rich.console import Console
+
+    table, least = _table(title, columns, list(rows), (len(columns) - 1,) if breaks is None else breaks)
+    Console(width=max(_width(), min(least, _WIDEST))).print(table)
+
+
+def _width() -> int:
+    import shutil
     import sys
 
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _FILE
+
+
+def _table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], breaks: Collection[int]
+) -> tuple[Table, int]:
+    """The table, and the characters that it takes at least."""
     from rich.cells import cell_len
     from rich.console import Console
     from rich.measure import Measurement
@@ -106,7 +246,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     table = Table(title=Text(title), title_justify="left", box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
         numbers = bool(index) and all(_NUMBERS.fullmatch(row[index]) for row in cells)
-        whole = numbers or index < len(columns) - 1
+        whole = numbers or index not in breaks
         width = max(cell_len(text) for text in (column, *(row[index] for row in cells)))
         table.add_column(
             Text(column),
@@ -117,7 +257,5 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         )
     for row in cells:
         table.add_row(*map(Text, row))
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    wide = Measurement.get(console, console.options.update(max_width=_WIDEST), table).minimum
-    console.width = max(console.width, min(wide, _WIDEST))
-    console.print(table)
+    console = Console(width=_WIDEST)
+    return table, Measurement.get(console, console.options, table).minimum

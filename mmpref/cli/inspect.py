@@ -94,6 +94,7 @@ def command(
         _diagnose(model, source, rows, synonyms, where, as_json)
         return
     refuse_source(source)
+    click.echo(f"Reading {dataset}.", err=True)
     gallery = Gallery(samples) if html else None
     inspection = run_inspect(
         dataset,
@@ -115,6 +116,7 @@ def _diagnose(
 ) -> None:
     from mmpref.api.inspect import inspect
 
+    click.echo(f"Asking {model or 'the model'} about up to {rows} rows.", err=True)
     found = inspect(model=model, source=source, rows=rows, synonyms=synonyms, **where)
 
     def table() -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import logging
 import os
 import signal
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -24,6 +26,8 @@ COMMANDS = {
     "inspect": ("mmpref.cli.inspect", "Check and show a preference dataset."),
     "compare": ("mmpref.cli.compare", "Set evaluation runs side by side."),
     "reproduce": ("mmpref.cli.reproduce", "Run a recipe end to end and write one report."),
+    "job": ("mmpref.cli.job", "Work on a machine that may be taken away, and keep the state on the Hub."),
+    "doctor": ("mmpref.cli.doctor", "Tell what is installed, and what a model will need."),
     "list": ("mmpref.cli.list", "Name what exists: methods, datasets, benchmarks, recipes, families."),
 }
 
@@ -66,7 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
     _quiet_libraries()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        result: Any = program.main(arguments, prog_name="mmpref", standalone_mode=False)
+        with _own_options(sys.argv[1:] if arguments is None else arguments):
+            result: Any = program.main(arguments, prog_name="mmpref", standalone_mode=False)
         code = result if isinstance(result, int) else 0
     except click.exceptions.Abort:
         code = _fail("Interrupted. Finished work is kept: the same command goes on from there.", 130)
@@ -88,6 +93,21 @@ def main(arguments: list[str] | None = None) -> None:
             1,
         )
     sys.exit(code)
+
+
+@contextlib.contextmanager
+def _own_options(arguments: Sequence[str]) -> Iterator[None]:
+    """Errors name the options that the command has."""
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    try:
+        yield
+    except MmprefError as error:
+        from mmpref.api.wording import on_command_line, rewording
+
+        command = program.get_command(click.Context(program), name)
+        words = {word for option in command.params for word in option.opts} if command else set()
+        with rewording(*on_command_line(name, {word.lstrip("-").replace("-", "_") for word in words})):
+            raise error
 
 
 def _fail(message: str, code: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import click
 
 from mmpref.cli import common
 from mmpref.cli.format import print_table
+from mmpref.errors import UsageError
 
 
 @click.command()
@@ -36,12 +38,15 @@ from mmpref.cli.format import print_table
 )
 @click.option("--merge", is_flag=True, help="Of an adapter, publish the base with its weights merged in.")
 @click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
+@common.replace_option
+@common.license_option
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(run: Path, as_json: bool, **options: Any) -> None:
     """Publish a finished run directory: a dataset, an adapter, or an evaluation's results.
 
-    One commit; publishing the same again makes none. An evaluation is merged into the adapter's card.
+    Without an id it asks on a terminal whether the folder's name will do. One commit; publishing the same again makes
+    none. An evaluation is merged into the adapter's card.
 
     \b
     Examples:
@@ -52,6 +57,28 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-dataset-id me/vlm-bdhs-answers
     """
     from mmpref.api.publish import publish
+    from mmpref.hub.access import trusted_resource
 
+    if not (options["hub_dataset_id"] or options["hub_model_id"] or trusted_resource()):
+        kind, repo_id = _asked_for(run, options["private"])
+        options[f"hub_{kind}_id"] = repo_id
     published = publish(run, **options)
     common.show(dataclasses.asdict(published), as_json, lambda: print_table(published.title, *published.table()))
+
+
+def _asked_for(run: Path, private: bool) -> tuple[str, str]:
+    """Kind and id of the repository of the folder's name, where somebody at a terminal agrees to it.
+
+    Raises:
+        UsageError: there is no terminal.
+    """
+    from mmpref.api.publish import NO_ID
+    from mmpref.hub.publish_run import kind_of
+    from mmpref.hub.target import find_target
+
+    kind = kind_of(run)
+    if not sys.stdin.isatty():
+        raise UsageError(NO_ID.format(run=run), f"Name it with --hub-{kind}-id NAMESPACE/NAME.")
+    target = find_target(None, kind, private=private, default_name=run.resolve().name)
+    click.confirm(f"Publish {run} to {target.sentence}?", abort=True, err=True)
+    return kind, target.repo_id

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
+import shlex
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmpref.api.wording import in_recipe, rewording
 from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
-from mmpref.errors import UsageError
+from mmpref.errors import MmprefError, UsageError
 from mmpref.recipes import resolve
 from mmpref.registry import suggest
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESULTS, Results
 
-R = TypeVar("R")
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
 
 STEPS = ("build-dataset", "train", "evaluate", "report")
-_STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
+_STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None}
 """Options that only a study has."""
 
 
@@ -35,7 +42,9 @@ _STUDY_DEFAULTS = {"jobs": 1, "minutes": None, "scale": None, "dry_run": False}
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Processes of a study.")
 @click.option("--minutes", type=click.FloatRange(min=0), help="Begin nothing of a study after so many.")
 @click.option("--scale", metavar="NAME", help="A study at another of its scales, such as paper.")
-@click.option("--dry-run", is_flag=True, help="Only check a study and print its commands, and what is measured.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only check it all and print the commands; of a study, what is measured too."
+)
 @common.output_options
 def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool, **study: Any) -> None:
     """Run the recipe NAME end to end (dataset, adapter, evaluation, one HTML report), or the study NAME: many rows over
@@ -45,7 +54,7 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     Examples:
       mmpref reproduce testbed
       mmpref reproduce testbed --output runs/mine --only evaluate --only report
-      mmpref reproduce mine.yaml --dry-run
+      mmpref reproduce my.yaml --dry-run
       mmpref reproduce mine.yaml --only 'bdhs*' --jobs 2 --minutes 60
     """
     from mmpref.study import plan_file
@@ -53,18 +62,18 @@ def command(name: str, only: tuple[str, ...], output: Path | None, as_json: bool
     if plan_file.find(name):
         reproduce_study.reproduce(name, only, output, as_json, **study)
         return
-    for option, value in study.items():
-        if value != _STUDY_DEFAULTS[option]:
+    for option, default in _STUDY_DEFAULTS.items():
+        if study[option] != default:
             raise UsageError(
                 f"--{option.replace('_', '-')} is for studies, and {name} is none.", suggest(name, plan_file.names())
             )
     for step in only:
         if step not in STEPS:
             raise UsageError(f"A recipe has no step {step!r}.", suggest(step, STEPS))
-    _reproduce(name, only, output, as_json)
+    _reproduce(name, only, output, as_json, dry_run=study["dry_run"])
 
 
-def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: bool) -> None:
+def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: bool, *, dry_run: bool) -> None:
     sections = resolve.load(name)
     missing = [step for step in STEPS[:-1] if step not in sections]
     if missing:
@@ -75,14 +84,27 @@ def _reproduce(name: str, only: tuple[str, ...], output: Path | None, as_json: b
             f"The recipe {name} names no {' and no '.join(needed)}, so it cannot be run end to end.", _by_hand(name)
         )
     root = output or Path("runs") / f"reproduce-{name}"
+    recipes = _checked(name, root, steps)
+    if dry_run:
+        commands = [_command(name, root, step) for step in recipes]
+        common.show({"commands": commands}, as_json, lambda: click.echo("\n".join(commands)))
+        return
     for step in steps:
         click.echo(f"{step} ...", err=True)
-        _RUN[step](name, root)
+        with rewording(*in_recipe(step)):
+            _RUN[step](recipes.get(step), name, root)
     report = root / "report.html"
     result: dict[str, Any] = {"path": str(root), "report": str(report)}
     if (root / "evaluate" / "run.json").is_file():
         result["evaluation"] = Results.read(root / "evaluate").as_dict()
     common.show(result, as_json, lambda: _print(root, report))
+
+
+def _command(name: str, root: Path, step: str) -> str:
+    """What does a step by hand."""
+    inputs = {"train": ["--dataset", str(root / "build-dataset")], "evaluate": ["--adapter", str(root / "train")]}
+    words = ["mmpref", step, "--recipe", name, *inputs.get(step, []), "--output", str(root / step)]
+    return shlex.join(words)
 
 
 def _by_hand(recipe: str) -> str:
@@ -95,41 +117,108 @@ def _by_hand(recipe: str) -> str:
     )
 
 
-def _build(name: str, root: Path) -> None:
+def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
+    """The recipes of these steps, with all that they name looked for, and the data of all but the first step read:
+    what is wrong with the last step's is told before the first.
+
+    Raises:
+        MmprefError: as the step itself would.
+    """
+    from mmpref.api.checks import look_up, open_data
+
+    recipes = _recipes(name, root, steps)
+    for number, (step, recipe) in enumerate(recipes.items()):
+        with _named_section(name, step):
+            check(recipe, _MADE.get(step, ()))
+            look_up(recipe, _MADE.get(step, ()))
+            if number:
+                open_data(recipe)
+    if {"build-dataset", "train"} <= recipes.keys():
+        _refuse_other_split(name, recipes["build-dataset"], recipes["train"])
+    return recipes
+
+
+def _recipes(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
+    from mmpref.api.options import build_recipe, evaluate_recipe, train_recipe
+    from mmpref.api.watching import with_watched
+
+    resolvers = {
+        "build-dataset": lambda: build_recipe(recipe=name),
+        "train": lambda: with_watched(train_recipe(recipe=name, dataset=root / "build-dataset"), name),
+        "evaluate": lambda: evaluate_recipe(recipe=name, adapter=root / "train"),
+    }
+    recipes = {}
+    for step in (step for step in steps if step in resolvers):
+        if (earlier := _BEFORE.get(step)) and earlier not in steps:
+            _needs(root, earlier)
+        with _named_section(name, step):
+            recipes[step] = resolvers[step]()
+    return recipes
+
+
+@contextlib.contextmanager
+def _named_section(name: str, step: str) -> Iterator[None]:
+    """Say of an error in which section of a recipe it is."""
+    try:
+        with rewording(*in_recipe(step)):
+            yield
+    except MmprefError as error:
+        error.message = f"{name}, {step}: {error.message}"
+        raise
+
+
+def _refuse_other_split(name: str, build: BuildRecipe, train: TrainRecipe) -> None:
+    """The dataset will have the split of its source, and perhaps a validation split.
+
+    Raises:
+        UsageError: training is to read another.
+    """
+    from mmpref.data.validation_split import VALIDATION
+
+    splits = [build.split, *([VALIDATION] if build.validation is not None else [])]
+    if train.split not in splits:
+        raise UsageError(
+            f"{name}, train: the dataset of build-dataset will have no split {train.split!r}.",
+            suggest(train.split, splits),
+        )
+
+
+def _build(recipe: BuildRecipe, _name: str, root: Path) -> None:
     from mmpref.api.build import run_build
-    from mmpref.api.options import build_recipe
 
-    run_build(_checked(build_recipe(recipe=name)), root / "build-dataset")
+    run_build(recipe, root / "build-dataset")
 
 
-def _train(name: str, root: Path) -> None:
-    from mmpref.api.options import train_recipe
+def _train(recipe: TrainRecipe, name: str, root: Path) -> None:
     from mmpref.api.train import run_train
 
-    recipe = train_recipe(recipe=name, dataset=_needs(root, "build-dataset"))
-    run_train(_checked(recipe), name, root / "train")
+    _needs(root, "build-dataset")
+    run_train(recipe, name, root / "train")
 
 
-def _evaluate(name: str, root: Path) -> None:
+def _evaluate(recipe: EvaluateRecipe, _name: str, root: Path) -> None:
     from mmpref.api.evaluate import run_evaluate
-    from mmpref.api.options import evaluate_recipe
 
-    recipe = evaluate_recipe(recipe=name, adapter=_needs(root, "train"))
-    run_evaluate(_checked(recipe), root / "evaluate")
-
-
-def _checked(recipe: R) -> R:
-    check(recipe)
-    return recipe
+    _needs(root, "train")
+    run_evaluate(recipe, root / "evaluate")
 
 
-def _report(_name: str, root: Path) -> None:
+def _report(_recipe: None, _name: str, root: Path) -> None:
     from mmpref.cli.pages.report import write_report
 
     write_report(root, _needs(root, "build-dataset"), _needs(root, "train"), _needs(root, "evaluate"))
 
 
-_RUN = {"build-dataset": _build, "train": _train, "evaluate": _evaluate, "report": _report}
+_BEFORE = {"train": "build-dataset", "evaluate": "train"}
+"""The step whose run a step goes on from."""
+_MADE = {"train": ("dataset",), "evaluate": ("adapter",)}
+"""Settings that an earlier step makes."""
+_RUN: dict[str, Callable[[Any, str, Path], None]] = {
+    "build-dataset": _build,
+    "train": _train,
+    "evaluate": _evaluate,
+    "report": _report,
+}
 
 
 def _needs(root: Path, step: str) -> Path:
@@ -146,7 +235,7 @@ def _print(root: Path, report: Path) -> None:
     from mmpref.cli.format import print_results
 
     if (root / "evaluate" / RESULTS).is_file():
-        print_results(Results.read(root / "evaluate"))
+        print_results(Results.read(root / "evaluate"), read_manifest(root / "evaluate"))
     for path in (root / "build-dataset", root / "train", root / "evaluate"):
         if path.is_dir():
             click.echo(f"{path.name}: {path}")

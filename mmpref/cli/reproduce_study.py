@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import shlex
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import click
 from mmpref.cli import common
 from mmpref.cli.format import print_table
 from mmpref.errors import RunError, UsageError
+from mmpref.log import duration
 
 if TYPE_CHECKING:
     from mmpref.study.plan import Plan
@@ -67,7 +69,15 @@ def reproduce(
         return
     from mmpref.study.runner import run
 
-    outcome = run(plan, folder, only=only, jobs=jobs, minutes=minutes, say=lambda line: click.echo(line, err=True))
+    outcome = run(
+        plan,
+        folder,
+        only=only,
+        jobs=jobs,
+        minutes=minutes,
+        say=lambda line: click.echo(line, err=True),
+        on_progress=HowFar(),
+    )
     from mmpref.cli.pages.study import write_page
 
     page = write_page(plan, folder)
@@ -78,6 +88,22 @@ def reproduce(
             f"{len(outcome.failures)} of the study's runs have failed, the first of row {first.row!r}: {first.reason}",
             "The same command tries them again; what is measured is kept.",
         )
+
+
+class HowFar:
+    """Says how many runs of a study are measured, and how long the others will take if they take as long."""
+
+    def __init__(self) -> None:
+        self._before: int | None = None
+        self._begun = time.monotonic()
+
+    def __call__(self, measured: int, runs: int) -> None:
+        if self._before is None:
+            self._before = measured
+        new, left = measured - self._before, runs - measured
+        seconds = (time.monotonic() - self._begun) / new * left if new else 0.0
+        text = f", some {duration(seconds)} left" if new and left else ""
+        click.echo(f"{measured} of {runs} runs measured{text}.", err=True)
 
 
 def _show_outcome(plan: Plan, folder: Path, only: Sequence[str], as_json: bool, outcome: dict[str, Any]) -> None:

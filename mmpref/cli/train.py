@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 from mmpref.cli import common
+from mmpref.recipes.resolve import scalar
+
+
+class _Positive(click.ParamType):
+    """A number above 0, read as ``--set`` reads it: 2 is a whole number, so that both make the same recipe."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | float:
+        number = scalar(value) if isinstance(value, str) else value
+        if isinstance(number, bool) or not isinstance(number, int | float) or not number > 0:
+            self.fail(f"{value!r} is not a number above 0.", param, ctx)
+        return number
+
+
+_POSITIVE = _Positive()
 
 
 @click.command()
@@ -21,11 +38,18 @@ from mmpref.cli import common
     metavar="DIR|ZIP",
     help="Folder or ZIP that image paths are relative to. Repeatable. [default: the dataset's]",
 )
+@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
+@common.default_prompt_option
 @click.option(
     "--annotator",
     metavar="WHO",
     help="Who ranks answers, for methods that ask somebody: URL#MODEL, a model,"
     " policy, MODULE:FUNCTION, or a name of `mmpref list annotators`.",
+)
+@click.option("--learning-rate", type=_POSITIVE, help="Of LoRA's parameters. [default: the method's]")
+@click.option("--epochs", type=_POSITIVE, help="How often each row is trained on. [default: 3]")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), help="Rows a device and forward pass; --set has more. [default: 4]"
 )
 @click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
 @click.option("--seed", type=int, help="Seed of initial weights and row order. [default: 0]")
@@ -36,12 +60,19 @@ from mmpref.cli import common
 @click.option("--best", metavar="BENCHMARK/METRIC", help="Keep the adapter of the step where this is best.")
 @click.option("--patience", type=click.IntRange(min=1), help="Stop after so many evaluations without a new best.")
 @click.option(
+    "--report-to",
+    multiple=True,
+    type=click.Choice(("trackio", "wandb", "tensorboard", "mlflow")),
+    help="Tracker that logs go to as well; its files stay in the run. Repeatable.",
+)
+@click.option(
     "--base-hub-id",
     metavar="NAMESPACE/NAME",
     callback=common.hub_name,
     help="Hub id that a pushed adapter names as its base.",
 )
 @common.push_options("model")
+@common.replace_option
 @common.recipe_options
 @common.output_options
 def command(
@@ -49,6 +80,7 @@ def command(
     push: bool,
     hub_id: str | None,
     private: bool,
+    replace: bool,
     output: Path | None,
     as_json: bool,
     **options: Any,
@@ -64,16 +96,26 @@ def command(
       mmpref train --dataset runs/rho98 --set trainer.learning_rate=5e-6 --hub-model-id me/vlm-bdhs
     """
     from mmpref.api.options import recipe_name, train_recipe
+    from mmpref.api.planned import planned_train
     from mmpref.api.train import run_train
+    from mmpref.api.watching import with_watched
+    from mmpref.cli.announce import announce
     from mmpref.cli.checks import check
     from mmpref.distributed import process_index
+    from mmpref.hub.staged_files import ADAPTER_FILES
 
-    recipe = train_recipe(**options)
+    name = recipe_name(options["recipe"], options["model"])
+    recipe = with_watched(train_recipe(**options), name)
+    announce(recipe)
     check(recipe)
     main = process_index() == 0
-    target = common.push_target(push, hub_id, "model", output) if main else None
-    trained = run_train(recipe, recipe_name(options["recipe"], options["model"]), output)
+    target = None
+    if main:
+        plan = partial(planned_train, recipe, name, output)
+        replaced = () if replace else ADAPTER_FILES
+        target = common.push_target(push, hub_id, "model", plan, private=private, replaced=replaced)
+    trained = run_train(recipe, name, output)
     if not main:
         return
-    published = common.publish(target, trained.path, private, base_hub_id=base_hub_id)
+    published = common.publish(target, trained.path, private, base_hub_id=base_hub_id, replace=replace)
     common.show_run(trained, published, as_json)

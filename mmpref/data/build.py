@@ -22,9 +22,11 @@ from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.errors import RunError
+from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.tables.columns import own_columns
 from mmpref.types import Example, ModelRef
 
 
@@ -37,6 +39,7 @@ def build_dataset(
     workers: int | None = None,
     concurrency: int = 8,
     check_source: Callable[[Mapping[str, Any]], None] | None = None,
+    licence: str | None = None,
     write_card: WriteCard | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
@@ -49,6 +52,7 @@ def build_dataset(
         workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
         concurrency: requests to an annotator's endpoint in flight at a time.
         check_source: is told the source's facts before any work, and may refuse.
+        licence: of a source that states none, as its owner says.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
         on_progress: told how many rows this process has to do in all, and a block's outcomes.
 
@@ -61,9 +65,9 @@ def build_dataset(
         RunError: a directory that belongs to another recipe, or no room on the disk.
     """
     builder = BUILDERS.get(recipe.method)
-    settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
     where = tuple(Condition.parse(text) for text in recipe.where)
-    recipe = resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
+    recipe = spelled_out(recipe)
+    settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     blocks = Blocks(run.state, recipe.validation is not None)
     if run.finished:
@@ -75,10 +79,11 @@ def build_dataset(
         tables = open_tables(
             run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
         )
+        facts = with_licence(source_facts(tables), licence)
         if check_source:
-            check_source(source_facts(tables))
+            check_source(facts)
         source = Source(
-            tables,
+            own_columns(tables, recipe.columns, recipe.default_prompt),
             recipe.image_root,
             recipe.limit,
             reader=builder.reader(settings, recipe.seed) if builder.reader else None,
@@ -122,12 +127,23 @@ def build_dataset(
                     count,
                     MethodRun(recipe.method, builder, settings, model, recipe.annotator, recipe.seed),
                     Splits(recipe.split, recipe.validation, recipe.seed),
-                    source_facts(tables),
+                    facts,
                     source.skips,
                     write_card,
                 )
             blocks.remove()
             return run.manifest()
+
+
+def spelled_out(recipe: BuildRecipe) -> BuildRecipe:
+    """The recipe with every setting of its method: what a run directory belongs to.
+
+    Raises:
+        UsageError: unknown method or setting, or settings that make no sense together.
+    """
+    builder = BUILDERS.get(recipe.method)
+    settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
+    return resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
 
 
 def _decided(run: Run, pilot: Pilot, context: Context, settings: Any, source: Source, rows: int) -> dict[str, Any]:

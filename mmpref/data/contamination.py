@@ -15,7 +15,7 @@ from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.tables.cells import image_cells
 from mmpref.tables.image_cells import ImageRoots, coco_id, read_image
-from mmpref.tables.open import open_table
+from mmpref.tables.open import open_table, with_split
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
 from mmpref.types import Example, ImageData, Skip
@@ -77,9 +77,7 @@ def open_excluded(run: Run, names: Sequence[str]) -> ExcludedImages | None:
         return None
     tables = []
     for name in names:
-        spec, colon, split = name.rpartition(":")
-        named = bool(colon) and split.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
-        tables.append(open_table(spec if named else name, split if named else "test"))
+        tables.append(open_table(*with_split(name, "test")))
     facts = {"tables": [table.facts() for table in tables]}
     if (pinned := run.pinned("excluded")) and pinned != facts:
         raise RunError(

@@ -100,6 +100,7 @@ def inspect(
     image_root: Sequence[str] = (),
     on_row: Callable[[Sample], None] | None = None,
     special: Callable[[str], str | None] | None = None,
+    on_progress: Callable[[int], None] | None = None,
 ) -> dict[str, Any]:
     """Read all rows of a preference dataset.
 
@@ -107,6 +108,7 @@ def inspect(
         image_root: folders that image paths in rows are relative to; by default the dataset's own folder.
         on_row: is given every row to look at.
         special: gives a special token of a model that a text contains, where a model is known.
+        on_progress: told how many rows are read; how many there are is not known before.
 
     Returns:
         The report (rows, how many are usable, problems and notes by kind with row and column, words, length bias and
@@ -121,6 +123,8 @@ def inspect(
         sample = collected.add(number, row)
         if on_row:
             on_row(sample)
+        if on_progress:
+            on_progress(number + 1)
     collected.reader.end()
     if collected.rows == 0:
         raise InputError(f"{collected.reader.where} has no rows.")

@@ -12,6 +12,7 @@ from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
+from mmpref.recipes.names import names
 from mmpref.registry import Registry
 
 
@@ -29,6 +30,9 @@ class BuildRecipe:
         source_config: configuration of a Hub source.
         split: of the source, and of the dataset.
         image_root: folders, or ``.zip`` files, that image paths in rows are relative to.
+        columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
+            no known one (`mmpref.tables.columns`).
+        default_prompt: asked of rows that have none, such as captions.
         where: conditions ``FIELD OP VALUE`` that a row must fulfil (`mmpref.data.select`).
         subsample: draw so many of those rows, by the seed.
         exclude_images_of: tables (``NAME`` or ``NAME:SPLIT``) whose images no row may have, such as a benchmark's.
@@ -47,18 +51,18 @@ class BuildRecipe:
         builder: settings of the method.
     """
 
-    model: str | None
-    source: tuple[str, ...] | str | None
+    model: str | None = field(metadata=names("model"))
+    source: tuple[str, ...] | str | None = field(metadata=names("table"))
     method: str = "bdhs"
     revision: str | None = None
     source_revision: str | None = None
     source_config: str | None = None
     split: str = "train"
-    image_root: tuple[str, ...] = ()
+    image_root: tuple[str, ...] = field(default=(), metadata=names("roots"))
     limit: int | None = None
     where: tuple[str, ...] = ()
     subsample: int | None = None
-    exclude_images_of: tuple[str, ...] = ()
+    exclude_images_of: tuple[str, ...] = field(default=(), metadata=names("table"))
     keep_rejected: bool = False
     seed: int = 0
     block_size: int = 32
@@ -67,44 +71,38 @@ class BuildRecipe:
     device_map: str | None = None
     trust_remote_code: bool = False
     validation: float | None = None
-    annotator: str | None = None
+    annotator: str | None = field(default=None, metadata=names("annotator"))
     builder: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
+    default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     registry: ClassVar[Registry[Builder]] = BUILDERS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "method", self.registry.current_name(self.method))
 
 
-def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
-    """The recipe in the one form that its hash is taken of.
+def refuse(recipe: BuildRecipe, builder: Builder) -> None:
+    """Refuse a recipe that its method can do nothing with.
 
     Raises:
         UsageError: no model or source where the method needs one, or a setting that makes no sense with it.
     """
     if builder.uses_model and not recipe.model:
-        raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model (in Python: model=).")
+        raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model.")
     if not recipe.source and builder.origin is None:
-        raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source (in Python: source=).")
+        raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
     if builder.needs_annotator and not recipe.annotator:
-        raise UsageError(
-            f"The method {recipe.method} asks an annotator.", "Name one with --annotator (in Python: annotator=)."
-        )
-    if not builder.needs_annotator:
-        recipe = dataclasses.replace(recipe, annotator=None)
+        raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
     if builder.writes_chosen and recipe.keep_rejected:
         raise UsageError(
             f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
             "Leave keep_rejected out.",
         )
-    if not builder.uses_model:
-        if recipe.keep_rejected and not builder.written_columns:
-            raise UsageError(
-                f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
-                "is for methods that write theirs."
-            )
-        if recipe.model:
-            logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
-        recipe = dataclasses.replace(recipe, model=None, revision=None)
+    if not builder.uses_model and recipe.keep_rejected and not builder.written_columns:
+        raise UsageError(
+            f"The method {recipe.method} has no rejected answers but the source's own: keep_rejected "
+            "is for methods that write theirs."
+        )
     if recipe.validation is not None and not (0 < recipe.validation < 1 and recipe.split != VALIDATION):
         raise UsageError(
             f"validation is {recipe.validation} of the split {recipe.split!r}.",
@@ -113,6 +111,21 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
     for name in ("limit", "subsample", "block_size"):
         if (value := getattr(recipe, name)) is not None and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
+
+
+def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
+    """The recipe in the one form that its hash is taken of.
+
+    Raises:
+        UsageError: as `refuse`.
+    """
+    refuse(recipe, builder)
+    if not builder.needs_annotator:
+        recipe = dataclasses.replace(recipe, annotator=None)
+    if not builder.uses_model:
+        if recipe.model:
+            logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
+        recipe = dataclasses.replace(recipe, model=None, revision=None)
     source = recipe.source
     if isinstance(source, tuple) and len(source) < 2:
         source = source[0] if source else None

@@ -61,7 +61,7 @@ class Condition:
         if not (match := _FORM.fullmatch(text)) or not match[3]:
             raise UsageError(
                 f"The condition {text!r} is not of the form FIELD OP VALUE.",
-                f"OP is one of {' '.join(sorted(_OPERATORS))}: --where 'margin >= 1'",
+                f"OP is one of {' '.join(sorted(_OPERATORS))}: --where='margin >= 1'",
             )
         return cls(match[1], match[2], match[3])
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
@@ -15,6 +16,7 @@ from mmpref.data.row_facts import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.tables.image_cells import ImageRoots, MissingImageError, read_images
+from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.messages import Unusable, unfolded
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Table, TableReader
@@ -34,6 +36,7 @@ class _Part:
     table: Table
     roots: ImageRoots
     reader: TableReader
+    lookup: ImageLookup
 
 
 _Item = tuple[_Part, int, Mapping[str, Any] | Unusable]
@@ -71,9 +74,7 @@ class Source:
         self._limit, self._reader, self._excluded = limit, reader, excluded
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
         tables = [tables] if isinstance(tables, Table) else tables
-        self._parts = [
-            _Part(table, ImageRoots(image_root or table.images), TableReader(table, self._needs)) for table in tables
-        ]
+        self._parts = [_part(table, image_root or table.images, self._needs) for table in tables]
         self._names: list[str] = []
         self.skips: list[Skip] = []
         reasons = selection(self._named()) if selection else [None for _ in self._named()]
@@ -100,12 +101,14 @@ class Source:
                 yield name, {}
                 continue
             read = part.reader.read(row, number)
+            part.lookup.see(read.images, number)
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
         for part in self._parts:
             if part.reader.where not in filled:
                 raise InputError(f"{part.reader.where} has no rows.")
             part.reader.end()
             part.reader.warn_of_unread()
+            part.lookup.end()
 
     def __len__(self) -> int:
         return len(self._names)
@@ -150,6 +153,11 @@ class Source:
             notes=(*read.notes, *notes),
         )
         return self._excluded(example) if self._excluded else example
+
+
+def _part(table: Table, image_root: Sequence[str | Path], needs: Sequence[str]) -> _Part:
+    roots, reader = ImageRoots(image_root), TableReader(table, needs)
+    return _Part(table, roots, reader, ImageLookup(reader.where, roots, image_root))
 
 
 def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str, Any] | Unusable]:

@@ -19,6 +19,7 @@ CARD = "README.md"
 # .eval_results belongs there.
 IGNORE = (
     *(f"{prefix}{name}/*" for name in (".mmpref", ".git", ".cache", "__pycache__") for prefix in ("", "*/")),
+    "trackers/*",
     *("lock", "*.lock", "*.tmp", ".DS_Store", "*/.DS_Store"),
 )
 

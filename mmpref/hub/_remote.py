@@ -26,7 +26,9 @@ from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes, local_
 from mmpref.hub.access import RepoType
 from mmpref.hub.cards.merge import merge_cards
 from mmpref.hub.other_splits import Change
+from mmpref.hub.target import other_run, run_in
 from mmpref.log import logger
+from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import text_of_bytes
 
 if TYPE_CHECKING:
@@ -46,6 +48,9 @@ class Content:
         delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
         merge_card: (remote card or None, ours) to the card to write.
         check: looks at the commit before anything is uploaded, and may refuse it.
+        run: the recipe hash of the run. Files that match ``delete_patterns`` and are another run's are then replaced
+            only where that is wanted.
+        replace: it is wanted.
     """
 
     folder: Path
@@ -53,6 +58,8 @@ class Content:
     delete_patterns: Sequence[str] = ()
     merge_card: CardMerger = merge_cards
     check: Callable[[Change], None] | None = None
+    run: str | None = None
+    replace: bool = False
 
     @cached_property
     def files(self) -> Mapping[str, LocalFile]:
@@ -123,24 +130,36 @@ class Remote:
         return Plan(head, add, tuple(stale), tuple(existing))
 
     def check(self, content: Content, plan: Plan) -> None:
-        """Let the content's check look at the commit that the plan makes."""
-        if content.check is None or CARD not in content.files:
-            return
+        """Let the content's check look at the commit that the plan makes, and refuse to replace another run's data."""
+        if content.check is not None and CARD in content.files:
+            content.check(self._change(content, plan))
+        if content.run and not content.replace:
+            self._refuse_replacing(content, plan)
+
+    def _change(self, content: Content, plan: Plan) -> Change:
         existing, written = set(plan.existing), {file.path for file in plan.add}
         old_card = self._text(CARD, plan.head) if CARD in existing else None
         own_card = content.files[CARD].text()
-        content.check(
-            Change(
-                self.repo_id,
-                plan.existing,
-                (existing | written) - set(plan.delete),
-                set(plan.delete) | (written & existing),
-                old_card,
-                own_card,
-                content.merge_card(old_card, own_card),
-                lambda path: self._schema(path, plan.head),
-            )
+        return Change(
+            self.repo_id,
+            plan.existing,
+            (existing | written) - set(plan.delete),
+            set(plan.delete) | (written & existing),
+            old_card,
+            own_card,
+            content.merge_card(old_card, own_card),
+            lambda path: self._schema(path, plan.head),
         )
+
+    def _refuse_replacing(self, content: Content, plan: Plan) -> None:
+        touched = [
+            path
+            for path in sorted({*plan.delete, *({file.path for file in plan.add} & set(plan.existing))})
+            if any(fnmatch.fnmatchcase(path, pattern) for pattern in content.delete_patterns)
+        ]
+        held = run_in(self._text(MANIFEST, plan.head)) if touched and MANIFEST in plan.existing else None
+        if touched and held != content.run:
+            raise other_run(self.repo_id, touched[0], held)
 
     def _schema(self, path: str, revision: str) -> pa.Schema:
         """The schema of a Parquet file, of which only its end is fetched."""

@@ -28,6 +28,8 @@ _DATA = re.compile(
 _NOT_DATA = re.compile(
     r"(run|report|results|dataset_infos)\.json|statistics\.png|(licen[cs]e|readme|requirements)\.txt"
 )
+_PICTURE = re.compile(r"pictures/pair-\d+(-\d+)?\.jpg")
+"""What a card of ours shows."""
 _HINT = "Nothing was changed there. Publish to another repository, or take it out of this one first."
 _SHOWN_CHARACTERS = 200
 
@@ -186,4 +188,5 @@ def _matches(path: str, pattern: str) -> bool:
 def _is_data(path: str) -> bool:
     parts = path.lower().split("/")
     hidden = any(part.startswith((".", "_")) for part in parts)
-    return path != CARD and not hidden and bool(_DATA.fullmatch(parts[-1])) and not _NOT_DATA.fullmatch(parts[-1])
+    shown = path == CARD or _PICTURE.fullmatch(path) or _NOT_DATA.fullmatch(parts[-1])
+    return not hidden and not shown and bool(_DATA.fullmatch(parts[-1]))

@@ -9,6 +9,7 @@ again makes no commit.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 from huggingface_hub import HfApi, constants
 
@@ -60,30 +61,30 @@ def publish_folder(
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
     calls = Calls(repo_id, api.endpoint, token, retry or Retry())
     remote = Remote(api, calls, repo_id, repo_type, token)
-    _make_repository(remote, private)
+    visibility: Literal["public", "private"] = "private" if _make_repository(remote, private) else "public"
     with quiet_unless_terminal():
-        published = _find_or_commit(remote, content, create_pr)
+        published = replace(_find_or_commit(remote, content, create_pr), visibility=visibility)
     if published.pull_request_url:
         return published
     state = "published" if published.changed else "already there:"
-    logger.info("%s %s at %s", state, remote.url, published.commit[:8])
+    logger.info("%s %s (%s) at %s", state, remote.url, visibility, published.commit[:8])
     return replace(published, tag=_set_tag(remote, tag_prefix, published.commit)) if tag_prefix else published
 
 
-def _make_repository(remote: Remote, private: bool) -> None:
+def _make_repository(remote: Remote, private: bool) -> bool:
+    """Make sure of the repository; returns whether it is private."""
     api, repo_id, repo_type = remote.api, remote.repo_id, remote.repo_type
     remote.calls.run(
         "create the repository",
         lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
     )
-    if (
-        private
-        and not remote.calls.run("read the repository", lambda: api.repo_info(repo_id, repo_type=repo_type)).private
-    ):
+    info = remote.calls.run("read the repository", lambda: api.repo_info(repo_id, repo_type=repo_type))
+    if private and not info.private:
         raise HubError(
             f"{remote.url} exists and is public; nothing was uploaded.",
             "Make it private in its settings, choose another name, or publish without --private.",
         )
+    return bool(info.private)
 
 
 def _find_or_commit(remote: Remote, content: Content, create_pr: bool) -> Published:

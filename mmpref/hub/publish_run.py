@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import tempfile
 from collections.abc import Sequence
@@ -9,13 +10,15 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants
 
-from mmpref.errors import RunError
-from mmpref.hub.access import RepoType, check_access, check_repo_id, usual_token
+from mmpref.errors import RunError, UsageError
+from mmpref.hub.access import RepoType, check_repo_id, usual_token
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import Published
 from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
+from mmpref.hub.target import find_target
+from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import STATE, read_manifest
@@ -48,6 +51,8 @@ def publish_run(
     push_samples: bool = False,
     samples_only: bool = False,
     accept_license: bool = False,
+    license: str | None = None,
+    replace: bool = False,
     merged: Path | None = None,
     token: str | None = None,
     endpoint: str | None = None,
@@ -62,6 +67,8 @@ def publish_run(
         create_pr: open a pull request instead of committing.
         base_hub_id: the Hub id that stands for a base model that is local here.
         accept_license: publish a dataset although the licence of a source may forbid it.
+        license: the licence of a dataset's source, which states none itself.
+        replace: replace data of another run that the repository holds.
         merged: of an adapter, the folder of the model that it was merged into, which is published in its place.
         push_samples: of an evaluation, also push ``results.json`` and the per-sample records.
         samples_only: of an evaluation, publish the per-sample records as a dataset of their own.
@@ -75,24 +82,33 @@ def publish_run(
     """
     kind = "dataset" if samples_only else kind_of(path)
     manifest = read_manifest(path)
+    if license is not None:
+        if "source" not in manifest:
+            raise UsageError(f"{path} is no dataset, whose source could have a licence.", "Leave --license out.")
+        manifest["source"] = with_licence(manifest["source"], license)
     accepted = check_licences(manifest["source"], accept_license) if "source" in manifest else []
     if base_hub_id is not None:
         check_repo_id(base_hub_id)
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
-    repo_id = check_access(hub_id or path.resolve().name, kind, token=token, endpoint=endpoint)
+    is_evaluation = manifest["command"] == "evaluate" and not samples_only
+    target = find_target(
+        hub_id, kind, default_name=path.resolve().name, private=private, token=token, endpoint=endpoint
+    )
+    repo_id = target.repo_id
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
         if samples_only:
             content = stage_samples(path, manifest, stage, repo_id)
-        elif manifest["command"] == "evaluate":
+        elif is_evaluation:
             content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
         elif kind == "dataset":
             content = stage_dataset(path, manifest, stage, repo_id)
         else:
             content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
         refuse_secrets(stage)
+        logger.info("Publishing %s to %s.", path, target.sentence)
         published = publish_folder(
-            content,
+            content if is_evaluation else dataclasses.replace(content, run=manifest["recipe_hash"], replace=replace),
             repo_id,
             kind,
             private=private,

@@ -15,6 +15,7 @@ class Published:
         commit: on ``main``, or on the pull request's branch where ``pull_request_url`` is set.
         tag: None where none was set.
         changed: False where the same was there before.
+        visibility: who sees the repository.
     """
 
     url: str
@@ -24,3 +25,4 @@ class Published:
     changed: bool
     repo_id: str
     repo_type: Literal["dataset", "model"]
+    visibility: Literal["public", "private"] | None = None

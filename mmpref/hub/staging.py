@@ -20,13 +20,16 @@ from huggingface_hub.hf_api import RepoFile
 from mmpref.errors import RunError, UsageError
 from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import Content
-from mmpref.hub.cards.dataset import STATISTICS, dataset_card
-from mmpref.hub.cards.merge import merge_dataset_card, merge_model_card, merge_own_text
+from mmpref.hub.cards.add_results import add_results, merge_model_card
+from mmpref.hub.cards.dataset import STATISTICS, card_and_pictures
+from mmpref.hub.cards.merge import merge_dataset_card, merge_own_text
 from mmpref.hub.cards.model import model_card
-from mmpref.hub.cards.results_table import add_results, eval_files
+from mmpref.hub.cards.model_index import eval_files
+from mmpref.hub.cards.pictures import PATTERN
 from mmpref.hub.cards.samples import FILES, samples_card
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
+from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.run.results import RESULTS, Results
 from mmpref.text_files import read_text
@@ -57,12 +60,16 @@ def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     _write_json(stage / "report.json", public(report, manifest))
     if (path / STATISTICS).is_file():
         _link(path / STATISTICS, stage / STATISTICS)
-    _write_card(path, stage, dataset_card(path, manifest, repo_id))
+    card, pictures = card_and_pictures(path, manifest, repo_id)
+    _write_card(path, stage, card)
+    for name, picture in pictures.items():
+        (stage / name).parent.mkdir(exist_ok=True)
+        (stage / name).write_bytes(picture)
     splits = list(manifest.get("splits") or [manifest["recipe"]["split"]])
     return Content(
         stage,
         f"{manifest['counts']['rows']} preference pairs, split {' and '.join(splits)}",
-        tuple(f"data/{split}-*.parquet" for split in splits),
+        (*data_files(splits), PATTERN),
         merge_dataset_card,
         lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),
     )
@@ -116,7 +123,7 @@ def stage_adapter(
     return Content(
         stage,
         f"{what}, {manifest['recipe']['method']}",
-        ("adapter_*", "checkpoints/*", "model*.safetensors", "model.safetensors.index.json"),
+        ADAPTER_FILES,
         merge_model_card,
     )
 
@@ -168,7 +175,7 @@ def stage_evaluation(
     adapter = manifest.get("adapter") or {}
     if is_commit(adapter.get("revision")) and is_hub_id(adapter.get("id")) and adapter["id"] != repo_id:
         raise UsageError(
-            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id {adapter['id']}."
+            f"{path} evaluated the adapter {adapter['id']}, not {repo_id}.", f"Use --hub-model-id={adapter['id']}."
         )
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))

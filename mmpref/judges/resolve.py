@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.errors import ModelError, UsageError
+from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.hub_ids import refuse_page
 from mmpref.judges.annotator import Annotator, ChatAnnotator, FunctionAnnotator, refuse_instruction
 from mmpref.judges.chat import Chat, ChatSettings
@@ -83,6 +83,25 @@ def endpoint_of(spec: str) -> tuple[str, str] | None:
             "Set MMPREF_API_KEY instead.",
         )
     return parts[1], parts[2]
+
+
+def refuse_nobody(spec: str) -> str | None:
+    """See that a word names somebody, without loading a model.
+
+    Returns:
+        The model that it names, with its revision as ``ID@REVISION``; None for anybody else.
+
+    Raises:
+        UsageError: an endpoint without a model, or a function that there is not.
+        InputError: a file of judgements that is not there.
+    """
+    if spec == POLICY or endpoint_of(spec) or spec.partition(":")[0] in JUDGES.names() or function_of(spec):
+        return None
+    if spec.endswith(".jsonl"):
+        if not Path(spec).is_file():
+            raise InputError(f"There is no file {spec} of judgements.", "Check the path.")
+        return None
+    return spec
 
 
 def open_annotator(

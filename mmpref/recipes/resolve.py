@@ -14,16 +14,19 @@ from typing import Any
 
 import yaml
 
-from mmpref.errors import InputError, UsageError
-from mmpref.recipes.schema import R, as_plain, build
+from mmpref.errors import InputError, UsageError, reason_of
+from mmpref.recipes.schema import R, UnknownSettingError, as_plain, build
 from mmpref.registry import Registry, package_files, suggest
 from mmpref.text_files import read_text
 
 Fit = Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]
+Advise = Callable[[UnknownSettingError, Mapping[str, Any]], str]
 
 GROUP = "mmpref.recipes"
 
 
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What PyYAML raises of text that it cannot read; too many digits and deep nesting are errors of Python's own."""
 COMMANDS = ("build-dataset", "train", "evaluate")
 """The sections that a recipe may have."""
 
@@ -46,8 +49,8 @@ def load(name_or_path: str) -> dict[str, Any]:
         raise UsageError(f"There is no recipe {name_or_path!r}.", suggest(name_or_path, sorted(known)))
     try:
         content = copy.deepcopy(_parsed(read_text(path)))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    except NOT_YAML as error:
+        raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     content = {} if content is None else content
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping from commands to settings.")
@@ -57,6 +60,11 @@ def load(name_or_path: str) -> dict[str, Any]:
         if not isinstance(section, Mapping | None):
             raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
     return content
+
+
+def section(name: str | None, command: str) -> Mapping[str, Any]:
+    """A command's section of a recipe; empty where it has none, or there is no recipe."""
+    return (load(name).get(command) or {}) if name else {}
 
 
 @functools.lru_cache(maxsize=32)
@@ -86,14 +94,15 @@ def parse_set(assignments: Sequence[str]) -> dict[str, Any]:
             target = target.setdefault(parent, {})
             if not isinstance(target, dict):
                 raise UsageError(f"--set {assignment!r}: {parent!r} already has a value.")
-        target[last] = _scalar(text)
+        target[last] = scalar(text)
     return settings
 
 
-def _scalar(text: str) -> Any:
+def scalar(text: str) -> Any:
+    """A value as ``--set`` reads it."""
     try:
         return yaml.load(text, YamlLoader)
-    except yaml.YAMLError:
+    except NOT_YAML:
         return text
 
 
@@ -146,6 +155,7 @@ def resolve(
     overrides: Mapping[str, Any] | None = None,
     fit: Fit | None = None,
     partial: bool = False,
+    advise: Advise | None = None,
 ) -> R:
     """The recipe's section for the command, then explicit options (None means not given), then what ``--set`` says.
 
@@ -157,6 +167,7 @@ def resolve(
         overrides: as ``--set`` gives them; None overrides with None.
         fit: adapts the recipe's section to what the options chose; what it sets to None the command can do without.
         partial: leave empty what nobody names, such as the model, in place of refusing it.
+        advise: what to say of an unknown key, beside these values.
 
     Raises:
         UsageError: a setting that is unknown, missing or of another type.
@@ -188,7 +199,12 @@ def resolve(
         values |= {key: empty for key, empty in _empty(cls).items() if values.get(key) is None}
     else:
         _refuse_missing(cls, values, command, name, [key for key, value in fitting.items() if value is None])
-    return build(cls, values, f"{command} recipe")
+    try:
+        return build(cls, values, f"{command} recipe")
+    except UnknownSettingError as error:
+        raise UnknownSettingError(
+            error.where, error.name, hint=advise(error, values) if advise else error.hint
+        ) from error
 
 
 def _empty(cls: type) -> dict[str, Any]:
@@ -236,6 +252,10 @@ def for_method(cls: type, section: Mapping[str, Any], values: Mapping[str, Any])
     return in_layers(rest, blocks.get(method) or {})
 
 
+_OPTIONS = {"benchmarks": "benchmark"}
+"""Options that are not called as the setting is: each gives one of several."""
+
+
 def _refuse_missing(
     cls: type, values: Mapping[str, Any], command: str, recipe_name: str, dispensable: Collection[str] = ()
 ) -> None:
@@ -251,7 +271,7 @@ def _refuse_missing(
         if values.get(name) is None and name not in dispensable:
             raise UsageError(
                 f"The {command} recipe lacks the setting {name!r} ({recipe_name} names none).",
-                f"Give it with --{name.replace('_', '-')} (in Python: {name}=).",
+                f"Give it with --{_OPTIONS.get(name, name).replace('_', '-')}.",
             )
 
 

@@ -8,7 +8,7 @@ import hashlib
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from mmpref.errors import UsageError
@@ -25,6 +25,20 @@ OPTIONAL = {"optional": True}
 it keep their hash."""
 
 
+class UnknownSettingError(UsageError):
+    """A key that there is not.
+
+    Args:
+        where: it was looked for.
+        name: the key.
+        hint: by default the one of the same place that is most like it.
+    """
+
+    def __init__(self, where: str, name: str, known: Sequence[str] = (), hint: str = "") -> None:
+        super().__init__(f"{where} has no setting {name!r}.", hint or suggest(name, known))
+        self.where, self.name = where, name
+
+
 class ResolvedBlock(dict[str, Any]):
     """Settings as a recipe resolves to them: where it leaves one out, nothing is filled in."""
 
@@ -33,13 +47,14 @@ def build(cls: type[R], values: Mapping[str, Any], where: str = "recipe") -> R:
     """Make a (nested) frozen dataclass of plain values, checking names and types.
 
     Raises:
-        UsageError: an unknown key, a missing one, or a value of another type.
+        UnknownSettingError: an unknown key.
+        UsageError: a missing one, or a value of another type.
     """
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            raise UsageError(f"{where} has no setting {key!r}.", suggest(str(key), list(fields)))
+            raise UnknownSettingError(where, str(key), list(fields))
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:

@@ -109,6 +109,7 @@ class Run:
         ``seconds`` are those in which at least one process was at work in the directory: a run that was killed and
         went on counts all its processes, the pauses between them do not count, and shards at the same time count once.
         """
+        facts = {**_job(), **facts}
         if write_card:
             write_card(self.path, {**self.identity, **facts})
         manifest = {
@@ -210,6 +211,11 @@ class Run:
         """From when to when each process worked here, as far as the last heartbeat tells."""
         heartbeats = self._heartbeats.glob("*-*")
         return [(float(heartbeat.name.partition("-")[0]), heartbeat.stat().st_mtime) for heartbeat in heartbeats]
+
+
+def _job() -> dict[str, str]:
+    """The Hub's job that this process is, which names itself in its environment (and so TRL finds it too)."""
+    return {"job": job} if (job := os.environ.get("JOB_ID")) else {}
 
 
 def _flock(file: IO[str]) -> bool:

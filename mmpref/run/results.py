@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
+from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
-from mmpref.run.results_text import html_table, interval_text, p_value_text, plain_table
+from mmpref.run.results_text import decimals, html_table, interval_text, p_value_text, plain_table, stars
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 
@@ -61,9 +62,15 @@ class _Estimate:
     def key(self) -> Key:
         return Key(self.benchmark, self.metric, self.part)
 
-    def text(self, *, signed: bool = False, digits: int = 3) -> str:
-        """``value [low, high]``."""
+    def text(self, *, signed: bool = False, digits: int | None = None) -> str:
+        """``value [low, high]``; by default with the `decimals` of the value."""
+        digits = decimals(self.value) if digits is None else digits
         return interval_text(self.value, self.low, self.high, signed=signed, digits=digits)
+
+    @property
+    def number(self) -> str:
+        """The value alone, with its `decimals`."""
+        return interval_text(self.value, None, None, digits=decimals(self.value))
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in the file."""
@@ -159,6 +166,29 @@ class Difference(_Estimate):
         """The p-value as a cell: of a headline metric the corrected one, with its stars."""
         return p_value_text(self.p, self.p_holm)
 
+    @property
+    def direction(self) -> str:
+        """Where the interval lies off 0: ``better`` or ``worse``, or ``higher`` or ``lower`` where neither is good;
+        empty where 0 is inside it."""
+        if not (self.low > 0 or self.high < 0):
+            return ""
+        if self.higher_is_better is None:
+            return "higher" if self.value > 0 else "lower"
+        return "better" if (self.value > 0) == self.higher_is_better else "worse"
+
+    @property
+    def mark(self) -> str:
+        """The `direction` with the stars of the corrected p-value."""
+        return self.direction + stars(self.p_holm) if self.direction else ""
+
+    @property
+    def verdict(self) -> str:
+        """What can be claimed: ``no clear change`` where 0 is inside the interval, else the `direction`; after
+        ``perhaps`` where the p-value, corrected for all claims, is not below 0.05."""
+        if not self.direction:
+            return "no clear change"
+        return self.direction if self.p_holm is None or self.p_holm < 0.05 else f"perhaps {self.direction}"
+
 
 T = TypeVar("T", Value, Difference)
 
@@ -172,6 +202,7 @@ class Results:
         differences: adapter minus base; none where there is no adapter.
         adapter: facts of the adapter.
         reasoning: benchmark -> model -> how many replies had a block of reasoning, and how many came to no answer.
+        asked: benchmark, as results call it -> what was asked. Runs of before did not record it.
     """
 
     models: Mapping[str, ModelRef]
@@ -179,6 +210,7 @@ class Results:
     differences: tuple[Difference, ...] = ()
     adapter: Mapping[str, Any] | None = None
     reasoning: Mapping[str, Mapping[str, Mapping[str, int]]] = field(default_factory=dict)
+    asked: Mapping[str, Asked] = field(default_factory=dict)
 
     @classmethod
     def read(cls, run: Path) -> Results:
@@ -204,6 +236,7 @@ class Results:
             tuple(Difference.from_dict(row) for row in content.get("differences") or []),
             content.get("adapter"),
             content.get("reasoning") or {},
+            {name: Asked.from_dict(asked) for name, asked in (content.get("asked") or {}).items()},
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -214,7 +247,12 @@ class Results:
             "results": [value.as_dict() for value in self.values],
             "differences": [difference.as_dict() for difference in self.differences],
             **({"reasoning": self.reasoning} if self.reasoning else {}),
+            **({"asked": {name: asked.as_dict() for name, asked in self.asked.items()}} if self.asked else {}),
         }
+
+    def asked_of(self, value: Value) -> Asked:
+        """What a value is of; of a run that did not record it, what its data say."""
+        return self.asked.get(value.benchmark) or Asked(value.benchmark, value.benchmark, data=value.data)
 
     def write(self, run: Path) -> None:
         """Write the ``results.json`` of a run directory, whole or not at all."""
@@ -227,23 +265,33 @@ class Results:
     def differences_by_key(self) -> dict[Key, Difference]:
         return {difference.key: difference for difference in self.differences}
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Columns and rows of text: a row for each metric, base and adapter side by side."""
-        counts = {"n": "n", "unparsed": "parse_failures"}
-        if any(value.missing for value in self.values):
+    def table(self, *, brief: bool = False) -> tuple[list[str], list[list[str]]]:
+        """Columns and rows of text: a row for each metric, base and adapter side by side; those of whole benchmarks
+        before those of parts.
+
+        Args:
+            brief: what 80 columns hold: without p-values, counts, and intervals of the two models.
+        """
+        counts = {} if brief else {"n": "n", "unparsed": "parse_failures"}
+        if not brief and any(value.missing for value in self.values):
             counts["missing"] = "missing"
         adapter, differences = self.by_key(ADAPTER), self.differences_by_key()
         rows = []
-        for key, value in self.by_key(BASE).items():
-            cells, models = [key.name, value.text()], [value]
+        for key, value in sorted(self.by_key(BASE).items(), key=lambda item: item[0].part != ALL):
+            models, digits = [value], decimals(value.value)
             if differences:
                 other, change = adapter.get(key), differences.get(key)
-                cells += [other.text() if other else "–"]
-                cells += [change.text(signed=True), change.p_text] if change else ["–", "–"]
                 models += [other] if other else []
+                cells = [_plain(one, digits) if brief else one.text(digits=digits) for one in models]
+                cells += [] if other else ["–"]
+                cells += [change.text(signed=True, digits=digits), change.mark] if change else ["–", ""]
+                cells += [] if brief else [change.p_text if change else "–"]
+            else:
+                cells = [value.text(digits=digits)]
             numbers = (dict.fromkeys(str(getattr(model, name)) for model in models) for name in counts.values())
-            rows.append([*cells, *map(" / ".join, numbers)])
-        return ["metric", "base", *(["adapter", "difference", "p"] if differences else []), *counts], rows
+            rows.append([key.name, *cells, *map(" / ".join, numbers)])
+        columns = ["adapter", "difference", "change", *([] if brief else ["p"])] if differences else []
+        return ["metric", "base", *columns, *counts], rows
 
     def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
         """A row for each value or paired difference; the columns are the fields of `Value` or `Difference`.
@@ -265,6 +313,10 @@ class Results:
 
     def _repr_html_(self) -> str:
         return html_table(*self.table())
+
+
+def _plain(value: Value, digits: int) -> str:
+    return interval_text(value.value, None, None, digits=digits)
 
 
 def _model_ref(row: Mapping[str, Any]) -> ModelRef:

@@ -9,6 +9,11 @@ from collections.abc import Sequence
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
+def decimals(value: float) -> int:
+    """Places after the point that a person would give: 3 of shares and scores, 1 from 10 on, none from 1000 on."""
+    return 3 if not math.isfinite(value) or abs(value) < 10 else 1 if abs(value) < 1000 else 0
+
+
 def interval_text(value: float, low: float | None, high: float | None, *, signed: bool = False, digits: int = 3) -> str:
     """``value [low, high]``; no brackets where there is no interval, and a dash where there is no value (NaN)."""
     if not math.isfinite(value):

@@ -10,6 +10,7 @@ import torch
 
 from mmpref.types import Message
 from mmpref.vlm.attention import PREFILL_TOKENS, Attention
+from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
     from mmpref.vlm.encode import EncodedPrompt
@@ -55,12 +56,12 @@ def log_probs(policy: Policy, prompts: Sequence[EncodedPrompt], answers: Sequenc
         prompts: one that has several answers is given once for each.
         answers: token ids.
     """
-    scores: list[Score] = []
-    for logits, tokens in zip(answer_logits(policy, prompts, answers), answers, strict=True):
-        chosen = torch.tensor(list(tokens), device=logits.device)[:, None]
-        total = logits.log_softmax(-1).gather(1, chosen).sum().item() if tokens else 0.0
-        scores.append(Score(total, len(tokens)))
-    return scores
+    totals = [
+        logits.log_softmax(-1).gather(1, on_device(tokens, logits.device)[:, None]).sum()
+        for logits, tokens in zip(answer_logits(policy, prompts, answers), answers, strict=True)
+    ]
+    sums = torch.stack(totals).tolist() if totals else []  # read once, when all is done
+    return [Score(total, len(tokens)) for total, tokens in zip(sums, answers, strict=True)]
 
 
 @torch.inference_mode()

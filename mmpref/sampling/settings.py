@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mmpref.errors import UsageError
+from mmpref.recipes.names import names
 from mmpref.recipes.schema import OPTIONAL
 from mmpref.vlm.decoding import OFF, Decoding, FromModel
 
@@ -104,7 +105,7 @@ class BdhsSettings(SamplingSettings):
     noise_steps: int | None = None
     positions: Literal["original", "compact"] = "original"
     similarity_threshold: float = 0.97
-    similarity_model: str = "sentence-transformers/all-mpnet-base-v2"
+    similarity_model: str = field(default="sentence-transformers/all-mpnet-base-v2", metadata=names("embedder"))
     max_tail_tokens: int = 96
     max_answer_tokens: int = 512
     keep_cut_off: bool = False

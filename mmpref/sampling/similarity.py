@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError
+from mmpref.hub_cache import cache_if_silent
 from mmpref.registry import resolve_path
 from mmpref.sampling.sentences import split
+from mmpref.vlm.revisions import commit_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +32,8 @@ class Similarity:
         from sentence_transformers import SentenceTransformer
 
         try:
-            self._model: Any = SentenceTransformer(resolve_path(model), device="cpu")
+            with cache_if_silent(model, _commit_of(model), "config.json"):
+                self._model: Any = SentenceTransformer(resolve_path(model), device="cpu")
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"Cannot load the similarity model {model}: {' '.join(str(error).split())[:300]}",
@@ -86,3 +90,10 @@ class Similarity:
 def load_similarity(model: str) -> Similarity:
     """The embedder, loaded once in a process."""
     return Similarity(model)
+
+
+def _commit_of(model: str) -> str | None:
+    """The commit of a model of the Hub; None for a folder, and where it is not known."""
+    with contextlib.suppress(OSError, ValueError):
+        return commit_of(model, None)
+    return None

@@ -1,8 +1,7 @@
 """How long a command takes on one H100 or H200: arithmetic from sizes, not a measurement.
 
-A forward of an image and its text is 2 x parameters x tokens operations, at `UTILISATION` of the peak. The parameters
-are those that a model's name says (``7b``); where it says none there is no estimate. scripts/bench_sizes.py counts the
-operations of the engine itself, and this module's figures of BDHS and of memory are from it.
+The arithmetic is `mmpref.vlm.costs`. The parameters are those that a model's name says (``7b``); where it says none
+there is no estimate.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from mmpref.study.known_sets import ASSUMED_QUESTIONS, KNOWN
+from mmpref.vlm.costs import (
+    BDHS_PAIRS,
+    MEMORY,
+    PEAK,
+    REFERENCE,
+    TOKENS,
+    TRAINED,
+    UTILISATION,
+    bdhs_hours,
+    forward_hours,
+)
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
     from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.data.recipe import BuildRecipe
 
-PEAK, MEMORY = 800e12, 80e9
-"""bf16 operations a second, and bytes, of one accelerator."""
-UTILISATION = 0.4
-"""Share of the peak that is reached."""
-TOKENS = 3000
-"""Of an image of LLaVA-1.6 (2,928) and its text."""
-BDHS_PAIRS = 306_000
-"""Pairs an hour of a 7B model at full use, two tries a pair (scripts/bench_sizes.py: 306,428)."""
-TRAINED, REFERENCE = 3, 1
-"""Forwards of a pair: forward, its repetition by checkpointing, and backward to the adapter, with image and prompt once
-for both answers; and of the reference, once a pair where the pairs stay."""
 FORMULA = (
     f"Hours are an estimate, not a measurement, for one H100 or H200: a forward of image and text ({TOKENS:,} tokens) "
     f"is 2 x parameters x tokens operations at {UTILISATION:.0%} of {PEAK / 1e12:.0f} TFLOP/s. A pair in training "
@@ -57,9 +56,9 @@ def build_hours(recipe: BuildRecipe, rows: float) -> float:
         return 0.0
     model, settings = parameters(recipe.model), recipe.builder
     if recipe.method in ("bdhs", "masking") and settings.get("noise_steps") is None and settings.get("rho_th") != 0:
-        return rows * _bdhs_hours(model)
+        return rows * bdhs_hours(model)
     tries = 2 if recipe.method in ("bdhs", "masking") else int(settings.get("samples", 1))
-    return rows * tries * _forward_hours(model)
+    return rows * tries * forward_hours(model)
 
 
 def train_hours(recipe: TrainRecipe, pairs: float) -> float:
@@ -67,7 +66,7 @@ def train_hours(recipe: TrainRecipe, pairs: float) -> float:
     from mmpref.align.method import METHODS
 
     method, model = METHODS.get(recipe.method), parameters(recipe.model)
-    trainer, forward = recipe.trainer, _forward_hours(model)
+    trainer, forward = recipe.trainer, forward_hours(model)
     batch = trainer.get("per_device_train_batch_size", 8) * trainer.get("gradient_accumulation_steps", 1)  # TRL's own
     steps = trainer.get("max_steps", -1)
     seen = steps * batch if steps > 0 else pairs * trainer.get("num_train_epochs", 3)
@@ -87,14 +86,14 @@ def _sampling_hours(recipe: TrainRecipe, model: float) -> float:
     if recipe.annotator:
         offline = {**METHODS.get(recipe.method).defaults["loss"], **recipe.loss}.get("offline", 0.0)
         asked = parameters(recipe.annotator)
-        verdict = 0.0 if math.isnan(asked) else 2 * _forward_hours(asked)
-        return float(1 - offline) * (2 * _forward_hours(model) + verdict)
-    return _bdhs_hours(model) if recipe.method == "online-bdhs" else _forward_hours(model)
+        verdict = 0.0 if math.isnan(asked) else 2 * forward_hours(asked)
+        return float(1 - offline) * (2 * forward_hours(model) + verdict)
+    return bdhs_hours(model) if recipe.method == "online-bdhs" else forward_hours(model)
 
 
 def evaluate_hours(recipe: EvaluateRecipe) -> float:
     """Of the answers of one model to the benchmarks of a recipe."""
-    return sum(map(questions, recipe.benchmarks)) * _forward_hours(parameters(recipe.model))
+    return sum(map(questions, recipe.benchmarks)) * forward_hours(parameters(recipe.model))
 
 
 def questions(benchmark: str) -> int:
@@ -103,11 +102,3 @@ def questions(benchmark: str) -> int:
 
     known = [KNOWN[name].rows for name in BENCHMARKS.get(benchmark).candidates if name in KNOWN]
     return next(filter(None, known), ASSUMED_QUESTIONS)
-
-
-def _forward_hours(size: float) -> float:
-    return 2 * size * TOKENS / (PEAK * UTILISATION) / 3600
-
-
-def _bdhs_hours(size: float) -> float:
-    return size / 7e9 / (BDHS_PAIRS * UTILISATION)

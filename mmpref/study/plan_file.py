@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
-from mmpref.errors import InputError
-from mmpref.recipes.resolve import YamlLoader
+from mmpref.errors import InputError, reason_of
+from mmpref.recipes.resolve import NOT_YAML, YamlLoader
 from mmpref.registry import package_files
 from mmpref.text_files import read_text
 
@@ -38,8 +38,8 @@ def read_file(path: Path) -> dict[str, Any]:
     """
     try:
         content = yaml.load(read_text(path), YamlLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}.") from error
+    except NOT_YAML as error:
+        raise InputError(f"{path} is not YAML: {reason_of(error).rstrip('.')}.") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping.")
     return content

@@ -24,6 +24,7 @@ from mmpref.study.plan import Bases, KlPrompts, Plan
 from mmpref.study.schedule import Schedule, Unit, select
 
 Say = Callable[[str], None]
+OnProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def run(
     jobs: int = 1,
     minutes: float | None = None,
     say: Say = logger.info,
+    on_progress: OnProgress | None = None,
 ) -> Outcome:
     """Do what is missing of a study; interrupted anywhere, the same call goes on.
 
@@ -60,6 +62,7 @@ def run(
         jobs: processes; the ledger's bytes do not depend on it.
         minutes: nothing is begun after so many.
         say: is told what is begun and what has failed.
+        on_progress: is told how many runs are measured, of how many: before the first, and after each.
 
     Raises:
         UsageError: a pattern that is no row's.
@@ -70,14 +73,16 @@ def run(
     with disk_errors(folder):
         study.state.mkdir(parents=True, exist_ok=True)
     with study.lock():
-        return _run(Schedule(plan, folder, rows), jobs, minutes, say)
+        return _run(Schedule(plan, folder, rows), jobs, minutes, say, on_progress or (lambda measured, runs: None))
 
 
-def _run(schedule: Schedule, jobs: int, minutes: float | None, say: Say) -> Outcome:
+def _run(schedule: Schedule, jobs: int, minutes: float | None, say: Say, on_progress: OnProgress) -> Outcome:
     plan, folder = schedule.plan, schedule.folder
     deadline = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
     running: dict[Future[work.Measured | None], Unit] = {}
     out_of_time = False
+    runs = len(schedule.targets)
+    on_progress(runs - len(schedule.missing()), runs)
     with _executor(jobs) as submit:
         while True:
             while len(running) < jobs and not out_of_time and (unit := schedule.next()):
@@ -90,7 +95,10 @@ def _run(schedule: Schedule, jobs: int, minutes: float | None, say: Say) -> Outc
                 break
             done, _ = wait(running, return_when=FIRST_COMPLETED)
             for future in sorted(done, key=lambda one: running[one].key):
-                _take(schedule, running.pop(future), future, say)
+                unit = running.pop(future)
+                _take(schedule, unit, future, say)
+                if unit.job and not unit.job.is_grid_point:
+                    on_progress(runs - len(schedule.missing()), runs)
     left = len(schedule.missing())
     return Outcome(len(schedule.targets), left, list(schedule.failures.values()), out_of_time)
 

@@ -235,7 +235,9 @@ def _prompts(kl: KlPrompts, job: Job) -> tuple[list[Request], int]:
 
     recipe: EvaluateRecipe = job.kl_call.resolved()  # type: ignore[union-attr]
     name = kl.benchmark or recipe.benchmarks[0]
-    settings: Mapping[str, Any] = resolve_settings([name], recipe.benchmark, recipe.split)[name]
+    settings: Mapping[str, Any] = resolve_settings(
+        [name], recipe.benchmark, recipe.split, recipe.image_root, recipe.columns
+    )[name]
     plan = load_plan(name, name, settings, kl.prompts)
     requests = [
         Request(sample.messages, (decoded_image(sample.image),) if sample.image else ()) for sample in plan.samples

@@ -81,7 +81,10 @@ def undecoded(loaded: Any, roots: Sequence[Path]) -> Iterator[dict[str, Any]]:
     columns = [name for name, feature in loaded.features.items() if _has_image(feature)]
     arrow = loaded.with_format("arrow")
     for start in range(0, len(loaded), _BATCH):
-        for row in arrow[start : min(start + _BATCH, len(loaded))].to_pylist():
+        batch = arrow[start : min(start + _BATCH, len(loaded))]
+        with load_errors("in Arrow files"):
+            batch.validate(full=True)  # offsets that lead out of a file would end the process
+        for row in batch.to_pylist():
             for name in columns:
                 row[name] = _with_bytes(row[name], roots)
             yield row

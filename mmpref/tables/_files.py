@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
-from mmpref.errors import InputError, reason_of
+from mmpref.errors import InputError, brief, reason_of
+from mmpref.tables._coco import is_coco, rows_of
 from mmpref.tables._tar import read_tar
 from mmpref.text_files import open_text
 
@@ -57,9 +58,10 @@ def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
         opened.seek(0)
         tabs = file.name.lower().removesuffix(".gz").endswith(".tsv")
         delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","
-        lines = csv.reader(opened, delimiter=delimiter, strict=True)
+        by_hand = f"{delimiter} " in header  # a space after each comma is none of the text's, and quotes may follow it
+        lines = csv.reader(opened, delimiter=delimiter, strict=True, skipinitialspace=by_hand)
         try:
-            names = next(lines, [])
+            names = [name.strip() for name in next(lines, [])]
             if twice := [name for name in names if name and names.count(name) > 1]:
                 raise InputError(f"{file} has two columns {twice[0][:60]!r}.")
             for cells in lines:
@@ -83,6 +85,7 @@ def _read_parquet(file: Path) -> Iterator[dict[str, Any]]:
     try:
         with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER) as opened:
             for batch in opened.iter_batches(batch_size=_ROWS):
+                batch.validate(full=True)
                 yield from batch.to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{file} cannot be read as Parquet: {_line(error)}.") from error
@@ -99,6 +102,7 @@ def _read_arrow(file: Path) -> Iterator[dict[str, Any]]:
             reader = pa.ipc.open_file(opened) if indexed else pa.ipc.open_stream(opened)
             batches = map(reader.get_batch, range(reader.num_record_batches)) if indexed else reader
             for batch in batches:
+                batch.validate(full=True)  # offsets that lead out of the file would end the process
                 for start in range(0, batch.num_rows, _ROWS):
                     yield from batch.slice(start, _ROWS).to_pylist()
     except (pa.ArrowException, OSError) as error:
@@ -120,8 +124,12 @@ def _read_json(file: Path) -> Iterator[dict[str, Any]]:
             for number, line in enumerate(iter(lambda: opened.readline(_LONGEST_LINE), ""), 1):
                 if len(line) == _LONGEST_LINE:
                     raise InputError(f"{file}, line {number} has more than {_LONGEST_LINE:,} characters.")
+                if number == 1 and not line.rstrip().endswith("}") and (content := _whole_object(file)):
+                    yield from _of_object(content, file)
+                    return
                 if line.strip():
-                    yield _parsed_line(file, number, line)
+                    row = _parsed_line(file, number, line)
+                    yield from rows_of(row, str(file)) if number == 1 and is_coco(row) else [row]
 
 
 def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
@@ -129,17 +137,31 @@ def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:
     try:
         return _row(json.loads(line), where)
     except (ValueError, RecursionError) as error:
-        if line.strip() == "{" and _is_object(file):
-            raise InputError(f"{file} is one JSON object over several lines, not rows.", _FORMS) from error
         raise InputError(f"{where} is not JSON: {_line(error)}.", _FORMS) from error
 
 
-def _is_object(file: Path) -> bool:
+def _whole_object(file: Path) -> dict[str, Any]:
+    """The JSON object that a file holds over several lines; empty where it holds something else."""
     try:
         with open_text(file, newline="") as opened:
-            return isinstance(json.loads(opened.read()), dict)
+            content = json.loads(opened.read())
     except (ValueError, RecursionError):
-        return False
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _of_object(content: dict[str, Any], file: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a file that is one JSON object over several lines.
+
+    Raises:
+        InputError: none of a form that is known; it says where rows may be.
+    """
+    if is_coco(content):
+        yield from rows_of(content, str(file))
+        return
+    lists = [name for name, value in content.items() if isinstance(value, list)]
+    inside = f" Its lists are {brief(', '.join(map(str, lists)), 200)}: save one of them as the file." if lists else ""
+    raise InputError(f"{file} is one JSON object over several lines, not rows.", _FORMS + inside)
 
 
 class _Array:

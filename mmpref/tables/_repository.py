@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.errors import HubError, InputError, MmprefError
+from mmpref.hub_cache import http_error
 from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
@@ -25,6 +26,8 @@ from mmpref.text_files import read_text
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import DatasetInfo
 
+_PATIENCE, _TIMEOUT = 10.0, 30.0
+"""Seconds for an answer that is known here from before, and for one that is not."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -58,9 +61,10 @@ def repository(spec: str, revision: str | None) -> Repository:
     """
     from huggingface_hub import HfApi
 
+    known = _cached_answer(spec, revision) or _cached(spec, revision)
     try:
-        info = _asked(spec, revision)
-    except _http_error() as error:
+        info = _asked(spec, revision, _PATIENCE if known else _TIMEOUT)
+    except http_error() as error:
         cause: Exception = error
     except OSError as error:
         cause = error
@@ -68,22 +72,21 @@ def repository(spec: str, revision: str | None) -> Repository:
         answer = Repository(info.sha or "", tuple(file.rfilename for file in info.siblings or ()), _licence(info))
         _cache_answer(spec, revision, answer)
         return answer
-    cached = _cached_answer(spec, revision) or _cached(spec, revision)
     reason = " ".join(str(cause).split())[:200].rstrip(".")
     endpoint = HfApi().endpoint
-    if cached is None:
+    if known is None:
         raise HubError(
             f"There is no table, file or folder {spec!r}, and the Hub at {endpoint} cannot be asked for a "
             f"dataset of that name: {reason}.",
             tables_hint(spec),
         ) from cause
     logger.info(
-        "%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, cached.commit[:8]
+        "%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, known.commit[:8]
     )
-    return cached
+    return known
 
 
-def _asked(spec: str, revision: str | None) -> DatasetInfo:
+def _asked(spec: str, revision: str | None, timeout: float) -> DatasetInfo:
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -94,7 +97,7 @@ def _asked(spec: str, revision: str | None) -> DatasetInfo:
 
     api = HfApi()
     try:
-        return api.dataset_info(spec, revision=revision)
+        return api.dataset_info(spec, revision=revision, timeout=timeout)
     except GatedRepoError as error:
         raise InputError(
             f"The dataset {spec!r} is gated.",
@@ -120,7 +123,7 @@ def _licence(info: DatasetInfo) -> str | None:
             stated = licence_of_card(
                 read_text(Path(hf_hub_download(info.id, CARD, repo_type="dataset", revision=info.sha)))
             )
-        except (InputError, OSError, _http_error()):
+        except (InputError, OSError, http_error()):
             return UNREADABLE
     return UNREADABLE if stated is None and has_licence_file(names) else stated
 
@@ -166,14 +169,6 @@ def _cached(spec: str, revision: str | None) -> Repository | None:
     return Repository(str(commit), files, licence, online=False)
 
 
-def _http_error() -> type[Exception]:
-    """The HTTP library's own base class (httpx or httpx2, as huggingface_hub's version has it)."""
-    from huggingface_hub.errors import HfHubHTTPError
-
-    base: type[Exception] = HfHubHTTPError.__mro__[1]
-    return base
-
-
 @contextlib.contextmanager
 def download_errors(spec: str) -> Iterator[None]:
     """Turn a download that fails into an error that names the dataset."""
@@ -181,7 +176,7 @@ def download_errors(spec: str) -> Iterator[None]:
 
     try:
         yield
-    except _http_error() as error:
+    except http_error() as error:
         raise HubError(
             f"The dataset {spec} could not be downloaded from {HfApi().endpoint}: {error}",
             "Check the network and run the same command again.",

@@ -207,12 +207,9 @@ class ImageRoots:
         if len(name) > MAX_PATH:
             raise ImageError(f"image path {brief(name)!r} is longer than any path.")
         try:
-            for candidate in _candidates(name):
-                for root in self._roots:
-                    if root.has(candidate):
-                        return root.read(candidate)
-            if image := self.of_coco(name):
-                return image
+            if place := self._place(name):
+                root, path = place
+                return root.read(path)
             out = any(root.leads_out(form) for form in _forms(name) for root in self._roots)
         except _UNREADABLE as error:
             raise ImageError(f"image path {brief(name)!r} cannot be read: {_reason(error)}.") from error
@@ -224,6 +221,22 @@ class ImageRoots:
             f"no image file {brief(name)!r} under {brief(roots, 600)}.",
             "Name the folder that paths are relative to with --image-root.",
         )
+
+    def _place(self, name: str) -> tuple[_Root, str] | None:
+        """Under which root a path is found, and by what name."""
+        for candidate in _candidates(name):
+            for root in self._roots:
+                if root.has(candidate):
+                    return root, candidate
+        match = _COCO.search(name)
+        return self._coco.get(int(match[1])) if match else None
+
+    def finds(self, name: str) -> bool:
+        """Whether `read` finds a file of that name; what it holds is not looked at."""
+        try:
+            return len(name) <= MAX_PATH and self._place(name) is not None
+        except _UNREADABLE:
+            return False
 
     def has(self, name: str) -> bool:
         """Whether a root has an image of that very name: no folder left out, no other COCO split."""

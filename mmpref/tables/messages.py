@@ -2,7 +2,8 @@
 
 A shape is the columns that hold the conversation up to the (chosen) answer: ``messages``, ``conversations``
 (LLaVA-Instruct) or ``texts`` (the Cauldron, FineVision) whole, or a prompt and an answer column, each of them text or
-messages, or a preference set's ``chosen`` with the prompt inside.
+messages, or a preference set's ``chosen`` with the prompt inside. A caption beside an image is an answer without a
+prompt, and is given one.
 
 Messages are LLaVA's ``from``/``value``, TRL's and OpenAI's ``role``/``content`` with text or parts, Qwen's parts with
 the image inside, the Cauldron's ``user``/``assistant``, lists taken apart into columns, JSON text. Nothing in a message
@@ -18,7 +19,18 @@ from typing import Any
 
 from mmpref.errors import InputError, brief
 from mmpref.tables._tar import IMAGE_ENDINGS, KEY
-from mmpref.tables.cells import as_text, columns_of, is_empty, is_missing, is_no_image, is_null, records, unpacked
+from mmpref.tables.cells import (
+    as_text,
+    columns_of,
+    image_cells,
+    is_empty,
+    is_missing,
+    is_no_image,
+    is_null,
+    records,
+    unpacked,
+    unread_images,
+)
 from mmpref.types import Message, Role
 
 Shape = tuple[str, ...]
@@ -26,6 +38,10 @@ WHOLE = ("conversations", "messages", "conversation", "texts")
 QUESTIONS = ("prompt", "question", "instruction", "query")
 CHOSEN = ("chosen", "chosen_response", "chosen_answer")
 ANSWERS = ("completion", "answer", "response", "output", "caption", "answers")
+CAPTIONS = ("caption", "captions", "description", "text")
+"""What stands for the answer where a row has an image and no question; a plain ``text`` may be anything else too."""
+DEFAULT_PROMPT = "Please describe this image in detail."
+"""Asked of captions, which have no prompt: what the benchmark chair asks."""
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
 CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
 MEDIA = (
@@ -35,9 +51,10 @@ MEDIA = (
 """What the model would have to see or hear beside images."""
 SHAPES = (
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
-    "question + answer columns, with images or image; of preferences, also chosen + rejected, or rejected_response or "
-    "rejected_messages (ms-swift). Published sets of other shapes are built by the method of their name, such as "
-    "build-dataset --method vlfeedback"
+    "question + answer columns, or a caption, with images or image; of preferences, also chosen + rejected, or "
+    "rejected_response or rejected_messages (ms-swift). Columns of other names are named by --columns, such as "
+    "prompt=COLUMN,answer=COLUMN,image=COLUMN. Published sets of other shapes are built by the method of their name, "
+    "such as build-dataset --method vlfeedback"
 )
 
 
@@ -90,6 +107,10 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
     Args:
         bare: a prompt without any answer will do.
 
+    Returns:
+        The columns; that of the prompt is ``""`` where rows have captions and none (`DEFAULT_PROMPT`), that of the
+        answer where there is a bare prompt.
+
     Raises:
         InputError: none of the known ones.
     """
@@ -101,9 +122,17 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
         return (whole,)
     if question and (answer or bare):
         return (question, answer) if answer else (question, "")
+    caption = _first(CAPTIONS, row)
+    if caption and not question and (caption != "text" or _is_caption(row)):
+        return ("", caption)
     raise InputError(
         f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", f"Known shapes: {SHAPES}."
     )
+
+
+def _is_caption(row: Mapping[str, Any]) -> bool:
+    """Whether a row's ``text`` is about its image, and not a question with its answer in ``label`` (POPE's files)."""
+    return "label" not in row and bool(image_cells(row) or unread_images(row))
 
 
 def rejected_column(row: Mapping[str, Any]) -> str | None:

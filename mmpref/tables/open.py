@@ -49,8 +49,7 @@ def open_table(
         from mmpref.tables._local import open_local
 
         return open_local(spec, path, split, config, origin)
-    if is_data_file(path.name) or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
-        raise InputError(f"There is no file or folder {spec}.", "Check the path.")
+    _refuse_no_path(spec, path)
     from mmpref.tables._hub import open_hub
 
     return open_hub(spec, split, config, revision, origin)
@@ -82,6 +81,49 @@ def _pasted(spec: str, revision: str | None) -> tuple[str, str | None]:
     return page.repo_id, at
 
 
+def refuse_absent(spec: str, split: str | None) -> bool:
+    """Look for a table without reading its rows: a registered one and its split, or a file or folder.
+
+    Args:
+        split: None for whichever.
+
+    Returns:
+        Whether it is to be found on the Hub.
+
+    Raises:
+        InputError: there is no such table, split, file or folder, or it is the page of something else.
+    """
+    spec, _ = _pasted(spec, None)
+    if spec in TABLES.names():
+        if split:
+            _refuse_split_of_table(spec, split)
+        return False
+    if spec.startswith((MEMORY, HUB_FILE)):
+        return spec.startswith(HUB_FILE)
+    path = Path(resolve_path(spec)).expanduser()
+    if path.exists():
+        return False
+    _refuse_no_path(spec, path)
+    return True
+
+
+def with_split(name: str, split: str) -> tuple[str, str]:
+    """A table and its split, of ``NAME:SPLIT`` or ``NAME``.
+
+    Args:
+        split: where none is named.
+    """
+    spec, colon, named = name.rpartition(":")
+    plain = bool(colon) and named.replace("-", "_").isidentifier() and spec not in ("pkg", "hf")
+    return (spec, named) if plain and not Path(name).exists() else (name, split)
+
+
+def _refuse_no_path(spec: str, path: Path) -> None:
+    """Refuse what can only be a path, where nothing is there."""
+    if is_data_file(path.name) or spec.startswith((".", "/", "~")) or spec.count("/") > 1:
+        raise InputError(f"There is no file or folder {spec}.", "Check the path.")
+
+
 def refuse_split(spec: str, split: str) -> None:
     """Where a spec is one local file, refuse a split that its name does not say. ``train`` is always accepted, since
     it is the default.
@@ -100,9 +142,13 @@ def refuse_split(spec: str, split: str) -> None:
         raise InputError(f"{spec} has no split {split!r}.", suggest(split, splits))
 
 
+def _refuse_split_of_table(spec: str, split: str) -> None:
+    if split not in (splits := TABLES.module(spec).SPLITS):
+        raise InputError(f"The table {spec!r} has no split {split!r}.", suggest(split, splits))
+
+
 def _registered(spec: str, split: str) -> Table:
+    _refuse_split_of_table(spec, split)
     rows, module = TABLES.get(spec), TABLES.module(spec)
-    if split not in module.SPLITS:
-        raise InputError(f"The table {spec!r} has no split {split!r}.", suggest(split, module.SPLITS))
     fingerprint = f"{spec}/{split} of {module.__name__.split('.')[0]} {__version__}"
     return Table(spec, split, None, fingerprint, getattr(module, "LICENCE", None), lambda: iter(rows(split)))

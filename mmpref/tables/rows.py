@@ -32,6 +32,7 @@ from typing import Any
 from mmpref.errors import ImageError, brief
 from mmpref.tables.cells import columns_of, image_cells, is_empty, is_missing, unpacked, unread_images
 from mmpref.tables.messages import (
+    DEFAULT_PROMPT,
     MARK,
     REJECTED,
     Shape,
@@ -51,6 +52,7 @@ from mmpref.types import Message
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
+PROMPT_GIVEN, FIRST_CAPTION = "prompt_given", "first_of_captions"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
@@ -83,7 +85,7 @@ class PreferenceRow:
         chosen: the answer without white space around it; empty where there is none. So are the others.
         images: its image cells.
         shape: the columns that hold prompt and answer.
-        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`).
+        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`).
         unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """
@@ -138,9 +140,13 @@ class _RowReader:
 
     def __init__(self, row: Mapping[str, Any], shape: Shape) -> None:
         self.row, self.shape = row, shape
+        self.prompt_column = shape[0] or "prompt"
         self.unread = unread_answers(row)
         self.faults: list[Fault] = []
         self.notes: list[str] = []
+        if not shape[0] and isinstance(captions := unpacked(row[shape[-1]]), list) and _are_texts(captions):
+            self.row = {**row, shape[-1]: captions[0]}
+            self.notes += [FIRST_CAPTION] if len(captions) > 1 else []
         self.extra: list[Turn] = []
         """Turns of the answer column that stand before its answer."""
 
@@ -206,6 +212,9 @@ class _RowReader:
 
     def _prompt_turns(self, column: str) -> list[Turn] | None:
         """The turns of a prompt column, with an instruction's ``input`` and earlier rounds (Alpaca's columns)."""
+        if not column:
+            self.notes.append(PROMPT_GIVEN)
+            return [Turn(Message("user", DEFAULT_PROMPT))]
         if is_empty(self.row.get(column)) and self.row.get("chosen"):
             return []  # The prompt may be in the answer column; if not, it is empty.
         turns = self._turns(column, "user", "prompt")
@@ -257,7 +266,7 @@ class _RowReader:
         """The prompt without an opening of the assistant's."""
         if prompt is None:
             return []
-        column = self.shape[0]
+        column = self.prompt_column
         system, turns = (prompt[:1], prompt[1:]) if prompt and prompt[0].message.role == "system" else ([], prompt)
         start = next((i for i, turn in enumerate(turns) if turn.message.role != "assistant"), len(turns))
         if start and not any(turn.images for turn in turns[:start]):
@@ -286,9 +295,9 @@ class _RowReader:
                 detail = detail or f"{MARK}, and no image in the columns {columns_of(self.row)}"
             self._add("no-image", detail, "images", columns[0] if columns else "images")
         elif others:
-            self._add("image-placement", f"{MARK} outside the first user turn", "images", self.shape[0])
+            self._add("image-placement", f"{MARK} outside the first user turn", "images", self.prompt_column)
         elif first and first.image_amid_text:
-            self._add("image-placement", f"{MARK} amid the text", "images", self.shape[0])
+            self._add("image-placement", f"{MARK} amid the text", "images", self.prompt_column)
         elif in_messages:
             left = iter(in_columns)
             placed = [cell if cell is not None else next(left, None) for cell in cells]
@@ -299,10 +308,12 @@ class _RowReader:
                     "image-placement",
                     f"{len(in_messages)} images in the messages beside {len(in_columns)} in columns",
                     "images",
-                    self.shape[0],
+                    self.prompt_column,
                 )
         elif bare not in (0, len(in_columns)):
-            self._add("image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.shape[0])
+            self._add(
+                "image-placement", f"{bare} placeholders for {len(in_columns)} images", "images", self.prompt_column
+            )
         if first and first.image_after_text:
             self.notes.append(IMAGES_MOVED)
         return in_columns
@@ -331,6 +342,10 @@ class _RowReader:
             self._add("prompts-differ", f"{column} answers another prompt than {self.shape[-1]}", part, column)
             return ""
         return text
+
+
+def _are_texts(value: list[Any]) -> bool:
+    return bool(value) and all(isinstance(text, str) for text in value)
 
 
 def _is_false(value: Any) -> bool:

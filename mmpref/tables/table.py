@@ -17,8 +17,8 @@ from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of
-from mmpref.tables.messages import SHAPES, rejected_column, unfolded
-from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, read_row
+from mmpref.tables.messages import DEFAULT_PROMPT, SHAPES, rejected_column, unfolded
+from mmpref.tables.rows import FIRST_CAPTION, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
 Row = dict[str, Any]
 Rows = Callable[[str], Iterable[Row]]
@@ -52,6 +52,7 @@ class Table:
         rows: makes an iterator of raw rows; image cells are ``{"bytes": ..., "path": ...}`` or paths.
         root: the folder that a local table lies in; image paths in its rows are relative to it unless told otherwise.
         archives: image archives that belong to a table of the Hub, where its rows name images by path.
+        image_roots: folders and archives that the user names for them, in place of all others.
     """
 
     spec: str
@@ -62,6 +63,7 @@ class Table:
     rows: Callable[[], Iterator[Row]]
     root: Path | None = None
     archives: tuple[Path, ...] = ()
+    image_roots: tuple[Path, ...] = ()
 
     def __iter__(self) -> Iterator[Row]:
         return self.rows()
@@ -74,7 +76,7 @@ class Table:
     @property
     def images(self) -> tuple[Path, ...]:
         """Folders and archives that image paths in the rows are relative to."""
-        return self.archives or ((self.root,) if self.root else ())
+        return self.image_roots or self.archives or ((self.root,) if self.root else ())
 
     def facts(self) -> dict[str, Any]:
         """For manifests and cards."""
@@ -116,6 +118,7 @@ class TableReader:
         self.unread: dict[str, None] = {}
         """Columns that look like answers or parts of the question, and are not read."""
         self._needs = needs
+        self._given, self._captions = 0, 0
         self._rows, self._any_has_them = 0, False
         self._first: tuple[Mapping[str, Any], int] = ({}, 0)
 
@@ -132,6 +135,8 @@ class TableReader:
         self._any_has_them = self._any_has_them or not _lacking(row, read, self._needs)
         for column in read.unread:
             self.unread.setdefault(brief(column, 60))
+        self._given += PROMPT_GIVEN in read.notes
+        self._captions += FIRST_CAPTION in read.notes
         if self._rows == LOOKED_THROUGH:
             self.end()
         return read
@@ -168,7 +173,16 @@ class TableReader:
         raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns}.{unread}", hint)
 
     def warn_of_unread(self) -> None:
-        """Say which columns were not read, each once."""
+        """Say which columns were not read, each once, and in how many rows a prompt was put."""
+        if self._given:
+            logger.info(
+                "%s: %d rows have a caption and no prompt, and are asked %r; --default-prompt says another.",
+                self.where,
+                self._given,
+                DEFAULT_PROMPT,
+            )
+        if self._captions:
+            logger.info("%s: %d rows have several captions; the first is read.", self.where, self._captions)
         for column in self.unread:
             logger.warning(
                 "%s has the column %s, which looks like a rejected answer or a part of the question, and is not read.",

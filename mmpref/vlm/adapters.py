@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ModelError, UsageError, reason_of
+from mmpref.hub_cache import cache_if_silent, commit_at
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
 from mmpref.registry import resolve_path
@@ -51,6 +52,31 @@ def base_of(adapter: str, revision: str | None = None) -> str | None:
         return None
 
 
+def refuse_no_adapter(name: str) -> None:
+    """Refuse a folder that holds no adapter.
+
+    Raises:
+        ModelError: it is one.
+    """
+    if Path(name).is_dir() and not (Path(name) / CONFIG).is_file():
+        hint = "It is a model: give it as --model." if (Path(name) / "config.json").is_file() else ""
+        raise ModelError(f"{name} is no adapter: it has no {CONFIG}.", hint)
+
+
+def refuse_adapter(ref: ModelRef) -> None:
+    """Tell an adapter from a model. Where its configuration stands beside a model's, transformers loads the base that
+    it names with the adapter in it, and leaves the model's own weights out.
+
+    Raises:
+        ModelError: it is an adapter.
+    """
+    base = base_of(ref.model, ref.revision)
+    if base is not None:
+        raise ModelError(
+            f"{ref.model} is an adapter, not a model.", f"Use --model={base or 'BASE'} --adapter={ref.model}."
+        )
+
+
 def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     """Put the adapter on the model.
 
@@ -60,15 +86,13 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     """
     assert ref.adapter is not None
     refuse_page(ref.adapter)
-    if Path(ref.adapter).is_dir() and not (Path(ref.adapter) / CONFIG).is_file():
-        hint = "It is a model: give it as --model." if (Path(ref.adapter) / "config.json").is_file() else ""
-        raise ModelError(f"{ref.adapter} is no adapter: it has no {CONFIG}.", hint)
+    refuse_no_adapter(ref.adapter)
     with load_errors(f"adapter {ref.adapter}"):
         config, commit = _config(ref.adapter, ref.adapter_revision)
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
         raise ModelError(
             f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
-            "Evaluate it with --benchmark reward-model.",
+            "Evaluate it with --benchmark=reward-model.",
         )
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     same_base = base in (ref.model, resolve_path(ref.model))
@@ -77,9 +101,10 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
     if same_base and revision and ref.revision and revision != ref.revision:
         raise ModelError(
             f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
-            f"Use --revision {revision}.",
+            f"Use --revision={revision}.",
         )
-    with load_errors(f"adapter {ref.adapter}", "" if same_base else base or ""):
+    hint = "" if same_base else base or ""
+    with load_errors(f"adapter {ref.adapter}", hint), cache_if_silent(ref.adapter, commit, CONFIG):
         adapted, replaced = apply_adapter(model, ref.adapter, commit)
     return Adapted(adapted, commit, replaced)
 
@@ -90,8 +115,8 @@ def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | N
     if Path(adapter).is_dir():
         path, commit = Path(adapter) / CONFIG, None
     else:
-        path = Path(hf_hub_download(adapter, CONFIG, revision=revision))
-        commit = path.parent.name
+        commit = commit_at(adapter, revision, CONFIG)
+        path = Path(hf_hub_download(adapter, CONFIG, revision=commit))
     return json.loads(read_text(path)), commit
 
 

@@ -9,14 +9,17 @@ had the hidden tokens been masked.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.nn.utils.rnn import pad_sequence
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
+
+from mmpref.vlm.transfers import on_device, to_device
 
 if TYPE_CHECKING:
     from mmpref.vlm.encode import EncodedPrompt
@@ -47,66 +50,56 @@ class Attention:
 
     def prefill(
         self, prompts: Sequence[EncodedPrompt], texts: Sequence[Sequence[int]]
-    ) -> tuple[torch.Tensor, DynamicCache]:
+    ) -> tuple[torch.Tensor, Prefilled]:
         """Run prompts, each with text that follows it, padded on the right.
 
         Returns:
             Last hidden states [G, T, H], and the keys and values of all T slots.
         """
-        policy, device = self._policy, self._policy.device
-        lengths = [len(prompt.embeds) + len(text) for prompt, text in zip(prompts, texts, strict=True)]
-        rows, size = len(prompts), max(lengths)
-        axes, hidden = len(prompts[0].positions), prompts[0].embeds.shape[1]
-        embeds = torch.zeros(rows, size, hidden, dtype=prompts[0].embeds.dtype, device=device)
-        positions = torch.zeros(axes, rows, size, dtype=torch.long, device=device)
-        order = torch.zeros(rows, size, dtype=torch.long, device=device)
-        is_image = torch.zeros(rows, size, dtype=torch.bool, device=device)
-        for row, (prompt, text) in enumerate(zip(prompts, texts, strict=True)):
-            begin, end = len(prompt.embeds), lengths[row]
-            embeds[row, :begin] = prompt.embeds
-            positions[:, row, :begin] = prompt.positions
-            is_image[row, :begin] = prompt.is_image
-            order[row, :begin] = prompt.order
-            if text:
-                steps = torch.arange(len(text), device=device)
-                embeds[row, begin:end] = policy.embed(torch.tensor(text, device=device))
-                positions[:, row, begin:end] = prompt.positions[:, -1:] + 1 + steps
-                order[row, begin:end] = prompt.end + steps
+        layout = _Layout(prompts, [len(text) for text in texts])
+        embeds = layout.embeds(self._text_embeds(texts))
         cache = DynamicCache()
         if list(self.kinds) == [FULL] and all(prompt.allowed is None for prompt in prompts):
             # Plainly causal: padding stands on the right, where nothing sees it, and a mask of ones (never None, which
             # would mean packed sequences where positions have gaps) leaves the attention kernel its fast path.
-            masks: Any = torch.ones(rows, size, dtype=torch.long, device=device)
+            masks: Any = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
         else:
-            masks = self._as_4d(self._prefill_masks(prompts, lengths, order), embeds.dtype)
-        return self._call(embeds, positions, masks, cache, **_deepstack(prompts, is_image)), cache
+            masks = self._as_4d(self._prefill_masks(prompts, layout), embeds.dtype)
+        deepstack = _deepstack(prompts, layout.is_image)
+        hidden = self._call(embeds, layout.positions, masks, cache, **deepstack)
+        return hidden, Prefilled(cache, layout.positions, layout.order)
 
-    def run_whole(self, prompts: Sequence[EncodedPrompt], queries_from: int = 0) -> torch.Tensor:
-        """Run prompts, each with a mask for every kind of layer, padded on the right, and keep nothing for later.
+    def _text_embeds(self, texts: Sequence[Sequence[int]]) -> torch.Tensor | None:
+        """Embeddings [G, L, H] of texts, padded on the right; None where there is no text."""
+        longest = max(map(len, texts))
+        if not longest:
+            return None
+        return self._policy.embed(
+            on_device([[*text, *[0] * (longest - len(text))] for text in texts], self._policy.device)
+        )
+
+    def run_whole(
+        self,
+        embeds: torch.Tensor,
+        positions: torch.Tensor,
+        masks: dict[str, torch.Tensor],
+        prompts: Sequence[EncodedPrompt] = (),
+        is_image: Callable[[], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
+        """Run whole sequences, and keep nothing for later.
 
         Args:
-            queries_from: hand the layers masks of the tokens from here on only; their attention then has to take
+            embeds: [G, T, H].
+            positions: [A, G, T].
+            masks: bool [G, Q, T] for every kind of layer; of the last Q tokens only, where the layers' attention takes
                 those before for plainly causal.
+            prompts, is_image: whose features early layers add, where the model has such, and bool [G, T], the rows.
 
         Returns:
             Last hidden states [G, T, H].
         """
-        embeds = pad_sequence([prompt.embeds for prompt in prompts], batch_first=True)
-        positions = pad_sequence([prompt.positions.T for prompt in prompts], batch_first=True)
-        is_image = pad_sequence([prompt.is_image for prompt in prompts], batch_first=True)
-        size = embeds.shape[1]
-        masks = {
-            kind: torch.zeros(len(prompts), size, size, dtype=torch.bool, device=embeds.device) for kind in self.kinds
-        }
-        for kind, mask in masks.items():
-            mask[:, :, 0] = True  # padding must see something, or its softmax is not a number
-            for row, prompt in enumerate(prompts):
-                length = len(prompt.embeds)
-                mask[row, :length, :length] = (prompt.allowed or {})[kind]
-            masks[kind] = mask[:, queries_from:]
-        return self._call(
-            embeds, positions.permute(2, 0, 1), self._as_4d(masks, embeds.dtype), None, **_deepstack(prompts, is_image)
-        )
+        deepstack = _deepstack(prompts, is_image) if is_image else {}
+        return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), None, **deepstack)
 
     def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
         """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""
@@ -118,8 +111,8 @@ class Attention:
         Returns:
             Hidden states [n, T, H]; those behind a row's own text mean nothing.
         """
-        ids = pad_sequence([torch.tensor(text, dtype=torch.long) for text in texts], batch_first=True)
-        embeds = self._policy.embed(ids.to(self._policy.device))
+        embeds = self._text_embeds(texts)
+        assert embeds is not None
         return self._extend_rows(embeds, cache, first, [len(text) for text in texts])
 
     def _extend_rows(self, embeds: torch.Tensor, cache: RowCache, first: int, counts: Sequence[int]) -> torch.Tensor:
@@ -130,19 +123,15 @@ class Attention:
         }
         return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
-    def _prefill_masks(
-        self, prompts: Sequence[EncodedPrompt], lengths: Sequence[int], order: torch.Tensor
-    ) -> dict[str, torch.Tensor]:
+    def _prefill_masks(self, prompts: Sequence[EncodedPrompt], layout: _Layout) -> dict[str, torch.Tensor]:
+        valid, order = layout.valid, layout.order
         size, device = order.shape[1], order.device
-        valid = torch.arange(size, device=device) < torch.tensor(lengths, device=device)[:, None]
         causal = torch.ones(size, size, dtype=torch.bool, device=device).tril() & valid[:, None, :]
         masks = {}
         for kind, window in self.kinds.items():
             mask = causal if window is None else causal & (order[:, :, None] - order[:, None, :] < window)
             for row, prompt in enumerate(prompts):
-                allowed = prompt.allowed or {}
-                prompt_mask = allowed.get(kind, allowed.get(""))
-                if prompt_mask is not None:
+                if (prompt_mask := prompt.allowed_in(kind)) is not None:
                     mask = mask.clone() if mask is causal else mask
                     mask[row, : len(prompt.embeds), : len(prompt.embeds)] = prompt_mask
             # Padding must see something, or its softmax is not a number.
@@ -172,13 +161,76 @@ class Attention:
         return masks_4d if len(masks_4d) > 1 else next(iter(masks_4d.values()))
 
 
-def _deepstack(prompts: Sequence[EncodedPrompt], is_image: torch.Tensor) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Prefilled:
+    """Sequences that were run: their keys and values, and where their slots stood.
+
+    Args:
+        cache: of all T slots.
+        positions: long [A, G, T].
+        order: long [G, T].
+    """
+
+    cache: DynamicCache
+    positions: torch.Tensor
+    order: torch.Tensor
+
+
+class _Layout:
+    """Prompts and the texts that follow them, padded on the right: where each slot comes from, in vectors.
+
+    Attributes:
+        valid: bool [G, T], the slots that are no padding.
+        positions: long [A, G, T].
+        order: long [G, T]; like positions, 0 in padding.
+    """
+
+    def __init__(self, prompts: Sequence[EncodedPrompt], text_lengths: Sequence[int]) -> None:
+        self._prompts = prompts
+        device, sizes = prompts[0].embeds.device, [len(prompt.embeds) for prompt in prompts]
+        lengths = [size + text for size, text in zip(sizes, text_lengths, strict=True)]
+        begins = [*accumulate(sizes, initial=0)]
+        begin, size, length = on_device([begins[:-1], sizes, lengths], device)[:, :, None]
+        slot = torch.arange(max(lengths), device=device)
+        self._behind = (slot - size + 1).clamp(min=0)
+        """How far behind the prompt's last token each slot stands."""
+        self._source = begin + torch.minimum(slot, size - 1)
+        """The token of all prompts that each slot holds, or that its text follows."""
+        self.valid = slot < length
+        # A prompt without images may have one axis where others have 3.
+        axes = max(len(prompt.positions) for prompt in prompts)
+        self.positions = self._spread(torch.cat([prompt.positions.expand(axes, -1) for prompt in prompts], 1))
+        self.order = self._spread(torch.cat([prompt.order for prompt in prompts]))
+
+    def _spread(self, numbers: torch.Tensor) -> torch.Tensor:
+        return (numbers[..., self._source] + self._behind).masked_fill_(~self.valid, 0)
+
+    def embeds(self, texts: torch.Tensor | None) -> torch.Tensor:
+        """Embeddings [G, T, H], those of texts [G, L, H] behind the prompts; zero in padding."""
+        parts = [prompt.embeds for prompt in self._prompts]
+        count, source = sum(map(len, parts)), self._source
+        if texts is not None:
+            rows, longest = texts.shape[:2]
+            row = torch.arange(rows, device=texts.device)[:, None]
+            source = torch.where(self._behind > 0, count + row * longest + self._behind - 1, source)
+            count += rows * longest
+            parts.append(texts.flatten(0, 1).to(parts[0].dtype))
+        parts.append(parts[0].new_zeros(1, parts[0].shape[1]))
+        return torch.cat(parts)[source.masked_fill(~self.valid, count)]
+
+    def is_image(self) -> torch.Tensor:
+        """Bool [G, T], the slots that hold image features."""
+        is_image = to_device(torch.cat([prompt.is_image for prompt in self._prompts]), self.valid.device)
+        return is_image[self._source] & (self._behind == 0) & self.valid
+
+
+def _deepstack(prompts: Sequence[EncodedPrompt], is_image: Callable[[], torch.Tensor]) -> dict[str, Any]:
     """Qwen3-VL adds visual features to the hidden states of early layers too, at the image's rows."""
     features = [prompt.deepstack for prompt in prompts if prompt.deepstack]  # a prompt without images has none
     if not features:
         return {}
     layers = zip(*features, strict=True)
-    return {"visual_pos_masks": is_image, "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
+    return {"visual_pos_masks": is_image(), "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
 
 
 class RowCache:
@@ -197,6 +249,8 @@ class RowCache:
         self.size = 0
         """Slots that the current step reads."""
         self._device = device
+        self._filled = torch.zeros(0, dtype=torch.long, device=device)
+        """`lengths`, on the device."""
         self._order = torch.zeros(0, 0, dtype=torch.long, device=device)
         self._next_order = torch.zeros(0, dtype=torch.long, device=device)
         self._next_position = torch.zeros(1, 0, dtype=torch.long, device=device)
@@ -205,41 +259,33 @@ class RowCache:
         """Slots that the longest of the first rows has filled."""
         return max(self.lengths[:rows], default=0)
 
-    def enter(
-        self,
-        first: int,
-        filled: DynamicCache,
-        sources: Sequence[int],
-        lengths: Sequence[int],
-        prompts: Sequence[EncodedPrompt],
-    ) -> None:
+    def enter(self, first: int, filled: Prefilled, sources: Sequence[int], lengths: Sequence[int]) -> None:
         """Give rows from ``first`` on the first slots of prefilled sequences.
 
         Args:
             sources: which sequence of ``filled``, of each new row.
             lengths: how many of its slots.
-            prompts: the prompt of each new row; what its slots hold behind that is text.
         """
-        self.rows = first + len(sources)
-        axes = len(prompts[0].positions)
-        if len(self._next_position) != axes:
-            self._next_position = self._next_position.new_zeros(axes, self._next_position.shape[1])
-        self._reserve(self.rows, max(lengths) + 1)
+        self.rows, longest = first + len(sources), max(lengths)
+        # Text alone stands at the same place on every axis: rows in work may have one where those that enter have 3.
+        axes = max(len(filled.positions), len(self._next_position))
+        self._next_position = self._next_position.expand(axes, -1).clone()
+        self._reserve(self.rows, longest + 1)
         self.lengths[first:] = lengths
-        for row, prompt, length in zip(range(first, self.rows), prompts, lengths, strict=True):
-            size = len(prompt.embeds)
-            text = length - size
-            self._order[row, :size] = prompt.order
-            self._order[row, size : size + text] = prompt.end + torch.arange(text, device=self._device)
-            self._next_order[row] = prompt.end + text
-            self._next_position[:, row] = prompt.positions[:, -1] + 1 + text
-        longest = max(lengths)
-        for number, layer in enumerate(filled.layers):
+        source, length = on_device([list(sources), list(lengths)], self._device)
+        rows = slice(first, self.rows)
+        self._filled[rows] = length
+        self._order[rows, :longest] = filled.order[source, :longest]
+        self._next_order[rows] = filled.order[source, length - 1] + 1
+        self._next_position[:, rows] = filled.positions[:, source, length - 1] + 1
+        for number, layer in enumerate(filled.cache.layers):
             while len(self.layers.layers) <= number:
                 self.layers.layers.append(self._new_layer())
-            index = torch.tensor(sources, device=layer.keys.device)
+            source = source.to(layer.keys.device)
             row_layer = self.layers.layers[number]
-            row_layer.enter(first, layer.keys[index, :, :longest], layer.values[index, :, :longest], self._order.shape)
+            row_layer.enter(
+                first, layer.keys[source, :, :longest], layer.values[source, :, :longest], self._order.shape
+            )
 
     def advance(self, first: int, counts: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Make slots for more tokens in some rows.
@@ -256,12 +302,13 @@ class RowCache:
         rows = self.working = slice(first, first + len(counts))
         self.size = max(self.lengths[rows]) + len(steps)
         self._reserve(self.rows, self.size)
-        added = torch.tensor(counts, device=self._device)
-        self.slots = torch.tensor(self.lengths[rows], device=self._device)[:, None] + steps
+        added = len(steps) if min(counts) == len(steps) else on_device(counts, self._device)
+        self.slots = self._filled[rows, None] + steps
         self.lengths[rows] = [length + count for length, count in zip(self.lengths[rows], counts, strict=True)]
         order = self._next_order[rows, None] + steps
         positions = self._next_position[:, rows, None] + steps
         self._order[torch.arange(rows.start, rows.stop, device=self._device)[:, None], self.slots] = order
+        self._filled[rows] += added
         self._next_order[rows] += added
         self._next_position[:, rows] += added
         distance = order[:, :, None] - self._order[rows, None, : self.size]
@@ -271,6 +318,7 @@ class RowCache:
     def move(self, source: int, target: int) -> None:
         """Copy a row to where another has left."""
         length = self.lengths[target] = self.lengths[source]
+        self._filled[target] = self._filled[source]
         self._order[target] = self._order[source]
         self._next_order[target] = self._next_order[source]
         self._next_position[:, target] = self._next_position[:, source]
@@ -283,6 +331,7 @@ class RowCache:
             return
         rows, slots = max(rows, have_rows), slots + _GROWTH + slots // 16 if slots > have_slots else have_slots
         self._order = _enlarged(self._order, {0: rows, 1: slots})
+        self._filled = _enlarged(self._filled, {0: rows})
         self._next_order = _enlarged(self._next_order, {0: rows})
         self._next_position = _enlarged(self._next_position, {1: rows})
         for layer in self.layers.layers:

@@ -17,6 +17,7 @@ import torch
 from mmpref.errors import ModelError, UsageError
 from mmpref.vlm.noise import add_noise
 from mmpref.vlm.preprocess import Inputs
+from mmpref.vlm.transfers import to_device
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,8 @@ class EncodedPrompt:
     Args:
         embeds: float [S, H], image features merged in.
         positions: long [A, S]; A is 1, or the number of axes of M-RoPE.
-        is_image: bool [S], the rows that hold image features (for LLaVA-NeXT row newlines too).
+        is_image: bool [S], the rows that hold image features (for LLaVA-NeXT row newlines too); on the host, where
+            `encode` made the prompt, so that nobody has to ask the device which they are.
         order: long [S], where each row stood in the whole sequence.
         deepstack: features [k, H] that early decoder layers add to the rows of the k image tokens (Qwen3-VL).
         allowed: where attention is not plainly causal, bool [S, S] for each kind of decoder layer ("" for any): rows
@@ -67,18 +69,17 @@ class EncodedPrompt:
         """How many image tokens it has."""
         return int(self.is_image.sum())
 
-    @property
-    def end(self) -> int:
-        """Where the first token behind the prompt stands in the whole sequence."""
-        return int(self.order[-1]) + 1
-
     def without_images(self) -> EncodedPrompt:
         """Without any image token, every other one where it was."""
         return self.drop(torch.zeros(self.image_tokens, dtype=torch.bool), "original")
 
-    def until(self, end: int) -> EncodedPrompt:
-        """The part that stands before a place in the whole sequence; all images stand before it."""
-        size = int((self.order < end).sum())
+    def allowed_in(self, kind: str) -> torch.Tensor | None:
+        """What a kind of layer sees, bool [S, S]; None where that is plainly causal."""
+        allowed = self.allowed or {}
+        return allowed.get(kind, allowed.get(""))
+
+    def first(self, size: int) -> EncodedPrompt:
+        """Its first so many rows; all images are among them."""
         allowed = {kind: seen[:size, :size] for kind, seen in (self.allowed or {}).items()}
         allowed = {kind: seen for kind, seen in allowed.items() if not torch.equal(seen, torch.ones_like(seen).tril())}
         return EncodedPrompt(
@@ -103,18 +104,21 @@ class EncodedPrompt:
         """
         keep = torch.ones_like(self.is_image)
         keep[self.is_image] = kept_image_tokens = kept_image_tokens.to(keep.device)
-        numbers = self.positions[:, keep]
+        # Numbers of rows, not a mask, which a device would have to count out for the host.
+        rows = to_device(keep.nonzero()[:, 0], self.embeds.device)
+        features = to_device(kept_image_tokens.nonzero()[:, 0], self.embeds.device) if self.deepstack else rows
+        numbers = self.positions[:, rows]
         if positions == "compact":
             if len(numbers) > 1:
                 raise UsageError("positions=compact has no meaning under M-RoPE.", "Use positions=original.")
             numbers = torch.arange(numbers.shape[1], device=numbers.device)[None]
         return EncodedPrompt(
-            self.embeds[keep],
+            self.embeds[rows],
             numbers,
             self.is_image[keep],
-            self.order[keep],
-            tuple(features[kept_image_tokens] for features in self.deepstack),
-            {kind: seen[keep][:, keep] for kind, seen in self.allowed.items()} if self.allowed else None,
+            self.order[rows],
+            tuple(layer[features] for layer in self.deepstack),
+            {kind: seen[rows][:, rows] for kind, seen in self.allowed.items()} if self.allowed else None,
             self.text_ids,
         )
 
@@ -171,16 +175,19 @@ def encode(
 
 @torch.inference_mode()
 def _encode_batch(policy: Policy, prompts: Sequence[Inputs]) -> list[EncodedPrompt]:
-    inputs = {name: torch.cat([prompt[name] for prompt in prompts]).to(policy.device) for name in prompts[0]}
+    given = {name: torch.cat([prompt[name] for prompt in prompts]) for name in prompts[0]}
+    inputs = {name: to_device(value, policy.device) for name, value in given.items()}
     inputs = {name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
-    return decoder_inputs(policy, inputs)
+    return decoder_inputs(policy, inputs, given["input_ids"])
 
 
-def decoder_inputs(policy: Policy, inputs: Inputs) -> list[EncodedPrompt]:
+def decoder_inputs(policy: Policy, inputs: Inputs, ids: torch.Tensor | None = None) -> list[EncodedPrompt]:
     """What the decoder would get of a batch, an encoded prompt for each row; with gradients where they are wanted.
 
     Args:
         inputs: as the model takes them, ``input_ids`` [B, S] among them.
+        ids: the same ``input_ids`` on the host. Without them prompts have no ``text_ids``, and their ``is_image`` is
+            where the model is: both would have to wait for it.
 
     Raises:
         ModelError: the number of image embeddings is not what the processor announced, or the decoder is given
@@ -201,7 +208,7 @@ def decoder_inputs(policy: Policy, inputs: Inputs) -> list[EncodedPrompt]:
             f"The decoder of {policy.ref} is also given {', '.join(unknown)}: mmpref cannot hide image tokens in that.",
             "Supported model types: mmpref list families.",
         )
-    is_image = inputs["input_ids"] == policy.image_token_id
+    is_image = (inputs["input_ids"] if ids is None else ids) == policy.image_token_id
     embeds = given["inputs_embeds"]
     if embeds.shape[:2] != is_image.shape:
         raise ModelError(f"{policy.ref} merged {embeds.shape[1]} embeddings for {is_image.shape[1]} prompt tokens.")
@@ -216,7 +223,9 @@ def decoder_inputs(policy: Policy, inputs: Inputs) -> list[EncodedPrompt]:
     if not policy.causal_prompts:  # such a decoder makes no mask where it is given none
         both = {"": torch.ones(size, size, dtype=torch.bool, device=embeds.device)}
         allowed = [masks or both for masks in allowed]
-    features = [layer.split(is_image.sum(1).tolist()) for layer in given.get("deepstack_visual_embeds") or ()]
+    layers = given.get("deepstack_visual_embeds") or ()
+    counts = is_image.sum(1).tolist() if layers else []
+    features = [layer.split(counts) for layer in layers]
     return [
         EncodedPrompt(
             embeds[row],
@@ -225,7 +234,7 @@ def decoder_inputs(policy: Policy, inputs: Inputs) -> list[EncodedPrompt]:
             order,
             tuple(layer[row] for layer in features),
             allowed[row],
-            tuple(inputs["input_ids"][row][~is_image[row]].tolist()),
+            () if ids is None else tuple(ids[row][~is_image[row]].tolist()),
         )
         for row in range(rows)
     ]

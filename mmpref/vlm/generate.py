@@ -162,7 +162,7 @@ class PromptBatch:
         for prompt, group in zip(prompts, self._groups, strict=True):
             behind = len(group.rests[0][1])
             prompt = prompt.without_images() if hide_images else prompt
-            shared = prompt.until(prompt.end - behind) if behind else prompt
+            shared = prompt.first(len(prompt.embeds) - behind) if behind else prompt
             branches += [(number, Branch(shared, rest, self._requests[number].stream)) for number, rest in group.rests]
         tokens = decode(self._policy, [branch for _, branch in branches], decoding, width=width, progress=progress)
         detokenize, answers = Detokenizer(self._policy, keep_markers), [Answer("", False)] * len(branches)

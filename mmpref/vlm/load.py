@@ -10,11 +10,12 @@ import torch
 from transformers import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, AutoConfig, AutoProcessor
 
 from mmpref.errors import ModelError
+from mmpref.hub_cache import cache_if_silent
 from mmpref.hub_ids import refuse_page
 from mmpref.log import logger
 from mmpref.registry import resolve_path
 from mmpref.types import ModelRef
-from mmpref.vlm.adapters import base_of, load_adapter
+from mmpref.vlm.adapters import load_adapter, refuse_adapter
 from mmpref.vlm.chat_template import set_prompt_format
 from mmpref.vlm.decoding import ignored_settings
 from mmpref.vlm.families import DECODERS, Family, find_family
@@ -61,13 +62,13 @@ def load_policy(
     if dtype == "auto" and device == "cpu":
         dtype = "float32"
     placement, resolved = Placement(device, quantization, device_map), replace(ref, revision=revision)
-    with load_errors(f"model {ref}"):
+    with load_errors(f"model {ref}"), cache_if_silent(ref.model, revision):
         processor = AutoProcessor.from_pretrained(
             resolve_path(ref.model), revision=revision, trust_remote_code=trust_remote_code
         )
         model = placement.load(resolved, dtype, trust_remote_code)
     if getattr(model, "_hf_peft_config_loaded", False):
-        _refuse_adapter(resolved)
+        refuse_adapter(resolved)
     _set_prompt_format(model, processor, family, ref)
     if device == "cpu" and model.num_parameters() < _SMALL:
         torch.set_num_threads(1)
@@ -142,11 +143,12 @@ def identify(ref: ModelRef, trust_remote_code: bool = False) -> tuple[Family, st
     with load_errors(f"model {ref}"):
         try:
             commit = commit_of(ref.model, ref.revision)
-            config = AutoConfig.from_pretrained(
-                resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
-            )
+            with cache_if_silent(ref.model, commit):
+                config = AutoConfig.from_pretrained(
+                    resolve_path(ref.model), revision=commit or ref.revision, trust_remote_code=trust_remote_code
+                )
         except (OSError, ValueError):
-            _refuse_adapter(ref)
+            refuse_adapter(ref)
             raise
     if type(config) not in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING:
         raise _no_images(ref, config)
@@ -158,16 +160,6 @@ def _no_images(ref: ModelRef, config: Any) -> ModelError:
         f"{ref} is a {config.model_type!r} model: it takes no images.",
         "mmpref needs a vision-language model (image-text-to-text).",
     )
-
-
-def _refuse_adapter(ref: ModelRef) -> None:
-    """Tell an adapter from a model. Where its configuration stands beside a model's, transformers loads the base that
-    it names with the adapter in it, and leaves the model's own weights out."""
-    base = base_of(ref.model, ref.revision)
-    if base is not None:
-        raise ModelError(
-            f"{ref.model} is an adapter, not a model.", f"Use --model {base or 'BASE'} --adapter {ref.model}."
-        )
 
 
 def _set_prompt_format(model: Any, processor: Any, family: Family, ref: ModelRef) -> None:

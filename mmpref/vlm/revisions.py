@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.errors import InputError
+from mmpref.hub_cache import cache_if_silent, commit_at, was_silent
 from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
@@ -18,7 +19,7 @@ WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 
 
 def commit_of(model: str, revision: str | None, file: str = "config.json") -> str | None:
-    """The commit of a Hub repository at a revision, out of the cache where the Hub cannot be asked; None for a folder.
+    """The commit of a Hub repository at a revision, out of the cache where the Hub does not answer; None for a folder.
 
     Args:
         file: one that the repository has.
@@ -26,12 +27,9 @@ def commit_of(model: str, revision: str | None, file: str = "config.json") -> st
     Raises:
         OSError: no such repository, revision or file.
     """
-    from huggingface_hub import hf_hub_download
-
     if is_in_memory(model) or Path(resolve_path(model)).exists():
         return None
-    # The cache keeps each commit in a folder of its name.
-    return Path(hf_hub_download(model, file, revision=revision)).parent.name
+    return commit_at(model, revision, file)
 
 
 def licence_of(model: str, commit: str | None) -> str | None:
@@ -42,7 +40,9 @@ def licence_of(model: str, commit: str | None) -> str | None:
         stated = licence_of_folder(Path(resolve_path(model)))
     else:
         try:
-            stated = licence_of_card(read_text(Path(hf_hub_download(model, CARD, revision=commit))))
+            # A card is worth no wait: where the Hub does not answer, the licence is that of the cached one, if any.
+            card = hf_hub_download(model, CARD, revision=commit, local_files_only=was_silent())
+            stated = licence_of_card(read_text(Path(card)))
         except (OSError, ValueError, InputError):
             return None
     return None if stated == UNREADABLE else stated
@@ -63,9 +63,10 @@ def adapter_facts(adapter: str, revision: str | None) -> dict[str, Any]:
     else:
         commit = commit_of(adapter, revision, "adapter_config.json")
         file = None
-        for name in WEIGHTS:
-            with contextlib.suppress(OSError):
-                file = file or Path(hf_hub_download(adapter, name, revision=commit))
+        with cache_if_silent(adapter, commit, "adapter_config.json"):
+            for name in WEIGHTS:
+                with contextlib.suppress(OSError):
+                    file = file or Path(hf_hub_download(adapter, name, revision=commit))
     if file is None:
         a_model = "; it is a model" if commit is None and (Path(adapter) / "config.json").is_file() else ""
         raise OSError(f"{adapter} holds no adapter weights ({' or '.join(WEIGHTS)}){a_model}")

@@ -22,6 +22,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast
 from mmpref.errors import ModelError
 from mmpref.vlm.attention import FULL, Attention
 from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
+from mmpref.vlm.forest import Forest
 from mmpref.vlm.vision_tower import FeatureMismatch, Features, VisionTower, forward_of
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class SharedForward:
         self._attention = Attention(policy)
         self._tower = VisionTower(policy)
         self._batches: Sequence[Batch] = ()
+        self._bounds: Sequence[_Bounds] = ()
         self._features: Sequence[Features] = ()
         self._forward_before: Any = None
         self._current, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
@@ -98,7 +100,7 @@ class SharedForward:
         inputs = {name: value for name, value in whole.items() if name != "completion_mask"}
         backbone = self._policy.base_model.base_model
         rows = backbone(**inputs, use_cache=False).last_hidden_state
-        begins = _begins(whole["completion_mask"])
+        [(begins, _)] = _bounds([whole])
         try:
             with self.only_tails([whole]) as [cut]:
                 backbone()
@@ -121,7 +123,8 @@ class SharedForward:
     def features(self, batch: Mapping[str, Any]) -> list[torch.Tensor]:
         """What the vision tower makes of the images of a batch, as TRL's collator makes it."""
         whole = self._placed(batch)
-        return self._tower.features(self._prompts(whole, _begins(whole["completion_mask"])))
+        [(begins, _)] = _bounds([whole])
+        return self._tower.features(self._prompts(whole, begins))
 
     @contextlib.contextmanager
     def only_tails(self, batches: Sequence[Batch], features: Sequence[Features] = ()) -> Iterator[list[Batch]]:
@@ -139,13 +142,14 @@ class SharedForward:
         """
         backbone = self._policy.base_model.base_model
         self._batches, self._features = batches, features
+        self._bounds = _bounds(batches)  # the one place where a step of training waits for the device here
         self._forward_before = backbone.__dict__.get("forward")
         self.use_micro_batch(0)
         try:
             with forward_of(backbone, self._forward), self._tower.frozen():
-                yield [_without_prompt(batch) for batch in batches]
+                yield [_without_prompt(batch, *bounds) for batch, bounds in zip(batches, self._bounds, strict=True)]
         finally:
-            self._batches, self._features, self._hidden = (), (), {}
+            self._batches, self._bounds, self._features, self._hidden = (), (), (), {}
 
     def use_micro_batch(self, number: int) -> None:
         """Name the batch that the backbone's next calls are for. Each call for the first one runs all answers anew;
@@ -162,31 +166,59 @@ class SharedForward:
 
     def _run(self) -> dict[tuple[int, int], torch.Tensor]:
         """Hidden states [T, H] of every answer of every row, from the last token of the prompt on."""
-        first, *others = self._batches
-        begins = _begins(first["completion_mask"])
-        prompts = self._encoded_prompts(begins)
-        rows, size = len(prompts), max(len(prompt.embeds) for prompt in prompts)
-        tails = _tails(first)
-        for other in others:
-            tails += _tails(other)[rows:]
-        trees = [self._tree(prompt, tails[row::rows], size) for row, prompt in enumerate(prompts)]
+        prompts = self._encoded_prompts(self._bounds[0][0])
+        return self._run_behind(prompts, self._tails())
+
+    def _run_behind(
+        self, prompts: Sequence[EncodedPrompt], tails: Sequence[Sequence[torch.Tensor]]
+    ) -> dict[tuple[int, int], torch.Tensor]:
+        """Hidden states [T, H] of tails behind each prompt, none of which sees another. Nothing is read from the
+        device.
+
+        Args:
+            tails: token ids of each row.
+        """
+        forest = Forest(
+            [len(prompt.embeds) for prompt in prompts],
+            [[len(tail) for tail in of_row] for of_row in tails],
+            prompts[0].embeds.device,
+        )
+        ids = pad_sequence([torch.cat(list(of_row)) for of_row in tails], batch_first=True)
+        embeds = [pad_sequence([prompt.embeds for prompt in prompts], batch_first=True), self._policy.embed(ids)]
         plain = self._policy.decoder.config._attn_implementation == _SPLIT and not any(
             prompt.allowed for prompt in prompts
         )
-        hidden = self._attention.run_whole(trees, queries_from=size if plain else 0)
+        hidden = self._attention.run_whole(
+            torch.cat(embeds, 1),
+            forest.positions([prompt.positions for prompt in prompts]),
+            forest.masks(self._attention.kinds, prompts, queries_from=forest.prompt_size if plain else 0),
+            prompts,
+            lambda: forest.padded([prompt.is_image for prompt in prompts]),
+        )
         parts: dict[tuple[int, int], torch.Tensor] = {}
-        for row in range(rows):
-            sizes = [len(tail) for tail in tails[row::rows]]
-            for answer, part in enumerate(hidden[row, size : size + sum(sizes)].split(sizes)):
+        for row, of_row in enumerate(tails):
+            sizes = [len(tail) for tail in of_row]
+            behind = hidden[row, forest.prompt_size : forest.prompt_size + sum(sizes)]
+            for answer, part in enumerate(behind.split(sizes)):
                 parts[answer, row] = part
         return parts
+
+    def _tails(self) -> list[list[torch.Tensor]]:
+        """The token ids of every answer of each row, from the last one of its prompt on: the chosen one, and all
+        rejected ones."""
+        rows = len(self._batches[0]["input_ids"]) // 2
+        tails: list[list[torch.Tensor]] = [[] for _ in range(rows)]
+        for number, (batch, (begins, ends)) in enumerate(zip(self._batches, self._bounds, strict=True)):
+            for place in range(rows if number else 0, 2 * rows):
+                tails[place % rows].append(batch["input_ids"][place, begins[place] : ends[place]])
+        return tails
 
     def _encoded_prompts(self, begins: Sequence[int]) -> list[EncodedPrompt]:
         """Every prompt without its last token, as the decoder gets it."""
         inputs = self._prompts(self._batches[0], begins)
         with forward_of(self._policy.base_model.base_model, self._forward_before):  # itself, up to its decoder
             whole = self._decoder_inputs(inputs)
-        return [prompt.until(begin) for prompt, begin in zip(whole, begins, strict=False)]
+        return [prompt.first(begin) for prompt, begin in zip(whole, begins, strict=False)]
 
     def _decoder_inputs(self, inputs: Batch) -> list[EncodedPrompt]:
         """The prompts as the decoder gets them; the tower's features of their images stay for the batch's next run."""
@@ -221,54 +253,24 @@ class SharedForward:
             name: value[:, :size] if value.shape == (rows, ids.shape[1]) else value for name, value in inputs.items()
         }
 
-    def _tree(self, prompt: EncodedPrompt, tails: Sequence[torch.Tensor], size: int) -> EncodedPrompt:
-        """A prompt, padded to so many tokens, followed by several tails, none of which sees another or the padding."""
-        device, begin = prompt.embeds.device, len(prompt.embeds)
-        ids = torch.cat(list(tails))
-        steps = torch.cat([torch.arange(len(tail), device=device) for tail in tails])
-        branch = torch.cat([torch.full((len(tail),), number, device=device) for number, tail in enumerate(tails)])
-        branch = torch.cat([branch.new_full((begin,), -1), branch.new_full((size - begin,), -2), branch])
-        order = torch.cat([prompt.order, prompt.order.new_zeros(size - begin), prompt.end + steps])
-        visible = (branch == -1)[None, :] | (branch[:, None] == branch[None, :])
-        visible &= torch.ones_like(visible).tril()
-        allowed = {}
-        for kind, window in self._attention.kinds.items():
-            mask = visible if window is None else visible & (order[:, None] - order[None, :] < window)
-            prompt_mask = (prompt.allowed or {}).get(kind, (prompt.allowed or {}).get(""))
-            if prompt_mask is not None:
-                mask = mask.clone()
-                mask[:begin, :begin] = prompt_mask
-            allowed[kind] = mask
-        padding = prompt.embeds.new_zeros(size - begin, prompt.embeds.shape[1])
-        positions = prompt.positions
-        return EncodedPrompt(
-            torch.cat([prompt.embeds, padding, self._policy.embed(ids)]),
-            torch.cat([positions, positions.new_zeros(len(positions), size - begin), positions[:, -1:] + 1 + steps], 1),
-            torch.cat([prompt.is_image, torch.zeros(size - begin + len(ids), dtype=torch.bool, device=device)]),
-            order,
-            prompt.deepstack,
-            allowed,
-        )
+
+_Bounds = tuple[list[int], list[int]]
+"""Of each row of a batch, where the last token of its prompt stands, which predicts the answer's first; and its end."""
 
 
-def _without_prompt(batch: Batch) -> Batch:
+def _bounds(batches: Sequence[Batch]) -> list[_Bounds]:
+    """In one reading of the device."""
+    found = [
+        torch.stack([batch["completion_mask"].long().argmax(1) - 1, batch["attention_mask"].long().sum(1)])
+        for batch in batches
+    ]
+    return [(begins, ends) for begins, ends in torch.stack(found).tolist()]
+
+
+def _without_prompt(batch: Batch, begins: Sequence[int], ends: Sequence[int]) -> Batch:
     """The texts of a batch, each row from the last token of its prompt on."""
-    begins = _begins(batch["completion_mask"])
-    texts = {
-        name: pad_sequence([row[begin:] for row, begin in zip(batch[name], begins, strict=True)], True)
+    size = max(end - begin for begin, end in zip(begins, ends, strict=True))
+    return {
+        name: pad_sequence([row[begin : begin + size] for row, begin in zip(batch[name], begins, strict=True)], True)
         for name in ("input_ids", "attention_mask", "completion_mask")
     }
-    size = int(texts["attention_mask"].sum(1).max())
-    return {name: text[:, :size] for name, text in texts.items()}
-
-
-def _tails(batch: Batch) -> list[torch.Tensor]:
-    """The token ids of each row, from the last one of its prompt on."""
-    begins, ends = _begins(batch["completion_mask"]), batch["attention_mask"].sum(1).tolist()
-    return [row[begin:end] for row, begin, end in zip(batch["input_ids"], begins, ends, strict=True)]
-
-
-def _begins(completion_mask: torch.Tensor) -> list[int]:
-    """Where the last token of each row's prompt stands: it predicts the answer's first."""
-    begins: list[int] = (completion_mask.long().argmax(1) - 1).tolist()
-    return begins

@@ -18,6 +18,7 @@ from mmpref.vlm.attention import PREFILL_TOKENS, Attention, RowCache
 from mmpref.vlm.branches import BranchState, DecodingPool
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.sampler import TokenSampler
+from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -43,7 +44,7 @@ class SharedPrefixPool(DecodingPool):
         self._cache = RowCache(policy.device)
         self._queue: deque[list[BranchState]] = deque()
         self._rows: list[BranchState] = []
-        self._next = torch.zeros(0, dtype=torch.long)
+        self._next = torch.zeros(0, dtype=torch.long, device=policy.device)
 
     @property
     def has_free_rows(self) -> bool:
@@ -110,14 +111,15 @@ class SharedPrefixPool(DecodingPool):
                 lengths.append(len(row.branch.prompt.embeds) + shared)
                 rests.append(row.branch.prefix[shared:])
         first = len(self._rows)
-        self._cache.enter(first, filled, sources, lengths, [row.branch.prompt for row in entered])
+        self._cache.enter(first, filled, sources, lengths)
         # The last token of the prefix gives the first logits; without a prefix it is the prompt's last.
-        last = hidden[torch.tensor(sources), torch.tensor(lengths) - 1]
+        source, length = on_device([sources, lengths], hidden.device)
+        last = hidden[source, length - 1]
         for begin, end in _extend_batches(list(map(len, rests))):
             extended = self._attention.extend(rests[begin:end], self._cache, first + begin)
-            for index, rest in enumerate(rests[begin:end]):
-                if rest:
-                    last[begin + index] = extended[index, len(rest) - 1]
+            with_text = [(index, len(rest) - 1) for index, rest in enumerate(rests[begin:end]) if rest]
+            row, place = on_device(with_text, last.device).T
+            last[begin + row] = extended[row, place]
         self._rows.extend(entered)
         return self._take(last, first)
 
@@ -126,17 +128,25 @@ class SharedPrefixPool(DecodingPool):
     @torch.inference_mode()
     def _step(self) -> list[BranchState]:
         """One more token for every row; the rows that end with it."""
-        hidden = self._attention.step(self._policy.embed(self._next.to(self._policy.device)[:, None]), self._cache)
-        return self._take(hidden, 0)
+        return self._take(self._run_next(), 0)
+
+    def _run_next(self) -> torch.Tensor:
+        """Run every row's last token; hidden states [n, H]. Nothing is read from the device."""
+        return self._attention.step(self._policy.embed(self._next[:, None]), self._cache)
 
     def _take(self, hidden: torch.Tensor, first: int) -> list[BranchState]:
         """Sample the next token of the rows from ``first`` on, given their last hidden states [n, H]."""
         rows = self._rows[first:]
-        tokens = self._sample(self._policy.head(hidden).float(), rows)
+        sampled = self._choose(hidden, rows)
+        self._next = torch.cat([self._next[:first], sampled])
+        tokens = sampled.tolist()  # the one place where a step waits for the device: stop rules read text
         ended = [index for index, (row, token) in enumerate(zip(rows, tokens, strict=True)) if self._ends(row, token)]
-        self._next = torch.cat([self._next[:first], torch.tensor(tokens, dtype=torch.long)])
         self._leave([first + index for index in ended])
         return [rows[index] for index in ended]
+
+    def _choose(self, hidden: torch.Tensor, rows: Sequence[BranchState]) -> torch.Tensor:
+        """The next token of each row, long [n]. Nothing is read from the device."""
+        return self._sample(self._policy.head(hidden).float(), rows).to(self._policy.device)
 
     def _ends(self, row: BranchState, token: int) -> bool:
         """Give a branch its next token; whether it ends with it."""

@@ -22,6 +22,7 @@ from transformers import (
 from mmpref.vlm.branches import Branch, BranchState, DecodingPool
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.sampler import TokenSampler
+from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -92,14 +93,15 @@ class _Sampling(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         running = [row for row, ended in enumerate(self.ended) if not ended]
-        tokens = torch.zeros(len(scores), dtype=torch.long)
+        tokens = torch.zeros(len(scores), dtype=torch.long, device=scores.device)
         if running:
-            sampled = self._sample(scores[running].float(), [self._batch[row] for row in running])
-            tokens[torch.tensor(running)] = torch.tensor(sampled)
-        for row in running:
-            self.ended[row] = not self._batch[row].append(int(tokens[row]), self._policy.eos_ids)
+            rows = on_device(running, scores.device)
+            sampled = self._sample(scores[rows].float(), [self._batch[row] for row in running])
+            tokens[rows] = sampled
+            for row, token in zip(running, sampled.tolist(), strict=True):
+                self.ended[row] = not self._batch[row].append(token, self._policy.eos_ids)
         only = torch.full_like(scores, -torch.inf)
-        only[torch.arange(len(scores)), tokens] = 0
+        only.scatter_(1, tokens[:, None], 0)
         return only
 
 

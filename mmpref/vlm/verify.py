@@ -121,7 +121,7 @@ def _masked(policy: Policy, whole: EncodedPrompt, kept: torch.Tensor, text: Sequ
     prompt = EncodedPrompt(
         torch.cat([whole.embeds, policy.embed(torch.tensor(text, dtype=torch.long, device=device))]),
         torch.cat([whole.positions, whole.positions[:, -1:] + 1 + steps], dim=1),
-        torch.cat([whole.is_image, torch.zeros(len(text), dtype=torch.bool, device=device)]),
+        torch.cat([whole.is_image, torch.zeros(len(text), dtype=torch.bool, device=whole.is_image.device)]),
         place,
         whole.deepstack,
         allowed,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from mmpref.align.recipe import LoraSettings, TrainRecipe, WatchSettings
+from mmpref.align.summary import summary_rows
 from mmpref.align.train import train
 from mmpref.cli.train import command
 from mmpref.errors import UsageError
@@ -58,39 +60,52 @@ def lora_b(run: Path) -> float:
 def test_the_best_adapter_is_kept(
     values: tuple[float, ...], higher: bool, best: int, preferences: Path, tmp_path: Path
 ) -> None:
-    scores = Scores(*values, higher=higher)
+    scores = Scores(0.15, *values, higher=higher)
     manifest = train(recipe(preferences), tmp_path / "run", evaluate=scores)
-    assert [row["step"] for row in manifest["evaluations"]] == [2, 4, 6]
-    assert manifest["best"] == {"step": 2 * (best + 1), "metric": "bench/score", "value": values[best]}
-    assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[best], rel=1e-6)
+    assert [row["step"] for row in manifest["evaluations"]] == [0, 2, 4, 6]
+    kept = {"step": 2 * (best + 1), "metric": "bench/score", "value": values[best], "base": 0.15}
+    assert manifest["best"] == kept
+    assert manifest["final_over"]["last"] == kept["step"]
+    assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[best + 1], rel=1e-6)
+    assert scores.weights[0] == 0  # step 0 is the base: an adapter that was not trained yet
     assert not list((tmp_path / "run/.mmpref").glob("best*"))
 
 
 def test_without_a_best_the_last_is_kept_and_the_last_step_is_evaluated(preferences: Path, tmp_path: Path) -> None:
-    scores = Scores(0.9, 0.1)
+    scores = Scores(0.5, 0.9, 0.1)
     manifest = train(recipe(preferences, 3, best=None), tmp_path / "run", evaluate=scores)
-    assert [row["step"] for row in manifest["evaluations"]] == [2, 3]
+    assert [row["step"] for row in manifest["evaluations"]] == [0, 2, 3]
     assert manifest["best"] is None
+    assert manifest["final_over"]["last"] == 3
     assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[-1], rel=1e-6)
 
 
-def test_training_stops_when_nothing_gets_better(preferences: Path, tmp_path: Path) -> None:
-    manifest = train(recipe(preferences, 12, patience=2), tmp_path / "run", evaluate=Scores(0.5, 0.6, 0.4, 0.5))
+def test_training_stops_when_nothing_gets_better(
+    preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A base that is better than all of them is no step that could be kept, and stops nothing."""
+    scores = Scores(0.9, 0.5, 0.6, 0.4, 0.5)
+    with caplog.at_level(logging.WARNING, "mmpref"):
+        manifest = train(recipe(preferences, 12, patience=2), tmp_path / "run", evaluate=scores)
     assert manifest["steps"] == 8
     assert manifest["best"]["step"] == 4
+    assert "at no step was bench/score better than the base's" in caplog.text
+    table = dict(summary_rows(manifest))
+    assert table["steps"] == "8; kept is step 4 (bench/score 0.600, base 0.900)"
+    assert table["means over"] == "step 4"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("at", [3, 5, 8])
 def test_a_killed_training_ends_the_same(at: int, preferences: Path, tmp_path: Path) -> None:
-    values = (0.5, 0.6, 0.4, 0.5)
+    values = (0.2, 0.5, 0.6, 0.4, 0.5)
     asked = recipe(preferences, 12, patience=2)
     whole = train(asked, tmp_path / "whole", evaluate=Scores(*values))
 
     with pytest.raises(Cut):
         train(asked, tmp_path / "cut", evaluate=Scores(*values), on_progress=cutting(at))
     known = len((tmp_path / "cut/evaluations.jsonl").read_text().splitlines())
-    again = train(asked, tmp_path / "cut", evaluate=Scores(*values[min(known, (at - 1) // 2) :]))
+    again = train(asked, tmp_path / "cut", evaluate=Scores(*values[min(known, 1 + (at - 1) // 2) :]))
     one, other = adapters(tmp_path)
     assert one == other
     assert again["evaluations"] == whole["evaluations"]
@@ -139,7 +154,17 @@ def test_real_benchmarks_from_the_command_line(preferences: Path, tmp_path: Path
     done = CliRunner().invoke(command, [str(word) for word in words])
     assert done.exit_code == 0, (done.output, done.exception)
     manifest = json.loads(done.stdout)
-    first, second = manifest["evaluations"]
+    base, first, second = manifest["evaluations"]
+    assert base["step"] == 0
     assert {"chair/chair_i", "chair/recall", "pope/accuracy"} <= first.keys()
+    assert manifest["best"]["base"] == base["chair/recall"]
+    watched = manifest["watched"]["chair"]
+    assert (watched["data"]["split"], watched["questions"], watched["changed"]["limit"]) == ("dev", 8, 8)
+    assert watched["samples"].startswith("sha256:")
+    card = (tmp_path / "run/README.md").read_text()
+    assert f"**Kept is the adapter of step {manifest['best']['step']} of 2**" in card
+    assert f"(split <code>dev</code>, 8 questions, <code>{watched['data']['fingerprint']}</code>)" in card
+    assert "| while training | base (step 0) |" in card
+    assert f"At the kept step {manifest['best']['step']}:" in card
     assert manifest["best"]["value"] == max(first["chair/recall"], second["chair/recall"])
     assert manifest["recipe"]["watch"]["benchmark"]["pope"]["data"] == "testbed-pope"

@@ -55,7 +55,7 @@ def _say(adapter: Path, **changes: Any) -> None:
 
 def test_another_revision_of_the_base_is_refused(adapter: Path) -> None:
     _say(adapter, base_model_name_or_path=resolve_path(MODEL), revision=TRAINED)
-    with pytest.raises(ModelError, match=rf"at {TRAINED}, not at {OTHER}.*Use --revision {TRAINED}"):
+    with pytest.raises(ModelError, match=rf"at {TRAINED}, not at {OTHER}.*Use --revision={TRAINED}"):
         load_policy(ModelRef(MODEL, OTHER, str(adapter)))
     assert load_policy(ModelRef(MODEL, TRAINED, str(adapter))).ref.revision == TRAINED
 

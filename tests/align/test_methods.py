@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner
 
+from mmpref.align.adapter import mean_kl
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.summary import final_metrics, remarks_on
@@ -79,6 +81,24 @@ def test_a_method_resumes_bit_for_bit(method: str, doubly_rejected: Path, tmp_pa
     recipe = TrainRecipe(MODEL, (str(doubly_rejected),), method, lora=LoraSettings(4, 8), trainer=trainer)
     whole, again = whole_and_cut(recipe, tmp_path)
     assert again["final"] == whole["final"]
+
+
+@pytest.mark.parametrize(("kl", "told"), [(2e-5, True), (1e-3, False), (None, False)])
+def test_an_adapter_that_barely_moved_is_told_in_words(kl: float | None, told: bool) -> None:
+    remarks = remarks_on({"loss": 0.69}, kl)
+    assert bool(remarks) == told
+    assert all("barely moved: its KL divergence from the base is 2e-05 nats a token" in remark for remark in remarks)
+
+
+def test_the_divergence_is_of_the_answers_tokens_alone() -> None:
+    base = torch.zeros(1, 4, 2)
+    moved = base.clone()
+    moved[0, 1] = torch.tensor([1.0, -1.0])  # predicts the third token
+    mask = torch.tensor([[0, 0, 1, 1]])
+    p = torch.tensor([1.0, -1.0]).softmax(-1)
+    expected = float((p * (p / 0.5).log()).sum()) / 2  # over two tokens, one of which is as it was
+    assert mean_kl(moved, base, mask) == pytest.approx(expected)
+    assert mean_kl(moved, base, torch.tensor([[0, 0, 0, 1]])) == 0.0
 
 
 @pytest.mark.parametrize(("reward", "told"), [(-0.2, True), (0.2, False)])

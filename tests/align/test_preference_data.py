@@ -161,3 +161,13 @@ def test_a_bomb_is_skipped(tmp_path: Path) -> None:
     Image.new("1", (12000, 12000)).save(content, "PNG")
     assert len(base64.b64encode(content.getvalue())) < 200_000
     assert used(tmp_path, row(images=[content.getvalue()])) == (0, {"bad-image": 1})
+
+
+def test_what_made_the_pairs_is_counted(tmp_path: Path) -> None:
+    """Of rows that are used, and of names only: a column of somebody else's may hold anything."""
+    methods = ("bdhs", "gibberish", "bdhs", "Free text, of a survey.", None, 3)
+    rows = [row(method=method) for method in methods] + [row(method="bdhs", chosen=[], id="bad")]
+    pairs = collect_pairs([table(*rows), table(row())], tmp_path, image_token="<image>")
+    first, second = pairs.sources
+    assert first["methods"] == {"bdhs": 2, "gibberish": 1}
+    assert "methods" not in second

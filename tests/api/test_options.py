@@ -17,8 +17,11 @@ from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_reci
 from mmpref.cli.main import program
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
+from mmpref.recipes.schema import fingerprint
 
-OF_THE_COMMAND_LINE = {"push", "hub_id", "private", "accept_license", "as_json", "html", "samples", "help", "runs"}
+OF_THE_COMMAND_LINE = {
+    *("push", "hub_id", "private", "accept_license", "replace", "as_json", "html", "samples", "help", "runs")
+}
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
 FUNCTIONS = ["build-dataset", "train", "evaluate", "inspect", "publish", "compare"]
 
@@ -32,7 +35,7 @@ def options_of(command: str) -> dict[str, click.Parameter]:
 def test_every_option_is_an_argument_of_the_same_name_and_default(command: str) -> None:
     function = getattr(mmpref, command.replace("-", "_"))
     arguments = inspect.signature(function).parameters
-    hidden = OF_THE_COMMAND_LINE - ({"private", "accept_license"} if command == "publish" else set())
+    hidden = OF_THE_COMMAND_LINE - ({"private", "accept_license", "replace"} if command == "publish" else set())
     if command == "train":
         hidden = hidden | {"base_hub_id"}
     for name, option in options_of(command).items():
@@ -63,7 +66,8 @@ def test_every_setting_of_a_recipe_is_an_argument(command: str) -> None:
 def given_on_the_command_line(command: str, *words: str) -> Any:
     parsed = program.get_command(click.Context(program), command).make_context(command, list(words))  # type: ignore[union-attr]
     options = {name: value for name, value in parsed.params.items() if name not in OF_THE_COMMAND_LINE}
-    for name in ("output", "shard", "workers", "concurrency", "token_price", "batch_size", "save", "base_hub_id"):
+    work = ("output", "shard", "workers", "concurrency", "token_price", "save", "base_hub_id", "license")
+    for name in (*work, *(["batch_size"] if command == "evaluate" else [])):
         options.pop(name, None)
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
     return resolvers[command](**options)
@@ -90,6 +94,17 @@ def given_on_the_command_line(command: str, *words: str) -> Any:
             {"dataset": Path("x"), "trainer": {"max_steps": 10}},
         ),
         ("train", ["--eval-benchmark", "pope", "--eval-every", "5"], {"eval_benchmark": "pope", "eval_every": 5}),
+        (
+            "train",
+            ["--learning-rate", "5e-6", "--epochs", "2", "--batch-size", "3"],
+            {"trainer": {"learning_rate": 5e-6, "num_train_epochs": 2, "per_device_train_batch_size": 3}},
+        ),
+        ("train", ["--epochs", "0.5"], {"set": {"trainer.num_train_epochs": 0.5}}),
+        (
+            "train",
+            ["--eval-benchmark", "pope", "--set", "benchmark.pope.suffix=now"],
+            {"watch": {"benchmarks": ["pope"], "benchmark": {"pope": {"suffix": "now"}}}},
+        ),
         ("evaluate", ["--benchmark", "pope", "--limit", "3"], {"benchmark": "pope", "limit": 3}),
         ("evaluate", ["--set", "benchmark.pope.suffix=now"], {"benchmark": {"pope": {"suffix": "now"}}}),
         ("evaluate", ["--model", "https://huggingface.co/a/b"], {"model": "https://huggingface.co/a/b"}),
@@ -97,7 +112,37 @@ def given_on_the_command_line(command: str, *words: str) -> Any:
 )
 def test_both_make_the_same_recipe(command: str, words: list[str], options: dict[str, Any]) -> None:
     resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe, "evaluate": evaluate_recipe}
-    assert resolvers[command](**options) == given_on_the_command_line(command, *words)
+    made, given = resolvers[command](**options), given_on_the_command_line(command, *words)
+    assert (made, fingerprint(made)) == (given, fingerprint(given))
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "key"),
+    [
+        ("train", {"learning_rate": 1e-5, "set": {"trainer.learning_rate": 1e-5}}, "trainer.learning_rate"),
+        ("train", {"epochs": 1, "trainer": {"num_train_epochs": 2}}, "trainer.num_train_epochs"),
+        ("train", {"batch_size": 1, "set": {"trainer": {"per_device_train_batch_size": 2}}}, "--batch-size is trainer"),
+        ("train", {"eval_split": "dev", "set": {"watch.split": "dev"}}, "watch.split"),
+        ("build-dataset", {"rho_th": 0.5, "set": {"builder.rho_th": 0.4}}, "builder.rho_th"),
+    ],
+)
+def test_an_option_and_its_key_are_not_both_given(command: str, options: dict[str, Any], key: str) -> None:
+    resolvers: dict[str, Any] = {"build-dataset": build_recipe, "train": train_recipe}
+    with pytest.raises(UsageError, match=rf"{key}.* given a second time"):
+        resolvers[command](**options)
+
+
+@pytest.mark.parametrize("words", [["--epochs", "0"], ["--learning-rate", "fast"], ["--epochs", "true"]])
+def test_rates_and_epochs_are_numbers_above_0(words: list[str]) -> None:
+    with pytest.raises(click.BadParameter, match="not a number above 0"):
+        given_on_the_command_line("train", *words)
+
+
+def test_settings_of_a_benchmark_that_is_not_watched_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"pope, and watched are none.* Name it with --eval-benchmark=pope"):
+        train_recipe(set={"benchmark.pope.suffix": "now"})
+    watched = train_recipe(eval_benchmark="pope", set={"benchmark.pope.suffix": "now"})
+    assert watched == train_recipe(eval_benchmark="pope", set={"watch.benchmark.pope.suffix": "now"})
 
 
 def test_a_block_is_merged_and_never_dropped() -> None:
@@ -145,17 +190,17 @@ def test_rows_in_memory_get_names() -> None:
 @pytest.mark.parametrize(
     ("command", "options", "message"),
     [
-        ("train", {"trainer": {"max_step": 10}}, "no option 'max_step'. Did you mean 'max_steps'"),
+        ("train", {"trainer": {"max_step": 10}}, "no setting 'max_step'. Did you mean 'trainer.max_steps'"),
         ("train", {"trainer": {"max_steps": "ten"}}, "must be a whole number"),
         ("train", {"set": {"loss.bta": 1}}, "no setting 'bta'"),
-        ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'rho_th'"),
+        ("build-dataset", {"builder": {"rho": 0.5}}, "no setting 'rho'. Did you mean 'builder.rho_th'"),
         ("evaluate", {"benchmark": {"pope": {"dta": "x"}}}, "no setting 'dta'"),
         (
             "evaluate",
             {"benchmark": {"mme": {"data": "x"}}},
             "settings for the benchmark mme, and evaluated are pope, chair",
         ),
-        ("evaluate", {"benchmarks": "pope", "set": {"benchmark.chair.data": "x"}}, "Name it with --benchmark chair"),
+        ("evaluate", {"benchmarks": "pope", "set": {"benchmark.chair.data": "x"}}, "Name it with --benchmark=chair"),
         ("evaluate", {"benchmark": {"pop": {}}}, "Did you mean 'pope'"),
     ],
 )
@@ -212,6 +257,7 @@ def test_a_recipe_may_leave_open_what_is_given_later() -> None:
 def test_the_function_keeps_its_name_whatever_is_imported() -> None:
     import mmpref.recipes.resolve
 
-    assert mmpref.recipe is recipe
+    assert inspect.unwrap(mmpref.recipe) is recipe
+    assert mmpref.recipe is mmpref.recipe
     assert all(getattr(mmpref, name) is not None for name in mmpref.__all__)
     assert set(mmpref.__all__) <= set(dir(mmpref))

@@ -1,13 +1,18 @@
-"""A bar is shown where somebody watches: in a terminal or a notebook, and nowhere else."""
+"""A bar is shown where somebody watches, in a terminal or a notebook; a log has a line now and then."""
 
 from __future__ import annotations
 
+import io
+import logging
+import re
 import sys
+import time
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from mmpref.api.progress import Progress, in_notebook
+from mmpref.log import duration, logger
 
 
 def test_a_kernel_counts_as_somebody_who_watches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -21,9 +26,76 @@ def test_a_kernel_counts_as_somebody_who_watches(monkeypatch: pytest.MonkeyPatch
     assert in_notebook()
 
 
-def test_nothing_is_written_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with Progress("rows") as progress:
-        assert progress._bar.disable, "a bar shows nothing for its first seconds anyway"
-        progress.advance(3)
+def terminal(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
+    """Makes of stderr a terminal, with the command line's logger on it."""
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    monkeypatch.setattr("mmpref.api.progress.somebody_watches", lambda: True)
+    monkeypatch.setattr(logger, "handlers", [logging.StreamHandler(stream)])
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    return stream
+
+
+def test_a_bar_has_total_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with Progress("answers") as progress:
+        progress.reach(20, 100, "pope")
+        time.sleep(0.15)
+        progress.reach(60, 100, "pope")
+    shown = stream.getvalue().split("\r")
+    last = [line for line in shown if "60/100" in line][-1]
+    assert last.startswith("pope:  60%|")
+    assert re.search(r"\[00:00<00:0\d, .* answers/s\]", last), "elapsed, left, and how fast"
+    assert not shown[-1].strip(), "nothing stays"
+
+
+def test_a_log_line_is_not_glued_to_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    before = list(logger.handlers)
+    with Progress("steps") as progress:
+        progress.reach(1, 4)
+        logger.info("Step 1: fine.")
         progress.reach(4, 4)
-    assert capsys.readouterr() == ("", "")
+        logger.info("Done.")
+    assert logger.handlers == before
+    lines = [line.rsplit("\r", 1)[-1] for line in stream.getvalue().split("\n")]
+    assert "Step 1: fine." in lines
+    assert "Done." in lines
+
+
+def test_a_log_has_a_line_now_and_then(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mmpref.api.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(logger, "propagate", True)
+    caplog.set_level(logging.INFO, logger.name)
+    with Progress("answers") as progress:
+        for done in range(10_001):
+            now[0] = float(done)
+            progress.reach(done, 10_000, "chair")
+    lines = [record.getMessage() for record in caplog.records]
+    assert lines[0] == "chair: 30 of 10000 answers, 2 h 45 min left."
+    assert 20 < len(lines) < 60
+    assert all(" left." in line for line in lines)
+
+
+def test_where_nobody_knows_the_total_a_count_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = terminal(monkeypatch)
+    with Progress("rows") as progress:
+        progress.reach(1)
+        time.sleep(0.15)
+        progress.reach(600)
+    assert "600 rows [00:00" in stream.getvalue()
+
+
+def test_nothing_is_said_to_nobody(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    with Progress("rows", watched=False) as progress:
+        progress.reach(4, 8)
+        progress.block(4, [])
+    with Progress("rows") as progress:
+        progress.reach(4, 4)
+    assert (capsys.readouterr(), caplog.records) == (("", ""), [])
+
+
+def test_times_are_said_as_a_person_would() -> None:
+    said = [duration(seconds) for seconds in (0.4, 89, 100, 5399, 7860, 7200, 50_400)]
+    assert said == ["0 s", "89 s", "2 min", "90 min", "2 h 10 min", "2 h", "14 h"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark, Sample
-from mmpref.bench.cells import choice_cell, decoded_image, list_cell, optional_text, text_cell
+from mmpref.bench.cells import choice_cell, decoded_image, image_key, list_cell, optional_text, text_cell
 from mmpref.bench.plan import load_plan
 from mmpref.errors import ImageError, InputError
 from mmpref.recipes.schema import build
@@ -126,7 +126,8 @@ def test_an_image_inside_its_cell_is_read_as_every_command_reads_it(form: str, f
     }
     [sample] = samples("pope", [{**official(0), "image": cells[form]}], tmp_path, images=str(folder))
     assert sample.image
-    assert (sample.image.content, sample.image_id) == (png("red"), "0")
+    assert sample.image.content == png("red")
+    assert sample.image_id == image_key(sample.image, 0)
     broken = {**official(0), "image": f"data:image/png;base64,{coded[:-9]}!"}
     [sample] = samples("pope", [broken], tmp_path, images=str(folder))
     assert sample.image

@@ -91,4 +91,4 @@ def test_an_adapter_that_lacks_most_of_its_weights_is_refused(tmp_path: Path) ->
 def test_an_adapter_given_as_a_model_is_named(tmp_path: Path) -> None:
     path = adapter("plain", tmp_path / "adapter")
     said = refused("evaluate", "--model", path, *POPE, "--output", tmp_path / "run").strip()
-    assert said == f"{path} is an adapter, not a model. Use --model {resolve_path(MODEL)} --adapter {path}."
+    assert said == f"{path} is an adapter, not a model. Use --model={resolve_path(MODEL)} --adapter={path}."

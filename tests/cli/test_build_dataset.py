@@ -120,7 +120,7 @@ def test_an_empty_source_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     result = _run(tmp_path / "run", "--source", str(tmp_path / "empty.jsonl"))
     assert result.returncode == 1
-    assert result.stderr.count("\n") == 1
+    assert result.stderr.count("\n") == 2, "what it was about to do, and why it does not"
     assert "no rows" in result.stderr
 
 

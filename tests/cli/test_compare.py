@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -43,17 +45,43 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_tables_with_tests(run: Path) -> None:
     done = CliRunner().invoke(program, ["compare", str(run)])
     assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[:2] == ["base  run: base", "adapter  run: adapter"]
+    assert [line.split()[:2] for line in lines[5:7]] == [["pope", "accuracy"], ["chair", "chair_i"]]
+    assert all(re.search(r"(better|worse|no clear change)$", line.rstrip()) for line in lines[5:7])
+    assert max(map(len, lines[:7])) <= 80
     assert "difference from the first column that has the benchmark" in done.output
-    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +(<0\.001|\d\.\d{3}) Holm", done.output)
+    assert re.search(r"pope accuracy +[-+]\d\.\d{3} \[.*\] +[a-z*]* +(<0\.001|\d\.\d{3}) Holm", done.output)
     assert "Headline metrics (2 here)" in done.output
-    as_json = json.loads(CliRunner().invoke(program, ["compare", str(run), "--json"]).output)
+    as_json = json.loads(CliRunner().invoke(program, ["compare", str(run), "--json"]).stdout)
     assert len(as_json["tests"]) == len(as_json["rows"])
+
+
+def test_more_than_two_models_are_told_apart_in_80_columns(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "again")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    program.main(["compare", str(run), str(tmp_path / "again")], standalone_mode=False)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert lines[:3] == ["A  again, run: base", "B  run: adapter", "C  again: adapter"]
+    assert [line.partition("  ")[0] for line in lines[6:10]] == [
+        "pope accuracy (A, B) ↑",
+        "pope accuracy (A, C) ↑",
+        "chair chair_i (A, B) ↓",
+        "chair chair_i (A, C) ↓",
+    ]
+    assert max(map(len, map(str.rstrip, lines))) <= 80
+    assert any(re.fullmatch(r"metric +A +B +C", line.rstrip()) for line in lines), "values alone fit"
 
 
 def test_the_page(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(program, ["compare", str(run), "--html", str(tmp_path / "page.html")])
     assert done.exit_code == 0, done.output
     page = (tmp_path / "page.html").read_text()
+    assert "<td>chair chair_i ↓</td>" in page[: page.index("<h2>Plots</h2>")]
+    assert page.count("<details>") == 2, "all metrics are folded"
     assert "chair: hallucination against recall" in page
     assert "Losses: " in page
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
@@ -61,8 +89,6 @@ def test_the_page(run: Path, tmp_path: Path) -> None:
 
 
 def test_text_of_models_and_data_is_escaped(run: Path, tmp_path: Path) -> None:
-    import shutil
-
     import pyarrow as pa
     import pyarrow.parquet as pq
 

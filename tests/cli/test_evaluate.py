@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from mmpref.cli.format import print_results
 from mmpref.cli.main import program
+from mmpref.registry import resolve_path
 from mmpref.run.results import Results
 
 
@@ -36,8 +37,8 @@ def _content(missing: int = 0) -> dict[str, Any]:
 
 
 def _cells(text: str) -> dict[str, str]:
-    """Column -> cell of a table with one row; columns are right-aligned, more than one space apart."""
-    _, head, row = (line.rstrip() for line in text.splitlines()[:3])
+    """Column -> cell of the table of details, with one row; columns are right-aligned, more than one space apart."""
+    _, head, row = (line.rstrip() for line in text.partition("\n\n")[2].splitlines()[:3])
     return dict(zip(head.split(), re.split(r"\s{2,}", row), strict=True))
 
 
@@ -74,6 +75,21 @@ def test_compare_warns_on_stderr_of_other_limits(tmp_path: Path) -> None:
     assert json.loads(told.stdout)["warnings"]
 
 
+def test_the_verdict_comes_first_and_on_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    arguments = ["evaluate", "--limit", "6", "--output", str(tmp_path / "run"), "--html", str(page)]
+    done = CliRunner().invoke(program, arguments)
+    assert done.exit_code == 0, done.output
+    shown = [line.split() for line in done.stdout.splitlines()]
+    assert shown[0] == ["results"]
+    assert [line[:2] for line in shown[2:4]] == [["pope", "accuracy"], ["chair", "chair_i"]]
+    assert done.stdout.splitlines()[-1] == f"page: {page}"
+    text = page.read_text()
+    assert "<h1>Evaluation of pkg:mmpref.testbed/model</h1>" in text
+    assert text.index("<td>chair chair_i ↓</td>") < text.index("<summary>Values:")
+    assert not re.search(r"(?:src|href)=\"(?!data:)", text)
+
+
 def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
     arguments = [
         "evaluate",
@@ -97,3 +113,26 @@ def test_results_are_saved_as_evaluate_does(tmp_path: Path) -> None:
     assert file.name == "base-pope.json"
     assert {"_timestamp", "_evaluate_version", "_git_commit_hash", "_python_version"} <= found.keys()
     assert found["model"] == "pkg:mmpref.testbed/model"
+
+
+def test_an_adapter_that_barely_moved_is_told(tmp_path: Path) -> None:
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path("pkg:mmpref.testbed/model"))
+    model = get_peft_model(base, LoraConfig(r=2, target_modules=r"model\.language_model\..*\.q_proj"))
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.fill_(1e-7)
+    model.save_pretrained(str(tmp_path / "adapter"))
+    run = str(tmp_path / "run")
+    arguments = ["evaluate", "--adapter", str(tmp_path / "adapter"), "--limit", "4", "--output", run]
+    done = CliRunner().invoke(program, arguments)
+    assert done.exit_code == 0, done.output
+    told = "The adapter barely moved: its answers are the base's to the letter (100 % on pope, 100 % on chair)."
+    assert f"Note: {told}" in done.stdout
+    compared = CliRunner().invoke(program, ["compare", run, "--html", str(tmp_path / "page.html")])
+    assert told in compared.stdout
+    assert f'class="warning">run: adapter: {told[:20]}' in (tmp_path / "page.html").read_text()
+    manifest = json.loads((tmp_path / "run/run.json").read_text())
+    assert manifest["equal_answers"] == {"pope": 1.0, "chair": 1.0}

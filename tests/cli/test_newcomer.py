@@ -151,7 +151,7 @@ def test_tall_images_stay_inside_the_gallery(pairs: Path, tmp_path: Path) -> Non
 def test_a_hub_that_does_not_answer_is_said_in_two_lines(command: list[str], tmp_path: Path) -> None:
     done = mmpref(*command, cwd=tmp_path, env={**UNREACHABLE, "HF_HOME": str(tmp_path / "home")})
     assert done.returncode == 1
-    talk, error = done.stderr.splitlines()
+    _, talk, error = done.stderr.splitlines()
     assert talk.startswith("The Hub at http://127.0.0.1:9 cannot be reached (Connection refused)")
     assert error.startswith("Error: ")
 
@@ -159,7 +159,8 @@ def test_a_hub_that_does_not_answer_is_said_in_two_lines(command: list[str], tmp
 def test_a_hub_that_answers_is_asked(hub_env: dict[str, str], tmp_path: Path) -> None:
     done = mmpref("build-dataset", "--model", "nobody/nothing", "--source", "testbed", cwd=tmp_path, env=hub_env)
     assert done.returncode == 1
-    [line] = done.stderr.splitlines()
+    begun, line = done.stderr.splitlines()
+    assert begun == "Making pairs by bdhs of testbed with nobody/nothing."
     assert line.startswith("Error: Cannot load the model nobody/nothing")
 
 

@@ -103,7 +103,7 @@ def test_mix_needs_a_source_and_takes_several(folder: Path) -> None:
 def test_mix_alone_asks_for_a_source() -> None:
     done = build("--method", "mix")
     assert isinstance(done.exception, MmprefError)
-    assert (done.exception.exit_code, done.exception.hint) == (2, "Give it with --source (in Python: source=).")
+    assert (done.exception.exit_code, done.exception.hint) == (2, "Give it with --source.")
 
 
 def test_options_of_another_method_are_refused(folder: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mmpref.cli.main import main
+from mmpref.cli.reproduce_study import HowFar
 from mmpref.run.results import Key
 from mmpref.study import plan, plan_file
 from mmpref.study.measurement import Ledger, Measurement, MetricValue
@@ -92,7 +93,6 @@ def test_a_wrong_plan_and_a_wrong_row_are_wrong_usage(said, study: Path) -> None
     [
         (["--jobs", "2"], "--jobs is for studies"),
         (["--minutes", "1"], "--minutes is for studies"),
-        (["--dry-run"], "--dry-run is for studies"),
         (["--only", "trian"], "A recipe has no step 'trian'. Did you mean 'train'"),
     ],
 )
@@ -105,3 +105,17 @@ def test_studies_are_listed(said) -> None:
     code, text, _ = said("list", "studies", "--json")
     assert code == 0
     assert [row["name"] for row in json.loads(text)] == plan_file.names()
+
+
+def test_a_study_says_how_far_it_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mmpref.cli.reproduce_study.time.monotonic", lambda: now[0])
+    how_far = HowFar()
+    for measured in (2, 3, 4):
+        how_far(measured, 4)
+        now[0] += 120
+    assert capsys.readouterr().err.splitlines() == [
+        "2 of 4 runs measured.",
+        "3 of 4 runs measured, some 2 min left.",
+        "4 of 4 runs measured.",
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from typing import Any
 
 import pytest
@@ -26,6 +28,7 @@ def results() -> Results:
                 row("accuracy", "all", 0.8, 0.05, n=3000, model="adapter"),
                 row("words", "random", 21.0, 0.4, n=30, model="adapter"),
             ],
+            "asked": {"pope": {"benchmark": "pope", "label": "pope", "official": True}},
             "differences": [
                 row("accuracy", "all", -0.1, 0.02, p=0.0001, p_holm=0.0002),
                 row("words", "random", 0.9386, 1.0, p=0.25),
@@ -36,16 +39,35 @@ def results() -> Results:
 
 def test_on_the_screen(results: Results, capsys: pytest.CaptureFixture[str]) -> None:
     print_results(results)
-    head, names, accuracy, words, *legend = (line.rstrip() for line in capsys.readouterr().out.splitlines())
-    assert head == "evaluation: value [95 % interval]"
-    assert names.split() == ["metric", "base", "adapter", "difference", "p", "n", "unparsed"]
-    assert " ".join(accuracy.split()) == (
-        "pope accuracy 0.900 [0.850, 0.950] 0.800 [0.750, 0.850] -0.100 [-0.120, -0.080] <0.001 Holm*** 3000 2 / 0"
-    )
-    assert " ".join(words.split()) == (
-        "pope words random 20.061 [19.661, 20.461] 21.000 [20.600, 21.400] +0.939 [-0.061, +1.939] 0.250 30 0"
-    )
-    assert legend[0] == "Counts that differ are written base / adapter."
+    shown = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert shown[:3] == [
+        "verdict: difference [95 % interval]",
+        "benchmark base adapter difference verdict",
+        "pope accuracy ↑ 0.900 0.800 -0.100 [-0.120, -0.080] worse",
+    ]
+    assert shown[3].startswith("better, worse: the interval of the difference excludes 0")
+    assert shown[4:] == [
+        "",
+        "evaluation: value [95 % interval]",
+        "metric base adapter difference change p n unparsed",
+        "pope accuracy 0.900 [0.850, 0.950] 0.800 [0.750, 0.850] -0.100 [-0.120, -0.080] worse*** <0.001 Holm*** 3000 "
+        "2 / 0",
+        "pope words random 20.1 [19.7, 20.5] 21.0 [20.6, 21.4] +0.9 [-0.1, +1.9] 0.250 30 0",
+        "Counts that differ are written base / adapter.",
+        shown[-1],
+    ]
+    assert shown[-1].startswith("p: McNemar's exact test")
+
+
+def test_80_columns_hold_every_line(
+    results: Results, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    print_results(results)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "pope accuracy      0.900    0.800  -0.100 [-0.120, -0.080]  worse***" in map(str.rstrip, lines)
 
 
 def test_in_the_report(results: Results) -> None:
@@ -53,11 +75,12 @@ def test_in_the_report(results: Results) -> None:
     assert accuracy == {
         "name": "pope accuracy",
         "cells": ["0.900 [0.850, 0.950]", "0.800 [0.750, 0.850]", "-0.100 [-0.120, -0.080]"],
-        "verdict": "worse",
+        "kind": "worse",
+        "mark": "worse***",
         "unparsed": 0,
     }
     assert words["name"] == "pope words (random)"
-    assert words["verdict"] == ""
+    assert words["mark"] == ""
 
 
 def test_in_a_card(results: Results) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from mmpref.api.options import train_recipe
+from mmpref.api.planned import planned_train
 from tests.align.conftest import preferences
 
 __all__ = ["preferences"]  # the fixture
@@ -56,7 +58,11 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
     assert json.loads((tmp_path / built / "run.json").read_text())["counts"]["rows"] == result["counts"]["rows"]
     assert result["path"] == f"runs/train-dpo-{result['recipe_hash'][:8]}"
     assert (tmp_path / result["path"] / "README.md").is_file()
+    planned = planned_train(train_recipe(recipe=str(recipe)), str(recipe))
+    assert (str(planned.path), planned.recipe_hash) == (result["path"], result["recipe_hash"])
     assert "Training 21 LoRA layers in the language model (0 elsewhere) and 1 projector in full." in done.stderr
+    line = "Global batch 32 = 1 process x 4 rows x 8 accumulated; 3 steps, none of them warm-up; learning rate 0.001"
+    assert f"{line}, projector 0.0001." in done.stderr
     assert "\r" not in done.stderr  # No progress bar where stderr is no terminal.
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
     assert all("shorter than chosen ones" in line for line in warnings), "of these few pairs' lengths, and nothing else"
@@ -82,10 +88,15 @@ def test_training_then_pushing(preferences: Path, recipe: Path, tmp_path: Path, 
         "tiny-dpo",
         "--base-hub-id",
         "someone/tiny-vlm",
+        "--private",
         "--json",
     )
     done = mmpref(*arguments, cwd=tmp_path, env=hub_env)
     assert done.returncode == 0, done.stderr
+    told = [line for line in done.stderr.splitlines() if "private model repository" in line]
+    assert "which will be made" in told[0]
+    assert done.stderr.index(told[0]) < done.stderr.index("LoRA layers"), "it is said before the work"
+    assert json.loads(done.stdout)["visibility"] == "private"
     published = json.loads(done.stdout)["published"]
     repo = "/".join(published.rstrip("/").split("/")[-2:])
     api = HfApi(endpoint=hub_env["HF_ENDPOINT"], token=hub_env.get("HF_TOKEN"))
@@ -129,7 +140,7 @@ def test_a_push_that_cannot_work_is_said_before_training(
     [
         (["--method", "dop"], 2, "There is no training method 'dop'. Did you mean 'dpo'?"),
         (["--annotator", "me/judge"], 2, "asks no annotator"),
-        (["--set", "trainer.learnin_rate=1"], 2, "Did you mean 'learning_rate'?"),
+        (["--set", "trainer.learnin_rate=1"], 2, "Did you mean 'trainer.learning_rate'?"),
         (["--set", "lora.rank=4"], 2, "no setting 'rank'"),
         (["--dataset", "nowhere.parquet"], 1, "There is no file or folder nowhere.parquet."),
         (["--model", "/nowhere"], 1, "Cannot load the model /nowhere"),
@@ -164,7 +175,7 @@ def test_mistakes_end_in_one_line(
 def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
     done = mmpref("train", "--model", "me/model", cwd=tmp_path)
     assert done.returncode == 2
-    assert "Name preference data with --dataset (in Python: dataset=)." in done.stderr
+    assert "Name preference data with --dataset." in done.stderr
 
 
 @pytest.mark.long

@@ -21,14 +21,13 @@ from mmpref import __version__
 from mmpref.align.recipe import TrainRecipe
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import HubError
+from mmpref.hub.cards.add_results import add_results, merge_model_card
 from mmpref.hub.cards.dataset import dataset_card, write_dataset_card
 from mmpref.hub.cards.markdown import fence, marked_pair, text
-from mmpref.hub.cards.merge import merge_model_card
 from mmpref.hub.cards.metadata import check_metadata, licence_fields, refuse_broken, size_category
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.render import template
 from mmpref.hub.cards.reproduce_command import command_of
-from mmpref.hub.cards.results_table import add_results
 from mmpref.recipes import resolve
 from mmpref.recipes import schema as recipes
 from mmpref.run.results import Results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import HfApi
+from PIL import Image
 
 from mmpref.errors import HubError, RunError, UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
@@ -68,9 +70,16 @@ def test_a_dataset_run(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
     assert set(files) - {".gitattributes"} == {
         "README.md",
         "data/train-00000-of-00001.parquet",
+        "pictures/pair-1.jpg",
+        "pictures/pair-2-2.jpg",
+        "pictures/pair-2.jpg",
+        "pictures/pair-3.jpg",
         "report.json",
         "run.json",
     }
+    assert Image.open(io.BytesIO(files["pictures/pair-2.jpg"])).size == (4, 3)
+    for name in files:
+        assert not name.startswith("pictures/") or f"({name})" in files["README.md"].decode()
     assert f'load_dataset("{hub.name}/thing"' in files["README.md"].decode()
     assert json.loads(files["report.json"])["skipped"]["no-image"] == {"count": 1, "first": [{"id": "9"}]}
     _names_nothing_of(files, tmp_path)
@@ -257,8 +266,10 @@ def test_results_on_hub_datasets_are_there_for_leaderboards_too(hub: HubAccount,
         results = evaluation_run(path, _evaluated(tmp_path / "adapter"))
         for number, row in enumerate(results["results"]):
             row |= {"benchmark": benchmark, "split": "random" if number == 3 else "all"}
-        if benchmark == "gqa":  # a file of this machine is no dataset of the Hub
-            results["results"][2]["data"] = {"id": "gqa.jsonl", "revision": None}
+        asked = results["asked"].pop("pope")
+        results["asked"][benchmark] = {**asked, "benchmark": benchmark, "label": benchmark}
+        if benchmark == "gqa":  # the Hub's data, asked in one's own way
+            results["asked"][benchmark] |= {"official": False, "changed": {"suffix": ""}}
         (path / "results.json").write_text(json.dumps(results))
         _push(hub, path)
         assert not _push(hub, path).changed
@@ -289,6 +300,7 @@ def test_records_are_a_dataset_that_plain_datasets_load(
     files = _files(hub, "dataset", "records")
     _names_nothing_of(files, tmp_path)
     assert {"results.json", "run.json", "samples/base-chair.parquet"} <= files.keys()
+    assert "| pope | <code>lmms-lab/POPE</code> | 9,000 | 500 | test |" in files["README.md"].decode()
     script = (
         "import datasets, sys\n"
         "for config, split in (('pope', 'base'), ('pope', 'adapter'), ('chair', 'base')):\n"

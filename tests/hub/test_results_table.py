@@ -1,18 +1,31 @@
-"""The results table of a card: marks of corrected tests come through, and survive in the card's own data."""
+"""Results in a card and its metadata: marks of tests, and names that say what was measured on which data."""
 
 from __future__ import annotations
 
-import pytest
+import json
+from typing import Any
 
-from mmpref.hub.cards.results_table import lines_of, read_lines, results_block
+import pytest
+import yaml
+
+from mmpref.hub.cards.add_results import add_results
+from mmpref.hub.cards.merge import BEGIN, END
+from mmpref.hub.cards.model_index import eval_files, model_index
+from mmpref.hub.cards.results_table import Line, lines_of, read_lines, results_block
 from mmpref.run.results import Results
+from tests.hub.runs import COMMIT, evaluation
+
+
+def _metadata(card: str) -> dict[str, Any]:
+    return yaml.safe_load(card.split("---\n")[1])
 
 
 def _evaluation(p: float | None) -> Results:
     row = {"benchmark": "gqa", "split": "all", "metric": "accuracy", "value": 0.5, "low": 0.4, "high": 0.6, "n": 9}
     return Results.from_dict(
         {
-            "results": [{**row, "model": model} for model in ("base", "adapter")],
+            "asked": {"gqa": {"benchmark": "gqa", "label": "gqa", "official": True}},
+            "results": [{**row, "model": model, "headline": p is not None} for model in ("base", "adapter")],
             "differences": [{**row, "value": 0.1, "p": 0.01, "p_holm": p}],
         }
     )
@@ -30,7 +43,100 @@ def test_marks(p: float | None, mark: str) -> None:
     assert read_lines(block) == lines
 
 
-def test_cards_of_before_are_read() -> None:
-    block = results_block(lines_of(_evaluation(None)))
-    assert '"p"' not in block
-    assert read_lines(block)[0].p is None
+def test_cards_of_before_are_read_and_promise_no_benchmark() -> None:
+    """They name no data: under the benchmark's name stands that nobody recorded which."""
+    line = lines_of(_evaluation(None))[0]
+    row = {name: value for name, value in vars(line).items() if name not in ("p", "headline", "asked")}
+    block = f"{BEGIN}\n<!-- mmpref:results:data {json.dumps([row])} -->\n{END}"
+    [old] = read_lines(block)
+    assert (old.p, old.headline, old.asked) == (None, False, None)
+    assert "On which data gqa was measured, was not recorded." in results_block([old])
+
+
+def _own(**facts: Any) -> Results:
+    """40 of one's own questions, scored by POPE's rule, with a prompt of one's own."""
+    data = {"id": "/path/to/mine.jsonl", "split": "train", "revision": None, "fingerprint": "sha256:12ab"}
+    asked = {
+        "official": False,
+        "data": data,
+        "questions": 40,
+        "images": 20,
+        "changed": {"suffix": " Answer | yes or no.", "limit": 40},
+        **facts,
+    }
+    return Results.from_dict(evaluation(asked=asked))
+
+
+def test_ones_own_data_are_not_the_benchmark_in_a_card() -> None:
+    block = results_block(lines_of(_own())).split("## Results")[1]
+    assert "| mine.jsonl, scored like pope (random), accuracy ↑ |" in block
+    assert "| pope (" not in block
+    facts = next(line for line in block.splitlines() if line.startswith("| mine.jsonl, scored like pope | <code>"))
+    for fact in ("mine.jsonl</code>", "| 40 | 20 | train |", "sha256:12ab", "suffix: ", "yes or no", "limit: 40"):
+        assert fact in facts
+    assert facts.count("|") == 8  # what a setting holds makes no cells
+    assert "is not that benchmark" in block
+
+
+def test_ones_own_data_are_not_the_benchmark_in_the_metadata() -> None:
+    [entry] = model_index("mine", _own())[0]["results"]
+    data = entry["dataset"]
+    assert data["name"] == "mine.jsonl, scored like pope"
+    assert data["type"] == "not-pope-mine.jsonl"
+    assert "revision" not in data
+    assert data["args"] == {
+        "data": "mine.jsonl",
+        "data_split": "train",
+        "revision_or_hash": "sha256:12ab",
+        "questions": 40,
+        "images": 20,
+        "scored_like": "pope",
+        "changed_settings": {"suffix": " Answer | yes or no.", "limit": 40},
+    }
+    assert eval_files(_own()) == {}
+
+
+def test_published_data_under_another_prompt_do_not_bear_the_benchmarks_name() -> None:
+    published = {"id": "lmms-lab/POPE", "split": "test", "revision": COMMIT, "fingerprint": COMMIT}
+    results = _own(data=published, changed={"suffix": ""})
+    [entry] = model_index("mine", results)[0]["results"]
+    assert entry["dataset"]["type"] == "not-pope-lmms-lab-POPE-test"
+    assert entry["dataset"]["args"]["revision_or_hash"] == COMMIT
+    assert lines_of(results)[0].benchmark == "lmms-lab/POPE:test, scored like pope"
+
+
+def test_the_published_benchmark_bears_its_name() -> None:
+    results = Results.from_dict(evaluation())
+    [entry] = model_index("mine", results)[0]["results"]
+    assert entry["dataset"] == {"name": "pope", "type": "lmms-lab/POPE", "split": "random", "revision": COMMIT}
+    assert lines_of(results)[0].benchmark == "pope"
+
+
+def test_of_one_rule_both_data_stay_in_one_card() -> None:
+    card = add_results("---\nlicense: mit\n---\n# T\n", Results.from_dict(evaluation()))
+    both = add_results(card, _own())
+    assert "| pope (random), accuracy" in both
+    assert "| mine.jsonl, scored like pope (random), accuracy" in both
+    assert [entry["dataset"]["type"] for entry in _metadata(both)["model-index"][0]["results"]] == [
+        "lmms-lab/POPE",
+        "not-pope-mine.jsonl",
+    ]
+    assert add_results(both, _own()) == both
+
+
+def test_what_a_card_of_before_called_a_benchmark_gives_way() -> None:
+    line = {**vars(lines_of(Results.from_dict(evaluation()))[0]), "asked": None, "benchmark": "pope"}
+    old = results_block([Line(**line)])
+    card = add_results(f"---\nlicense: mit\n---\n# T\n\n{old}\n", _own())
+    assert "| pope (" not in card
+    assert "was not recorded" not in card
+
+
+def test_data_that_chose_the_step_are_marked() -> None:
+    results = _own(chose={"step": 20, "metric": "pope/accuracy"})
+    block = results_block(lines_of(results))
+    assert "accuracy ↑ † |" in block
+    assert "(step 20) was chosen by pope/accuracy: its values there are too good" in block
+    [entry] = model_index("mine", results)[0]["results"]
+    assert entry["dataset"]["args"]["chose_the_kept_step"] == "pope/accuracy"
+    assert read_lines(block) == lines_of(results)

@@ -14,7 +14,7 @@ import pytest
 
 from mmpref.errors import InputError, RunError
 from mmpref.run.results import Difference, JudgeNoise, Key, Results
-from mmpref.run.results_text import interval_text, p_value_text
+from mmpref.run.results_text import decimals, interval_text, p_value_text
 from mmpref.types import ModelRef
 
 
@@ -124,7 +124,7 @@ def test_a_notebook_shows_a_table() -> None:
     results = Results.from_dict(_content())
     title, head, row = repr(results).splitlines()
     assert title == "evaluation: value [95 % interval]"
-    assert head.split() == ["metric", "base", "adapter", "difference", "p", "n", "unparsed"]
+    assert head.split() == ["metric", "base", "adapter", "difference", "change", "p", "n", "unparsed"]
     cells = ["pope accuracy", "0.933 [0.833, 1.000]", "0.875 [0.833, 1.000]", "-0.058 [-0.100, +0.000]"]
     assert re.split(r"\s{2,}", row) == [*cells, "0.001 Holm**", "30", "2 / 0"]
     assert len(head) == len(row)
@@ -141,12 +141,54 @@ def test_pandas() -> None:
     assert Results.from_dict(_content()).to_pandas("differences")["p_holm"].tolist() == [0.001]
 
 
+def test_whole_benchmarks_stand_before_parts() -> None:
+    content = _content()
+    for model in ("base", "adapter"):
+        content["results"].insert(0, _value(model, 0.5, split="random"))
+        content["results"].append(_value(model, 20.123, benchmark="chair", metric="words"))
+    _, rows = Results.from_dict(content).table()
+    assert [row[0] for row in rows] == ["pope accuracy", "chair words", "pope accuracy random"]
+    assert rows[1][1] == "20.1 [0.8, 1.0]", "one number has as many places as its value wants"
+    brief, cells = Results.from_dict(content).table(brief=True)
+    assert brief == ["metric", "base", "adapter", "difference", "change"]
+    assert cells[0] == ["pope accuracy", "0.933", "0.875", "-0.058 [-0.100, +0.000]", ""]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "better", "p_holm", "direction", "mark", "verdict"),
+    [
+        (-0.1, 0.0, True, 0.001, "", "", "no clear change"),
+        (0.01, 0.2, True, 0.0004, "better", "better***", "better"),
+        (0.01, 0.2, False, 0.03, "worse", "worse*", "worse"),
+        (-0.2, -0.01, False, None, "better", "better", "better"),
+        (0.01, 0.2, True, 0.3, "better", "better", "perhaps better"),
+        (-0.2, -0.1, None, None, "lower", "lower", "lower"),
+        (math.nan, math.nan, True, None, "", "", "no clear change"),
+    ],
+)
+def test_what_an_interval_says(
+    low: float, high: float, better: bool | None, p_holm: float | None, direction: str, mark: str, verdict: str
+) -> None:
+    changed = Difference(
+        benchmark="pope",
+        part="all",
+        metric="accuracy",
+        value=(low + high) / 2,
+        low=low,
+        high=high,
+        higher_is_better=better,
+        p_holm=p_holm,
+    )
+    assert (changed.direction, changed.mark, changed.verdict) == (direction, mark, verdict)
+
+
 def test_numbers_as_text() -> None:
     assert interval_text(0.5, 0.25, 0.75) == "0.500 [0.250, 0.750]"
     assert interval_text(-0.5, -0.75, 0.0, signed=True) == "-0.500 [-0.750, +0.000]"
     assert interval_text(12.34, 10, 14, digits=1) == "12.3 [10.0, 14.0]"
     assert interval_text(math.nan, 0, 1) == "–"
     assert interval_text(1, math.nan, math.nan) == "1.000"
+    assert [decimals(value) for value in (0.5, -9.9, 10, 999, -1200, math.nan)] == [3, 3, 1, 1, 0, 3]
     assert [p_value_text(p) for p in (None, 0.0004, 0.04)] == ["–", "<0.001", "0.040"]
     assert [p_value_text(0.001, p) for p in (0.0004, 0.04, 0.4)] == ["<0.001 Holm***", "0.040 Holm*", "0.400 Holm"]
 

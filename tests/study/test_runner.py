@@ -50,7 +50,9 @@ def test_a_study_is_measured_and_goes_on_where_it_was_interrupted(write_plan: Wr
     begun.clear()
     outcome = runner.run(made, study, minutes=0, say=begun.append)
     assert (outcome.out_of_time, outcome.left, begun) == (True, 1, [])
-    outcome = runner.run(made, study, say=begun.append)
+    told: list[tuple[int, int]] = []
+    outcome = runner.run(made, study, say=begun.append, on_progress=lambda *news: told.append(news))
+    assert told == [(1, 2), (2, 2)]
     assert (outcome.runs, outcome.left, list(outcome.failures)) == (2, 0, [])
     assert begun == ["the adapter of row 'bdhs', base 0, seed 0", "measuring bdhs, base 0, seed 0"]
 

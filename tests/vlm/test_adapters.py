@@ -195,7 +195,7 @@ def test_one_that_makes_no_numbers(tmp_path: Path) -> None:
 
 def test_adapter_and_model_mixed_up(tmp_path: Path) -> None:
     adapter = made("lora", tmp_path / "adapter")
-    with pytest.raises(ModelError, match=rf"is an adapter, not a model\. Use --model \S+/model --adapter {adapter}"):
+    with pytest.raises(ModelError, match=rf"is an adapter, not a model\. Use --model=\S+/model --adapter={adapter}"):
         load_policy(ModelRef(str(adapter)))
     with pytest.raises(ModelError, match=f"no adapter: it has no {CONFIG}. It is a model: give it as --model"):
         load(Path(resolve_path(MODEL)))

@@ -63,7 +63,7 @@ def first_tokens(policy: Policy, decoding: Decoding) -> set[int]:
     logits = torch.randn(policy.base_model.get_output_embeddings().weight.shape[0], generator=torch.manual_seed(3))
     prompt = EncodedPrompt(*(torch.zeros(1, 1) for _ in range(4)))
     states = [BranchState(number, Branch(prompt, stream=(number,))) for number in range(40)]
-    return set(TokenSampler(policy, decoding)(logits.repeat(40, 1), states))
+    return set(TokenSampler(policy, decoding)(logits.repeat(40, 1), states).tolist())
 
 
 def test_sampling_is_from_the_policy_whatever_the_model_ships() -> None:

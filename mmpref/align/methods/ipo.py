@@ -36,4 +36,6 @@ def _pairwise(settings: Settings) -> Pairwise | None:
     return (lambda difference: (difference - 1 / (2 * settings.beta)) ** 2) if settings.summed else None
 
 
-METHOD = Method(Settings, lambda settings: {"loss_type": ["ipo"], "beta": settings.beta}, pairwise=_pairwise)
+METHOD = Method(
+    Settings, lambda settings: {"loss_type": ["ipo"], "beta": settings.beta}, pairwise=_pairwise, tags=("preference",)
+)

@@ -38,4 +38,4 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": weights, "beta": settings.beta}
 
 
-METHOD = Method(Settings, _options)
+METHOD = Method(Settings, _options, tags=("preference",))

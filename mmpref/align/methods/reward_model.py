@@ -7,10 +7,11 @@ The learning rate is the paper's (section 4), and also the highest that it tries
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method, Rates
+from mmpref.recipes.names import names
 
 if TYPE_CHECKING:
     from mmpref.align.method import TrainerParts
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Settings:
-    """held_out: preference sets, ``NAME`` or ``NAME:SPLIT`` (train by default), on which accuracy is measured at the
-    end, such as the ``validation`` split of the training data."""
+    """On what accuracy is measured.
 
-    held_out: tuple[str, ...] = ()
+    Args:
+        held_out: preference sets, ``NAME`` or ``NAME:SPLIT`` (train by default), on which it is measured at the end,
+            such as the ``validation`` split of the training data.
+    """
+
+    held_out: tuple[str, ...] = field(default=(), metadata=names("table"))
 
 
 def _trainer(parts: TrainerParts) -> Any:
@@ -48,4 +53,4 @@ def _trainer(parts: TrainerParts) -> Any:
     )
 
 
-METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5))
+METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5), tags=("preference",))

@@ -7,11 +7,12 @@ learning rate is the paper's (section 4); the projector, trained in full, has th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method, Rates
 from mmpref.errors import UsageError
+from mmpref.recipes.names import names
 
 if TYPE_CHECKING:
     from mmpref.align.method import TrainerParts
@@ -29,7 +30,7 @@ class Settings:
         max_answer_tokens: bound on an answer's length.
     """
 
-    reward: str = ""
+    reward: str = field(default="", metadata=names("annotator"))
     samples: int = 4
     temperature: float = 1.0
     kl: float = 0.4
@@ -78,4 +79,6 @@ def _trainer(parts: TrainerParts) -> Any:
     )
 
 
-METHOD = Method(Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5))
+METHOD = Method(
+    Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5), tags=("reinforcement-learning",)
+)

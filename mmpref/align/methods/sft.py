@@ -16,4 +16,4 @@ class Settings:
     """There are none: the base model has no part in the loss."""
 
 
-METHOD = Method(Settings, lambda _: {"loss_type": ["sft"]})
+METHOD = Method(Settings, lambda _: {"loss_type": ["sft"]}, tags=())

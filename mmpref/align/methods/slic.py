@@ -23,4 +23,4 @@ class Settings:
             raise UsageError(f"loss.beta is {self.beta}; it must be above 0.", "The paper searches 0.02 to 0.2.")
 
 
-METHOD = Method(Settings, lambda settings: {"loss_type": ["hinge"], "beta": settings.beta})
+METHOD = Method(Settings, lambda settings: {"loss_type": ["hinge"], "beta": settings.beta}, tags=("preference",))

@@ -14,15 +14,16 @@ only the exact "Yes" and "No", with No as the positive class; ``accuracy_read`` 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.benchmark import Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
-from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell
+from mmpref.bench.benchmark import PLACE, Benchmark, CountKey, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.cells import choice_cell, image_cell, image_name, list_cell, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate
 from mmpref.bench.scoring import amber, pope
 from mmpref.errors import InputError, UsageError
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
@@ -56,10 +57,10 @@ class AmberSettings(QuestionSettings):
     """
 
     split: str = "train"
-    annotations: str | None = None
-    images: str | None = None
-    relation: str | None = None
-    safe_words: str | None = None
+    annotations: str | None = field(default=None, metadata=names("table"))
+    images: str | None = field(default=None, metadata=PLACE)
+    relation: str | None = field(default=None, metadata=names("path"))
+    safe_words: str | None = field(default=None, metadata=names("path"))
     suffix: str = ""
     max_new_tokens: int = 512
 
@@ -104,8 +105,10 @@ class _Amber(QuestionTask[AmberSettings]):
                 raise InputError(f"{where}: {spec} has no annotation of id {name}.")
             reference = self._reference(annotation, where)
             caption = reference["part"] == CAPTION
-            message = Message("user", text_cell(row, "query", where) + ("" if caption else self.settings.suffix))
-            image = image_cell(row, where, table.root, folder=self.settings.images)
+            message = Message(
+                "user", with_suffix(text_cell(row, "query", where), "" if caption else self.settings.suffix)
+            )
+            image = image_cell(row, where, table.images, folder=self.settings.images)
             image_file = row["image"] if image_name(row) else None
             image_id = optional_text(row, "image_id") or image_file or name
             samples.append(Sample(name, image_id, image, (message,), reference))
@@ -168,4 +171,4 @@ class _Amber(QuestionTask[AmberSettings]):
         return metrics
 
 
-BENCHMARK = Benchmark(AmberSettings, (), _Amber)
+BENCHMARK = Benchmark(AmberSettings, (), _Amber, hallucination=True)

@@ -4,9 +4,12 @@ A row of ``tsunghanwu/mscoco_chair``, split ``test``::
 
     {"image": <image>, "question_id": 310196, "gt_object": ["person", "skis"]}
 
+Of one's own data ``image`` and ``objects`` suffice.
+
 Official scorer: https://github.com/LisaAnne/Hallucination (`utils/chair.py`). chair_i alone rewards short answers, so
 recall, mentions and words stand beside it. COCO's table of synonyms is not shipped: give the path of the authors'
-`data/synonyms.txt` as ``--set benchmark.chair.synonyms=PATH``.
+`data/synonyms.txt` as ``--set benchmark.chair.synonyms=PATH``. One's own data do without: the words that are looked for
+are then the objects that their rows name, each by that one name.
 
 Rows may have a column ``usual`` too: objects that one expects in such an image, there or not. If all have it, chair_i
 is also told in two parts that add up to it: ``chair_i_typical``, the share of mentions that are hallucinated and usual,
@@ -15,15 +18,19 @@ and ``chair_i_other``. No published set has it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
-from mmpref.bench.cells import image_cell, image_name, list_cell, optional_text, text_cell
+from mmpref.bench.cells import column_of, image_cell, image_id, list_cell, optional_text, value_of
 from mmpref.bench.scoring import chair
-from mmpref.errors import UsageError
+from mmpref.errors import InputError, UsageError
+from mmpref.log import logger
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
+from mmpref.tables.cells import unpacked
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
@@ -38,44 +45,79 @@ class ChairSettings(QuestionSettings):
     """
 
     prompt: str = "Please describe this image in detail."
-    synonyms: str | None = None
+    synonyms: str | None = field(default=None, metadata=names("path"))
     max_new_tokens: int = 512
+
+
+def _objects(row: Row, where: str) -> list[str]:
+    """What an image shows: a list, or text with commas as people write it into CSV.
+
+    Raises:
+        InputError: there is no such cell, or it is neither.
+    """
+    column = column_of(row, "gt_object", "objects")
+    cell = unpacked(value_of(row, column, where))
+    if isinstance(cell, str):
+        names = [name.strip() for name in re.split("[,;]", cell)]
+        return [name.lower() for name in names if name]
+    return [name.lower() for name in list_cell(row, column, where)]
+
+
+def _no_synonyms() -> UsageError:
+    return UsageError(
+        "The benchmark chair needs a table of synonyms.",
+        "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
+        "--set benchmark.chair.synonyms=PATH.",
+    )
 
 
 class _Chair(QuestionTask[ChairSettings]):
     def __init__(self, settings: ChairSettings) -> None:
-        if settings.synonyms is None:
-            raise UsageError(
-                "The benchmark chair needs a table of synonyms.",
-                "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination and give "
-                "--set benchmark.chair.synonyms=PATH.",
-            )
+        if settings.synonyms is None and settings.data is None:
+            raise _no_synonyms()
         super().__init__(settings)
-        self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms))
+        self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms)) if settings.synonyms else None
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        if self.synonyms is None:
+            self.synonyms = self._of_rows(table)
         samples = []
         for number, row, where in numbered_rows(table, limit):
-            reference = {"objects": self._nodes(row, "gt_object", where)}
+            reference = {"objects": self._nodes(_objects(row, where))}
             if "usual" in row:
-                reference["usual"] = self._nodes(row, "usual", where)
-            image_id = optional_text(row, "question_id") or image_name(row) or text_cell(row, "question_id", where)
-            samples.append(
-                Sample(
-                    str(number),
-                    image_id,
-                    image_cell(row, where, table.root, folder=self.settings.images),
-                    (Message("user", self.settings.prompt),),
-                    reference,
-                )
-            )
+                reference["usual"] = self._nodes(list_cell(row, "usual", where))
+            image = image_cell(row, where, table.images, folder=self.settings.images)
+            name = optional_text(row, "question_id") or image_id(row, image, number)
+            samples.append(Sample(str(number), name, image, (Message("user", self.settings.prompt),), reference))
         return samples
 
-    def _nodes(self, row: Row, column: str, where: str) -> list[str]:
-        names = [name.lower() for name in list_cell(row, column, where)]
-        return [self.synonyms.node.get(name, name) for name in names]
+    def _nodes(self, names: Sequence[str]) -> list[str]:
+        assert self.synonyms is not None  # they are read before any row
+        return [self.synonyms.node.get(name.lower(), name.lower()) for name in names]
+
+    def _of_rows(self, table: Table) -> chair.Synonyms:
+        """The table of synonyms that the objects of all rows make, however few of them are asked about."""
+        names: set[str] = set()
+        for _, row, where in numbered_rows(table, None):
+            if "gt_object" in row:  # COCO's, whose numbers are those of its authors' table
+                raise _no_synonyms()
+            names.update(_objects(row, where))
+        if longer := sorted(name for name in names if name.count(" ") > 1):
+            raise InputError(
+                f"{table.spec} names the object {longer[0][:80]!r}, and CHAIR finds names of one word or two.",
+                "Give it a shorter name, or a table of synonyms: --set benchmark.chair.synonyms=FILE.",
+            )
+        logger.warning(
+            "Warning: chair has no table of synonyms: it looks for the %d objects that %s names, each by that one "
+            "name. Other words for them, and other things, are not seen; --set benchmark.chair.synonyms=FILE (one "
+            "line an object, its name first, synonyms behind it) says more.",
+            len(names),
+            table.name,
+        )
+        return chair.Synonyms.of(names)
 
     def score(self, sample: Sample, answer: str) -> Score:
+        assert self.synonyms is not None  # samples are made before they are scored
         return Score(
             ", ".join(self.synonyms.objects(answer)),
             chair.count(answer, sample.reference["objects"], self.synonyms, sample.reference.get("usual")),
@@ -94,4 +136,11 @@ class _Chair(QuestionTask[ChairSettings]):
         ]
 
 
-BENCHMARK = Benchmark(ChairSettings, ("tsunghanwu/mscoco_chair",), _Chair)
+BENCHMARK = Benchmark(
+    ChairSettings,
+    ("tsunghanwu/mscoco_chair",),
+    _Chair,
+    hallucination=True,
+    # data/synonyms.txt at 6e4d33c of https://github.com/LisaAnne/Hallucination
+    official_files={"synonyms": "b685537b36fe21b791c87151b96a991ceb582edff19f3da204dcc7a7905502f2"},
+)

@@ -14,13 +14,14 @@ lmms-eval's exact match.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
-from mmpref.bench.cells import image_cell, optional_text, text_cell
+from mmpref.bench.cells import image_cell, image_id, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import gqa
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.open import open_table
@@ -40,7 +41,7 @@ class GqaSettings(QuestionSettings):
 
     config: str | None = "testdev_balanced_instructions"
     split: str = "testdev"
-    images: str | None = None
+    images: str | None = field(default=None, metadata=names("table"))
     images_config: str | None = "testdev_balanced_images"
     suffix: str = "\nAnswer the question using a single word or phrase."
     max_new_tokens: int = 16
@@ -56,21 +57,24 @@ class _Gqa(QuestionTask[GqaSettings]):
         samples = []
         images: dict[str, ImageData] | None = None
         for number, row, where in numbered_rows(table, limit):
-            image_id = text_cell(row, "imageId", where)
-            if "image" in row:
-                image = image_cell(row, where, table.root)
-            elif self._folder:
-                image = image_cell({"image": f"{image_id}.jpg"}, where, None, folder=str(self._folder))
+            if "imageId" not in row or "image" in row:
+                image = image_cell(row, where, table.images)
+                name = optional_text(row, "imageId") or image_id(row, image, number)
             else:
-                images = self._images(table) if images is None else images
-                image = images.get(image_id) or ImageData(b"", f"{where} (no image {image_id!r})")
-            message = Message("user", text_cell(row, "question", where) + self.settings.suffix)
+                name = text_cell(row, "imageId", where)
+                if self._folder or table.image_roots:
+                    folder = str(self._folder) if self._folder else None
+                    image = image_cell({"image": f"{name}.jpg"}, where, table.image_roots, folder=folder)
+                else:
+                    images = self._images(table) if images is None else images
+                    image = images.get(name) or ImageData(b"", f"{where} (no image {name!r})")
+            message = Message("user", with_suffix(text_cell(row, "question", where), self.settings.suffix))
             kinds = row.get("types")
             kind = (optional_text(kinds, "structural") if isinstance(kinds, dict) else None) or ALL
             samples.append(
                 Sample(
                     optional_text(row, "id") or str(number),
-                    image_id,
+                    name,
                     image,
                     (message,),
                     {"answer": text_cell(row, "answer", where), "part": kind},
@@ -85,7 +89,7 @@ class _Gqa(QuestionTask[GqaSettings]):
             spec, split, config=self.settings.images_config, revision=None if self.settings.images else table.revision
         )
         return {
-            text_cell(row, "id", where): image_cell(row, where, other.root)
+            text_cell(row, "id", where): image_cell(row, where, other.images)
             for _, row, where in numbered_rows(other, None)
         }
 

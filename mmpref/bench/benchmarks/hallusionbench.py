@@ -27,7 +27,7 @@ from mmpref.bench.benchmark import (
     Sample,
     Score,
 )
-from mmpref.bench.cells import choice_cell, column_of, image_cell, text_cell
+from mmpref.bench.cells import choice_cell, column_of, image_cell, text_cell, with_suffix
 from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring import yes_no
 from mmpref.run.results import ALL
@@ -75,9 +75,9 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
         groups = {CountKey(part, "question"): f"{sets}_{question}" for part in (kind, ALL)}
         if not (kind == "VS" and figure == "0"):
             groups |= {CountKey(part, "figure"): f"{sets}_{figure}" for part in (kind, ALL)}
-        message = Message("user", text_cell(row, "question", where) + self.settings.suffix)
+        message = Message("user", with_suffix(text_cell(row, "question", where), self.settings.suffix))
         column = column_of(row, "image", "filename")
-        image = image_cell(row, where, table.root, column, self.settings.images) if has_image else None
+        image = image_cell(row, where, table.images, column, self.settings.images) if has_image else None
         return Sample(name, sets, image, (message,), reference, groups)
 
     def score(self, sample: Sample, answer: str) -> Score:
@@ -98,5 +98,8 @@ class _HallusionBench(QuestionTask[HallusionBenchSettings]):
 
 
 BENCHMARK = Benchmark(
-    HallusionBenchSettings, ("lmms-lab-encoder/HallusionBench", "lmms-lab/HallusionBench"), _HallusionBench
+    HallusionBenchSettings,
+    ("lmms-lab-encoder/HallusionBench", "lmms-lab/HallusionBench"),
+    _HallusionBench,
+    hallucination=True,
 )

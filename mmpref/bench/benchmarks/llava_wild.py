@@ -59,7 +59,7 @@ class _LlavaWild(QuestionTask[LlavaWildSettings]):
             }
             message = Message("user", text_cell(row, column_of(row, "question", "text"), where))
             image_id = optional_text(row, "image_id") or image_name(row) or str(number)
-            image = image_cell(row, where, table.root, folder=self.settings.images)
+            image = image_cell(row, where, table.images, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (message,), reference))
         return samples
 

@@ -27,7 +27,7 @@ from mmpref.bench.benchmark import (
     Score,
     ratio,
 )
-from mmpref.bench.cells import choice_cell, image_cell, text_cell
+from mmpref.bench.cells import choice_cell, image_cell, text_cell, with_suffix
 from mmpref.bench.parts import group_keys, group_rate, part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mme
 from mmpref.run.results import ALL
@@ -74,11 +74,11 @@ class _Mme(QuestionTask[MmeSettings]):
             category, name = text_cell(row, "category", where), text_cell(row, "question_id", where)
             question = text_cell(row, "question", where).strip()
             if self.settings.suffix is not None:
-                question = question.replace(_ASKED, "") + self.settings.suffix
+                question = with_suffix(question.replace(_ASKED, ""), self.settings.suffix)
             reference = {"answer": choice_cell(row, "answer", where, ("yes", "no")), "category": category}
             image_id = f"{category}/{name}"
             group = {CountKey(category, "both"): image_id}
-            image = image_cell(row, where, table.root, folder=self.settings.images)
+            image = image_cell(row, where, table.images, folder=self.settings.images)
             samples.append(Sample(str(number), image_id, image, (Message("user", question),), reference, group))
         return samples
 

@@ -14,11 +14,11 @@ numbers of different judges cannot be compared.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from urllib.parse import urlparse
 
-from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
+from mmpref.bench.benchmark import PLACE, Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
 from mmpref.bench.cells import image_cell, list_cell, optional_text, text_cell
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import judge_prompts, ratings
@@ -34,10 +34,14 @@ SEES = {False: "You do not see the image.", True: "You see the image; it decides
 
 @dataclass(frozen=True)
 class MmhalSettings(QuestionSettings):
-    """``images`` is the folder of the images; null where the rows have a column ``image``."""
+    """Where the images are.
+
+    Args:
+        images: their folder; null where the rows have a column ``image``.
+    """
 
     split: str = "train"
-    images: str | None = None
+    images: str | None = field(default=None, metadata=PLACE)
     max_new_tokens: int = 512
 
 
@@ -59,15 +63,15 @@ class MmhalTask(QuestionTask[MmhalSettings]):
         samples = []
         for number, row, where in numbered_rows(table, limit):
             if "image" in row:
-                image = image_cell(row, where, table.root, folder=self.settings.images)
-            elif self.settings.images is None:
+                image = image_cell(row, where, table.images, folder=self.settings.images)
+            elif self.settings.images is None and not table.image_roots:
                 raise UsageError(
                     f"{where} names its image by an address.",
                     "Unpack test_data.zip of Shengcao1006/MMHal-Bench and give --set benchmark.mmhal.images=FOLDER.",
                 )
             else:
                 name = PurePosixPath(urlparse(text_cell(row, "image_src", where)).path).name
-                image = image_cell({"image": name}, where, None, folder=self.settings.images)
+                image = image_cell({"image": name}, where, table.image_roots, folder=self.settings.images)
             question = text_cell(row, "question", where)
             reference = {
                 "type": text_cell(row, "question_type", where),
@@ -117,5 +121,9 @@ class MmhalTask(QuestionTask[MmhalSettings]):
 
 
 BENCHMARK = Benchmark(
-    MmhalSettings, ("hf://datasets/Shengcao1006/MMHal-Bench/response_template.json",), MmhalTask, judged=True
+    MmhalSettings,
+    ("hf://datasets/Shengcao1006/MMHal-Bench/response_template.json",),
+    MmhalTask,
+    judged=True,
+    hallucination=True,
 )

@@ -5,9 +5,9 @@ The image goes into the judge's user turn, and the list of its contents stays in
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
-from mmpref.bench.benchmark import Benchmark
 from mmpref.bench.benchmarks import mmhal
 
-BENCHMARK = Benchmark(mmhal.MmhalSettings, mmhal.BENCHMARK.candidates, partial(mmhal.MmhalTask, sees=True), judged=True)
+BENCHMARK = replace(mmhal.BENCHMARK, task=partial(mmhal.MmhalTask, sees=True))

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score
-from mmpref.bench.cells import choice_cell, image_cell, text_cell
+from mmpref.bench.cells import choice_cell, image_cell, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import mmstar
 from mmpref.run.results import ALL
@@ -27,7 +27,11 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class MmStarSettings(QuestionSettings):
-    """``suffix`` is appended to every question, as published."""
+    """How questions are asked.
+
+    Args:
+        suffix: appended to every question, as published.
+    """
 
     split: str = "val"
     suffix: str = "\nAnswer with the option's letter from the given choices directly"
@@ -42,8 +46,8 @@ class _MmStar(QuestionTask[MmStarSettings]):
                 "answer": choice_cell(row, "answer", where, ("a", "b", "c", "d")).upper(),
                 "category": text_cell(row, "category", where),
             }
-            message = Message("user", text_cell(row, "question", where).strip() + self.settings.suffix)
-            image = image_cell(row, where, table.root, folder=self.settings.images)
+            message = Message("user", with_suffix(text_cell(row, "question", where).strip(), self.settings.suffix))
+            image = image_cell(row, where, table.images, folder=self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 

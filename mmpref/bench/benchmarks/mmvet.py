@@ -29,7 +29,11 @@ from mmpref.types import Message
 
 @dataclass(frozen=True)
 class MmVetSettings(QuestionSettings):
-    """``prefix`` is put before every question; none as published, lmms-eval asks for steps."""
+    """How questions are asked.
+
+    Args:
+        prefix: put before every question; none as published, lmms-eval asks for steps.
+    """
 
     prefix: str = ""
     max_new_tokens: int = 1024
@@ -56,7 +60,7 @@ class _MmVet(QuestionTask[MmVetSettings]):
                 "parts": [ALL, *abilities, f"{'+'.join(abilities)} only"],
             }
             message = Message("user", self.settings.prefix + question)
-            image = image_cell(row, where, table.root, column_of(row, "image", "imagename"), self.settings.images)
+            image = image_cell(row, where, table.images, column_of(row, "image", "imagename"), self.settings.images)
             samples.append(Sample(str(number), str(number), image, (message,), reference))
         return samples
 

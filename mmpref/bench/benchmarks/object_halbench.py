@@ -15,7 +15,7 @@ are not comparable with published ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
@@ -25,6 +25,7 @@ from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
 from mmpref.tables.table import Table, numbered_rows
@@ -47,8 +48,8 @@ class ObjectHalbenchSettings(QuestionSettings):
     """
 
     split: str = "train"
-    annotations: str | None = None
-    synonyms: str | None = None
+    annotations: str | None = field(default=None, metadata=names("path"))
+    synonyms: str | None = field(default=None, metadata=names("path"))
     max_new_tokens: int = 1024
 
 
@@ -78,7 +79,7 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
             Sample(
                 str(number),
                 text_cell(row, "image_id", where),
-                image_cell(row, where, table.root, folder=self.settings.images),
+                image_cell(row, where, table.images, folder=self.settings.images),
                 (Message("user", text_cell(row, "question", where)),),
                 truth,
             )
@@ -117,4 +118,4 @@ class _ObjectHalbench(QuestionTask[ObjectHalbenchSettings]):
         ]
 
 
-BENCHMARK = Benchmark(ObjectHalbenchSettings, (), _ObjectHalbench, judged=True)
+BENCHMARK = Benchmark(ObjectHalbenchSettings, (), _ObjectHalbench, judged=True, hallucination=True)

@@ -11,6 +11,8 @@ too, with COCO's val2014 as ``--set benchmark.pope.images=FOLDER``::
     {"question_id": 1, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a snowboard in the image?",
      "label": "yes"}
 
+Of one's own data ``image``, ``question`` and ``answer`` suffice.
+
 Official scorer: https://github.com/RUCAIBox/POPE (`evaluate.py`). The three categories share their yes rows, so their
 errors are not independent; LLaVA's papers print the mean of the three F1.
 """
@@ -34,7 +36,7 @@ from mmpref.bench.benchmark import (
     Sample,
     Score,
 )
-from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell
+from mmpref.bench.cells import choice_cell, column_of, image_cell, image_id, optional_text, text_cell, with_suffix
 from mmpref.bench.parts import part_counts, part_rate, parts_of
 from mmpref.bench.scoring import pope
 from mmpref.errors import InputError
@@ -55,7 +57,11 @@ _FILE = re.compile(r"pope_(random|popular|adversarial)\.jsonl?$")
 
 @dataclass(frozen=True)
 class PopeSettings(QuestionSettings):
-    """``suffix`` is appended to every question (LLaVA's wording)."""
+    """How questions are asked.
+
+    Args:
+        suffix: appended to every question (LLaVA's wording).
+    """
 
     suffix: str = "\nAnswer the question using a single word or phrase."
 
@@ -104,12 +110,12 @@ class PopeTask(QuestionTask[PopeSettings]):
         samples = []
         for number, row, where in numbered_rows(table, limit):
             answer = choice_cell(row, column_of(row, "answer", "label"), where, ("yes", "no"))
-            question = text_cell(row, column_of(row, "question", "text"), where) + self.settings.suffix
-            image_id = optional_text(row, "image_source") or image_name(row) or str(number)
-            image = image_cell(row, where, table.root, folder=self.settings.images)
+            question = with_suffix(text_cell(row, column_of(row, "question", "text"), where), self.settings.suffix)
+            image = image_cell(row, where, table.images, folder=self.settings.images)
+            name = optional_text(row, "image_source") or image_id(row, image, number)
             part = optional_text(row, "category") or _category(table.spec) or ALL
             samples.append(
-                Sample(str(number), image_id, image, (Message("user", question),), {"answer": answer, "part": part})
+                Sample(str(number), name, image, (Message("user", question),), {"answer": answer, "part": part})
             )
         return samples
 
@@ -135,4 +141,6 @@ class PopeTask(QuestionTask[PopeSettings]):
         return metrics
 
 
-BENCHMARK = Benchmark(PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask, opens=open_folder)
+BENCHMARK = Benchmark(
+    PopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), PopeTask, opens=open_folder, hallucination=True
+)

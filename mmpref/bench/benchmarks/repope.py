@@ -11,14 +11,15 @@ the folder of the three files as ``--set benchmark.repope.annotations=FOLDER``. 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmpref.bench.benchmark import Benchmark, Sample
 from mmpref.bench.benchmarks.pope import PopeSettings, PopeTask, open_folder
-from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell
+from mmpref.bench.cells import choice_cell, column_of, image_cell, image_name, optional_text, text_cell, with_suffix
 from mmpref.errors import InputError, UsageError
 from mmpref.log import logger
+from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.tables.table import Table, numbered_rows
@@ -36,7 +37,7 @@ class RepopeSettings(PopeSettings):
         annotations: folder of the corrected labels, or a table of them that has a column ``category`` too.
     """
 
-    annotations: str | None = None
+    annotations: str | None = field(default=None, metadata=names("table"))
 
 
 def _labels(spec: str, split: str) -> dict[_Key, str]:
@@ -86,8 +87,8 @@ class _Repope(PopeTask):
             question = text_cell(row, column_of(row, "question", "text"), where)
             label = labels.get(_key(category, name, question))
             if label is not None:
-                message = Message("user", question + self.settings.suffix)
-                image = image_cell(row, where, table.root, folder=self.settings.images)
+                message = Message("user", with_suffix(question, self.settings.suffix))
+                image = image_cell(row, where, table.images, folder=self.settings.images)
                 samples.append(Sample(str(number), name, image, (message,), {"answer": label, "part": category}))
         if not samples:
             raise InputError(
@@ -98,4 +99,6 @@ class _Repope(PopeTask):
         return samples
 
 
-BENCHMARK = Benchmark(RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope, opens=open_folder)
+BENCHMARK = Benchmark(
+    RepopeSettings, ("lmms-lab-encoder/POPE", "lmms-lab/POPE"), _Repope, opens=open_folder, hallucination=True
+)

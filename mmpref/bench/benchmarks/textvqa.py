@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate
-from mmpref.bench.cells import image_cell, image_name, list_cell, optional_text, text_cell
+from mmpref.bench.cells import image_cell, image_id, list_cell, optional_text, text_cell, with_suffix
 from mmpref.bench.scoring import vqa
 from mmpref.errors import InputError
 from mmpref.run.results import ALL
@@ -57,10 +57,10 @@ class TextVqaTask(QuestionTask[TextVqaSettings]):
             if self.settings.ocr:
                 tokens = ", ".join(list_cell(row, "ocr_tokens", where))
                 prompt += self.settings.ocr.replace("{tokens}", tokens)
-            message = Message("user", prompt + self.settings.suffix)
-            image_id = optional_text(row, "image_id") or image_name(row) or str(number)
-            image = image_cell(row, where, table.root, folder=self.settings.images)
-            samples.append(Sample(str(number), image_id, image, (message,), answers))
+            message = Message("user", with_suffix(prompt, self.settings.suffix))
+            image = image_cell(row, where, table.images, folder=self.settings.images)
+            name = optional_text(row, "image_id") or image_id(row, image, number)
+            samples.append(Sample(str(number), name, image, (message,), answers))
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:

@@ -120,6 +120,17 @@ class Synonyms:
         node = {word.strip(): name.strip() for word, name in node.items()}
         return cls(node, _double_words([*(word for word in node if " " in word), "home plate", "train track"]))
 
+    @classmethod
+    def of(cls, names: Iterable[str]) -> Synonyms:
+        """The table of these objects, each known by its own name alone, of one word or two; plurals are one with their
+        singular."""
+        node: dict[str, str] = {}
+        for name in sorted(names):
+            plain = " ".join(map(singular, name.split()))
+            node[name] = node[plain] = plain
+        own = {word: name for word, name in node.items() if word.count(" ") == 1}
+        return cls(node, {**DOUBLE_WORDS, **own})
+
     def words(self, text: str) -> list[str]:
         """The words of a text, in lower case and singular."""
         return [self._singular(word) for word in _words(text)]

@@ -9,8 +9,17 @@ from typing import Any
 from mmpref.bench.compare import Comparison
 from mmpref.bench.disagreements import Disagreement, disagreements
 from mmpref.bench.finished_model import FinishedModel, first_with, headlines
-from mmpref.cli.format import difference_columns, difference_rows, legend, missing_rows, value_rows
-from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render
+from mmpref.cli.format import (
+    comparison_verdict,
+    difference_columns,
+    difference_rows,
+    legend,
+    missing_rows,
+    remarks_of,
+    short_names,
+    value_rows,
+)
+from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
 from mmpref.errors import ImageError
 from mmpref.run.results import Key
 
@@ -21,15 +30,19 @@ PLANES = (("chair", "recall", "chair_i", "all", "words"), ("amber", "cover_lexic
 """Benchmark, metric across (higher is better), metric up (lower is better), part, and what stands beside a point."""
 
 
-def page(comparison: Comparison) -> str:
-    """The page of a comparison."""
+def page(comparison: Comparison, title: str = "Evaluation runs side by side") -> str:
+    """The page of a comparison: its verdict, then everything else, tables folded."""
+    names = short_names(comparison)
     plots = [*_planes(comparison.columns), *_bars(comparison.columns)]
     return render(
         "compare.html.j2",
-        models=comparison.models,
+        title=title,
+        remarks=remarks_of(comparison),
+        verdict=verdict_facts(*comparison_verdict(comparison)),
+        models=list(zip(names, comparison.models, strict=True)),
         rows=value_rows(comparison),
         differences=difference_rows(comparison),
-        difference_columns=difference_columns(comparison),
+        difference_columns=difference_columns(names),
         missing=missing_rows(comparison),
         legend=legend(comparison.claims),
         warnings=comparison.warnings,

@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import difflib
 import io
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmpref.run import verdict
 from mmpref.run.results import Value
 from mmpref.words import spaced
 
@@ -24,6 +26,18 @@ def render(template: str, **values: Any) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(**values)
+
+
+def verdict_facts(
+    lines: Sequence[verdict.Line], columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> dict[str, Any]:
+    """What ``_verdict.html.j2`` shows: a line for each benchmark, what else has changed, and the legend."""
+    return {
+        "columns": columns,
+        "rows": [{"cells": cells, "kind": line.kind} for line, cells in zip(lines, rows, strict=True)],
+        "remarks": verdict.remarks(lines),
+        "legend": verdict.LEGEND if any(line.verdict for line in lines) else "",
+    }
 
 
 def data_url(png: bytes) -> str:

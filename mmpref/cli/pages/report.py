@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render
+from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
+from mmpref.run import verdict
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import read_manifest
-from mmpref.run.results import ADAPTER, ALL, BASE, Difference, Key, Results
+from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
+from mmpref.run.results_text import decimals
 
 SHOWN_PAIRS = 12
 
@@ -19,17 +21,20 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
     """Write ``report.html`` from three finished runs."""
     results = Results.read(evaluated)
     build_report = json.loads((built / "report.json").read_text(encoding="utf-8"))
+    evaluation, lines = read_manifest(evaluated), verdict.lines_of(results)
     text = render(
         "report.html.j2",
         built=read_manifest(built),
         trained=read_manifest(trained),
+        verdict=verdict_facts(lines, *verdict.table(lines)),
         rows=result_rows(results),
         plane=data_url(_plane(results)),
         resolved=data_url(_resolved(build_report)),
         training=data_url((trained / "training.png").read_bytes()),
         report=build_report,
         pairs=_pairs(built),
-        versions=read_manifest(evaluated)["versions"],
+        remarks=[*read_manifest(trained).get("remarks", []), *evaluation.get("remarks", [])],
+        versions=evaluation["versions"],
     )
     path = root / "report.html"
     write_atomic(path, text)
@@ -37,23 +42,25 @@ def write_report(root: Path, built: Path, trained: Path, evaluated: Path) -> Pat
 
 
 def result_rows(results: Results) -> list[dict[str, Any]]:
+    """A row for each metric that both models have; those of whole benchmarks before those of parts."""
     adapter, differences = results.by_key(ADAPTER), results.differences_by_key()
-    return [
-        {
-            "name": f"{key.benchmark} {key.metric}" + ("" if key.part == ALL else f" ({key.part})"),
-            "cells": [value.text(), adapter[key].text(), differences[key].text(signed=True)],
-            "verdict": _verdict(differences[key]),
-            "unparsed": adapter[key].parse_failures,
-        }
-        for key, value in results.by_key(BASE).items()
-    ]
-
-
-def _verdict(difference: Difference) -> str:
-    """Better or worse, where that can be said and the interval excludes 0."""
-    if difference.higher_is_better is None or not (difference.low > 0 or difference.high < 0):
-        return ""
-    return "better" if (difference.value > 0) == difference.higher_is_better else "worse"
+    rows = []
+    for key, value in sorted(results.by_key(BASE).items(), key=lambda item: item[0].part != ALL):
+        digits, change = decimals(value.value), differences[key]
+        rows.append(
+            {
+                "name": f"{key.benchmark} {key.metric}" + ("" if key.part == ALL else f" ({key.part})"),
+                "cells": [
+                    value.text(digits=digits),
+                    adapter[key].text(digits=digits),
+                    change.text(signed=True, digits=digits),
+                ],
+                "kind": change.direction,
+                "mark": change.mark,
+                "unparsed": adapter[key].parse_failures,
+            }
+        )
+    return rows
 
 
 def _plane(results: Results) -> bytes:

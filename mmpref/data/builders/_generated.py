@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import CUT_OFF, Context, Worker
 from mmpref.errors import UsageError
+from mmpref.recipes.names import names
 from mmpref.sampling.settings import BdhsSettings, SamplingSettings
 from mmpref.types import Example, Pair, Skip
 
@@ -24,7 +25,7 @@ class SimilaritySettings:
         similarity_model: a sentence-transformers model; cosine of rejected and chosen is recorded with each pair.
     """
 
-    similarity_model: str = "sentence-transformers/all-mpnet-base-v2"
+    similarity_model: str = field(default="sentence-transformers/all-mpnet-base-v2", metadata=names("embedder"))
 
 
 @dataclass(frozen=True)

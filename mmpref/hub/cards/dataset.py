@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields, size_category
 from mmpref.hub.cards.preview import preview
 from mmpref.hub.cards.render import (
+    CONTROL,
     TAGS,
     TASK,
     content_id,
@@ -22,6 +23,7 @@ from mmpref.hub.cards.render import (
     method_name,
     plain_name,
     render_card,
+    summary_of,
 )
 from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.private import portable, public
@@ -55,19 +57,30 @@ STATISTICS = "statistics.png"
 
 
 def write_dataset_card(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Write ``README.md`` of a dataset run.
+    """Write ``README.md`` of a dataset run, and the pictures that it shows.
 
     Args:
         path: the run directory: ``data/<split>-*.parquet`` and ``report.json``.
         manifest: what ``run.json`` holds or will hold (command, recipe, recipe_hash, model, source, counts...).
     """
-    write_atomic(path / "README.md", dataset_card(path, manifest))
+    card, pictures = card_and_pictures(path, manifest)
+    for name, content in pictures.items():
+        write_atomic(path / name, content)
+    write_atomic(path / "README.md", card)
 
 
 def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = None) -> str:
-    """The text of a dataset card.
+    """The text of a dataset card; as `card_and_pictures`."""
+    return card_and_pictures(path, manifest, hub_id)[0]
+
+
+def card_and_pictures(
+    path: Path, manifest: Mapping[str, Any], hub_id: str | None = None
+) -> tuple[str, dict[str, bytes]]:
+    """The text of a dataset card, and the JPEG files by path that it shows.
 
     Args:
+        path, manifest: as of `write_dataset_card`.
         hub_id: the repository that the card is for; without it the loading code has a placeholder.
 
     Raises:
@@ -87,7 +100,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         pretty_name=plain_name(f"{method_name(manifest).upper()} preference pairs from {last_part(source['id'])}"),
         task_categories=[TASK],
         size_categories=[size_category(facts.rows)],
-        tags=TAGS,
+        tags=_tags(manifest, facts.methods),
     )
     facts.describe_in(data)
     repo = hub_id or "path/to/this/folder"
@@ -95,7 +108,7 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
     licence_note = ""
     if licence["license"] == "unknown":
         licence_note = _UNREADABLE_LICENCE if source.get("licence") == UNREADABLE else _UNSTATED_LICENCE
-    return render_card(
+    card = render_card(
         "dataset",
         data,
         manifest,
@@ -129,14 +142,38 @@ def dataset_card(path: Path, manifest: Mapping[str, Any], hub_id: str | None = N
         skipped=", ".join(f"{n:,} {text(reason)}" for reason, n in manifest["counts"]["skipped"].items()) or "none",
         resolved=table(
             ("try", "pairs", "resolved so far"),
-            [(str(row["try"]), f"{row['pairs']:,}", f"{row['share']:.1%}") for row in report["resolved"]],
+            [
+                (str(row["try"]), f"{row['pairs']:,}", f"{share:.1%}")
+                for row, share in zip(report["resolved"], _resolved_shares(report["resolved"], facts.rows), strict=True)
+            ],
         ),
+        same_as_chosen=f"{same:,}" if (same := manifest["counts"]["skipped"].get("same-as-chosen")) else "",
+        controls=", ".join(map(code, _controls(facts.methods))),
         masking=_masking_text(report.get("masking")),
         rho_choice=_rho_choice(report.get("rho_auto")),
         samples=facts.samples,
         load=fence(snippets.load_dataset(repo, recipe["split"]), "python"),
         train=fence(snippets.train_with_trl(repo, recipe["split"]), "python"),
     )
+    return card, {name: content for sample in facts.samples for name, content in sample.pictures.items()}
+
+
+def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:
+    """What the set is searched by: its form, its method, and whether it is there to compare with."""
+    is_control = summary_of("build-dataset", method_name(manifest)).startswith(CONTROL)
+    kind = ["control"] if is_control or _controls(methods) else []
+    topic = [] if is_control else ["hallucination"]
+    return [*dict.fromkeys(["preference", "dpo", *TAGS, *topic, *kind, method_name(manifest)])]
+
+
+def _controls(methods: Mapping[str, int]) -> list[str]:
+    """Those of the methods that are there to compare with."""
+    return [method for method in methods if summary_of("build-dataset", method).startswith(CONTROL)]
+
+
+def _resolved_shares(tries: Sequence[Mapping[str, Any]], pairs: int) -> list[float]:
+    """Of the pairs that are in the dataset, the share that is resolved by each try."""
+    return [sum(row["pairs"] for row in tries[: number + 1]) / pairs for number in range(len(tries))]
 
 
 def _source_link(source: Mapping[str, Any]) -> str | None:

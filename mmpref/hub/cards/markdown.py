@@ -23,7 +23,7 @@ _WORD = re.compile(
 
 def text(value: object) -> str:
     """`value` as one line of harmless Markdown; line breaks become ``<br>``."""
-    plain = _ADDRESS.sub("\\1\u2060", _printable(str(value)))
+    plain = _ADDRESS.sub("\\1\u2060", printable(str(value)))
     return _NEWLINE.sub("<br>", _MARKUP.sub(lambda match: f"&#{ord(match[0])};", plain))
 
 
@@ -93,7 +93,7 @@ def _mark(characters: Sequence[tuple[str, bool]], tag: str, before: bool, after:
     return ("… " if before else "") + "".join(parts) + (" …" if after else "")
 
 
-def _printable(value: str) -> str:
+def printable(value: str) -> str:
     """Without control, surrogate and direction-changing characters, which could disguise what follows them."""
     return "".join("\ufffd" if _is_unprintable(character) else character for character in value)
 

@@ -14,7 +14,7 @@ from mmpref.errors import HubError, InputError
 _FRONT = re.compile(r"\A\s*---[ \t]*\r?\n(?P<yaml>.*?)^---[ \t]*(?:\r?\n|\Z)", re.DOTALL | re.MULTILINE)
 BEGIN, END = "<!-- mmpref:results:begin -->", "<!-- mmpref:results:end -->"
 _RESULTS_BLOCK = re.compile(re.escape(BEGIN) + r".*?" + re.escape(END), re.DOTALL)
-_MAIN_BLOCK = re.compile(r"<!-- mmpref:begin run=(?P<run>\w*) -->.*?<!-- mmpref:end -->", re.DOTALL)
+MAIN_BLOCK = re.compile(r"<!-- mmpref:begin run=(?P<run>\w*) -->.*?<!-- mmpref:end -->", re.DOTALL)
 _DEFAULT = "default"
 
 
@@ -110,31 +110,12 @@ def merge_own_text(remote: str | None, ours: str) -> str:
     if remote is None:
         return merged
     front, body = split_card(merged)
-    theirs, block = split_card(remote)[1], _MAIN_BLOCK.search(body)
-    if block is None or not _MAIN_BLOCK.search(theirs):
+    theirs, block = split_card(remote)[1], MAIN_BLOCK.search(body)
+    if block is None or not MAIN_BLOCK.search(theirs):
         return merged
-    updated = _MAIN_BLOCK.sub(lambda _: block.group(), theirs, count=1)
+    updated = MAIN_BLOCK.sub(lambda _: block.group(), theirs, count=1)
     results = find_block(body)
     return join_card([front], put_block(updated, results) if results else updated)
-
-
-def merge_model_card(remote: str | None, ours: str) -> str:
-    """Our adapter card on top of the one on the Hub.
-
-    The owner's text outside of our markers and foreign metadata keys stay. Results stay where the card is of the same
-    run; after another training they would be another adapter's, and are replaced by ours.
-    """
-    if remote is None:
-        return ours
-    merged = merge_own_text(remote, ours)
-    if "model-index" in split_card(ours)[0]:
-        return merged
-    front, body = split_card(merged)
-    old, new = _MAIN_BLOCK.search(split_card(remote)[1]), _MAIN_BLOCK.search(ours)
-    results = find_block(split_card(remote)[1])
-    if results and old and new and old["run"] == new["run"]:
-        return join_card([front], put_block(body, results))
-    return join_card((block for key, block in front_matter_blocks(front).items() if key != "model-index"), body)
 
 
 def merge_dataset_card(remote: str | None, ours: str) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import UsageError
 from mmpref.hub.cards import snippets
+from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
+from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.render import (
+    CONTROL,
     TAGS,
     TASK,
     content_id,
@@ -19,17 +23,22 @@ from mmpref.hub.cards.render import (
     format_number,
     last_part,
     method_name,
+    method_tags,
     plain_name,
     render_card,
+    summary_of,
 )
 from mmpref.hub.cards.reproduce_command import command_of, used_settings
-from mmpref.hub.cards.results_table import lines_of, model_index, results_block
+from mmpref.hub.cards.results_table import lines_of, results_block
+from mmpref.hub.cards.verdict import limits, opening, verdict_tags
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
 from mmpref.run.results import Results
+
+_STUDY = "2407.02477"
 
 
 def write_model_card(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -84,7 +93,10 @@ def model_card(
     if results:
         fields["model-index"] = model_index(hub_id or name, results)
     library = "transformers" if merged else "peft"
-    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*TAGS, "lora"], **fields)
+    controls = _control_methods(manifest.get("datasets", []))
+    is_control = bool(controls) or summary_of("train", method_name(manifest)).startswith(CONTROL)
+    tags = [*method_tags(method_name(manifest)), *TAGS, "lora", *(["control"] if is_control else [])]
+    data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if "held_out" in manifest:
         load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
@@ -110,9 +122,15 @@ def model_card(
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
         held_out=_held_out_table(manifest.get("held_out") or {}),
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
+        kept=kept_text(manifest),
+        final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
+        source=_source_of(method_name(manifest)),
         remarks=[text(remark) for remark in manifest.get("remarks", [])],
         load=fence(load, "python"),
+        controls=", ".join(map(code, controls)),
+        opening=opening(lines),
+        limits=limits(lines),
         results=results_block(lines),
     )
 
@@ -145,16 +163,29 @@ def _datasets_on_hub(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(ids))
 
 
+def _control_methods(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Methods that made pairs of the training data and are there to compare with."""
+    made_by = dict.fromkeys(method for entry in datasets for method in entry.get("methods", ()))
+    return [method for method in made_by if summary_of("build-dataset", method).startswith(CONTROL)]
+
+
+def _source_of(method: str) -> str:
+    """The paper that a method's first line names, as a link; "" where that is none or the study that all cards name."""
+    found = re.search(r"arXiv (\d{4}\.\d{4,5})", summary_of("train", method))
+    return f"[arXiv {found[1]}](https://arxiv.org/abs/{found[1]})" if found and found[1] != _STUDY else ""
+
+
 def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
     rows = [
         (
             code(portable(entry["id"])),
             content_id(entry),
             f"{entry['rows']:,}" if isinstance(entry.get("rows"), int) else "–",
+            ", ".join(f"{code(name)} {count:,}" for name, count in entry.get("methods", {}).items()) or "–",
         )
         for entry in datasets
     ]
-    return table(("dataset", "revision or content", "pairs"), rows) if rows else "not recorded."
+    return table(("dataset", "revision or content", "pairs", "made by"), rows) if rows else "not recorded."
 
 
 def _modules_text(manifest: Mapping[str, Any]) -> str:

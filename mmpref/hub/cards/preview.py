@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import InputError
 from mmpref.hub.cards.markdown import clip, code, marked_pair, text
+from mmpref.hub.cards.pictures import images_of_rows, small_pictures
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,7 +25,7 @@ _ENGLISH = re.compile(r"a|an|and|are|at|in|is|it|no|not|of|on|that|the|there|thi
 
 @dataclass(frozen=True)
 class Sample:
-    """One pair as ready-made Markdown."""
+    """One pair as ready-made Markdown, and its pictures by path."""
 
     id: str
     prompt: str
@@ -31,6 +33,12 @@ class Sample:
     rejected: str
     similarity: str
     iterations: str
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        """The pictures, as Markdown."""
+        return " ".join(f"![An image of the pair]({path})" for path in self.pictures)
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,7 @@ class Preview:
         rows, images: how many in all.
         columns: their names, in order.
         download_size, dataset_size: bytes of the files, and of what they hold uncompressed.
+        methods: how many rows each method has made.
         english: whether the texts are English, judged by its commonest words.
         samples: pairs spread evenly over the rows.
         schema: of the files.
@@ -53,6 +62,7 @@ class Preview:
     columns: tuple[str, ...]
     download_size: int
     dataset_size: int
+    methods: Mapping[str, int]
     english: bool
     samples: tuple[Sample, ...]
     schema: pa.Schema
@@ -74,7 +84,7 @@ class Preview:
 
 
 def preview(folder: Path, names: Sequence[str]) -> Preview:
-    """Read the data files ``<split>-*.parquet`` of a folder, without their images.
+    """Read the data files ``<split>-*.parquet`` of a folder; of their images those of the sample pairs.
 
     Args:
         names: of the splits.
@@ -92,12 +102,16 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
     files, rows = [file for of in by_split.values() for file in of], sum(count for count, _ in splits.values())
     schema = pq.read_schema(files[0])
     shown = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
-    samples, words, common = [], 0, 0
+    images = images_of_rows(files, shown)
+    samples: list[Sample] = []
+    words, common, methods = 0, 0, Counter[str]()
     for number, row in enumerate(_texts(files)):
         for word in re.findall(r"\w+", _text(row["chosen"]).lower()):
             words, common = words + 1, common + bool(_ENGLISH.fullmatch(word))
+        methods[str(row["method"])] += 1
         if number in shown:
-            samples.append(_sample(row))
+            pictures = small_pictures(len(samples) + 1, images.get(number, []))
+            samples.append(replace(_sample(row), pictures=pictures))
     return Preview(
         splits=splits,
         rows=rows,
@@ -105,6 +119,7 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
         columns=tuple(schema.names),
         download_size=sum(file.stat().st_size for file in files),
         dataset_size=sum(size for _, size in splits.values()),
+        methods=methods,
         english=common >= 0.1 * words > 0,
         samples=tuple(samples),
         schema=schema,
@@ -123,7 +138,7 @@ def _size(files: Sequence[Path]) -> tuple[int, int]:
 def _texts(files: Sequence[Path]) -> Iterator[Mapping[str, Any]]:
     import pyarrow.parquet as pq
 
-    columns = ["prompt", "chosen", "rejected", "id", "similarity", "iterations"]
+    columns = ["prompt", "chosen", "rejected", "id", "similarity", "iterations", "method"]
     for file in files:
         for batch in pq.ParquetFile(file, pre_buffer=False).iter_batches(batch_size=256, columns=columns):
             yield from batch.to_pylist()

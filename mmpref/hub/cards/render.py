@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.errors import UsageError
 from mmpref.hub.cards.markdown import code, table, text
 from mmpref.hub.cards.metadata import refuse_broken
+from mmpref.hub.cards.origin_tags import origin_tags
 from mmpref.registry import Registry
 from mmpref.version import __version__
 
 if TYPE_CHECKING:
     from huggingface_hub import DatasetCardData, ModelCardData
 
-TAGS = ["preference", "dpo", "vlm", "trl", "hallucination"]
+TAGS = ["vlm", "trl"]
+"""Of every card."""
 TASK = "image-text-to-text"
 CONTROL = "Control: "
 """How the first line of a method begins that is there to compare with, not to make a model better."""
@@ -51,6 +53,7 @@ def render_card(
     import jinja2
 
     summary = _method_summary(manifest)
+    data.tags = [*(data.tags or ()), *origin_tags(manifest)]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     card = environment.from_string(template(kind)).render(
         card_data=data.to_yaml(),
@@ -88,6 +91,23 @@ def format_number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.4g}"
 
 
+def summary_of(command: Literal["build-dataset", "train"], method: str) -> str:
+    """First line of a method, as ``mmpref list`` has it; "" where its plugin is not installed."""
+    try:
+        return _METHODS[command].summary(method)
+    except UsageError:
+        return ""
+
+
+def method_tags(method: str) -> list[str]:
+    """What a training by the method is searched by; only its name where its plugin is not installed."""
+    try:
+        entry = _METHODS["train"].get(method)
+    except UsageError:
+        return [method]
+    return list(dict.fromkeys([*getattr(entry, "tags", ()), method]))
+
+
 def counts_table(counts: Mapping[str, Any], what: str = "asked and answered") -> str:
     """What was asked and answered, or drawn, as a table; empty where nothing was counted."""
     cells = {
@@ -105,11 +125,8 @@ def method_name(manifest: Mapping[str, Any]) -> str:
 
 
 def _method_summary(manifest: Mapping[str, Any]) -> str:
-    """The method's own first line, as ``mmpref list`` has it; nothing where its plugin is not installed."""
-    try:
-        line = _METHODS[manifest["command"]].summary(method_name(manifest))
-    except UsageError:
-        return ""
+    """The method's own first line as a sentence; nothing where its plugin is not installed."""
+    line = summary_of(manifest["command"], method_name(manifest))
     return text(re.sub(r"\s*\([^)]*\)\.?$", "", line).rstrip(".") + ".") if line else ""
 
 

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from mmpref.hub.cards.markdown import printable
 from mmpref.hub.private import portable
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.recipes import resolve
@@ -53,11 +54,28 @@ def command_of(manifest: Mapping[str, Any]) -> str:
         value = recipe[key]
         for item in value if isinstance(value, list) else [value]:
             if item is not None:
-                parts.append(f"--{key.replace('_', '-')} {shlex.quote(str(item))}")
+                parts.append(f"--{key.replace('_', '-')} {_quoted(str(item))}")
     for key, value in _flat({key: value for key, value in recipe.items() if key not in _OPTIONS[command]}).items():
         if value is not None:
-            parts.append(f"--set {shlex.quote(f'{key}={_yaml(value)}')}")
+            parts.append(f"--set {_quoted(f'{key}={_yaml(value)}')}")
     return " \\\n  ".join([f"mmpref {command}", *parts])
+
+
+def _quoted(word: str) -> str:
+    """A word of the command for a shell. One with a comment of Markdown in it, which could end a part of the card, or
+    with characters that are not seen, is written by bash's escapes."""
+    if "<!--" not in word and "-->" not in word and printable(word) == word:
+        return shlex.quote(word)
+    escaped = (
+        character if character.isalnum() or character in " .,:;=_/+-" else _escape(character)
+        for character in word.replace("\0", "")
+    )
+    return f"$'{''.join(escaped)}'"
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    return f"\\x{number:02x}" if number < 128 else f"\\U{number:08x}"
 
 
 def _yaml(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""Evaluation results in a model card: the table between marker comments, and the ``model-index`` of the metadata.
+"""Evaluation results in a model card: the table between marker comments, with what it was measured on.
 
 The block carries its rows as JSON in a comment, so that results of several evaluation runs end up in one table.
 """
@@ -9,25 +9,24 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
-from mmpref.errors import HubError
-from mmpref.hub.cards.markdown import table, text
-from mmpref.hub.cards.merge import BEGIN, END, find_block, front_matter_blocks, join_card, put_block, split_card
-from mmpref.hub_ids import is_commit, is_hub_id
-from mmpref.run.results import ALL, BASE, Difference, Key, Results, Value
+from mmpref.hub.cards.markdown import clip, code, table, text
+from mmpref.hub.cards.merge import BEGIN, END, find_block
+from mmpref.run.asked import Asked
+from mmpref.run.results import BASE, Difference, Key, Results, Value
 from mmpref.run.results_text import interval_text, stars
 
-TASK = "image-text-to-text"
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
 _LEGEND = (
     r" Headline metrics are tested, and corrected over the benchmarks of their run by Holm's method: \* below 0.05, "
     r"\*\* below 0.01, \*\*\* below 0.001, n.s. not significant."
 )
+_CHOSE = " †"
+_SETTING = 200
+"""Characters that a card shows of one setting."""
 Interval = tuple[float, float | None, float | None]
 
 
@@ -36,7 +35,10 @@ class Line:
     """One metric of one benchmark split: values as (value, low, high), the interval at 95 %.
 
     Args:
+        benchmark: its name where it is the published one; else that of the data (`Asked.title`).
         p: of the difference, corrected for several benchmarks, where a claim is made on the metric.
+        headline: claims are made on the metric.
+        asked: what it was measured on; None in a card of before.
     """
 
     benchmark: str
@@ -50,10 +52,17 @@ class Line:
     parse_failures: int
     missing: int
     p: float | None = None
+    headline: bool = False
+    asked: Asked | None = None
 
     @property
     def key(self) -> Key:
         return Key(self.benchmark, self.metric, self.split)
+
+    @property
+    def name(self) -> str:
+        """Benchmark, split and metric, as Markdown."""
+        return f"{text(self.benchmark)} ({text(self.split)}), {text(self.metric)}"
 
 
 def lines_of(results: Results) -> list[Line]:
@@ -63,10 +72,10 @@ def lines_of(results: Results) -> list[Line]:
     lines = []
     for key in dict.fromkeys(value.key for value in results.values):
         sides = [value for value in (base.get(key), adapter.get(key)) if value]
-        difference = differences.get(key)
+        difference, asked = differences.get(key), results.asked_of(sides[-1])
         lines.append(
             Line(
-                key.benchmark,
+                asked.title,
                 key.part,
                 key.metric,
                 sides[-1].higher_is_better,
@@ -77,9 +86,19 @@ def lines_of(results: Results) -> list[Line]:
                 sum(value.parse_failures for value in sides),
                 sum(value.missing for value in sides),
                 difference.p_holm if difference else None,
+                sides[-1].headline,
+                asked,
             )
         )
     return lines
+
+
+def merged_lines(old: Sequence[Line], new: Sequence[Line]) -> list[Line]:
+    """Both; of the same benchmark, split and metric the new ones. What a card of before called by a benchmark's name,
+    whatever the data, gives way to what is measured by its rule now."""
+    replaced = {(line.asked.label, line.split, line.metric) for line in new if line.asked}
+    kept = [line for line in old if line.asked or (line.benchmark, line.split, line.metric) not in replaced]
+    return list({line.key: line for line in [*kept, *new]}.values())
 
 
 def _interval(estimate: Value | Difference | None) -> Interval | None:
@@ -96,7 +115,7 @@ def results_block(lines: Sequence[Line]) -> str:
         return f"{BEGIN}\n## Results\n\nNot evaluated yet.\n{END}"
     rows = [
         [
-            f"{text(line.benchmark)} ({text(line.split)}), {text(line.metric)}{_ARROWS[line.higher_is_better]}",
+            f"{line.name}{_ARROWS[line.higher_is_better]}{_CHOSE if line.asked and line.asked.chose else ''}",
             _cell(line.base),
             _cell(line.adapter),
             _cell(line.difference, signed=True) + _stars(line.p),
@@ -105,26 +124,80 @@ def results_block(lines: Sequence[Line]) -> str:
         for line in lines
     ]
     notes = [
-        f"* {text(line.benchmark)} ({text(line.split)}), {text(line.metric)}: {line.parse_failures} answers could not "
-        f"be parsed, {line.missing} are missing (both models together)."
+        f"* {line.name}: {line.parse_failures} answers could not be parsed, {line.missing} are missing (both models "
+        "together)."
         for line in lines
         if line.parse_failures or line.missing
     ]
     # No character that could end the comment survives in it.
-    data = json.dumps([_row(line) for line in lines])
+    asked = {line.benchmark: line.asked for line in lines if line.asked}
+    chosen = [f"† {_chose_text(title, of.chose)}" for title, of in asked.items() if of.chose]
+    data = json.dumps(
+        {"asked": {title: of.as_dict() for title, of in asked.items()}, "lines": [_row(line) for line in lines]}
+    )
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
     parts = [
         f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results",
         "In brackets: 95 % bootstrap intervals; the difference is adapter minus base, paired by sample. "
         "↑ higher is better, ↓ lower is better." + (_LEGEND if any(line.p is not None for line in lines) else ""),
         table(("benchmark (split), metric", "base", "adapter", "difference", "n"), rows),
+        *chosen,
         *(["\n".join(notes)] if notes else []),
+        *asked_parts(asked),
+        *_unrecorded({line.benchmark for line in lines if not line.asked}),
     ]
     return "\n\n".join(parts) + f"\n{END}"
 
 
+def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
+    """What was measured on what, by title: only the published data, asked as published, go by a benchmark's name."""
+    rows = [
+        (
+            text(title),
+            code(of.own_name or "not recorded"),
+            _count(of.questions),
+            _count(of.images),
+            text(of.data.get("split") or "–"),
+            code(of.revision),
+            _changed_text(of),
+        )
+        for title, of in asked.items()
+    ]
+    columns = ("measured on", "data", "questions", "images", "split", "commit or hash", "settings that differ")
+    parts = [table(columns, rows)] if rows else []
+    if any(not of.official for of in asked.values()):
+        parts.append(
+            "“Scored like” a benchmark is not that benchmark: the data, the questions or the settings are others than "
+            "the published ones, and the numbers cannot be compared with published ones."
+        )
+    return parts
+
+
+def _unrecorded(names: set[str]) -> list[str]:
+    return [f"On which data {text(name)} was measured, was not recorded." for name in sorted(names)]
+
+
+def _count(number: int) -> str:
+    return f"{number:,}" if number else "–"
+
+
+def _changed_text(asked: Asked) -> str:
+    if asked.changed is None:
+        return "not recorded"
+    shown = (f"{name}: {clip(json.dumps(value), _SETTING)}" for name, value in asked.changed.items())
+    return code(", ".join(shown)) if asked.changed else "none"
+
+
+def _chose_text(title: str, chose: Mapping[str, Any]) -> str:
+    return (
+        f"On the data of {text(title)}, the step that is kept of the adapter (step {text(chose.get('step'))}) was "
+        f"chosen by {text(chose.get('metric'))}: its values there are too good, and say little of other data."
+    )
+
+
 def _row(line: Line) -> dict[str, Any]:
-    return {name: value for name, value in asdict(line).items() if name != "p" or value is not None}
+    row = {name: value for name, value in vars(line).items() if name != "asked"}
+    return {name: value for name, value in row.items() if name not in ("p", "headline") or value not in (None, False)}
 
 
 def _stars(p: float | None) -> str:
@@ -144,12 +217,15 @@ def read_lines(body: str) -> list[Line]:
     if data is None:
         return []
     try:
-        return [_read_line(row) for row in json.loads(data.group(1))]
-    except (ValueError, TypeError, KeyError):
+        content = json.loads(data.group(1))
+        rows, asked = (content, {}) if isinstance(content, list) else (content["lines"], content["asked"])
+        known = {title: Asked.from_dict(of) for title, of in asked.items()}
+        return [_read_line(row, known.get(row["benchmark"])) for row in rows]
+    except (ValueError, TypeError, KeyError, AttributeError):
         return []
 
 
-def _read_line(row: Mapping[str, Any]) -> Line:
+def _read_line(row: Mapping[str, Any], asked: Asked | None) -> Line:
     def interval(values: Sequence[Any] | None) -> Interval | None:
         if values is None:
             return None
@@ -168,127 +244,6 @@ def _read_line(row: Mapping[str, Any]) -> Line:
         int(row["parse_failures"]),
         int(row["missing"]),
         None if row.get("p") is None else float(row["p"]),
+        bool(row.get("headline", row.get("p") is not None)),
+        asked,
     )
-
-
-def model_index(name: str, results: Results) -> list[dict[str, Any]]:
-    """The adapter's results (or the base's, where there is no adapter) in the Hub's form."""
-    from huggingface_hub import EvalResult
-    from huggingface_hub.repocard_data import eval_results_to_model_index
-
-    entries = []
-    for value in _own(results):
-        source = str(value.data.get("id") or value.benchmark)
-        entries.append(
-            EvalResult(
-                task_type=TASK,
-                dataset_type=source if is_hub_id(source) else value.benchmark,
-                dataset_name=value.benchmark,
-                dataset_split=value.part,
-                dataset_revision=value.data.get("revision"),
-                metric_type=value.metric,
-                metric_name=f"{value.benchmark} {value.metric}",
-                metric_value=value.value,
-            )
-        )
-    index: list[dict[str, Any]] = eval_results_to_model_index(name, entries)
-    return index
-
-
-def eval_files(results: Results) -> dict[str, str]:
-    """The results in the form of the Hub's leaderboards: a YAML file under ``.eval_results`` for each benchmark whose
-    data are a Hub dataset at a commit, by path.
-
-    The adapter's results, or the base's where there is no adapter; those over all parts, without the blind control's.
-    A task is named ``benchmark_metric``.
-    """
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    entries: dict[str, list[EvalResultEntry]] = {}
-    for value in _own(results):
-        data = value.data
-        if value.part != ALL or not (is_hub_id(data.get("id")) and is_commit(data.get("revision"))):
-            continue
-        within = f"95 % interval {value.low:g} to {value.high:g}, " if math.isfinite(value.low) else ""
-        entries.setdefault(value.benchmark, []).append(
-            EvalResultEntry(
-                dataset_id=data["id"],
-                task_id=f"{value.benchmark}_{value.metric}",
-                value=value.value,
-                dataset_revision=data["revision"],
-                notes=f"{within}n = {value.n}, scored by mmpref",
-            )
-        )
-    return {
-        f".eval_results/mmpref-{benchmark}.yaml": yaml.safe_dump(eval_result_entries_to_yaml(own), sort_keys=False)
-        for benchmark, own in entries.items()
-    }
-
-
-def _own(results: Results) -> list[Value]:
-    """The adapter's results, or the base's where there is no adapter. What a model says without its images is no result
-    of it on that data."""
-    only_base = all(value.model == BASE for value in results.values)
-    return [
-        value
-        for value in results.values
-        if (only_base or value.model != BASE) and math.isfinite(value.value) and not value.blind
-    ]
-
-
-def add_results(card_text: str, results: Results) -> str:
-    """A model card with the results of an evaluation run merged in; everything else stays as it is written there.
-
-    Args:
-        card_text: the whole card. A card without our block gets it at its end.
-
-    Results of the same benchmark, split and metric are replaced, others (ours or foreign) are kept. Adding the same
-    results again changes nothing.
-
-    Raises:
-        HubError: the card's metadata is not YAML, or its model-index has not the Hub's form.
-    """
-    front, body = split_card(card_text)
-    try:
-        blocks = front_matter_blocks(front)
-        old = yaml.safe_load(front) or {}
-    except yaml.YAMLError as error:
-        reason = " ".join(str(error).split())
-        raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
-    index = _merged_index(old.get("model-index"), model_index(_name(results), results))
-    blocks["model-index"] = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
-    lines = {line.key: line for line in [*read_lines(body), *lines_of(results)]}
-    return join_card(blocks.values(), put_block(body, results_block(list(lines.values()))))
-
-
-def _name(results: Results) -> str:
-    adapters = (ref.adapter for ref in results.models.values())
-    return next((adapter.split("/")[-1] for adapter in adapters if adapter and is_hub_id(adapter)), "adapter")
-
-
-def _merged_index(old: Any, new: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    if old is None:
-        return new
-    try:
-        first, *others = old
-        remaining = [_without(result, new[0]["results"]) for result in first["results"]]
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise HubError(
-            "The card's model-index has not the form that the Hub describes.", "Repair README.md."
-        ) from error
-    return [{**first, "results": [*(result for result in remaining if result["metrics"]), *new[0]["results"]]}, *others]
-
-
-def _without(result: dict[str, Any], new: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """`result` without the metrics that `new` has for the same task, data and split (whatever the revision)."""
-
-    def about(entry: Mapping[str, Any]) -> tuple[Any, ...]:
-        data = entry["dataset"]
-        return entry["task"]["type"], data["type"], data.get("config"), data.get("split")
-
-    replaced = {_metric(metric) for entry in new if about(entry) == about(result) for metric in entry["metrics"]}
-    return {**result, "metrics": [metric for metric in result["metrics"] if _metric(metric) not in replaced]}
-
-
-def _metric(metric: Mapping[str, Any]) -> tuple[Any, Any]:
-    return metric["type"], metric.get("name")

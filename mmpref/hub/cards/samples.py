@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from mmpref.hub.cards.markdown import code, fence, table, text
+from mmpref.hub.cards.results_table import asked_parts
 from mmpref.hub_ids import is_hub_id
 from mmpref.run.results import ADAPTER, BASE, Results
 
@@ -40,6 +41,7 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
     ]
     front = {"tags": ["evaluation", "vlm", "mmpref"], "configs": configs}
     data = {value.benchmark: value.data for value in results.values}
+    asked = {value.benchmark: results.asked_of(value) for value in results.values}
     rows = [
         (
             text(name),
@@ -67,11 +69,13 @@ def samples_card(files: Sequence[Path], manifest: Mapping[str, Any], results: Re
             f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
             f"# {text(hub_id.split('/')[1])}",
             "",
-            f"What {evaluated} answered to benchmarks, a row a question: prompt, reference, raw answer, what the "
-            f"scorer read in it (`parsed`), and how it counts (`counts`, JSON).{licence}",
+            f"What {evaluated} answered to questions that are scored by the rules of benchmarks, a row a question: "
+            "prompt, reference, raw answer, what the scorer read in it (`parsed`), and how it counts (`counts`, JSON)."
+            f"{licence}",
             "",
-            table(("benchmark", "data", "questions", "missing"), rows),
+            table(("configuration", "data", "questions", "missing"), rows),
             "",
+            *(part for parts in asked_parts({of.title: of for of in asked.values()}) for part in (parts, "")),
             fence(load, "python"),
             "",
             "`results.json` has the results with their intervals, `run.json` the whole recipe of `mmpref evaluate`.",

@@ -221,6 +221,7 @@ def test_a_set_is_published_without_a_folder_of_this_machine(published: Publishe
     api = HfApi(endpoint=endpoint, token=token)
     names = set(api.list_repo_files("openbmb/povid", repo_type="dataset"))
     expected = {"README.md", "data/train-00000-of-00001.parquet", "report.json", "run.json", "statistics.png"}
+    expected |= {f"pictures/{file.name}" for file in (built["povid"].path / "pictures").iterdir()}
     assert expected == names - {".gitattributes"}
     content = Path(api.hf_hub_download("openbmb/povid", "run.json", repo_type="dataset", revision=done.commit))
     manifest = json.loads(content.read_text())

@@ -1,0 +1,153 @@
+"""Trackers of a training (Trackio, Weights & Biases, TensorBoard, MLflow): what they write here stays in the run.
+
+transformers' own callbacks do the writing. They go by environment variables, which are set here as far as the user has
+set none; a server that the user names there gets what it would get from any Trainer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from mmpref.errors import UsageError
+from mmpref.run.files import write_atomic
+
+TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
+FOLDER = "trackers"
+"""Of a run: a folder for each tracker. It is never published: it knows this machine."""
+PROJECT = "mmpref"
+_LINKS = "trackers.json"
+_SPACE = "https://huggingface.co/spaces/"
+
+
+def names_of(report_to: Any) -> list[str]:
+    """The trackers of a recipe's ``trainer.report_to``: a name, several, ``none`` or None."""
+    if report_to in (None, "none"):
+        return []
+    names = [report_to] if isinstance(report_to, str) else list(report_to)
+    return [name for name in dict.fromkeys(names) if name != "none"]
+
+
+def check(names: Sequence[str]) -> None:
+    """Refuse a tracker whose package is not installed, before any work.
+
+    Raises:
+        UsageError: that is so, or a name that is none of `TRACKERS`.
+    """
+    for name in names:
+        if name not in TRACKERS:
+            raise UsageError(f"There is no tracker {name!r}.", f"There are {', '.join(TRACKERS)}.")
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"The tracker {name} is not installed.", f"pip install {name}")
+
+
+@contextlib.contextmanager
+def in_run(names: Sequence[str], folder: Path) -> Iterator[None]:
+    """Within it trackers write into a run.
+
+    Args:
+        folder: of the run.
+    """
+    place = folder.resolve() / FOLDER
+    wanted = {key: value for name in names for key, value in _variables(name, place).items() if key not in os.environ}
+    for name in names:
+        (place / name).mkdir(parents=True, exist_ok=True)
+    os.environ.update(wanted)
+    if "TRACKIO_DIR" in wanted:
+        _point_trackio(place / "trackio")
+    try:
+        yield
+    finally:
+        for key in wanted:
+            os.environ.pop(key, None)
+        # Their callbacks end a run with the training, or, as wandb's does, not at all: the next one is another run.
+        for name, end in (("wandb", "finish"), ("mlflow", "end_run")):
+            if name in names and name in sys.modules:
+                getattr(sys.modules[name], end)()
+
+
+def _variables(name: str, place: Path) -> dict[str, str]:
+    if name == "tensorboard":
+        return {"TENSORBOARD_LOGGING_DIR": str(place / name)}
+    if name == "trackio":
+        return {"TRACKIO_DIR": str(place / name)}
+    if name == "wandb":
+        return {"WANDB_DIR": str(place / name), "WANDB_PROJECT": PROJECT, "WANDB_SILENT": "true"}
+    # Plain MLflow keeps a database; without SQLAlchemy (mlflow-skinny) it has files alone, which it asks leave for.
+    database = importlib.util.find_spec("sqlalchemy") is not None
+    uri = f"sqlite:///{place / name / 'mlflow.db'}" if database else (place / name).as_uri()
+    allowed = {} if database else {"MLFLOW_ALLOW_FILE_STORE": "true"}
+    return {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": PROJECT, **allowed}
+
+
+def _point_trackio(folder: Path) -> None:
+    """Trackio reads its variable when it is imported: a process that trains twice has it from the first run."""
+    places = {"TRACKIO_DIR": folder, "MEDIA_DIR": folder / "media", "ARTIFACTS_DIR": folder / "artifacts"}
+    for module in [one for name, one in sys.modules.items() if name.partition(".")[0] == "trackio"]:
+        for name, place in places.items():
+            if isinstance(getattr(module, name, None), Path):
+                setattr(module, name, place)
+
+
+class LinksCallback(TrainerCallback):
+    """Notes where each tracker's run can be seen, once they have begun; stands behind their callbacks.
+
+    Args:
+        folder: for the notes.
+    """
+
+    def __init__(self, names: Sequence[str], folder: Path) -> None:
+        self._names, self._folder = names, folder
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            links = {name: _LINK[name]() if name in _LINK else None for name in self._names}
+            write_atomic(self._folder / _LINKS, json.dumps(links) + "\n")
+
+
+def facts(names: Sequence[str], folder: Path) -> list[dict[str, str | None]]:
+    """What the manifest says of a run's trackers: name, folder in the run, and address, where it is on a server.
+
+    Args:
+        folder: that has the notes.
+    """
+    file = folder / _LINKS
+    links: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    return [{"name": name, "path": f"{FOLDER}/{name}", "url": links.get(name)} for name in names]
+
+
+def _trackio_link() -> str | None:
+    import trackio
+
+    space = trackio.context_vars.current_space_id.get()
+    return _SPACE + space if space else None
+
+
+def _wandb_link() -> str | None:
+    import wandb
+
+    return wandb.run.url if wandb.run is not None and not wandb.run.offline else None
+
+
+def _mlflow_link() -> str | None:
+    import mlflow
+
+    uri, run = mlflow.get_tracking_uri(), mlflow.active_run()
+    if run is None or not uri.startswith(("http://", "https://")):
+        return None
+    return f"{uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+
+
+_LINK: dict[str, Callable[[], str | None]] = {
+    "trackio": _trackio_link,
+    "wandb": _wandb_link,
+    "mlflow": _mlflow_link,
+}

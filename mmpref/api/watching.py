@@ -1,0 +1,47 @@
+"""Benchmarks that a training watches: their settings are those of ``mmpref evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from mmpref.recipes import resolve
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import Evaluator, TrainRecipe
+
+
+def with_watched(recipe: TrainRecipe, name: str | None) -> TrainRecipe:
+    """The recipe with the settings of the benchmarks that it watches: those that the same recipe has for ``mmpref
+    evaluate``, and its own over them.
+
+    Args:
+        name: of the recipe.
+    """
+    watch = recipe.watch
+    if not watch.benchmarks:
+        return recipe
+    known = resolve.section(name, "evaluate").get("benchmark") or {}
+    settings = {
+        benchmark: resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
+        for benchmark in watch.benchmarks
+    }
+    return dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
+
+
+def watcher(recipe: TrainRecipe) -> Evaluator | None:
+    """Who evaluates the benchmarks that a recipe watches; None where it watches none. Their data are read.
+
+    Raises:
+        UsageError: a benchmark that cannot be watched, or a metric to choose by that none has.
+        InputError: data that cannot be read.
+    """
+    from mmpref.align.recipe import refuse_metric
+    from mmpref.bench.while_training import PeriodicEvaluator
+
+    watch = recipe.watch
+    if not watch.benchmarks:
+        return None
+    evaluator = PeriodicEvaluator(watch.benchmarks, watch.benchmark, split=watch.split, limit=watch.limit)
+    refuse_metric(watch.best, evaluator.metrics())
+    return evaluator

@@ -1,0 +1,120 @@
+"""Options in messages, as whoever called knows them.
+
+Messages name them as the command line does: ``--image-root``, ``--blind=no-image``, ``--set KEY=VALUE``. In Python they
+are arguments, in a recipe file keys, and of a command that lacks an option what ``--set`` takes in its place.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from mmpref.api.settings import NAMES, OTHER_NAMES
+from mmpref.errors import MmprefError
+from mmpref.recipes.resolve import scalar
+
+F = TypeVar("F", bound=Callable[..., Any])
+Spelling = Callable[[str, "str | None"], str]
+"""From a name (or a dotted key) and perhaps a value to what is written in their place."""
+
+_VALUE = r"(?:=('[^']*'|[\w./#:-]*[\w/#]))?"
+_SET = re.compile(rf"--set ([\w-]+(?:\.[\w-]+)*){_VALUE}")
+_OPTION = re.compile(rf"--([a-z][a-z-]+){_VALUE}")
+_COMMAND = re.compile(r"(`[^`]*`)")
+"""Commands are shown as they are."""
+
+
+def reworded(text: str, option: Spelling, setting: Spelling) -> str:
+    """A message with its options and its ``--set`` in other words."""
+    parts = _COMMAND.split(text)
+    for number in range(0, len(parts), 2):
+        by_set = _SET.sub(lambda match: setting(match[1], match[2]), parts[number])
+        parts[number] = _OPTION.sub(lambda match: option(match[1].replace("-", "_"), match[2]), by_set)
+    return "".join(parts)
+
+
+@contextmanager
+def rewording(option: Spelling, setting: Spelling) -> Iterator[None]:
+    """Reword what is raised within.
+
+    Raises:
+        MmprefError: the same error.
+    """
+    try:
+        yield
+    except MmprefError as error:
+        error.message, error.hint = (reworded(text, option, setting) for text in (error.message, error.hint))
+        error.args = (error.message,)
+        raise
+
+
+def in_python(function: F) -> F:
+    """The function, whose errors name its arguments in the place of options."""
+    arguments = inspect.signature(function).parameters
+
+    def option(name: str, value: str | None) -> str:
+        if name not in arguments:
+            return _as_option(name, value)
+        return f"{name}={'' if value is None else _literal(value)}"
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with rewording(option, _set_in_python):
+            return function(*args, **kwargs)
+
+    return called  # type: ignore[return-value]
+
+
+def _set_in_python(key: str, value: str | None) -> str:
+    return f'set={{"{key}": {"..." if value is None else _literal(value)}}}'
+
+
+def _literal(text: str) -> str:
+    value = scalar(text.strip("'"))
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def in_recipe(command: str) -> tuple[Spelling, Spelling]:
+    """Of a command's section in a recipe file: keys."""
+
+    def key(name: str, value: str | None) -> str:
+        return f"`{name}`" if value is None else f"`{name}: {value}`"
+
+    def option(name: str, value: str | None) -> str:
+        if name in ("output", "push", "hub_model_id", "hub_dataset_id"):
+            return _as_option(name, value)
+        return key({"benchmark": "benchmarks"}.get(name) or _key(command, name) or name, value)
+
+    return option, key
+
+
+def on_command_line(command: str, options: Collection[str]) -> tuple[Spelling, Spelling]:
+    """Of a command: an option that it lacks is ``--set`` with the setting that it would be.
+
+    Args:
+        options: those that it has, as its function's arguments.
+    """
+
+    def option(name: str, value: str | None) -> str:
+        key = _key(command, name)
+        if name in options or key is None:
+            return _as_option(name, value)
+        return _as_set(key, value)
+
+    return option, _as_set
+
+
+def _key(command: str, name: str) -> str | None:
+    return NAMES.get(command, {}).get(name) or OTHER_NAMES.get(command, {}).get(name)
+
+
+def _as_option(name: str, value: str | None) -> str:
+    return f"--{name.replace('_', '-')}{'' if value is None else f'={value}'}"
+
+
+def _as_set(key: str, value: str | None) -> str:
+    return f"--set {key}{'' if value is None else f'={value}'}"

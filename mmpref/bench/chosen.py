@@ -1,0 +1,68 @@
+"""Data that chose an adapter say little of it: whether an evaluation's data are those by which its step was kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmpref.bench.official import same_data
+from mmpref.errors import InputError
+from mmpref.log import logger
+from mmpref.run.asked import Asked
+from mmpref.run.manifest import MANIFEST
+from mmpref.text_files import read_text
+from mmpref.types import ModelRef
+
+
+def mark_chosen(asked: Mapping[str, Asked], ref: ModelRef) -> dict[str, Asked]:
+    """What is evaluated, with `Asked.chose` where the adapter's step was chosen on the same data; a warning says so.
+
+    Args:
+        ref: the adapter, at the commit that is evaluated. One that does not come with its run's manifest is left as it
+            is.
+    """
+    manifest = _manifest_of(ref)
+    best, watched = manifest.get("best"), manifest.get("watched") or {}
+    if not isinstance(best, Mapping) or not isinstance(watched, Mapping):
+        return dict(asked)
+    data = watched.get(str(best.get("metric", "")).split("/")[0])
+    chose = {name: best.get(name) for name in ("step", "metric")}
+    marked = {
+        label: dataclasses.replace(of, chose=chose) if isinstance(data, Mapping) and same_data(of, data) else of
+        for label, of in asked.items()
+    }
+    warn_of_choice(marked)
+    return marked
+
+
+def warn_of_choice(asked: Mapping[str, Asked]) -> None:
+    """Warn of the benchmarks whose data chose the adapter."""
+    for of in asked.values():
+        if of.chose:
+            logger.warning(
+                "Warning: step %s of the adapter was chosen by %s on the same data as %s: its values there are too "
+                "good. Report on data that chose nothing (another --split, or choose by another with --eval-split).",
+                *(of.chose["step"], of.chose["metric"], of.title),
+            )
+
+
+def _manifest_of(ref: ModelRef) -> Mapping[str, Any]:
+    """The manifest of the run that an adapter lies in; empty where there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
+
+    assert ref.adapter is not None
+    try:
+        folder = Path(ref.adapter)
+        file = (
+            folder / MANIFEST
+            if folder.exists()
+            else Path(hf_hub_download(ref.adapter, MANIFEST, revision=ref.adapter_revision))
+        )
+        content = json.loads(read_text(file))
+    except (InputError, OSError, ValueError, HFValidationError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,79 @@
+"""Whether an evaluation is the published benchmark, or one's own by its rule: its data, its prompt, all of its rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from mmpref.bench.benchmark import BENCHMARKS, Benchmark
+from mmpref.bench.plan import Plan
+from mmpref.hub_ids import is_commit
+from mmpref.recipes import schema as recipes
+from mmpref.registry import resolve_path
+from mmpref.run.asked import Asked
+
+_DATA = ("data", "split")
+"""Settings that say which rows; they stand apart."""
+
+
+def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) -> Asked:
+    """What the results of a plan are results of.
+
+    Args:
+        samples: hash of the questions with their images, as `mmpref.bench.identity.data_facts` has it.
+        limit: how many rows were asked for, where not all.
+        others: settings beside the benchmark's own that change what is asked, such as the judge's prompt; None for
+            one that was not given.
+    """
+    benchmark, table = BENCHMARKS.get(plan.name), plan.table
+    given = {name: value for name, value in others.items() if value is not None}
+    cut = {"limit": limit} if limit is not None and len(plan.samples) >= limit else {}
+    changed = {**changed_settings(benchmark, plan.settings), **cut, **given}
+    published = table.spec in benchmark.candidates and is_commit(table.revision)
+    return Asked(
+        plan.name,
+        plan.label,
+        published and table.split == benchmark.settings().split and not changed,
+        table.facts(),
+        len(plan.samples),
+        len({sample.image_id for sample in plan.samples}),
+        samples,
+        changed,
+        benchmark.hallucination,
+    )
+
+
+def changed_settings(benchmark: Benchmark, settings: Any) -> dict[str, Any]:
+    """Settings that are not the published ones, by name; where something lies, and which rows, is none of them."""
+    places = {field.name for field in fields(settings) if field.metadata.get("place")} | set(_DATA)
+    given, published = recipes.as_plain(settings), recipes.as_plain(benchmark.settings())
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in places and value != published.get(name) and not _is_official_file(benchmark, name, value)
+    }
+
+
+def _is_official_file(benchmark: Benchmark, name: str, value: Any) -> bool:
+    """Whether the setting names a copy of the authors' own file."""
+    wanted = benchmark.official_files.get(name)
+    if wanted is None or not isinstance(value, str):
+        return False
+    path = Path(resolve_path(value))
+    return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == wanted
+
+
+def same_data(asked: Asked, other: Mapping[str, Any]) -> bool:
+    """Whether both are of the same questions, or of rows of the same split of the same data.
+
+    Args:
+        other: an `Asked` as a file has it.
+    """
+    theirs, ours = other.get("data") or {}, asked.data
+    same_split = all(theirs.get(name) == ours.get(name) for name in ("fingerprint", "split"))
+    return (bool(asked.samples) and other.get("samples") == asked.samples) or (
+        same_split and ours.get("fingerprint") is not None
+    )

@@ -1,0 +1,83 @@
+"""Results and cards that are there already: merged in, with what a card says of them made anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from mmpref.errors import HubError
+from mmpref.hub.cards.merge import (
+    MAIN_BLOCK,
+    find_block,
+    front_matter_blocks,
+    join_card,
+    merge_own_text,
+    put_block,
+    split_card,
+)
+from mmpref.hub.cards.model_index import merged_index, model_index
+from mmpref.hub.cards.results_table import Line, lines_of, merged_lines, read_lines, results_block
+from mmpref.hub.cards.verdict import with_tags, with_verdict
+from mmpref.hub_ids import is_hub_id
+from mmpref.run.results import Results
+
+
+def add_results(card_text: str, results: Results) -> str:
+    """A model card with the results of an evaluation run merged in; everything else stays as it is written there.
+
+    Args:
+        card_text: the whole card. A card without our block gets it at its end.
+
+    Results of the same benchmark, split and metric are replaced, others (ours or foreign) are kept; first words, limits
+    and tags follow. Adding the same results again changes nothing.
+
+    Raises:
+        HubError: the card's metadata is not YAML, or its model-index has not the Hub's form.
+    """
+    front, body = split_card(card_text)
+    try:
+        blocks = front_matter_blocks(front)
+        old = yaml.safe_load(front) or {}
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
+    lines = merged_lines(read_lines(body), lines_of(results))
+    _set_tags(blocks, old.get("tags"), lines)
+    index = merged_index(old.get("model-index"), model_index(_name(results), results))
+    blocks["model-index"] = yaml.safe_dump({"model-index": index}, sort_keys=False, allow_unicode=True)
+    return join_card(blocks.values(), put_block(with_verdict(body, lines), results_block(lines)))
+
+
+def _set_tags(blocks: dict[str, str], old: Any, lines: list[Line]) -> None:
+    """Tags as the results decide them; as they are written where nothing changes."""
+    tags = [str(tag) for tag in old] if isinstance(old, list) else []
+    if (new := with_tags(tags, lines)) != tags:
+        blocks["tags"] = yaml.safe_dump({"tags": new}, sort_keys=False, allow_unicode=True)
+
+
+def _name(results: Results) -> str:
+    adapters = (ref.adapter for ref in results.models.values())
+    return next((adapter.split("/")[-1] for adapter in adapters if adapter and is_hub_id(adapter)), "adapter")
+
+
+def merge_model_card(remote: str | None, ours: str) -> str:
+    """Our adapter card on top of the one on the Hub.
+
+    The owner's text outside of our markers and foreign metadata keys stay. Results stay where the card is of the same
+    run; after another training they would be another adapter's, and are replaced by ours.
+    """
+    if remote is None:
+        return ours
+    merged = merge_own_text(remote, ours)
+    if "model-index" in split_card(ours)[0]:
+        return merged
+    front, body = split_card(merged)
+    blocks = front_matter_blocks(front)
+    old, new = MAIN_BLOCK.search(split_card(remote)[1]), MAIN_BLOCK.search(ours)
+    results = find_block(split_card(remote)[1])
+    if results and old and new and old["run"] == new["run"]:
+        lines = read_lines(results)
+        _set_tags(blocks, (yaml.safe_load(front) or {}).get("tags"), lines)
+        return join_card(blocks.values(), put_block(with_verdict(body, lines), results))
+    return join_card((block for key, block in blocks.items() if key != "model-index"), body)

@@ -1,0 +1,63 @@
+"""Which step of a training is published, what chose it, and over which steps the numbers of a card are means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmpref.hub.cards.markdown import code, table, text
+from mmpref.run.asked import Asked
+
+
+def final_title(manifest: Mapping[str, Any]) -> str:
+    """What stands above the numbers of a training's log."""
+    best, over = manifest.get("best"), manifest.get("final_over")
+    when = f"Up to the kept step {best['step']}" if best else "At the end of training"
+    if not over:
+        return f"{when} (a mean over the last tenth of the log):"
+    if over["first"] == over["last"]:
+        return f"At the kept step {best['step']}:" if best else f"At the end of training (step {over['last']}):"
+    return f"{when} (a mean over {over['last'] - over['first'] + 1:,} steps, {over['first']} to {over['last']}):"
+
+
+def kept_text(manifest: Mapping[str, Any]) -> str:
+    """What benchmarks showed while training, and which step is kept; "" where none was watched."""
+    rows, best, steps = manifest.get("evaluations") or [], manifest.get("best"), manifest.get("steps")
+    if not rows:
+        return ""
+    watched = {name: Asked.from_dict(asked) for name, asked in (manifest.get("watched") or {}).items()}
+    columns = {0: "base (step 0)", rows[-1]["step"]: f"step {rows[-1]['step']}"}
+    if best:
+        columns[best["step"]] = f"**kept: step {best['step']}**"
+    shown = [row for row in rows if row["step"] in columns]
+    metrics = [name for name in rows[-1] if "/" in name]
+    lines = [(text(name), *(_value(row.get(name)) for row in shown)) for name in metrics]
+    seen = table(("while training", *(columns[row["step"]] for row in shown)), lines)
+    return "\n\n".join([_choice(best, steps, watched) if best else _watched(watched), seen])
+
+
+def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked]) -> str:
+    data = watched.get(best["metric"].split("/")[0])
+    where = f" on {_data(data)}" if data else ", on data that were not recorded"
+    base = best.get("base")
+    against = "" if base is None else f" ({_value(base)} with the base)"
+    return (
+        f"**Kept is the adapter of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
+        f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little "
+        "of other data."
+    )
+
+
+def _watched(watched: Mapping[str, Asked]) -> str:
+    named = "; ".join(_data(asked) for asked in watched.values())
+    return f"Benchmarks while training{f', on {named}' if named else ''}; the last step is kept."
+
+
+def _data(asked: Asked) -> str:
+    split = asked.data.get("split")
+    rows = f", {asked.questions:,} questions" if asked.questions else ""
+    return f"{code(asked.own_name)} ({f'split {code(split)}' if split else 'no split'}{rows}, {code(asked.revision)})"
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else "–"

@@ -1,0 +1,24 @@
+"""Tags of how a run was made and watched, as the Hub has them: its jobs, and trackers, Trackio's with its Space."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def origin_tags(manifest: Mapping[str, Any]) -> list[str]:
+    """Of any run's manifest: ``hf_jobs``, as TRL has it; ``trackio`` and the like; ``trackio:URL`` makes the Hub show
+    the Space beside the model."""
+    tags = ["hf_jobs"] if manifest.get("job") else []
+    for tracker in manifest.get("trackers") or []:
+        tags.append(str(tracker["name"]))
+        if tracker["name"] == "trackio" and tracker.get("url"):
+            tags.append(f"trackio:{tracker['url']}")
+    return tags
+
+
+def tracker_links(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Addresses by name, of trackers that others can look at."""
+    return {
+        str(tracker["name"]): str(tracker["url"]) for tracker in manifest.get("trackers") or [] if tracker.get("url")
+    }

@@ -1,0 +1,128 @@
+"""What results allow a card to say: its first words, its limits and its tags. Without results it promises nothing.
+
+A headline metric is better or worse than the base's where the 95 % interval of the paired difference lies off zero and,
+where it was corrected for several benchmarks, the test agrees; else the data cannot tell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from mmpref.hub.cards.results_table import Line
+from mmpref.run.results_text import interval_text
+
+Outcome = Literal["better", "worse", "cannot tell"]
+_LEVEL = 0.05
+_WORDS: dict[Outcome, str] = {"better": "better", "worse": "worse", "cannot tell": "no clear change"}
+_OPENING, _LIMITS = "verdict", "limits"
+TAGS = (
+    "not-evaluated",
+    "better-than-base",
+    "worse-than-base",
+    "mixed-results",
+    "no-clear-change",
+    "fewer-hallucinations",
+    "more-hallucinations",
+)
+"""Tags that results decide."""
+
+
+def outcome(line: Line) -> Outcome | None:
+    """What a line says of the adapter against its base; None where no claim is made on it."""
+    is_control = line.asked is not None and line.asked.label != line.asked.benchmark
+    if not line.headline or line.higher_is_better is None or line.difference is None or is_control:
+        return None
+    _, low, high = line.difference
+    sure = low is not None and high is not None and (low > 0 or high < 0) and (line.p is None or line.p < _LEVEL)
+    if not sure or low is None:
+        return "cannot tell"
+    return "better" if (low > 0) == line.higher_is_better else "worse"
+
+
+def _by_outcome(lines: Sequence[Line]) -> dict[Outcome, list[Line]]:
+    found: dict[Outcome, list[Line]] = {"better": [], "worse": [], "cannot tell": []}
+    for line in lines:
+        if said := outcome(line):
+            found[said].append(line)
+    return {said: of for said, of in found.items() if of}
+
+
+def verdict_tags(lines: Sequence[Line]) -> list[str]:
+    """Tags of a card with these results."""
+    if not lines:
+        return ["not-evaluated"]
+    found = _by_outcome(lines)
+    tags = {
+        ("better",): ["better-than-base"],
+        ("worse",): ["worse-than-base"],
+        ("better", "worse"): ["mixed-results"],
+        (): ["no-clear-change"] if found else [],
+    }[tuple(said for said in ("better", "worse") if said in found)]
+    moved = {outcome(line) for line in lines if line.asked and line.asked.hallucination} - {None}
+    if "worse" in moved:
+        return [*tags, "more-hallucinations"]
+    return [*tags, "fewer-hallucinations"] if moved == {"better"} else tags
+
+
+def opening(lines: Sequence[Line]) -> str:
+    """The block of a card's first words on what was reached."""
+    found = _by_outcome(lines)
+    if not lines:
+        words = "**It was not evaluated**: whether it does anything better than its base, nobody has measured."
+    elif not found:
+        words = "It was evaluated, but not compared with its base: the results are below."
+    else:
+        parts = [f"**{_WORDS[said]}** on {', '.join(map(_claim, of))}" for said, of in found.items()]
+        words = f"Against its base: {'; '.join(parts)}."
+    return _block(_OPENING, words)
+
+
+def _claim(line: Line) -> str:
+    assert line.difference is not None
+    difference = interval_text(*line.difference, signed=True, digits=3 if abs(line.difference[0]) < 10 else 1)
+    marked = " †" if line.asked and line.asked.chose else ""
+    return f"{line.name} ({difference}){marked}"
+
+
+def limits(lines: Sequence[Line]) -> str:
+    """The block of a card's limits that results decide."""
+    found = _by_outcome(lines)
+    points = []
+    if not lines:
+        points.append("Nothing was measured of it: evaluate it before you use it.")
+    if "worse" in found:
+        points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
+    if "cannot tell" in found:
+        points.append(f"On {_names(found['cannot tell'])} the data cannot tell it from its base.")
+    if any(line.asked and line.asked.hallucination for line in found.get("better", [])):
+        points.append(
+            "Fewer hallucinations can come with shorter or more careful answers: read recall and length beside any "
+            "hallucination rate. They are rarer, not impossible."
+        )
+    if any(line.asked and not line.asked.official for line in lines):
+        points.append("It was measured on data or with settings of its maker's own, which the table below names.")
+    points.append("Do not rely on it where an error does harm.")
+    return _block(_LIMITS, "\n".join(f"* {point}" for point in points))
+
+
+def _names(lines: Sequence[Line]) -> str:
+    return ", ".join(dict.fromkeys(line.name for line in lines))
+
+
+def _block(name: str, content: str) -> str:
+    return f"<!-- mmpref:{name}:begin -->\n{content}\n<!-- mmpref:{name}:end -->"
+
+
+def with_verdict(body: str, lines: Sequence[Line]) -> str:
+    """A card's body whose blocks say what these results say."""
+    for name, block in ((_OPENING, opening(lines)), (_LIMITS, limits(lines))):
+        begin, end = f"<!-- mmpref:{name}:begin -->", f"<!-- mmpref:{name}:end -->"
+        before, found, rest = body.partition(begin)
+        body = before + block + rest.partition(end)[2] if found and end in rest else body
+    return body
+
+
+def with_tags(tags: Sequence[str], lines: Sequence[Line]) -> list[str]:
+    """Tags of a card with those that results decide as these results decide them."""
+    return [*(tag for tag in tags if tag not in TAGS), *verdict_tags(lines)]

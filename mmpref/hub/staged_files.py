@@ -1,0 +1,12 @@
+"""Patterns of the files that a published run owns: a later run of the same repository replaces them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+ADAPTER_FILES = ("adapter_*", "checkpoints/*", "model*.safetensors", "model.safetensors.index.json")
+
+
+def data_files(splits: Iterable[str]) -> tuple[str, ...]:
+    """Those of a dataset's splits."""
+    return tuple(f"data/{split}-*.parquet" for split in splits)

@@ -1,0 +1,53 @@
+"""Why rows are skipped: the codes that runs, reports and cards count by, and what each means (``mmpref list reasons``).
+
+A plugin's own codes are its own: nothing is said of them here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+REASONS = {
+    # what a row holds
+    "malformed": "a column holds something other than text or messages",
+    "not-read": "a part of the row would be ignored, so the row is not used",
+    "empty-prompt": "there is no prompt",
+    "empty-answer": "there is no answer, or one without text",
+    "turn-order": "user and assistant do not take turns",
+    "prompts-differ": "the rejected answer is to another prompt",
+    "no-image": "the row has no image",
+    "image-placement": "an image is not in the first user turn, or placeholders and images differ in number",
+    "missing-image": "the image's file is not there",
+    "image-url": "the image is a web address, which is not fetched",
+    "bad-image": "the image cannot be read, or is too large",
+    "special-token": "a text contains a special token of the model",
+    # preference data
+    "no-rejected": "there is no rejected answer",
+    "no-second": "the method needs a second rejected answer, and there is none",
+    "equal-answers": "chosen and rejected answers are the same",
+    "no-preference": "the set does not say which answer was preferred",
+    "single-turn": "there is no second answer to prefer",
+    "unrated": "an answer has no rating",
+    "equal-ratings": "two answers are rated alike",
+    "no-pair": "the row of the published set gives no pair",
+    "several-images": "the row has several images, and one is asked about",
+    "not-better": "the later answer is rated no better than the first",
+    # what a method made of it
+    "empty-rejected": "the method wrote an empty rejected answer",
+    "same-as-chosen": "the method's rejected answer is the chosen one",
+    "cut-off": "the answer reached its limit of tokens before it ended",
+    "no-partner": "no row of the block has what the method takes from another one",
+    "one-answer": "all answers that the model gave are the same",
+    "no-verdict": "the annotator gave no answer that could be read",
+    "tie": "the annotator prefers no answer, or by too little",
+    "failed-rewrite": "the annotator rewrote nothing",
+    "failed": "an unexpected error; the report has its text",
+    # what the recipe leaves out
+    "in-evaluation-set": "the image is in an evaluation set of --exclude-images-of",
+}
+"""Code -> meaning, by where it comes from."""
+
+
+def legend(codes: Iterable[str]) -> list[str]:
+    """A line for each of these codes that is known: ``CODE: what it means``."""
+    return [f"{code}: {REASONS[code]}." for code in codes if code in REASONS]

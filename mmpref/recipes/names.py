@@ -1,0 +1,45 @@
+"""What the values of settings name: said once, in a field's metadata, and looked for before any work
+(`mmpref.api.checks`)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
+
+Kind = Literal["model", "adapter", "embedder", "table", "path", "roots", "annotator"]
+
+_KIND = "names"
+
+
+def names(kind: Kind) -> dict[str, str]:
+    """Metadata of a field whose value, or each of whose values, names something of a kind.
+
+    Args:
+        kind: ``model`` is a vision-language model, ``embedder`` one of sentence-transformers; ``table`` any source of
+            rows, ``path`` a file or folder, ``roots`` folders and archives of images; ``annotator`` whoever compares,
+            rewrites, judges or rewards.
+    """
+    return {_KIND: kind}
+
+
+class Named(NamedTuple):
+    """A value that names something.
+
+    Args:
+        key: of the setting, dotted.
+    """
+
+    key: str
+    kind: Kind
+    values: tuple[str, ...]
+
+
+def named(settings: Any, prefix: str = "") -> Iterator[Named]:
+    """What a (nested) dataclass of settings names, in the order of its fields; what is None or empty names nothing."""
+    for field in dataclasses.fields(settings):
+        value, key = getattr(settings, field.name), prefix + field.name
+        if dataclasses.is_dataclass(value):
+            yield from named(value, f"{key}.")
+        elif (kind := field.metadata.get(_KIND)) and value and not isinstance(value, Mapping):
+            yield Named(key, kind, (value,) if isinstance(value, str) else tuple(value))

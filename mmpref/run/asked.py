@@ -1,0 +1,75 @@
+"""What the results of a benchmark are results of: which data, how many of them, and how they were asked.
+
+Only the data that a benchmark was published with, at a commit, all of them and asked as published, bear its name.
+Whatever else is scored by its rule goes by the name of its own data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from mmpref.hub_ids import is_commit, is_hub_id
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The questions of one benchmark.
+
+    Args:
+        benchmark: whose rule scores the answers.
+        label: what its results are called in the run: the benchmark, and the control where it is one.
+        official: these are the benchmark's published data at a commit, all of them, under its published settings.
+        data: facts of the table: id, split, revision, fingerprint, licence.
+        questions, images: how many; 0 where a run did not record it.
+        samples: ``sha256:...`` of the questions with their images; "" where a run did not record it.
+        changed: settings that are not the benchmark's published ones; None where a run did not record them.
+        hallucination: the benchmark measures what an answer says that its image does not show.
+        chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data.
+    """
+
+    benchmark: str
+    label: str
+    official: bool = False
+    data: Mapping[str, Any] = field(default_factory=dict)
+    questions: int = 0
+    images: int = 0
+    samples: str = ""
+    changed: Mapping[str, Any] | None = None
+    hallucination: bool = False
+    chose: Mapping[str, Any] | None = None
+
+    @property
+    def own_name(self) -> str:
+        """What the data are called: a Hub id, the name of a table, or of a file without its folder."""
+        name = str(self.data.get("id") or "")
+        whole = is_hub_id(name) and is_commit(self.data.get("revision"))
+        return name if whole else name.removeprefix("pkg:").rstrip("/\\").replace("\\", "/").split("/")[-1]
+
+    @property
+    def which(self) -> str:
+        """The data with their split, as ``NAME:SPLIT``; of a file, which has none of its own, its name."""
+        name, split = self.own_name, self.data.get("split")
+        is_file = "." in name and not is_hub_id(self.data.get("id"))
+        return name if is_file or not (name and split) else f"{name}:{split}"
+
+    @property
+    def title(self) -> str:
+        """What tables call the benchmark."""
+        return self.label if self.official else f"{self.which or 'data not recorded'}, scored like {self.label}"
+
+    @property
+    def revision(self) -> str:
+        """The commit of the data, or the hash of their content."""
+        return str(self.data.get("revision") or self.data.get("fingerprint") or self.samples or "not recorded")
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Asked:
+        """As `as_dict` gives it; keys that are unknown are ignored."""
+        names = {column.name for column in fields(cls)}
+        return cls(**{name: value for name, value in content.items() if name in names})
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in files."""
+        return asdict(self)

@@ -1,0 +1,107 @@
+"""Columns under the names that their owner gave them: ``{"prompt": "question"}`` says what a row calls its prompt."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from mmpref.errors import InputError, UsageError
+from mmpref.registry import suggest
+from mmpref.tables.cells import IMAGES, columns_of
+from mmpref.tables.messages import ANSWERS, CAPTIONS, CHOSEN, QUESTIONS, REJECTED, WHOLE, unfolded
+from mmpref.tables.table import LOOKED_THROUGH, Row, Table
+
+_CONVERSATION = (*WHOLE, *QUESTIONS)
+_ANSWER = (*ANSWERS, *CAPTIONS, *WHOLE)
+PARTS: dict[str, tuple[str, ...]] = {
+    "prompt": _CONVERSATION,
+    "question": _CONVERSATION,
+    "answer": (*_ANSWER, *CHOSEN),
+    "caption": (*_ANSWER, *CHOSEN),
+    "chosen": CHOSEN,
+    "rejected": REJECTED,
+    "rejected_policy": ("rejected_policy",),
+    "messages": (*_CONVERSATION, *_ANSWER),
+    "image": IMAGES,
+    "images": IMAGES,
+    "system": ("system",),
+    "id": ("id",),
+}
+"""What of a preference row can be named -> the columns that are not read beside it: what is named is meant."""
+
+
+def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, tuple[str, ...]] | None = None) -> Table:
+    """The table with columns called what their reader calls them.
+
+    Args:
+        columns: what the reader calls a column -> what the rows call it. A row without it stays as it is there.
+        parts: everything that can be named, each with what is not read beside it; None for a reader of any names.
+
+    Raises:
+        UsageError: a name that is no part.
+        InputError: a column that none of the first rows has.
+    """
+    for part in columns if parts else ():
+        if part not in parts:
+            raise UsageError(f"columns names {part!r}, which no row has.", suggest(part, sorted(parts)))
+    _refuse_absent(table, columns)
+
+    def rows() -> Iterator[Row]:
+        return (_renamed(unfolded(row), columns, parts or {}) for row in table)
+
+    return dataclasses.replace(table, rows=rows)
+
+
+def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[str, tuple[str, ...]]) -> Row:
+    named = {part: row[column] for part, column in columns.items() if column in row}
+    gone = {columns[part] for part in named}.union(*(parts.get(part, ()) for part in named))
+    return {**{name: cell for name, cell in row.items() if name not in gone}, **named}
+
+
+def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
+    absent, first = set(columns.values()), None
+    for row in islice(table, LOOKED_THROUGH):
+        row = unfolded(row)
+        first = row if first is None else first
+        absent -= row.keys()
+        if not absent:
+            return
+    if first is None:
+        return  # whoever reads it says that there are no rows
+    part, column = next((part, column) for part, column in columns.items() if column in absent)
+    raise InputError(
+        f"{table.spec} ({table.split}) has no column {column!r}, which --columns {part}={column} names; its columns "
+        f"are {columns_of(first)}.",
+        suggest(column, sorted(map(str, first))),
+    )
+
+
+def own_columns(
+    tables: Sequence[Table], columns: Mapping[str, str] | None, default_prompt: str | None = None
+) -> list[Table]:
+    """Tables of preference or supervised rows with the columns that their owner names, and a prompt where there is
+    none.
+
+    Raises:
+        UsageError: a name that is no part of a row.
+        InputError: a column that a table has not.
+    """
+    if columns:
+        tables = [with_columns(table, columns, PARTS) for table in tables]
+    return [with_prompt(table, default_prompt) for table in tables] if default_prompt else list(tables)
+
+
+def with_prompt(table: Table, prompt: str) -> Table:
+    """The table with this prompt in rows that have none."""
+
+    def rows() -> Iterator[Row]:
+        return (_prompted(unfolded(row), prompt) for row in table)
+
+    return dataclasses.replace(table, rows=rows)
+
+
+def _prompted(row: Mapping[str, Any], prompt: str) -> Row:
+    has_one = any(name in row for name in (*WHOLE, *QUESTIONS))
+    return dict(row) if has_one else {"prompt": prompt, **row}

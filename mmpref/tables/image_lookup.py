@@ -1,0 +1,93 @@
+"""Whether a table's images are where its rows say, looked for before any long work: a wrong folder is told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mmpref.errors import InputError, brief
+from mmpref.log import logger
+from mmpref.tables.image_cells import ImageRoots, path_in_cell
+from mmpref.tables.table import Table, TableReader
+
+LOOKED_FOR = 100
+"""Paths that are looked for; where none of them is found, all that follow until one is."""
+
+
+class ImageLookup:
+    """Looks for the images of one table's rows, in their order.
+
+    Args:
+        where: what errors call the table.
+        roots: folders and archives of the images.
+        names: the same, for messages.
+    """
+
+    def __init__(self, where: str, roots: ImageRoots, names: Sequence[str | Path]) -> None:
+        self._where, self._roots = where, roots
+        self._names = brief(", ".join(map(str, names)), 600)
+        self._seen = self._found = self._others = 0
+        self._first = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether no further row has to be seen."""
+        return self._seen + self._others >= LOOKED_FOR and self._found + self._others > 0
+
+    def see(self, cells: Sequence[Any], number: int) -> None:
+        """The image cells of a row, and its number."""
+        if self.is_done:
+            return
+        for cell in cells:
+            path = path_in_cell(cell)
+            if path is None:
+                self._others += 1  # the image itself, or the address of one, of which each row tells
+                continue
+            self._seen += 1
+            if self._roots.finds(path):
+                self._found += 1
+            elif not self._first:
+                self._first = f"row {number}: {brief(path)!r}"
+
+    def end(self) -> None:
+        """That was the last row to be seen.
+
+        Raises:
+            InputError: the table has paths alone, and no image is found.
+        """
+        if not self._first:
+            return
+        under = f"under {self._names}" if self._names else "anywhere: no --image-root was given"
+        if not self._found + self._others:
+            raise InputError(
+                f"None of the {self._seen:,} images of {self._where} is found {under}. First: {self._first}.",
+                "Name the folder that paths are relative to with --image-root.",
+            )
+        logger.warning(
+            "Warning: of the first %d images of %s, %d are not found %s; their rows are skipped. First: %s.",
+            self._seen,
+            self._where,
+            self._seen - self._found,
+            under,
+            self._first,
+        )
+
+
+def look_for_images(table: Table, image_root: Sequence[str], limit: int | None) -> None:
+    """Look for the images of a table's first rows.
+
+    Args:
+        image_root: folders and archives of the images; by default the table's own.
+
+    Raises:
+        InputError: none of them is found.
+    """
+    reader, places = TableReader(table), image_root or table.images
+    lookup = ImageLookup(reader.where, ImageRoots(places), places)
+    for number, row in enumerate(islice(table, limit)):
+        lookup.see(reader.read_again(row, number).images, number)
+        if lookup.is_done:
+            break
+    lookup.end()

@@ -1,0 +1,45 @@
+"""When an adapter is said to have barely moved."""
+
+from __future__ import annotations
+
+import pytest
+
+from mmpref.bench.moved import BARELY, equal_share, remarks_on
+from mmpref.errors import ModelError
+from mmpref.run.results import Difference
+
+
+def difference(low: float, high: float, headline: bool = True) -> Difference:
+    return Difference(
+        benchmark="pope",
+        part="all",
+        metric="accuracy",
+        value=(low + high) / 2,
+        low=low,
+        high=high,
+        higher_is_better=True,
+        headline=headline,
+    )
+
+
+def test_answers_are_equal_to_the_letter_and_missing_ones_do_not_count() -> None:
+    failed = ModelError("no answer")
+    answers = {"base": ["Yes", "no", "a cat", failed], "adapter": ["Yes", "No", failed, "a dog"]}
+    assert equal_share(answers) == 0.5
+    assert equal_share({"base": [failed], "adapter": ["yes"]}) is None
+
+
+@pytest.mark.parametrize(
+    ("shares", "differences", "told"),
+    [
+        ({"pope": 1.0, "chair": BARELY}, [difference(-0.1, 0.1)], True),
+        ({"pope": 1.0, "chair": BARELY - 0.01}, [difference(-0.1, 0.1)], False),
+        ({"pope": 0.97}, [difference(0.01, 0.05)], False),
+        ({"pope": 0.97}, [difference(0.01, 0.05, headline=False)], True),
+        ({}, [], False),
+    ],
+)
+def test_the_rule(shares: dict[str, float], differences: list[Difference], told: bool) -> None:
+    remarks = remarks_on(shares, differences)
+    assert bool(remarks) == told
+    assert all("barely moved" in remark and "% on pope" in remark for remark in remarks)

@@ -1,0 +1,89 @@
+"""``mmpref reproduce my.yaml`` tells what is wrong with any step before the first one begins."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from mmpref.cli.main import program
+from mmpref.errors import MmprefError
+from mmpref.recipes.resolve import merge
+
+MODEL = "pkg:mmpref.testbed/model"
+SYNONYMS = "pkg:mmpref.testbed/synonyms.txt"
+RECIPE: dict[str, Any] = {
+    "build-dataset": {
+        "model": MODEL,
+        "source": "testbed",
+        "limit": 8,
+        "builder": {"similarity_model": "pkg:mmpref.testbed/embedder"},
+    },
+    "train": {"model": MODEL, "trainer": {"max_steps": 1}},
+    "evaluate": {
+        "model": MODEL,
+        "benchmarks": ["chair"],
+        "limit": 4,
+        "benchmark": {"chair": {"data": "testbed-chair", "split": "test", "synonyms": SYNONYMS}},
+    },
+}
+
+
+def refused(changes: dict[str, Any], folder: Path) -> str:
+    """What is said of a recipe with these changes, when nothing was begun."""
+    file, output = folder / "my.yaml", folder / "run"
+    file.write_text(yaml.safe_dump(merge(copy.deepcopy(RECIPE), changes)), encoding="utf-8")
+    result = CliRunner().invoke(program, ["reproduce", str(file), "--output", str(output)])
+    assert isinstance(result.exception, MmprefError), (result.output, result.exception)
+    assert "..." not in result.output
+    assert not output.exists()
+    return str(result.exception)
+
+
+def watch(**settings: Any) -> dict[str, Any]:
+    return {"train": {"watch": {"benchmarks": ["chair"], **settings}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"biuld-dataset": {}}, "Did you mean 'build-dataset'"),
+        ({"evaluate": {"benchmrks": ["pope"]}}, "Did you mean 'benchmarks'"),
+        ({"train": {"learning_rate": 1e-5}}, "train: .*Did you mean 'trainer.learning_rate'"),
+        ({"train": {"method": "dop"}}, "Did you mean 'dpo'"),
+        ({"train": {"method": "online-dpo"}}, "needs an annotator. Name one with `annotator`"),
+        ({"train": {"method": "online-dpo", "annotator": "./none/such"}}, "there is no such folder"),
+        ({"train": {"method": "online-dpo", "annotator": "os:none"}}, "There is no function os:none"),
+        ({"train": {"split": "tran"}}, "will have no split 'tran'. Did you mean 'train'"),
+        ({"train": {"model": "./no/model"}}, "train: Cannot load the model ./no/model"),
+        ({"train": {"image_root": ["nowhere"]}}, "image root nowhere.*Check `image_root`"),
+        ({"train": {"trainer": {"lr_scheduler_type": "cosin"}}}, "TRL refuses"),
+        ({"train": {"trainer": {"pad_token": "<nope>"}}}, "pad_token is '<nope>'"),
+        ({"train": {"lora": {"dropout": 0.1}, "trainer": {"disable_dropout": True}}}, "contradict"),
+        ({"train": {"loss": {"beta": 0}}}, "must be above 0"),
+        ({"train": {"method": "reward-model", "loss": {"held_out": ["testbed-pairs:tst"]}}}, "no split 'tst'"),
+        (watch(best="pope/accuracy"), "'pope' is not among the benchmarks that are watched"),
+        (watch(best="chair/chair"), "No benchmark here has the metric 'chair/chair'. Did you mean 'chair/chair_"),
+        (watch(split="dve"), "no split 'dve'. Did you mean 'dev'"),
+        (watch(benchmarks=["mmhal"]), "mmhal is scored by a judge|there is no such"),
+        ({"evaluate": {"benchmarks": ["chiar"]}}, "Did you mean 'chair'"),
+        ({"evaluate": {"model": "./no/model"}}, "evaluate: Cannot load the model"),
+        ({"evaluate": {"benchmark": {"chair": {"split": "tst"}}}}, "no split 'tst'. Did you mean 'test'"),
+        ({"evaluate": {"benchmark": {"chair": {"data": "mine.jsonl"}}}}, "There is no file or folder mine.jsonl"),
+        ({"evaluate": {"benchmark": {"chair": {"synonyms": "words.txt"}}}}, "chair.synonyms is 'words.txt'"),
+        ({"evaluate": {"benchmark": {"chair": {"images": "photos"}}}}, "chair.images is 'photos'"),
+        ({"evaluate": {"benchmark": {"chair": {"data": "testbed-pope"}}}}, "testbed-pope .*row 0.*gt_object"),
+        ({"evaluate": {"judge": "testbed-orcale"}}, "`judge` has no use"),
+        ({"evaluate": {"thinking": ["<a>"]}}, "thinking"),
+        ({"evaluate": {"blind": "masked", "model": "https://a.b/v1#c"}}, "has no revision or adapter here"),
+    ],
+)
+def test_nothing_is_begun(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    import re
+
+    said = refused(changes, tmp_path)
+    assert re.search(says, said), said

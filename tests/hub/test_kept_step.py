@@ -1,0 +1,65 @@
+"""A card says which step is kept, what chose it on which data, what the base had, and what its numbers are means of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmpref.hub.cards.kept_step import final_title, kept_text
+from mmpref.hub.cards.model import model_card
+from tests.hub.runs import adapter_manifest
+
+DATA = {"id": "/home/someone/dev.jsonl", "split": "dev", "revision": None, "fingerprint": "sha256:12ab"}
+WATCHED = {"benchmark": "pope", "label": "pope", "data": DATA, "questions": 40, "images": 20}
+
+
+def _manifest(best: bool = True, **changes: Any) -> dict[str, Any]:
+    steps = ((0, 0.7), (20, 0.81), (40, 0.78), (80, 0.75))
+    kept = {"step": 20, "metric": "pope/accuracy", "value": 0.81, "base": 0.7}
+    return adapter_manifest(
+        steps=80,
+        evaluations=[
+            {"step": step, "pope/accuracy": value, "pope/f1": value, "higher_is_better": True} for step, value in steps
+        ],
+        best=kept if best else None,
+        watched={"pope": WATCHED},
+        final_over={"first": 18, "last": 20, "rows": 3},
+        **changes,
+    )
+
+
+def test_the_kept_step_is_said() -> None:
+    card = model_card(_manifest())
+    assert (
+        "**Kept is the adapter of step 20 of 80**, where <code>pope/accuracy</code> was best: 0.810 (0.700 with the "
+        "base). It was chosen on <code>dev.jsonl</code> (split <code>dev</code>, 40 questions, "
+        "<code>sha256:12ab</code>): results on these data are too good"
+    ) in card
+    assert "| while training | base (step 0) | **kept: step 20** | step 80 |" in card
+    assert "| pope/accuracy | 0.700 | 0.810 | 0.750 |" in card
+    assert "Up to the kept step 20 (a mean over 3 steps, 18 to 20):" in card
+    assert "At the end of training" not in card
+    assert "/home/someone" not in card
+
+
+def test_a_single_step_is_no_mean() -> None:
+    over = {"first": 20, "last": 20, "rows": 1}
+    assert final_title(_manifest() | {"final_over": over}) == "At the kept step 20:"
+    assert final_title(_manifest(best=False) | {"final_over": over}) == "At the end of training (step 20):"
+
+
+def test_without_a_choice_the_last_step_is_kept() -> None:
+    card = model_card(_manifest(best=False))
+    assert "Benchmarks while training, on <code>dev.jsonl</code>" in card
+    assert "the last step is kept" in card
+    assert "| while training | base (step 0) | step 80 |" in card
+    assert "At the end of training (a mean over 3 steps, 18 to 20):" in card
+
+
+def test_runs_of_before_recorded_less() -> None:
+    manifest = _manifest()
+    del manifest["watched"], manifest["final_over"], manifest["best"]["base"]
+    manifest["evaluations"] = manifest["evaluations"][1:]
+    assert "on data that were not recorded" in kept_text(manifest)
+    assert "with the base" not in kept_text(manifest)
+    assert final_title(manifest) == "Up to the kept step 20 (a mean over the last tenth of the log):"
+    assert kept_text(adapter_manifest()) == ""

@@ -1,0 +1,136 @@
+"""What a card says first, its limits and its tags follow the results."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from mmpref.hub.cards.add_results import add_results, merge_model_card
+from mmpref.hub.cards.model import model_card
+from mmpref.hub.cards.results_table import lines_of
+from mmpref.hub.cards.verdict import TAGS, limits, opening, outcome, verdict_tags
+from mmpref.run.results import Results
+from tests.hub.runs import adapter_manifest, evaluation
+
+
+def _results(adapter: float, benchmark: str = "pope", **changes: Any) -> Results:
+    content = evaluation(benchmark, adapter, changes.pop("asked", None))
+    content["differences"][0] |= changes
+    return Results.from_dict(content)
+
+
+def _first_words(card: str) -> str:
+    return re.search(r"<!-- mmpref:verdict:begin -->\n(.*?)\n<!--", card, re.DOTALL)[1]
+
+
+def _tags(card: str) -> list[str]:
+    return yaml.safe_load(card.split("---\n")[1])["tags"]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "changes", "said", "tags"),
+    [
+        (0.891, {}, "**better** on pope (random), accuracy (+0.027 [", ["better-than-base", "fewer-hallucinations"]),
+        (0.8, {}, "**worse** on pope (random), accuracy (-0.064 [", ["worse-than-base", "more-hallucinations"]),
+        (0.87, {}, "**no clear change** on pope (random), accuracy (+0.006 [", ["no-clear-change"]),
+        (0.891, {"p_holm": 0.2}, "**no clear change** on pope", ["no-clear-change"]),
+        (0.891, {"p_holm": 0.01}, "**better** on pope", ["better-than-base", "fewer-hallucinations"]),
+        (0.8, {"asked": {"hallucination": False}}, "**worse** on pope", ["worse-than-base"]),
+    ],
+)
+def test_first_words_and_tags_are_made_of_the_results(
+    adapter: float, changes: dict[str, Any], said: str, tags: list[str]
+) -> None:
+    card = model_card(adapter_manifest(), _results(adapter, **changes))
+    assert _first_words(card).startswith(f"Against its base: {said}")
+    assert [tag for tag in _tags(card) if tag in TAGS] == tags
+    assert "says less" not in card
+
+
+def test_without_results_nothing_is_promised() -> None:
+    card = model_card(adapter_manifest())
+    assert "not evaluated" in _first_words(card)
+    assert "Nothing was measured of it" in card
+    assert "rarer" not in card
+    assert "not-evaluated" in _tags(card)
+
+
+def test_where_it_is_worse_the_limits_say_so() -> None:
+    said = limits(lines_of(_results(0.8)))
+    assert "worse than its base on pope (random), accuracy: do not use it for that" in said
+    assert "rarer" not in said
+    assert "rarer" in limits(lines_of(_results(0.891)))
+    assert "cannot tell it from its base" in limits(lines_of(_results(0.87)))
+
+
+def test_a_base_alone_is_compared_with_nothing() -> None:
+    content = evaluation()
+    content["differences"] = []
+    lines = lines_of(Results.from_dict(content))
+    assert "not compared with its base" in opening(lines)
+    assert verdict_tags(lines) == []
+
+
+def test_no_claim_is_made_on_a_control_or_on_a_metric_of_no_direction() -> None:
+    blind = {"benchmark": "pope", "label": "pope-blind-masked"}
+    assert outcome(lines_of(_results(0.8, asked=blind))[0]) is None
+    accuracy, yes_ratio = lines_of(_results(0.8))
+    assert outcome(accuracy) == "worse"
+    assert outcome(yes_ratio) is None
+
+
+def test_a_published_card_follows_the_results_that_join_it() -> None:
+    card = model_card(adapter_manifest())
+    better = add_results(card, _results(0.891))
+    assert _first_words(better).startswith("Against its base: **better** on pope")
+    mixed = add_results(better, _results(0.8, "chair"))
+    assert "**better** on pope" in _first_words(mixed)
+    assert "**worse** on chair" in _first_words(mixed)
+    assert [tag for tag in _tags(mixed) if tag in TAGS] == ["mixed-results", "more-hallucinations"]
+    assert add_results(mixed, _results(0.8, "chair")) == mixed
+    assert mixed.count("mmpref:limits:begin") == 1
+
+
+def test_a_republished_adapter_keeps_what_its_results_say() -> None:
+    ours = model_card(adapter_manifest())
+    remote = add_results(ours, _results(0.8)).replace("- lora\n", "- lora\n- mine\n")
+    merged = merge_model_card(remote, ours)
+    assert "**worse** on pope" in _first_words(merged)
+    assert "worse-than-base" in _tags(merged)
+    assert "not-evaluated" not in _tags(merged)
+    retrained = merge_model_card(remote, model_card(adapter_manifest(recipe_hash="cd" * 32)))
+    assert "not evaluated" in _first_words(retrained)
+    assert "not-evaluated" in _tags(retrained)
+
+
+@pytest.mark.parametrize(
+    ("method", "has", "lacks"),
+    [
+        ("dpo", {"dpo", "preference"}, {"control"}),
+        ("online-dpo", {"dpo", "online-dpo", "preference"}, set()),
+        ("ipo", {"ipo", "preference"}, {"dpo"}),
+        ("rloo", {"rloo", "reinforcement-learning"}, {"dpo", "preference"}),
+        ("reward-model", {"reward-model", "preference"}, {"dpo"}),
+        ("sft", {"sft", "control"}, {"dpo", "preference"}),
+        ("of-a-plugin-that-is-gone", {"of-a-plugin-that-is-gone"}, {"dpo"}),
+    ],
+)
+def test_tags_are_the_methods(method: str, has: set[str], lacks: set[str]) -> None:
+    manifest = adapter_manifest(method=method)
+    manifest["recipe"]["method"] = method
+    tags = set(_tags(model_card(manifest)))
+    assert has | {"vlm", "trl", "lora"} <= tags
+    assert not lacks & tags
+
+
+def test_an_adapter_of_control_pairs_says_so() -> None:
+    manifest = adapter_manifest()
+    manifest["datasets"][0]["methods"] = {"bdhs": 4000, "gibberish": 1000}
+    card = model_card(manifest)
+    assert "trained on control pairs (<code>gibberish</code>)" in card
+    assert "control" in _tags(card)
+    assert "| <code>bdhs</code> 4,000, <code>gibberish</code> 1,000 |" in card
+    assert "control pairs" not in model_card(adapter_manifest())

@@ -1,0 +1,88 @@
+"""A line for each benchmark: what it says, and that it fits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mmpref.run.results import Results
+from mmpref.run.verdict import LEGEND, TITLE, Line, lines_of, remarks, table
+
+Metric = dict[str, Any]
+
+
+def metric(benchmark: str, name: str, change: float, width: float, **more: Any) -> Metric:
+    """A metric that was 0.2, unless ``was`` says otherwise, and its change."""
+    facts = {"split": "all", "higher_is_better": True, "headline": False, "was": 0.2, "p_holm": None}
+    return {"benchmark": benchmark, "metric": name, "change": change, "width": width, **facts, **more}
+
+
+def results(*metrics: Metric, adapter: bool = True) -> Results:
+    values, differences = [], []
+    for one in metrics:
+        was, change, width = one["was"], one["change"], one["width"]
+        plain = {key: value for key, value in one.items() if key not in ("was", "change", "width")}
+        for model, value in {"base": was, "adapter": was + change}.items():
+            if adapter or model == "base":
+                values.append({**plain, "model": model, "value": value, "low": value - 0.1, "high": value + 0.1})
+        differences.append({**plain, "value": change, "low": change - width, "high": change + width})
+    return Results.from_dict({"results": values, "differences": differences if adapter else []})
+
+
+POPE = [
+    metric("pope", "accuracy", 0.5, 0.1, split=part, headline=part == "all", p_holm=0.3 if part == "all" else None)
+    for part in ("random", "popular", "adversarial", "all")
+]
+CHAIR = [
+    metric("chair", "chair_i", -0.05, 0.02, higher_is_better=False, headline=True, p_holm=0.001),
+    metric("chair", "recall", -0.04, 0.02),
+    metric("chair", "words", -2.2, 1.1, was=20.0, higher_is_better=None),
+    metric("chair", "mentions", 0.1, 0.2, higher_is_better=None),
+]
+
+
+def test_a_benchmark_has_one_line_however_many_parts_it_has() -> None:
+    pope, chair = lines_of(results(*POPE, *CHAIR))
+    assert pope == Line("pope accuracy", "↑", "0.200", "0.700", "+0.500 [+0.400, +0.600]", "perhaps better")
+    assert chair == Line(
+        "chair chair_i", "↓", "0.200", "0.150", "-0.050 [-0.070, -0.030]", "better", "recall worse, words lower"
+    )
+    assert (pope.kind, chair.kind, chair.label) == ("", "better", "chair chair_i ↓")
+    assert remarks([pope, chair]) == ["chair chair_i: also recall worse, words lower."]
+
+
+def test_a_base_alone_has_its_values() -> None:
+    lines = lines_of(results(*POPE, *CHAIR, adapter=False))
+    assert table(lines) == (
+        ["benchmark", "value [95 % interval]"],
+        [["pope accuracy ↑", "0.200 [0.100, 0.300]"], ["chair chair_i ↓", "0.200 [0.100, 0.300]"]],
+    )
+    assert remarks(lines) == []
+
+
+def test_what_was_not_tested_is_said() -> None:
+    content = results(CHAIR[0]).as_dict()
+    other = Results.from_dict({**content, "differences": []})
+    [line] = lines_of(other)
+    assert (line.first, line.second, line.difference, line.verdict) == ("0.200", "0.150", "–", "not tested")
+
+
+@pytest.mark.parametrize("split", ["all", "caption"])
+def test_a_benchmark_without_claims_shows_a_metric_of_the_whole(split: str) -> None:
+    [line] = lines_of(results(metric("own", "words", 0.0, 0.1, split=split), metric("own", "right", 0.0, 0.1)))
+    assert line.name == ("own words" if split == "all" else "own right")
+
+
+def test_a_judges_name_and_settings_are_left_to_the_details() -> None:
+    [line] = lines_of(results(metric("mmhal", "score@http://host/v1#judge/1234/t0/single", 1.0, 0.1, was=12.0)))
+    assert line.name == "mmhal score"
+    assert line.difference == "+1.0 [+0.9, +1.1]"
+
+
+def test_every_line_fits_80_columns() -> None:
+    columns, rows = table(lines_of(results(*POPE, *CHAIR)))
+    widths = [max(len(cell) for cell in cells) for cells in zip(columns, *rows, strict=True)]
+    assert sum(widths) + 2 * (len(widths) - 1) <= 80
+    assert len(TITLE) <= 80
+    assert "perhaps" in LEGEND

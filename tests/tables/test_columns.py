@@ -1,0 +1,79 @@
+"""Columns under their owner's names, and where the images of a table are looked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mmpref.errors import InputError, UsageError
+from mmpref.tables.columns import PARTS, own_columns, with_columns
+from mmpref.tables.image_lookup import LOOKED_FOR, look_for_images
+from mmpref.tables.in_memory import open_memory, spec_of
+from mmpref.tables.rows import read_row
+from mmpref.tables.table import Table
+
+ROW = {"id": "7", "image": "a.png", "prompt": "What?", "chosen": "A dog.", "rejected": "A cat.", "system": "Be brief."}
+
+
+def table(*rows: dict[str, Any]) -> Table:
+    return open_memory(spec_of(list(rows), own_paths=False), "train")
+
+
+@given(
+    named=st.dictionaries(
+        st.sampled_from(sorted(ROW)), st.text(min_size=1, max_size=8).filter(lambda name: name not in PARTS), min_size=1
+    ).filter(lambda named: len(set(named.values())) == len(named))
+)
+def test_a_row_reads_the_same_whatever_its_columns_are_called(named: dict[str, str]) -> None:
+    renamed = {named.get(part, part): cell for part, cell in ROW.items()}
+    if len(renamed) < len(ROW):
+        return  # a name that the row has already
+    [read] = with_columns(table(renamed), named, PARTS)
+    assert read_row(read, "a row") == read_row(ROW, "a row")
+
+
+def test_two_parts_may_be_one_column() -> None:
+    [row] = with_columns(table({"file": "a.png", "q": "What?"}), {"id": "file", "image": "file"}, PARTS)
+    assert row == {"q": "What?", "id": "a.png", "image": "a.png"}
+
+
+def test_a_row_without_the_column_stays_as_it_is() -> None:
+    rows = list(with_columns(table({"q": "What?"}, {"prompt": "Who?"}), {"prompt": "q"}, PARTS))
+    assert rows == [{"prompt": "What?"}, {"prompt": "Who?"}]
+
+
+def test_names_that_are_not_there_say_what_there_is() -> None:
+    rows = table({"frage": "What?", "antwort": "A dog."})
+    with pytest.raises(UsageError, match=r"columns names 'promt', which no row has\. Did you mean 'prompt'"):
+        with_columns(rows, {"promt": "frage"}, PARTS)
+    with pytest.raises(InputError, match=r"no column 'fragen', which --columns prompt=fragen names; .* frage, antwort"):
+        with_columns(rows, {"prompt": "fragen"}, PARTS)
+
+
+def test_a_prompt_is_given_where_there_is_none() -> None:
+    rows = table({"caption": "A dog."}, {"question": "Who?", "answer": "A cat."})
+    [named] = own_columns([rows], None, "Name it.")
+    assert [read_row(row, "a row").prompt[-1].content for row in named] == ["Name it.", "Who?"]
+
+
+def test_images_are_looked_for_until_one_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "last.png")
+    rows = [{"image": f"{number}.png", "caption": "A dog."} for number in range(2 * LOOKED_FOR)]
+    with pytest.raises(InputError, match=rf"None of the {2 * LOOKED_FOR} images .* First: row 0: '0\.png'"):
+        look_for_images(table(*rows), [str(tmp_path)], None)
+    look_for_images(table(*rows, {"image": "last.png", "caption": "A dog."}), [str(tmp_path)], None)
+    assert f"of the first {2 * LOOKED_FOR + 1} images" in caplog.text
+    caplog.clear()
+    look_for_images(table({"image": "last.png", "caption": "A dog."}, *rows[: LOOKED_FOR - 2]), [str(tmp_path)], 1)
+    assert not caplog.text
+
+
+def test_what_is_not_a_path_is_not_looked_for() -> None:
+    look_for_images(table({"image": "https://example.org/a.png", "caption": "A dog."}), [], None)
+    with pytest.raises(InputError, match="is found anywhere: no --image-root was given"):
+        look_for_images(table({"image": "a.png", "caption": "A dog."}), [], None)

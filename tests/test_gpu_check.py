@@ -1,0 +1,118 @@
+"""The script that checks a GPU: its stages are bounded, what they found is never lost, and all of it runs on a CPU."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+SCRIPTS = Path(__file__).parents[1] / "scripts"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    import gpu.stage as module
+
+    return module
+
+
+def found(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text())["stages"]
+
+
+def test_a_stage_ends_as_it_ended_and_keeps_what_it_found(stage: ModuleType, tmp_path: Path) -> None:
+    report = stage.Report(tmp_path / "found.json")
+
+    def fine(context: Any) -> None:
+        context.add("pairs", 7)
+        context.check("difference", 1e-4, 1e-3)
+
+    def wrong(context: Any) -> None:
+        context.check("difference", float("nan"), 1e-3)
+        context.attempt("broken", lambda: 1 / 0)
+        context.add("later", 1)
+
+    def raising(context: Any) -> None:
+        context.add("before", 1)
+        raise RuntimeError("no kernel")
+
+    def skipped(_: Any) -> None:
+        raise stage.Skipped("one device")
+
+    def late(context: Any) -> None:
+        context.add("before", 1)
+        context.attempt("slow", lambda: (_ for _ in ()).throw(stage.Overrun))
+
+    for run in (fine, wrong, raising, skipped, late):
+        stage.run_stage(stage.Stage(run.__name__, 3, run), report, "cpu", True, tmp_path)
+    stages = found(tmp_path / "found.json")
+    assert {name: entry["status"] for name, entry in stages.items()} == {
+        "fine": "done",
+        "wrong": "failed",
+        "raising": "failed",
+        "skipped": "skipped",
+        "late": "cut",
+    }
+    assert stages["fine"]["found"] == {"pairs": 7, "difference": {"value": 1e-4, "at most": 1e-3}}
+    assert stages["wrong"]["reason"] == "difference, broken"
+    assert stages["wrong"]["found"]["later"] == 1
+    assert "ZeroDivisionError" in stages["wrong"]["found"]["broken"]["error"]
+    assert stages["raising"]["found"] == {"before": 1}
+    assert "RuntimeError: no kernel (test_gpu_check.py:" in stages["raising"]["reason"]
+    assert stages["skipped"]["reason"] == "one device"
+    assert stages["late"]["found"] == {"before": 1}
+    assert report.running() is None
+
+
+def test_a_stage_that_is_cut_off_is_seen_with_what_it_had_found(stage: ModuleType, tmp_path: Path) -> None:
+    report = stage.Report(tmp_path / "found.json")
+    report.begin("build")
+    report.add("build", "naive", 3)
+    name, since = stage.Report(tmp_path / "found.json").running()
+    assert name == "build"
+    assert 0 <= since < 5
+    report.end("build", "cut", "its process ended (-9)")
+    assert found(tmp_path / "found.json")["build"]["found"] == {"naive": 3}
+
+
+@pytest.mark.long
+def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
+    output = tmp_path / "found.json"
+    command = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    stages = found(output)
+    assert done.returncode == 0, {name: entry for name, entry in stages.items() if entry["status"] != "done"}
+    assert {name for name, entry in stages.items() if entry["status"] == "skipped"} == {"two processes"}
+    assert len(stages) == 11
+    assert stages["build"]["found"]["engine, 8 pairs, 64 rows"]["times_naive"] > 1
+    assert stages["dpo"]["found"]["shared with checkpointing"]["times_trl"] > 0
+    assert stages["memory"]["found"]["largest of pairs"] == 2
+    assert stages["profile"]["found"]["dpo"]["top"]
+
+
+@pytest.mark.long
+def test_a_process_that_dies_takes_its_own_stage_only(tmp_path: Path) -> None:
+    """Killed from outside amid a stage; the next stages run in another process."""
+    output = tmp_path / "found.json"
+    script = [sys.executable, str(SCRIPTS / "gpu_check.py"), "--device", "cpu", "--output", str(output)]
+    check = subprocess.Popen([*script, "--only", "dpo", "two processes"], stdout=subprocess.PIPE, text=True)
+    until = time.time() + 300
+    while time.time() < until and not (output.exists() and found(output).get("dpo", {}).get("found")):
+        time.sleep(0.1)
+    children = Path(f"/proc/{check.pid}/task/{check.pid}/children")
+    [worker] = children.read_text().split()
+    subprocess.run(["kill", "-9", worker], check=True)
+    check.communicate(timeout=300)
+    stages = found(output)
+    assert check.returncode == 1
+    assert stages["dpo"]["status"] == "cut"
+    assert "its process ended (-9)" in stages["dpo"]["reason"]
+    assert stages["dpo"]["found"]
+    assert stages["two processes"]["status"] == "skipped"

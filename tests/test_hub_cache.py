@@ -1,0 +1,124 @@
+"""A Hub that hangs: what is cached is read after one question, the same commit, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+
+from mmpref.hub_cache import PATIENCE
+from tests.hub_fixtures import HubAccount
+
+MODEL = Path(__file__).parents[1] / "mmpref" / "testbed" / "model"
+AWAY = {"HF_ENDPOINT": "http://127.0.0.1:9"}
+
+LOAD = """
+import json, sys
+from mmpref.types import ModelRef
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.revisions import licence_of
+ref = load_policy(ModelRef(*json.loads(sys.argv[1]))).ref
+from huggingface_hub import constants
+print(json.dumps([ref.revision, ref.adapter_revision, licence_of(ref.model, ref.revision), constants.HF_HUB_OFFLINE]))
+"""
+
+COMMIT = """
+import json, sys
+from mmpref.hub_cache import commit_at
+print(json.dumps(commit_at(*json.loads(sys.argv[1]), "config.json")))
+"""
+
+
+@dataclass
+class Hanging:
+    """A server that takes connections and never answers."""
+
+    endpoint: str
+    taken: list[socket.socket] = field(default_factory=list)
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen(64)
+        found = Hanging(f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        def take() -> None:
+            while True:
+                try:
+                    found.taken.append(server.accept()[0])
+                except OSError:
+                    return
+
+        threading.Thread(target=take, daemon=True).start()
+        yield found
+        server.shutdown(socket.SHUT_RDWR)
+        for connection in found.taken:
+            connection.close()
+
+
+def said(code: str, environment: dict[str, str], *values: str | None) -> Any:
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(values)],
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def save_adapter(folder: Path) -> None:
+    """An adapter of the testbed's model that changes its answers."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    model = AutoModelForImageTextToText.from_pretrained(MODEL)
+    lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False)
+    get_peft_model(model, lora).save_pretrained(str(folder), save_embedding_layers=False)
+    (folder / "README.md").unlink()  # it names a base of this machine
+
+
+def test_a_cached_model_and_its_adapter_load_after_one_question_to_a_hub_that_hangs(
+    hub: HubAccount, hub_env: dict[str, str], hanging: Hanging, tmp_path: Path
+) -> None:
+    """At two seconds: today's libraries ask some fifteen times, and wait for minutes."""
+    save_adapter(tmp_path / "adapter")
+    api, names = HfApi(endpoint=hub.endpoint, token=hub.token), (f"{hub.name}/base", f"{hub.name}/lora")
+    commits = []
+    for name, folder in zip(names, (MODEL, tmp_path / "adapter"), strict=True):
+        api.create_repo(name)
+        commits.append(api.upload_folder(repo_id=name, folder_path=str(folder)).oid)
+    ref = (names[0], None, names[1])
+    assert PATIENCE == 2
+    patient = {"HF_HUB_ETAG_TIMEOUT": "60"}
+    online = said(LOAD, hub_env | patient, *ref)
+    assert online == [*commits, "apache-2.0", False]
+    assert said(LOAD, hub_env | {"HF_ENDPOINT": hanging.endpoint}, *ref) == online
+    assert len(hanging.taken) == 1
+
+
+def test_the_commit_of_a_name_is_the_hubs_while_it_answers(hub: HubAccount, hub_env: dict[str, str]) -> None:
+    api, name, env = HfApi(endpoint=hub.endpoint, token=hub.token), f"{hub.name}/base", dict(hub_env)
+    env["HF_HUB_ETAG_TIMEOUT"] = "60"
+    api.create_repo(name)
+    old = api.upload_file(repo_id=name, path_in_repo="config.json", path_or_fileobj=b"{}").oid
+    assert said(COMMIT, env, name, None) == old
+    new = api.upload_file(repo_id=name, path_in_repo="config.json", path_or_fileobj=b"[]").oid
+    hub.hub.faults.add("resolve", "status", status=503)
+    assert said(COMMIT, env, name, None) == old  # busy: the cache's
+    assert said(COMMIT, env | AWAY, name, None) == old
+    assert said(COMMIT, env, name, None) == new
+    assert said(COMMIT, env | AWAY, name, None) == new
+    assert said(COMMIT, env | AWAY, name, old) == old

@@ -1,0 +1,71 @@
+"""Finds what would make the host wait for an accelerator, with tensors that are on the CPU.
+
+There nothing is copied when a tensor is read, so calls are looked at: those by which Python reads a tensor, and
+operations whose result has a size that only the device knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_READS = {
+    getattr(torch.Tensor, name)
+    for name in (
+        "tolist",
+        "item",
+        "numpy",
+        "cpu",
+        "nonzero",
+        "equal",
+        "masked_select",
+        "__bool__",
+        "__int__",
+        "__float__",
+        "__index__",
+    )
+} | {torch.equal, torch.nonzero, torch.masked_select}
+_OPERATIONS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "is_nonzero", "_unique2"}
+_INDEXING = {"index", "index_put", "index_put_"}
+
+
+class Waits(AssertionError):
+    """Something reads a tensor."""
+
+
+class _Calls(TorchFunctionMode):
+    def __init__(self, uploads: list[int]) -> None:
+        super().__init__()
+        self._uploads = uploads
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _READS:
+            raise Waits(func.__name__)
+        if func is torch.tensor:
+            self._uploads[0] += 1
+        return func(*args, **(kwargs or {}))
+
+
+class _Operations(TorchDispatchMode):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name in _INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1])
+        if name in _OPERATIONS or masks:
+            raise Waits(name)
+        return func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def refused(uploads: list[int] | None = None) -> Iterator[None]:
+    """Within it, whatever would wait for the device raises `Waits`.
+
+    Args:
+        uploads: its first number is how many tensors were made of Python's numbers; they are added to it.
+    """
+    with _Calls(uploads if uploads is not None else [0]), _Operations():
+        yield
