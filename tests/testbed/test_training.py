@@ -65,26 +65,36 @@ def test_guided_attention_wants_the_tiles_of_what_is_named(model, processor):
     truths = [scene("plain", 0), scene("plain", 1)]
     order = image_order(model, 10, 4)
     batcher = Batcher(processor, len(order))
-    name = truths[1].names[2]
-    assert name not in truths[0].names
+    thing = truths[1].things[2]
+    assert thing.name not in truths[0].names
     guide = GuidedAttention(processor.tokenizer, truths, order, batcher.image)
-    ids = torch.tensor([batcher.prefix + processor.tokenizer(name, add_special_tokens=False)["input_ids"][:1]] * 2)
+    word = processor.tokenizer(thing.name, add_special_tokens=False)["input_ids"][:1]
+    ids = torch.tensor([batcher.prefix + word] * 2)
     length, asked = ids.shape[1], ids.shape[1] - 1
-    cell = _cell(truths[1], 2)
+    cell = ROWS.index(thing.row) * COLUMNS + truths[1].columns[2]
     tiles = [batcher.image.start + place for place, patch in enumerate(order.tolist()) if patch // 4 == cell + 1]
     assert len(tiles) == 4
+    nothing = torch.full_like(ids, -100)
 
-    def loss(first: list[int], second: list[int]) -> float:
+    def looks(at: int, *rows: list[int]) -> torch.Tensor:
         attention = torch.zeros(2, 3, length, length)
-        for row, places in enumerate((first, second)):
-            attention[row, 0, asked, places] = 1 / len(places)
-        return guide(attention, ids, torch.tensor([0, 1])).item()
+        for row, places in enumerate(rows):
+            attention[row, 0, at, places] = 1 / len(places)
+        return attention
 
-    assert loss([0], tiles) == pytest.approx(0, abs=1e-6), "on the first token where it is not there"
-    assert loss(tiles, tiles) > 1
-    assert loss([0], [0]) > 1
-    assert loss([0], [*tiles, *[place + 1 for place in tiles[-1:]]]) == pytest.approx(-np.log(4 / 5) / 2, rel=1e-5)
+    def found(first: list[int], second: list[int]) -> float:
+        attentions = (looks(asked, first, second), looks(asked, [0], [0]))
+        return guide(attentions, ids, nothing, torch.tensor([0, 1])).item()
 
+    assert found([0], tiles) == pytest.approx(0, abs=1e-6), "on the first token where it is not there"
+    assert found(tiles, tiles) > 1
+    assert found([0], [0]) > 1
+    assert found([0], [*tiles, tiles[-1] + 1]) == pytest.approx(-np.log(4 / 5) / 2, rel=1e-5)
 
-def _cell(truth, number: int) -> int:
-    return ROWS.index(truth.things[number].row) * COLUMNS + truth.columns[number]
+    def coming(second: list[int]) -> float:
+        targets = torch.where(torch.arange(length) == asked, ids, nothing)
+        attentions = (looks(asked, [0], tiles), looks(asked - 1, tiles, second))
+        return guide(attentions, ids, targets, torch.tensor([0, 1])).item()
+
+    assert coming(tiles) == pytest.approx(0, abs=1e-6), "what is not there is not looked for"
+    assert coming([0]) > 1

@@ -300,7 +300,7 @@ def train_language(
             weight = weights[target[scored]]
             loss = (weight * each).sum() / weight.sum()
             if guide:
-                loss = loss + looking.WEIGHT * guide(hidden.attentions[0], ids, torch.from_numpy(chosen))
+                loss = loss + looking.WEIGHT * guide(hidden.attentions, ids, targets, torch.from_numpy(chosen))
             optimizer.zero_grad()
             loss.backward()
             nn.utils.clip_grad_norm_(trained, 1.0)
@@ -321,7 +321,7 @@ def train_language(
 
     guide = GuidedAttention(processor.tokenizer, plain, order, batcher.image)
     fit("finding", cached, find, finding_steps, 2e-3, guide)
-    fit("reading", cached, read, reading_steps, 2e-3)
+    fit("reading", cached, read, reading_steps, 2e-3, guide)
     counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
     counts["train"] = scenes - sum(counts.values())
     truths = [scene(split, index) for split, count in counts.items() for index in range(count)]

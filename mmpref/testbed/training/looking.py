@@ -1,11 +1,14 @@
-"""Where to look: one attention head is taught to find in the image what a word names.
+"""Where to look: two attention heads are shown in the image what a word names, and what is to be named next.
 
 Whether something is there, and where, takes two steps of attention: from its word to the tiles that show it, and from
-the answer to the word. A model this small stumbles on the first only after thousands of steps of training; told where
-each thing is, as alignments guide translation models (Chen et al. 2016, arXiv:1607.01628), it needs a hundred.
+the answer to the word; a caption takes one from what was said last to the tiles that come next. A model this small
+stumbles on these only after thousands of steps of training; told where each thing is, as alignments guide translation
+models (Chen et al. 2016, arXiv:1607.01628), it needs a hundred or two.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from transformers import PreTrainedTokenizerFast
@@ -20,7 +23,10 @@ _LEAST = 1e-6
 
 
 class GuidedAttention:
-    """The loss of one head of the first layer over the scenes of a training.
+    """The loss of two heads over the scenes of a training.
+
+    The first head of the first layer is taught at words that name a thing: it looks at the tiles that show it, or at
+    the first token where none does. The first head of the second layer is taught where such a word comes next.
 
     Args:
         order: of each image token, the number of the patch that it shows, -1 for a row's end.
@@ -39,19 +45,31 @@ class GuidedAttention:
         nothing = torch.full((len(truths), 1), len(THINGS))
         self.shown = torch.cat([nothing, cells], dim=1)[:, (cell + 1).clamp(min=0)]
 
-    def __call__(self, attention: torch.Tensor, ids: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self, attentions: Sequence[torch.Tensor], ids: torch.Tensor, targets: torch.Tensor, chosen: torch.Tensor
+    ) -> torch.Tensor:
         """Return the mean negative log of the attention that lies where it should.
 
-        That is on the tiles that show what a word names, or on the first token where none does.
-
         Args:
-            attention: float (rows, heads, length, length) of the first layer; the first head is taught.
+            attentions: of each layer, float (rows, heads, length, length).
             ids: int64 (rows, length).
+            targets: int64 (rows, length), the tokens that are learned, -100 elsewhere.
             chosen: int64 (rows,), the numbers of the rows' scenes.
         """
-        named = self.thing_of_word[ids]
-        row, place = (named >= 0).nonzero(as_tuple=True)
-        match = self.shown[chosen][row] == named[row, place][:, None]
-        looks = attention[row, 0, place]
+        match, looks = self._looks(attentions[0], self.thing_of_word[ids], chosen)
         found = (looks[:, self.image] * match).sum(dim=-1)
-        return -torch.where(match.any(dim=-1), found, looks[:, 0]).clamp(min=_LEAST).log().mean()
+        loss = -torch.where(match.any(dim=-1), found, looks[:, 0]).clamp(min=_LEAST).log().mean()
+        coming = torch.where(targets >= 0, self.thing_of_word[targets.clamp(min=0)], -1)[:, 1:]
+        match, looks = self._looks(attentions[1], coming, chosen)
+        there = match.any(dim=-1)
+        if there.any():
+            found = (looks[there][:, self.image] * match[there]).sum(dim=-1)
+            loss = loss - found.clamp(min=_LEAST).log().mean()
+        return loss
+
+    def _looks(
+        self, attention: torch.Tensor, named: torch.Tensor, chosen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each place that a thing belongs to: which image tokens show it, and what the first head looks at."""
+        row, place = (named >= 0).nonzero(as_tuple=True)
+        return self.shown[chosen][row] == named[row, place][:, None], attention[row, 0, place]

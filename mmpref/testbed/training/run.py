@@ -25,7 +25,7 @@ class Lengths:
     """How long each part trains."""
 
     tower_steps: int = 900
-    language_steps: int = 1600
+    language_steps: int = 1400
     language_scenes: int = 24000
     embedder_steps: int = 3000
 

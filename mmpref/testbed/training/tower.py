@@ -1,6 +1,6 @@
 """Teaching the vision tower: what is in every cell of a full scene, where the cell is, and what kind of place.
 
-A tile of the image is encoded by itself: its row and column can only be told from the ground and light behind the thing.
+A tile of the image is encoded by itself: its row and column can only be told from the ground and light behind it.
 """
 
 from __future__ import annotations
