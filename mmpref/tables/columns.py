@@ -61,9 +61,10 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[
 
 
 def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
-    absent, first = set(columns.values()), None
-    for row in islice(table, LOOKED_THROUGH):
-        row = unfolded(row)
+    absent = set(columns.values())
+    first: Mapping[str, Any] | None = None
+    for raw in islice(table, LOOKED_THROUGH):
+        row = unfolded(raw)
         first = row if first is None else first
         absent -= row.keys()
         if not absent:
