@@ -43,8 +43,8 @@ def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, t
         UsageError: a name that is no part.
         InputError: a column that none of the first rows has.
     """
-    for part in columns if parts else ():
-        if part not in parts:
+    for part in columns:
+        if parts and part not in parts:
             raise UsageError(f"columns names {part!r}, which no row has.", suggest(part, sorted(parts)))
     _refuse_absent(table, columns)
 
