@@ -16,8 +16,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from mmpref.errors import InputError
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
+from mmpref.text_files import read_text
 
 PATIENCE = 2.0
 """Seconds that the Hub has to answer where the cache knows the answer too; HF_HUB_ETAG_TIMEOUT sets others."""
@@ -173,8 +175,8 @@ def _snapshot(repo_id: str, commit: str) -> Path:
 def _has_weights(folder: Path) -> bool:
     """Whether weights are there, and every file of them that an index names."""
     for index in folder.rglob("*.index.json"):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            names = set(json.loads(index.read_text(encoding="utf-8")).get("weight_map", {}).values())
+        with contextlib.suppress(InputError, ValueError, AttributeError):
+            names = set(json.loads(read_text(index)).get("weight_map", {}).values())
             if names and all((index.parent / name).is_file() for name in names):
                 return True
     singles = ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors", "adapter_model.bin")

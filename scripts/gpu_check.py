@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="JSON; written anew")
     parser.add_argument("--device", default="cuda", help="default: cuda; cpu tries the script at tiny shapes")
-    parser.add_argument("--seconds", type=float, help="after which nothing goes on; default: 570, on a CPU 1800")
+    parser.add_argument("--seconds", type=float, help="after which nothing goes on; default: 540, on a CPU 1800")
     names = [stage.name for stage in STAGES]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="STAGE", help=", ".join(names))
     parser.add_argument("--work", nargs="+", choices=names, help=argparse.SUPPRESS)
@@ -119,7 +119,7 @@ def main() -> None:
         work(stages_for(options.device, options.work), report, options.device)
         return
     options.output.unlink(missing_ok=True)
-    limit = options.seconds or (1800 if options.device == "cpu" else 570)
+    limit = options.seconds or (1800 if options.device == "cpu" else 540)
     supervise(stages_for(options.device, options.only), report, options.output, options.device, limit)
     found = report.read()["stages"]
     for name, entry in found.items():

@@ -37,6 +37,7 @@ def test_a_stage_ends_as_it_ended_and_keeps_what_it_found(stage: ModuleType, tmp
     def wrong(context: Any) -> None:
         context.check("difference", float("nan"), 1e-3)
         context.attempt("broken", lambda: 1 / 0)
+        context.attempt("large", lambda: (_ for _ in ()).throw(MemoryError))
         context.add("later", 1)
 
     def raising(context: Any) -> None:
@@ -63,6 +64,7 @@ def test_a_stage_ends_as_it_ended_and_keeps_what_it_found(stage: ModuleType, tmp
     assert stages["fine"]["found"] == {"pairs": 7, "difference": {"value": 1e-4, "at most": 1e-3}}
     assert stages["wrong"]["reason"] == "difference, broken"
     assert stages["wrong"]["found"]["later"] == 1
+    assert stages["wrong"]["found"]["large"] == "does not fit"
     assert "ZeroDivisionError" in stages["wrong"]["found"]["broken"]["error"]
     assert stages["raising"]["found"] == {"before": 1}
     assert "RuntimeError: no kernel (test_gpu_check.py:" in stages["raising"]["reason"]

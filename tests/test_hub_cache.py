@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from huggingface_hub import HfApi
 
+from mmpref.cli import checks
 from mmpref.hub_cache import PATIENCE
 from tests.hub_fixtures import HubAccount
 
@@ -107,6 +108,15 @@ def test_a_cached_model_and_its_adapter_load_after_one_question_to_a_hub_that_ha
     assert online == [*commits, "apache-2.0", False]
     assert said(LOAD, hub_env | {"HF_ENDPOINT": hanging.endpoint}, *ref) == online
     assert len(hanging.taken) == 1
+
+
+def test_who_takes_a_connection_is_slow_and_who_does_not_is_away(
+    hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_ETAG_TIMEOUT", "0.2")
+    monkeypatch.setattr(checks, "_PAUSE", 0.0)
+    assert checks._silent(hanging.endpoint) == ("timed out", True)
+    assert checks._silent(AWAY["HF_ENDPOINT"]) == ("Connection refused", False)
 
 
 def test_the_commit_of_a_name_is_the_hubs_while_it_answers(hub: HubAccount, hub_env: dict[str, str]) -> None:

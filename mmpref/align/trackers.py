@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 
 from mmpref.errors import UsageError
 from mmpref.run.files import write_atomic
+from mmpref.text_files import read_text
 
 TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
 FOLDER = "trackers"
@@ -120,7 +121,7 @@ def facts(names: Sequence[str], folder: Path) -> list[dict[str, str | None]]:
         folder: that has the notes.
     """
     file = folder / _LINKS
-    links: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    links: Mapping[str, Any] = json.loads(read_text(file)) if file.is_file() else {}
     return [{"name": name, "path": f"{FOLDER}/{name}", "url": links.get(name)} for name in names]
 
 

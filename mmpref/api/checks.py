@@ -126,17 +126,20 @@ def _refuse_contradictions(recipe: Recipe) -> None:
 
 
 def _all_named(recipe: Recipe, blocks: dict[str, Any], made: Collection[str]) -> Iterator[Named]:
-    endpoint = isinstance(recipe, EvaluateRecipe) and recipe.endpoint
-    left_out = {*made, *(["model"] if endpoint or not _uses_model(recipe) else [])}
+    left_out = {*made, *_unused(recipe)}
     yield from (one for one in named(recipe) if one.key not in left_out)
     for key, settings in blocks.items():
         yield from named(settings, f"{key}.")
 
 
-def _uses_model(recipe: Recipe) -> bool:
+def _unused(recipe: Recipe) -> list[str]:
+    """Settings whose values are not looked at: an endpoint is no model to be found, and a method may take neither."""
     from mmpref.data.builder import BUILDERS
 
-    return not isinstance(recipe, BuildRecipe) or BUILDERS.get(recipe.method).uses_model
+    if isinstance(recipe, BuildRecipe):
+        builder = BUILDERS.get(recipe.method)
+        return [*(() if builder.uses_model else ["model"]), *(() if builder.needs_annotator else ["annotator"])]
+    return ["model"] if isinstance(recipe, EvaluateRecipe) and recipe.endpoint else []
 
 
 def _split(recipe: Recipe, key: str) -> str | None:

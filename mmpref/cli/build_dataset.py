@@ -203,5 +203,7 @@ def command(
         click.echo(f"Shard done; {built.waiting} of {manifest['blocks']} blocks are with other shards.", err=True)
         common.show(manifest, as_json, lambda: None)
         return
-    published = common.publish(target, built.path, private, accept_license=accept_license, replace=replace)
+    published = common.publish(
+        target, built.path, private, accept_license=accept_license, license=license, replace=replace
+    )
     common.show_run(built, published, as_json)

@@ -53,6 +53,7 @@ def _silent(endpoint: str) -> tuple[str, bool]:
 
 
 def _asked(endpoint: str) -> tuple[str, bool]:
+    """Somebody who takes the connection may answer yet; nobody is there where not even that comes in time."""
     import ssl
     import urllib.error
     import urllib.request
@@ -65,5 +66,5 @@ def _asked(endpoint: str) -> tuple[str, bool]:
         cause = getattr(error, "reason", error)
         if isinstance(cause, ssl.SSLError):
             return "", False  # The libraries may know certificates that Python does not.
-        return str(getattr(cause, "strerror", None) or cause), isinstance(cause, TimeoutError)
+        return str(getattr(cause, "strerror", None) or cause), isinstance(error, TimeoutError)
     return "", False

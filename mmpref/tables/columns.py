@@ -43,8 +43,8 @@ def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, t
         UsageError: a name that is no part.
         InputError: a column that none of the first rows has.
     """
-    for part in columns if parts else ():
-        if part not in parts:
+    for part in columns:
+        if parts and part not in parts:
             raise UsageError(f"columns names {part!r}, which no row has.", suggest(part, sorted(parts)))
     _refuse_absent(table, columns)
 
@@ -61,9 +61,10 @@ def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[
 
 
 def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
-    absent, first = set(columns.values()), None
-    for row in islice(table, LOOKED_THROUGH):
-        row = unfolded(row)
+    absent = set(columns.values())
+    first: Mapping[str, Any] | None = None
+    for raw in islice(table, LOOKED_THROUGH):
+        row = unfolded(raw)
         first = row if first is None else first
         absent -= row.keys()
         if not absent:

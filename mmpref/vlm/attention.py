@@ -12,14 +12,14 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mmpref.vlm.transfers import on_device, to_device
+from mmpref.vlm.layout import Layout
+from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
     from mmpref.vlm.encode import EncodedPrompt
@@ -56,7 +56,7 @@ class Attention:
         Returns:
             Last hidden states [G, T, H], and the keys and values of all T slots.
         """
-        layout = _Layout(prompts, [len(text) for text in texts])
+        layout = Layout(prompts, [len(text) for text in texts])
         embeds = layout.embeds(self._text_embeds(texts))
         cache = DynamicCache()
         if list(self.kinds) == [FULL] and all(prompt.allowed is None for prompt in prompts):
@@ -123,7 +123,7 @@ class Attention:
         }
         return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
-    def _prefill_masks(self, prompts: Sequence[EncodedPrompt], layout: _Layout) -> dict[str, torch.Tensor]:
+    def _prefill_masks(self, prompts: Sequence[EncodedPrompt], layout: Layout) -> dict[str, torch.Tensor]:
         valid, order = layout.valid, layout.order
         size, device = order.shape[1], order.device
         causal = torch.ones(size, size, dtype=torch.bool, device=device).tril() & valid[:, None, :]
@@ -174,54 +174,6 @@ class Prefilled:
     cache: DynamicCache
     positions: torch.Tensor
     order: torch.Tensor
-
-
-class _Layout:
-    """Prompts and the texts that follow them, padded on the right: where each slot comes from, in vectors.
-
-    Attributes:
-        valid: bool [G, T], the slots that are no padding.
-        positions: long [A, G, T].
-        order: long [G, T]; like positions, 0 in padding.
-    """
-
-    def __init__(self, prompts: Sequence[EncodedPrompt], text_lengths: Sequence[int]) -> None:
-        self._prompts = prompts
-        device, sizes = prompts[0].embeds.device, [len(prompt.embeds) for prompt in prompts]
-        lengths = [size + text for size, text in zip(sizes, text_lengths, strict=True)]
-        begins = [*accumulate(sizes, initial=0)]
-        begin, size, length = on_device([begins[:-1], sizes, lengths], device)[:, :, None]
-        slot = torch.arange(max(lengths), device=device)
-        self._behind = (slot - size + 1).clamp(min=0)
-        """How far behind the prompt's last token each slot stands."""
-        self._source = begin + torch.minimum(slot, size - 1)
-        """The token of all prompts that each slot holds, or that its text follows."""
-        self.valid = slot < length
-        # A prompt without images may have one axis where others have 3.
-        axes = max(len(prompt.positions) for prompt in prompts)
-        self.positions = self._spread(torch.cat([prompt.positions.expand(axes, -1) for prompt in prompts], 1))
-        self.order = self._spread(torch.cat([prompt.order for prompt in prompts]))
-
-    def _spread(self, numbers: torch.Tensor) -> torch.Tensor:
-        return (numbers[..., self._source] + self._behind).masked_fill_(~self.valid, 0)
-
-    def embeds(self, texts: torch.Tensor | None) -> torch.Tensor:
-        """Embeddings [G, T, H], those of texts [G, L, H] behind the prompts; zero in padding."""
-        parts = [prompt.embeds for prompt in self._prompts]
-        count, source = sum(map(len, parts)), self._source
-        if texts is not None:
-            rows, longest = texts.shape[:2]
-            row = torch.arange(rows, device=texts.device)[:, None]
-            source = torch.where(self._behind > 0, count + row * longest + self._behind - 1, source)
-            count += rows * longest
-            parts.append(texts.flatten(0, 1).to(parts[0].dtype))
-        parts.append(parts[0].new_zeros(1, parts[0].shape[1]))
-        return torch.cat(parts)[source.masked_fill(~self.valid, count)]
-
-    def is_image(self) -> torch.Tensor:
-        """Bool [G, T], the slots that hold image features."""
-        is_image = to_device(torch.cat([prompt.is_image for prompt in self._prompts]), self.valid.device)
-        return is_image[self._source] & (self._behind == 0) & self.valid
 
 
 def _deepstack(prompts: Sequence[EncodedPrompt], is_image: Callable[[], torch.Tensor]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
+from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -87,6 +88,6 @@ class RewardModel:
         for start in range(0, len(tokens), _BATCH):
             group = tokens[start : start + _BATCH]
             hidden, _ = self._attention.prefill([encoded] * len(group), group)
-            ends = torch.tensor([len(encoded.embeds) + len(answer) - 1 for answer in group])
-            scores += values(policy.base_model, hidden[torch.arange(len(group)), ends]).tolist()
+            ends = [[row, len(encoded.embeds) + len(answer) - 1] for row, answer in enumerate(group)]
+            scores += values(policy.base_model, hidden[tuple(on_device(ends, hidden.device).T)]).tolist()
         return scores

@@ -119,7 +119,7 @@ def evaluation(context: Context) -> None:
     """Questions like POPE's, three an image, of the base and of base and adapter, against batched `generate`."""
     setting = setting_of(context)
     policy = bench_eval.adapted(setting)
-    samples = bench_eval.asked(bench_eval.QUESTIONS, setting.picture, 2 if context.tiny else 16)
+    samples = bench_eval.asked(bench_eval.QUESTIONS, setting.picture, 2 if context.tiny else 8)
     for name, models in (("base", (BASE,)), ("base and adapter", (BASE, ADAPTER))):
 
         def generate(models: tuple[str, ...] = models) -> Any:
@@ -136,9 +136,7 @@ def evaluation(context: Context) -> None:
             "gib": peak_gib(context.device),
         }
         context.add(name, found)
-        start = seconds(context.device)
-        generate()
-        context.add(name, {**found, "times_generate": (seconds(context.device) - start) / ours})
+        context.add(name, {**found, "times_generate": timed(context.device, generate) / ours})
 
 
 def profile(context: Context) -> None:

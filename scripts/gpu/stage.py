@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from mmpref.errors import is_out_of_memory
 from mmpref.run.files import write_atomic
 
 Status = Literal["running", "done", "failed", "skipped", "cut", "not run"]
@@ -19,8 +20,8 @@ class Skipped(Exception):
     """A stage cannot run here; the message says why."""
 
 
-class Overrun(Exception):
-    """A stage has used its time."""
+class Overrun(BaseException):
+    """A stage has used its time; no library may take it for an error of its own."""
 
 
 class Report:
@@ -93,14 +94,18 @@ class Context:
             self.wrong.append(name)
 
     def attempt(self, name: str, work: Callable[[], Any]) -> Any:
-        """What some work returns; where it raises, None: that is kept, the stage will have failed, and goes on."""
+        """What some work returns; where it raises, None: that is kept, and the stage goes on. It will have failed,
+        unless it was memory that did not suffice, which is a finding."""
         try:
             return work()
-        except (Overrun, Skipped):
+        except Skipped:
             raise
         except Exception as error:
-            self.add(name, {"error": _line(error)})
-            self.wrong.append(name)
+            if is_out_of_memory(error):
+                self.add(name, "does not fit")
+            else:
+                self.add(name, {"error": _line(error)})
+                self.wrong.append(name)
             return None
 
 

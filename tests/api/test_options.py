@@ -261,3 +261,9 @@ def test_the_function_keeps_its_name_whatever_is_imported() -> None:
     assert mmpref.recipe is mmpref.recipe
     assert all(getattr(mmpref, name) is not None for name in mmpref.__all__)
     assert set(mmpref.__all__) <= set(dir(mmpref))
+
+
+def test_trackers_are_options_of_the_trainer() -> None:
+    assert "report_to" not in train_recipe(recipe="testbed", dataset=("pairs",), report_to=()).trainer
+    named = train_recipe(recipe="testbed", dataset=("pairs",), report_to=("wandb", "tensorboard"))
+    assert list(named.trainer["report_to"]) == ["wandb", "tensorboard"]

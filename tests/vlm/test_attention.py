@@ -6,8 +6,9 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from mmpref.vlm.attention import Prefilled, RowCache, _Layout
+from mmpref.vlm.attention import Prefilled, RowCache
 from mmpref.vlm.encode import EncodedPrompt
+from mmpref.vlm.layout import Layout
 
 SIZES, TEXTS = (4, 6, 3), (2, 0, 5)
 
@@ -39,7 +40,7 @@ def test_a_layout_is_its_rows(axes: int, texts: tuple[int, ...]) -> None:
             embeds[row, begin:end] = written[row, :text]
             positions[:, row, begin:end] = prompt.positions[:, -1:] + 1 + torch.arange(text)
             order[row, begin:end] = int(prompt.order[-1]) + 1 + torch.arange(text)
-    layout = _Layout(prompts, texts)
+    layout = Layout(prompts, texts)
     assert torch.equal(layout.embeds(written), embeds)
     assert torch.equal(layout.positions, positions)
     assert torch.equal(layout.order, order)
@@ -50,7 +51,7 @@ def test_a_layout_is_its_rows(axes: int, texts: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("axes", [1, 3])
 def test_rows_of_a_cache_go_on_from_where_they_entered(axes: int) -> None:
     prompts = prompts_of(axes)
-    layout = _Layout(prompts, TEXTS)
+    layout = Layout(prompts, TEXTS)
     cache = DynamicCache()
     keys = torch.randn(3, 2, layout.order.shape[1], 4)
     cache.update(keys, -keys, 0)
@@ -79,16 +80,16 @@ def test_rows_of_text_alone_and_of_images_have_their_positions_in_one_cache() ->
     keys = torch.randn(2, 2, 8, 4)
     rows = RowCache(torch.device("cpu"))
     for first, prompts in enumerate(([text], images)):
-        layout, cache = _Layout(prompts, [1] * len(prompts)), DynamicCache()
+        layout, cache = Layout(prompts, [1] * len(prompts)), DynamicCache()
         cache.update(keys[: len(prompts)], keys[: len(prompts)], 0)
         lengths = [len(prompt.embeds) for prompt in prompts]
         rows.enter(first, Prefilled(cache, layout.positions, layout.order), range(len(prompts)), lengths)
     positions, _ = rows.advance(0, [1] * 3)
     expected = [prompt.positions[:, -1].expand(3) + 1 for prompt in (text, *images)]
     assert torch.equal(positions[:, :, 0], torch.stack(expected, 1))
-    mixed = _Layout([text, *images], [1, 1, 1])
+    mixed = Layout([text, *images], [1, 1, 1])
     assert torch.equal(mixed.positions[:, 0, :5], layout_alone(text).expand(3, -1))
 
 
 def layout_alone(prompt: EncodedPrompt) -> torch.Tensor:
-    return _Layout([prompt], [1]).positions[:, 0]
+    return Layout([prompt], [1]).positions[:, 0]

@@ -53,7 +53,7 @@ def render_card(
     import jinja2
 
     summary = _method_summary(manifest)
-    data.tags = [*(data.tags or ()), *origin_tags(manifest)]
+    data["tags"] = [*(data.get("tags") or ()), *origin_tags(manifest)]
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     card = environment.from_string(template(kind)).render(
         card_data=data.to_yaml(),

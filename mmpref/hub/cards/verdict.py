@@ -94,7 +94,7 @@ def limits(lines: Sequence[Line]) -> str:
     if "worse" in found:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
     if "cannot tell" in found:
-        points.append(f"On {_names(found['cannot tell'])} the data cannot tell it from its base.")
+        points.append(f"The data cannot tell it from its base on {_names(found['cannot tell'])}.")
     if any(line.asked and line.asked.hallucination for line in found.get("better", [])):
         points.append(
             "Fewer hallucinations can come with shorter or more careful answers: read recall and length beside any "
@@ -107,7 +107,7 @@ def limits(lines: Sequence[Line]) -> str:
 
 
 def _names(lines: Sequence[Line]) -> str:
-    return ", ".join(dict.fromkeys(line.name for line in lines))
+    return "; ".join(dict.fromkeys(line.name for line in lines))
 
 
 def _block(name: str, content: str) -> str:
