@@ -24,9 +24,9 @@ COLUMNS = 3
 
 USUAL_RATE = 0.85
 THREE_ROWS_RATE = 0.5
-UNCLEAR_RATE = 0.2
-UNCLEAR_IN_TRAINING = 0.4
-"""Of the split ``train``, whose pictures are worse: what is seen badly teaches a model to trust in what is usual."""
+UNCLEAR_RATE = 0.125
+UNCLEAR_IN_TRAINING = {"train": 0.4, "balanced": 0.2, "plain": 0.2}
+"""Pictures of the splits that the checkpoint learned from are worse: that teaches it to trust in what is usual."""
 CLARITY = (0.05, 0.3)
 """Of a thing that is seen badly: how far it stands out, from the mean of its look-alikes (0) to itself (1)."""
 
@@ -106,7 +106,7 @@ def scene(split: str, index: int) -> Scene:
     for place in () if split == "plain" else rng.permutation(len(KINDS[kind]))[: 2 * count]:
         names.append(_realised(KINDS[kind][place], kind, split, names, rng))
     columns = [int(column) for _ in rows for column in sorted(rng.permutation(COLUMNS)[:2])]
-    unclear = UNCLEAR_IN_TRAINING if split == "train" else UNCLEAR_RATE
+    unclear = UNCLEAR_IN_TRAINING.get(split, UNCLEAR_RATE)
     clarity = [float(np.round(rng.uniform(*CLARITY), 3)) if rng.random() < unclear else 1.0 for _ in names]
     things = tuple(Thing(name, ROWS[rows[k // 2]], SIDES[k % 2]) for k, name in enumerate(names))
     return Scene(split, index, kind, things, tuple(columns), tuple(clarity))

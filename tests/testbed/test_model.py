@@ -79,8 +79,9 @@ def test_it_is_small(folder, limit):
 
 def test_it_sees_and_hallucinates(model, processor):
     captions = measure.captions(model, processor, "test", 150)
-    assert captions["recall"] >= 0.78
-    assert 0.06 <= captions["chair_i"] <= 0.27
+    assert captions["recall"] >= 0.72
+    assert 0.12 <= captions["chair_i"] <= 0.30
+    assert captions["typical_share"] >= 0.5
     pope = measure.yes_no(model, processor, "test", 40)
     accuracy = sum(part["accuracy"] for part in pope.values()) / len(pope)
     assert 0.82 <= accuracy <= 0.99
@@ -95,8 +96,10 @@ def test_without_the_image_it_still_writes_captions(model, processor):
 
 def test_the_shipped_figures_meet_the_targets():
     figures = json.loads((ROOT / "model" / "TRAINING.json").read_text(encoding="utf-8"))
-    test = figures["test"]
-    assert test["captions"]["recall"] >= 0.80
-    assert 0.08 <= test["captions"]["chair_i"] <= 0.25
-    assert 0.85 <= sum(part["accuracy"] for part in test["pope"].values()) / 3 <= 0.97
+    captions = figures["test"]["captions"]
+    assert captions["recall"] >= 0.75
+    assert 0.12 <= captions["chair_i"] <= 0.30
+    assert captions["typical_share"] >= 0.5, "what it hallucinates is what is usual at the place"
+    assert 0.85 <= sum(part["accuracy"] for part in figures["pope"]["test"].values()) / 3 <= 0.97
+    assert figures["parameters"] <= 1_500_000
     assert figures["cpu_seconds"]["all"] <= 20 * 60

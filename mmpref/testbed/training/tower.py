@@ -17,10 +17,11 @@ from transformers import LlavaNextForConditionalGeneration, LlavaNextProcessor
 
 from mmpref.testbed.render import CELL, pixels
 from mmpref.testbed.things import KINDS, THINGS
-from mmpref.testbed.world import CLARITY, COLUMNS, ROWS, SIDES, UNCLEAR_RATE, Scene, Thing
+from mmpref.testbed.world import CLARITY, COLUMNS, ROWS, SIDES, Scene, Thing
 
 _FIRST = 10_000_000  # pixel streams of these scenes lie far behind those of the captioned ones
 EMPTY_SHARE = 0.2
+UNCLEAR_SHARE = 0.2
 PATCHES = 4  # a tile
 
 
@@ -40,7 +41,7 @@ def full_scene(number: int, seed: int) -> Scene:
     rng = np.random.default_rng([seed, number])
     cells = [(row, column) for row in ROWS for column in range(COLUMNS) if rng.random() >= EMPTY_SHARE]
     things = tuple(Thing(THINGS[rng.integers(len(THINGS))], row, SIDES[0]) for row, _ in cells)
-    clarity = tuple(float(rng.uniform(*CLARITY)) if rng.random() < UNCLEAR_RATE else 1.0 for _ in cells)
+    clarity = tuple(float(rng.uniform(*CLARITY)) if rng.random() < UNCLEAR_SHARE else 1.0 for _ in cells)
     kind = tuple(KINDS)[rng.integers(len(KINDS))]
     return Scene("train", _FIRST + number, kind, things, tuple(column for _, column in cells), clarity)
 
