@@ -173,7 +173,7 @@ def _known(split: str, scenes: int) -> dict[str, Scene | None]:
     return {}
 
 
-_ALIKE = 8.0
+_ALIKE = 12.0
 """How far, in grey levels, empty cells may differ in how much lighter they are than the empty place."""
 
 
@@ -199,7 +199,7 @@ def _layouts(split: str, scenes: int) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache
 def _places() -> np.ndarray:
-    return np.stack([_cell_means(backdrop(kind)) for kind in KINDS])
+    return np.stack([_cell_means(np.clip(backdrop(kind), 0, 255)) for kind in KINDS])
 
 
 def _cell_means(array: np.ndarray) -> np.ndarray:
