@@ -152,9 +152,13 @@ def _cached_answer(spec: str, revision: str | None) -> Repository | None:
 def _cached(spec: str, revision: str | None) -> Repository | None:
     """What huggingface_hub's cache has, put there by another program."""
     from huggingface_hub import constants
+    from huggingface_hub.errors import HFValidationError
     from huggingface_hub.file_download import repo_folder_name
 
-    folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=spec, repo_type="dataset")
+    try:
+        folder = Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=spec, repo_type="dataset")
+    except HFValidationError:  # no repository's name, as the Hub will say
+        return None
     snapshots = [place.name for place in (folder / "snapshots").glob("*") if _COMMIT.fullmatch(place.name)]
     named = folder / "refs" / (revision or "main")
     commit = revision if revision in snapshots else read_text(named).strip() if named.is_file() else None

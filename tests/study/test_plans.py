@@ -13,7 +13,7 @@ from mmpref.study.effects import metrics_of
 from mmpref.study.plan import Plan, load
 from mmpref.study.steps import Composer
 
-PLANS = sorted((Path(mmpref.study.__file__).parent / "plans").glob("*.yaml"))
+PLANS = sorted((Path(mmpref.study.__file__).parent / "plans").glob("[!_]*.yaml"))
 COUNTS = {
     "chair": ["n", "mentions", "hallucinated", "typical", "other", "found", "objects", "words", "with_hallucination"],
     "pope": [f"{part}/{name}" for part in ("all", "adversarial") for name in ("tp", "fp", "tn", "fn", "n", "right")],

@@ -418,10 +418,10 @@ def test_text_that_looks_like_json_or_like_nothing_stays_text() -> None:
     ],
 )
 def test_no_cell_makes_a_long_message(tmp_path: Path, cell: Any) -> None:
-    rows = table({**GOOD_ROW, "image": cell}, root=tmp_path)
-    [skip] = built(rows)
-    assert isinstance(skip, Skip)
+    good = {**GOOD_ROW, "image": {"bytes": png((8, 8))}}
+    [skip] = [one for one in built(table(good, {**GOOD_ROW, "image": cell}, root=tmp_path)) if isinstance(one, Skip)]
     assert len(skip.detail) < 700
+    rows = table({**GOOD_ROW, "image": cell}, root=tmp_path)
     with pytest.raises(InputError) as error:
         trained(rows, tmp_path / "run")
     assert len(str(error.value)) < 1500

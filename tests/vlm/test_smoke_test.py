@@ -17,6 +17,7 @@ from tokenizers.processors import TemplateProcessing
 
 from mmpref.errors import ModelError
 from mmpref.registry import resolve_path
+from mmpref.testbed.training.build import PATCH
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.generate import Request, generate
@@ -73,7 +74,7 @@ def test_a_processor_of_before_4_46_is_mended(folder: Path, name: str, caplog: p
     edit(folder / "processor_config.json", lambda content: [content.pop(key) for key in name.split()])
     with caplog.at_level(logging.WARNING, "mmpref"):
         policy = load_policy(ModelRef(str(folder)))
-    whole = {"patch_size": 8, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
+    whole = {"patch_size": PATCH, "vision_feature_select_strategy": "default", "num_additional_image_tokens": 1}
     assert policy.mended == {key: whole[key] for key in name.split()}
     [said] = [record.getMessage() for record in caplog.records if "does not fit its model" in record.getMessage()]
     assert all(f"{key} {whole[key]}" in said for key in name.split())
