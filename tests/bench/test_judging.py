@@ -80,7 +80,7 @@ def test_ratings_become_scores_under_the_judges_name(mmhal: dict[str, Any], tmp_
     assert _value(found, "score", "attribute")["n"] == 1
     model, prompt, temperature, order = _value(found, "score")["metric"].removeprefix("score@").split("/")
     assert (model, len(prompt), temperature, order) == ("gpt-x", 8, "t0", "single")
-    assert "### Image Contents\nRing, Table\n" in asked
+    assert "### Image Contents\nCup, Table\n" in asked
     assert "On the {table}." in asked  # braces of data are text
     assert found["judge"]["model"] == "gpt-x"
     counts = found["judge"]["replies"]["mmhal"]["base"]
@@ -103,7 +103,7 @@ def test_repeats_give_the_judges_noise_and_the_first_scores(
     row = _value(found, "score")
     assert row["judge_noise"] == {"repeats": 3, "deviation": pytest.approx(1.0), "low": 2.0, "high": 4.0}
     assert {name: value for name, value in row.items() if name != "judge_noise"} == _value(alone, "score")
-    print_results(Results.from_dict(found), found["judge"])
+    print_results(Results.from_dict(found), found)
     assert "1.000 (SD of 3 repeats, 2.000 to 4.000)" in " ".join(capsys.readouterr().out.split())
 
 
@@ -363,7 +363,7 @@ def test_the_share_that_could_not_be_read_is_reported_with_an_example(
     assert _value(found, "score")["value"] == 5
     assert "1 of 4 replies of the judge (25.0 %) could not be read" in caplog.text
     assert "'Rating: 10'" in caplog.text
-    print_results(Results.from_dict(found), found["judge"])
+    print_results(Results.from_dict(found), found)
     assert "could not be read: 25.0 %, such as 'Rating: 10'" in " ".join(capsys.readouterr().out.split())
 
 

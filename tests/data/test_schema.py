@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def test_any_row_has_an_outcome(row: dict[str, Any], with_image: bool) -> None:
     try:
         [made] = outcomes(row)
     except InputError as error:
-        if "None of the 1 images" in str(error):
+        if re.search(r"None of the \d+ images", str(error)):
             return
         with pytest.raises(InputError):
             shape_of(row, "row 0")
