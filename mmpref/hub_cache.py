@@ -19,6 +19,7 @@ from typing import Literal
 from mmpref.errors import InputError
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
+from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
 
 PATIENCE = 2.0
@@ -94,7 +95,7 @@ def cache_if_silent(repo_id: str, commit: str | None, file: str = "config.json")
     """
     from huggingface_hub import constants
 
-    if not is_commit(commit) or Path(repo_id).exists() or constants.is_offline_mode() or _answers_now(repo_id, file):
+    if not is_commit(commit) or Path(resolve_path(repo_id)).exists() or constants.is_offline_mode() or _answers_now(repo_id, file):
         yield
         return
     assert commit is not None

@@ -9,8 +9,8 @@ from types import ModuleType
 import pytest
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
-AT_LEAST = {"files": 170, "rows": 150, "pictures": 100, "names": 600, "recipes": 150, "replies": 90, "long": 25}
-EACH = {"recipes": 6, "names": 14}
+AT_LEAST = {"files": 170, "rows": 150, "pictures": 100, "names": 600, "recipes": 140, "replies": 90, "long": 25}
+EACH = {"recipes": 8, "names": 14}
 
 
 @pytest.fixture
@@ -51,10 +51,11 @@ def test_offsets_that_lead_out_of_an_arrow_file_do_not_end_the_process(tmp_path:
     from mmpref.errors import InputError
     from mmpref.tables.open import open_table
 
-    offsets, texts = pa.py_buffer(bytes([0, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0x3F])), pa.py_buffer(b"A dog.")
-    column = pa.StringArray.from_buffers(1, offsets, texts)
-    schema = pa.schema([("caption", pa.string())])
-    with pa.OSFile(str(tmp_path / "rows.arrow"), "wb") as file, pa.ipc.new_stream(file, schema) as stream:
-        stream.write_batch(pa.RecordBatch.from_arrays([column], schema=schema))
+    schema, file = pa.schema([("caption", pa.string())]), tmp_path / "rows.arrow"
+    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, schema) as stream:
+        stream.write_batch(pa.RecordBatch.from_arrays([pa.array(["A dog."])], schema=schema))
+    content, offsets = file.read_bytes(), bytes([0, 0, 0, 0, 6, 0, 0, 0])
+    at = content.rindex(offsets)
+    file.write_bytes(content[: at + 4] + bytes([0xFF, 0xFF, 0xFF, 0x3F]) + content[at + 8 :])
     with pytest.raises(InputError, match="cannot be read as Arrow"):
-        list(open_table(str(tmp_path / "rows.arrow")))
+        list(open_table(str(file)))

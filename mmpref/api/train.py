@@ -140,6 +140,8 @@ def run_train(
     from mmpref.hub.cards.model import write_model_card
 
     recipe = with_watched(recipe, name)
+    if not recipe.dataset:
+        recipe_of_pairs(recipe, name)  # that there are none to build is told before anything is looked for
     refuse_absent(recipe)
     if not is_finished(output):
         look_up(recipe)

@@ -97,5 +97,5 @@ def test_many_missing_images_are_told_in_few_words(tmp_path: Path, caplog: pytes
     (tmp_path / "a.png").write_bytes(png("red"))
     rows = [pope_row(i, "a.png" if i == 0 else f"{i}.png") for i in range(20)]
     _evaluate(write_rows(tmp_path / "test.jsonl", rows), tmp_path / "run")
-    assert len([one for one in caplog.records if "missing" in one.message]) == 1
+    assert len([one for one in caplog.records if "are missing" in one.message]) == 1
     assert "19 of 20" in caplog.text

@@ -174,7 +174,7 @@ def test_auto_is_chosen_once_and_the_same_by_any_shard(tmp_path: Path) -> None:
     build_dataset(recipe, tmp_path / "parts", shard=(1, 2))
     pinned = json.loads((tmp_path / "parts/.mmpref/pilot.json").read_text())
     # What a restart finds is what it goes on with, whatever it would choose itself.
-    other = {**pinned, "settings": {"rho_th": None, "visible_tokens": 50.0}}
+    other = {**pinned, "settings": {"rho_th": None, "visible_tokens": 40.0}}
     parts = build_dataset(recipe, tmp_path / "parts", shard=(0, 2))
     assert [file["sha256"] for file in parts["data"]] == [file["sha256"] for file in whole["data"]]
     reports = [json.loads((tmp_path / name / "report.json").read_text()) for name in ("whole", "parts")]
@@ -186,5 +186,5 @@ def test_auto_is_chosen_once_and_the_same_by_any_shard(tmp_path: Path) -> None:
     build_dataset(recipe, tmp_path / "pinned", shard=(0, 2))
     assert (
         json.loads((tmp_path / "pinned/report.json").read_text())["masking"]["visible_tokens"]
-        == (50 + reports[0]["masking"]["visible_tokens"]) / 2
+        == (40 + reports[0]["masking"]["visible_tokens"]) / 2
     )

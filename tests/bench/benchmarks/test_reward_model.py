@@ -137,7 +137,7 @@ def test_what_it_cannot_do_is_said(reward: Path, adapter: Path, tmp_path: Path) 
         evaluate(recipe(None), tmp_path / "run")
     with pytest.raises(UsageError, match="no other benchmark"):
         evaluate(EvaluateRecipe(MODEL, (NAME, "pope"), adapter=str(reward)), tmp_path / "run")
-    with pytest.raises(UsageError, match=r"cannot be hidden\. Use --blind no-image"):
+    with pytest.raises(UsageError, match=r"cannot be hidden\. Use --blind=no-image"):
         evaluate(recipe(reward, blind="masked"), tmp_path / "run")
     with pytest.raises(ModelError, match="is no reward model: it has no value head"):
         evaluate(recipe(adapter), tmp_path / "run")

@@ -97,6 +97,7 @@ def test_gqa_joins_its_images(tmp_path: Path) -> None:
 
 def test_two_rows_of_one_id_are_refused(tmp_path: Path) -> None:
     row = {"id": "7", "imageId": "a", "question": "Is it?", "answer": "no", "image": "a.png"}
+    (tmp_path / "a.png").write_bytes(png("red"))
     with pytest.raises(InputError, match=r"several rows of the id '7'"):
         run("gqa", {"data": str(write_rows(tmp_path / "testdev.jsonl", [row, row]))}, tmp_path / "run")
 
