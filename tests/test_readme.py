@@ -86,7 +86,7 @@ def test_the_table_of_controls_is_of_the_record(tmp_path: Path) -> None:
     assert tables().controls(tmp_path / "none.json") == ""
     recorded = tmp_path / "controls.json"
     metrics = dict.fromkeys(tables().CONTROL_METRICS, 0.25)
-    recorded.write_text(json.dumps({row: metrics for row in tables().CONTROLS}), encoding="utf-8")
+    recorded.write_text(json.dumps(dict.fromkeys(tables().CONTROLS, metrics)), encoding="utf-8")
     head, _, base, bdhs, *_ = tables().controls(recorded).splitlines()
     assert head.endswith("| CHAIR_i | recall | POPE accuracy |")
     assert base == "| base | 0.250 | 0.250 | 0.250 |"
