@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
@@ -148,7 +149,8 @@ def test_options_that_commands_are_shown_with_are_theirs() -> None:
     calls = re.findall(r"^mmpref ([\w-]+)(.*)$", blocks, re.M)
     assert len(calls) > 20
     for name, words in calls:
-        command = program.commands[name]
+        command = program.get_command(Context(program), name)
+        assert command is not None, name
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for option in re.findall(r"\s(--[\w-]+)", words.partition(" # ")[0]):
             assert option in known, f"mmpref {name} {option}"
