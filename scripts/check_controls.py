@@ -63,9 +63,8 @@ def main() -> int:
         for name, effect in one.items():
             off = abs(effect.value - recorded[row][name]) > allowed[name]
             wrong += off
-            print(
-                f"{'OFF ' if off else 'ok  '}{row:12} {name:20} {effect.text():24} (recorded {recorded[row][name]:+.4f})"
-            )
+            was = recorded[row][name]
+            print(f"{'OFF ' if off else 'ok  '}{row:12} {name:20} {effect.text():24} (recorded {was:+.4f})")
     for claim, holds in claims(effects).items():
         wrong += not holds
         print(f"{'ok  ' if holds else 'OFF '}{claim}")

@@ -1,4 +1,4 @@
-"""The README's tables out of what commands measured: python scripts/readme_tables.py [--results RUN].
+"""The tables of README.md and docs/ out of what commands measured: python scripts/readme_tables.py [--results RUN].
 
 * families: the table of `mmpref list families`
 * speed: scripts/bench_bdhs.json and bench_memory.json, which `python scripts/bench_bdhs.py --json` and
@@ -7,7 +7,7 @@
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
 * builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
-* methods: scripts/compare_methods.json, which `python scripts/compare_methods.py --record` wrote
+* controls: scripts/controls.json, where `python scripts/check_controls.py FOLDER --record` has written it
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
 """
@@ -21,7 +21,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mmpref.run.results import Key, Results
-from mmpref.run.results_text import interval_text
 from mmpref.vlm.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -79,7 +78,15 @@ RESULTS = {
     ("chair", "words"): "words a caption",
     ("pope", "accuracy"): "POPE accuracy",
 }
-METHODS = {"chair_i": "CHAIR_i", "recall": "recall", "words": "words a caption", "accuracy": "POPE accuracy"}
+CONTROLS = {
+    "base": "base",
+    "bdhs": "BDHS",
+    "mismatched": "control: another row's answer",
+    "same-kind": "control: the model's answer about a similar image",
+    "shuffled": "control: the chosen answer's words in random order",
+    "sft": "control: the chosen answers alone",
+}
+CONTROL_METRICS = {"chair chair_i": "CHAIR_i", "chair recall": "recall", "pope accuracy": "POPE accuracy"}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -149,15 +156,16 @@ def builders() -> str:
     return table(("method", *BUILDERS.values()), rows)
 
 
-def methods() -> str:
-    found = json.loads((ROOT / "scripts/compare_methods.json").read_text(encoding="utf-8"))
-    measured = found["difference to the base: value, low, high"]
-
+def controls(path: Path = ROOT / "scripts/controls.json") -> str:
+    """The base's values, and differences to them; nothing where none were recorded."""
+    if not path.exists():
+        return ""
+    found = json.loads(path.read_text(encoding="utf-8"))
     rows = [
-        (name, *(interval_text(*seeds[0][key], signed=True, digits=2 if key == "words" else 3) for key in METHODS))
-        for name, seeds in measured.items()
+        (title, *(f"{found[row][metric]:{'' if row == 'base' else '+'}.3f}" for metric in CONTROL_METRICS))
+        for row, title in CONTROLS.items()
     ]
-    return table(("method", *METHODS.values()), rows)
+    return table(("test split; below the base: difference to it", *CONTROL_METRICS.values()), rows)
 
 
 def results(run: Path) -> str:
@@ -189,22 +197,29 @@ def replaced(text: str, name: str, content: str) -> str:
     return re.sub(f"{begin}.*?{end}", lambda _: f"{begin}\n{content}\n{end}", text, flags=re.DOTALL)
 
 
+def blocks() -> dict[str, dict[str, str]]:
+    """What stands between marks, by file and name; `results` of the README apart, which needs a run."""
+    return {
+        "README.md": {"controls": controls()},
+        "docs/data.md": {"builders": builders(), "near duplicates": near_duplicates()},
+        "docs/training.md": {"training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING)},
+        "docs/evaluation.md": {"evaluation": measured("bench_eval.json", "batched `generate`", EVALUATION)},
+        "docs/engine.md": {"speed": speed(), "gpu": gpu(), "families": families()},
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, metavar="RUN")
     options = parser.parse_args()
-    readme = ROOT / "README.md"
-    text = replaced(readme.read_text(encoding="utf-8"), "families", families())
-    text = replaced(text, "speed", speed())
-    text = replaced(text, "training", measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING))
-    text = replaced(text, "evaluation", measured("bench_eval.json", "batched `generate`", EVALUATION))
-    text = replaced(text, "gpu", gpu())
-    text = replaced(text, "builders", builders())
-    text = replaced(text, "methods", methods())
-    text = replaced(text, "near duplicates", near_duplicates())
+    made = blocks()
     if options.results:
-        text = replaced(text, "results", results(options.results))
-    readme.write_text(text, encoding="utf-8")
+        made["README.md"]["results"] = results(options.results)
+    for file, contents in made.items():
+        text = (ROOT / file).read_text(encoding="utf-8")
+        for name, content in contents.items():
+            text = replaced(text, name, content)
+        (ROOT / file).write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

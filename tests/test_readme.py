@@ -1,4 +1,4 @@
-"""What the README says of the code is so."""
+"""What README.md and docs/ say of the code is so."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from click import Context
 from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
@@ -22,7 +23,9 @@ from mmpref.registry import Registry, resolve_path
 from mmpref.tables.open import open_table
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+README = FILES[0].read_text(encoding="utf-8")
+TEXT = "\n".join(file.read_text(encoding="utf-8") for file in FILES)
 
 
 def tables() -> ModuleType:
@@ -63,7 +66,7 @@ def test_the_recipe_of_the_readme_is_one(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_study_of_the_readme_is_one(tmp_path: Path) -> None:
     """Every command of it parses and every recipe resolves."""
-    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", README, re.S) if "\nrows:" in block)
+    (text,) = (block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.S) if "\nrows:" in block)
     (tmp_path / "mine.yaml").write_text(text, encoding="utf-8")
     words = ["reproduce", str(tmp_path / "mine.yaml"), "--dry-run", "--output", str(tmp_path / "out")]
     result = CliRunner().invoke(program, words, catch_exceptions=False)
@@ -71,16 +74,27 @@ def test_the_study_of_the_readme_is_one(tmp_path: Path) -> None:
     assert "5 runs, 0 of them measured; 4 points of grids to do" in result.output
 
 
-def test_the_family_table_is_that_of_the_code() -> None:
-    assert tables().families() in README
+def test_every_table_is_what_was_recorded_and_stands_in_its_file() -> None:
+    for file, contents in tables().blocks().items():
+        for name, content in contents.items():
+            block = f"<!-- {name}: begin -->\n{content}\n<!-- {name}: end -->"
+            assert block in (ROOT / file).read_text(encoding="utf-8"), f"{file}: {name}"
+    known = {"results", *(name for contents in tables().blocks().values() for name in contents)}
+    assert sorted(re.findall(r"<!-- ([\w ]+): begin -->", TEXT)) == sorted(known)
 
 
-def test_the_speed_table_is_what_was_recorded() -> None:
-    assert tables().speed() in README
+def test_the_table_of_controls_is_of_the_record(tmp_path: Path) -> None:
+    assert tables().controls(tmp_path / "none.json") == ""
+    recorded = tmp_path / "controls.json"
+    metrics = dict.fromkeys(tables().CONTROL_METRICS, 0.25)
+    recorded.write_text(json.dumps(dict.fromkeys(tables().CONTROLS, metrics)), encoding="utf-8")
+    head, _, base, bdhs, *_ = tables().controls(recorded).splitlines()
+    assert head.endswith("| CHAIR_i | recall | POPE accuracy |")
+    assert base == "| base | 0.250 | 0.250 | 0.250 |"
+    assert bdhs == "| BDHS | +0.250 | +0.250 | +0.250 |"
 
 
 def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:
-    assert f"<!-- gpu: begin -->\n{tables().gpu()}\n<!-- gpu: end -->" in README
     stages = {
         "environment": {"status": "done", "found": {"device": {"device": "A GPU"}}},
         "build": {"status": "done", "found": {"naive": {"pairs_an_hour": 1234.5, "gib": 15.26}, "note": "none"}},
@@ -94,16 +108,8 @@ def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: P
     )
 
 
-def test_the_training_and_builder_tables_are_what_was_recorded() -> None:
-    assert tables().measured("bench_dpo.json", "TRL's DPOTrainer", tables().TRAINING) in README
-    assert tables().measured("bench_eval.json", "batched `generate`", tables().EVALUATION) in README
-    assert tables().builders() in README
-    assert tables().methods() in README
-    assert tables().near_duplicates() in README
-
-
 def test_the_controls_are_those_that_call_themselves_so() -> None:
-    [section] = re.findall(r"### Controls\n(.*?)\n## ", README, re.S)
+    [section] = re.findall(r"### Controls\n(.*?)\n## ", TEXT, re.S)
     called = {name for registry in (BUILDERS, METHODS) for name in registry.names() if _is_control(registry, name)}
     assert set(re.findall(r"^\| `([\w-]+)`", section, re.M)) == called
 
@@ -124,6 +130,37 @@ def test_the_results_are_those_of_the_gate() -> None:
             assert row.split("|")[column + 1].split()[0] == f"{recorded[f'{model} {metric}']:.3f}"
 
 
-def test_files_that_it_names_are_there() -> None:
-    for path in re.findall(r"\]\(((?!http)[^)#]+)\)", README):
-        assert (ROOT / path).is_file(), path
+@pytest.mark.parametrize("file", [*FILES, ROOT / "CONTRIBUTING.md"], ids=lambda file: file.name)
+def test_files_and_sections_that_it_names_are_there(file: Path) -> None:
+    for path, section in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", file.read_text(encoding="utf-8")):
+        target = file.parent / path if path else file
+        assert target.is_file(), path
+        assert not section or section in _sections(target), f"{path}#{section}"
+
+
+def _sections(file: Path) -> list[str]:
+    titles = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.M)
+    return [re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles]
+
+
+def test_options_that_commands_are_shown_with_are_theirs() -> None:
+    """In every shell block of README and docs."""
+    blocks = "\n".join(re.findall(r"```bash\n(.*?)```", TEXT, re.S)).replace("\\\n", " ")
+    calls = re.findall(r"^mmpref ([\w-]+)(.*)$", blocks, re.M)
+    assert len(calls) > 20
+    for name, words in calls:
+        command = program.get_command(Context(program), name)
+        assert command is not None, name
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        for option in re.findall(r"\s(--[\w-]+)", words.partition(" # ")[0]):
+            assert option in known, f"mmpref {name} {option}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_python_and_json_blocks_are_that(file: Path) -> None:
+    text = file.read_text(encoding="utf-8")
+    for block in re.findall(r"```python\n(.*?)```", text, re.S):
+        compile(block, file.name, "exec")
+    for block in re.findall(r"```json\n(.*?)```", text, re.S):
+        for line in block.splitlines():
+            json.loads(line)

@@ -144,7 +144,9 @@ def open_judge(
     if prompt is not None and len(judged) > 1:
         raise UsageError(f"One judge's prompt cannot serve {' and '.join(judged)}.", "Evaluate them one by one.")
     if prompt is not None and ANSWER not in prompt:
-        raise UsageError(f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in the README.")
+        raise UsageError(
+            f"The judge's prompt has no {ANSWER}.", "It is a template: see --judge-prompt in docs/evaluation.md."
+        )
     chat = annotator_plugin(name, "ask")
     return Judge(name, FinalReplies(chat, markers(settings.thinking)) if chat else open_chat(name, settings), prompt)
 

@@ -1,4 +1,4 @@
-"""The README's Python section runs as it is printed: in a process of its own, with the files of the wheel, offline."""
+"""docs/python.md runs as it is printed: in a process of its own, with the files of the wheel, offline."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SECTION = (ROOT / "README.md").read_text(encoding="utf-8").partition("## From Python\n")[2].partition("\n## ")[0]
-BLOCKS = re.findall(r"```python\n(.*?)```", SECTION, re.DOTALL)
+TEXT = (ROOT / "docs/python.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
