@@ -92,10 +92,12 @@ def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_p
 
 
 def assert_equal_weights(run: Path, other: Path) -> None:
+    """Near as a whole: Adam gives a weight whose gradient is all but 0 a step of either sign."""
     ours, theirs = weights(run), weights(other)
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
-        assert torch.allclose(ours[name], expected, atol=1e-5, rtol=1e-4), name
+        apart = torch.linalg.vector_norm(ours[name] - expected) / torch.linalg.vector_norm(expected)
+        assert apart < 2e-3, (name, apart.item())
 
 
 def decides_on_half(images: list[Image.Image], prompt: str, first: str, second: str) -> int:

@@ -14,10 +14,10 @@ import pytest
 import yaml
 
 from mmpref.errors import MmprefError
+from mmpref.hub.cards.add_results import add_results
 from mmpref.hub.cards.dataset import dataset_card
 from mmpref.hub.cards.model import model_card
 from mmpref.hub.cards.reproduce_command import command_of
-from mmpref.hub.cards.results_table import add_results
 from mmpref.recipes.resolve import parse_set
 from mmpref.run.results import Results
 from tests.hub.runs import HOSTILE, adapter_manifest, dataset_run, evaluation
