@@ -47,7 +47,7 @@ def assert_is_harmless(card: str) -> None:
     front, body = card.split("---\n", 2)[1:]
     assert isinstance(yaml.safe_load(front), dict)
     assert "Owned" not in yaml.safe_load(front)
-    assert len(re.findall(r"<!-- mmpref:(?:results:)?end -->", body)) == body.count(":begin")
+    assert len(re.findall(r"<!-- mmpref:(?:[\w-]+:)?end -->", body)) == body.count(":begin")
     prose = re.sub(r"^(`{3,})[^\n]*\n.*?^\1$|<!--.*?-->", "", body, flags=re.S | re.M)
     assert not re.search(r"<script|<img src=x|\]\(javascript|\]\(http://evil|^# Owned|\x00", prose, re.M)
     assert "\u202e" not in body
