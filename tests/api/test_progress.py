@@ -49,8 +49,9 @@ def test_a_bar_has_total_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not shown[-1].strip(), "nothing stays"
 
 
-def test_a_log_line_is_not_glued_to_the_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_log_line_is_not_glued_to_the_bar(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     stream = terminal(monkeypatch)
+    caplog.set_level(logging.INFO, logger.name)
     before = list(logger.handlers)
     with Progress("steps") as progress:
         progress.reach(1, 4)
