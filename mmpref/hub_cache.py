@@ -95,7 +95,12 @@ def cache_if_silent(repo_id: str, commit: str | None, file: str = "config.json")
     """
     from huggingface_hub import constants
 
-    if not is_commit(commit) or Path(resolve_path(repo_id)).exists() or constants.is_offline_mode() or _answers_now(repo_id, file):
+    if (
+        not is_commit(commit)
+        or Path(resolve_path(repo_id)).exists()
+        or constants.is_offline_mode()
+        or _answers_now(repo_id, file)
+    ):
         yield
         return
     assert commit is not None

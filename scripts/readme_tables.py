@@ -6,7 +6,6 @@
 * training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
-* builders: scripts/compare_builders.json, which `python scripts/compare_builders.py --json` wrote
 * controls: scripts/controls.json, where `python scripts/check_controls.py FOLDER --record` has written it
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
@@ -34,8 +33,6 @@ SPEED = {
     "alone_pass_vs_naive": "one try of a single pair, nothing pooled",
     "alone_cached_pass_vs_naive": "the same with the image encoded already",
     "memory_vs_naive": "peak memory, 32 branches at a time of a block of 32 pairs, against one naive `generate`",
-    "testbed_vs_portable": "whole command on the testbed, against `generate` a sentence on dropped sequences",
-    "testbed_vs_portable_by_64": "the same against `generate` on batches of 64 dropped sequences",
 }
 TRAINING = {
     "shared": "speed of a step, image and prompt once",
@@ -63,15 +60,6 @@ GPU_FIGURES = (
     "share_of_peak",
     "gib",
 )
-BUILDERS = {
-    "used": "rows that give a pair",
-    "differs": "words that differ",
-    "length": "length ratio",
-    "similarity": "similarity",
-    "captions": "well-formed captions",
-    "false": "false",
-    "wrong": "wrong claims",
-}
 RESULTS = {
     ("chair", "chair_i"): "CHAIR_i (lower is better)",
     ("chair", "recall"): "object recall",
@@ -148,14 +136,6 @@ def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
     return table((device, "", "measured"), rows) + (f"\n\nOf the other stages: {ended}." if ended else "")
 
 
-def builders() -> str:
-    found = json.loads((ROOT / "scripts/compare_builders.json").read_text(encoding="utf-8"))
-    rows = [
-        (name, *("–" if row[key] is None else f"{row[key]:.2f}" for key in BUILDERS)) for name, row in found.items()
-    ]
-    return table(("method", *BUILDERS.values()), rows)
-
-
 def controls(path: Path = ROOT / "scripts/controls.json") -> str:
     """The base's values, and differences to them; nothing where none were recorded."""
     if not path.exists():
@@ -201,7 +181,7 @@ def blocks() -> dict[str, dict[str, str]]:
     """What stands between marks, by file and name; `results` of the README apart, which needs a run."""
     return {
         "README.md": {"controls": controls()},
-        "docs/data.md": {"builders": builders(), "near duplicates": near_duplicates()},
+        "docs/data.md": {"near duplicates": near_duplicates()},
         "docs/training.md": {"training": measured("bench_dpo.json", "TRL's DPOTrainer", TRAINING)},
         "docs/evaluation.md": {"evaluation": measured("bench_eval.json", "batched `generate`", EVALUATION)},
         "docs/engine.md": {"speed": speed(), "gpu": gpu(), "families": families()},
