@@ -61,7 +61,7 @@ def test_without_a_dataset_it_builds_the_recipes_own_first(recipe: Path, tmp_pat
     planned = planned_train(train_recipe(recipe=str(recipe)), str(recipe))
     assert (str(planned.path), planned.recipe_hash) == (result["path"], result["recipe_hash"])
     assert "Training 21 LoRA layers in the language model (0 elsewhere) and 1 projector in full." in done.stderr
-    line = "Global batch 32 = 1 process x 4 rows x 8 accumulated; 3 steps, none of them warm-up; learning rate 0.001"
+    line = "Global batch 4 = 1 process x 4 rows x 1 accumulated; 3 steps, none of them warm-up; learning rate 0.001"
     assert f"{line}, projector 0.0001." in done.stderr
     assert "\r" not in done.stderr  # No progress bar where stderr is no terminal.
     warnings = [line for line in done.stderr.splitlines() if "Warning" in line]
