@@ -159,7 +159,7 @@ def test_from_a_base_on_the_hub_to_an_adapter_on_the_hub(hub: HubAccount, run, t
     )
     refused = run(*asked, "--output", "moved")
     assert refused.returncode == 1
-    assert f"--revision {commit}" in refused.stderr
+    assert f"--revision={commit}" in refused.stderr
     held = run(*asked, "--revision", commit, "--output", "held")
     assert held.returncode == 0, held.stderr
     found = json.loads((tmp_path / "held/results.json").read_text())["adapter"]
