@@ -86,7 +86,17 @@ class Scene:
     repo: str = "someone/pairs"
 
     def push(self, run: Path) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "mmpref", "publish", str(run), "--hub-dataset-id", self.repo, "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "mmpref",
+            "publish",
+            str(run),
+            "--hub-dataset-id",
+            self.repo,
+            "--replace",
+            "--json",
+        ]
         return subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def read(self, stop: Path) -> subprocess.Popen[str]:
