@@ -143,7 +143,7 @@ def test_a_reader_sees_one_version_whole_whenever_the_push_is_killed(scene: Scen
     assert versions[0] == "old"
     assert versions[-1] == "new"
     assert versions == sorted(versions, reverse=True), "never back to the old version"
-    assert len(repo.lfs_objects - objects) == NEW[0]
+    assert len(repo.lfs_objects - objects) == NEW[0] + 3, "and the pictures of three sample pairs"
     uploads = sum(name == "lfs_put" for name, *_ in faults.log[before:])
     assert uploads <= NEW[0] + 16, "only what the two kills amid uploads cut short is uploaded again"
     assert [pull.status for pull in repo.pulls.values()] == ["merged"]
