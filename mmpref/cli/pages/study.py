@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.cli.pages.html import data_url, figure_png, render
-from mmpref.cli.pages.study_figures import forests, frontiers
+from mmpref.cli.pages.study_figures import families, forests, frontiers
 from mmpref.cli.pages.study_scenes import Scene, scenes_of
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
@@ -64,6 +64,7 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
     """The page of a study."""
     plots = [
         ("Rows against the base", [figure for table in conclusions.tables[:1] for figure in forests(table)]),
+        ("Rows that differ in a setting", families(conclusions)),
         ("What it costs: the frontier against KL from the base", frontiers(conclusions)),
     ]
     grids = conclusions.grids
