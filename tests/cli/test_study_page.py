@@ -152,6 +152,8 @@ def test_markdown_holds_every_verdict_and_builds_no_markup(conclusions: Conclusi
     assert "<script" not in text
     assert "<code>mmpref reproduce plan.yaml</code>" in text
     assert "](http" not in text
+    assert "not measured" in text
+    assert "()" not in text, "of what was not measured there is no number"
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = [len(re.findall(r"(?<!\\)\|", line)) for line in rows]
     assert set(columns[:6]) == {5}

@@ -110,7 +110,7 @@ def markdown(conclusions: Conclusions) -> str:
             [
                 f"{escaped(one.verdict.claim.id)}. {escaped(one.verdict.claim.says)}",
                 f"**{_outcome(one)}**",
-                "<br>".join(f"{escaped(effect['text'])} ({escaped(effect['number'])})" for effect in _effects(one)),
+                "<br>".join(escaped(_with_number(effect)) for effect in _effects(one)),
                 escaped(_p(one.verdict)) or "–",
             ]
             for one in conclusions.claims
@@ -173,6 +173,10 @@ def _effects(one: Concluded) -> list[dict[str, str]]:
         value = f"{effect.text()}{small}" if effect else "not measured"
         lines.append({"text": f"{_said(compared)}: {value}{joined}", "number": _over(effect) if effect else ""})
     return lines
+
+
+def _with_number(effect: dict[str, str]) -> str:
+    return f"{effect['text']} ({effect['number']})" if effect["number"] else effect["text"]
 
 
 def _said(compared: Compared) -> str:
