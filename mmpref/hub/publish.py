@@ -13,7 +13,7 @@ from typing import Literal
 
 from huggingface_hub import HfApi, constants
 
-from mmpref.errors import HubError, InputError, UsageError
+from mmpref.errors import InputError, UsageError
 from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_terminal
 from mmpref.hub._local_files import CARD
 from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
