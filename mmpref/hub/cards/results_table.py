@@ -94,9 +94,9 @@ def lines_of(results: Results) -> list[Line]:
 
 
 def merged_lines(old: Sequence[Line], new: Sequence[Line]) -> list[Line]:
-    """Both; of the same benchmark, split and metric the new ones. Of a benchmark that was measured anew on other samples
-    or with other settings no old line stays: what the card says of the data would not be true of it. What a card of
-    before called by a benchmark's name, whatever the data, gives way to what is measured by its rule now."""
+    """Both; of the same benchmark, split and metric the new ones. Of a benchmark that was measured anew on other
+    samples or with other settings no old line stays: what the card says of the data would not be true of it. What a
+    card of before called by a benchmark's name, whatever the data, gives way to what is measured by its rule now."""
     replaced = {(line.asked.label, line.split, line.metric) for line in new if line.asked}
     measured = {line.benchmark: _samples(line) for line in new}
     kept = [
