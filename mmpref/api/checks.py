@@ -71,7 +71,8 @@ def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
     """Refuse options that TRL does not have.
 
     Args:
-        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other.
+        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other, and see
+            that the trackers are installed.
     """
     from mmpref.align import trl_options
     from mmpref.align.method import METHODS
@@ -81,6 +82,9 @@ def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
     with advised("train", {"method": recipe.method}):
         trl_options.check(recipe.trainer, options, kind)
     if whole:
+        from mmpref.align import trackers
+
+        trackers.check(trackers.names_of(recipe.trainer.get("report_to")))
         trl_options.refuse(recipe.trainer, options, kind, dtype=recipe.dtype, dropout=recipe.lora.dropout > 0)
 
 

@@ -62,6 +62,7 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"train": {"model": "./no/model"}}, "train: Cannot load the model ./no/model"),
         ({"train": {"image_root": ["nowhere"]}}, "image root nowhere.*Check `image_root`"),
         ({"train": {"trainer": {"lr_scheduler_type": "cosin"}}}, "TRL refuses"),
+        ({"train": {"trainer": {"report_to": "tensorbord"}}}, "train: There is no tracker 'tensorbord'"),
         ({"train": {"trainer": {"pad_token": "<nope>"}}}, "pad_token is '<nope>'"),
         ({"train": {"lora": {"dropout": 0.1}, "trainer": {"disable_dropout": True}}}, "contradict"),
         ({"train": {"loss": {"beta": 0}}}, "must be above 0"),
