@@ -1,4 +1,4 @@
-"""Hold a run of `mmpref reproduce controls` against the recorded numbers and what the README says of the controls:
+"""Hold a run of `mmpref reproduce controls` against the recorded numbers, and what must hold of the controls:
 
     python scripts/check_controls.py FOLDER [--record]
 
@@ -38,7 +38,7 @@ def measured(effects: Effects) -> dict[str, dict[str, Effect]]:
 
 
 def claims(effects: Effects) -> dict[str, bool]:
-    """What the README says, whatever the recorded numbers are."""
+    """What must hold, whatever the recorded numbers are."""
     chair = next(iter(METRICS))
     lower = effects.difference("bdhs", BASE, chair, SPLIT)
     lead = effects.difference("bdhs", "mismatched", chair, SPLIT)

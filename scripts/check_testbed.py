@@ -1,4 +1,4 @@
-"""Hold a run of `mmpref reproduce testbed` against the recorded numbers and what the README claims of it:
+"""Hold a run of `mmpref reproduce testbed` against the recorded numbers, and what must hold of it:
 
     python scripts/check_testbed.py RUN [--record]
 
@@ -28,7 +28,7 @@ RECALL_LOSS = 0.06
 
 
 def claims(run: Path) -> dict[str, bool]:
-    """What the README says of the adapter, whatever the recorded numbers are."""
+    """What must hold of the adapter, whatever the recorded numbers are."""
     rows = json.loads((run / "evaluate/results.json").read_text())["differences"]
     chair = {row["metric"]: row for row in rows if row["benchmark"] == "chair" and row["split"] == "all"}
     return {

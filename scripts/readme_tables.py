@@ -1,8 +1,7 @@
 """The tables of README.md and docs/ out of what commands measured: python scripts/readme_tables.py [--results RUN].
 
 * families: the table of `mmpref list families`
-* speed: scripts/bench_bdhs.json and bench_memory.json, which `python scripts/bench_bdhs.py --json` and
-  `python scripts/bench_memory.py --json` wrote
+* speed: scripts/bench_bdhs.json, which `python scripts/bench_bdhs.py --json` wrote
 * training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
@@ -103,11 +102,9 @@ def speed() -> str:
         for key, text in SPEED.items()
     ]
     machine = found["machine"]
-    builds = json.loads((ROOT / "scripts/bench_memory.json").read_text(encoding="utf-8"))["builds"]
-    memory = ", ".join(f"{row['peak_mb']:.0f} MB for {row['rows']:,} rows" for row in builds)
     return table(("what", "median", "spread"), rows) + (
         f"\n\n{machine['cpu']}, {machine['threads']} thread, torch {machine['torch']}, transformers "
-        f"{machine['transformers']}. Peak memory of a whole build (`python scripts/bench_memory.py`): {memory}."
+        f"{machine['transformers']}."
     )
 
 

@@ -4,7 +4,7 @@ A plan of two rows::
 
     title: BDHS against its base
     recipe: testbed                      # what every part is put over
-    bases: {seeds: [0, 1], trained_by: "mmpref.testbed.training.run:main"}
+    bases: {seeds: [0, 1], trained_by: "mmpref.testbed.training.base:train_base"}
     seeds: 3                             # alignment seeds a row
     data:                                # over the recipe's build-dataset section
       pairs: {method: bdhs, builder: {rho_th: 0.9}}

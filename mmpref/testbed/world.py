@@ -3,9 +3,10 @@
 A place has ten things that are usual there. In scenes of the biased world (splits ``train`` and ``usual``) a thing is
 one of these most of the time, else a look-alike of it; in scenes of the even world (``dev``, ``test``, ``balanced``)
 each of the look-alikes is as likely, so that what is usual misleads; in those of ``unusual`` a usual thing is never
-there; in ``plain`` ones anything is anywhere. Some things are seen badly. The checkpoint learned to see and read from
-plain scenes, saw captions of ``train``, and was asked questions about ``train`` and ``balanced``, as question sets are
-balanced where captions are not. Every scene is a function of its split and index: nothing is stored.
+there; in ``plain`` ones anything is anywhere. Some things are seen badly. The checkpoint learned to see from scenes
+full of anything and to read from plain ones; then it saw captions of ``train`` and a few plain ones, and was asked
+questions about these and ``balanced``, as question sets are balanced where captions are not. Every scene is a function
+of its split and index: nothing is stored.
 """
 
 from __future__ import annotations

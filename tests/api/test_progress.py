@@ -67,6 +67,7 @@ def test_a_log_line_is_not_glued_to_the_bar(monkeypatch: pytest.MonkeyPatch, cap
 def test_a_log_has_a_line_now_and_then(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("mmpref.api.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(logger, "handlers", [])  # pytest reads a logger that does not propagate by one of its own
     monkeypatch.setattr(logger, "propagate", True)
     caplog.set_level(logging.INFO, logger.name)
     with Progress("answers") as progress:

@@ -25,7 +25,7 @@ TILE, PATCH = 32, 16
 MAX_POSITIONS = 1024
 IMAGE_TOKENS = 46
 SPREAD = 0.06
-"""Standard deviation of the language model's first weights: so narrow a one learns to read sooner than with 0.02."""
+"""Standard deviation of the language model's first weights."""
 ROTATION = 1e6
 """Base of the rotary positions: what a word names is looked up at any distance by the many slow ones among them."""
 _OPENERS = (

@@ -29,7 +29,7 @@ from mmpref.testbed.training.build import word_tokenizer
 from mmpref.testbed.world import Scene, members, scene
 
 THRESHOLD = 0.97
-"""Cosine below which a caption falls once a thing in it changes; not always where two change places."""
+"""Cosine below which nearly every caption falls once a thing in it changes; not always where two change places."""
 
 _MUTE = frozenset(
     (

@@ -2,8 +2,8 @@
 
 Whether something is there, and where, takes two steps of attention: from its word to the tiles that show it, and from
 the answer to the word; a caption takes one from what was said last to the tiles that come next. A model this small
-stumbles on these only after thousands of steps of training; told where each thing is, as alignments guide translation
-models (Chen et al. 2016, arXiv:1607.01628), it needs a hundred or two.
+was slow to find these by itself; told where each thing is, as alignments guide translation models (Chen et al. 2016,
+arXiv:1607.01628), it learns them in the few hundred steps of `train_language`.
 """
 
 from __future__ import annotations
