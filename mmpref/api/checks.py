@@ -56,14 +56,18 @@ def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
             yield from _benchmarks(watch.benchmarks, watch.benchmark, watch.split)
     else:
         with advised("evaluate", vars(recipe)):
-            yield from _benchmarks(recipe.benchmarks, recipe.benchmark, recipe.split)
+            yield from _benchmarks(
+                recipe.benchmarks, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns
+            )
 
 
-def _benchmarks(names: Any, settings: Any, split: str | None) -> Iterator[tuple[str, Any]]:
+def _benchmarks(
+    names: Any, settings: Any, split: str | None, image_root: Any = None, columns: Any = None
+) -> Iterator[tuple[str, Any]]:
     from mmpref.bench.benchmark import BENCHMARKS
     from mmpref.bench.plan import resolve_settings
 
-    for name, values in resolve_settings(names, settings, split).items():
+    for name, values in resolve_settings(names, settings, split, image_root, columns).items():
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
 
 

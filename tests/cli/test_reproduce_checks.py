@@ -78,6 +78,8 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"evaluate": {"benchmark": {"chair": {"synonyms": "words.txt"}}}}, "chair.synonyms is 'words.txt'"),
         ({"evaluate": {"benchmark": {"chair": {"images": "photos"}}}}, "chair.images is 'photos'"),
         ({"evaluate": {"benchmark": {"chair": {"data": "testbed-pope"}}}}, "testbed-pope .*row 0.*gt_object"),
+        ({"evaluate": {"image_root": ["nowhere"]}}, "evaluate: .*image root nowhere"),
+        ({"evaluate": {"columns": {"id": "n"}, "benchmark": {"chair": {"data": None}}}}, "none is on such data"),
         ({"evaluate": {"judge": "testbed-orcale"}}, "`judge` has no use"),
         ({"evaluate": {"thinking": ["<a>"]}}, "thinking"),
         ({"evaluate": {"blind": "masked", "model": "https://a.b/v1#c"}}, "has no revision or adapter here"),
