@@ -56,9 +56,7 @@ def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
             yield from _benchmarks(watch.benchmarks, watch.benchmark, watch.split)
     else:
         with advised("evaluate", vars(recipe)):
-            yield from _benchmarks(
-                recipe.benchmarks, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns
-            )
+            yield from _benchmarks(recipe.benchmarks, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns)
 
 
 def _benchmarks(
@@ -86,9 +84,9 @@ def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
     with advised("train", {"method": recipe.method}):
         trl_options.check(recipe.trainer, options, kind)
     if whole:
-        from mmpref.align import trackers
+        from mmpref.align import report_to
 
-        trackers.check(trackers.names_of(recipe.trainer.get("report_to")))
+        report_to.check(report_to.names_of(recipe.trainer.get("report_to")))
         trl_options.refuse(recipe.trainer, options, kind, dtype=recipe.dtype, dropout=recipe.lora.dropout > 0)
 
 
