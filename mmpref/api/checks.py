@@ -231,9 +231,9 @@ def _check_task(key: str, settings: Any) -> None:
     benchmark.task(settings)
 
 
-def is_finished(output: Any) -> bool:
+def is_finished(output: Path) -> bool:
     """Whether a folder holds a finished run: nothing more is needed for it."""
-    return output is not None and (Path(output) / MANIFEST).is_file()
+    return (output / MANIFEST).is_file()
 
 
 def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:
