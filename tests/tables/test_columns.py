@@ -67,7 +67,9 @@ def test_an_empty_prompt_is_none_and_one_inside_of_the_answers_is_one() -> None:
 
     answers = {"chosen": "A dog.", "rejected": "A cat."}
     rows = table(
-        {"question": "", **answers}, {"prompt": None, **answers}, {"chosen": whole("A dog."), "rejected": whole("A cat.")}
+        {"question": "", **answers},
+        {"prompt": None, **answers},
+        {"chosen": whole("A dog."), "rejected": whole("A cat.")},
     )
     [named] = own_columns([rows], None, "Name it.")
     read = [read_row(row, "a row") for row in named]
