@@ -6,7 +6,7 @@ Everything comes from the ledger, whole or not; of what was not measured yet not
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,10 +165,7 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(_table(effects, split) for split in splits),
         tuple(filter(None, (_grid(plan, row, measurements) for row in plan.rows))),
         {row: facts for row in plan.rows if (facts := _facts(effects, row, splits))},
-        (
-            sum(len(effects.runs(row, split)) for row in plan.rows for split in splits),
-            sum(len(row.bases) * row.seeds * len(row.evaluate) for row in plan.rows.values()),
-        ),
+        _runs(plan, effects),
         tuple(effects.warnings),
         tuple(failures),
     )
@@ -176,17 +173,26 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
 
 def _left(plan: Plan, effects: Effects, claim: Claim) -> int:
     """Runs that a claim looks at and that are still to come."""
-    needed = {
-        (row, compared.split)
-        for compared in claim.effects
-        for row in (compared.row, compared.against or effects.base)
-        if row is not None
-    }
-    left = 0
-    for name, split in needed:
-        row = plan.rows[name]
-        left += max(0, len(row.bases) * row.seeds - len(effects.runs(name, split)))
-    return left
+    needed: dict[str, set[str]] = {}
+    for compared in claim.effects:
+        for row in filter(None, (compared.row, compared.against or effects.base)):
+            needed.setdefault(row, set()).add(compared.split)
+    return sum(
+        max(0, len(plan.rows[row].bases) * plan.rows[row].seeds - _measured(effects, row, splits))
+        for row, splits in needed.items()
+    )
+
+
+def _runs(plan: Plan, effects: Effects) -> tuple[int, int]:
+    """Runs that are measured on all that they are to be evaluated on; and all there are."""
+    rows = [row for row in plan.rows.values() if row.evaluate]
+    measured = sum(_measured(effects, row.name, row.evaluate) for row in rows)
+    return measured, sum(len(row.bases) * row.seeds for row in rows)
+
+
+def _measured(effects: Effects, row: str, splits: Collection[str]) -> int:
+    """Runs of a row that are measured on all of some evaluations."""
+    return len(set.intersection(*({(run.base, run.seed) for run in effects.runs(row, split)} for split in splits)))
 
 
 def _table(effects: Effects, split: str) -> MetricTable:

@@ -84,6 +84,15 @@ def test_conclusions(conclusions: Conclusions) -> None:
     assert conclusions.runs == (12, 15)
 
 
+def test_a_run_counts_once_and_when_all_its_evaluations_are_there(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", "direction": "lower"})], bases=2)
+    rows = {name: dataclasses.replace(row, evaluate=("test", "usual")) for name, row in plan.rows.items()}
+    twice = [measured(row, 0.1, split=split) for row in rows for split in ("test", "usual")]
+    conclusions = conclude(dataclasses.replace(plan, rows=rows), [*twice, measured("bdhs", 0.1, 1)])
+    assert conclusions.runs == (2, 4)
+    assert conclusions.claims[0].left == 1, "the claim looks at test alone, and the second base lacks it"
+
+
 def test_a_verdict_says_what_is_still_to_come(plan: Plan) -> None:
     early = conclude(plan, _ledger(bases=1))
     assert [one.left for one in early.claims[:1]] == [4], "two bases of the row, two of the base"
