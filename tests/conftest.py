@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
+
+# Before torch is imported: the models of the tests are small, and threads of processes side by side only wait for cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.hub_fixtures"]
 
