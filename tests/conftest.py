@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import shutil
@@ -12,6 +13,12 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.hub_fixtures"]
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: trainers ask for the garbage to be collected twice a run, and it is none."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
