@@ -37,6 +37,8 @@ SCRATCH = "training"
 """In a run's state: the folder of what only a restart needs. It is dropped when the run has finished."""
 _PINNED = f"{SCRATCH}/began"
 """The commits of data and model that a restart must go on with."""
+_EMBEDDERS = f"{SCRATCH}/embedders"
+"""Those of the models that measure similarity."""
 
 
 def train(
@@ -164,12 +166,16 @@ def _fit_and_save(
     from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
+    from mmpref.sampling.embedders import embedder_facts, pin_embedders
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import generation_config_values
     from mmpref.vlm.quantization import bitsandbytes_arguments
 
     scratch = run.state / SCRATCH
     policy, pairs = _load(run, recipe, configured)
+    with main_process_first():
+        settings = pin_embedders(run, _EMBEDDERS, configured.settings)
+    configured = dataclasses.replace(configured, settings=settings)
     log_pairs(pairs)
     watching = trackers.names_of(recipe.trainer.get("report_to"))
     with trackers.in_run(watching, run.path):
@@ -221,6 +227,7 @@ def _fit_and_save(
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
+        **embedder_facts(run, _EMBEDDERS),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **trainer.facts(),
         **({"trackers": trackers.facts(watching, scratch)} if watching else {}),

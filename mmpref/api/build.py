@@ -98,7 +98,7 @@ def build_dataset(
         visible_tokens: image tokens that stay visible in the mean, in the place of rho_th.
         iterations: tries a pair, the last one unguided.
         similarity_threshold: a try is taken below this cosine similarity.
-        similarity_model: sentence-transformers model that measures it.
+        similarity_model: sentence-transformers model that measures it: ``ID``, ``ID@REVISION`` or a folder.
         noise_steps: diffusion steps of noise, from 0 to 1000, instead of masking.
         guidance: continue the reference's sentences.
         annotator: who ranks, rewrites or checks answers, for methods that ask.

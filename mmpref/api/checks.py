@@ -260,7 +260,7 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
     from mmpref.tables.open import with_split
     from mmpref.tables.table import HUB_FILE
     from mmpref.vlm.load_errors import load_errors
-    from mmpref.vlm.revisions import commit_of
+    from mmpref.vlm.revisions import commit_of, ref_of
 
     if one.kind == "table":
         if not name.startswith(HUB_FILE):
@@ -268,7 +268,8 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
             at = recipe.source_revision if isinstance(recipe, BuildRecipe) and one.key == "source" else None
             repository(name if plain else with_split(name, "")[0], at)
         return
-    model, _, revision = name.rpartition("@") if one.kind == "annotator" and "@" in name else (name, "", None)
+    ref = ref_of(name) if one.kind in ("annotator", "embedder") else ModelRef(name)
+    model, revision = ref.model, ref.revision
     if one.key in ("model", "adapter"):
         revision = getattr(recipe, "revision" if one.key == "model" else "adapter_revision")
     file = "adapter_config.json" if one.kind == "adapter" else "config.json"

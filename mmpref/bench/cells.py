@@ -153,7 +153,10 @@ def image_name(row: Mapping[str, Any], column: str = "image") -> str | None:
 def image_id(row: Mapping[str, Any], image: ImageData, number: int) -> str:
     """What samples about one image have in common: the name of its file, or a hash of its content where it has none, or
     where files of several folders may have that name; without either, the row's number."""
-    name, path = image_name(row), str(row.get("image"))
+    name = image_name(row)
+    if name is None:
+        return image_key(image, number)
+    path = str(row["image"])
     if name and (name in (path, path.rpartition(".")[0]) or coco_id(path.replace("\\", "/")) is not None):
         return name
     return image_key(image, number)

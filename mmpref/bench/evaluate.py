@@ -80,7 +80,7 @@ def evaluate(
         ModelError: a model or adapter that cannot be loaded, or a judge that cannot be reached or understood.
         RunError: a directory of another recipe, or model, adapter or data that changed since the run was begun.
     """
-    judge = _check(recipe, concurrency)
+    judge = refuse(recipe, concurrency)
     recipe = spelled_out(recipe)
     with main_process_first():
         run = open_run(output or default_path("evaluate", recipe.title, recipe), "evaluate", recipe)
@@ -107,15 +107,6 @@ def evaluate(
         return evaluation.finish()
 
 
-def refuse(recipe: EvaluateRecipe) -> None:
-    """Refuse a recipe that contradicts itself.
-
-    Raises:
-        UsageError: it does, names an unknown benchmark or setting, or nobody judges what is judged.
-    """
-    _check(recipe)
-
-
 def check_data(recipe: EvaluateRecipe) -> None:
     """Read the data of all benchmarks, as the evaluation will.
 
@@ -136,8 +127,12 @@ def spelled_out(recipe: EvaluateRecipe) -> EvaluateRecipe:
     return dataclasses.replace(recipe, benchmarks=names, benchmark=settings)
 
 
-def _check(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
-    """Refuse what contradicts itself; who judges."""
+def refuse(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
+    """Refuse a recipe that contradicts itself; who judges.
+
+    Raises:
+        UsageError: it does, names an unknown benchmark or setting, or nobody judges what is judged.
+    """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
     if recipe.endpoint and (recipe.adapter or recipe.revision):

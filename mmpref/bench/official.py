@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.bench.benchmark import BENCHMARKS, Benchmark
+from mmpref.bench.cells import image_key
 from mmpref.bench.plan import Plan
 from mmpref.hub_ids import is_commit
 from mmpref.recipes import schema as recipes
@@ -39,7 +40,7 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         published and table.split == benchmark.settings().split and not changed,
         table.facts(),
         len(plan.samples),
-        len({sample.image_id for sample in plan.samples}),
+        len({image_key(sample.image, 0) for sample in plan.samples if sample.image and sample.image.content}),
         samples,
         changed,
         benchmark.hallucination,

@@ -116,23 +116,24 @@ def _with_places(table: Table, image_root: Sequence[str] | None, columns: Mappin
 
 
 def _tell_missing(name: str, table: Table, samples: Sequence[Sample]) -> None:
-    """Say before a model is loaded how many images are not there, and which is the first.
+    """Say before a model is loaded of how many questions the images are not there, and which is the first.
 
     Raises:
         InputError: all of them.
     """
-    empty = [sample.image.name for sample in samples if sample.image is not None and not sample.image.content]
+    images = [sample.image for sample in samples if sample.image is not None]
+    empty = [image.name for image in images if not image.content]
     if not empty:
         return
-    if len(empty) == len(samples):
+    if len(empty) == len(images):
         raise InputError(
             f"No image of benchmark {name} ({table.spec}, split {table.split}) can be read: {empty[0]}.",
             "Name the folder of the images with --image-root.",
         )
     logger.warning(
-        "Warning: %d of %d images of %s cannot be read; their questions are not asked. First: %s.",
+        "Warning: the images of %d of %d questions of %s cannot be read; they are not asked. First: %s.",
         len(empty),
-        len(samples),
+        len(images),
         name,
         empty[0],
     )

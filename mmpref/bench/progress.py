@@ -22,8 +22,8 @@ class Counter:
         self._label, self._end = "", 0
 
     def begin(self, label: str, left: int) -> None:
-        """The next benchmark is at work. What an earlier session did of it is done, and so is what the one before it
-        did not need, such as replies about answers that need no judge.
+        """The next benchmark is at work. All up to its end counts as done but what is left: what an earlier start of
+        the run did of it, and what benchmarks before it did not need, such as replies about answers that need no judge.
 
         Args:
             left: how many answers and replies are still to come.

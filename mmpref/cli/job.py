@@ -8,17 +8,21 @@ the folder, and its state is kept. A job that is cut loses its last slice at mos
 from __future__ import annotations
 
 import importlib
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmpref.cli.main import COMMANDS, main
 from mmpref.errors import HubError, UsageError
 from mmpref.log import logger
+
+if TYPE_CHECKING:
+    from mmpref.hub.job_state import JobState
 
 _INTERRUPTED = (130, -signal.SIGTERM)
 """How a command ends that was told to stop: the second, where it had not begun."""
@@ -58,7 +62,7 @@ def command(work: str, arguments: tuple[str, ...], state: str, name: str | None,
     kept, folder = JobState(state, name), Path("runs") / name
     words = ["mmpref", work, *arguments, "--output", str(folder)]
     if dry_run:
-        click.echo(" ".join(words))
+        click.echo(shlex.join(words))
         found = "goes on from it" if kept.exists() else "starts anew"
         click.echo(f"State: {kept.file} of the dataset {kept.repo_id}, every {every:g} minutes; the run {found}.")
         return 0
@@ -80,7 +84,7 @@ def _check(work: str, arguments: tuple[str, ...]) -> None:
         raise UsageError("--output is the job's own.", "Leave it out; --name tells runs apart.")
 
 
-def _work(words: list[str], kept: Any, folder: Path, seconds: float) -> int:
+def _work(words: list[str], kept: JobState, folder: Path, seconds: float) -> int:
     """Slices until the command is done; its exit code."""
     failures, stopped = 0, False
     while True:

@@ -14,7 +14,7 @@ from typing import Any
 from mmpref.data.blocks import BlockRunner, OnProgress
 from mmpref.data.builder import BUILDERS, Context, Pilot, as_worker
 from mmpref.data.contamination import open_excluded
-from mmpref.data.finalize import PILOT, MethodRun, Splits, finish
+from mmpref.data.finalize import EMBEDDERS, PILOT, MethodRun, Splits, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.recipe import BuildRecipe, resolved
@@ -26,6 +26,7 @@ from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.sampling.embedders import pin_embedders
 from mmpref.tables.columns import own_columns
 from mmpref.types import Example, ModelRef
 
@@ -100,6 +101,7 @@ def build_dataset(
             device_map=recipe.device_map,
             trust_remote_code=recipe.trust_remote_code,
         )
+        settings = pin_embedders(run, EMBEDDERS, settings)
         context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)

@@ -21,11 +21,14 @@ from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
+from mmpref.sampling.embedders import embedder_facts
 from mmpref.sampling.settings import sampling_facts
 from mmpref.types import ModelRef, Skip
 
 PILOT = "pilot"
 """Name of the facts that a run pins where its first rows decide settings."""
+EMBEDDERS = "embedders"
+"""Name of the commits of embedders that a run pins."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +142,7 @@ def finish(
         **({"splits": _rows_of(files, masks)} if splits.validation else {}),
         **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),
         "data": files,
+        **embedder_facts(run, EMBEDDERS),
         "excluded": run.pinned("excluded").get("tables", []),
         "seeds": {"run": made_by.seed},
         "threads": pinned.get("threads"),

@@ -48,8 +48,8 @@ class Content:
         delete_patterns: remote files that match and are not in the folder are deleted in the same commit.
         merge_card: (remote card or None, ours) to the card to write.
         check: looks at the commit before anything is uploaded, and may refuse it.
-        run: the recipe hash of the run. Files that match ``delete_patterns`` and are another run's are then replaced
-            only where that is wanted.
+        guarded: patterns of the data itself: of another run they are replaced only where that is wanted.
+        run: the recipe hash of the run; without it nothing is guarded.
         replace: it is wanted.
     """
 
@@ -58,6 +58,7 @@ class Content:
     delete_patterns: Sequence[str] = ()
     merge_card: CardMerger = merge_cards
     check: Callable[[Change], None] | None = None
+    guarded: Sequence[str] = ()
     run: str | None = None
     replace: bool = False
 
@@ -155,7 +156,7 @@ class Remote:
         touched = [
             path
             for path in sorted({*plan.delete, *({file.path for file in plan.add} & set(plan.existing))})
-            if any(fnmatch.fnmatchcase(path, pattern) for pattern in content.delete_patterns)
+            if any(fnmatch.fnmatchcase(path, pattern) for pattern in content.guarded)
         ]
         held = run_in(self._text(MANIFEST, plan.head)) if touched and MANIFEST in plan.existing else None
         if touched and held != content.run:

@@ -5,6 +5,7 @@ An archive is one file, and its upload one commit: whoever reads it sees the fol
 
 from __future__ import annotations
 
+import os
 import tarfile
 import tempfile
 from pathlib import Path
@@ -14,7 +15,8 @@ from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundE
 
 from mmpref.errors import HubError
 from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal
-from mmpref.hub.access import check_access, usual_token
+from mmpref.hub.access import usual_token
+from mmpref.hub.target import find_target
 
 CACHES = ("features-", "reference-")
 """Files of a training that are made again, and are large."""
@@ -30,12 +32,13 @@ class JobState:
 
     Raises:
         UsageError: no such id can be.
-        HubError: no token, or one that may not write there.
+        HubError: no token, or one that may not write there, or a public repository.
     """
 
     def __init__(self, repo_id: str, name: str, *, endpoint: str | None = None, retry: Retry | None = None) -> None:
         where, token = endpoint or constants.ENDPOINT, usual_token()
-        self.repo_id, self.file = check_access(repo_id, "dataset", endpoint=endpoint, retry=retry), f"{name}.tar"
+        self.repo_id = find_target(repo_id, "dataset", private=True, endpoint=endpoint).repo_id
+        self.file = f"{name}.tar"
         self._api = HfApi(endpoint=where, token=token)
         self._calls = Calls(self.repo_id, where, token, retry or Retry())
 
@@ -63,8 +66,13 @@ class JobState:
                 raise
             folder.parent.mkdir(parents=True, exist_ok=True)
             try:
-                with tarfile.open(path) as archive:
-                    archive.extractall(folder, filter="data")
+                # Beside it first: what is cut halfway must not pass for the state.
+                with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
+                    whole = Path(beside) / "whole"
+                    whole.mkdir()
+                    with tarfile.open(path) as archive:
+                        archive.extractall(whole, filter="data")
+                    os.replace(whole, folder)
             except (tarfile.TarError, EOFError) as error:
                 raise HubError(
                     f"{self.file} of {self.repo_id} is damaged ({error}).", "Delete it there: the run starts anew."

@@ -13,13 +13,14 @@ from typing import Literal
 
 from huggingface_hub import HfApi, constants
 
-from mmpref.errors import HubError, InputError, UsageError
+from mmpref.errors import InputError, UsageError
 from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, failure_of, quiet_unless_terminal
 from mmpref.hub._local_files import CARD
 from mmpref.hub._pull_request import FILES_A_COMMIT, publish_staged
 from mmpref.hub._remote import Content, Plan, Remote
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
 from mmpref.hub.published import Published
+from mmpref.hub.target import is_public
 from mmpref.log import logger
 
 
@@ -80,10 +81,7 @@ def _make_repository(remote: Remote, private: bool) -> bool:
     )
     info = remote.calls.run("read the repository", lambda: api.repo_info(repo_id, repo_type=repo_type))
     if private and not info.private:
-        raise HubError(
-            f"{remote.url} exists and is public; nothing was uploaded.",
-            "Make it private in its settings, choose another name, or publish without --private.",
-        )
+        raise is_public(remote.url)
     return bool(info.private)
 
 

@@ -72,6 +72,7 @@ def stage_dataset(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
         (*data_files(splits), PATTERN),
         merge_dataset_card,
         lambda change: refuse_breaking(replace(change, own_features=_schema_of(path, manifest))),
+        data_files(splits),
     )
 
 
@@ -125,6 +126,7 @@ def stage_adapter(
         f"{what}, {manifest['recipe']['method']}",
         ADAPTER_FILES,
         merge_model_card,
+        guarded=ADAPTER_FILES,
     )
 
 

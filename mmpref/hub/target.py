@@ -20,7 +20,7 @@ from mmpref.hub.access import RepoType, check_access, usual_token
 from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import read_text
 
-REPLACE = "Publish to another repository, or replace what is there with --replace (in Python: replace=True)."
+REPLACE = "Publish to another repository, or replace what is there with --replace."
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ def other_run(repo_id: str, file: str, run: str | None) -> HubError:
     return HubError(message, REPLACE)
 
 
+def is_public(url: str) -> HubError:
+    """What is wrong with a repository that shall be private and is not."""
+    message = f"{url} exists and is public; nothing was uploaded."
+    return HubError(message, "Make it private in its settings, or choose another name.")
+
+
 def run_in(manifest: str) -> str | None:
     """The recipe hash that a published ``run.json`` names."""
     try:
@@ -124,10 +130,7 @@ def find_target(
             ) from error
         return Target(full, repo_type, url, False, private)
     if private and not info.private:
-        raise HubError(
-            f"{url} exists and is public; nothing was uploaded.",
-            "Make it private in its settings, choose another name, or publish without --private.",
-        )
+        raise is_public(url)
     files = tuple(sorted(sibling.rfilename for sibling in getattr(info, "siblings", None) or ()))
     return Target(full, repo_type, url, True, bool(info.private), files, _run_held(api, calls, full, repo_type, files))
 

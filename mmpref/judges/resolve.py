@@ -21,7 +21,6 @@ from mmpref.judges.replay import ReplayChat
 from mmpref.judges.reply_cache import CachedChat
 from mmpref.reasoning import markers
 from mmpref.registry import suggest
-from mmpref.types import ModelRef
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -150,17 +149,12 @@ def function_of(spec: str) -> Callable[..., Any] | None:
     return function
 
 
-def _ref(spec: str) -> ModelRef:
-    """Of ``ID`` or ``ID@REVISION``."""
-    model, at, revision = spec.rpartition("@")
-    return ModelRef(model, revision) if at else ModelRef(spec)
-
-
 def _identify(spec: str) -> None:
     from mmpref.vlm.load import identify
+    from mmpref.vlm.revisions import ref_of
 
     try:
-        identify(_ref(spec))
+        identify(ref_of(spec))
     except ModelError as error:
         raise ModelError(
             f"{spec!r} is no judge or annotator of mmpref, and no model that can be loaded: {error}",
@@ -170,7 +164,9 @@ def _identify(spec: str) -> None:
 
 def _loader(spec: str) -> Callable[[], Policy]:
     """Loads a model once."""
-    ref = _ref(spec)
+    from mmpref.vlm.revisions import ref_of
+
+    ref = ref_of(spec)
 
     @cache
     def load() -> Policy:

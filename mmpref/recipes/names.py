@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, TypeVar
 
 Kind = Literal["model", "adapter", "embedder", "table", "path", "roots", "annotator"]
 
+T = TypeVar("T")
 _KIND = "names"
 
 
@@ -43,3 +44,17 @@ def named(settings: Any, prefix: str = "") -> Iterator[Named]:
             yield from named(value, f"{key}.")
         elif (kind := field.metadata.get(_KIND)) and value and not isinstance(value, Mapping):
             yield Named(key, kind, (value,) if isinstance(value, str) else tuple(value))
+
+
+def renamed(settings: T, kind: Kind, name: Callable[[str], str]) -> T:
+    """A (nested) dataclass of settings with other names for what it names of a kind, one in each of its fields."""
+    assert dataclasses.is_dataclass(settings)
+    assert not isinstance(settings, type)
+    changes: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            changes[field.name] = renamed(value, kind, name)
+        elif field.metadata.get(_KIND) == kind and isinstance(value, str):
+            changes[field.name] = name(value)
+    return dataclasses.replace(settings, **changes)

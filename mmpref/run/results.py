@@ -18,7 +18,16 @@ from mmpref.errors import RunError, UsageError
 from mmpref.registry import suggest
 from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
-from mmpref.run.results_text import decimals, html_table, interval_text, p_value_text, plain_table, stars
+from mmpref.run.results_text import (
+    decimals,
+    direction_of,
+    html_table,
+    interval_text,
+    p_value_text,
+    plain_table,
+    stars,
+    verdict_of,
+)
 from mmpref.text_files import read_text
 from mmpref.types import ModelRef
 
@@ -168,13 +177,8 @@ class Difference(_Estimate):
 
     @property
     def direction(self) -> str:
-        """Where the interval lies off 0: ``better`` or ``worse``, or ``higher`` or ``lower`` where neither is good;
-        empty where 0 is inside it."""
-        if not (self.low > 0 or self.high < 0):
-            return ""
-        if self.higher_is_better is None:
-            return "higher" if self.value > 0 else "lower"
-        return "better" if (self.value > 0) == self.higher_is_better else "worse"
+        """Where the interval lies off 0, as `direction_of` has it."""
+        return direction_of(self.low, self.high, self.higher_is_better)
 
     @property
     def mark(self) -> str:
@@ -183,11 +187,8 @@ class Difference(_Estimate):
 
     @property
     def verdict(self) -> str:
-        """What can be claimed: ``no clear change`` where 0 is inside the interval, else the `direction`; after
-        ``perhaps`` where the p-value, corrected for all claims, is not below 0.05."""
-        if not self.direction:
-            return "no clear change"
-        return self.direction if self.p_holm is None or self.p_holm < 0.05 else f"perhaps {self.direction}"
+        """What can be claimed, as `verdict_of` has it."""
+        return verdict_of(self.low, self.high, self.higher_is_better, self.p_holm)
 
 
 T = TypeVar("T", Value, Difference)

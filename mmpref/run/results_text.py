@@ -24,6 +24,25 @@ def interval_text(value: float, low: float | None, high: float | None, *, signed
     return f"{value:{style}} [{low:{style}}, {high:{style}}]"
 
 
+def direction_of(low: float | None, high: float | None, higher_is_better: bool | None) -> str:
+    """Where the interval of a difference lies off 0: ``better`` or ``worse``, or ``higher`` or ``lower`` where neither
+    is good; empty where 0 is inside it, or there is none."""
+    if low is None or high is None or not (low > 0 or high < 0):
+        return ""
+    if higher_is_better is None:
+        return "higher" if low > 0 else "lower"
+    return "better" if (low > 0) == higher_is_better else "worse"
+
+
+def verdict_of(low: float | None, high: float | None, higher_is_better: bool | None, p: float | None) -> str:
+    """What can be claimed of a difference, the same on screens and in cards: ``no clear change`` where 0 is inside the
+    interval, else its direction; after ``perhaps`` where `p`, corrected for all claims, is not below 0.05."""
+    direction = direction_of(low, high, higher_is_better)
+    if not direction:
+        return "no clear change"
+    return direction if p is None or p < 0.05 else f"perhaps {direction}"
+
+
 def stars(p: float | None) -> str:
     """One to three stars: below 0.05, 0.01 and 0.001."""
     return next((text for level, text in _STARS if p is not None and p < level), "")

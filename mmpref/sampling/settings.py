@@ -90,7 +90,7 @@ class BdhsSettings(SamplingSettings):
         noise_steps: the noise variant: show the image after so many of 1000 diffusion steps instead of masking.
         positions: ``original`` keeps the positions of what is left (masking, exactly); ``compact`` renumbers.
         similarity_threshold: eps_s, a try is taken where the cosine of both answers is below it.
-        similarity_model: a sentence-transformers model.
+        similarity_model: a sentence-transformers model: ``ID``, ``ID@REVISION`` or a folder.
         max_tail_tokens: bound on one sentence's tail.
         max_answer_tokens: bound on an unguided answer.
         keep_cut_off: take answers that one of these bounds cut off; else their rows are skipped, and counted.

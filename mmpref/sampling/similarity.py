@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import ModelError
 from mmpref.hub_cache import cache_if_silent
 from mmpref.registry import resolve_path
+from mmpref.sampling.embedders import embedder_commit
 from mmpref.sampling.sentences import split
-from mmpref.vlm.revisions import commit_of
+from mmpref.vlm.revisions import ref_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,9 @@ class Similarity:
     sentences (of parts of one that is too long itself) whose vectors are averaged by length: what comes late in an
     answer counts too.
 
+    Args:
+        model: ``ID``, ``ID@REVISION`` or a folder. Every file is of the one commit that this means now.
+
     Raises:
         ModelError: the model cannot be loaded.
     """
@@ -31,9 +34,12 @@ class Similarity:
     def __init__(self, model: str) -> None:
         from sentence_transformers import SentenceTransformer
 
+        ref, commit = ref_of(model), embedder_commit(model)
         try:
-            with cache_if_silent(model, _commit_of(model), "config.json"):
-                self._model: Any = SentenceTransformer(resolve_path(model), device="cpu")
+            with cache_if_silent(ref.model, commit, "config.json"):
+                self._model: Any = SentenceTransformer(
+                    resolve_path(ref.model), device="cpu", revision=commit or ref.revision
+                )
         except (OSError, ValueError, RuntimeError) as error:
             raise ModelError(
                 f"Cannot load the similarity model {model}: {' '.join(str(error).split())[:300]}",
@@ -90,10 +96,3 @@ class Similarity:
 def load_similarity(model: str) -> Similarity:
     """The embedder, loaded once in a process."""
     return Similarity(model)
-
-
-def _commit_of(model: str) -> str | None:
-    """The commit of a model of the Hub; None for a folder, and where it is not known."""
-    with contextlib.suppress(OSError, ValueError):
-        return commit_of(model, None)
-    return None

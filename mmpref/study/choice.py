@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmpref.errors import RunError
+from mmpref.study.grid import Grid
 from mmpref.study.measurement import Measurement, MetricValue
-from mmpref.study.plan import Grid
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ A plan of two rows::
       bdhs: {data: pairs, train: dpo, seeds: 5, paper: {POPE: 88.75}, note: the main arm}
       fewer: {data: pairs, train: dpo, limit: 50, grid: like bdhs}
       long: {data: pairs, train: dpo, set: {trainer.num_train_epochs: 3}, grid: none}
+      seen: {data: pairs, train: dpo, each: {data.builder.rho_th: [0, 1]}}   # see `mmpref.study.variants`
       pairs: {data: pairs, stands_in: a test}    # builds only: its numbers are the data's
     claims: []                           # what is concluded from rows: see `mmpref.study.claims`
     kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
@@ -54,11 +55,10 @@ from mmpref.recipes.schema import build
 from mmpref.registry import suggest
 from mmpref.study.claims import Claim, names_in
 from mmpref.study.columns import Column
+from mmpref.study.grid import DEV, Grid
 from mmpref.study.plan_file import find, names, over, read_extended
 from mmpref.study.references import references
-
-DEV = "dev"
-"""The evaluation that a grid chooses by, unless it names another; no measured run is evaluated on it."""
+from mmpref.study.variants import expand
 
 
 @dataclass(frozen=True)
@@ -79,30 +79,6 @@ class Bases:
     def is_own(self, seed: int) -> bool:
         """Whether the base of this seed is the recipe's own model."""
         return seed == 0 and not self.options
-
-
-@dataclass(frozen=True)
-class Grid:
-    """How a row's settings are chosen, by one rule for all rows, on one base and seed.
-
-    Of the points whose ``keep`` is within ``within`` of the base's, the one with the best ``best`` is taken; where
-    there is none, the one with the best ``keep``, which is marked. Which of two values is better, the metric says.
-
-    Args:
-        search: key of the train section (dotted) -> values; a point for each combination.
-        best, keep: metrics of the dev evaluation: ``benchmark metric``, or ``benchmark metric part``.
-        within: in the units of the metric.
-        split: name of the evaluation.
-        base, seed: where the points are trained.
-    """
-
-    search: dict[str, Any]
-    best: str
-    keep: str | None = None
-    within: float = 0.02
-    split: str = DEV
-    base: int = 0
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -137,6 +113,7 @@ class Row:
         paper: the paper's figures, by what the paper calls them.
         stands_in: what the row has in the place of what the paper has there; empty where it is the same.
         note: for readers.
+        family, levels: the name of rows that differ in some settings only, and what this one has there.
     """
 
     name: str
@@ -152,6 +129,8 @@ class Row:
     paper: dict[str, Any] = field(default_factory=dict)
     stands_in: str = ""
     note: str = ""
+    family: str = ""
+    levels: dict[str, str] = field(default_factory=dict)
 
     @property
     def builds_only(self) -> bool:
@@ -239,7 +218,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
             raise UsageError(f"{path} has no scale {scale!r}.", suggest(scale, list(scales)))
         content["rows"] = {name: over(row or {}, {"stands_in": None}) for name, row in content["rows"].items()}
         content = over(content, scales[scale] or {})
-    file = build(_File, content, str(path))
+    file = build(_File, expand(content, str(path)), str(path))
     plan = Plan(
         name=name_or_path,
         path=path,
@@ -328,27 +307,12 @@ def _row(name: str, values: Any, file: _File, plan: Plan) -> Row:
     if row.builds_only:
         return row
     if row.grid:
-        _check_grid(row.grid, row, where)
+        row.grid.check(where, row.bases, row.seeds)
     chosen = {row.grid.split if row.grid else DEV}
     evaluations = row.evaluate or file.measure or tuple(split for split in plan.evaluate if split not in chosen)
     if not evaluations:
         raise UsageError(f"{where} has no evaluation.", f"Name one beside {DEV!r} under evaluate.")
     return dataclasses.replace(row, evaluate=evaluations)
-
-
-def _check_grid(grid: Grid, row: Row, where: str) -> None:
-    for key, values in grid.search.items():
-        if not isinstance(values, list | tuple) or not values:
-            raise UsageError(f"{where}.grid.search.{key} is {values!r}; it must be a list of values.")
-    if not grid.search:
-        raise UsageError(f"{where}.grid.search is empty.")
-    for metric in filter(None, (grid.best, grid.keep)):
-        if len(metric.split()) not in (2, 3):
-            raise UsageError(
-                f"{where}.grid: {metric!r} is no metric.", "Write 'benchmark metric', such as chair recall."
-            )
-    if grid.base not in row.bases or not 0 <= grid.seed < row.seeds:
-        raise UsageError(f"{where}.grid is on base {grid.base} and seed {grid.seed}, which the row does not have.")
 
 
 def _check_names(plan: Plan) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from mmpref.errors import MmprefError, UsageError
 from mmpref.registry import suggest
 from mmpref.study.choice import Choice, choose, points
+from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
-from mmpref.study.plan import Grid, Plan, Row
+from mmpref.study.plan import Plan, Row
 from mmpref.study.references import references
 from mmpref.study.steps import Composer, Job, Step
 

@@ -13,9 +13,16 @@ from mmpref.hub_ids import refuse_page
 from mmpref.licence import CARD, UNREADABLE, licence_of_card, licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.text_files import read_text
+from mmpref.types import ModelRef
 from mmpref.vlm.loaded_models import is_in_memory
 
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+
+
+def ref_of(spec: str) -> ModelRef:
+    """The model that ``ID``, ``ID@REVISION`` or a folder names, whatever the folder is called."""
+    model, at, revision = spec.rpartition("@")
+    return ModelRef(model, revision) if at and not Path(resolve_path(spec)).exists() else ModelRef(spec)
 
 
 def commit_of(model: str, revision: str | None, file: str = "config.json") -> str | None:

@@ -19,7 +19,7 @@ from mmpref.align.train import train
 from mmpref.errors import UsageError
 from mmpref.hub._local_files import local_files
 from mmpref.hub.cards.model import model_card, write_model_card
-from mmpref.hub.cards.origin_tags import origin_tags, tracker_links
+from mmpref.hub.cards.origin_tags import origin_tags
 
 from .conftest import MODEL
 
@@ -123,7 +123,6 @@ def test_what_the_user_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_the_card_has_tags_and_links() -> None:
     seen = {"trackers": [{"name": "trackio", "path": "trackers/trackio", "url": SPACE}]}
     assert origin_tags(seen) == ["trackio", f"trackio:{SPACE}"]
-    assert tracker_links(seen) == {"trackio": SPACE}
     assert origin_tags({}) == []
     assert origin_tags({"job": "68f1"}) == ["hf_jobs"]
     manifest = {

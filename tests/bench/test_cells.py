@@ -216,6 +216,14 @@ def test_hallusionbench_in_one_file_is_read_once(folder: Path, tmp_path: Path) -
     assert [sample.image is None for sample in plan.samples] == [False, True]
 
 
+def test_where_all_images_are_gone_questions_without_one_do_not_hide_it(folder: Path, tmp_path: Path) -> None:
+    image = {"filename": "gone.jpg"}
+    rows = [SETS["hallusionbench"] | image, {**SETS["hallusionbench"], "visual_input": "0", "question_id": "1"}]
+    file = write_rows(tmp_path / "HallusionBench.jsonl", rows)
+    with pytest.raises(InputError, match="No image of benchmark hallusionbench"):
+        load_plan("hallusionbench", "hallusionbench", {"data": str(file), "images": str(folder)}, None)
+
+
 def test_gqa_takes_a_folder_of_the_downloads_images(tmp_path: Path) -> None:
     (tmp_path / "gqa").mkdir()
     (tmp_path / "gqa/n1.jpg").write_bytes(png("red"))

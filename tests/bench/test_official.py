@@ -32,8 +32,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     """Six questions about three images."""
-    (tmp_path / "a.png").write_bytes(png("red"))
-    rows = [{**pope_row(number, "a.png"), "image_source": str(number // 2)} for number in range(6)]
+    for name in ("red", "green", "blue"):
+        (tmp_path / f"{name}.png").write_bytes(png(name))
+    names = [name for name in ("red", "green", "blue") for _ in range(2)]
+    rows = [{**pope_row(number, f"{name}.png"), "image_source": name} for number, name in enumerate(names)]
     return write_rows(tmp_path / "mine.jsonl", rows)
 
 
@@ -52,6 +54,14 @@ def test_the_published_benchmark(file: Path) -> None:
     asked = asked_of(_published(_plan(file)), "sha256:2")
     assert (asked.official, asked.title, asked.changed) == (True, "pope", {})
     assert (asked.questions, asked.images, asked.hallucination) == (6, 3, True)
+
+
+def test_images_that_are_there_are_counted_by_what_they_show(file: Path) -> None:
+    """Not what is resampled together: that is a source's word, and there without an image too."""
+    (file.parent / "green.png").write_bytes(png("red"))
+    assert asked_of(_plan(file), "sha256:2").images == 2
+    (file.parent / "blue.png").unlink()
+    assert asked_of(_plan(file), "sha256:2").images == 1
 
 
 @pytest.mark.parametrize(
@@ -121,7 +131,7 @@ def test_the_data_that_chose_are_known_again(chosen: Path, file: Path, caplog: p
 
 
 def test_other_data_did_not_choose(chosen: Path, file: Path, caplog: pytest.LogCaptureFixture) -> None:
-    other = write_rows(file.parent / "other.jsonl", [pope_row(9, "a.png", answer="no")])
+    other = write_rows(file.parent / "other.jsonl", [pope_row(9, "red.png", answer="no")])
     plan = _plan(other)
     asked = {"pope": asked_of(plan, data_facts(plan.table, plan.samples, {})["samples"])}
     assert mark_chosen(asked, ModelRef(MODEL, None, str(chosen))) == asked

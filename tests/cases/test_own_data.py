@@ -343,7 +343,7 @@ def test_missing_pictures_of_a_benchmark_are_told_first(
     (photos / NAMES[1]).unlink()
     data = write_csv(photos / "mine.csv", {"image": NAMES, "question": QUESTIONS, "answer": ("yes", "no") * 2})
     load_plan("pope", "pope", {"data": str(data)}, None)
-    assert "1 of 4 images of pope cannot be read" in caplog.text
+    assert "the images of 1 of 4 questions of pope cannot be read" in caplog.text
     assert "row 1 (no image file 'IMG_1.jpg'" in caplog.text
 
 

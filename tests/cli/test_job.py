@@ -95,15 +95,24 @@ def test_a_damaged_or_hostile_state_is_refused(
         job_state.JobState(f"{hub.name}/state", "run", endpoint=hub.endpoint, retry=FAST),
         HfApi(hub.endpoint, hub.token),
     )
-    api.create_repo(state.repo_id, repo_type="dataset")
+    api.create_repo(state.repo_id, repo_type="dataset", private=True)
     with tarfile.open(tmp_path / "out.tar", "w") as archive:
+        archive.add(__file__, "inside.py")
         archive.add(__file__, "../../outside.py")
     for content in (b"no archive", (tmp_path / "out.tar").read_bytes()):
         api.upload_file(path_or_fileobj=content, path_in_repo="run.tar", repo_id=state.repo_id, repo_type="dataset")
         with pytest.raises(HubError, match="damaged"):
             state.restore(tmp_path / "a" / "b")
+        assert not list((tmp_path / "a").iterdir()), "a part of a state would pass for the whole at the next try"
         shutil.rmtree(tmp_path / "a")
     assert not (tmp_path.parent / "outside.py").exists()
+
+
+def test_a_state_never_goes_where_everybody_sees_it(hub: HubAccount, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", hub.token)
+    HfApi(hub.endpoint, hub.token).create_repo(f"{hub.name}/state", repo_type="dataset")
+    with pytest.raises(HubError, match="exists and is public"):
+        job_state.JobState(f"{hub.name}/state", "run", endpoint=hub.endpoint, retry=FAST)
 
 
 @pytest.mark.long

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import sys
 from typing import Any
@@ -81,6 +82,12 @@ def test_in_the_report(results: Results) -> None:
     }
     assert words["name"] == "pope words (random)"
     assert words["mark"] == ""
+
+
+def test_what_was_not_compared_is_no_row_of_the_report(results: Results) -> None:
+    only_base = dataclasses.replace(results, values=tuple(value for value in results.values if value.model == "base"))
+    assert result_rows(only_base) == []
+    assert result_rows(dataclasses.replace(results, differences=())) == []
 
 
 def test_in_a_card(results: Results) -> None:

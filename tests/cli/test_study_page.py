@@ -8,9 +8,11 @@ import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
@@ -18,12 +20,14 @@ from mmpref import evaluate
 from mmpref.bench.scoring.chair import Synonyms
 from mmpref.cli.main import program
 from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
+from mmpref.cli.pages.study_figures import families
 from mmpref.cli.pages.study_scenes import Scene, marked_objects, scenes
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, conclude
+from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
-from mmpref.study.plan import Grid, Plan
+from mmpref.study.plan import Plan, load
 from mmpref.study.schedule import Schedule, Target
 from tests.study.ledgers import claim, measured, plan_of
 
@@ -148,6 +152,8 @@ def test_markdown_holds_every_verdict_and_builds_no_markup(conclusions: Conclusi
     assert "<script" not in text
     assert "<code>mmpref reproduce plan.yaml</code>" in text
     assert "](http" not in text
+    assert "not measured" in text
+    assert "()" not in text, "of what was not measured there is no number"
     rows = [line for line in text.splitlines() if line.startswith("|")]
     columns = [len(re.findall(r"(?<!\\)\|", line)) for line in rows]
     assert set(columns[:6]) == {5}
@@ -218,3 +224,40 @@ def test_scenes_of_two_evaluations(tmp_path: Path) -> None:
     assert [name for name, _ in gained.answers] == ["worse", "sees"]
     wrong = [sum(bad for _, bad in pieces) for _, pieces in gained.answers]
     assert wrong[0] > wrong[1], "captions that gained come first"
+
+
+def _varied(folder: Path, each: dict[str, list[Any]]) -> Conclusions:
+    """Of a family that is measured but for its last row."""
+    plan = plan_of(folder, ["bdhs"])
+    content = yaml.safe_load(plan.path.read_text())
+    content["rows"]["seen$"] = {"data": "pairs", "train": "dpo", "each": each}
+    plan.path.write_text(yaml.safe_dump(content, sort_keys=False))
+    plan = load(str(plan.path))
+    runs = [measured(row, 0.1 + 0.01 * place) for place, row in enumerate(list(plan.rows)[:-1])]
+    return conclude(plan, runs)
+
+
+@pytest.mark.parametrize(
+    ("each", "panels"),
+    [
+        ({"limit": [1, 2, 3]}, 1),
+        ({"limit": [1, 2, 3], "data.limit": [4, 5]}, 1),
+        ({"limit": [1, 2], "data.limit": [4, 5], "data.split": ["a", "b"]}, 2),
+    ],
+)
+def test_rows_that_differ_in_settings_are_drawn_side_by_side(
+    tmp_path: Path, each: dict[str, list[Any]], panels: int
+) -> None:
+    conclusions = _varied(tmp_path, each)
+    figures = families(conclusions)
+    assert figures[0][0].startswith("seen$: chair chair_i on test by limit")
+    axes = figures[0][1].axes
+    assert len(axes) == panels
+    values = [line.values[0] for line in conclusions.tables[0].lines if line.row.startswith("seen")]
+    drawn = (
+        axes[0].lines[0].get_ydata()
+        if len(each) == 1
+        else [float(text.get_text()) for one in axes for text in one.texts]
+    )
+    assert sorted(drawn) == [pytest.approx(value, abs=6e-4) for value in sorted(one.value for one in values if one)]
+    assert "Rows that differ in a setting" in page(conclusions)

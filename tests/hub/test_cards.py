@@ -148,6 +148,17 @@ def test_the_command_of_a_training_takes_no_defaults_of_another_recipe() -> None
     assert got == recipe
 
 
+def test_the_command_names_the_commit_of_the_embedder(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run") | {"embedders": [{"id": "me/embedder", "revision": COMMIT}]}
+    for said in ("me/embedder", "me/embedder@main"):
+        manifest["recipe"]["builder"]["similarity_model"] = said
+        assert given_back(manifest, BuildRecipe)["builder"]["similarity_model"] == f"me/embedder@{COMMIT}"
+    loss = {"bdhs": {"similarity_model": "me/embedder", "iterations": 3}}
+    recipe = recipes.as_plain(TrainRecipe("me/vlm", ("me/pairs",), method="online-bdhs", loss=loss))
+    got = given_back({"command": "train", "recipe": recipe, "embedders": manifest["embedders"]}, TrainRecipe)
+    assert got["loss"]["bdhs"] == {"similarity_model": f"me/embedder@{COMMIT}", "iterations": 3}
+
+
 @pytest.mark.parametrize(
     ("given", "wanted"),
     [

@@ -6,7 +6,11 @@ import pytest
 import yaml
 
 from mmpref.errors import HubError, InputError
-from mmpref.hub.cards.merge import merge_cards
+from mmpref.hub.cards.add_results import add_results
+from mmpref.hub.cards.merge import merge_cards, merge_dataset_card
+from mmpref.hub.cards.metadata import check_metadata, refuse_broken
+from mmpref.run.results import Results
+from tests.hub.runs import evaluation
 
 OURS = "---\nlicense: mit\ntags:\n- dpo\n---\n# Ours\n\n---\nA rule above.\n"
 
@@ -45,12 +49,29 @@ def test_ours_without_metadata() -> None:
     assert merge_cards("---\nextra: 1\n---\nx", "# Ours\n") == "---\nextra: 1\n---\n# Ours\n"
 
 
-@pytest.mark.parametrize("broken", ["---\na: [1\n---\n", "---\n- a list\n---\n"])
+DEEP = f"---\na: {'[' * 9999}\n---\n"
+
+
+@pytest.mark.parametrize("broken", ["---\na: [1\n---\n", "---\n- a list\n---\n", DEEP])
 def test_broken_metadata_is_told_with_its_side(broken: str) -> None:
     with pytest.raises(HubError, match="The card on the Hub has metadata that is not valid YAML"):
         merge_cards(broken, OURS)
     with pytest.raises(InputError, match=r"README.md: the metadata is not valid YAML"):
         merge_cards(None, broken)
+
+
+@pytest.mark.parametrize(("broken", "reason"), [(DEEP, "nested too deeply"), ("---\na: 2024-13-45\n---\n", "month")])
+def test_what_only_python_refuses_is_told_as_yaml_that_is_broken(broken: str, reason: str) -> None:
+    """Nesting beyond its stack, and a date that is none."""
+    ours = OURS.replace("tags:", "configs: []\ndataset_info: {}\ntags:")
+    with pytest.raises(HubError, match=f"The card on the Hub has metadata that is not valid YAML.*{reason}"):
+        merge_dataset_card(broken, ours)
+    with pytest.raises(HubError, match=f"metadata is not valid YAML.*{reason}"):
+        add_results(broken, Results.from_dict(evaluation()))
+    [problem] = check_metadata(broken, "model")
+    assert f"the metadata is not YAML: {reason}" in problem
+    with pytest.raises(HubError, match=reason):
+        refuse_broken(broken, "dataset")
 
 
 def test_an_anchor_across_keys_is_refused_not_lost() -> None:

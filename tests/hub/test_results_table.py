@@ -124,6 +124,18 @@ def test_of_one_rule_both_data_stay_in_one_card() -> None:
     assert add_results(both, _own()) == both
 
 
+@pytest.mark.parametrize("facts", [{"samples": "sha256:other"}, {"changed": {"limit": 20}}])
+def test_old_numbers_do_not_pass_for_those_of_new_data(facts: dict[str, Any]) -> None:
+    """The new run has one metric less: what stays of the old run would stand under the new run's data."""
+    card = add_results("---\nlicense: mit\n---\n# T\n", _own())
+    content = evaluation(asked={**vars(_own().asked["pope"]), **facts})
+    content["results"] = [row for row in content["results"] if row["metric"] == "accuracy"]
+    assert [line.metric for line in read_lines(add_results(card, Results.from_dict(content)))] == ["accuracy"]
+    content["asked"] = {"pope": _own().asked["pope"].as_dict()}
+    of_the_same = read_lines(add_results(card, Results.from_dict(content)))
+    assert {line.metric for line in of_the_same} == {"accuracy", "yes_ratio"}
+
+
 def test_what_a_card_of_before_called_a_benchmark_gives_way() -> None:
     line = {**vars(lines_of(Results.from_dict(evaluation()))[0]), "asked": None, "benchmark": "pope"}
     old = results_block([Line(**line)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -11,9 +12,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 import mmpref
 from mmpref.cli.main import program
@@ -49,8 +53,6 @@ def _of_another_run(path: Path) -> None:
     """The same run with other bytes in its data, under another recipe."""
     manifest = json.loads((path / "run.json").read_text())
     (path / "run.json").write_text(json.dumps({**manifest, "recipe_hash": OTHER}))
-    import pyarrow.parquet as pq
-
     file = path / manifest["data"][0]["path"]
     pq.write_table(pq.read_table(file).slice(0, 2), file)
 
@@ -94,8 +96,15 @@ def test_data_of_another_run_are_replaced_only_where_that_is_wanted(hub: HubAcco
 def test_the_same_run_and_another_split_need_no_leave(hub: HubAccount, tmp_path: Path) -> None:
     dataset_run(tmp_path / "train")
     dataset_run(tmp_path / "test", "test", recipe_hash=OTHER)
+    file = tmp_path / "test/data/test-00000-of-00001.parquet"
+    table, picture = pq.read_table(file), io.BytesIO()
+    Image.new("RGB", (9, 9)).save(picture, "PNG")
+    rows = [{**row, "images": [{**row["images"][0], "bytes": picture.getvalue()}]} for row in table.to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), file)
     _push(hub, tmp_path / "train")
+    first = hub.hub.read("dataset", f"{hub.name}/thing", "pictures/pair-1.jpg")
     assert _push(hub, tmp_path / "test").changed
+    assert hub.hub.read("dataset", f"{hub.name}/thing", "pictures/pair-1.jpg") != first
 
 
 def test_an_adapter_of_another_run_is_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:

@@ -36,7 +36,8 @@ def _tags(card: str) -> list[str]:
         (0.891, {}, "**better** on pope (random), accuracy (+0.027 [", ["better-than-base", "fewer-hallucinations"]),
         (0.8, {}, "**worse** on pope (random), accuracy (-0.064 [", ["worse-than-base", "more-hallucinations"]),
         (0.87, {}, "**no clear change** on pope (random), accuracy (+0.006 [", ["no-clear-change"]),
-        (0.891, {"p_holm": 0.2}, "**no clear change** on pope", ["no-clear-change"]),
+        (0.891, {"p_holm": 0.2}, "**perhaps better** on pope", ["no-clear-change"]),
+        (0.8, {"p_holm": 0.2}, "**perhaps worse** on pope", ["no-clear-change"]),
         (0.891, {"p_holm": 0.01}, "**better** on pope", ["better-than-base", "fewer-hallucinations"]),
         (0.8, {"asked": {"hallucination": False}}, "**worse** on pope", ["worse-than-base"]),
     ],
@@ -64,6 +65,28 @@ def test_where_it_is_worse_the_limits_say_so() -> None:
     assert "rarer" not in said
     assert "rarer" in limits(lines_of(_results(0.891)))
     assert "cannot tell it from its base" in limits(lines_of(_results(0.87)))
+
+
+def test_a_card_says_what_the_terminal_says() -> None:
+    for adapter, p_holm in ((0.891, 0.01), (0.891, 0.2), (0.8, 0.01), (0.8, 0.2), (0.87, 0.01)):
+        results = _results(adapter, p_holm=p_holm, higher_is_better=True)
+        assert outcome(lines_of(results)[0]) == results.differences[0].verdict
+
+
+def test_what_is_perhaps_so_is_no_promise() -> None:
+    said = limits(lines_of(_results(0.891, p_holm=0.2)))
+    assert "cannot tell it from its base on pope" in said
+    assert "rarer" not in said
+
+
+def test_compared_where_no_claim_is_made_is_compared() -> None:
+    content = evaluation()
+    for row in content["results"]:
+        row["headline"] = False
+    lines = lines_of(Results.from_dict(content))
+    assert "compared with its base, but on no metric that claims are made on" in opening(lines)
+    assert "not compared" not in opening(lines)
+    assert verdict_tags(lines) == []
 
 
 def test_a_base_alone_is_compared_with_nothing() -> None:

@@ -9,8 +9,8 @@ import pytest
 from mmpref.errors import RunError
 from mmpref.run.results import Key
 from mmpref.study.choice import Choice, choose, points
+from mmpref.study.grid import Grid
 from mmpref.study.measurement import Measurement, MetricValue
-from mmpref.study.plan import Grid
 
 GRID = Grid({"lr": [1, 2, 3]}, "chair chair_i", "chair recall", within=0.02)
 

@@ -125,7 +125,7 @@ class _Chair(QuestionTask[ChairSettings]):
         )
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
-        split = all("typical" in score.counts for score in scores)
+        split = bool(scores) and all("typical" in score.counts for score in scores)
         return [
             rate("chair_i", ALL, *chair.RATES["chair_i"], False, headline=True),
             *(rate(name, ALL, *counts, False) for name, counts in chair.PARTS.items() if split),

@@ -46,6 +46,8 @@ def result_rows(results: Results) -> list[dict[str, Any]]:
     adapter, differences = results.by_key(ADAPTER), results.differences_by_key()
     rows = []
     for key, value in sorted(results.by_key(BASE).items(), key=lambda item: item[0].part != ALL):
+        if key not in adapter or key not in differences:
+            continue
         digits, change = decimals(value.value), differences[key]
         rows.append(
             {

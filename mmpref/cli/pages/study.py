@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.cli.pages.html import data_url, figure_png, render
-from mmpref.cli.pages.study_figures import forests, frontiers
+from mmpref.cli.pages.study_figures import families, forests, frontiers
 from mmpref.cli.pages.study_scenes import Scene, scenes_of
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
@@ -64,6 +64,7 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
     """The page of a study."""
     plots = [
         ("Rows against the base", [figure for table in conclusions.tables[:1] for figure in forests(table)]),
+        ("Rows that differ in a setting", families(conclusions)),
         ("What it costs: the frontier against KL from the base", frontiers(conclusions)),
     ]
     grids = conclusions.grids
@@ -109,7 +110,7 @@ def markdown(conclusions: Conclusions) -> str:
             [
                 f"{escaped(one.verdict.claim.id)}. {escaped(one.verdict.claim.says)}",
                 f"**{_outcome(one)}**",
-                "<br>".join(f"{escaped(effect['text'])} ({escaped(effect['number'])})" for effect in _effects(one)),
+                "<br>".join(escaped(_with_number(effect)) for effect in _effects(one)),
                 escaped(_p(one.verdict)) or "–",
             ]
             for one in conclusions.claims
@@ -172,6 +173,10 @@ def _effects(one: Concluded) -> list[dict[str, str]]:
         value = f"{effect.text()}{small}" if effect else "not measured"
         lines.append({"text": f"{_said(compared)}: {value}{joined}", "number": _over(effect) if effect else ""})
     return lines
+
+
+def _with_number(effect: dict[str, str]) -> str:
+    return f"{effect['text']} ({effect['number']})" if effect["number"] else effect["text"]
 
 
 def _said(compared: Compared) -> str:

@@ -1,14 +1,17 @@
-"""The figures of a study's page: rows against the base, and the frontier of every row against KL from the base."""
+"""The figures of a study's page: rows against the base, rows that differ in a setting or two side by side, and the
+frontier of every row against KL from the base."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmpref.cli.pages.html import new_figure
 from mmpref.hub.cards.markdown import clip
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, GridResult, Line, MetricTable
+from mmpref.study.effects import Effect
 
 _FORESTS = (
     Key("chair", "chair_i", ALL),
@@ -48,6 +51,75 @@ def forests(table: MetricTable) -> list[tuple[str, Any]]:
         axes.grid(axis="x", alpha=0.3)
         figures.append((f"{key.name} on {table.split}, against the base", figure))
     return figures
+
+
+def families(conclusions: Conclusions) -> list[tuple[str, Any]]:
+    """Rows that differ in some settings only: against one setting a line, against more heat maps, a figure a metric."""
+    by_family: dict[str, list[Line]] = {}
+    plan, figures = conclusions.plan, []
+    for table in conclusions.tables[:1]:
+        base_line = next((line for line in table.lines if plan.base_row and line.row == plan.base_row.name), None)
+        for line in table.lines:
+            if plan.rows[line.row].family:
+                by_family.setdefault(plan.rows[line.row].family, []).append(line)
+        for family, lines in by_family.items():
+            levels = [plan.rows[line.row].levels for line in lines]
+            draw = _curve if len(levels[0]) == 1 else _heat_maps
+            for key in (key for key in _FORESTS[:2] if key in table.keys):
+                column = table.keys.index(key)
+                values = [line.values[column] for line in lines]
+                base = base_line.values[column] if base_line else None
+                known = [(level, value) for level, value in zip(levels, values, strict=True) if value]
+                if len(known) > 1:
+                    title = f"{family}: {key.name} on {table.split} by {', '.join(levels[0])}"
+                    figures.append((title, draw(key.name, known, base)))
+    return figures
+
+
+def _curve(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], base: Effect | None) -> Any:
+    figure = new_figure(5.6, 3.2)
+    axes = figure.subplots()
+    values = [value for _, value in known]
+    below, above = [one.value - one.low for one in values], [one.high - one.value for one in values]
+    axes.errorbar(
+        range(len(known)), [one.value for one in values], yerr=[below, above], fmt="o-", capsize=3, markersize=4
+    )
+    if base:
+        axes.axhline(base.value, color="#1c2530", linewidth=0.8, linestyle="--", label="base")
+        axes.legend(fontsize=8)
+    axes.set_xticks(range(len(known)), [_plain(level) for levels, _ in known for level in levels.values()], fontsize=8)
+    axes.set_xlabel(next(iter(known[0][0])), fontsize=8)
+    axes.set_ylabel(metric, fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def _heat_maps(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], base: Effect | None) -> Any:
+    """The first two settings down and across, a map for every combination of the others."""
+    down, across, *others = known[0][0]
+    maps: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
+    for levels, value in known:
+        maps.setdefault(tuple(levels[name] for name in others), {})[levels[down], levels[across]] = value.value
+    sides = [list(dict.fromkeys(levels[name] for levels, _ in known)) for name in (down, across)]
+    lowest, highest = min(value.value for _, value in known), max(value.value for _, value in known)
+    figure = new_figure(1.6 + 0.9 * len(sides[1]) * len(maps), 1.5 + 0.4 * len(sides[0]))
+    for axes, (fixed, cells) in zip(figure.subplots(1, len(maps), squeeze=False)[0], maps.items(), strict=True):
+        shown = [[cells.get((row, column), math.nan) for column in sides[1]] for row in sides[0]]
+        axes.imshow(shown, cmap="viridis", vmin=lowest, vmax=highest, aspect="auto")
+        for (row, column), number in cells.items():
+            place = sides[1].index(column), sides[0].index(row)
+            colour = "white" if number < (lowest + highest) / 2 else "black"
+            axes.text(*place, f"{number:.3f}", ha="center", va="center", fontsize=8, color=colour)
+        axes.set_xticks(range(len(sides[1])), map(_plain, sides[1]), fontsize=8)
+        axes.set_yticks(range(len(sides[0])), map(_plain, sides[0]), fontsize=8)
+        axes.set_xlabel(across, fontsize=8)
+        axes.set_ylabel(down, fontsize=8)
+        said = [f"{name} {_plain(level)}" for name, level in zip(others, fixed, strict=True)]
+        axes.set_title(", ".join(said) or metric, fontsize=8)
+    if base:
+        figure.supxlabel(f"base: {base.value:.3f}", fontsize=8)
+    return figure
 
 
 def frontiers(conclusions: Conclusions) -> list[tuple[str, Any]]:

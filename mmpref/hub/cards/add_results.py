@@ -12,7 +12,9 @@ from mmpref.hub.cards.merge import (
     find_block,
     front_matter_blocks,
     join_card,
+    load_metadata,
     merge_own_text,
+    metadata_there,
     put_block,
     split_card,
 )
@@ -38,7 +40,7 @@ def add_results(card_text: str, results: Results) -> str:
     front, body = split_card(card_text)
     try:
         blocks = front_matter_blocks(front)
-        old = yaml.safe_load(front) or {}
+        old = load_metadata(front) or {}
     except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
@@ -66,6 +68,9 @@ def merge_model_card(remote: str | None, ours: str) -> str:
 
     The owner's text outside of our markers and foreign metadata keys stay. Results stay where the card is of the same
     run; after another training they would be another adapter's, and are replaced by ours.
+
+    Raises:
+        HubError: the remote metadata is not valid YAML.
     """
     if remote is None:
         return ours
@@ -78,6 +83,6 @@ def merge_model_card(remote: str | None, ours: str) -> str:
     results = find_block(split_card(remote)[1])
     if results and old and new and old["run"] == new["run"]:
         lines = read_lines(results)
-        _set_tags(blocks, (yaml.safe_load(front) or {}).get("tags"), lines)
+        _set_tags(blocks, metadata_there(merged).get("tags"), lines)
         return join_card(blocks.values(), put_block(with_verdict(body, lines), results))
     return join_card((block for key, block in blocks.items() if key != "model-index"), body)

@@ -3,8 +3,9 @@ comments, survive every later publishing."""
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import yaml
@@ -24,18 +25,38 @@ def split_card(card: str) -> tuple[str, str]:
     return (match.group("yaml"), card[match.end() :]) if match else ("", card)
 
 
+@contextlib.contextmanager
+def _as_yaml_error() -> Iterator[None]:
+    """What PyYAML leaves to Python: a date such as 2024-13-45, and brackets in brackets beyond its stack."""
+    try:
+        yield
+    except (ValueError, RecursionError) as error:
+        raise yaml.YAMLError("nested too deeply" if isinstance(error, RecursionError) else str(error)) from error
+
+
+def load_metadata(text: str) -> Any:
+    """The values of a metadata block; raises yaml.YAMLError, and no other error."""
+    with _as_yaml_error():
+        return yaml.safe_load(text)
+
+
+def _compose(text: str) -> yaml.Node | None:
+    with _as_yaml_error():
+        return yaml.compose(text, yaml.SafeLoader)
+
+
 def front_matter_blocks(text: str) -> dict[str, str]:
-    """Each top-level key with its lines as written; raises yaml.YAMLError.
+    """Each top-level key with its lines as written; raises yaml.YAMLError, and no other error.
 
     Text, not values: a foreign `language: no`, a date or a comment must come back as it was.
     """
-    node = yaml.compose(text, yaml.SafeLoader)
+    node = _compose(text)
     if node is None:
         return {}
     if not isinstance(node, yaml.MappingNode):
         raise yaml.YAMLError("the metadata is not a mapping")
     if node.flow_style:
-        data = yaml.safe_load(text)
+        data = load_metadata(text)
         return {key: yaml.safe_dump({key: data[key]}, allow_unicode=True) for key in data}
     lines = text.splitlines(keepends=True)
     starts = [key.start_mark.line for key, _ in node.value] + [len(lines)]
@@ -69,22 +90,38 @@ def merge_cards(remote: str | None, local: str) -> str:
     try:
         theirs = front_matter_blocks(split_card(remote)[0])
     except yaml.YAMLError as error:
-        raise HubError(
-            f"The card on the Hub has metadata that is not valid YAML ({_one_line(error)}).",
-            "Repair README.md there and publish again.",
-        ) from error
+        raise _broken(error) from error
     foreign = [block for key, block in theirs.items() if key not in mine]
     if not foreign:
         return local
     merged = join_card([ours, *foreign] if ours else foreign, body)
     try:
-        yaml.compose(split_card(merged)[0], yaml.SafeLoader)
+        _compose(split_card(merged)[0])
     except yaml.YAMLError as error:
         raise HubError(
             f"The metadata of the card on the Hub cannot be merged with ours ({_one_line(error)}).",
             "Simplify README.md there (no anchors across keys) and publish again.",
         ) from error
     return merged
+
+
+def metadata_there(card: str) -> dict[str, Any]:
+    """The values of the metadata of a card on the Hub, or of one that was merged with it.
+
+    Raises:
+        HubError: they are not valid YAML.
+    """
+    try:
+        return load_metadata(split_card(card)[0]) or {}
+    except yaml.YAMLError as error:
+        raise _broken(error) from error
+
+
+def _broken(error: yaml.YAMLError) -> HubError:
+    return HubError(
+        f"The card on the Hub has metadata that is not valid YAML ({_one_line(error)}).",
+        "Repair README.md there and publish again.",
+    )
 
 
 def _one_line(error: yaml.YAMLError) -> str:
@@ -127,9 +164,9 @@ def merge_dataset_card(remote: str | None, ours: str) -> str:
     merged = merge_own_text(remote, ours)
     if remote is None:
         return merged
-    old = yaml.safe_load(split_card(remote)[0]) or {}
+    old, new = metadata_there(remote), metadata_there(merged)
     front, body = split_card(merged)
-    blocks, new = front_matter_blocks(front), yaml.safe_load(front)
+    blocks = front_matter_blocks(front)
     configs = _merged_configs(old.get("configs"), new["configs"])
     infos = _merged_infos(old.get("dataset_info"), new["dataset_info"])
     for key, value in (("configs", configs), ("dataset_info", infos)):

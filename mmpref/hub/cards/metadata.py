@@ -13,7 +13,7 @@ from typing import Any, Literal
 import yaml
 
 from mmpref.errors import HubError
-from mmpref.hub.cards.merge import split_card
+from mmpref.hub.cards.merge import load_metadata, split_card
 from mmpref.hub_ids import is_hub_id
 from mmpref.licence import LICENCES, UNREADABLE
 
@@ -72,7 +72,7 @@ def check_metadata(card: str, repo_type: Literal["dataset", "model"]) -> list[st
     that lists are lists, ids that are Hub ids, configs that name files, and the form of a model-index.
     """
     try:
-        data = yaml.safe_load(split_card(card)[0])
+        data = load_metadata(split_card(card)[0])
     except yaml.YAMLError as error:
         return [f"the metadata is not YAML: {' '.join(str(error).split())}"]
     if not isinstance(data, dict):

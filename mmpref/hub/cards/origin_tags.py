@@ -15,10 +15,3 @@ def origin_tags(manifest: Mapping[str, Any]) -> list[str]:
         if tracker["name"] == "trackio" and tracker.get("url"):
             tags.append(f"trackio:{tracker['url']}")
     return tags
-
-
-def tracker_links(manifest: Mapping[str, Any]) -> dict[str, str]:
-    """Addresses by name, of trackers that others can look at."""
-    return {
-        str(tracker["name"]): str(tracker["url"]) for tracker in manifest.get("trackers") or [] if tracker.get("url")
-    }

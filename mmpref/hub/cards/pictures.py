@@ -30,6 +30,7 @@ def small_pictures(number: int, images: Sequence[ImageData]) -> dict[str, bytes]
         except ImageError:
             continue
         picture.thumbnail((SIDE, SIDE))
+        picture.info.clear()  # a comment of the source's would be written
         content = io.BytesIO()
         picture.save(content, "JPEG", quality=85)
         pictures[f"{FOLDER}/pair-{number}{f'-{place}' if place > 1 else ''}.jpg"] = content.getvalue()

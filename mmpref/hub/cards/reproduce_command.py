@@ -35,7 +35,18 @@ def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
         ]
     elif is_commit(source.get("revision")):
         recipe |= {"source": source["id"], "source_revision": source["revision"]}
-    return recipe
+    commits = {entry["id"]: entry["revision"] for entry in manifest.get("embedders") or ()}
+    return recipe | {block: _at(recipe[block], commits) for block in ("builder", "loss") if recipe.get(block)}
+
+
+def _at(settings: Any, commits: Mapping[str, str]) -> Any:
+    """Settings with ``ID@COMMIT`` for each embedder that has a commit."""
+    if isinstance(settings, Mapping):
+        return {key: _at(value, commits) for key, value in settings.items()}
+    if not isinstance(settings, str):
+        return settings
+    model = settings.partition("@")[0]
+    return f"{model}@{commits[model]}" if model in commits else settings
 
 
 def used_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from mmpref.hub.cards.markdown import clip, code, table, text
 from mmpref.hub.cards.merge import BEGIN, END, find_block
 from mmpref.run.asked import Asked
 from mmpref.run.results import BASE, Difference, Key, Results, Value
-from mmpref.run.results_text import interval_text, stars
+from mmpref.run.results_text import decimals, interval_text, stars
 
 _DATA = re.compile(r"<!-- mmpref:results:data (.*?) -->")
 _ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -94,11 +94,24 @@ def lines_of(results: Results) -> list[Line]:
 
 
 def merged_lines(old: Sequence[Line], new: Sequence[Line]) -> list[Line]:
-    """Both; of the same benchmark, split and metric the new ones. What a card of before called by a benchmark's name,
-    whatever the data, gives way to what is measured by its rule now."""
+    """Both; of the same benchmark, split and metric the new ones. Of a benchmark that was measured anew on other
+    samples or with other settings no old line stays: what the card says of the data would not be true of it. What a
+    card of before called by a benchmark's name, whatever the data, gives way to what is measured by its rule now."""
     replaced = {(line.asked.label, line.split, line.metric) for line in new if line.asked}
-    kept = [line for line in old if line.asked or (line.benchmark, line.split, line.metric) not in replaced]
+    measured = {line.benchmark: _samples(line) for line in new}
+    kept = [
+        line
+        for line in old
+        if _samples(line) == measured.get(line.benchmark, _samples(line))
+        and (line.asked or (line.benchmark, line.split, line.metric) not in replaced)
+    ]
     return list({line.key: line for line in [*kept, *new]}.values())
+
+
+def _samples(line: Line) -> tuple[Any, ...] | None:
+    """Which questions a line is of, and how they were asked; None where that was not recorded."""
+    asked = line.asked
+    return None if asked is None else (asked.samples or asked.data.get("fingerprint"), asked.changed)
 
 
 def _interval(estimate: Value | Difference | None) -> Interval | None:
@@ -129,12 +142,12 @@ def results_block(lines: Sequence[Line]) -> str:
         for line in lines
         if line.parse_failures or line.missing
     ]
-    # No character that could end the comment survives in it.
     asked = {line.benchmark: line.asked for line in lines if line.asked}
     chosen = [f"† {_chose_text(title, of.chose)}" for title, of in asked.items() if of.chose]
     data = json.dumps(
         {"asked": {title: of.as_dict() for title, of in asked.items()}, "lines": [_row(line) for line in lines]}
     )
+    # No character that could end the comment survives in it.
     data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("--", "-\\u002d")
     parts = [
         f"{BEGIN}\n<!-- mmpref:results:data {data} -->\n## Results",
@@ -207,7 +220,7 @@ def _stars(p: float | None) -> str:
 def _cell(interval: Interval | None, signed: bool = False) -> str:
     if interval is None:
         return "–"
-    return interval_text(*interval, signed=signed, digits=3 if abs(interval[0]) < 10 else 1)
+    return interval_text(*interval, signed=signed, digits=decimals(interval[0]))
 
 
 def read_lines(body: str) -> list[Line]:

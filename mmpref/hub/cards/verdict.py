@@ -1,20 +1,18 @@
 """What results allow a card to say: its first words, its limits and its tags. Without results it promises nothing.
 
-A headline metric is better or worse than the base's where the 95 % interval of the paired difference lies off zero and,
-where it was corrected for several benchmarks, the test agrees; else the data cannot tell.
+A headline metric gets the verdict that the terminal has (`mmpref.run.results_text.verdict_of`). Tags and promises are
+made of what is sure; of what is ``perhaps`` better or worse, and of the rest, the data cannot tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 from mmpref.hub.cards.results_table import Line
-from mmpref.run.results_text import interval_text
+from mmpref.run.results_text import decimals, interval_text, verdict_of
 
-Outcome = Literal["better", "worse", "cannot tell"]
-_LEVEL = 0.05
-_WORDS: dict[Outcome, str] = {"better": "better", "worse": "worse", "cannot tell": "no clear change"}
+_VERDICTS = ("better", "worse", "perhaps better", "perhaps worse", "no clear change")
+"""In the order of a card's first words."""
 _OPENING, _LIMITS = "verdict", "limits"
 TAGS = (
     "not-evaluated",
@@ -28,23 +26,17 @@ TAGS = (
 """Tags that results decide."""
 
 
-def outcome(line: Line) -> Outcome | None:
-    """What a line says of the adapter against its base; None where no claim is made on it."""
+def outcome(line: Line) -> str | None:
+    """The verdict on the adapter against its base; None where no claim is made on the line."""
     is_control = line.asked is not None and line.asked.label != line.asked.benchmark
     if not line.headline or line.higher_is_better is None or line.difference is None or is_control:
         return None
     _, low, high = line.difference
-    sure = low is not None and high is not None and (low > 0 or high < 0) and (line.p is None or line.p < _LEVEL)
-    if not sure or low is None:
-        return "cannot tell"
-    return "better" if (low > 0) == line.higher_is_better else "worse"
+    return verdict_of(low, high, line.higher_is_better, line.p)
 
 
-def _by_outcome(lines: Sequence[Line]) -> dict[Outcome, list[Line]]:
-    found: dict[Outcome, list[Line]] = {"better": [], "worse": [], "cannot tell": []}
-    for line in lines:
-        if said := outcome(line):
-            found[said].append(line)
+def _by_outcome(lines: Sequence[Line]) -> dict[str, list[Line]]:
+    found = {said: [line for line in lines if outcome(line) == said] for said in _VERDICTS}
     return {said: of for said, of in found.items() if of}
 
 
@@ -70,17 +62,19 @@ def opening(lines: Sequence[Line]) -> str:
     found = _by_outcome(lines)
     if not lines:
         words = "**It was not evaluated**: whether it does anything better than its base, nobody has measured."
+    elif not found and any(line.difference for line in lines):
+        words = "It was compared with its base, but on no metric that claims are made on: see the table below."
     elif not found:
         words = "It was evaluated, but not compared with its base: the results are below."
     else:
-        parts = [f"**{_WORDS[said]}** on {', '.join(map(_claim, of))}" for said, of in found.items()]
+        parts = [f"**{said}** on {', '.join(map(_claim, of))}" for said, of in found.items()]
         words = f"Against its base: {'; '.join(parts)}."
     return _block(_OPENING, words)
 
 
 def _claim(line: Line) -> str:
     assert line.difference is not None
-    difference = interval_text(*line.difference, signed=True, digits=3 if abs(line.difference[0]) < 10 else 1)
+    difference = interval_text(*line.difference, signed=True, digits=decimals(line.difference[0]))
     marked = " †" if line.asked and line.asked.chose else ""
     return f"{line.name} ({difference}){marked}"
 
@@ -93,8 +87,8 @@ def limits(lines: Sequence[Line]) -> str:
         points.append("Nothing was measured of it: evaluate it before you use it.")
     if "worse" in found:
         points.append(f"It is worse than its base on {_names(found['worse'])}: do not use it for that.")
-    if "cannot tell" in found:
-        points.append(f"The data cannot tell it from its base on {_names(found['cannot tell'])}.")
+    if unsure := [line for said, of in found.items() if said not in ("better", "worse") for line in of]:
+        points.append(f"The data cannot tell it from its base on {_names(unsure)}.")
     if any(line.asked and line.asked.hallucination for line in found.get("better", [])):
         points.append(
             "Fewer hallucinations can come with shorter or more careful answers: read recall and length beside any "

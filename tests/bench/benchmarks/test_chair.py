@@ -58,6 +58,12 @@ def test_what_is_usual_at_a_place_is_told_from_other_things() -> None:
     }
 
 
+def test_without_an_answer_no_metric_of_what_is_usual_is_made_up() -> None:
+    names = {metric.name for metric in BENCHMARK.task(SETTINGS).metrics([])}
+    assert "chair_i" in names
+    assert not names & {"chair_i_typical", "chair_i_other"}
+
+
 def test_its_table_knows_every_thing_by_its_whole_name() -> None:
     task = BENCHMARK.task(SETTINGS)
     for name in THINGS:
