@@ -25,7 +25,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-_QUIET = {
+QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
     "HF_HUB_VERBOSITY": "critical",
@@ -167,7 +167,7 @@ def _ensure_server() -> None:
     changed, path = dict(os.environ), os.pathsep.join([str(ROOT), *ENVIRONMENT.get("PYTHONPATH", "").split(os.pathsep)])
     try:
         os.environ.clear()
-        os.environ.update({**ENVIRONMENT, **_QUIET, "PYTHONPATH": path})
+        os.environ.update({**ENVIRONMENT, **QUIET, "PYTHONPATH": path})
         forkserver.ensure_running()
     finally:
         os.environ.clear()
