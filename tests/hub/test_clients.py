@@ -140,6 +140,7 @@ def save_adapter(folder: Path) -> None:
         torch.save(tuned(torch.arange(8)[None]).logits, folder / "logits.pt")
 
 
+@pytest.mark.long
 def test_what_we_push_loads_without_us(
     hub: HubAccount, hub_env: dict[str, str], push: Push, dataset_folder: Path, tmp_path: Path
 ) -> None:
