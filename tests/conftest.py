@@ -16,6 +16,15 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ["tests.hub_fixtures"]
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "critical",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DATASETS_VERBOSITY": "critical",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+"""What the program says to libraries before it imports them."""
 
 
 def pytest_collection_finish() -> None:
@@ -27,8 +36,6 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def _program_ends_with_its_test() -> Iterator[None]:
     """`mmpref.cli.main.main` sets what holds for its whole process; this one has other tests to run."""
-    from tests.forked import QUIET
-
     logger, terminated = logging.getLogger("mmpref"), signal.getsignal(signal.SIGTERM)
     before = logger.level, logger.propagate, list(logger.handlers)
     variables = {name: os.environ.get(name) for name in QUIET}

@@ -23,17 +23,10 @@ from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
+from tests.conftest import QUIET
+
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = {**os.environ, "ACCELERATE_USE_CPU": "1", "OMP_NUM_THREADS": "1"}
-QUIET = {
-    "TOKENIZERS_PARALLELISM": "false",
-    "TRANSFORMERS_VERBOSITY": "error",
-    "HF_HUB_VERBOSITY": "critical",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "DATASETS_VERBOSITY": "critical",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-}
-"""What the program says to libraries before it imports them."""
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["tests.imported"])
 
