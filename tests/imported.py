@@ -1,4 +1,6 @@
-"""What commands import sooner or later, for `tests.forked`: importing it does nothing else."""
+"""What commands import sooner or later, for `tests.forked`: processes that are forked off have it."""
+
+import gc
 
 import click
 import datasets
@@ -23,6 +25,7 @@ import mmpref.api.train
 import mmpref.bench.evaluate
 import mmpref.cli.main
 import mmpref.data.build
+import tests.forked
 
 __all__ = [
     "click",
@@ -32,7 +35,10 @@ __all__ = [
     "peft",
     "scipy",
     "sentence_transformers",
+    "tests",
     "torch",
     "transformers",
     "trl",
 ]
+
+gc.freeze()
