@@ -99,7 +99,7 @@ class Forked:
 
     def kill_once(self, folder: Path, ready: Callable[[], bool]) -> None:
         """Kill all when the work in a folder is so far; it must not be finished by then."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not ready() and self.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()

@@ -104,7 +104,7 @@ print("ok")
 
 
 def run_client(script: str, env: dict[str, str], *args: str) -> None:
-    done = subprocess.run([sys.executable, "-c", script, *args], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script, *args], env=env, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip().endswith("ok"), done.stderr[-3000:]
 
 
