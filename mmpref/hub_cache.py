@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Literal
 
 from mmpref.errors import InputError
 from mmpref.hub_ids import is_commit
@@ -28,7 +27,6 @@ _REMEMBERED = 60.0
 """Seconds that it is not asked again whether it answers."""
 _BUSY = (429, 500, 502, 503, 504)
 
-RepoType = Literal["model", "dataset"]
 _answers: dict[str, tuple[bool, float]] = {}
 """By endpoint: whether it answered, and when that was, on the monotonic clock."""
 
@@ -54,6 +52,15 @@ def note(endpoint: str, answered: bool) -> None:
 def was_silent() -> bool:
     """Whether the Hub gave no answer when it was asked, within the last minute."""
     return _noted() is False
+
+
+def is_silence(error: Exception) -> bool:
+    """Whether an error of huggingface_hub says that no answer came: no connection, no time, or a Hub that is busy."""
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code in _BUSY
+    return not isinstance(error, OfflineModeIsEnabled | HFValidationError)
 
 
 def _noted() -> bool | None:
@@ -122,7 +129,7 @@ def _answers_now(repo_id: str, file: str) -> bool:
 def _asked(repo_id: str, revision: str, file: str) -> str | None:
     """The commit that the Hub names, "" where it refuses the question; None where it does not answer in time."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HFValidationError
 
     if was_silent():
         return None
@@ -132,13 +139,9 @@ def _asked(repo_id: str, revision: str, file: str) -> str | None:
     def ask() -> None:
         try:
             found.append(get_hf_file_metadata(url, timeout=patience()).commit_hash or "")
-        except HfHubHTTPError as error:
-            if error.response.status_code not in _BUSY:
+        except (http_error(), OSError, HFValidationError) as error:  # no answer is a café's page too: it has no commit
+            if not is_silence(error):
                 found.append("")
-        except (OfflineModeIsEnabled, HFValidationError):
-            found.append("")
-        except (http_error(), OSError):  # such as the page of a café's network, which names no commit
-            pass
 
     answered = within(patience(), ask) and bool(found)
     note(constants.ENDPOINT, answered)

@@ -16,9 +16,22 @@ import torch
 import transformers as hf
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmpref.vlm.costs import ANSWER, BANDWIDTH, KEPT, MEMORY, NEW, PEAK, PROMPT, ROWS, build_bytes, pool_bytes, sizes_of
+from mmpref.vlm.costs import (
+    ANSWER,
+    BANDWIDTH,
+    IMAGE_TOKENS,
+    KEPT,
+    MEMORY,
+    NEW,
+    PEAK,
+    PROMPT,
+    ROWS,
+    build_bytes,
+    pool_bytes,
+    sizes_of,
+)
 
-IMAGE_TOKENS, TILES, SENTENCES = 2928, 5, 5
+TILES, SENTENCES = 5, 5
 TOWER: dict[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,

@@ -218,7 +218,7 @@ def logits(model: Any, batch: Mapping[str, Any]) -> torch.Tensor:
     return output
 
 
-def mean_kl(logits: torch.Tensor, base: torch.Tensor, mask: torch.Tensor) -> float:
+def kl_on_answers(logits: torch.Tensor, base: torch.Tensor, mask: torch.Tensor) -> float:
     """KL(adapter || base) in nats, the mean over the tokens of answers.
 
     Args:
@@ -250,7 +250,7 @@ def verify_saved_adapter(
 
     Returns:
         ``changes`` (largest difference to the base model's logits), ``differs`` (largest difference to the trained
-        policy's) and ``tolerance``, all absolute; and ``kl``, the `mean_kl` from the base on the batch's answers.
+        policy's) and ``tolerance``, all absolute; and ``kl``, the `kl_on_answers` from the base on the batch's answers.
 
     Raises:
         RunError: the adapter does nothing, or the files do not hold the trained policy.
@@ -283,5 +283,5 @@ def verify_saved_adapter(
         )
     facts = {"changes": changes, "differs": differs, "tolerance": tolerance}
     if (mask := batch.get("completion_mask")) is not None:
-        facts["kl"] = mean_kl(loaded, before, mask.cpu())
+        facts["kl"] = kl_on_answers(loaded, before, mask.cpu())
     return facts

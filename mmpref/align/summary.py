@@ -97,8 +97,8 @@ def remarks_on(final: Mapping[str, float], kl: float | None = None) -> list[str]
     base's nearly everywhere.
 
     Args:
-        kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.mean_kl`); None where it
-            is not known.
+        kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
+            where it is not known.
     """
     remarks = []
     if kl is not None and kl < _BARELY_KL:

@@ -17,37 +17,21 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from mmpref.errors import UsageError
 from mmpref.run.files import write_atomic
 from mmpref.text_files import read_text
 
-TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
 FOLDER = "trackers"
 """Of a run: a folder for each tracker. It is never published: it knows this machine."""
 PROJECT = "mmpref"
 _LINKS = "trackers.json"
+_PLACES = {
+    "tensorboard": "TENSORBOARD_LOGGING_DIR",
+    "trackio": "TRACKIO_DIR",
+    "wandb": "WANDB_DIR",
+    "mlflow": "MLFLOW_TRACKING_URI",
+}
+"""The variable that says where each tracker writes."""
 _SPACE = "https://huggingface.co/spaces/"
-
-
-def names_of(report_to: Any) -> list[str]:
-    """The trackers of a recipe's ``trainer.report_to``: a name, several, ``none`` or None."""
-    if report_to in (None, "none"):
-        return []
-    names = [report_to] if isinstance(report_to, str) else list(report_to)
-    return [name for name in dict.fromkeys(names) if name != "none"]
-
-
-def check(names: Sequence[str]) -> None:
-    """Refuse a tracker whose package is not installed, before any work.
-
-    Raises:
-        UsageError: that is so, or a name that is none of `TRACKERS`.
-    """
-    for name in names:
-        if name not in TRACKERS:
-            raise UsageError(f"There is no tracker {name!r}.", f"There are {', '.join(TRACKERS)}.")
-        if importlib.util.find_spec(name) is None:
-            raise UsageError(f"The tracker {name} is not installed.", f"pip install {name}")
 
 
 @contextlib.contextmanager
@@ -59,7 +43,7 @@ def in_run(names: Sequence[str], folder: Path) -> Iterator[None]:
     """
     place = folder.resolve() / FOLDER
     wanted = {key: value for name in names for key, value in _variables(name, place).items() if key not in os.environ}
-    for name in names:
+    for name in filter(_writes_here, names):
         (place / name).mkdir(parents=True, exist_ok=True)
     os.environ.update(wanted)
     if "TRACKIO_DIR" in wanted:
@@ -75,18 +59,21 @@ def in_run(names: Sequence[str], folder: Path) -> Iterator[None]:
                 getattr(sys.modules[name], end)()
 
 
+def _writes_here(name: str) -> bool:
+    """Whether the user's environment sends a tracker's files to no other place. To be asked outside of `in_run`."""
+    return _PLACES[name] not in os.environ
+
+
 def _variables(name: str, place: Path) -> dict[str, str]:
-    if name == "tensorboard":
-        return {"TENSORBOARD_LOGGING_DIR": str(place / name)}
-    if name == "trackio":
-        return {"TRACKIO_DIR": str(place / name)}
+    if name in ("tensorboard", "trackio"):
+        return {_PLACES[name]: str(place / name)}
     if name == "wandb":
-        return {"WANDB_DIR": str(place / name), "WANDB_PROJECT": PROJECT, "WANDB_SILENT": "true"}
+        return {_PLACES[name]: str(place / name), "WANDB_PROJECT": PROJECT, "WANDB_SILENT": "true"}
     # Plain MLflow keeps a database; without SQLAlchemy (mlflow-skinny) it has files alone, which it asks leave for.
     database = importlib.util.find_spec("sqlalchemy") is not None
     uri = f"sqlite:///{place / name / 'mlflow.db'}" if database else (place / name).as_uri()
     allowed = {} if database else {"MLFLOW_ALLOW_FILE_STORE": "true"}
-    return {"MLFLOW_TRACKING_URI": uri, "MLFLOW_EXPERIMENT_NAME": PROJECT, **allowed}
+    return {_PLACES[name]: uri, "MLFLOW_EXPERIMENT_NAME": PROJECT, **allowed}
 
 
 def _point_trackio(folder: Path) -> None:
@@ -115,14 +102,18 @@ class LinksCallback(TrainerCallback):
 
 
 def facts(names: Sequence[str], folder: Path) -> list[dict[str, str | None]]:
-    """What the manifest says of a run's trackers: name, folder in the run, and address, where it is on a server.
+    """What the manifest says of a run's trackers: name, folder in the run (None where the user's environment sends the
+    files elsewhere), and address, where it is on a server. To be asked outside of `in_run`.
 
     Args:
         folder: that has the notes.
     """
     file = folder / _LINKS
     links: Mapping[str, Any] = json.loads(read_text(file)) if file.is_file() else {}
-    return [{"name": name, "path": f"{FOLDER}/{name}", "url": links.get(name)} for name in names]
+    return [
+        {"name": name, "path": f"{FOLDER}/{name}" if _writes_here(name) else None, "url": links.get(name)}
+        for name in names
+    ]
 
 
 def _trackio_link() -> str | None:

@@ -67,14 +67,14 @@ def train(
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
             loss that is not finite, or a saved adapter that is not what was trained.
     """
-    from mmpref.align import trackers, trl_options
+    from mmpref.align import report_to, trl_options
 
     method = METHODS.get(recipe.method)
     _check(recipe, method, evaluate)
     recipe = spelled_out(recipe)
     settings = recipes.build(method.settings, recipe.loss, "loss")
     trl_options.check(recipe.trainer, method.trainer(settings), method.config())
-    trackers.check(trackers.names_of(recipe.trainer.get("report_to")))
+    report_to.check(report_to.names_of(recipe.trainer.get("report_to")))
     configured = ConfiguredMethod(method, settings)
     with main_process_first():
         run = open_run(output or default_path("train", recipe.method, recipe), "train", recipe)
@@ -162,7 +162,7 @@ def _fit_and_save(
     write."""
     import torch
 
-    from mmpref.align import adapter, trackers
+    from mmpref.align import adapter, report_to, trackers
     from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
@@ -177,7 +177,7 @@ def _fit_and_save(
         settings = pin_embedders(run, _EMBEDDERS, configured.settings)
     configured = dataclasses.replace(configured, settings=settings)
     log_pairs(pairs)
-    watching = trackers.names_of(recipe.trainer.get("report_to"))
+    watching = report_to.names_of(recipe.trainer.get("report_to"))
     with trackers.in_run(watching, run.path):
         trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch, run.path.name if watching else "")
         modules = adapter.adapted_modules(trainer.model, policy)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from mmpref.align.report_to import names_of
 from mmpref.distributed import num_processes
 from mmpref.errors import UsageError
 from mmpref.recipes.schema import UnknownSettingError
@@ -125,8 +126,6 @@ def resolve(
         UsageError: the recipe asks for dropout and for none, or for mixed precision of another kind than the model's.
     """
     import torch
-
-    from mmpref.align.trackers import names_of
 
     if dropout and trainer.get("disable_dropout"):
         raise UsageError("trainer.disable_dropout and lora.dropout contradict each other.", "Set only one of them.")

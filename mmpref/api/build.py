@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, build_recipe
+from mmpref.api.planned import planned_build
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import BuiltDataset, run_path
 from mmpref.api.state import process_restored
@@ -154,8 +155,9 @@ def run_build(
     from mmpref.data.builder import BUILDERS
     from mmpref.hub.cards.dataset import write_dataset_card
 
+    folder = Path(output) if output else None
     refuse_absent(recipe)
-    if not is_finished(output):
+    if not is_finished(planned_build(recipe, folder).path):
         look_up(recipe)
     rank, processes = launched()
     if processes > 1:
@@ -170,7 +172,7 @@ def run_build(
     ):
         manifest = build(
             recipe,
-            Path(output) if output else None,
+            folder,
             shard=shard,
             wait=processes > 1 and rank == 0,
             workers=workers,

@@ -56,14 +56,16 @@ def _blocks(recipe: Recipe) -> Iterator[tuple[str, Any]]:
             yield from _benchmarks(watch.benchmarks, watch.benchmark, watch.split)
     else:
         with advised("evaluate", vars(recipe)):
-            yield from _benchmarks(recipe.benchmarks, recipe.benchmark, recipe.split)
+            yield from _benchmarks(recipe.benchmarks, recipe.benchmark, recipe.split, recipe.image_root, recipe.columns)
 
 
-def _benchmarks(names: Any, settings: Any, split: str | None) -> Iterator[tuple[str, Any]]:
+def _benchmarks(
+    names: Any, settings: Any, split: str | None, image_root: Any = None, columns: Any = None
+) -> Iterator[tuple[str, Any]]:
     from mmpref.bench.benchmark import BENCHMARKS
     from mmpref.bench.plan import resolve_settings
 
-    for name, values in resolve_settings(names, settings, split).items():
+    for name, values in resolve_settings(names, settings, split, image_root, columns).items():
         yield f"benchmark.{name}", build(BENCHMARKS.get(name).settings, values, f"benchmark {name}")
 
 
@@ -71,7 +73,8 @@ def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
     """Refuse options that TRL does not have.
 
     Args:
-        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other.
+        whole: make TRL's configuration of them too, which looks at values and at what contradicts each other, and see
+            that the trackers are installed.
     """
     from mmpref.align import trl_options
     from mmpref.align.method import METHODS
@@ -81,6 +84,9 @@ def _check_trainer(recipe: TrainRecipe, *, whole: bool = False) -> None:
     with advised("train", {"method": recipe.method}):
         trl_options.check(recipe.trainer, options, kind)
     if whole:
+        from mmpref.align import report_to
+
+        report_to.check(report_to.names_of(recipe.trainer.get("report_to")))
         trl_options.refuse(recipe.trainer, options, kind, dtype=recipe.dtype, dropout=recipe.lora.dropout > 0)
 
 
@@ -225,9 +231,9 @@ def _check_task(key: str, settings: Any) -> None:
     benchmark.task(settings)
 
 
-def is_finished(output: Any) -> bool:
+def is_finished(output: Path) -> bool:
     """Whether a folder holds a finished run: nothing more is needed for it."""
-    return output is not None and (Path(output) / MANIFEST).is_file()
+    return (output / MANIFEST).is_file()
 
 
 def look_up(recipe: Recipe, made: Collection[str] = ()) -> None:

@@ -42,11 +42,13 @@ class Diagnosis(TableRepr):
         model: its name.
         source: the rows'.
         sources: what was measured.
+        vocabulary: which words were looked for.
     """
 
     model: str
     source: str
     sources: Sources
+    vocabulary: str
 
     @property
     def title(self) -> str:  # type: ignore[override]
@@ -77,6 +79,9 @@ class Diagnosis(TableRepr):
             f"{found.rows} answers name {found.names} things, {found.hallucinated} of them hallucinated by reference;"
             f" {found.measured} were measured, with {found.gist_tokens} image tokens as the gist."
         )
+        if not found.names:
+            hint = "give more rows, or a table of the words that this model uses (--synonyms)"
+            return [counts, f"No answer names any of {self.vocabulary}: {hint}."]
         left_out = [f"Not measured: {count} {reason}." for reason, count in found.left_out.items()]
         return [counts, *left_out, *_differences(found), found.words, UNTESTED]
 
@@ -157,7 +162,7 @@ def diagnose(
                 bar.reach(len(probed), sum(map(len, wrong)))
         ids, named = [example.id for example in examples], sum(count for _, count in found)
         sources = summarise(probed, ids, named, sum(map(len, wrong)), _GIST_TOKENS)
-        return Diagnosis(str(policy.ref), table.name, sources)
+        return Diagnosis(str(policy.ref), table.name, sources, _vocabulary(synonyms))
 
 
 def _testbed(model: str, synonyms: NameOrPath | None) -> tuple[str, NameOrPath]:
@@ -170,6 +175,12 @@ def _testbed(model: str, synonyms: NameOrPath | None) -> tuple[str, NameOrPath]:
     if model != recipe["build-dataset"]["model"]:
         raise UsageError(f"There are no rows to ask {model} about.", "Name rows with --source.")
     return recipe["build-dataset"]["source"], synonyms or recipe["evaluate"]["benchmark"]["chair"]["synonyms"]
+
+
+def _vocabulary(synonyms: NameOrPath | None) -> str:
+    if synonyms is not None:
+        return f"the objects of {synonyms}"
+    return "the content words of the references (each of three rows or more, and of half of them at most)"
 
 
 def _examples(

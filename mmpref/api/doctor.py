@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmpref.align.report_to import TRACKERS
 from mmpref.errors import MmprefError
 from mmpref.run.manifest import versions
 
@@ -21,8 +22,6 @@ EXTRAS = {
     "quantization": (("bitsandbytes",), "--set quantization=4bit or 8bit"),
 }
 """Of mmpref: the packages that they bring, and what needs them."""
-TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
-"""Packages that ``train --report-to`` writes with."""
 PER = 1000
 """Pairs, or questions, that hours are told for."""
 
@@ -145,7 +144,7 @@ def needs(model: str, found: list[Device], revision: str | None = None, trust_re
 
     from mmpref.registry import resolve_path
     from mmpref.types import ModelRef
-    from mmpref.vlm.costs import TOKENS, sizes_of
+    from mmpref.vlm.costs import IMAGE_TOKENS, sizes_of
     from mmpref.vlm.load import identify
     from mmpref.vlm.load_errors import load_errors
 
@@ -154,7 +153,7 @@ def needs(model: str, found: list[Device], revision: str | None = None, trust_re
         config = AutoConfig.from_pretrained(resolve_path(model), revision=commit, trust_remote_code=trust_remote_code)
         sizes = sizes_of(config, family, trust_remote_code=trust_remote_code)
     counted, problem = _image_tokens(model, commit, trust_remote_code)
-    tokens = counted or TOKENS
+    tokens = counted or IMAGE_TOKENS
     return Needs(
         model,
         family.model_type,
@@ -179,7 +178,7 @@ def _work(sizes: Sizes, tokens: int, device: Device) -> list[Work]:
     from mmpref.vlm import costs
 
     width, peak = device.width, device.peak
-    pair = costs.pair_hours(sizes.parameters, tokens, peak)
+    pair = costs.pair_hours(sizes.parameters, tokens + costs.PROMPT + 2 * costs.ANSWER, peak)
     rows = [
         ("build-dataset", costs.build_bytes(sizes, width), costs.bdhs_hours(sizes.parameters, peak)),
         ("train", costs.train_bytes(sizes, width, tokens), pair),
@@ -187,7 +186,7 @@ def _work(sizes: Sizes, tokens: int, device: Device) -> list[Work]:
         (
             "evaluate",
             costs.evaluate_bytes(sizes, width, tokens),
-            costs.forward_hours(sizes.parameters, tokens, peak),
+            costs.forward_hours(sizes.parameters, tokens + costs.TEXT, peak),
         ),
     ]
     return [Work(name, memory, memory < 0.9 * device.free, PER * hours) for name, memory, hours in rows]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import named_model
 from mmpref.api.options import NameOrPath, evaluate_recipe
+from mmpref.api.planned import planned_evaluation
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Compared, Evaluation, run_path
 from mmpref.api.state import process_restored
@@ -119,14 +120,15 @@ def run_evaluate(
     from mmpref.bench.export import save as export
     from mmpref.distributed import process_index
 
+    folder = Path(output) if output else None
     refuse_absent(recipe)
-    if not is_finished(output):
+    if not is_finished(planned_evaluation(recipe, folder).path):
         look_up(recipe)
     watched = progress and not process_index()
     with process_restored(), library_bars(watched), Progress("answers", watched=watched) as bar:
         manifest = run_evaluation(
             recipe,
-            Path(output) if output else None,
+            folder,
             batch_size=batch_size,
             concurrency=concurrency,
             on_progress=bar.reach,

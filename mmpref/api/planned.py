@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.recipes.schema import fingerprint
+from mmpref.errors import UsageError
+from mmpref.recipes import resolve
+from mmpref.recipes.schema import build, fingerprint
 from mmpref.run.directory import default_path
 
 if TYPE_CHECKING:
@@ -47,13 +49,39 @@ def planned_train(recipe: TrainRecipe, name: str | None, output: Path | None = N
         name: as of `mmpref.api.train.run_train`.
     """
     from mmpref.align.train import spelled_out
-    from mmpref.api.train import recipe_of_pairs
     from mmpref.api.watching import with_watched
 
     recipe = with_watched(recipe, name)
     if not recipe.dataset:
         recipe = dataclasses.replace(recipe, dataset=(str(planned_build(recipe_of_pairs(recipe, name)).path),))
     return _planned("train", recipe.method, spelled_out(recipe), output)
+
+
+def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
+    """How the preference data are built of a training that names none.
+
+    Args:
+        name: of the recipe whose source they are built from.
+
+    Raises:
+        UsageError: the recipe of that name names no source, or the training's says what columns of one's own data are
+            called.
+    """
+    from mmpref.data.recipe import BuildRecipe
+
+    if recipe.columns:
+        raise UsageError(
+            "--columns says what your own preference data call their columns, and none are named.",
+            "Name them with --dataset.",
+        )
+    section = resolve.section(name, "build-dataset")
+    section = resolve.for_method(BuildRecipe, section, section)
+    if not section.get("source"):
+        raise UsageError(
+            f"The recipe {name!r} names no source to build preference data from.",
+            "Name preference data with --dataset.",
+        )
+    return build(BuildRecipe, {**section, "model": recipe.model, "revision": recipe.revision}, "build-dataset recipe")
 
 
 def planned_evaluation(recipe: EvaluateRecipe, output: Path | None = None) -> PlannedRun:

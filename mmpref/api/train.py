@@ -11,19 +11,17 @@ from mmpref.api.build import run_build
 from mmpref.api.checks import is_finished, look_up, refuse_absent
 from mmpref.api.models import refuse_loaded
 from mmpref.api.options import NameOrPath, recipe_name, train_recipe
+from mmpref.api.planned import planned_build, planned_train, recipe_of_pairs
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import TrainedAdapter, run_path
 from mmpref.api.state import process_restored
 from mmpref.api.watching import watcher, with_watched
 from mmpref.errors import UsageError
 from mmpref.log import logger
-from mmpref.recipes import resolve
-from mmpref.recipes import schema as recipes
 from mmpref.run.files import JsonLines
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
-    from mmpref.data.recipe import BuildRecipe
     from mmpref.recipes.schema import Dtype
 
 
@@ -139,52 +137,29 @@ def run_train(
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
-    recipe = with_watched(recipe, name)
-    if not recipe.dataset:
-        recipe_of_pairs(recipe, name)  # that there are none to build is told before anything is looked for
+    recipe, folder = with_watched(recipe, name), Path(output) if output else None
+    pairs = None if recipe.dataset else recipe_of_pairs(recipe, name)
+    if pairs and num_processes() > 1:
+        raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
     refuse_absent(recipe)
-    if not is_finished(output):
-        look_up(recipe)
+    if pairs:
+        refuse_absent(pairs)
+        recipe = dataclasses.replace(recipe, dataset=(str(planned_build(pairs).path),))
+    if not is_finished(planned_train(recipe, name, folder).path):
+        look_up(recipe, ["dataset"] if pairs else ())
     main = process_index() == 0
     with process_restored(), library_bars(progress and main):
         evaluate = watcher(recipe)
-        if not recipe.dataset and num_processes() > 1:
-            raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")
-        if not recipe.dataset:
-            recipe = dataclasses.replace(recipe, dataset=(_build(recipe, name, progress),))
+        if pairs:
+            logger.info("No --dataset: building the one of the recipe %r first.", name)
+            run_build(pairs, progress=progress)
         with Progress("steps", watched=progress and main) as bar:
             manifest = run_training(
                 recipe,
-                Path(output) if output else None,
+                folder,
                 evaluate=evaluate,
                 write_card=write_model_card,
                 on_progress=bar.reach,
             )
     path = run_path("train", recipe.method, manifest, output)
     return TrainedAdapter(path, manifest, JsonLines(path / "log.jsonl").rows())
-
-
-def _build(recipe: TrainRecipe, name: str | None, progress: bool) -> str:
-    """Build the preference data that the same recipe makes, in its default directory; finished work is kept."""
-    build = recipe_of_pairs(recipe, name)
-    logger.info("No --dataset: building the one of the recipe %r first.", name)
-    return str(run_build(build, progress=progress).path)
-
-
-def recipe_of_pairs(recipe: TrainRecipe, name: str | None) -> BuildRecipe:
-    """How the preference data are built of a training that names none.
-
-    Raises:
-        UsageError: the recipe of that name names no source.
-    """
-    from mmpref.data.recipe import BuildRecipe
-
-    section = resolve.section(name, "build-dataset")
-    section = resolve.for_method(BuildRecipe, section, section)
-    if not section.get("source"):
-        raise UsageError(
-            f"The recipe {name!r} names no source to build preference data from.",
-            "Name preference data with --dataset.",
-        )
-    build = {**section, "model": recipe.model, "revision": recipe.revision}
-    return recipes.build(BuildRecipe, build, "build-dataset recipe")

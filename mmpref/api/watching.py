@@ -21,11 +21,14 @@ def with_watched(recipe: TrainRecipe, name: str | None) -> TrainRecipe:
     watch = recipe.watch
     if not watch.benchmarks:
         return recipe
-    known = resolve.section(name, "evaluate").get("benchmark") or {}
-    settings = {
-        benchmark: resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
-        for benchmark in watch.benchmarks
-    }
+    from mmpref.bench.plan import with_places
+
+    section = resolve.section(name, "evaluate")
+    known, image_root, columns = section.get("benchmark") or {}, section.get("image_root"), section.get("columns")
+    settings = {}
+    for benchmark in watch.benchmarks:
+        values = resolve.merge(known.get(benchmark) or {}, watch.benchmark.get(benchmark) or {})
+        settings[benchmark] = with_places(values, image_root, columns)
     return dataclasses.replace(recipe, watch=dataclasses.replace(watch, benchmark=settings))
 
 

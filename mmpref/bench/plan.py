@@ -65,18 +65,27 @@ def resolve_settings(
         BENCHMARKS.get(name)
     spelled_out = {}
     for name in benchmarks:
-        values = dict(settings.get(name) or {}) | ({"split": split} if split else {})
-        if image_root and not values.get("images"):
-            values.setdefault("image_root", list(image_root))
-        if columns and values.get("data"):
-            values.setdefault("columns", dict(columns))
+        values = with_places(settings.get(name) or {}, image_root, columns) | ({"split": split} if split else {})
         spelled_out[name] = recipes.as_plain(recipes.build(BENCHMARKS.get(name).settings, values, f"benchmark {name}"))
-    if columns and not any(values.get("columns") for values in spelled_out.values()):
+    if columns and spelled_out and not any(values.get("columns") for values in spelled_out.values()):
         raise UsageError(
             f"--columns says what your own data call the columns of {', '.join(benchmarks)}, and none is on such data.",
             f"Name them with --set benchmark.{benchmarks[0]}.data=FILE.",
         )
     return spelled_out
+
+
+def with_places(
+    values: Mapping[str, Any], image_root: Sequence[str] | None, columns: Mapping[str, str] | None
+) -> dict[str, Any]:
+    """A benchmark's settings with what a recipe says of all: image roots, unless it has its own or ``images``, and
+    columns, unless it has its own or its data are not one's own."""
+    places: dict[str, Any] = {}
+    if image_root and not values.get("images"):
+        places["image_root"] = image_root
+    if columns and values.get("data"):
+        places["columns"] = columns
+    return {**places, **values}
 
 
 def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | None) -> Plan:
@@ -93,7 +102,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     built = recipes.build(benchmark.settings, settings, f"benchmark {name}")
     task = benchmark.task(built)
     table = (benchmark.opens(built) if benchmark.opens else None) or _open(name, built, benchmark.candidates)
-    table = _with_places(table, getattr(built, "image_root", None), getattr(built, "columns", None))
+    table = _located(table, getattr(built, "image_root", None), getattr(built, "columns", None))
     samples = task.samples(table, limit)
     if not samples:
         raise InputError(f"The data of benchmark {name} ({table.spec}, split {table.split}) has no rows.")
@@ -106,7 +115,7 @@ def load_plan(name: str, label: str, settings: Mapping[str, Any], limit: int | N
     return Plan(name, label, built, task, table, samples)
 
 
-def _with_places(table: Table, image_root: Sequence[str] | None, columns: Mapping[str, str] | None) -> Table:
+def _located(table: Table, image_root: Sequence[str] | None, columns: Mapping[str, str] | None) -> Table:
     """The table with its images where the user says, and its columns called what the benchmark calls them."""
     if image_root:
         table = dataclasses.replace(table, image_roots=tuple(Path(resolve_path(root)) for root in image_root))

@@ -68,7 +68,7 @@ class EvaluateRecipe:
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
     trust_remote_code: bool = False
-    image_root: tuple[str, ...] | None = field(default=None, metadata=recipes.OPTIONAL)
+    image_root: tuple[str, ...] | None = field(default=None, metadata=recipes.OPTIONAL | names("roots"))
     columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
 
     @property

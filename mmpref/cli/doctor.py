@@ -77,6 +77,8 @@ def _token() -> TokenFacts:
 
 
 def _environment(found: Environment) -> list[tuple[str, str]]:
+    from mmpref.align.report_to import TRACKERS
+
     installed = dict(found.versions)
     python = installed.pop("python")
     installed.pop("mmpref", None)
@@ -86,7 +88,7 @@ def _environment(found: Environment) -> list[tuple[str, str]]:
     for extra in found.extras:
         lacks = f"lacks {', '.join(extra.missing)}, for {extra.serves}: pip install 'mmpref[{extra.name}]'"
         rows.append((f"[{extra.name}]", lacks if extra.missing else f"installed, for {extra.serves}"))
-    rows.append(("trackers", ", ".join(found.trackers) or "none installed (trackio, wandb, tensorboard, mlflow)"))
+    rows.append(("trackers", ", ".join(found.trackers) or f"none installed ({', '.join(TRACKERS)})"))
     return rows
 
 
@@ -118,7 +120,7 @@ def _devices(found: list[Device]) -> list[tuple[str, str]]:
 def _print_needs(needs: Needs, found: list[Device]) -> None:
     from mmpref.api.doctor import PER
     from mmpref.cli.format import print_table
-    from mmpref.vlm.costs import TOKENS, UTILISATION
+    from mmpref.vlm.costs import IMAGE_TOKENS, UTILISATION
 
     known = "tested" if needs.tested else "not tested: probed when loaded"
     click.echo(f"\n{needs.model}: {needs.family} ({known}), {_count(needs.sizes.parameters)} parameters.")
@@ -140,7 +142,7 @@ def _print_needs(needs: Needs, found: list[Device]) -> None:
             + (
                 f"A picture of 640 x 480 pixels takes {needs.image_tokens:,} tokens."
                 if needs.measured_image
-                else f"A picture is taken for {TOKENS:,} tokens: its processor does not say."
+                else f"A picture is taken for {IMAGE_TOKENS:,} tokens: its processor does not say."
             )
         )
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mmpref.align.report_to import TRACKERS
 from mmpref.cli import common
 from mmpref.recipes.resolve import scalar
 
@@ -62,7 +63,7 @@ _POSITIVE = _Positive()
 @click.option(
     "--report-to",
     multiple=True,
-    type=click.Choice(("trackio", "wandb", "tensorboard", "mlflow")),
+    type=click.Choice(TRACKERS),
     help="Tracker that logs go to as well; its files stay in the run. Repeatable.",
 )
 @click.option(

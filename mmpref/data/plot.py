@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
 
 PICTURE = "statistics.png"
@@ -70,8 +70,7 @@ def _words(axes: Any, report: Mapping[str, Any]) -> None:
 
 def _resolved(axes: Any, report: Mapping[str, Any]) -> None:
     tries = [row["try"] for row in report["resolved"]]
-    resolved = accumulate(row["pairs"] for row in report["resolved"])
-    axes.plot(tries, [pairs / report["rows"] for pairs in resolved], marker="o", markersize=3)
+    axes.plot(tries, resolved_shares(report), marker="o", markersize=3)
     axes.set_ylim(0, 1.02)
     axes.set_xticks(tries)
     axes.set_title("share of pairs resolved by try", fontsize=9, loc="left")

@@ -121,15 +121,18 @@ def _read_json(file: Path) -> Iterator[dict[str, Any]]:
         if first == "[":
             yield from _Array(file, opened).rows()
         else:
+            begun = False
             for number, line in enumerate(iter(lambda: opened.readline(_LONGEST_LINE), ""), 1):
                 if len(line) == _LONGEST_LINE:
                     raise InputError(f"{file}, line {number} has more than {_LONGEST_LINE:,} characters.")
-                if number == 1 and not line.rstrip().endswith("}") and (content := _whole_object(file)):
+                if not line.strip():
+                    continue
+                if not begun and not line.rstrip().endswith("}") and (content := _whole_object(file)):
                     yield from _of_object(content, file)
                     return
-                if line.strip():
-                    row = _parsed_line(file, number, line)
-                    yield from rows_of(row, str(file)) if number == 1 and is_coco(row) else [row]
+                row = _parsed_line(file, number, line)
+                yield from rows_of(row, str(file)) if not begun and is_coco(row) else [row]
+                begun = True
 
 
 def _parsed_line(file: Path, number: int, line: str) -> dict[str, Any]:

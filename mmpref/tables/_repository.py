@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.errors import HubError, InputError, MmprefError
-from mmpref.hub_cache import http_error
+from mmpref.hub_cache import http_error, is_silence, note, was_silent
 from mmpref.licence import CARD, UNREADABLE, has_licence_file, licence_in, licence_of_card
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
@@ -61,7 +61,10 @@ def repository(spec: str, revision: str | None) -> Repository:
     """
     from huggingface_hub import HfApi
 
-    known = _cached_answer(spec, revision) or _cached(spec, revision)
+    known, endpoint = _cached_answer(spec, revision) or _cached(spec, revision), HfApi().endpoint
+    if known and was_silent():
+        _log_cached(endpoint, spec, known)
+        return known
     try:
         info = _asked(spec, revision, _PATIENCE if known else _TIMEOUT)
     except http_error() as error:
@@ -71,19 +74,25 @@ def repository(spec: str, revision: str | None) -> Repository:
     else:
         answer = Repository(info.sha or "", tuple(file.rfilename for file in info.siblings or ()), _licence(info))
         _cache_answer(spec, revision, answer)
+        note(endpoint, True)
         return answer
+    if is_silence(cause):
+        note(endpoint, False)
     reason = " ".join(str(cause).split())[:200].rstrip(".")
-    endpoint = HfApi().endpoint
     if known is None:
         raise HubError(
             f"There is no table, file or folder {spec!r}, and the Hub at {endpoint} cannot be asked for a "
             f"dataset of that name: {reason}.",
             tables_hint(spec),
         ) from cause
+    _log_cached(endpoint, spec, known)
+    return known
+
+
+def _log_cached(endpoint: str, spec: str, known: Repository) -> None:
     logger.info(
         "%s cannot be asked about %s: what is cached here is read, commit %s.", endpoint, spec, known.commit[:8]
     )
-    return known
 
 
 def _asked(spec: str, revision: str | None, timeout: float) -> DatasetInfo:

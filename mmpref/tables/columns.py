@@ -9,8 +9,18 @@ from typing import Any
 
 from mmpref.errors import InputError, UsageError
 from mmpref.registry import suggest
-from mmpref.tables.cells import IMAGES, columns_of
-from mmpref.tables.messages import ANSWERS, CAPTIONS, CHOSEN, QUESTIONS, REJECTED, WHOLE, unfolded
+from mmpref.tables.cells import IMAGES, columns_of, is_empty
+from mmpref.tables.messages import (
+    ANSWERS,
+    CAPTIONS,
+    CHOSEN,
+    QUESTIONS,
+    REJECTED,
+    WHOLE,
+    Unusable,
+    read_turns,
+    unfolded,
+)
 from mmpref.tables.table import LOOKED_THROUGH, Row, Table
 
 _CONVERSATION = (*WHOLE, *QUESTIONS)
@@ -104,5 +114,15 @@ def with_prompt(table: Table, prompt: str) -> Table:
 
 
 def _prompted(row: Mapping[str, Any], prompt: str) -> Row:
-    has_one = any(name in row for name in (*WHOLE, *QUESTIONS))
-    return dict(row) if has_one else {"prompt": prompt, **row}
+    asked = any(not is_empty(row.get(name)) for name in (*WHOLE, *QUESTIONS))
+    if asked or any(_has_question(row.get(name)) for name in CHOSEN):
+        return dict(row)
+    return {**{name: cell for name, cell in row.items() if name not in (*WHOLE, *QUESTIONS)}, "prompt": prompt}
+
+
+def _has_question(chosen: Any) -> bool:
+    """Whether a preferred answer is a whole conversation, with the prompt inside (TRL's implicit form)."""
+    try:
+        return any(turn.message.role == "user" for turn in read_turns(chosen, "assistant", "chosen"))
+    except Unusable:
+        return False  # as whoever reads the row says

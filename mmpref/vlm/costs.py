@@ -16,8 +16,10 @@ PEAK, BANDWIDTH, MEMORY = 800e12, 4.3e12, 80e9
 """bf16 operations a second, bytes a second and bytes of one H100 or H200."""
 UTILISATION = 0.4
 """Share of the peak that is reached."""
+IMAGE_TOKENS = 2928
+"""Of an image of LLaVA-1.6."""
 TOKENS = 3000
-"""Of an image of LLaVA-1.6 (2,928) and its text."""
+"""Of such an image and its text."""
 BDHS_PAIRS = 306_000
 """Pairs an hour of a 7B model at full use of `PEAK`, two tries a pair (scripts/bench_sizes.py: 306,428)."""
 TRAINED, REFERENCE = 3, 1
@@ -33,7 +35,7 @@ PAIRS = 4
 """At a time on one device in training: the paper's ``per_device_train_batch_size``."""
 _OPTIMIZED = 16
 """Bytes of a trained parameter: its value, its gradient and AdamW's two moments, in fp32."""
-_TEXT = 64
+TEXT = 64
 """Tokens of a question beside its image."""
 
 
@@ -105,12 +107,12 @@ def build_bytes(sizes: Sizes, width: int = 2) -> float:
     return sizes.parameters * width + pool_bytes(sizes, width)
 
 
-def evaluate_bytes(sizes: Sizes, width: int = 2, image_tokens: int = TOKENS) -> float:
+def evaluate_bytes(sizes: Sizes, width: int = 2, image_tokens: int = IMAGE_TOKENS) -> float:
     """In writing answers: weights, and the cache of a batch."""
-    return sizes.parameters * width + float(BATCH * (image_tokens + _TEXT + WRITTEN) * sizes.cached * width)
+    return sizes.parameters * width + float(BATCH * (image_tokens + TEXT + WRITTEN) * sizes.cached * width)
 
 
-def train_bytes(sizes: Sizes, width: int = 2, image_tokens: int = TOKENS, quantized: bool = False) -> float:
+def train_bytes(sizes: Sizes, width: int = 2, image_tokens: int = IMAGE_TOKENS, quantized: bool = False) -> float:
     """In training with gradient checkpointing: weights; trained parameters with what AdamW keeps of them; the input of
     every layer, one layer in full, and the scores of the answers' tokens.
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mmpref.align.adapter import mean_kl
+from mmpref.align.adapter import kl_on_answers
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.summary import final_metrics, remarks_on
@@ -97,8 +97,8 @@ def test_the_divergence_is_of_the_answers_tokens_alone() -> None:
     mask = torch.tensor([[0, 0, 1, 1]])
     p = torch.tensor([1.0, -1.0]).softmax(-1)
     expected = float((p * (p / 0.5).log()).sum()) / 2  # over two tokens, one of which is as it was
-    assert mean_kl(moved, base, mask) == pytest.approx(expected)
-    assert mean_kl(moved, base, torch.tensor([[0, 0, 0, 1]])) == 0.0
+    assert kl_on_answers(moved, base, mask) == pytest.approx(expected)
+    assert kl_on_answers(moved, base, torch.tensor([[0, 0, 0, 1]])) == 0.0
 
 
 @pytest.mark.parametrize(("reward", "told"), [(-0.2, True), (0.2, False)])

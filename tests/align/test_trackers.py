@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mmpref.align import trackers
+from mmpref.align import report_to, trackers
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.train import train
 from mmpref.errors import UsageError
@@ -77,7 +77,7 @@ def records(content: bytes) -> Iterator[bytes]:
             whole = b""
 
 
-@pytest.mark.parametrize("name", trackers.TRACKERS)
+@pytest.mark.parametrize("name", report_to.TRACKERS)
 def test_a_tracker_writes_into_the_run(
     name: str, preferences: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_tracker_that_is_not_there_is_told_before_any_work(
         tracked("tensorbord", preferences, tmp_path / "run")
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(UsageError, match="pip install wandb"):
-        trackers.check(["wandb"])
+        report_to.check(["wandb"])
     assert not (tmp_path / "run").exists()
 
 
@@ -115,9 +115,11 @@ def test_what_the_user_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with trackers.in_run(["tensorboard", "trackio"], tmp_path):
         assert os.environ["TENSORBOARD_LOGGING_DIR"] == "mine"
         assert os.environ["TRACKIO_DIR"] == str(tmp_path / "trackers" / "trackio")
+    assert [entry.name for entry in (tmp_path / "trackers").iterdir()] == ["trackio"]
+    assert [fact["path"] for fact in trackers.facts(["tensorboard", "trackio"], tmp_path)] == [None, "trackers/trackio"]
     assert "TRACKIO_DIR" not in os.environ
-    assert trackers.names_of(["wandb", "wandb", "none"]) == ["wandb"]
-    assert trackers.names_of(None) == trackers.names_of("none") == []
+    assert report_to.names_of(["wandb", "wandb", "none"]) == ["wandb"]
+    assert report_to.names_of(None) == report_to.names_of("none") == []
 
 
 def test_the_card_has_tags_and_links() -> None:

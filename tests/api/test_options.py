@@ -9,11 +9,13 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+import yaml
 
 import mmpref
 from mmpref.api.build import run_build
 from mmpref.api.evaluate import run_evaluate
 from mmpref.api.options import build_recipe, evaluate_recipe, recipe, train_recipe
+from mmpref.api.watching import with_watched
 from mmpref.cli.main import program
 from mmpref.errors import InputError, UsageError
 from mmpref.recipes import resolve
@@ -143,6 +145,18 @@ def test_settings_of_a_benchmark_that_is_not_watched_are_refused() -> None:
         train_recipe(set={"benchmark.pope.suffix": "now"})
     watched = train_recipe(eval_benchmark="pope", set={"benchmark.pope.suffix": "now"})
     assert watched == train_recipe(eval_benchmark="pope", set={"watch.benchmark.pope.suffix": "now"})
+
+
+def test_a_watched_benchmark_has_the_places_that_the_recipe_evaluates_with(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    both = {"pope": {"data": "mine.jsonl"}, "gqa": {"image_root": ["own"]}}
+    evaluate = {"image_root": ["photos"], "columns": {"question": "frage"}, "benchmark": both}
+    file.write_text(yaml.safe_dump({"train": {"watch": {"benchmarks": ["pope", "gqa"]}}, "evaluate": evaluate}))
+    watch = with_watched(train_recipe(recipe=file, model="a/b", dataset="c/d"), str(file)).watch
+    assert watch.benchmark == {
+        "pope": {"data": "mine.jsonl", "image_root": ["photos"], "columns": {"question": "frage"}},
+        "gqa": {"image_root": ["own"]},
+    }
 
 
 def test_a_block_is_merged_and_never_dropped() -> None:

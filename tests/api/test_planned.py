@@ -9,7 +9,9 @@ import pytest
 
 from mmpref.api.build import run_build
 from mmpref.api.options import build_recipe, recipe_name, train_recipe
-from mmpref.api.planned import planned_build, planned_train
+from mmpref.api.planned import planned_build, planned_train, recipe_of_pairs
+from mmpref.api.train import run_train
+from mmpref.errors import InputError, UsageError
 from tests.align.test_preference_data import row
 
 
@@ -29,6 +31,32 @@ def test_a_build(source: Path) -> None:
     built = run_build(recipe, progress=False)
     assert (built.path, built.manifest["recipe_hash"]) == (planned.path, planned.recipe_hash)
     assert planned_build(recipe, Path("mine")).path == Path("mine")
+
+
+def test_a_finished_run_in_its_own_folder_asks_the_hub_nothing(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = build_recipe(method="reversed", source=str(source))
+    built = run_build(recipe, progress=False)
+    monkeypatch.setattr("mmpref.api.build.look_up", lambda _recipe: pytest.fail("it is looked up"))
+    assert run_build(recipe, progress=False).manifest == built.manifest
+
+
+def test_what_a_training_builds_first_is_checked_before_anything_is_asked_for(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mmpref.api.train.look_up", lambda *_: pytest.fail("it is looked up"))
+    file = source.with_name("mine.yaml")
+    file.write_text("build-dataset: {source: nowhere.jsonl}\ntrain: {method: dpo}\n")
+    own = train_recipe(recipe=str(file), model="pkg:mmpref.testbed/model")
+    with pytest.raises(InputError, match=r"nowhere\.jsonl"):
+        run_train(own, str(file), progress=False)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="Several processes"):
+        run_train(own, str(file), progress=False)
+
+
+def test_columns_are_of_data_that_are_named(source: Path) -> None:
+    with pytest.raises(UsageError, match="--dataset"):
+        recipe_of_pairs(train_recipe(columns={"prompt": "question"}), recipe_name(None, None))
 
 
 def test_a_training_without_a_dataset_is_named_by_the_one_that_is_built_first(source: Path) -> None:

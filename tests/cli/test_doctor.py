@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mmpref.vlm import costs
 from tests.hub_fixtures import HubAccount
 
 TESTBED = "pkg:mmpref.testbed/model"
@@ -40,6 +41,11 @@ def test_all_that_it_finds(hub: HubAccount, hub_env: dict[str, str]) -> None:
     for work in model["work"].values():
         assert [one["command"] for one in work] == ["build-dataset", "train", "train in 4 bits", "evaluate"]
         assert all(one["memory"] > 0 and one["fits"] and one["hours"] > 0 for one in work)
+    hours = {one["command"]: one["hours"] for one in model["work"]["H100"]}
+    size, image = model["sizes"]["parameters"], model["image_tokens"]
+    pair = image + 60 + 2 * 75  # with the prompt and both answers
+    assert hours["evaluate"] == pytest.approx(1000 * costs.forward_hours(size, image + 64)), "with its question"
+    assert hours["train"] == hours["train in 4 bits"] == pytest.approx(1000 * costs.pair_hours(size, pair))
 
 
 @pytest.mark.parametrize(

@@ -119,7 +119,9 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     model = ["--model", "pkg:mmpref.testbed/model"]
     result = CliRunner().invoke(command, [*model, "--rows", "12"])
     assert result.exit_code == 0, result.output
-    assert "12 answers name" in result.stdout
+    named = re.search(r"12 answers name (\d+) things, (\d+) of them hallucinated", result.stdout)
+    assert named, result.stdout
+    assert int(named[1]) > 24 > int(named[2]) > 0, "two things and more an answer, and most of them are there"
     rows = list(islice(open_table("testbed-chair", "test"), 6))
     lines = [{"image": base64.b64encode(row["image"]["bytes"]).decode(), "gt_object": row["gt_object"]} for row in rows]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -129,6 +131,10 @@ def test_where_hallucinations_come_from(tmp_path: Path) -> None:
     assert report["rows"] == 6
     assert report["conclusion"] in ("gist", "image", "text", "cannot be told")
     assert report["hallucinated"] == report["measured"] + sum(report["left_out"].values())
+    (tmp_path / "other.txt").write_text("unicorn\n")
+    other = CliRunner().invoke(command, [*model, "--rows", "2", "--synonyms", str(tmp_path / "other.txt")])
+    assert "2 answers name 0 things" in other.stdout
+    assert f"No answer names any of the objects of {tmp_path / 'other.txt'}: give more rows" in other.stdout
 
 
 def test_rows_with_short_answers_cannot_tell(tmp_path: Path) -> None:

@@ -61,6 +61,22 @@ def test_a_prompt_is_given_where_there_is_none() -> None:
     assert [read_row(row, "a row").prompt[-1].content for row in named] == ["Name it.", "Who?"]
 
 
+def test_an_empty_prompt_is_none_and_one_inside_of_the_answers_is_one() -> None:
+    def whole(answer: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": "Who?"}, {"role": "assistant", "content": answer}]
+
+    answers = {"chosen": "A dog.", "rejected": "A cat."}
+    rows = table(
+        {"question": "", **answers},
+        {"prompt": None, **answers},
+        {"chosen": whole("A dog."), "rejected": whole("A cat.")},
+    )
+    [named] = own_columns([rows], None, "Name it.")
+    read = [read_row(row, "a row") for row in named]
+    assert [row.prompt[-1].content for row in read] == ["Name it.", "Name it.", "Who?"]
+    assert [row.chosen for row in read] == ["A dog."] * 3
+
+
 def test_images_are_looked_for_until_one_is_found(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "last.png")
     rows = [{"image": f"{number}.png", "caption": "A dog."} for number in range(2 * LOOKED_FOR)]

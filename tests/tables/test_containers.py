@@ -224,6 +224,12 @@ def test_a_shard_that_breaks_off_and_a_broken_member_are_named(tmp_path: Path) -
         list(open_table(str(tmp_path / "member.tar")))
 
 
+@pytest.mark.parametrize("rows", [NAMED[:1], NAMED])
+def test_blank_lines_before_the_first_row_are_no_rows(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+    (tmp_path / "rows.jsonl").write_text("\n \n" + lines(rows))
+    assert list(open_table(str(tmp_path / "rows.jsonl"))) == rows
+
+
 def test_archives_and_caches_beside_rows_are_no_rows(tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text(lines(NAMED))
     (tmp_path / "images.tar").write_bytes(b"any")

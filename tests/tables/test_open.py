@@ -5,8 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import socket
 import subprocess
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -485,6 +487,31 @@ def test_what_is_cached_is_read_without_the_hub(
     for changes in ({"HF_HUB_OFFLINE": "1"}, FAR):
         there = [(spec.replace(hub.endpoint, "https://huggingface.co"), at) for spec, at in asked]
         assert _said(OFFLINE, there, hub_env | changes) == online
+
+
+def test_a_hub_that_gave_no_answer_is_not_asked_again(
+    hub_env: dict[str, str], two_commits: tuple[str, list[str]]
+) -> None:
+    repo, (old, new) = two_commits
+    online = _said(OFFLINE, [(repo, None), (repo, old)], hub_env)
+    taken = []
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def hang_up() -> None:
+            while True:
+                try:
+                    taken.append(server.accept()[0].close())
+                except OSError:
+                    return
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        away = hub_env | {"HF_ENDPOINT": f"http://127.0.0.1:{server.getsockname()[1]}"}
+        assert _said(OFFLINE, [(repo, None), (repo, old)], away) == online
+        server.shutdown(socket.SHUT_RDWR)
+    assert [one[0] for one in online] == [new, old]
+    assert len(taken) == 1
 
 
 def test_what_another_program_cached_is_read_without_the_hub(

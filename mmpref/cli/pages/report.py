@@ -9,6 +9,7 @@ from typing import Any
 
 from mmpref.cli.pages.html import as_png, data_url, error_bars, figure_png, marked, new_figure, render, verdict_facts
 from mmpref.run import verdict
+from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
@@ -92,8 +93,9 @@ def _plane(results: Results) -> bytes:
 def _resolved(report: Mapping[str, Any]) -> bytes:
     figure = new_figure(5, 3.6)
     axes = figure.subplots()
-    axes.plot([row["try"] for row in report["resolved"]], [row["share"] for row in report["resolved"]], marker="o")
-    axes.set_xticks([row["try"] for row in report["resolved"]])
+    tries = [row["try"] for row in report["resolved"]]
+    axes.plot(tries, resolved_shares(report), marker="o")
+    axes.set_xticks(tries)
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("try (the last one is unguided)")
     axes.set_ylabel("share of pairs resolved")

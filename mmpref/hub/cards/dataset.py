@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from mmpref.hub.cards.reproduce_command import command_of
 from mmpref.hub.private import portable, public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import UNREADABLE
+from mmpref.run.build_report import resolved_shares
 from mmpref.run.files import write_atomic
 
 _COLUMN_TEXTS = {
@@ -144,7 +145,7 @@ def card_and_pictures(
             ("try", "pairs", "resolved so far"),
             [
                 (str(row["try"]), f"{row['pairs']:,}", f"{share:.1%}")
-                for row, share in zip(report["resolved"], _resolved_shares(report["resolved"], facts.rows), strict=True)
+                for row, share in zip(report["resolved"], resolved_shares(report), strict=True)
             ],
         ),
         same_as_chosen=f"{same:,}" if (same := manifest["counts"]["skipped"].get("same-as-chosen")) else "",
@@ -169,11 +170,6 @@ def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:
 def _controls(methods: Mapping[str, int]) -> list[str]:
     """Those of the methods that are there to compare with."""
     return [method for method in methods if summary_of("build-dataset", method).startswith(CONTROL)]
-
-
-def _resolved_shares(tries: Sequence[Mapping[str, Any]], pairs: int) -> list[float]:
-    """Of the pairs that are in the dataset, the share that is resolved by each try."""
-    return [sum(row["pairs"] for row in tries[: number + 1]) / pairs for number in range(len(tries))]
 
 
 def _source_link(source: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,13 @@
+"""What is read off the report of a built dataset (`mmpref.data.stats.build_report`) wherever it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import accumulate
+from typing import Any
+
+
+def resolved_shares(report: Mapping[str, Any]) -> list[float]:
+    """Of the pairs that are in the dataset, the share that is resolved by each try. What was tried and left out since
+    both answers came out equal does not count, as it does in the report's own ``share``."""
+    return [pairs / report["rows"] for pairs in accumulate(row["pairs"] for row in report["resolved"])]
