@@ -18,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import forkserver
 from pathlib import Path
@@ -50,6 +51,7 @@ class Forked:
         environment: Mapping[str, str] = ENVIRONMENT,
     ) -> None:
         self._streams = Path(tempfile.mkdtemp(prefix="mmpref-forked-"))
+        weakref.finalize(self, shutil.rmtree, self._streams, ignore_errors=True)
         port = str(_free_port())
         _ensure_server()
         self._processes = []
@@ -93,9 +95,7 @@ class Forked:
                 self.kill()
                 raise TimeoutError(self._said("err"))
             time.sleep(0.01)
-        done = subprocess.CompletedProcess((), code, self._said("out"), self._said("err"))
-        shutil.rmtree(self._streams)
-        return done
+        return subprocess.CompletedProcess((), code, self._said("out"), self._said("err"))
 
     def kill_once(self, folder: Path, ready: Callable[[], bool]) -> None:
         """Kill all when the work in a folder is so far; it must not be finished by then."""
@@ -103,7 +103,6 @@ class Forked:
         while not ready() and self.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         self.kill()
-        shutil.rmtree(self._streams)
         assert not (folder / "run.json").is_file(), "it was too fast to be killed"
 
     def _said(self, stream: str) -> str:
