@@ -83,7 +83,7 @@ class Forked:
             process.kill()
             process.join()
 
-    def end(self, seconds: float = 300) -> subprocess.CompletedProcess[str]:
+    def end(self, seconds: float = 900) -> subprocess.CompletedProcess[str]:
         """Wait for the end, and give what they have said.
 
         Raises:

@@ -34,7 +34,7 @@ def command(words: Sequence[str], processes: int = 1) -> list[str]:
 
 def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a whole command to its good end."""
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
