@@ -1,23 +1,38 @@
 #!/usr/bin/env bash
-# The reproduction gate: the testbed's loop and its controls from nothing, numbers against recorded ones, then everything
-# published to a Hub-protocol server on loopback and loaded back where mmpref is not installed; then the longest tests.
+# The reproduction gate: the testbed's loop and its controls from nothing, numbers against recorded ones, and the loop's
+# runs published to a Hub-protocol server on loopback and loaded back where mmpref is not installed; then the longest
+# tests.
 source "$(dirname "${BASH_SOURCE[0]}")/_setup.sh"
 setup "[dev]"
 OUT="${1:-$(mktemp -d)/testbed}"
-"$PY" -m mmpref reproduce testbed --output "$OUT"
-"$PY" scripts/check_testbed.py "$OUT"
+mkdir -p "$(dirname "$OUT")"
+# The model is small: several processes of one thread end sooner than one process of several.
+export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 
-# BDHS beside a control of each nature.
+loop() {
+  "$PY" -m mmpref reproduce testbed --output "$OUT"
+  "$PY" scripts/check_testbed.py "$OUT"
+  # A second environment that sees the same libraries but not mmpref: the path file that makes it importable is not
+  # read from a folder that is itself named by a path file.
+  local plain
+  plain="$(mktemp -d)/plain"
+  "$PY" -m venv --without-pip "$plain"
+  "$PY" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
+    > "$("$plain/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/libraries.pth"
+  "$PY" scripts/check_published.py "$OUT" "$plain/bin/python"
+}
+
+# The loop beside BDHS and a control of each nature; what it says is shown when it has ended.
+set -m # it leads a group of its own, which ends with this script
+loop > "$OUT.log" 2>&1 &
+set +m
+LOOP=$!
+trap 'kill -- -"$LOOP" 2>/dev/null || true' EXIT
 "$PY" -m mmpref reproduce controls --output "$OUT-controls" --jobs 2
 "$PY" scripts/check_controls.py "$OUT-controls"
+wait "$LOOP" && ended=0 || ended=$?
+cat "$OUT.log"
+[ "$ended" = 0 ]
 
-# A second environment that sees the same libraries but not mmpref: the path file that makes it importable is not
-# read from a folder that is itself named by a path file.
-PLAIN="$(mktemp -d)/plain"
-"$PY" -m venv --without-pip "$PLAIN"
-"$PY" -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
-  > "$("$PLAIN/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/libraries.pth"
-"$PY" scripts/check_published.py "$OUT" "$PLAIN/bin/python"
-
-# Tests that take minutes.
-"$PY" -m pytest -n auto --maxprocesses 4 -m long
+# Tests that take long, spread over the cores one by one.
+"$PY" -m pytest -n auto --maxprocesses 4 --dist worksteal -m long

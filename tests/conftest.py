@@ -2,12 +2,52 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import logging
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 
 import pytest
 
+# Before torch is imported: the models of the tests are small, and threads of processes side by side wait for cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 pytest_plugins = ["tests.hub_fixtures"]
+QUIET = {
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "critical",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "DATASETS_VERBOSITY": "critical",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+"""What the program says to libraries before it imports them."""
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: trainers ask for the garbage to be collected twice a run, and it is none."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def _program_ends_with_its_test() -> Iterator[None]:
+    """`mmpref.cli.main.main` sets what holds for its whole process; this one has other tests to run."""
+    logger, terminated = logging.getLogger("mmpref"), signal.getsignal(signal.SIGTERM)
+    before = logger.level, logger.propagate, list(logger.handlers)
+    variables = {name: os.environ.get(name) for name in QUIET}
+    yield
+    logger.setLevel(before[0])
+    logger.propagate, logger.handlers[:] = before[1:]
+    signal.signal(signal.SIGTERM, terminated)
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def command(words: Sequence[str], processes: int = 1) -> list[str]:
 
 def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
     """Run a whole command to its good end."""
-    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(words, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 
@@ -42,7 +42,7 @@ def run(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def kill_once(words: Sequence[str], folder: Path, ready: Callable[[], bool]) -> None:
     """Start a whole command that works in a folder, and kill its launcher and all its processes when it is ready."""
     with subprocess.Popen(words, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as launched:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not ready() and launched.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         while own := _at_work_in(folder):

@@ -26,6 +26,7 @@ def _mmpref(path: Path, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.long
 def test_the_plugin_works_as_printed(tmp_path: Path) -> None:
     blocks = re.findall(
         r"`([\w./]+)`[^\n]*:?\n(?:[^\n]+\n)*\n```\w+\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.S

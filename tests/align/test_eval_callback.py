@@ -16,9 +16,10 @@ from mmpref.align.summary import summary_rows
 from mmpref.align.train import train
 from mmpref.cli.train import command
 from mmpref.errors import UsageError
+from mmpref.run.manifest import read_manifest
 
 from .conftest import MODEL
-from .cut import Cut, adapters, cutting
+from .cut import Cut, cutting
 
 
 class Scores:
@@ -40,7 +41,7 @@ def recipe(data: Path, steps: int = 6, **watch: Any) -> TrainRecipe:
     trainer = {
         "learning_rate": 1e-3,
         "max_steps": steps,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
         "save_steps": 1,
     }
@@ -61,9 +62,9 @@ def test_the_best_adapter_is_kept(
     values: tuple[float, ...], higher: bool, best: int, preferences: Path, tmp_path: Path
 ) -> None:
     scores = Scores(0.15, *values, higher=higher)
-    manifest = train(recipe(preferences), tmp_path / "run", evaluate=scores)
-    assert [row["step"] for row in manifest["evaluations"]] == [0, 2, 4, 6]
-    kept = {"step": 2 * (best + 1), "metric": "bench/score", "value": values[best], "base": 0.15}
+    manifest = train(recipe(preferences, 3, every=1), tmp_path / "run", evaluate=scores)
+    assert [row["step"] for row in manifest["evaluations"]] == [0, 1, 2, 3]
+    kept = {"step": best + 1, "metric": "bench/score", "value": values[best], "base": 0.15}
     assert manifest["best"] == kept
     assert manifest["final_over"]["last"] == kept["step"]
     assert lora_b(tmp_path / "run") == pytest.approx(scores.weights[best + 1], rel=1e-6)
@@ -95,18 +96,27 @@ def test_training_stops_when_nothing_gets_better(
     assert table["means over"] == "step 4"
 
 
+STOPPED = (0.2, 0.5, 0.6, 0.4, 0.5)
+
+
+@pytest.fixture(scope="module")
+def stopped(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the run ``whole``, which was stopped by its patience."""
+    folder = tmp_path_factory.mktemp("stopped")
+    train(recipe(preferences, 12, patience=2), folder / "whole", evaluate=Scores(*STOPPED))
+    return folder
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("at", [3, 5, 8])
-def test_a_killed_training_ends_the_same(at: int, preferences: Path, tmp_path: Path) -> None:
-    values = (0.2, 0.5, 0.6, 0.4, 0.5)
-    asked = recipe(preferences, 12, patience=2)
-    whole = train(asked, tmp_path / "whole", evaluate=Scores(*values))
-
+def test_a_killed_training_ends_the_same(at: int, stopped: Path, preferences: Path) -> None:
+    asked, cut = recipe(preferences, 12, patience=2), stopped / f"cut-{at}"
     with pytest.raises(Cut):
-        train(asked, tmp_path / "cut", evaluate=Scores(*values), on_progress=cutting(at))
-    known = len((tmp_path / "cut/evaluations.jsonl").read_text().splitlines())
-    again = train(asked, tmp_path / "cut", evaluate=Scores(*values[min(known, 1 + (at - 1) // 2) :]))
-    one, other = adapters(tmp_path)
+        train(asked, cut, evaluate=Scores(*STOPPED), on_progress=cutting(at))
+    known = len((cut / "evaluations.jsonl").read_text().splitlines())
+    again = train(asked, cut, evaluate=Scores(*STOPPED[min(known, 1 + (at - 1) // 2) :]))
+    whole = read_manifest(stopped / "whole")
+    one, other = ((run / "adapter_model.safetensors").read_bytes() for run in (stopped / "whole", cut))
     assert one == other
     assert again["evaluations"] == whole["evaluations"]
     assert again["best"] == whole["best"]

@@ -117,7 +117,7 @@ def test_a_run_looks_at_every_image_once(preferences: Path, tmp_path: Path, monk
 
     monkeypatch.setattr(VisionTower, "features", counted)
     trainer = {
-        "num_train_epochs": 3,
+        "num_train_epochs": 2,
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
         "learning_rate": 1e-4,
@@ -144,7 +144,7 @@ def test_a_run_that_has_begun_to_keep_goes_on(
 ) -> None:
     """Its own file has made the room less; the question is not asked again."""
     trainer = {
-        "num_train_epochs": 3,
+        "num_train_epochs": 2,
         "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
         "save_steps": 2,

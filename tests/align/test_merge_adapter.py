@@ -30,7 +30,7 @@ def trained(data: Path, output: Path, method: str = "dpo") -> Path:
     trainer = {
         "learning_rate": 3e-3,
         "max_steps": 2,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
     }
     recipe = TrainRecipe(MODEL, (str(data),), method, lora=LoraSettings(4, 8), trainer=trainer)

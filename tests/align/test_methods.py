@@ -74,7 +74,7 @@ def test_a_method_resumes_bit_for_bit(method: str, doubly_rejected: Path, tmp_pa
     trainer = {
         "learning_rate": 1e-3,
         "max_steps": 4,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
         "save_steps": 2,
     }

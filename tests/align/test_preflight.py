@@ -59,7 +59,7 @@ def test_it_changes_nothing(method: str, preferences: Path, tmp_path: Path, trie
     trainer = {
         "learning_rate": 1e-3,
         "max_steps": 3,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 4,
         "gradient_accumulation_steps": 1,
         "save_steps": 2,
     }

@@ -15,15 +15,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mmpref.cli.list import _launchers
-from tests import launch
-from tests.launch import run
+from tests import forked, launch
 
 STEPS = 6
 COMMON = ["--set", f"trainer.max_steps={STEPS}", "--set", "trainer.save_steps=2", "--set", "trainer.logging_steps=1"]
 
 
-def command(data: Path, output: Path, batch: int, processes: int, method: str = "dpo", *more: str) -> list[str]:
-    words = [
+def training(data: Path, output: Path, batch: int, method: str = "dpo", *more: str) -> list[str]:
+    return [
         "train",
         "--dataset",
         str(data),
@@ -36,7 +35,6 @@ def command(data: Path, output: Path, batch: int, processes: int, method: str = 
         *COMMON,
         *more,
     ]
-    return launch.command(words, processes)
 
 
 def divided(
@@ -48,7 +46,6 @@ def divided(
     config = yaml.safe_load(shipped.read_text(encoding="utf-8"))
     config |= {"num_processes": 2, "use_cpu": True, "mixed_precision": "no", **changes}
     (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    words = command(data, output, 2, 1, method, *more)
     return [
         sys.executable,
         "-m",
@@ -59,7 +56,7 @@ def divided(
         "0",
         "-m",
         f"tests.align.{name}",
-        *words[words.index("train") :],
+        *training(data, output, 2, method, *more),
     ]
 
 
@@ -78,8 +75,10 @@ LONG = pytest.mark.long
 @pytest.mark.parametrize("method", ["dpo", pytest.param("online-bdhs", marks=LONG), pytest.param("mdpo", marks=LONG)])
 def test_two_processes_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    run(command(preferences, one, 4, 1, method))
-    done = run(command(preferences, two, 2, 2, method))
+    forked.run(training(preferences, one, 4, method))
+    words = training(preferences, two, 2, method)
+    # As a launcher begins them; of other methods, without its seconds.
+    done = launch.run(launch.command(words, 2)) if method == "dpo" else forked.run(words, 2)
     assert done.stdout.count("steps") == 1, "one process speaks"
     manifests = [json.loads((path / "run.json").read_text()) for path in (one, two)]
     assert [manifest["processes"] for manifest in manifests] == [1, 2]
@@ -130,8 +129,8 @@ def test_pairs_weigh_the_same_wherever_they_fall(
         "--set",
         "trainer.learning_rate=1e-3",
     ]
-    run(command(preferences, one, 2 * batch, 1, "online-dpo", *more))
-    run(command(preferences, two, batch, 2, "online-dpo", *more))
+    forked.run(training(preferences, one, 2 * batch, "online-dpo", *more))
+    forked.run(training(preferences, two, batch, "online-dpo", *more), 2)
     used = {row["pairs/used"] for row in rows(one)}
     assert used & {1, 3, 1 / 3, 2 / 3}, "one process always had as many pairs as the other"
     for alone, together in zip(rows(one), rows(two), strict=True):
@@ -157,8 +156,9 @@ def test_two_processes_that_accumulate_train_what_one_batch_does(preferences: Pa
         "--set",
         "trainer.learning_rate=1e-3",
     ]
-    run(command(preferences, one, 4, 1, "online-dpo", *more))
-    run(command(preferences, two, 1, 2, "online-dpo", *more, "--set", "trainer.gradient_accumulation_steps=2"))
+    forked.run(training(preferences, one, 4, "online-dpo", *more))
+    more += ["--set", "trainer.gradient_accumulation_steps=2"]
+    forked.run(training(preferences, two, 1, "online-dpo", *more), 2)
     assert {row["pairs/used"] for row in rows(one)} - {0, 4}, "no step had an uneven share of pairs"
     for alone, together in zip(rows(one), rows(two), strict=True):
         assert together.keys() == alone.keys()
@@ -171,10 +171,10 @@ def test_two_processes_that_accumulate_train_what_one_batch_does(preferences: Pa
 @LONG
 def test_two_killed_processes_go_on_where_they_were(preferences: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    run(command(preferences, whole, 2, 2))
+    forked.run(training(preferences, whole, 2), 2)
     checkpoint = cut / ".mmpref/training/checkpoints/checkpoint-2/complete.json"
-    launch.kill_once(command(preferences, cut, 2, 2), cut, checkpoint.is_file)
-    run(command(preferences, cut, 2, 2))
+    forked.start(training(preferences, cut, 2), 2).kill_once(cut, checkpoint.is_file)
+    forked.run(training(preferences, cut, 2), 2)
     assert (cut / "adapter_model.safetensors").read_bytes() == (whole / "adapter_model.safetensors").read_bytes()
     assert [row["loss"] for row in rows(cut)] == [row["loss"] for row in rows(whole)]
 

@@ -165,6 +165,7 @@ def test_mixed_precision_over_four_bits(blocks: str, words: Path, tmp_path: Path
     assert {value.dtype for name, value in saved.items() if "projector" in name} == {torch.bfloat16}
 
 
+@pytest.mark.long
 def test_eight_bits_on_the_testbed(preferences: Path, tmp_path: Path) -> None:
     whole, again = whole_and_cut(recipe(MODEL, preferences, quantization="8bit"), tmp_path)
     run = tmp_path / "whole"
@@ -192,6 +193,7 @@ def test_small_steps_are_not_rounded_away(preferences: Path, tmp_path: Path) -> 
     assert (moved != moved.bfloat16()).float().mean() > 0.5
 
 
+@pytest.mark.long
 def test_a_reward_model_and_who_is_rewarded_by_it(preferences: Path, tmp_path: Path) -> None:
     short = {**TRAINER, "learning_rate": 3e-3, "max_steps": 2, "per_device_train_batch_size": 8}
     rewards = train(recipe(MODEL, preferences, "reward-model", quantization="8bit", trainer=short), tmp_path / "reward")

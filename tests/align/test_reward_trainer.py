@@ -139,7 +139,7 @@ def test_held_out_rows_are_read_before_training_as_those_of_the_training(prefere
     trainer = {
         "learning_rate": 3e-3,
         "max_steps": 2,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
     }
     given = recipe(preferences, loss={"held_out": (str(held),)}, trainer=trainer)
@@ -156,7 +156,7 @@ def test_a_policys_adapter_is_no_reward_model(preferences: Path, tmp_path: Path)
     trainer = {
         "learning_rate": 1e-3,
         "max_steps": 1,
-        "per_device_train_batch_size": 8,
+        "per_device_train_batch_size": 2,
         "gradient_accumulation_steps": 1,
     }
     train(TrainRecipe(MODEL, (str(preferences),), lora=LoraSettings(4, 8), trainer=trainer), tmp_path / "dpo")

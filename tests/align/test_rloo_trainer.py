@@ -145,6 +145,7 @@ def test_settings_that_make_no_sense(loss: dict[str, Any], preferences: Path, tm
         train(recipe(preferences, loss=loss), tmp_path / "run")
 
 
+@pytest.mark.long
 def test_samples_are_the_policys_whatever_its_config_says(
     greedy_by_its_config: str, preferences: Path, tmp_path: Path
 ) -> None:

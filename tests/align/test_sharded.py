@@ -11,10 +11,11 @@ import pytest
 from mmpref.align.recipe import TrainRecipe, WatchSettings
 from mmpref.align.train import train
 from mmpref.errors import UsageError
+from tests import forked
 from tests.launch import kill_once, run
 
 from .conftest import MODEL
-from .test_processes import assert_equal_weights, command, divided, rows
+from .test_processes import assert_equal_weights, divided, rows, training
 
 pytestmark = pytest.mark.long
 STEPS = 8
@@ -29,7 +30,7 @@ def launched(data: Path, output: Path, folder: Path, method: str = "dpo", *more:
 @pytest.mark.parametrize("method", ["dpo", "mdpo"])
 def test_two_processes_of_half_a_model_train_what_one_does(method: str, preferences: Path, tmp_path: Path) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    run(command(preferences, one, 4, 1, method, *MORE))
+    forked.run(training(preferences, one, 4, method, *MORE))
     run(launched(preferences, two, tmp_path, method))
     for alone, together in zip(rows(one), rows(two), strict=True):
         assert together.keys() == alone.keys()

@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from mmpref.errors import InputError, ModelError, RunError, UsageError
 from mmpref.log import logger
 from mmpref.testbed.training.build import IMAGE_TOKENS
 from mmpref.vlm.load import load_policy
+from tests.forked import Forked
 
 from .conftest import MODEL
 
@@ -152,8 +151,7 @@ def test_another_recipe_is_refused(finished: Path, preferences: Path) -> None:
 @pytest.mark.parametrize("when", ["step:5", "checkpoint:3", "interrupt:7"])
 def test_a_killed_run_ends_as_if_it_had_not_been(finished: Path, preferences: Path, tmp_path: Path, when: str) -> None:
     path = tmp_path / "run"
-    command = [sys.executable, "-m", "tests.align.killed", MODEL, str(preferences), str(path), when]
-    died = subprocess.run(command, capture_output=True, text=True, env=dict(os.environ), check=False)
+    died = Forked("tests.align.killed:main", [MODEL, str(preferences), str(path), when]).end()
     if when.startswith("interrupt"):
         assert "KeyboardInterrupt" in died.stderr
         assert (path / ".mmpref" / "training" / "checkpoints" / "checkpoint-7" / "complete.json").is_file()

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.launch import ENVIRONMENT, kill_once, run
 
-from .test_processes import assert_equal_weights, command, divided, rows
+from .test_processes import assert_equal_weights, divided, rows, training
 
 pytestmark = pytest.mark.long
 pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: pip install deepspeed ninja, with a C++ compiler")
@@ -52,7 +53,7 @@ def test_two_processes_of_half_a_model_train_what_one_does(
     method: str, more: tuple[str, ...], preferences: Path, tmp_path: Path
 ) -> None:
     one, two = tmp_path / "one", tmp_path / "two"
-    run(command(preferences, one, 4, 1, method, *MORE, *more))
+    forked.run(training(preferences, one, 4, method, *MORE, *more))
     run(launched(preferences, two, tmp_path, method, *more))
     for alone, together in zip(rows(one), rows(two), strict=True):
         assert together.keys() == alone.keys()

@@ -18,6 +18,7 @@ from mmpref.api.results import BuiltDataset, Compared, Evaluation, Inspection, P
 from mmpref.bench.compare import Comparison
 from mmpref.errors import RunError, UsageError
 from mmpref.tables.table import TABLES
+from tests import forked
 from tests.align.conftest import preferences
 from tests.api.conftest import SMALL
 
@@ -173,8 +174,7 @@ evaluate:
 @pytest.mark.long
 def test_a_recipe_that_watches_benchmarks_is_reproduced(tmp_path: Path) -> None:
     (tmp_path / "watching.yaml").write_text(RECIPE)
-    command = [sys.executable, "-m", "mmpref", "reproduce", "watching.yaml", "--output", "run"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = forked.mmpref(["reproduce", "watching.yaml", "--output", "run"], folder=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "run" / "train" / "evaluations.jsonl").is_file()
     assert (tmp_path / "run" / "report.html").is_file()

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +13,7 @@ from PIL import Image
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import InputError, UsageError
+from tests import forked
 
 MODEL = "pkg:mmpref.testbed/model"
 SYNONYMS = "pkg:mmpref.testbed/synonyms.txt"
@@ -111,17 +107,11 @@ def test_unknown_names_are_told(tmp_path: Path) -> None:
 def test_a_killed_evaluation_goes_on_to_the_same_results(tmp_path: Path) -> None:
     evaluate(_recipe(benchmarks=("chair",), limit=200), tmp_path / "whole", batch_size=8)
     options = ["--benchmark", "chair", "--limit", "200", "--batch-size", "8", "--output", str(tmp_path / "killed")]
-    command = [sys.executable, "-m", "mmpref", "evaluate", *options, "--set", "benchmark.chair.max_new_tokens=48"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    words = ["evaluate", *options, "--set", "benchmark.chair.max_new_tokens=48"]
     kept = tmp_path / "killed/.mmpref/answers-base-chair.jsonl"
-    while process.poll() is None and not (kept.is_file() and kept.stat().st_size):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "killed/run.json").exists()
+    forked.start(words).kill_once(tmp_path / "killed", lambda: kept.is_file() and kept.stat().st_size > 0)
     done = kept.read_text().count("\n")
     assert 0 < done < 200
-    finished = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert finished.returncode == 0, finished.stderr
+    forked.run(words)
     ours, theirs = ((tmp_path / run / "samples/base-chair.parquet").read_bytes() for run in ("whole", "killed"))
     assert ours == theirs

@@ -14,10 +14,16 @@ METRICS = Path(vqa.__file__).parents[1] / "metrics"
 
 def test_metrics_load_with_evaluate_offline(tmp_path: Path) -> None:
     """In a process of its own: the library reads its offline switch at import."""
+    synonyms = tmp_path / "synonyms.txt"
+    synonyms.write_text("bird, duck\ndog, puppy\n")
     script = f"""
 import evaluate
 def compute(name, **values):
     return evaluate.load({str(METRICS)!r} + "/" + name).compute(**values)
+found = compute("pope", predictions=["Yes", "No", ""], references=["yes", "yes", "no"])
+assert (found["accuracy"], found["parse_failures"]) == (1 / 3, 1), found
+found = compute("chair", predictions=["a dog and a bird"], references=[["dog"]], synonyms={str(synonyms)!r})
+assert (found["chair_i"], found["recall"]) == (0.5, 1), found
 found = compute("vqa_accuracy", predictions=["Red.", "x"], references=[["red"] * 10, ["red"] * 10])
 assert found == {{"vqa_accuracy": 0.5}}, found
 found = compute("gqa", predictions=["Yes.", "yes!", "no"], references=["yes"] * 3)

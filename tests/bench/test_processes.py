@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked, launch
 from tests.bench.conftest import png, pope_row, write_rows
-from tests.launch import command, kill_once, run
 
 BOTH = ["--benchmark", "chair", "--benchmark", "pope", "--limit", "60"]
 
 
-def evaluation(output: Path, adapter: Path, processes: int = 1) -> list[str]:
-    words = ["evaluate", *BOTH, "--batch-size", "8", "--output", str(output), "--adapter", str(adapter)]
-    return command(words, processes)
+def evaluation(output: Path, adapter: Path) -> list[str]:
+    return ["evaluate", *BOTH, "--batch-size", "8", "--output", str(output), "--adapter", str(adapter)]
 
 
 def lines(path: Path) -> list[str]:
@@ -25,7 +24,7 @@ def lines(path: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def alone(adapter: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone") / "run"
-    run(evaluation(folder, adapter))
+    forked.run(evaluation(folder, adapter))
     return folder
 
 
@@ -39,7 +38,7 @@ def assert_same(run: Path, other: Path) -> None:
 
 @pytest.mark.long
 def test_two_processes_find_what_one_does(alone: Path, adapter: Path, tmp_path: Path) -> None:
-    done = run(evaluation(tmp_path / "two", adapter, 2))
+    done = launch.run(launch.command(evaluation(tmp_path / "two", adapter), 2))
     assert done.stdout.count("written to") == 1, "one process speaks"
     assert_same(tmp_path / "two", alone)
     assert json.loads((tmp_path / "two/run.json").read_text())["processes"] == 2
@@ -47,20 +46,18 @@ def test_two_processes_find_what_one_does(alone: Path, adapter: Path, tmp_path: 
         own = [lines(tmp_path / f"two/.mmpref/answers-{model}-chair.jsonl.{rank}") for rank in (0, 1)]
         assert min(map(len, own)) >= 20, "both worked"
         assert not set(own[0]) & set(own[1])
-    again = run(evaluation(tmp_path / "two", adapter, 2))
+    again = forked.run(evaluation(tmp_path / "two", adapter), 2)
     assert again.stdout == done.stdout
 
 
 @pytest.mark.long
 def test_two_killed_processes_are_finished_by_one(alone: Path, adapter: Path, tmp_path: Path) -> None:
     kept = [tmp_path / f"cut/.mmpref/answers-base-chair.jsonl.{rank}" for rank in (0, 1)]
-    kill_once(
-        evaluation(tmp_path / "cut", adapter, 2),
-        tmp_path / "cut",
-        lambda: all(path.is_file() and path.stat().st_size for path in kept),
+    forked.start(evaluation(tmp_path / "cut", adapter), 2).kill_once(
+        tmp_path / "cut", lambda: all(path.is_file() and path.stat().st_size for path in kept)
     )
     before = [lines(path) for path in kept]
-    run(evaluation(tmp_path / "cut", adapter))
+    forked.run(evaluation(tmp_path / "cut", adapter))
     assert_same(tmp_path / "cut", alone)
     assert [lines(path) for path in kept] == before
     rest = lines(tmp_path / "cut/.mmpref/answers-base-chair.jsonl")
@@ -81,7 +78,7 @@ def test_an_unreadable_image_of_another_process_is_missing_once(tmp_path: Path) 
         "--set",
         "benchmark.pope.max_new_tokens=4",
     ]
-    run(command([*common, "--output", str(tmp_path / "one")]))
-    done = run(command([*common, "--output", str(tmp_path / "two")], 2))
+    forked.run([*common, "--output", str(tmp_path / "one")])
+    done = forked.run([*common, "--output", str(tmp_path / "two")], 2)
     assert (tmp_path / "one/results.json").read_bytes() == (tmp_path / "two/results.json").read_bytes()
     assert done.stderr.count("1 of 4 samples of pope are missing") == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
 import subprocess
 import sys
@@ -13,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked, launch
+
 RECIPE = ("--limit", "48", "--set", "block_size=8")
 
 
-def _command(output: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "mmpref", "build-dataset", *RECIPE, "--output", str(output), *more]
+def _words(output: Path, *more: str) -> list[str]:
+    return ["build-dataset", *RECIPE, "--output", str(output), *more]
 
 
 def _run(output: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(_command(output, *more), capture_output=True, text=True, env=env, check=False)
+    return forked.mmpref(_words(output, *more))
 
 
 def _digests(output: Path) -> dict[str, str]:
@@ -49,12 +49,11 @@ def test_a_run_that_was_killed_often_gives_the_same_bytes(built: Path, tmp_path:
     unfinished = 0
     for _ in range(4):
         before = _blocks(output)
-        process = subprocess.Popen(_command(output), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = forked.start(_words(output))
         while process.poll() is None and _blocks(output) == before:
             time.sleep(0.01)
         time.sleep(draws.uniform(0, 0.4))
         process.kill()
-        process.wait()
         unfinished += not (output / "data").is_dir()
     assert unfinished > 0
     finished = _run(output)
@@ -72,11 +71,7 @@ def test_shards_merge_to_the_same_bytes(built: Path, tmp_path: Path) -> None:
 
 @pytest.mark.long
 def test_launched_processes_build_the_same_bytes_together(built: Path, tmp_path: Path) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1"}
-    command = [*launcher, *_command(tmp_path / "run", "--json")[1:]]
-    result = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
-    assert result.returncode == 0, result.stderr
+    result = launch.run(launch.command(_words(tmp_path / "run", "--json"), 2))
     assert json.loads(result.stdout)["counts"]["rows"] > 0, "only one of them tells"
     assert _digests(tmp_path / "run") == _digests(built)
     assert len(list((tmp_path / "run/.mmpref").glob("lock-*-of-2"))) == 2
@@ -95,7 +90,7 @@ def test_a_finished_run_needs_no_model(built: Path) -> None:
     code = (
         "import sys\n"
         "from mmpref.cli.main import program\n"
-        f"program.main({_command(built)[3:]!r}, standalone_mode=False)\n"
+        f"program.main({_words(built)!r}, standalone_mode=False)\n"
         "print('model loaded' if 'sentence_transformers' in sys.modules else 'light', file=sys.stderr)\n"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -127,15 +122,5 @@ def test_an_empty_source_is_one_line(tmp_path: Path) -> None:
 def test_the_testbeds_limit_is_not_for_a_source_of_ones_own(tmp_path: Path) -> None:
     source = tmp_path / "rows.jsonl"
     source.write_text("".join(json.dumps({"id": str(n), "question": "q", "answer": "a"}) + "\n" for n in range(1700)))
-    command = [
-        sys.executable,
-        "-m",
-        "mmpref",
-        "build-dataset",
-        "--source",
-        str(source),
-        "--output",
-        str(tmp_path / "r"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r"])
     assert "no-image: 1700" in done.stderr

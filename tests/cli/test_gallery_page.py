@@ -64,7 +64,7 @@ def opened(file: Path, **state: object) -> str:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-500:]

@@ -10,8 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
+
 
 def mmpref(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return forked.mmpref(arguments, environment={**forked.ENVIRONMENT, **environment})
+
+
+def mmpref_from_nothing(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "mmpref", *arguments],
         capture_output=True,
@@ -22,7 +28,7 @@ def mmpref(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def test_version_and_names() -> None:
-    assert mmpref("--version").stdout.startswith("mmpref, version ")
+    assert mmpref_from_nothing("--version").stdout.startswith("mmpref, version ")
     for what, name in (("methods", "dpo"), ("datasets", "bdhs"), ("benchmarks", "pope"), ("recipes", "testbed")):
         listed = mmpref("list", what, "--json")
         assert name in [row["name"] for row in json.loads(listed.stdout)]
@@ -95,7 +101,7 @@ def test_debug_brings_the_traceback_back() -> None:
 
 
 def test_a_push_without_a_token_is_refused_before_the_work(tmp_path: Path) -> None:
-    done = mmpref(
+    done = mmpref_from_nothing(
         "build-dataset", "--push", "--output", str(tmp_path / "out"), HF_TOKEN="", HF_HOME=str(tmp_path / "home")
     )
     assert done.returncode == 1

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mmpref.cli.format import print_table
 from mmpref.cli.main import main
+from tests import forked
 from tests.align.conftest import preferences
 
 __all__ = ["preferences"]  # the fixture
@@ -22,10 +23,12 @@ UNREACHABLE = {"HF_ENDPOINT": "http://127.0.0.1:9"}
 
 
 def mmpref(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    if env is None:
+        return forked.mmpref(arguments, folder=cwd)
     command = [sys.executable, "-m", "mmpref", *map(str, arguments)]
     kept = {key: value for key, value in os.environ.items() if key not in ("HF_HUB_OFFLINE", "MMPREF_DEBUG")}
     return subprocess.run(
-        command, cwd=cwd, env={**kept, **(env or {})}, capture_output=True, text=True, check=False, timeout=300
+        command, cwd=cwd, env={**kept, **env}, capture_output=True, text=True, check=False, timeout=300
     )
 
 
@@ -156,6 +159,7 @@ def test_a_hub_that_does_not_answer_is_said_in_two_lines(command: list[str], tmp
     assert error.startswith("Error: ")
 
 
+@pytest.mark.long
 def test_a_hub_that_answers_is_asked(hub_env: dict[str, str], tmp_path: Path) -> None:
     done = mmpref("build-dataset", "--model", "nobody/nothing", "--source", "testbed", cwd=tmp_path, env=hub_env)
     assert done.returncode == 1

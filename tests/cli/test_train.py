@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import pytest
 
 from mmpref.api.options import train_recipe
 from mmpref.api.planned import planned_train
+from tests import forked
 from tests.align.conftest import preferences
 
 __all__ = ["preferences"]  # the fixture
@@ -43,6 +43,8 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def mmpref(*arguments: object, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    if env is None:
+        return forked.mmpref(arguments, folder=cwd)
     command = [sys.executable, "-m", "mmpref", *map(str, arguments)]
     return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
@@ -181,31 +183,16 @@ def test_a_model_without_data_needs_data(tmp_path: Path) -> None:
 @pytest.mark.long
 def test_ctrl_c_keeps_what_was_done(preferences: Path, recipe: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "mmpref",
-        "train",
-        "--recipe",
-        recipe,
-        "--dataset",
-        preferences,
-        "--output",
-        run,
-        "--set",
-        "trainer.max_steps=100000",
-        "--set",
-        "trainer.save_steps=50000",
-    ]
-    process = subprocess.Popen([str(part) for part in command], stderr=subprocess.PIPE, text=True, env=dict(os.environ))
-    deadline = time.monotonic() + 120
+    endless = ["--set", "trainer.max_steps=100000", "--set", "trainer.save_steps=50000"]
+    process = forked.start(["train", "--recipe", recipe, "--dataset", preferences, "--output", run, *endless])
+    deadline = time.monotonic() + 300
     while not (run / "log.jsonl").is_file() or len((run / "log.jsonl").read_text().splitlines()) < 2:
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
-    assert said.strip().splitlines()[-1].startswith("Error: Interrupted. Finished work is kept")
+    done = process.end()
+    assert done.returncode == 130
+    assert done.stderr.strip().splitlines()[-1].startswith("Error: Interrupted. Finished work is kept")
     assert len(list((run / ".mmpref" / "training" / "checkpoints").glob("checkpoint-*/complete.json"))) == 1
     assert not (run / "run.json").exists()

@@ -1,8 +1,8 @@
 """A builder without a model: the rejected answer is the chosen one, word order reversed.
 
-As a program it builds a dataset with it and dies where the test wants::
+`main` builds a dataset with it, in a process of its own, and dies where the test wants::
 
-    python -m tests.data.reverse '{"recipe": {...}, "output": "...", "shard": [0, 2], "kill_at": 7, "file_limit": 9000}'
+    {"recipe": {...}, "output": "...", "shard": [0, 2], "kill_at": 7, "file_limit": 9000}
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import json
 import os
 import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -103,7 +102,3 @@ def _die_at(moment: int) -> None:
         return act
 
     os.replace, os.fsync, os.unlink = counted(os.replace), counted(os.fsync), counted(os.unlink)
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))

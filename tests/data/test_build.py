@@ -9,7 +9,6 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from mmpref.data import shards
 from mmpref.data.build import build_dataset
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, RunError, UsageError
+from tests.forked import Forked
 
 ROWS = 23
 
@@ -68,14 +68,11 @@ def recipe(folder: Path, **changes: Any) -> BuildRecipe:
 def run(source: Path, output: Path, **given: Any) -> subprocess.CompletedProcess[str]:
     what = {"model": "none", "source": str(source / "rows.json"), "method": "reverse", "block_size": 4}
     settings = {**what, **given.pop("recipe", {})}
-    text = json.dumps({"recipe": settings, "output": str(output), **given})
-    return subprocess.run(
-        [sys.executable, "-m", "tests.data.reverse", text],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=Path(__file__).parents[2],
-    )
+    return begin(recipe=settings, output=str(output), **given).end()
+
+
+def begin(**given: Any) -> Forked:
+    return Forked("tests.data.reverse:main", [given])
 
 
 def digests(output: Path) -> dict[str, str]:
@@ -169,16 +166,13 @@ def test_killed_ten_times_at_random_moments(source: Path, tmp_path: Path) -> Non
     kills = number = 0
     while kills < 10:
         output = tmp_path / f"run{number}"
-        text = json.dumps({"recipe": slowly, "output": str(output)})
         signs = len(list(output.glob(".mmpref/worked/*")))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.data.reverse", text], stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
-        )
+        process = begin(recipe=slowly, output=str(output))
         while process.poll() is None and len(list(output.glob(".mmpref/worked/*"))) == signs:
             time.sleep(0.01)
         time.sleep(draws.uniform(0, 0.6))
         process.kill()
-        if process.wait() == 0:
+        if process.poll() == 0:
             number += 1  # It was faster than the kill.
             assert digests(output) == digests(tmp_path / "whole")
         else:
@@ -205,24 +199,10 @@ def test_killed_while_merging(source: Path, whole: Path, tmp_path: Path) -> None
 def test_shards_at_the_same_time(source: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "run"
     given = {"model": "none", "source": str(source / "rows.json"), "method": "reverse", "block_size": 4}
-    started = [
-        subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "tests.data.reverse",
-                json.dumps({"recipe": given, "output": str(output), "shard": [index, 3]}),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=Path(__file__).parents[2],
-        )
-        for index in range(3)
-    ]
-    told = [process.communicate() for process in started]
-    assert [process.returncode for process in started] == [0, 0, 0], told
-    assert any("recipe_hash" in out for out, _ in told), "whoever was last merged"
+    started = [begin(recipe=given, output=str(output), shard=[index, 3]) for index in range(3)]
+    told = [process.end() for process in started]
+    assert [done.returncode for done in told] == [0, 0, 0], told
+    assert any("recipe_hash" in done.stdout for done in told), "whoever was last merged"
     assert digests(output) == digests(whole)
 
 

@@ -104,7 +104,7 @@ print("ok")
 
 
 def run_client(script: str, env: dict[str, str], *args: str) -> None:
-    done = subprocess.run([sys.executable, "-c", script, *args], env=env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script, *args], env=env, capture_output=True, text=True, timeout=300)
     assert done.stdout.strip().endswith("ok"), done.stderr[-3000:]
 
 
@@ -140,6 +140,7 @@ def save_adapter(folder: Path) -> None:
         torch.save(tuned(torch.arange(8)[None]).logits, folder / "logits.pt")
 
 
+@pytest.mark.long
 def test_what_we_push_loads_without_us(
     hub: HubAccount, hub_env: dict[str, str], push: Push, dataset_folder: Path, tmp_path: Path
 ) -> None:

@@ -153,7 +153,7 @@ def test_killed_between_uploads_then_run_again(
     args = [sys.executable, "-c", SCRIPT, str(dataset_folder), f"{hub.name}/pairs"]
     process = subprocess.Popen(args, env=hub_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        assert stuck.reached.wait(30), "the second shard never came"
+        assert stuck.reached.wait(300), "the second shard never came"
     finally:
         process.kill()
         process.communicate()
@@ -174,7 +174,7 @@ def test_killed_between_staged_commits_then_run_again(
     args = [sys.executable, "-c", SCRIPT, str(dataset_folder), f"{hub.name}/pairs"]
     process = subprocess.Popen(args, env=hub_env, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        assert stuck.reached.wait(30), "the second commit never came"
+        assert stuck.reached.wait(300), "the second commit never came"
     finally:
         process.kill()
         process.communicate()

@@ -107,7 +107,7 @@ class Scene:
         return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def done(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
         assert process.returncode == 0, err
         return json.loads(out)
 
@@ -132,12 +132,12 @@ def test_a_reader_sees_one_version_whole_whenever_the_push_is_killed(scene: Scen
     for endpoint, action, skip in KILLS:
         stuck = faults.add(endpoint, action, skip=skip)
         process = scene.push(run)
-        assert stuck.reached.wait(60), f"{endpoint} was never called"
+        assert stuck.reached.wait(300), f"{endpoint} was never called"
         process.kill()
         process.communicate()
     scene.done(scene.push(run))
     stop.touch()
-    out, err = reader.communicate(timeout=120)
+    out, err = reader.communicate(timeout=300)
     assert reader.returncode == 0, err
     versions = [json.loads(line)["version"] for line in out.splitlines()]
     assert versions[0] == "old"

@@ -21,4 +21,4 @@ def test_it_prints_an_endpoint_and_a_token_and_stops_cleanly() -> None:
             assert who.json()["name"] == "ada"
         finally:
             server.terminate()
-        assert server.wait(10) == 0
+        assert server.wait(60) == 0

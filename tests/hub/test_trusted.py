@@ -35,7 +35,7 @@ def as_job(hub_env: dict[str, str], folder: Path, repo_id: str, resource: str, i
     env = {key: value for key, value in hub_env.items() if key != "HF_TOKEN"}
     env |= {"HF_OIDC_RESOURCE": resource, "HF_OIDC_ID_TOKEN": identity}
     args = [sys.executable, "-c", SCRIPT, str(folder), repo_id]
-    done = subprocess.run(args, env=env, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(args, env=env, capture_output=True, text=True, check=True, timeout=300)
     assert identity not in done.stdout
     return done.stdout.strip()
 

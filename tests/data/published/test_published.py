@@ -132,10 +132,7 @@ EXPECTED: dict[str, tuple[int, dict[str, int]]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_set_builds_and_trains_a_step(built: dict[str, Built], name: str, tmp_path: Path) -> None:
-    from mmpref.align.recipe import LoraSettings, TrainRecipe
-    from mmpref.align.train import train
-
+def test_a_set_builds(built: dict[str, Built], name: str) -> None:
     made = built[name]
     assert (made.manifest["counts"]["rows"], made.manifest["counts"]["skipped"]) == EXPECTED[name]
     assert made.manifest["model"] is None
@@ -144,15 +141,25 @@ def test_a_set_builds_and_trains_a_step(built: dict[str, Built], name: str, tmp_
         assert row["method"] == made.manifest["method"]
         assert all("<image>" not in turn["content"] for turn in row["prompt"])
         assert all(image["bytes"] for image in row["images"])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_row_is_trained_on(built: dict[str, Built], split: str, tmp_path: Path) -> None:
+    """One step on all rows of all sets that have the split."""
+    from mmpref.align.recipe import LoraSettings, TrainRecipe
+    from mmpref.align.train import train
+
+    sets = [made for made in built.values() if made.manifest["recipe"]["split"] == split]
+    rows = [made.manifest["counts"]["rows"] for made in sets]
     trainer = {
         "max_steps": 1,
-        "per_device_train_batch_size": 1,
+        "per_device_train_batch_size": sum(rows),
         "gradient_accumulation_steps": 1,
         "learning_rate": 1e-3,
     }
-    split = made.manifest["recipe"]["split"]
-    settings = TrainRecipe(MODEL, (str(made.path),), lora=LoraSettings(2, 4, 0.0), trainer=trainer, split=split)
-    done = train(settings, tmp_path / "run")
+    data = tuple(str(made.path) for made in sets)
+    done = train(TrainRecipe(MODEL, data, lora=LoraSettings(2, 4, 0.0), trainer=trainer, split=split), tmp_path / "run")
+    assert [source["rows"] for source in done["datasets"]] == rows
     assert done["final"]["loss"] == pytest.approx(0.693, abs=0.01), "the first step's loss is log 2"
 
 
