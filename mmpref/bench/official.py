@@ -37,7 +37,7 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         plan.name,
         plan.label,
         published and table.split == benchmark.settings().split and not changed,
-        table.facts(),
+        {**table.facts(), **({"config": config} if (config := plan.settings.config) else {})},
         len(plan.samples),
         len({sample.image_id for sample in plan.samples}),
         samples,
