@@ -86,8 +86,11 @@ def model_card(
     shown = base or portable(model["id"])
     name = plain_name(f"{last_part(shown)} with {method_name(manifest).upper()}")
     fields: dict[str, Any] = dict(licence)
+    if languages := manifest.get("languages"):
+        fields["language"] = languages
     if base:
         fields["base_model"] = base
+        fields["base_model_relation"] = "finetune" if merged else "adapter"
     if ids := _datasets_on_hub(manifest.get("datasets", [])):
         fields["datasets"] = ids
     if results:
