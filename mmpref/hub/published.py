@@ -23,6 +23,9 @@ class Published:
         tag: None where none was set.
         changed: False where the same was there before.
         visibility: who sees the repository.
+        space: address of the demo that shows it.
+        collection: address of the collection that it was put into.
+        new_version_of: address of the earlier model, whose card points to this one now.
     """
 
     url: str
@@ -31,8 +34,11 @@ class Published:
     pull_request_url: str | None
     changed: bool
     repo_id: str
-    repo_type: Literal["dataset", "model"]
+    repo_type: Literal["dataset", "model", "space"]
     visibility: Literal["public", "private"] | None = None
+    space: str | None = None
+    collection: str | None = None
+    new_version_of: str | None = None
 
 
 def entries_of(path: Path) -> list[dict[str, Any]]:
