@@ -1,4 +1,4 @@
-"""Trackers of a training (Trackio, Weights & Biases, TensorBoard, MLflow): what they write here stays in the run.
+"""Trackers of a training (Trackio, Weights & Biases, TensorBoard, MLflow, CodeCarbon): their files stay in the run.
 
 transformers' own callbacks do the writing. They go by environment variables, which are set here as far as the user has
 set none; a server that the user names there gets what it would get from any Trainer.
@@ -10,22 +10,25 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from mmpref.align import emissions
 from mmpref.errors import UsageError
 from mmpref.run.files import write_atomic
 from mmpref.text_files import read_text
 
-TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
+CODECARBON = "codecarbon"
+TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow", CODECARBON)
 FOLDER = "trackers"
 """Of a run: a folder for each tracker. It is never published: it knows this machine."""
 PROJECT = "mmpref"
-_LINKS = "trackers.json"
+_LINKS, _STARTS = "trackers.json", "starts"
 _SPACE = "https://huggingface.co/spaces/"
 
 
@@ -82,6 +85,8 @@ def _variables(name: str, place: Path) -> dict[str, str]:
         return {"TRACKIO_DIR": str(place / name)}
     if name == "wandb":
         return {"WANDB_DIR": str(place / name), "WANDB_PROJECT": PROJECT, "WANDB_SILENT": "true"}
+    if name == CODECARBON:
+        return {"CODECARBON_LOG_LEVEL": "error", "CODECARBON_ALLOW_MULTIPLE_RUNS": "true"}
     # Plain MLflow keeps a database; without SQLAlchemy (mlflow-skinny) it has files alone, which it asks leave for.
     database = importlib.util.find_spec("sqlalchemy") is not None
     uri = f"sqlite:///{place / name / 'mlflow.db'}" if database else (place / name).as_uri()
@@ -99,7 +104,8 @@ def _point_trackio(folder: Path) -> None:
 
 
 class LinksCallback(TrainerCallback):
-    """Notes where each tracker's run can be seen, once they have begun; stands behind their callbacks.
+    """Notes where each tracker's run can be seen, once they have begun, and how often a training began; stands behind
+    their callbacks.
 
     Args:
         folder: for the notes.
@@ -111,18 +117,32 @@ class LinksCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             links = {name: _LINK[name]() if name in _LINK else None for name in self._names}
-            write_atomic(self._folder / _LINKS, json.dumps(links) + "\n")
+            starts = _notes(self._folder).get(_STARTS, 0) + 1
+            write_atomic(self._folder / _LINKS, json.dumps({**links, _STARTS: starts}) + "\n")
 
 
-def facts(names: Sequence[str], folder: Path) -> list[dict[str, str | None]]:
-    """What the manifest says of a run's trackers: name, folder in the run, and address, where it is on a server.
+def _notes(folder: Path) -> dict[str, Any]:
+    file = folder / _LINKS
+    notes: dict[str, Any] = json.loads(read_text(file)) if file.is_file() else {}
+    return notes
+
+
+def facts(names: Sequence[str], folder: Path, run: Path, output: Path) -> list[dict[str, Any]]:
+    """What the manifest says of a run's trackers: name, folder in the run, and address, where it is on a server; of
+    CodeCarbon also ``emissions``.
 
     Args:
         folder: that has the notes.
+        run: the run's.
+        output: the trainer's, where CodeCarbon leaves its file.
     """
-    file = folder / _LINKS
-    links: Mapping[str, Any] = json.loads(read_text(file)) if file.is_file() else {}
-    return [{"name": name, "path": f"{FOLDER}/{name}", "url": links.get(name)} for name in names]
+    notes = _notes(folder)
+    found: list[dict[str, Any]] = [{"name": name, "path": f"{FOLDER}/{name}", "url": notes.get(name)} for name in names]
+    for entry in (entry for entry in found if entry["name"] == CODECARBON):
+        entry["emissions"] = emissions.emissions_of(output / emissions.FILE, notes.get(_STARTS, 0))
+        if entry["emissions"]:
+            shutil.copy(output / emissions.FILE, run / FOLDER / CODECARBON / emissions.FILE)
+    return found
 
 
 def _trackio_link() -> str | None:

@@ -21,7 +21,7 @@ EXTRAS = {
     "quantization": (("bitsandbytes",), "--set quantization=4bit or 8bit"),
 }
 """Of mmpref: the packages that they bring, and what needs them."""
-TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
+TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow", "codecarbon")
 """Packages that ``train --report-to`` writes with."""
 PER = 1000
 """Pairs, or questions, that hours are told for."""

@@ -86,7 +86,9 @@ def _environment(found: Environment) -> list[tuple[str, str]]:
     for extra in found.extras:
         lacks = f"lacks {', '.join(extra.missing)}, for {extra.serves}: pip install 'mmpref[{extra.name}]'"
         rows.append((f"[{extra.name}]", lacks if extra.missing else f"installed, for {extra.serves}"))
-    rows.append(("trackers", ", ".join(found.trackers) or "none installed (trackio, wandb, tensorboard, mlflow)"))
+    rows.append(
+        ("trackers", ", ".join(found.trackers) or "none installed (trackio, wandb, tensorboard, mlflow, codecarbon)")
+    )
     return rows
 
 

@@ -62,7 +62,7 @@ _POSITIVE = _Positive()
 @click.option(
     "--report-to",
     multiple=True,
-    type=click.Choice(("trackio", "wandb", "tensorboard", "mlflow")),
+    type=click.Choice(("trackio", "wandb", "tensorboard", "mlflow", "codecarbon")),
     help="Tracker that logs go to as well; its files stay in the run. Repeatable.",
 )
 @click.option(

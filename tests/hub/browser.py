@@ -37,7 +37,6 @@ class Browser:
             preexec_fn=place,
             pass_fds=(3, 4),
             stderr=subprocess.DEVNULL,
-            close_fds=False,
         )
         os.close(theirs)
         os.close(answers)

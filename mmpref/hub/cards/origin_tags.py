@@ -22,3 +22,18 @@ def tracker_links(manifest: Mapping[str, Any]) -> dict[str, str]:
     return {
         str(tracker["name"]): str(tracker["url"]) for tracker in manifest.get("trackers") or [] if tracker.get("url")
     }
+
+
+def emissions(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The card's ``co2_eq_emissions`` (grams), where a tracker knows them."""
+    for tracker in manifest.get("trackers") or []:
+        found = tracker.get("emissions") or {}
+        if found.get("grams") is not None:
+            return {
+                "emissions": found["grams"],
+                "source": f"CodeCarbon {found['version']}",
+                "training_type": "fine-tuning",
+                "geographical_location": found["country"],
+                "hardware_used": found["hardware"],
+            }
+    return None
