@@ -67,7 +67,10 @@ def test_a_chain_is_gathered_in_one_collection(hub: HubAccount, tmp_path: Path) 
         ("model", "vlm", "The adapter"),
         ("dataset", "answers", "Per-sample records of the evaluation"),
     ]
+    slug = third.collection.removeprefix(f"{hub.endpoint}/collections/")
+    api(hub).update_collection_item(slug, api(hub).get_collection(slug).items[1].item_object_id, note="Mine, the best")
     assert publish(hub, adapter, "vlm", collection=TITLE).collection == third.collection
+    assert items(hub, third.collection)[1:2] == [("model", "vlm", "Mine, the best")], "the owner's words stay"
     assert len(items(hub, third.collection)) == 3
     assert publish(hub, adapter, "vlm", collection="Another").collection != third.collection
 

@@ -14,6 +14,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey, Score
+from mmpref.hub.leaderboards import FRAMEWORK
 from mmpref.hub.publish_run import publish_run
 from mmpref.hub.published import Published
 from tests.hub.runs import COMMIT, adapter_run, evaluation_run
@@ -171,6 +172,7 @@ def test_the_prepared_declaration_is_one_that_the_hub_takes_and_mmpref_fills(ben
     counts = {"tp": 1.0, "fp": 0.0, "tn": 0.0, "fn": 0.0, "yes": 1.0, "n": 1.0, "right": 1.0}
     both = {CountKey(part, name): value for part in ("all", "random", "popular") for name, value in counts.items()}
     metrics = {metric.name: metric for metric in pope.task(pope.settings()).metrics([Score("yes", both)])}
+    assert f'\t{FRAMEWORK}: {{\n\t\tname: "{FRAMEWORK}",' in (PREPARED.parents[1] / "framework.ts").read_text()
     tasks = yaml.safe_load(PREPARED.read_text())["tasks"]
     assert {task["id"].removeprefix("pope_") for task in tasks} <= metrics.keys()
     assert all(metrics[task["id"].removeprefix("pope_")].higher_is_better for task in tasks)

@@ -32,7 +32,7 @@ QUESTION = "Describe the image."
 pytestmark = [
     pytest.mark.long,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here to open the page with"),
-    pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="pip install gradio"),
+    pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="scripts/check_space.sh installs Gradio"),
 ]
 
 
