@@ -7,6 +7,7 @@ import regex
 _UNSPACED = r"\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Bopomofo}\p{Script=Yi}ーｰ\p{Line_Break=SA}"
 _ONE = regex.compile(rf"(?=[\p{{L}}\p{{N}}])(?=[{_UNSPACED}])\X|[^{_UNSPACED}]+|\X")
 _NEEDED = regex.compile(f"[{_UNSPACED}]")
+_ENGLISH = regex.compile(r"a|an|and|are|at|in|is|it|no|not|of|on|that|the|there|this|to|with|yes")
 
 
 def words(text: str) -> list[str]:
@@ -49,3 +50,24 @@ def _apart(piece: str) -> list[str]:
         else:
             before += part
     return parts or [piece]
+
+
+class EnglishWords:
+    """Whether texts are English, judged by its commonest words."""
+
+    def __init__(self) -> None:
+        self._words, self._common = 0, 0
+
+    def add(self, text: str) -> None:
+        for word in regex.findall(r"\w+", text.lower()):
+            self._words, self._common = self._words + 1, self._common + bool(_ENGLISH.fullmatch(word))
+
+    @property
+    def any(self) -> bool:
+        """There was a word."""
+        return self._words > 0
+
+    @property
+    def are_common(self) -> bool:
+        """They are a tenth of all words at least; without any word they are not."""
+        return self._common >= 0.1 * self._words > 0

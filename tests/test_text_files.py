@@ -64,7 +64,7 @@ OUR_OWN = {
     "hub/cards/dataset.py": "a run's report",
     "hub/cards/render.py": "templates of this package",
     "hub/private.py": "files of a run",
-    "hub/publish_run.py": "files of a run",
+    "hub/published.py": "files of a run",
     "hub/staging.py": "files of a run",
     "data/open_source.py": "a run's state",
     "data/shards.py": "a run's state",

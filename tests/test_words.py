@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpref.words import words
+from mmpref.words import EnglishWords, words
 
 
 @pytest.mark.parametrize(
@@ -44,3 +44,22 @@ def test_spaced_scripts_are_split_at_white_space(text: str) -> None:
 def test_no_character_is_lost_or_moved(text: str) -> None:
     assert "".join(words(text)) == "".join(text.split())
     assert all(words(text))
+
+
+@pytest.mark.parametrize(
+    ("texts", "are_common"),
+    [
+        (["A cat sits on the mat."], True),
+        (["A cup.", "Eine Tasse."], True),
+        (["Eine Katze sitzt auf der Matte."], False),
+        (["一只猫。"], False),
+        ([], False),
+        (["", "1 2 3"], False),
+    ],
+)
+def test_english_is_known_by_its_commonest_words(texts: list[str], are_common: bool) -> None:
+    found = EnglishWords()
+    for text in texts:
+        found.add(text)
+    assert found.are_common == are_common
+    assert found.any == any(texts)

@@ -48,6 +48,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
         "method": run.recipe["method"],
         "datasets": pairs.sources,
+        "languages": pairs.languages(),
         "counts": {
             "rows": len(pairs.dataset),
             "skipped": pairs.skipped,

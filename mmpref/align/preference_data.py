@@ -27,6 +27,7 @@ from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_faul
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, as_dicts
 from mmpref.vlm.special_tokens import special_token_in
+from mmpref.words import EnglishWords
 
 if TYPE_CHECKING:
     import datasets
@@ -68,6 +69,18 @@ class Pairs:
     skipped: dict[str, int]
     changed: dict[str, int] = field(default_factory=dict)
     skips: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+
+    def languages(self) -> list[str]:
+        """ISO 639-1 codes of the answers to learn from, or of prompts where there are none; only English is told."""
+        found, table = EnglishWords(), self.dataset.data
+        for name in ("chosen", "prompt"):
+            for chunk in table.column(name).chunks:
+                for turn in (turn for turns in chunk.to_pylist() for turn in turns):
+                    if turn["content"] != PLACEHOLDER_ANSWERS.get(name):
+                        found.add(turn["content"])
+            if found.any:
+                break
+        return ["en"] if found.are_common else []
 
     def where(self, row: int) -> str:
         """The place of a row in its table, for errors."""

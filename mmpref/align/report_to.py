@@ -8,7 +8,8 @@ from typing import Any
 
 from mmpref.errors import UsageError
 
-TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow")
+CODECARBON = "codecarbon"
+TRACKERS = ("trackio", "wandb", "tensorboard", "mlflow", CODECARBON)
 """Packages that ``trainer.report_to`` can name."""
 
 

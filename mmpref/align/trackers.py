@@ -1,4 +1,4 @@
-"""Trackers of a training (Trackio, Weights & Biases, TensorBoard, MLflow): what they write here stays in the run.
+"""Trackers of a training (Trackio, Weights & Biases, TensorBoard, MLflow, CodeCarbon): their files stay in the run.
 
 transformers' own callbacks do the writing. They go by environment variables, which are set here as far as the user has
 set none; a server that the user names there gets what it would get from any Trainer.
@@ -10,20 +10,23 @@ import contextlib
 import importlib.util
 import json
 import os
+import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback
 
+from mmpref.align import emissions
+from mmpref.align.report_to import CODECARBON
 from mmpref.run.files import write_atomic
 from mmpref.text_files import read_text
 
 FOLDER = "trackers"
 """Of a run: a folder for each tracker. It is never published: it knows this machine."""
 PROJECT = "mmpref"
-_LINKS = "trackers.json"
+_LINKS, _STARTS = "trackers.json", "starts"
 _PLACES = {
     "tensorboard": "TENSORBOARD_LOGGING_DIR",
     "trackio": "TRACKIO_DIR",
@@ -61,7 +64,7 @@ def in_run(names: Sequence[str], folder: Path) -> Iterator[None]:
 
 def _writes_here(name: str) -> bool:
     """Whether the user's environment sends a tracker's files to no other place. To be asked outside of `in_run`."""
-    return _PLACES[name] not in os.environ
+    return _PLACES.get(name, "") not in os.environ
 
 
 def _variables(name: str, place: Path) -> dict[str, str]:
@@ -69,6 +72,8 @@ def _variables(name: str, place: Path) -> dict[str, str]:
         return {_PLACES[name]: str(place / name)}
     if name == "wandb":
         return {_PLACES[name]: str(place / name), "WANDB_PROJECT": PROJECT, "WANDB_SILENT": "true"}
+    if name == CODECARBON:
+        return {"CODECARBON_LOG_LEVEL": "error", "CODECARBON_ALLOW_MULTIPLE_RUNS": "true"}
     # Plain MLflow keeps a database; without SQLAlchemy (mlflow-skinny) it has files alone, which it asks leave for.
     database = importlib.util.find_spec("sqlalchemy") is not None
     uri = f"sqlite:///{place / name / 'mlflow.db'}" if database else (place / name).as_uri()
@@ -86,7 +91,8 @@ def _point_trackio(folder: Path) -> None:
 
 
 class LinksCallback(TrainerCallback):
-    """Notes where each tracker's run can be seen, once they have begun; stands behind their callbacks.
+    """Notes where each tracker's run can be seen, once they have begun, and how often a training began; stands behind
+    their callbacks.
 
     Args:
         folder: for the notes.
@@ -98,22 +104,36 @@ class LinksCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if state.is_world_process_zero:
             links = {name: _LINK[name]() if name in _LINK else None for name in self._names}
-            write_atomic(self._folder / _LINKS, json.dumps(links) + "\n")
+            starts = _notes(self._folder).get(_STARTS, 0) + 1
+            write_atomic(self._folder / _LINKS, json.dumps({**links, _STARTS: starts}) + "\n")
 
 
-def facts(names: Sequence[str], folder: Path) -> list[dict[str, str | None]]:
+def _notes(folder: Path) -> dict[str, Any]:
+    file = folder / _LINKS
+    notes: dict[str, Any] = json.loads(read_text(file)) if file.is_file() else {}
+    return notes
+
+
+def facts(names: Sequence[str], folder: Path, run: Path, output: Path) -> list[dict[str, Any]]:
     """What the manifest says of a run's trackers: name, folder in the run (None where the user's environment sends the
-    files elsewhere), and address, where it is on a server. To be asked outside of `in_run`.
+    files elsewhere), and address, where it is on a server; of CodeCarbon also ``emissions``. To be asked outside of
+    `in_run`.
 
     Args:
         folder: that has the notes.
+        run: the run's.
+        output: the trainer's, where CodeCarbon leaves its file.
     """
-    file = folder / _LINKS
-    links: Mapping[str, Any] = json.loads(read_text(file)) if file.is_file() else {}
-    return [
-        {"name": name, "path": f"{FOLDER}/{name}" if _writes_here(name) else None, "url": links.get(name)}
+    notes = _notes(folder)
+    found: list[dict[str, Any]] = [
+        {"name": name, "path": f"{FOLDER}/{name}" if _writes_here(name) else None, "url": notes.get(name)}
         for name in names
     ]
+    for entry in (entry for entry in found if entry["name"] == CODECARBON):
+        entry["emissions"] = emissions.emissions_of(output / emissions.FILE, notes.get(_STARTS, 0))
+        if entry["emissions"]:
+            shutil.copy(output / emissions.FILE, run / FOLDER / CODECARBON / emissions.FILE)
+    return found
 
 
 def _trackio_link() -> str | None:

@@ -230,7 +230,7 @@ def _fit_and_save(
         **embedder_facts(run, _EMBEDDERS),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **trainer.facts(),
-        **({"trackers": trackers.facts(watching, scratch)} if watching else {}),
+        **({"trackers": trackers.facts(watching, scratch, run.path, checkpoints_folder(scratch))} if watching else {}),
         "trainer": options,
     }
     return Trained(policy.ref, pairs, facts, verify or verifier())

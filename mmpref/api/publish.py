@@ -28,6 +28,9 @@ def publish(
     license: str | None = None,
     accept_license: bool = False,
     replace: bool = False,
+    space: bool = False,
+    collection: str | None = None,
+    new_version_of: str | None = None,
 ) -> Publication:
     """Publish a finished run: a dataset, an adapter, or an evaluation's results; ``mmpref publish``.
 
@@ -46,6 +49,10 @@ def publish(
         license: of a dataset, licence of a source that states none, by its id on the Hub.
         accept_license: publish although the licence of a source may forbid it.
         replace: replace data of another run that the repository holds.
+        space: of an adapter, make a demo Space too, ``<model id>-demo``, where base and adapter answer side by side.
+        collection: title of a collection of the same owner; the run goes into it, with the datasets that an adapter was
+            trained on and the records of an evaluation, where these are on the Hub. Made where it is missing.
+        new_version_of: ``NAMESPACE/NAME`` of an earlier model, whose card is made to point to this one.
 
     Returns:
         Where it is: url, visibility, commit, tag.
@@ -58,6 +65,7 @@ def publish(
             Hub refuses or cannot be reached.
     """
     from mmpref.hub.access import trusted_resource
+    from mmpref.hub.companions import Companions
     from mmpref.hub.publish_run import kind_of, publish_run
     from mmpref.hub.target import find_target
     from mmpref.run.manifest import read_manifest
@@ -78,6 +86,19 @@ def publish(
         from mmpref.align.adapter import check_saved_adapter
 
         check_saved_adapter(path)
+    base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
+    companions = Companions(
+        space,
+        collection,
+        new_version_of and repo_id(new_version_of, "model"),
+        base_hub_id,
+        private,
+        create_pr,
+        replace,
+    )
+    if companions:
+        target = find_target(given[kind], kind, private=private, default_name=path.resolve().name)
+        companions.check(read_manifest(path), target.repo_id, merged=merge)
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:
@@ -92,7 +113,7 @@ def publish(
             given[kind],
             private=private,
             create_pr=create_pr,
-            base_hub_id=base_hub_id and repo_id(base_hub_id, "model"),
+            base_hub_id=base_hub_id,
             push_samples=push_samples,
             samples_only=samples_only,
             accept_license=accept_license,
@@ -100,4 +121,6 @@ def publish(
             replace=replace,
             merged=merged,
         )
+    if companions:
+        published = companions.publish(path, read_manifest(path), published)
     return Publication(**dataclasses.asdict(published))

@@ -103,7 +103,7 @@ def train(
         eval_split: split of the benchmarks' data.
         best: ``BENCHMARK/METRIC``: keep the adapter of the step where it is best.
         patience: stop after so many evaluations without a new best.
-        report_to: trackers that logs go to as well: ``trackio``, ``wandb``, ``tensorboard``, ``mlflow``.
+        report_to: trackers that watch it as well: ``trackio``, ``wandb``, ``tensorboard``, ``mlflow``, ``codecarbon``.
         dtype, quantization, device_map, trust_remote_code: how the model is loaded.
         recipe: name, YAML file, or what `mmpref.recipe` gave.
         set: more settings by nested or dotted keys, as ``--set``; None overrides too.

@@ -38,7 +38,7 @@ def asked_of(plan: Plan, samples: str, limit: int | None = None, **others: Any) 
         plan.name,
         plan.label,
         published and table.split == benchmark.settings().split and not changed,
-        table.facts(),
+        {**table.facts(), **({"config": config} if (config := plan.settings.config) else {})},
         len(plan.samples),
         len({image_key(sample.image, 0) for sample in plan.samples if sample.image and sample.image.content}),
         samples,

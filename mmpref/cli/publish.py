@@ -37,6 +37,14 @@ from mmpref.errors import UsageError
     help="Hub id of a base model that is a local path here.",
 )
 @click.option("--merge", is_flag=True, help="Of an adapter, publish the base with its weights merged in.")
+@click.option("--space", is_flag=True, help="Of an adapter, make a demo Space: base and adapter side by side.")
+@click.option("--collection", metavar="TITLE", help="Put it, and what it was made from, into a collection.")
+@click.option(
+    "--new-version-of",
+    callback=common.hub_name,
+    metavar="NAMESPACE/NAME",
+    help="An earlier model, whose card shall point to this one.",
+)
 @click.option("--push-samples", is_flag=True, help="Of an evaluation, push the per-sample records too.")
 @common.replace_option
 @common.license_option
@@ -53,6 +61,7 @@ def command(run: Path, as_json: bool, **options: Any) -> None:
       mmpref publish runs/build-dataset-bdhs-1a2b3c4d --hub-dataset-id me/bdhs-5k
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --private
       mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs-merged --merge
+      mmpref publish runs/train-dpo-1a2b3c4d --hub-model-id me/vlm-bdhs --space --collection "BDHS on my VLM"
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-model-id me/vlm-bdhs
       mmpref publish runs/evaluate-pope-chair-1a2b3c4d --hub-dataset-id me/vlm-bdhs-answers
     """

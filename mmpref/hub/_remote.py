@@ -23,7 +23,7 @@ from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_st
 from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls
 from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes, local_files
-from mmpref.hub.access import RepoType
+from mmpref.hub.access import RepoType, page_of
 from mmpref.hub.cards.merge import merge_cards
 from mmpref.hub.other_splits import Change
 from mmpref.hub.target import other_run, run_in
@@ -96,8 +96,7 @@ class Remote:
 
     @property
     def url(self) -> str:
-        prefix = "datasets/" if self.repo_type == "dataset" else ""
-        return f"{self.api.endpoint}/{prefix}{self.repo_id}"
+        return page_of(self.api.endpoint, self.repo_id, self.repo_type)
 
     def plan(self, content: Content, revision: str = "main") -> Plan:
         """Compare `content` with the tree at `revision`, with our card merged into the one there."""

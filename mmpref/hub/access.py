@@ -14,7 +14,12 @@ from mmpref.hub._calls import CALL_ERRORS, Calls, Retry
 
 LOG_IN = "Log in with `hf auth login`, or set HF_TOKEN to a token with write access."
 READ_ONLY = ("read", "no_access")
-RepoType = Literal["dataset", "model"]
+RepoType = Literal["dataset", "model", "space"]
+
+
+def page_of(endpoint: str, repo_id: str, repo_type: RepoType) -> str:
+    """Address of a repository."""
+    return f"{endpoint}/{constants.REPO_TYPES_URL_PREFIXES.get(repo_type, '')}{repo_id}"
 
 
 def usual_token() -> str:

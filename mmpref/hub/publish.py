@@ -23,6 +23,9 @@ from mmpref.hub.published import Published
 from mmpref.hub.target import is_public
 from mmpref.log import logger
 
+_SDK = "gradio"
+"""Of Spaces."""
+
 
 def publish_folder(
     content: Content,
@@ -75,9 +78,10 @@ def publish_folder(
 def _make_repository(remote: Remote, private: bool) -> bool:
     """Make sure of the repository; returns whether it is private."""
     api, repo_id, repo_type = remote.api, remote.repo_id, remote.repo_type
+    sdk = _SDK if repo_type == "space" else None
     remote.calls.run(
         "create the repository",
-        lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True),
+        lambda: api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True, space_sdk=sdk),
     )
     info = remote.calls.run("read the repository", lambda: api.repo_info(repo_id, repo_type=repo_type))
     if private and not info.private:

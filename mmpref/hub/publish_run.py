@@ -12,10 +12,11 @@ from huggingface_hub import HfApi, constants
 
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
+from mmpref.hub.cards.eval_results import EVAL_FILES
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
 from mmpref.hub.publish import publish_folder
-from mmpref.hub.published import Published
+from mmpref.hub.published import RECORD, Published, entries_of
 from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, stage_samples
 from mmpref.hub.target import find_target
 from mmpref.licence import with_licence
@@ -23,8 +24,6 @@ from mmpref.log import logger
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 
-RECORD = "published.json"
-"""State: where the run was published (address, commit, tag), an entry for each repository and pull request."""
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
 
@@ -105,6 +104,8 @@ def publish_run(
             content = stage_dataset(path, manifest, stage, repo_id)
         else:
             content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
+            if target.run not in (None, manifest["recipe_hash"]):  # results on leaderboards are another adapter's
+                content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
         published = publish_folder(
@@ -128,7 +129,7 @@ def _record(path: Path, published: Published, accepted_licences: Sequence[str]) 
     if accepted_licences:
         entry["accepted_licences"] = accepted_licences
     try:
-        entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        entries = entries_of(path)
         target = (published.url, published.pull_request_url)
         others = [other for other in entries if (other["url"], other["pull_request_url"]) != target]
         if entry not in entries:

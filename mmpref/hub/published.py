@@ -1,9 +1,16 @@
-"""Where something was published: what a push gives back."""
+"""Where something was published: what a push gives back, and what the run remembers of it."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
+
+from mmpref.run.manifest import STATE
+
+RECORD = "published.json"
+"""State: where the run was published (address, commit, tag), an entry for each repository and pull request."""
 
 
 @dataclass(frozen=True)
@@ -16,6 +23,9 @@ class Published:
         tag: None where none was set.
         changed: False where the same was there before.
         visibility: who sees the repository.
+        space: address of the demo that shows it.
+        collection: address of the collection that it was put into.
+        new_version_of: address of the earlier model, whose card points to this one now.
     """
 
     url: str
@@ -24,5 +34,29 @@ class Published:
     pull_request_url: str | None
     changed: bool
     repo_id: str
-    repo_type: Literal["dataset", "model"]
+    repo_type: Literal["dataset", "model", "space"]
     visibility: Literal["public", "private"] | None = None
+    space: str | None = None
+    collection: str | None = None
+    new_version_of: str | None = None
+
+
+def entries_of(path: Path) -> list[dict[str, Any]]:
+    """What the record of a run holds.
+
+    Raises:
+        OSError, ValueError: it cannot be read.
+    """
+    file = path / STATE / RECORD
+    entries = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
+
+def published_at(path: Path, repo_type: Literal["dataset", "model"]) -> str | None:
+    """Address of the repository that a run went to last; None where it did not, or only as a pull request."""
+    try:
+        entries = entries_of(path)
+    except (OSError, ValueError):
+        return None
+    urls = [str(entry.get("url")) for entry in entries if not entry.get("pull_request_url")]
+    return next((url for url in reversed(urls) if ("/datasets/" in url) == (repo_type == "dataset")), None)

@@ -22,13 +22,15 @@ from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.add_results import add_results, merge_model_card
 from mmpref.hub.cards.dataset import STATISTICS, card_and_pictures
+from mmpref.hub.cards.eval_results import eval_files, published_data
 from mmpref.hub.cards.merge import merge_dataset_card, merge_own_text
 from mmpref.hub.cards.model import model_card
-from mmpref.hub.cards.model_index import eval_files
 from mmpref.hub.cards.pictures import PATTERN
 from mmpref.hub.cards.samples import FILES, samples_card
+from mmpref.hub.leaderboards import leaderboards
 from mmpref.hub.other_splits import refuse_breaking
 from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_folders, public
+from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.run.results import RESULTS, Results
@@ -116,8 +118,6 @@ def stage_adapter(
         content["recipe"] = {**content["recipe"], "model": shown, "revision": revision}
     _write_json(stage / "run.json", content)
     results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() else None
-    for name, text in eval_files(results).items() if results else ():
-        _write(stage / name, text)
     card = model_card(manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
     what = "Merged model" if merged else "LoRA adapter"
@@ -167,7 +167,7 @@ def _sha256(file: RepoFile, repo_id: str, api: HfApi) -> str:
 def stage_evaluation(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, push_samples: bool, api: HfApi
 ) -> Content:
-    """An evaluation's results, which go into the card of the model that was evaluated.
+    """An evaluation's results, which go into the card of the model that was evaluated, and on leaderboards.
 
     Raises:
         UsageError: they are another adapter's than the repository's.
@@ -181,10 +181,12 @@ def stage_evaluation(
         )
     _refuse_other_adapter(path, adapter, repo_id, api)
     _write(stage / CARD, _EMPTY_CARD.format(name=repo_id.split("/")[1]))
-    for name, content in eval_files(results).items():
+    folder = f"evaluation/{manifest['recipe_hash'][:8]}"
+    records = f"{api.endpoint}/{repo_id}/tree/main/{folder}" if push_samples else published_at(path, "dataset")
+    tasks = leaderboards(published_data(results), api, str(api.token))
+    for name, content in eval_files(results, tasks, records).items():
         _write(stage / name, content)
     if push_samples:
-        folder = f"evaluation/{manifest['recipe_hash'][:8]}"
         _write_json(stage / folder / RESULTS, evaluation)
         for file in sorted((path / "samples").glob("*.parquet")):
             _link(file, stage / folder / "samples" / file.name)

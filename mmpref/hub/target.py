@@ -16,7 +16,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 
 from mmpref.errors import HubError, InputError, UsageError
 from mmpref.hub._calls import Calls, Retry
-from mmpref.hub.access import RepoType, check_access, usual_token
+from mmpref.hub.access import RepoType, check_access, page_of, usual_token
 from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import read_text
 
@@ -117,7 +117,7 @@ def find_target(
     token = token or usual_token()
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
     calls = Calls(full, api.endpoint, token, Retry(attempts=3))
-    url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{full}"
+    url = page_of(api.endpoint, full, repo_type)
     try:
         info = calls.run("look at the repository", lambda: api.repo_info(full, repo_type=repo_type))
     except HubError as error:

@@ -124,6 +124,23 @@ def test_paths_in_a_local_file_are_relative_to_it(tmp_path: Path) -> None:
     assert (len(pairs.dataset), pairs.skipped) == (1, {"bad-image": 1, "missing-image": 1})
 
 
+@pytest.mark.parametrize(
+    ("changes", "languages"),
+    [
+        ({}, ["en"]),
+        ({"chosen": "桌子上有一只猫。"}, []),
+        ({"chosen": None, "rejected": None}, ["en"]),
+        ({"chosen": None, "rejected": None, "prompt": "¿Qué es esto?"}, []),
+    ],
+)
+def test_the_language_is_that_of_the_answers_or_of_the_prompts(
+    tmp_path: Path, changes: dict[str, Any], languages: list[str]
+) -> None:
+    needs = () if "rejected" in changes else ("chosen", "rejected")
+    pairs = collect_pairs([table(row(**changes))], tmp_path, image_token="<image>", needs=needs)
+    assert pairs.languages() == languages
+
+
 def test_a_second_call_reads_what_the_first_wrote(tmp_path: Path) -> None:
     first = collect_pairs([table(row(), row(images=[]))], tmp_path, image_token="<image>")
     written = (tmp_path / "rows.arrow").stat().st_mtime_ns

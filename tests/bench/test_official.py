@@ -54,6 +54,13 @@ def test_the_published_benchmark(file: Path) -> None:
     asked = asked_of(_published(_plan(file)), "sha256:2")
     assert (asked.official, asked.title, asked.changed) == (True, "pope", {})
     assert (asked.questions, asked.images, asked.hallucination) == (6, 3, True)
+    assert "config" not in asked.data
+
+
+def test_the_configuration_is_one_of_the_facts_of_the_data(file: Path) -> None:
+    plan = _published(_plan(file))
+    full = dataclasses.replace(plan, settings=dataclasses.replace(plan.settings, config="full"))
+    assert asked_of(full, "sha256:2").data["config"] == "full"
 
 
 def test_images_that_are_there_are_counted_by_what_they_show(file: Path) -> None:

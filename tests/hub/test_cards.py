@@ -202,6 +202,37 @@ def test_a_local_base_is_no_base_model(model: dict[str, Any]) -> None:
     assert model["id"] not in named
 
 
+def test_what_a_model_is_to_its_base_is_said_where_the_base_is_named() -> None:
+    assert _metadata(model_card(adapter_manifest()))["base_model_relation"] == "adapter"
+    assert _metadata(model_card(adapter_manifest(), merged=True))["base_model_relation"] == "finetune"
+    manifest = adapter_manifest(model=LOCAL)
+    manifest["recipe"]["model"] = LOCAL["id"]
+    assert "base_model_relation" not in _metadata(model_card(manifest))
+
+
+def test_the_language_of_the_training_data_is_the_adapters() -> None:
+    assert "language" not in _metadata(model_card(adapter_manifest()))
+    assert "language" not in _metadata(model_card(adapter_manifest(languages=[])))
+    assert _metadata(model_card(adapter_manifest(languages=["en"])))["language"] == ["en"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "synthetic"),
+    [
+        ({}, True),
+        ({"written": ["chosen", "rejected"]}, True),
+        ({"model": None, "annotator": {"name": "judge"}, "written": ["rejected"]}, True),
+        ({"model": None, "written": ["rejected"]}, False),  # moved from another row: no model wrote it
+        ({"model": None, "written": []}, False),
+    ],
+)
+def test_answers_that_a_model_wrote_are_tagged_as_synthetic(
+    tmp_path: Path, changes: dict[str, Any], synthetic: bool
+) -> None:
+    card = dataset_card(tmp_path / "run", dataset_run(tmp_path / "run", **changes))
+    assert ("synthetic" in _metadata(card)["tags"]) == synthetic
+
+
 def test_only_hub_datasets_are_named_in_the_metadata() -> None:
     content = model_card(adapter_manifest())
     assert _metadata(content)["datasets"] == ["me/bdhs-5k"]
@@ -304,6 +335,9 @@ def test_broken_dataset_metadata_is_found(tmp_path: Path, old: str, new: str, co
         ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf", "base_model: /home/me/model", "not a Hub id"),
         ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf", "base_model: pkg:mmpref.testbed/model", "not a Hub id"),
         ("- name: llava-v1.6-vicuna-7b-hf with DPO", "- nom: x", "model-index"),
+        ("base_model_relation: adapter", "base_model_relation: child", "base_model_relation 'child'"),
+        ("base_model: llava-hf/llava-v1.6-vicuna-7b-hf\n", "", "without a base_model"),
+        ("library_name: peft", "library_name: peft\nnew_version: /home/me/model", "not a Hub id"),
     ],
 )
 def test_broken_model_metadata_is_found(old: str, new: str, complaint: str) -> None:

@@ -256,33 +256,6 @@ def test_kept_checkpoints_are_adapters_of_the_same_base(hub: HubAccount, tmp_pat
     assert not [name for name in _files(hub, "model") if "checkpoint-2" in name]
 
 
-def test_results_on_hub_datasets_are_there_for_leaderboards_too(hub: HubAccount, tmp_path: Path) -> None:
-    from huggingface_hub import parse_eval_result_entries
-
-    adapter_run(tmp_path / "adapter", BASE, COMMIT)
-    _push(hub, tmp_path / "adapter")
-    for benchmark in ("pope", "gqa"):
-        path = tmp_path / benchmark
-        results = evaluation_run(path, _evaluated(tmp_path / "adapter"))
-        for number, row in enumerate(results["results"]):
-            row |= {"benchmark": benchmark, "split": "random" if number == 3 else "all"}
-        asked = results["asked"].pop("pope")
-        results["asked"][benchmark] = {**asked, "benchmark": benchmark, "label": benchmark}
-        if benchmark == "gqa":  # the Hub's data, asked in one's own way
-            results["asked"][benchmark] |= {"official": False, "changed": {"suffix": ""}}
-        (path / "results.json").write_text(json.dumps(results))
-        _push(hub, path)
-        assert not _push(hub, path).changed
-    found = {name: content for name, content in _files(hub, "model").items() if name.startswith(".eval_results/")}
-    assert found.keys() == {".eval_results/mmpref-pope.yaml"}
-    [entry] = parse_eval_result_entries(yaml.safe_load(found[".eval_results/mmpref-pope.yaml"]))
-    assert (entry.dataset_id, entry.dataset_revision, entry.task_id) == ("lmms-lab/POPE", COMMIT, "pope_accuracy")
-    assert entry.value == 0.891
-    assert "95 % interval 0.881 to 0.901, n = 3000" in entry.notes
-    kept = HfApi(endpoint=hub.endpoint, token=hub.token).model_info(f"{hub.name}/thing", expand=["sha"])
-    assert kept.sha
-
-
 def test_records_are_a_dataset_that_plain_datasets_load(
     hub: HubAccount, hub_env: dict[str, str], tmp_path: Path
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +131,7 @@ def card_and_pictures(
         model=code(model["id"]) if model else "",
         model_revision=code(model.get("revision") or "none (a local model)") if model else "",
         keep_rejected=bool(recipe.get("keep_rejected")),
-        written=manifest.get("written", ["rejected"] if model else []),
+        written=_written(manifest),
         chosen_written="chosen" in manifest.get("written", []),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
@@ -160,11 +160,20 @@ def card_and_pictures(
 
 
 def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:
-    """What the set is searched by: its form, its method, and whether it is there to compare with."""
+    """What the set is searched by: its form, its method, whether a model wrote answers here, and whether it is there to
+    compare with."""
     is_control = summary_of("build-dataset", method_name(manifest)).startswith(CONTROL)
     kind = ["control"] if is_control or _controls(methods) else []
     topic = [] if is_control else ["hallucination"]
-    return [*dict.fromkeys(["preference", "dpo", *TAGS, *topic, *kind, method_name(manifest)])]
+    generated = bool(_written(manifest) and (manifest["model"] or manifest.get("annotator")))
+    written = ["synthetic"] if generated else []
+    return [*dict.fromkeys(["preference", "dpo", *TAGS, *topic, *written, *kind, method_name(manifest)])]
+
+
+def _written(manifest: Mapping[str, Any]) -> Sequence[str]:
+    """The columns that were written here."""
+    columns: Sequence[str] = manifest.get("written", ["rejected"] if manifest["model"] else [])
+    return columns
 
 
 def _controls(methods: Mapping[str, int]) -> list[str]:

@@ -32,6 +32,8 @@ SIZES = (
 )
 TASKS = frozenset(("image-text-to-text", "visual-question-answering", "image-to-text", "text-generation"))
 LIBRARIES = frozenset(("peft", "transformers"))
+RELATIONS = frozenset(("adapter", "finetune", "merge", "quantized"))
+"""What a model can be to its base."""
 REQUIRED = {
     "dataset": ("license", "pretty_name", "task_categories", "size_categories", "configs", "dataset_info", "tags"),
     "model": ("license", "library_name", "pipeline_tag", "tags"),
@@ -120,8 +122,13 @@ def _model(data: dict[str, Any]) -> list[str]:
         wrong.append(f"pipeline_tag {data['pipeline_tag']!r} is not known")
     if data.get("library_name") not in (None, *LIBRARIES):
         wrong.append(f"library_name {data['library_name']!r} is not known")
+    if data.get("base_model_relation") not in (None, *RELATIONS):
+        wrong.append(f"base_model_relation {data['base_model_relation']!r} is not known")
+    if "base_model_relation" in data and not data.get("base_model"):
+        wrong.append("base_model_relation is there without a base_model")
     base = data.get("base_model")
     ids = [*(base if isinstance(base, list) else [] if base is None else [base]), *_items(data, "datasets")]
+    ids += [data["new_version"]] if data.get("new_version") is not None else []
     wrong += [f"{name!r} is not a Hub id" for name in ids if not is_hub_id(name)]
     for entry in _items(data, "model-index"):
         results = entry.get("results") if isinstance(entry, dict) and entry.get("name") else None

@@ -14,6 +14,7 @@ from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
 from mmpref.hub.cards.model_index import model_index
+from mmpref.hub.cards.origin_tags import emissions
 from mmpref.hub.cards.render import (
     CONTROL,
     TAGS,
@@ -86,10 +87,15 @@ def model_card(
     shown = base or portable(model["id"])
     name = plain_name(f"{last_part(shown)} with {method_name(manifest).upper()}")
     fields: dict[str, Any] = dict(licence)
+    if languages := manifest.get("languages"):
+        fields["language"] = languages
     if base:
         fields["base_model"] = base
+        fields["base_model_relation"] = "finetune" if merged else "adapter"
     if ids := _datasets_on_hub(manifest.get("datasets", [])):
         fields["datasets"] = ids
+    if co2 := emissions(manifest):
+        fields["co2_eq_emissions"] = co2
     if results:
         fields["model-index"] = model_index(hub_id or name, results)
     library = "transformers" if merged else "peft"

@@ -1,4 +1,4 @@
-"""Evaluation results in the Hub's own forms: the ``model-index`` of a card, and the files of its leaderboards.
+"""Evaluation results in the Hub's own form: the ``model-index`` of a card.
 
 A benchmark's name and the id of its data stand there only for the published data, asked as published
 (`mmpref.run.asked.Asked.official`). Other results go by the name of their data, with all that tells them apart.
@@ -12,13 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import yaml
-
 from mmpref.errors import HubError
 from mmpref.hub.cards.markdown import clip
-from mmpref.hub_ids import is_hub_id
 from mmpref.run.asked import Asked
-from mmpref.run.results import ALL, BASE, Results, Value
+from mmpref.run.results import BASE, Results, Value
 
 TASK = "image-text-to-text"
 _SETTING = 200
@@ -39,7 +36,7 @@ def model_index(name: str, results: Results) -> list[dict[str, Any]]:
             metric_name=f"{value.benchmark} {value.metric}",
             metric_value=value.value,
         )
-        for value in _own(results)
+        for value in own_values(results)
     ]
     index: list[dict[str, Any]] = eval_results_to_model_index(name, entries)
     return index
@@ -83,37 +80,7 @@ def _slug(name: str) -> str:
     return re.sub(r"[^\w.]+", "-", name).strip("-") or "data"
 
 
-def eval_files(results: Results) -> dict[str, str]:
-    """The results in the form of the Hub's leaderboards: a YAML file under ``.eval_results`` for each benchmark that is
-    the published one, by path.
-
-    The adapter's results, or the base's where there is no adapter; those over all parts, without the blind control's.
-    A task is named ``benchmark_metric``.
-    """
-    from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-
-    entries: dict[str, list[EvalResultEntry]] = {}
-    for value in _own(results):
-        data, asked = value.data, results.asked_of(value)
-        if value.part != ALL or not (asked.official and is_hub_id(data.get("id"))):
-            continue
-        within = f"95 % interval {value.low:g} to {value.high:g}, " if math.isfinite(value.low) else ""
-        entries.setdefault(value.benchmark, []).append(
-            EvalResultEntry(
-                dataset_id=data["id"],
-                task_id=f"{value.benchmark}_{value.metric}",
-                value=value.value,
-                dataset_revision=data["revision"],
-                notes=f"{within}n = {value.n}, scored by mmpref",
-            )
-        )
-    return {
-        f".eval_results/mmpref-{benchmark}.yaml": yaml.safe_dump(eval_result_entries_to_yaml(own), sort_keys=False)
-        for benchmark, own in entries.items()
-    }
-
-
-def _own(results: Results) -> list[Value]:
+def own_values(results: Results) -> list[Value]:
     """The adapter's results, or the base's where there is no adapter. What a model says without its images is no result
     of it on that data."""
     only_base = all(value.model == BASE for value in results.values)

@@ -15,3 +15,18 @@ def origin_tags(manifest: Mapping[str, Any]) -> list[str]:
         if tracker["name"] == "trackio" and tracker.get("url"):
             tags.append(f"trackio:{tracker['url']}")
     return tags
+
+
+def emissions(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The card's ``co2_eq_emissions`` (grams), where a tracker knows them."""
+    for tracker in manifest.get("trackers") or []:
+        found = tracker.get("emissions") or {}
+        if found.get("grams") is not None:
+            return {
+                "emissions": found["grams"],
+                "source": f"CodeCarbon {found['version']}",
+                "training_type": "fine-tuning",
+                "geographical_location": found["country"],
+                "hardware_used": found["hardware"],
+            }
+    return None

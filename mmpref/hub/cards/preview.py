@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.errors import InputError
 from mmpref.hub.cards.markdown import clip, code, marked_pair, text
 from mmpref.hub.cards.pictures import images_of_rows, small_pictures
+from mmpref.words import EnglishWords
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 SAMPLES = 3
 ANSWER, PROMPT = 600, 300
 """Characters that a card shows of one answer and of one prompt."""
-_ENGLISH = re.compile(r"a|an|and|are|at|in|is|it|no|not|of|on|that|the|there|this|to|with|yes")
 
 
 @dataclass(frozen=True)
@@ -104,10 +103,9 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
     shown = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
     images = images_of_rows(files, shown)
     samples: list[Sample] = []
-    words, common, methods = 0, 0, Counter[str]()
+    english, methods = EnglishWords(), Counter[str]()
     for number, row in enumerate(_texts(files)):
-        for word in re.findall(r"\w+", _text(row["chosen"]).lower()):
-            words, common = words + 1, common + bool(_ENGLISH.fullmatch(word))
+        english.add(_text(row["chosen"]))
         methods[str(row["method"])] += 1
         if number in shown:
             pictures = small_pictures(len(samples) + 1, images.get(number, []))
@@ -120,7 +118,7 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
         download_size=sum(file.stat().st_size for file in files),
         dataset_size=sum(size for _, size in splits.values()),
         methods=methods,
-        english=common >= 0.1 * words > 0,
+        english=english.are_common,
         samples=tuple(samples),
         schema=schema,
     )

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from .errors import HubFault, repo_not_found
 from .store import Account, Repo, Store
 
-KINDS = {"models": "model", "datasets": "dataset"}
+KINDS = {"models": "model", "datasets": "dataset", "spaces": "space"}
+PREFIX = {"model": "", "dataset": "datasets/", "space": "spaces/"}
 
 
 def store_of(request: Request) -> Store:

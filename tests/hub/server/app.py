@@ -8,12 +8,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from . import cards, commits, lfs, pulls, repos, resolve
+from . import benchmarks, cards, collections, commits, lfs, pulls, repos, resolve
 from .errors import HubFault, answer_fault
 from .faults import Faults, Handler
 from .store import Store
 
 REPO = "/api/{kind}/{ns}/{name}"
+COLLECTION = "/api/collections/{ns}/{slug}"
 FILES = ("/{ns}/{name}", "/{kind}/{ns}/{name}")
 
 
@@ -58,6 +59,11 @@ TABLE: list[tuple[str, str, str, Handler]] = [
     ("pull", "GET", REPO + "/discussions/{num}", pulls.show_pull),
     ("pull_status", "POST", REPO + "/discussions/{num}/status", pulls.set_status),
     ("merge", "POST", REPO + "/discussions/{num}/merge", pulls.merge),
+    ("leaderboard", "GET", REPO + "/leaderboard", benchmarks.leaderboard),
+    ("create_collection", "POST", "/api/collections", collections.create),
+    ("collection", "GET", COLLECTION, collections.show),
+    ("add_item", "POST", COLLECTION + "/items", collections.add_item),
+    ("edit_item", "PATCH", COLLECTION + "/items/{item}", collections.edit_item),
     ("info", "GET", REPO + "/revision/{rev}", repos.info),
     ("info", "GET", REPO, repos.info),
     ("lfs_put", "PUT", "/_lfs/{ticket}", lfs.put_single),

@@ -11,7 +11,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .access import param, readable_repo, store_of, writable_repo, writer
+from .access import PREFIX, param, readable_repo, store_of, writable_repo, writer
+from .benchmarks import DECLARATION, wrong_declaration
 from .cards import problems
 from .errors import HubFault, entry_not_found
 from .pulls import open_pull
@@ -64,6 +65,12 @@ def _apply(store: Store, repo: Repo, tree: Tree, key: str, value: dict[str, Any]
             raise HubFault(400, f"{path}: the content is not base64") from exc
         if path == "README.md" and (wrong := list(problems(content.decode(), repo.kind))):
             raise HubFault(400, f"Invalid metadata in README.md: {'; '.join(wrong)}")
+        if (
+            path == DECLARATION
+            and repo.kind == "dataset"
+            and (wrong := wrong_declaration(content.decode(), store.frameworks))
+        ):
+            raise HubFault(400, f"Invalid {DECLARATION}: {wrong}")
         tree[path] = store.put_blob(content)
     elif key == "lfsFile":
         if value["oid"] not in repo.lfs_objects:
@@ -109,7 +116,7 @@ async def commit(request: Request) -> Response:
     title, message = header["summary"], header.get("description", "")
     pull = open_pull(repo, title, account.name, base.id, "open") if create_pr else None
     new = repo.add_commit(pull.ref if pull else ref, base.id, tree, title, message, account.name)
-    url = f"{request.base_url}{'datasets/' if repo.kind == 'dataset' else ''}{repo.id}"
+    url = f"{request.base_url}{PREFIX[repo.kind]}{repo.id}"
     answer = {"success": True, "commitOid": new.id, "commitUrl": f"{url}/commit/{new.id}", "hookOutput": ""}
     return JSONResponse(answer | ({"pullRequestUrl": f"{url}/discussions/{pull.num}"} if pull else {}))
 

@@ -10,10 +10,13 @@ import yaml
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from .access import account_of, param, readable_repo, store_of, writable_repo, writer
+from .access import PREFIX, account_of, param, readable_repo, store_of, writable_repo, writer
+from .benchmarks import benchmark_tags, results_of
 from .cards import read_metadata
 from .errors import HubFault, entry_not_found
 from .store import Commit, Entry, Repo, Store, pointer_text
+
+SDKS = ("gradio", "docker", "static")
 
 
 async def whoami(request: Request) -> Response:
@@ -48,9 +51,12 @@ async def create(request: Request) -> Response:
         raise HubFault(403, f"Forbidden: you do not belong to {namespace}")
     kind = body.get("type") or "model"
     repo_id = f"{namespace}/{body['name']}"
-    url = f"{request.base_url}{'datasets/' if kind == 'dataset' else ''}{repo_id}"
+    url = f"{request.base_url}{PREFIX[kind]}{repo_id}"
+    if kind == "space" and body.get("sdk") not in SDKS:
+        raise HubFault(400, f'"sdk" must be one of {", ".join(SDKS)}')
     try:
-        store_of(request).create_repo(kind, repo_id, body.get("visibility") == "private", account.name)
+        repo = store_of(request).create_repo(kind, repo_id, body.get("visibility") == "private", account.name)
+        repo.sdk = body.get("sdk")
     except HubFault as exc:
         raise HubFault(exc.status, exc.message, url=url) from exc
     return JSONResponse({"url": url, "name": repo_id, "id": repo_id})
@@ -86,7 +92,8 @@ async def info(request: Request) -> Response:
     repo = readable_repo(request)
     commit = repo.commit_at(param(request, "rev") if "rev" in request.path_params else "main")
     blobs = request.query_params.get("blobs", "").lower() in ("true", "1")
-    card = _card_data(store_of(request), commit)
+    store = store_of(request)
+    card = _card_data(store, commit)
     row = {
         "_id": repo.id,
         "id": repo.id,
@@ -99,12 +106,14 @@ async def info(request: Request) -> Response:
         "likes": 0,
         "createdAt": repo.created,
         "lastModified": commit.date,
-        "tags": list(card.get("tags") or []),
+        "tags": [*(card.get("tags") or []), *benchmark_tags(store, repo, commit)],
         "cardData": card,
+        **({"sdk": repo.sdk} if repo.sdk else {}),
         "siblings": [_sibling(path, commit.tree[path], blobs) for path in sorted(commit.tree)],
     }
     wanted = request.query_params.getlist("expand") + request.query_params.getlist("expand[]")
     if wanted:
+        row["evalResults"] = list(results_of(store, repo, commit))
         row = {key: row[key] for key in ("_id", "id", *wanted) if key in row}
     return JSONResponse(row)
 

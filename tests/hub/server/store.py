@@ -87,6 +87,7 @@ class Repo:
     refs: dict[str, str] = field(default_factory=dict)
     pulls: dict[int, PullRequest] = field(default_factory=dict)
     lfs_objects: set[str] = field(default_factory=set)
+    sdk: str | None = None
 
     def ref_name(self, revision: str) -> str | None:
         names = [f"refs/heads/{revision}", f"refs/tags/{revision}"]
@@ -127,6 +128,18 @@ class Repo:
         return out
 
 
+@dataclass
+class Collection:
+    """Repositories under one title; `items` are as the Hub shows them."""
+
+    slug: str
+    title: str
+    description: str | None
+    private: bool
+    items: list[dict[str, object]] = field(default_factory=list)
+    updated: str = field(default_factory=now)
+
+
 @dataclass(frozen=True)
 class Account:
     """A token's owner. `role` is read, write or fineGrained, as the Hub reports it; `scopes` go with the last.
@@ -145,7 +158,10 @@ class Account:
 
 
 class Store:
-    """All state of one server; `root` is a folder for file content."""
+    """All state of one server; `root` is a folder for file content.
+
+    `benchmarks` are the datasets on the Hub's list of them, `frameworks` what an ``eval.yaml`` may name.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -155,6 +171,9 @@ class Store:
         self.repos: dict[tuple[str, str], Repo] = {}
         self.accounts: dict[str, Account] = {}
         self.publishers: dict[str, str] = {}
+        self.benchmarks: set[str] = set()
+        self.frameworks = {"inspect-ai", "mteb", "mmpref"}
+        self.collections: dict[str, Collection] = {}
 
     def add_user(
         self,

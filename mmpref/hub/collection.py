@@ -1,0 +1,121 @@
+"""A collection on the Hub that holds a chain: preference data, the adapter trained on them, records of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import HfHubHTTPError
+
+from mmpref.errors import HubError
+from mmpref.hub._calls import Calls, Retry
+from mmpref.hub.access import RepoType, usual_token
+from mmpref.hub.published import Published, published_at
+from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.log import logger
+
+_NOTES = {
+    "build-dataset": "Preference pairs",
+    "train": "The adapter",
+    "evaluate": "The adapter, with its results",
+    "records": "Per-sample records of the evaluation",
+    "demo": "Base and adapter side by side",
+}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A repository of a collection.
+
+    Args:
+        note: what it is in the chain.
+    """
+
+    repo_id: str
+    repo_type: RepoType
+    note: str
+
+
+def chain_of(
+    path: Path, manifest: Mapping[str, Any], published: Published, endpoint: str, demo: str | None = None
+) -> list[Item]:
+    """What a published run brings to its collection: itself, and what it was made from or goes with, where that is on
+    the Hub.
+
+    Args:
+        path: of the run.
+        published: where it went.
+        demo: id of the Space that shows it.
+    """
+    command = manifest["command"]
+    if command == "evaluate" and published.repo_type == "dataset":
+        return [Item(published.repo_id, "dataset", _NOTES["records"])]
+    own = Item(published.repo_id, published.repo_type, _NOTES[command])
+    if command == "evaluate":
+        records = _dataset_at(published_at(path, "dataset"), endpoint)
+        return [own, *([Item(records, "dataset", _NOTES["records"])] if records else [])]
+    found = [_on_hub(entry, endpoint) for entry in manifest.get("datasets", ())]
+    pairs = [Item(name, "dataset", _NOTES["build-dataset"]) for name in dict.fromkeys(found) if name]
+    return [*pairs, own, *([Item(demo, "space", _NOTES["demo"])] if demo else [])]
+
+
+def _on_hub(entry: Mapping[str, Any], endpoint: str) -> str | None:
+    """The repository of training data: theirs, or the one that their run was published to."""
+    if is_commit(entry.get("revision")) and is_hub_id(entry["id"]):
+        return str(entry["id"])
+    return _dataset_at(published_at(Path(entry["id"]), "dataset"), endpoint)
+
+
+def _dataset_at(url: str | None, endpoint: str) -> str | None:
+    prefix = f"{endpoint}/datasets/"
+    return url.removeprefix(prefix) if url and url.startswith(prefix) else None
+
+
+def add_to_collection(
+    title: str,
+    items: Sequence[Item],
+    *,
+    namespace: str,
+    private: bool,
+    token: str | None = None,
+    endpoint: str | None = None,
+    retry: Retry | None = None,
+) -> str:
+    """Put repositories into a collection, which is made where there is none of this title; what is in it stays.
+
+    Args:
+        title: of the collection, at most 60 characters.
+        namespace: whose collection it is.
+        private: a new one shall be.
+
+    Returns:
+        Its address.
+
+    Raises:
+        HubError: the Hub refuses it, or does not answer.
+    """
+    token = token or usual_token()
+    api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
+    calls = Calls(f"collection {title!r} of {namespace}", api.endpoint, token, retry or Retry())
+    collection = calls.run(
+        "make the collection",
+        lambda: api.create_collection(title, namespace=namespace, private=private, exists_ok=True),
+    )
+    for item in items:
+        try:
+            calls.run(
+                f"add {item.repo_id} to the collection",
+                lambda item=item: api.add_collection_item(  # type: ignore[misc]
+                    collection.slug, item.repo_id, item.repo_type, note=item.note, exists_ok=True
+                ),
+            )
+        except HubError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, HfHubHTTPError) and cause.response.status_code == 404):
+                raise
+            logger.warning("Warning: the Hub has no %s %s for the collection.", item.repo_type, item.repo_id)
+    logger.info("in the collection %s", collection.url)
+    return str(collection.url)

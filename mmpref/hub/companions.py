@@ -1,0 +1,101 @@
+"""What goes with a published run, in repositories of its own: a demo, a collection, the card of the version before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import constants
+
+from mmpref.errors import UsageError
+from mmpref.hub.access import page_of
+from mmpref.hub.collection import add_to_collection, chain_of
+from mmpref.hub.new_version import check_old_version, point_to_new_version
+from mmpref.hub.published import Published
+from mmpref.hub.space import check_space, demo_id, publish_space
+
+
+@dataclass(frozen=True)
+class Companions:
+    """Of one publication.
+
+    Args:
+        space: a demo Space of the adapter.
+        collection: title of the collection that the chain goes into.
+        new_version_of: the earlier model, whose card shall point to this one.
+        base_hub_id: the Hub id that stands for a base model that is local here.
+        private: new repositories are.
+        create_pr: the run goes to a pull request, and so does the change of the earlier card.
+        replace: replace another run's demo.
+    """
+
+    space: bool = False
+    collection: str | None = None
+    new_version_of: str | None = None
+    base_hub_id: str | None = None
+    private: bool = False
+    create_pr: bool = False
+    replace: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.space or self.collection or self.new_version_of)
+
+    def check(self, manifest: Mapping[str, Any], repo_id: str, *, merged: bool, **where: Any) -> None:
+        """Refuse, before anything is published, what cannot be.
+
+        Args:
+            manifest: of the run.
+            repo_id: where it will go.
+            merged: the base with the adapter's weights in it is published.
+            where: ``token`` and ``endpoint``, as of `mmpref.hub.publish.publish_folder`.
+
+        Raises:
+            UsageError: the run is none of a training, or what is published has no demo.
+            HubError: no access, or a Space of another run.
+        """
+        wanted = {"--space": self.space, "--new-version-of": self.new_version_of}
+        for option in (name for name, value in wanted.items() if value and manifest["command"] != "train"):
+            command = manifest["command"]
+            raise UsageError(f"{option} is for adapters, and this is a run of `{command}`.", "Leave it out.")
+        if self.space and (merged or self.create_pr):
+            other = "--merge" if merged else "--create-pr"
+            raise UsageError(f"A demo shows an adapter that is on main: --space does not go with {other}.")
+        if self.new_version_of:
+            check_old_version(self.new_version_of, repo_id, where)
+        if self.space:
+            check_space(repo_id, manifest, self.base_hub_id, private=self.private, replace=self.replace, **where)
+
+    def publish(self, path: Path, manifest: Mapping[str, Any], published: Published, **where: Any) -> Published:
+        """Publish them; what came of it, beside where the run is.
+
+        Args:
+            path, manifest: of the run.
+            published: where it went.
+            where: as of `check`.
+
+        Raises:
+            HubError: the Hub refuses, or does not answer; the run is published all the same.
+        """
+        endpoint = (where.get("endpoint") or constants.ENDPOINT).rstrip("/")
+        private = self.private or published.visibility == "private"
+        if self.space:
+            demo = publish_space(
+                path, manifest, published, self.base_hub_id, private=private, replace=self.replace, **where
+            )
+            published = replace(published, space=demo.url)
+        if self.new_version_of:
+            point_to_new_version(self.new_version_of, published.repo_id, create_pr=self.create_pr, **where)
+            published = replace(published, new_version_of=page_of(endpoint, self.new_version_of, "model"))
+        if self.collection:
+            shown = demo_id(published.repo_id) if self.space else None
+            url = add_to_collection(
+                self.collection,
+                chain_of(path, manifest, published, endpoint, shown),
+                namespace=published.repo_id.split("/")[0],
+                private=private,
+                **where,
+            )
+            published = replace(published, collection=url)
+        return published

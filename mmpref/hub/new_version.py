@@ -1,0 +1,65 @@
+"""The card of an earlier model, made to point to its new version (``new_version``): the Hub then shows a link there."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mmpref.errors import HubError, UsageError
+from mmpref.hub._local_files import CARD
+from mmpref.hub._remote import Content
+from mmpref.hub.cards.merge import front_matter_blocks, join_card, split_card
+from mmpref.hub.publish import publish_folder
+from mmpref.hub.published import Published
+from mmpref.hub.target import find_target
+
+_KEY = "new_version"
+
+
+def check_old_version(old: str, new: str, where: Mapping[str, Any]) -> None:
+    """Check, before anything is published, that the old card can be written.
+
+    Args:
+        old, new: model repositories.
+        where: ``token`` and ``endpoint``, as of `mmpref.hub.publish.publish_folder`.
+
+    Raises:
+        UsageError: both are one, or the old one is not there.
+        HubError: no token, or one that may not write there.
+    """
+    if old == new:
+        raise UsageError(f"{old} is no new version of itself.", "Name the earlier model with --new-version-of.")
+    find_target(old, "model", must_exist=True, **where)
+
+
+def point_to_new_version(old: str, new: str, *, create_pr: bool = False, **where: Any) -> Published:
+    """Write the new model's id into the old one's card, and nothing else; where it is there already, nothing happens.
+
+    Raises:
+        HubError: the old card's metadata is not YAML, or the Hub refuses.
+    """
+    with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
+        (Path(folder) / CARD).write_text(with_new_version("", new), encoding="utf-8")
+        content = Content(
+            Path(folder), f"New version: {new}", merge_card=lambda card, ours: with_new_version(card or "", new)
+        )
+        return publish_folder(content, old, "model", create_pr=create_pr, **where)
+
+
+def with_new_version(card: str, new: str) -> str:
+    """A card with its ``new_version`` set; everything else stays as it is written there.
+
+    Raises:
+        HubError: its metadata is not YAML.
+    """
+    front, body = split_card(card)
+    try:
+        blocks = front_matter_blocks(front)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise HubError(f"The card's metadata is not valid YAML ({reason}).", "Repair README.md there.") from error
+    return join_card({**blocks, _KEY: yaml.safe_dump({_KEY: new})}.values(), body)

@@ -1,0 +1,220 @@
+"""What goes with a published run: a collection of its chain, the card of the version before, a demo Space."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+
+from mmpref.errors import HubError, UsageError
+from mmpref.hub.companions import Companions
+from mmpref.hub.new_version import with_new_version
+from mmpref.hub.published import Published
+from mmpref.hub.space import GRADIO, app_text
+from mmpref.run.manifest import read_manifest
+from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
+from tests.hub.test_publish_run import BASE, _evaluated, _files, _metadata, _push
+from tests.hub_fixtures import HubAccount
+
+TITLE = "BDHS on my VLM"
+
+
+def api(hub: HubAccount) -> HfApi:
+    return HfApi(endpoint=hub.endpoint, token=hub.token)
+
+
+def publish(hub: HubAccount, path: Path, name: str, *, samples_only: bool = False, **wanted: Any) -> Published:
+    """Publish a run with what goes with it."""
+    where = {"token": hub.token, "endpoint": hub.endpoint}
+    companions, manifest = Companions(**wanted), read_manifest(path)
+    companions.check(manifest, f"{hub.name}/{name}", merged=False, **where)
+    options = {"replace": wanted.get("replace", False), "base_hub_id": wanted.get("base_hub_id")}
+    done = _push(hub, path, name, samples_only=samples_only, private=wanted.get("private", False), **options)
+    return companions.publish(path, manifest, done, **where)
+
+
+def items(hub: HubAccount, url: str) -> list[tuple[str, str, str | None]]:
+    """What a collection holds, as the Hub's client reads it."""
+    collection = api(hub).get_collection(url.removeprefix(f"{hub.endpoint}/collections/"))
+    return [(item.item_type, item.item_id.split("/")[1], item.note) for item in collection.items]
+
+
+def test_a_chain_is_gathered_in_one_collection(hub: HubAccount, tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pairs, adapter, evaluation = tmp_path / "pairs", tmp_path / "adapter", tmp_path / "evaluation"
+    dataset_run(pairs)
+    first = publish(hub, pairs, "pairs", collection=TITLE)
+    manifest = adapter_run(adapter, BASE, COMMIT)
+    manifest["datasets"] = [{"id": str(pairs), "revision": None, "fingerprint": "sha256:1", "rows": 3}]
+    (adapter / "run.json").write_text(json.dumps(manifest))
+    second = publish(hub, adapter, "vlm", collection=TITLE)
+    evaluation_run(evaluation, _evaluated(adapter))
+    row = {"id": "1", "prompt": "Is it?", "answer": "Yes", "counts": "{}"}
+    pq.write_table(pa.Table.from_pylist([row]), evaluation / "samples/base-pope.parquet")
+    publish(hub, evaluation, "answers", samples_only=True)
+    third = publish(hub, evaluation, "vlm", collection=TITLE)
+    assert first.collection == second.collection == third.collection
+    assert items(hub, third.collection) == [
+        ("dataset", "pairs", "Preference pairs"),
+        ("model", "vlm", "The adapter"),
+        ("dataset", "answers", "Per-sample records of the evaluation"),
+    ]
+    slug = third.collection.removeprefix(f"{hub.endpoint}/collections/")
+    api(hub).update_collection_item(slug, api(hub).get_collection(slug).items[1].item_object_id, note="Mine, the best")
+    assert publish(hub, adapter, "vlm", collection=TITLE).collection == third.collection
+    assert items(hub, third.collection)[1:2] == [("model", "vlm", "Mine, the best")], "the owner's words stay"
+    assert len(items(hub, third.collection)) == 3
+    assert publish(hub, adapter, "vlm", collection="Another").collection != third.collection
+
+
+def test_an_adapter_brings_the_published_data_that_it_was_trained_on(hub: HubAccount, tmp_path: Path) -> None:
+    api(hub).create_repo(f"{hub.name}/bdhs", repo_type="dataset")
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    known = {"revision": COMMIT, "fingerprint": COMMIT, "rows": 5}
+    manifest["datasets"] = [{"id": f"{hub.name}/bdhs", **known}, {"id": "gone/away", **known}]
+    (tmp_path / "adapter/run.json").write_text(json.dumps(manifest))
+    done = publish(hub, tmp_path / "adapter", "vlm", collection=TITLE)
+    assert [name for _, name, _ in items(hub, done.collection)] == ["bdhs", "vlm"]
+
+
+def test_a_collection_of_what_is_private_is_private(hub: HubAccount, tmp_path: Path) -> None:
+    dataset_run(tmp_path / "pairs")
+    done = publish(hub, tmp_path / "pairs", "pairs", collection=TITLE, private=True)
+    slug = done.collection.removeprefix(f"{hub.endpoint}/collections/")
+    with pytest.raises(HfHubHTTPError, match="404"):
+        HfApi(endpoint=hub.endpoint, token=False).get_collection(slug)
+    assert api(hub).get_collection(slug).private
+
+
+def test_what_the_hub_says_of_a_collection_is_told(hub: HubAccount, tmp_path: Path) -> None:
+    dataset_run(tmp_path / "pairs")
+    with pytest.raises(HubError, match=r"make the collection.*too long"):
+        publish(hub, tmp_path / "pairs", "pairs", collection="long " * 20)
+    assert _files(hub, "dataset", "pairs"), "the run is there all the same"
+
+
+def test_the_earlier_card_points_to_the_new_version(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "old", BASE, COMMIT)
+    adapter_run(tmp_path / "new", BASE, COMMIT)
+    _push(hub, tmp_path / "old", "v1")
+    before = _files(hub, "model", "v1")
+    done = publish(hub, tmp_path / "new", "v2", new_version_of=f"{hub.name}/v1")
+    after = _files(hub, "model", "v1")
+    assert _metadata(after["README.md"])["new_version"] == f"{hub.name}/v2"
+    assert after["README.md"].decode().replace(f"new_version: {hub.name}/v2\n", "") == before["README.md"].decode()
+    assert {**after, "README.md": b""} == {**before, "README.md": b""}
+    assert done.new_version_of == f"{hub.endpoint}/{hub.name}/v1"
+    commits = hub.hub.titles("model", f"{hub.name}/v1")
+    publish(hub, tmp_path / "new", "v2", new_version_of=f"{hub.name}/v1")
+    assert hub.hub.titles("model", f"{hub.name}/v1") == commits
+    _push(hub, tmp_path / "old", "v1")
+    assert _metadata(_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
+
+
+def test_a_card_keeps_everything_beside_its_new_version() -> None:
+    card = "---\nlicense: mit # by hand\nnew_version: me/v2\n---\n\n# Mine\n"
+    assert with_new_version(card, "me/v3") == "---\nlicense: mit # by hand\nnew_version: me/v3\n---\n\n# Mine\n"
+    assert with_new_version("", "me/v2") == "---\nnew_version: me/v2\n---\n"
+    with pytest.raises(HubError, match="not valid YAML"):
+        with_new_version("---\na: [\n---\n", "me/v2")
+
+
+def test_a_demo_space_is_made(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    done = publish(hub, tmp_path / "adapter", "vlm", space=True, collection=TITLE)
+    assert done.space == f"{hub.endpoint}/spaces/{hub.name}/vlm-demo"
+    assert items(hub, done.collection)[-1] == ("space", "vlm-demo", "Base and adapter side by side")
+    info = api(hub).space_info(f"{hub.name}/vlm-demo")
+    assert info.sdk == "gradio"
+    files = _files(hub, "space", "vlm-demo")
+    assert set(files) - {".gitattributes"} == {"README.md", "app.py", "requirements.txt", "run.json"}
+    card = _metadata(files["README.md"])
+    assert (card["sdk"], card["sdk_version"], card["app_file"]) == ("gradio", GRADIO, "app.py")
+    assert card["models"] == [BASE, f"{hub.name}/vlm"]
+    assert len(card["short_description"]) <= 60
+    assert f"BASE, REVISION = {BASE!r}, {COMMIT!r}" in files["app.py"].decode()
+    assert f"ADAPTER, ADAPTER_REVISION = {hub.name + '/vlm'!r}, {done.commit!r}" in files["app.py"].decode()
+    compile(files["app.py"], "app.py", "exec")
+    titles = hub.hub.titles("space", f"{hub.name}/vlm-demo")
+    assert publish(hub, tmp_path / "adapter", "vlm", space=True).space == done.space
+    assert hub.hub.titles("space", f"{hub.name}/vlm-demo") == titles
+
+
+def test_a_base_that_is_local_needs_its_id_for_a_demo(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", str(tmp_path / "base"), None)
+    with pytest.raises(UsageError, match="--base-hub-id"):
+        publish(hub, tmp_path / "adapter", "vlm", space=True)
+    assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos, "nothing was published"
+    publish(hub, tmp_path / "adapter", "vlm", space=True, base_hub_id=BASE)
+    app = _files(hub, "space", "vlm-demo")["app.py"].decode()
+    assert f"BASE, REVISION = {BASE!r}, None" in app
+    assert str(tmp_path) not in app
+
+
+def test_somebodys_own_space_is_not_replaced(hub: HubAccount, tmp_path: Path) -> None:
+    name = f"{hub.name}/vlm-demo"
+    api(hub).create_repo(name, repo_type="space", space_sdk="gradio")
+    api(hub).upload_file(path_or_fileobj=b"print()\n", path_in_repo="app.py", repo_id=name, repo_type="space")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    with pytest.raises(HubError, match=r"no run of mmpref, such as app\.py"):
+        publish(hub, tmp_path / "adapter", "vlm", space=True)
+    assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos
+    publish(hub, tmp_path / "adapter", "vlm", space=True, replace=True)
+    assert json.loads(_files(hub, "space", "vlm-demo")["run.json"])["recipe_hash"] == RECIPE_HASH
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "reason"),
+    [
+        ({"space": True}, {"command": "evaluate"}, "--space is for adapters"),
+        ({"new_version_of": "me/v1"}, {"command": "build-dataset"}, "--new-version-of is for adapters"),
+        ({"space": True, "create_pr": True}, {}, "--create-pr"),
+        ({"space": True}, {"held_out": {}}, "reward model"),
+        ({"space": True}, {"recipe": {"trust_remote_code": True}}, "code of its own"),
+        ({"new_version_of": "me/thing"}, {}, "no new version of itself"),
+    ],
+)
+def test_what_cannot_be_is_refused_before(wanted: dict[str, Any], changes: dict[str, Any], reason: str) -> None:
+    manifest = {"command": "train", "recipe": {}, "model": {"id": BASE, "revision": COMMIT}, **changes}
+    with pytest.raises(UsageError, match=reason):
+        Companions(**wanted).check(manifest, "me/thing", merged=False)
+    if wanted == {"space": True} and not changes:
+        with pytest.raises(UsageError, match="--merge"):
+            Companions(**wanted).check(manifest, "me/thing", merged=True)
+
+
+@pytest.mark.parametrize("name", ["me/x'", 'me/x"""\nimport os', "me/{{ 7 }}\\"])
+def test_no_name_becomes_code(name: str) -> None:
+    app = app_text(name, None, name, COMMIT, {"load_in_4bit": True})
+    tree = compile(app, "app.py", "exec", flags=0x400)  # ast.PyCF_ONLY_AST
+    imported = {node.names[0].name for node in tree.body if type(node).__name__ == "Import"}
+    assert imported == {"gradio", "torch"}
+
+
+def test_the_options_of_the_command(hub: HubAccount, hub_env: dict[str, str], tmp_path: Path) -> None:
+    dataset_run(tmp_path / "pairs")
+    words = [
+        sys.executable,
+        "-m",
+        "mmpref",
+        "publish",
+        str(tmp_path / "pairs"),
+        "--hub-dataset-id",
+        f"{hub.name}/pairs",
+    ]
+    refused = subprocess.run([*words, "--space"], env=hub_env, capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "--space is for adapters, and this is a run of `build-dataset`" in refused.stderr
+    done = subprocess.run(
+        [*words, "--collection", TITLE, "--json"], env=hub_env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert items(hub, json.loads(done.stdout)["collection"]) == [("dataset", "pairs", "Preference pairs")]
