@@ -74,7 +74,7 @@ def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
         "run.json",
     } <= names
     assert "README.md" not in names  # This run's card writer wrote none, and neither TRL's nor PEFT's is left.
-    assert {path.name for path in (finished / ".mmpref").iterdir()} == {"recipe.json", "lock"}
+    assert {path.name for path in (finished / ".mmpref").iterdir()} == {"recipe.json", "claim-lock", "lock"}
     manifest = json.loads((finished / "run.json").read_text())
     assert manifest["command"] == "train"
     assert manifest["modules"] == {"language_model": 21, "elsewhere": 0, "projector": 1}
