@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -188,6 +189,42 @@ def test_a_lock_on_a_file_that_was_replaced_is_none(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(run_module, "_flock", replaced_meanwhile)
     with pytest.raises(RunError, match="given up"), run.lock():
         pass
+
+
+def test_a_folder_that_may_not_be_written_is_told() -> None:
+    """By a process that is not root, who may write everywhere."""
+    script = """
+import os, sys
+from pathlib import Path
+from mmpref.errors import RunError
+from mmpref.run.directory import open_run
+from tests.test_run import Recipe
+folder = Path(sys.argv[1])
+begun = open_run(folder / "begun", "train", Recipe())
+for path in (folder, begun.path, begun.state):
+    path.chmod(0o555)
+if os.getuid() == 0:
+    os.setuid(65534)
+
+def lock():
+    with open_run(begun.path, "train", Recipe()).lock():
+        pass
+
+for work in (lambda: open_run(folder / "new", "train", Recipe()), lock):
+    try:
+        work()
+    except RunError as error:
+        print(error)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        command = [sys.executable, "-c", script, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"Cannot write {folder}/new (Permission denied). Choose another --output.",
+        f"Cannot write {folder}/begun/.mmpref/lock (Permission denied). Choose another --output.",
+    ]
 
 
 @pytest.mark.parametrize("path", ["file/run", "file/deep/run", "/proc/run", "x" * 300, "loop/run"])

@@ -18,7 +18,7 @@ from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
-from mmpref.errors import UsageError
+from mmpref.errors import UsageError, memory_errors
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
@@ -37,6 +37,10 @@ SCRATCH = "training"
 """In a run's state: the folder of what only a restart needs. It is dropped when the run has finished."""
 _PINNED = f"{SCRATCH}/began"
 """The commits of data and model that a restart must go on with."""
+_SMALLER = (
+    "Free some, and the same command goes on from the last checkpoint; or train with a smaller "
+    "trainer.per_device_train_batch_size in another --output."
+)
 
 
 def train(
@@ -79,7 +83,7 @@ def train(
         finished = run.finished
     scratch = run.state / SCRATCH
     if process_index():
-        with _quiet_libraries(), errors_only():
+        with _quiet_libraries(), errors_only(), memory_errors("the training", _SMALLER):
             if not finished:
                 _fit_and_save(run, recipe, configured, evaluate, None)
         return {}
@@ -93,7 +97,7 @@ def train(
         if finished:
             logger.info("%s is complete already.", run.path)
         else:
-            with _quiet_libraries():
+            with _quiet_libraries(), memory_errors("the training", _SMALLER):
                 trained = _fit_and_save(run, recipe, configured, evaluate, on_progress)
                 assert trained is not None
                 finish(run, trained, write_card)

@@ -20,7 +20,7 @@ from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, s
 from mmpref.hub.target import find_target
 from mmpref.licence import with_licence
 from mmpref.log import logger
-from mmpref.run.files import write_atomic
+from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 
 RECORD = "published.json"
@@ -97,14 +97,15 @@ def publish_run(
     repo_id = target.repo_id
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
-        if samples_only:
-            content = stage_samples(path, manifest, stage, repo_id)
-        elif is_evaluation:
-            content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
-        elif kind == "dataset":
-            content = stage_dataset(path, manifest, stage, repo_id)
-        else:
-            content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
+        with disk_errors(stage):
+            if samples_only:
+                content = stage_samples(path, manifest, stage, repo_id)
+            elif is_evaluation:
+                content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
+            elif kind == "dataset":
+                content = stage_dataset(path, manifest, stage, repo_id)
+            else:
+                content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
         published = publish_folder(
