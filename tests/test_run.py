@@ -295,6 +295,21 @@ assert sorted(p.name for p in path.parent.iterdir()) == ["file"]
     assert done.returncode == 0, done.stderr
 
 
+def test_what_kills_left_is_gone_from_a_finished_run(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", "train", Recipe())
+    (run.path / "pictures").mkdir()
+    for name in (".run.json.77.tmp", ".mmpref/.model.json.123.tmp", "pictures/.pair-1.jpg.5.tmp"):
+        (run.path / name).write_text("half a fi")
+    (run.path / ".mine.tmp").write_text("somebody's own")
+    with run.lock():
+        run.finish({})
+    (run.state / "worked").mkdir()  # by a kill right after run.json was there
+    (run.state / "worked/1.0-77").touch()
+    open_run(run.path, "train", Recipe())
+    left = {file.relative_to(run.path).as_posix() for file in run.path.rglob("*") if file.is_file()}
+    assert left == {".mine.tmp", ".mmpref/claim-lock", ".mmpref/lock", ".mmpref/recipe.json", "run.json"}
+
+
 def test_write_atomic_replaces(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a/b.json", json.dumps({"x": 1}))
     write_atomic(tmp_path / "a/b.json", b"2")

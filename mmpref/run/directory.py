@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from mmpref.errors import RunError
 from mmpref.recipes.schema import as_plain, fingerprint
-from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.files import disk_errors, remove_unfinished, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 
 WriteCard = Callable[[Path, dict[str, Any]], None]
@@ -123,6 +123,7 @@ class Run:
         went on counts all its processes, the pauses between them do not count, and shards at the same time count once.
         """
         facts = {**_job(), **facts}
+        remove_unfinished(self.path)
         if write_card:
             write_card(self.path, {**self.identity, **facts})
         manifest = {
@@ -275,6 +276,8 @@ def open_run(path: Path, command: str, recipe: Any) -> Run:
             raise RunError(f"{path} is a file.", "Choose another --output.")
         if marker.is_file():
             _refuse_other(run, json.loads(marker.read_text(encoding="utf-8")))
+            if run.finished:  # by a process that may have been killed right then
+                shutil.rmtree(run._heartbeats, ignore_errors=True)
             return run
         if path.is_dir() and any(entry.name != STATE for entry in path.iterdir()):
             raise RunError(f"{path} is not empty and is not a run of mmpref.", "Choose another --output.")
