@@ -113,7 +113,7 @@ class PublishTarget:
     def left(self, folder: Path) -> Left:
         repo = self.hub.repo(self.kind, self.repo)
         tree = {path: entry.sha256 or entry.oid for path, entry in self.hub.tree(self.kind, self.repo).items()}
-        tree.pop("NOTES.txt", None)  # somebody else's
+        tree.pop("NOTES.md", None)  # somebody else's
         history = repo.history("main")
         items = Counter(f"commit: {commit.title}" for commit in history if commit.author != "somebody")
         items["tags"] = sum(ref.startswith("refs/tags/") for ref in repo.refs)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 RECORD = Path(__file__).with_suffix(".json")
-COMMANDS = ("build-dataset", "train", "evaluate", "publish")
+SHARES = {"build-dataset": 0.16, "train": 0.08, "evaluate": 0.08, "publish": 0.68}
+"""Of the kills: a try of publish takes a tenth of the time of another one, and happens on a server that others use."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 MOST_FAILURES = 5
 PRELOAD = [
@@ -53,11 +55,16 @@ PRELOAD = [
     "trl",
     "peft",
     "datasets",
+    "sentencex",
     "transformers.models.auto.modeling_auto",
+    "transformers.models.bert.modeling_bert",
     "transformers.models.llava_next.modeling_llava_next",
+    "transformers.models.llava_next.processing_llava_next",
+    "transformers.models.llava_next.image_processing_pil_llava_next",
     "transformers.models.clip.modeling_clip",
     "transformers.models.llama.modeling_llama",
     "matplotlib.pyplot",
+    "matplotlib.backends.backend_agg",
     "mmpref.align.trainer_factory",
     "mmpref.align.trainer",
     "mmpref.align.fit",
@@ -65,6 +72,8 @@ PRELOAD = [
     "mmpref.data.build",
     "mmpref.bench.evaluate",
     "mmpref.hub.publish_run",
+    "mmpref.api.build",
+    "mmpref.testbed.render",
     "mmpref.cli.build_dataset",
     "mmpref.cli.train",
     "mmpref.cli.evaluate",
@@ -277,7 +286,7 @@ def run(
     """Run commands, and end each some times.
 
     Args:
-        kills: in all; each command gets its share.
+        kills: in all; each command gets its share, at least one.
         jobs: commands at a time.
 
     Returns:
@@ -300,16 +309,16 @@ def run(
     if "publish" in commands:
         data, adapter = (measured(target) for target in publish_targets(hub, runs))
         targets["publish"] = [data, adapter, measured(publish_results(hub, runs))]
-    share = -(-kills // len(commands))
+    whole = sum(SHARES[command] for command in commands)
 
     def disturb(command: str) -> Report:
-        own = Laboratory(hub, random.Random(f"{seed} {command}"))
+        own, share = Laboratory(hub, random.Random(f"{seed} {command}")), math.ceil(kills * SHARES[command] / whole)
         report, number = Report(), 0
         while (left := share - report.kills.total()) > 0 and len(report.failed) < MOST_FAILURES:
-            target = targets[command][number % len(targets[command])]
+            target, known = targets[command][number % len(targets[command])], len(report.faults)
             own.disturbed(target, usual[target.name], report, folder / "runs" / f"{command}-{number}", left)
             number += 1
-            print(line(command, report), file=sys.stderr, flush=True)
+            print(line(command, report), *report.faults[known:], sep="\n", file=sys.stderr, flush=True)
         return report
 
     with ThreadPoolExecutor(jobs) as pool:
@@ -326,7 +335,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kills", type=int, default=200, help="in all")
-    parser.add_argument("--command", choices=COMMANDS, action="append", help="only these")
+    parser.add_argument("--command", choices=SHARES, action="append", help="only these")
     parser.add_argument("--jobs", type=int, default=1, help="commands at a time")
     parser.add_argument("--json", action="store_true", help="print the counts")
     parser.add_argument("--record", action="store_true", help=f"write them to {RECORD.name}")
@@ -340,7 +349,7 @@ def main() -> int:
             (folder / inner).mkdir()
         environment = hub.environment(folder / "home", hub.store.add_user(USER))
         os.environ |= {**environment, "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "tmp"), "PYTHONWARNINGS": "ignore"}
-        commands = arguments.command or COMMANDS
+        commands = arguments.command or list(SHARES)
         usual, reports = run(folder, hub, arguments.seed, arguments.kills, commands, arguments.jobs)
     header = "".join(f"{number.name:>9}" for number in SIGNALS)
     print(f"{'command':<14}{'runs':>5}{header}{'lost':>10}{'doubled':>10}{'differing':>10}{'failed':>10}")
@@ -349,8 +358,6 @@ def main() -> int:
     faults = [fault for report in reports.values() for fault in report.faults]
     kills = sum(report.kills.total() for report in reports.values())
     print(f"{kills} kills, {len(faults)} faults")
-    for fault in faults:
-        print(fault, file=sys.stderr)
     found = {
         "seed": arguments.seed,
         "kills": kills,

@@ -1,4 +1,4 @@
-"""Commands on a disk that is full, in a mount namespace of their own: ``unshare -rm python -m tests.cli.small_disk DIR``.
+"""Commands on a disk that is full, in a namespace of their own: ``unshare -rm python -m tests.cli.small_disk DIR``.
 
 The disk is a real one in memory. Before each try a file takes all of it but some kilobytes; what a command then says is
 kept, and at last it runs with the room that it needs. Then the disk is mounted to be read only.

@@ -63,8 +63,8 @@ def test_a_stale_parent_rebuilds_on_the_new_head(hub: HubAccount, push: Push, da
     done = push(dataset_folder, "pairs")
     assert hub.hub.titles("dataset", done.repo_id)[:2] == [DATA, "somebody else's commit"]
     tree = hub.hub.tree("dataset", done.repo_id)
-    assert "NOTES.txt" in tree
-    assert same_content(dataset_folder, {path: entry for path, entry in tree.items() if path != "NOTES.txt"})
+    assert "NOTES.md" in tree
+    assert same_content(dataset_folder, {path: entry for path, entry in tree.items() if path != "NOTES.md"})
     assert hub.hub.faults.calls("commit")[-2:] == [412, 200]
 
 
