@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 
 def brief(text: str, limit: int = 200) -> str:
@@ -21,6 +23,11 @@ def is_out_of_memory(error: Exception) -> bool:
     """Whether it says that memory does not suffice; torch says it in one way for accelerators, in others for CPUs."""
     says_so = isinstance(error, RuntimeError) and re.search("not enough memory|can't allocate memory", str(error))
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or bool(says_so)
+
+
+def is_killed_worker(error: Exception) -> bool:
+    """Whether it says that a worker process of torch's is gone; torch says so wherever the main thread just is."""
+    return isinstance(error, RuntimeError) and str(error).startswith("DataLoader worker")
 
 
 class MmprefError(Exception):
@@ -66,3 +73,23 @@ class RunError(MmprefError):
 
 class HubError(MmprefError):
     """The Hub refused, failed, or could not be reached."""
+
+
+@contextlib.contextmanager
+def memory_errors(work: str, hint: str) -> Iterator[None]:
+    """Turn an allocation that fails, in this process or in a worker of torch's, into an error that a user can act on.
+
+    Args:
+        work: what the memory is for.
+
+    Raises:
+        RunError: in its place.
+    """
+    try:
+        yield
+    except MmprefError:
+        raise
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise RunError(f"The memory does not suffice for {work}: {reason_of(error).rstrip('.')}.", hint) from error

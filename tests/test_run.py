@@ -5,8 +5,12 @@ from __future__ import annotations
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,6 +57,82 @@ def test_two_processes_never_work_in_one_run(tmp_path: Path) -> None:
     run = open_run(tmp_path / "run", "train", Recipe())
     with run.lock(), pytest.raises(RunError, match="Another process"), run.lock():
         pass
+
+
+def test_two_recipes_never_claim_one_directory(tmp_path: Path) -> None:
+    """Both processes find it empty; the second one waits for the first one's claim, and then sees it."""
+    import fcntl
+
+    state = tmp_path / "run/.mmpref"
+    state.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool, open(state / "claim-lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        second = pool.submit(open_run, tmp_path / "run", "train", Recipe(seed=1))
+        time.sleep(0.1)
+        assert not second.done()
+        first = {"command": "train", "recipe": {"seed": 0, "rate": 0.5}, "recipe_hash": "of the first"}
+        write_atomic(state / "recipe.json", json.dumps(first))
+        fcntl.flock(file, fcntl.LOCK_UN)
+        with pytest.raises(RunError, match=r"another recipe \(seed: 0 there, 1 now\)"):
+            second.result()
+
+
+def test_of_many_that_claim_a_directory_at_once_one_recipe_gets_it(tmp_path: Path) -> None:
+    def claim(seed: int) -> int | None:
+        try:
+            open_run(tmp_path / "run", "train", Recipe(seed=seed % 2))
+        except RunError:
+            return None
+        return seed % 2
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [seed for seed in pool.map(claim, range(24)) if seed is not None]
+    assert len(claimed) == 12
+    assert len(set(claimed)) == 1
+
+
+def test_a_killed_process_leaves_no_lock_behind_not_even_in_its_workers(tmp_path: Path) -> None:
+    """Forked workers live on for a while after their parent was killed, and have all of its files open."""
+    script = f"""
+import os, signal, sys, time
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from mmpref.run import directory as run
+from tests.test_run import Recipe
+with run.open_run(Path({str(tmp_path / "run")!r}), "train", Recipe()).lock():
+    if (worker := os.fork()) == 0:
+        signal.pause()
+    print(worker, flush=True)
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    worker = int(process.stdout.readline())
+    try:
+        assert process.wait() == -signal.SIGKILL
+        assert (tmp_path / "run/.mmpref/lock").is_file()
+        with open_run(tmp_path / "run", "train", Recipe()).lock():
+            pass
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        process.stdout.close()
+
+
+@pytest.mark.parametrize("jump", [-1e9, 1e9])
+def test_a_clock_that_is_set_meanwhile_changes_no_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jump: float
+) -> None:
+    real = time.time
+    monkeypatch.setattr(run_module, "_HEARTBEAT", 0.01)
+    run = open_run(tmp_path / "run", "train", Recipe())
+    with run.lock():
+        monkeypatch.setattr(time, "time", lambda: real() + jump)
+        time.sleep(0.1)
+        [(begin, end)] = run._worked()
+        assert 0 < end - begin < 60
+        run.finish({})
+    assert 0.1 <= read_manifest(tmp_path / "run")["seconds"] < 60
 
 
 def _fail(run: Run, error: BaseException, kept: bool = False) -> None:
@@ -109,6 +189,42 @@ def test_a_lock_on_a_file_that_was_replaced_is_none(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(run_module, "_flock", replaced_meanwhile)
     with pytest.raises(RunError, match="given up"), run.lock():
         pass
+
+
+def test_a_folder_that_may_not_be_written_is_told() -> None:
+    """By a process that is not root, who may write everywhere."""
+    script = """
+import os, sys
+from pathlib import Path
+from mmpref.errors import RunError
+from mmpref.run.directory import open_run
+from tests.test_run import Recipe
+folder = Path(sys.argv[1])
+begun = open_run(folder / "begun", "train", Recipe())
+for path in (folder, begun.path, begun.state):
+    path.chmod(0o555)
+if os.getuid() == 0:
+    os.setuid(65534)
+
+def lock():
+    with open_run(begun.path, "train", Recipe()).lock():
+        pass
+
+for work in (lambda: open_run(folder / "new", "train", Recipe()), lock):
+    try:
+        work()
+    except RunError as error:
+        print(error)
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        command = [sys.executable, "-c", script, folder]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        f"Cannot write {folder}/new (Permission denied). Choose another --output.",
+        f"Cannot write {folder}/begun/.mmpref/lock (Permission denied). Choose another --output.",
+    ]
 
 
 @pytest.mark.parametrize("path", ["file/run", "file/deep/run", "/proc/run", "x" * 300, "loop/run"])
@@ -177,6 +293,21 @@ assert sorted(p.name for p in path.parent.iterdir()) == ["file"]
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode == 0, done.stderr
+
+
+def test_what_kills_left_is_gone_from_a_finished_run(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", "train", Recipe())
+    (run.path / "pictures").mkdir()
+    for name in (".run.json.77.tmp", ".mmpref/.model.json.123.tmp", "pictures/.pair-1.jpg.5.tmp"):
+        (run.path / name).write_text("half a fi")
+    (run.path / ".mine.tmp").write_text("somebody's own")
+    with run.lock():
+        run.finish({})
+    (run.state / "worked").mkdir()  # by a kill right after run.json was there
+    (run.state / "worked/1.0-77").touch()
+    open_run(run.path, "train", Recipe())
+    left = {file.relative_to(run.path).as_posix() for file in run.path.rglob("*") if file.is_file()}
+    assert left == {".mine.tmp", ".mmpref/claim-lock", ".mmpref/lock", ".mmpref/recipe.json", "run.json"}
 
 
 def test_write_atomic_replaces(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmpref.errors import RunError
+from mmpref.errors import RunError, is_killed_worker, is_out_of_memory
 from mmpref.run.files import write_atomic
 
 COMPLETE = "complete.json"
@@ -27,6 +27,8 @@ def write_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
+        if is_killed_worker(error) or is_out_of_memory(error):
+            raise
         hint = "Make room on the disk and run the same command again: the last checkpoint is kept."
         raise RunError(f"Cannot write {what}: {' '.join(str(error).split())}.", hint) from error
 

@@ -18,7 +18,7 @@ from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
-from mmpref.errors import UsageError
+from mmpref.errors import UsageError, memory_errors
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
@@ -39,6 +39,10 @@ _PINNED = f"{SCRATCH}/began"
 """The commits of data and model that a restart must go on with."""
 _EMBEDDERS = f"{SCRATCH}/embedders"
 """Those of the models that measure similarity."""
+_SMALLER = (
+    "Free some, and the same command goes on from the last checkpoint; or train with a smaller "
+    "trainer.per_device_train_batch_size in another --output."
+)
 
 
 def train(
@@ -81,7 +85,7 @@ def train(
         finished = run.finished
     scratch = run.state / SCRATCH
     if process_index():
-        with _quiet_libraries(), errors_only():
+        with _quiet_libraries(), errors_only(), memory_errors("the training", _SMALLER):
             if not finished:
                 _fit_and_save(run, recipe, configured, evaluate, None)
         return {}
@@ -95,7 +99,7 @@ def train(
         if finished:
             logger.info("%s is complete already.", run.path)
         else:
-            with _quiet_libraries():
+            with _quiet_libraries(), memory_errors("the training", _SMALLER):
                 trained = _fit_and_save(run, recipe, configured, evaluate, on_progress)
                 assert trained is not None
                 finish(run, trained, write_card)

@@ -35,7 +35,7 @@ from mmpref.bench.reward_answerer import asks_reward_model, check_reward_model, 
 from mmpref.bench.score import Scorer, verdict_facts
 from mmpref.bench.significance import with_holm
 from mmpref.distributed import end_collective, main_process_first, num_processes, process_index, wait_for_everyone
-from mmpref.errors import HubError, MmprefError, UsageError
+from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
 from mmpref.log import errors_only, logger
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
     from mmpref.vlm.policy import Policy
 
+_SMALLER = "Use a smaller --batch-size: no answer depends on it, and those that there are stay."
 _MENDED = "mended"
 """What is pinned of the processor of the model that answers: what was mended in it."""
 
@@ -87,7 +88,7 @@ def evaluate(
         finished = run.finished
     if process_index():
         if not finished:
-            with errors_only():
+            with errors_only(), memory_errors("the evaluation", _SMALLER):
                 _Evaluation(run, recipe, judge, batch_size, concurrency, None).answer_shard()
         return {}
     with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
@@ -103,8 +104,9 @@ def evaluate(
             return {**run.manifest(), **results.as_dict()}
         evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
         evaluation.check_judge()
-        evaluation.answer_shard()
-        return evaluation.finish()
+        with memory_errors("the evaluation", _SMALLER):
+            evaluation.answer_shard()
+            return evaluation.finish()
 
 
 def check_data(recipe: EvaluateRecipe) -> None:

@@ -21,7 +21,7 @@ from mmpref.data.recipe import BuildRecipe, resolved
 from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
-from mmpref.errors import RunError
+from mmpref.errors import RunError, memory_errors
 from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
@@ -104,6 +104,7 @@ def build_dataset(
         settings = pin_embedders(run, EMBEDDERS, settings)
         context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
         with contextlib.ExitStack() as stack:
+            stack.enter_context(memory_errors("the model", "Free some, or load it with --quantization."))
             stack.callback(policy.close)
             if builder.pilot and (rows := builder.pilot.rows(settings)):
                 settings = dataclasses.replace(

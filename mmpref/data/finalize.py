@@ -113,9 +113,6 @@ def finish(
     changed = dict(sorted(_summed(block.get("changed", {}) for block in described).items()))
     if rows == 0:
         raise _no_pair(source["id"], splits.name, skips)
-    # Temporary files of a process that was killed while it wrote.
-    for stale in (*run.path.glob(".*.tmp"), *run.state.glob(".*.tmp")):
-        stale.unlink(missing_ok=True)
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
     files = merge(blocks, count, run.path / "data", masks)
     report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))

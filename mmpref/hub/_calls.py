@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import json
 import random
 import re
 import sys
@@ -26,7 +27,15 @@ Failure = Literal["moved", "busy", "lost", "fatal"]
 
 # The HTTP library's own base class (httpx or httpx2, as huggingface_hub's version has it): connection errors.
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__mro__[1]
-CALL_ERRORS = (_HTTP_ERROR, OSError, RuntimeError, ValueError)
+CALL_ERRORS = (_HTTP_ERROR, OSError, RuntimeError, ValueError, KeyError)
+
+
+class DamagedAnswer(OSError):
+    """An answer with status 200 that is not what was asked for: cut short, or somebody else's page."""
+
+
+_DAMAGED = (DamagedAnswer, json.JSONDecodeError, UnicodeDecodeError, KeyError)
+"""What reading such an answer ends with."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +53,7 @@ def failure_of(error: BaseException) -> Failure:
     if isinstance(error, OfflineModeIsEnabled):
         return "fatal"
     if not isinstance(error, HfHubHTTPError):
-        return "lost" if isinstance(error, _HTTP_ERROR) else "fatal"
+        return "lost" if isinstance(error, (_HTTP_ERROR, *_DAMAGED)) else "fatal"
     status = error.response.status_code
     if status in (409, 412):
         return "moved"
@@ -144,4 +153,7 @@ class Calls:
             hint = hints.get(error.response.status_code, hint)
         elif isinstance(error, _HTTP_ERROR):
             reason = f"{self.endpoint} did not answer ({reason})"
+        elif isinstance(error, _DAMAGED):
+            reason = f"what came from {self.endpoint} is not the Hub's answer ({reason})"
+            hint = "Check the network: a proxy, or a page to sign in, may answer in the Hub's place."
         return HubError(f"Could not {what} ({self.name}): {reason}.", hint)

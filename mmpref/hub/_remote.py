@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +21,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from mmpref.errors import HubError, InputError
-from mmpref.hub._calls import Calls
+from mmpref.hub._calls import Calls, DamagedAnswer
 from mmpref.hub._local_files import CARD, LocalFile, digest, local_bytes, local_files
 from mmpref.hub.access import RepoType, page_of
 from mmpref.hub.cards.merge import merge_cards
@@ -78,7 +78,7 @@ class Plan:
     head: str
     add: tuple[LocalFile, ...]
     delete: tuple[str, ...]
-    existing: tuple[str, ...] = ()
+    existing: Mapping[str, RepoFile] = field(default_factory=dict)
 
     def __len__(self) -> int:  # an empty plan is falsy
         return len(self.add) + len(self.delete)
@@ -119,7 +119,7 @@ class Remote:
         }
         files = dict(content.files)
         if CARD in files:
-            old_card = self._text(CARD, head) if CARD in existing else None
+            old_card = self._text(existing[CARD], head) if CARD in existing else None
             files[CARD] = local_bytes(CARD, content.merge_card(old_card, files[CARD].text()).encode())
         stale = (
             path
@@ -127,7 +127,7 @@ class Remote:
             if path not in files and any(fnmatch.fnmatchcase(path, p) for p in content.delete_patterns)
         )
         add = tuple(file for path, file in files.items() if not file.is_same_as(existing.get(path)))
-        return Plan(head, add, tuple(stale), tuple(existing))
+        return Plan(head, add, tuple(stale), existing)
 
     def check(self, content: Content, plan: Plan) -> None:
         """Let the content's check look at the commit that the plan makes, and refuse to replace another run's data."""
@@ -138,11 +138,11 @@ class Remote:
 
     def _change(self, content: Content, plan: Plan) -> Change:
         existing, written = set(plan.existing), {file.path for file in plan.add}
-        old_card = self._text(CARD, plan.head) if CARD in existing else None
+        old_card = self._text(plan.existing[CARD], plan.head) if CARD in existing else None
         own_card = content.files[CARD].text()
         return Change(
             self.repo_id,
-            plan.existing,
+            tuple(plan.existing),
             (existing | written) - set(plan.delete),
             set(plan.delete) | (written & existing),
             old_card,
@@ -157,7 +157,9 @@ class Remote:
             for path in sorted({*plan.delete, *({file.path for file in plan.add} & set(plan.existing))})
             if any(fnmatch.fnmatchcase(path, pattern) for pattern in content.guarded)
         ]
-        held = run_in(self._text(MANIFEST, plan.head)) if touched and MANIFEST in plan.existing else None
+        held = None
+        if touched and MANIFEST in plan.existing:
+            held = run_in(self._text(plan.existing[MANIFEST], plan.head))
         if touched and held != content.run:
             raise other_run(self.repo_id, touched[0], held)
 
@@ -182,17 +184,21 @@ class Remote:
     def _headers(self) -> dict[str, str]:
         return build_hf_headers(token=self.token)
 
-    def _text(self, path: str, revision: str) -> str:
+    def _text(self, file: RepoFile, revision: str) -> str:
+        """What a text file says, whole: a card of which the end is missing would be published without it."""
         address = hf_hub_url(
-            self.repo_id, path, repo_type=self.repo_type, revision=revision, endpoint=self.api.endpoint
+            self.repo_id, file.path, repo_type=self.repo_type, revision=revision, endpoint=self.api.endpoint
         )
 
         def read() -> str:
             response = get_session().get(address, headers=self._headers())
             hf_raise_for_status(response)
-            return text_of_bytes(response.content, f"{path} on the Hub")
+            if not local_bytes(file.path, response.content).is_same_as(file):
+                came, holds = f"{len(response.content):,}", f"{file.size:,}"
+                raise DamagedAnswer(f"{came} bytes came, and not the {holds} bytes of {file.path}")
+            return text_of_bytes(response.content, f"{file.path} on the Hub")
 
-        return self.calls.run(f"read {path}", read)
+        return self.calls.run(f"read {file.path}", read)
 
     def validate(self, card: LocalFile) -> None:
         """Ask the Hub whether it accepts the card, before anything is uploaded.

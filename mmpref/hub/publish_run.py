@@ -21,7 +21,7 @@ from mmpref.hub.staging import stage_adapter, stage_dataset, stage_evaluation, s
 from mmpref.hub.target import find_target
 from mmpref.licence import with_licence
 from mmpref.log import logger
-from mmpref.run.files import write_atomic
+from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
@@ -96,16 +96,17 @@ def publish_run(
     repo_id = target.repo_id
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
-        if samples_only:
-            content = stage_samples(path, manifest, stage, repo_id)
-        elif is_evaluation:
-            content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
-        elif kind == "dataset":
-            content = stage_dataset(path, manifest, stage, repo_id)
-        else:
-            content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
-            if target.run not in (None, manifest["recipe_hash"]):  # results on leaderboards are another adapter's
-                content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
+        with disk_errors(stage):
+            if samples_only:
+                content = stage_samples(path, manifest, stage, repo_id)
+            elif is_evaluation:
+                content = stage_evaluation(path, manifest, stage, repo_id, push_samples, api)
+            elif kind == "dataset":
+                content = stage_dataset(path, manifest, stage, repo_id)
+            else:
+                content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
+                if target.run not in (None, manifest["recipe_hash"]):  # results on leaderboards are another adapter's
+                    content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
         refuse_secrets(stage)
         logger.info("Publishing %s to %s.", path, target.sentence)
         published = publish_folder(

@@ -20,12 +20,23 @@ from typing import IO, Any
 
 from mmpref.errors import RunError
 from mmpref.recipes.schema import as_plain, fingerprint
-from mmpref.run.files import disk_errors, write_atomic
+from mmpref.run.files import disk_errors, remove_unfinished, write_atomic
 from mmpref.run.manifest import MANIFEST, STATE, read_manifest, versions
 
 WriteCard = Callable[[Path, dict[str, Any]], None]
 """Writes ``README.md`` of a run from its directory and what ``run.json`` will hold."""
 _HEARTBEAT = 1.0  # seconds
+_locks: set[IO[str]] = set()
+"""Open files of the locks that this process holds."""
+
+
+def _close_locks() -> None:
+    for file in _locks:
+        file.close()
+
+
+# A worker process that is forked has the lock's file open too, and would hold the lock on after its parent was killed.
+os.register_at_fork(after_in_child=_close_locks)
 
 
 @contextlib.contextmanager
@@ -50,6 +61,7 @@ class Run:
         started: seconds since the epoch, for the manifest's timing.
         created: whether this process has made the directory.
         held: names of the locks that this process holds.
+        begun: when that was on a clock that nobody sets.
     """
 
     path: Path
@@ -59,6 +71,7 @@ class Run:
     started: float
     created: bool = False
     held: set[str] = field(default_factory=set, compare=False)
+    begun: float = field(default_factory=time.monotonic, compare=False)
 
     @property
     def state(self) -> Path:
@@ -110,12 +123,13 @@ class Run:
         went on counts all its processes, the pauses between them do not count, and shards at the same time count once.
         """
         facts = {**_job(), **facts}
+        remove_unfinished(self.path)
         if write_card:
             write_card(self.path, {**self.identity, **facts})
         manifest = {
             **self.identity,
             "versions": versions(),
-            "seconds": round(_together([*self._worked(), (self.started, time.time())]), 3),
+            "seconds": round(_together([*self._worked(), (self.started, self._now())]), 3),
             **facts,
         }
         write_atomic(self.path / MANIFEST, json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
@@ -177,11 +191,13 @@ class Run:
             if not path.exists() or not os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 raise given_up
             self.held.add(name)
+            _locks.add(file)
             try:
                 with contextlib.nullcontext() if self.finished else self._counted():
                     yield
             finally:
                 self.held.discard(name)
+                _locks.discard(file)
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -195,7 +211,7 @@ class Run:
         def beat() -> None:
             while not done.wait(_HEARTBEAT):
                 with contextlib.suppress(OSError):
-                    os.utime(heartbeat, (now := time.time(), now))
+                    os.utime(heartbeat, (now := self._now(), now))
 
         thread = threading.Thread(target=beat, name="mmpref-seconds", daemon=True)
         thread.start()
@@ -205,7 +221,11 @@ class Run:
             done.set()
             thread.join()
             with contextlib.suppress(OSError):
-                os.utime(heartbeat, (now := time.time(), now))
+                os.utime(heartbeat, (now := self._now(), now))
+
+    def _now(self) -> float:
+        """Seconds since the epoch, as if the machine's clock had not been set since the run was opened."""
+        return self.started + time.monotonic() - self.begun
 
     def _worked(self) -> list[tuple[float, float]]:
         """From when to when each process worked here, as far as the last heartbeat tells."""
@@ -256,12 +276,26 @@ def open_run(path: Path, command: str, recipe: Any) -> Run:
             raise RunError(f"{path} is a file.", "Choose another --output.")
         if marker.is_file():
             _refuse_other(run, json.loads(marker.read_text(encoding="utf-8")))
+            if run.finished:  # by a process that may have been killed right then
+                shutil.rmtree(run._heartbeats, ignore_errors=True)
             return run
         if path.is_dir() and any(entry.name != STATE for entry in path.iterdir()):
             raise RunError(f"{path} is not empty and is not a run of mmpref.", "Choose another --output.")
         run.state.mkdir(parents=True, exist_ok=True)
-    write_atomic(marker, json.dumps(run.identity, indent=2) + "\n")
+        _claim(run, marker)
     return run
+
+
+def _claim(run: Run, marker: Path) -> None:
+    """Write the marker, unless another process, of this recipe or another one, does so at the same time."""
+    import fcntl
+
+    with open(run.state / "claim-lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if marker.is_file():
+            _refuse_other(run, json.loads(marker.read_text(encoding="utf-8")))
+        else:
+            write_atomic(marker, json.dumps(run.identity, indent=2) + "\n")
 
 
 def _refuse_other(run: Run, marker: Mapping[str, Any]) -> None:

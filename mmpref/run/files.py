@@ -6,11 +6,15 @@ import contextlib
 import errno
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from mmpref.errors import RunError
+
+_UNFINISHED = re.compile(r"\..+\.[0-9]+\.tmp")
+"""Names of files that `write_atomic` is writing."""
 
 
 def write_atomic(path: Path, content: bytes | str) -> None:
@@ -20,7 +24,7 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         RunError: the disk is full or refuses the write.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # as `remove_unfinished` knows it
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -31,6 +35,14 @@ def write_atomic(path: Path, content: bytes | str) -> None:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Take away what processes that were killed in `write_atomic` have left in a folder, and in those below it. Nobody
+    may be writing there."""
+    for file in folder.rglob(".*.tmp"):
+        if _UNFINISHED.fullmatch(file.name):
+            file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ def repository(spec: str, revision: str | None) -> Repository:
         info = _asked(spec, revision, _PATIENCE if known else _TIMEOUT)
     except http_error() as error:
         cause: Exception = error
-    except OSError as error:
+    except (OSError, ValueError, KeyError) as error:  # such as a page to sign in, in the Hub's place
         cause = error
     else:
         answer = Repository(info.sha or "", tuple(file.rfilename for file in info.siblings or ()), _licence(info))

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.errors import ImageError, is_out_of_memory, reason_of
+from mmpref.errors import ImageError, RunError, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
 from mmpref.types import Example, Message
 
@@ -131,7 +133,8 @@ class _CachedImageProcessor:
 
 
 class PreprocessingPool:
-    """Preprocessing in worker processes, ahead of the model. An image that kills its process costs that example only.
+    """Preprocessing in worker processes, ahead of the model. An image that ends its process costs that example only;
+    that somebody kills the process, as systems do that are short of memory, is no image's fault.
 
     Args:
         workers: how many processes; with 0 everything happens here, when it is asked for.
@@ -141,6 +144,7 @@ class PreprocessingPool:
         self._prompter, self._workers = prompter, workers
         self._executor: ProcessPoolExecutor | None = None
         self._futures: dict[str, Future[dict[str, np.ndarray]]] = {}
+        self._processes: set[BaseProcess] = set()
 
     def begin(self, examples: Sequence[Example]) -> None:
         """Start on examples that will be asked for soon."""
@@ -153,6 +157,7 @@ class PreprocessingPool:
 
         Raises:
             ImageError: an image that cannot be decoded, or whose preprocessing ended the process.
+            RunError: the process was killed, twice.
         """
         if not self._workers:
             return self._prompter(example)
@@ -166,10 +171,16 @@ class PreprocessingPool:
     def _prepare_alone(self, example: Example) -> dict[str, np.ndarray]:
         """Once a process has died, by this example or by another one that was in work: only its own death counts."""
         self.close()
+        self._processes.clear()
         try:
             return self._submit(example).result()
         except BrokenProcessPool as error:
             self.close()
+            if any(process.exitcode == -signal.SIGKILL for process in self._processes):
+                raise RunError(
+                    "A process that preprocesses images was killed twice.",
+                    "Mostly the machine has too little memory: use fewer --workers. The same command goes on.",
+                ) from error
             raise ImageError(f"the images of {example.id} end the process that preprocesses them.") from error
 
     def _submit(self, example: Example) -> Future[dict[str, np.ndarray]]:
@@ -179,10 +190,12 @@ class PreprocessingPool:
                 self._workers, multiprocessing.get_context("spawn"), _start_worker, (self._prompter,)
             )
         try:
-            return self._executor.submit(_prepare_in_worker, example)
+            future = self._executor.submit(_prepare_in_worker, example)
         except BrokenProcessPool:
             self.close()
             return self._submit(example)
+        self._processes.update(multiprocessing.active_children())
+        return future
 
     def close(self) -> None:
         """End the worker processes; what they have not finished is forgotten."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def test_what_a_run_holds(finished: Path, preferences: Path) -> None:
         "run.json",
     } <= names
     assert "README.md" not in names  # This run's card writer wrote none, and neither TRL's nor PEFT's is left.
-    assert {path.name for path in (finished / ".mmpref").iterdir()} == {"recipe.json", "lock"}
+    assert {path.name for path in (finished / ".mmpref").iterdir()} == {"recipe.json", "claim-lock", "lock"}
     manifest = json.loads((finished / "run.json").read_text())
     assert manifest["command"] == "train"
     assert manifest["modules"] == {"language_model": 21, "elsewhere": 0, "projector": 1}
@@ -282,6 +284,37 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(preferences: Path, tmp_pa
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     assert train(recipe(MODEL, str(preferences), **large), tmp_path / "run")["steps"] == 2
+
+
+@pytest.mark.long
+def test_a_killed_worker_and_too_little_memory_are_said_and_the_run_goes_on_later(
+    finished: Path, preferences: Path, tmp_path: Path
+) -> None:
+    import torch
+
+    beside = recipe(MODEL, str(preferences), trainer={**TRAINER, "dataloader_num_workers": 1})
+
+    def kill(done: int, total: int) -> None:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        time.sleep(0.1)
+
+    def allocate(done: int, total: int) -> None:
+        if done > 4:
+            torch.empty(2**55)
+
+    with pytest.raises(RunError, match=r"preprocesses images was killed.*goes on from the last checkpoint"):
+        train(beside, tmp_path / "run", on_progress=lambda done, total: kill(done, total) if done == 2 else None)
+    with pytest.raises(
+        RunError, match=r"The memory does not suffice for the training: .*memory.*smaller trainer\.per_"
+    ):
+        train(beside, tmp_path / "run", on_progress=allocate)
+    assert not (tmp_path / "run/run.json").exists()
+    begun: list[int] = []
+    train(beside, tmp_path / "run", on_progress=lambda done, total: begun.append(done))
+    assert begun[0] == 4
+    one, other = ((path / "adapter_model.safetensors").read_bytes() for path in (finished, tmp_path / "run"))
+    assert one == other
 
 
 @pytest.mark.parametrize(

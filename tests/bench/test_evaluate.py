@@ -12,7 +12,7 @@ from PIL import Image
 
 from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
-from mmpref.errors import InputError, UsageError
+from mmpref.errors import InputError, RunError, UsageError
 from tests import forked
 
 MODEL = "pkg:mmpref.testbed/model"
@@ -101,6 +101,20 @@ def test_unknown_names_are_told(tmp_path: Path) -> None:
         evaluate(_recipe(benchmarks=("popes",)), tmp_path)
     with pytest.raises(UsageError, match="suffix"):
         evaluate(_recipe(benchmark={"pope": {"sufix": ""}}, benchmarks=("pope",)), tmp_path)
+
+
+def test_too_little_memory_is_said_and_the_answers_stay(tmp_path: Path) -> None:
+    import torch
+
+    def allocate(*_: Any) -> None:
+        torch.empty(2**55)
+
+    with pytest.raises(RunError, match=r"memory does not suffice for the evaluation.*Use a smaller --batch-size"):
+        evaluate(_recipe(benchmarks=("chair",), limit=4), tmp_path, batch_size=2, on_progress=allocate)
+    kept = (tmp_path / ".mmpref/answers-base-chair.jsonl").read_text()
+    assert kept.count("\n") == 2
+    evaluate(_recipe(benchmarks=("chair",), limit=4), tmp_path, batch_size=2)
+    assert (tmp_path / ".mmpref/answers-base-chair.jsonl").read_text().startswith(kept)
 
 
 @pytest.mark.long

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,15 @@ def test_the_same_content_again_makes_no_commit(hub: HubAccount, push: Push, dat
     assert (second.changed, second.commit, second.tag) == (False, first.commit, f"v1-{first.commit[:8]}")
     calls = {name for name, *_ in hub.hub.faults.log}
     assert not calls & {"commit", "preupload", "lfs_batch", "lfs_put", "lfs_part"}
+
+
+def test_two_that_publish_the_same_at_once_make_one_commit(hub: HubAccount, push: Push, dataset_folder: Path) -> None:
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda _: push(dataset_folder, "pairs", tag_prefix="v1-"), range(4)))
+    repo = hub.hub.repo("dataset", f"{hub.name}/pairs")
+    assert hub.hub.titles("dataset", repo.id) == ["Add the data", "initial commit"]
+    assert {(one.commit, one.tag) for one in done} == {(repo.refs["refs/heads/main"], done[0].tag)}
+    assert [name for name in repo.refs if name.startswith("refs/tags/")] == [f"refs/tags/{done[0].tag}"]
 
 
 def test_a_large_file_goes_up_in_parts(hub: HubAccount, push: Push, dataset_folder: Path) -> None:

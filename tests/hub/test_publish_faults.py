@@ -33,6 +33,8 @@ LIMIT = {"RateLimit": '"api";r=0;t=1', "RateLimit-Policy": '"fixed window";"api"
         {"action": "status", "status": 429, "headers": LIMIT},
         {"action": "lose"},
         {"action": "drop"},
+        {"action": "page"},
+        {"action": "cut"},
     ],
     ids=lambda fault: "-".join(str(value) for value in fault.values() if not isinstance(value, dict)),
 )
@@ -61,23 +63,28 @@ def test_a_stale_parent_rebuilds_on_the_new_head(hub: HubAccount, push: Push, da
     done = push(dataset_folder, "pairs")
     assert hub.hub.titles("dataset", done.repo_id)[:2] == [DATA, "somebody else's commit"]
     tree = hub.hub.tree("dataset", done.repo_id)
-    assert "NOTES.txt" in tree
-    assert same_content(dataset_folder, {path: entry for path, entry in tree.items() if path != "NOTES.txt"})
+    assert "NOTES.md" in tree
+    assert same_content(dataset_folder, {path: entry for path, entry in tree.items() if path != "NOTES.md"})
     assert hub.hub.faults.calls("commit")[-2:] == [412, 200]
 
 
 @pytest.mark.parametrize(
     "endpoint", ["create_repo", "info", "tree", "resolve", "validate_yaml", "refs", "create_tag", "preupload"]
 )
-@pytest.mark.parametrize("action", ["status", "lose"])
+@pytest.mark.parametrize("action", ["status", "lose", "page", "cut"])
 def test_every_other_call_is_retried_too(
     hub: HubAccount, push: Push, dataset_folder: Path, endpoint: str, action: str
 ) -> None:
+    if (endpoint, action) == ("create_tag", "page"):
+        pytest.skip("huggingface_hub reads no answer to this call")
     push(dataset_folder, "pairs")
     (dataset_folder / "README.md").write_text("---\nlicense: apache-2.0\n---\n# New\n")
-    hub.hub.faults.add(endpoint, action, status=503)
+    fault = hub.hub.faults.add(endpoint, action, status=503)
     done = push(dataset_folder, "pairs", tag_prefix="v2-")
-    assert 503 in hub.hub.faults.calls(endpoint) or 0 in hub.hub.faults.calls(endpoint)
+    assert fault.reached.is_set()
+    card = hub.hub.read("dataset", done.repo_id, "README.md").decode()
+    assert "license: apache-2.0" in card
+    assert "data/train-*" in card, "the Hub's own keys, from a card that was read whole"
     assert len(hub.hub.titles("dataset", done.repo_id)) == 3
     assert hub.hub.repo("dataset", done.repo_id).refs[f"refs/tags/{done.tag}"] == done.commit
 
@@ -137,6 +144,45 @@ def test_a_token_that_the_hub_repeats_stays_hidden(hub: HubAccount, push: Push, 
     with pytest.raises(HubError, match="no luck with <token>") as caught:
         push(dataset_folder, "pairs")
     assert hub.token not in str(caught.value)
+
+
+def test_a_page_to_sign_in_is_told(hub: HubAccount, push: Push, dataset_folder: Path) -> None:
+    hub.hub.faults.add("info", "page", times=99)
+    with pytest.raises(HubError, match=r"is not the Hub's answer.*a page to sign in"):
+        push(dataset_folder, "pairs")
+    hub.hub.faults.clear()
+    hub.hub.faults.add("create_repo", "page", times=99)
+    with pytest.raises(HubError, match="Could not create the repository"):
+        push(dataset_folder, "pairs")
+
+
+@pytest.mark.parametrize("action", ["page", "cut"])
+def test_an_owners_card_is_read_whole_or_not_at_all(
+    hub: HubAccount, push: Push, dataset_folder: Path, action: str
+) -> None:
+    """Else what was missing of it would be missing on the Hub from then on."""
+    push(dataset_folder, "pairs")
+    hub.hub.faults.add("resolve", action, times=99)
+    (dataset_folder / "README.md").write_text("# New\n")
+    with pytest.raises(HubError, match=r"bytes came, and not the \d+ bytes of README.md"):
+        push(dataset_folder, "pairs")
+    hub.hub.faults.clear()
+    assert "# Tiny pairs" in hub.hub.read("dataset", f"{hub.name}/pairs", "README.md").decode()
+
+
+@pytest.mark.parametrize("endpoint", ["lfs_put", "lfs_batch", "preupload"])
+@pytest.mark.parametrize("action", ["page", "cut"])
+def test_an_upload_that_somebody_else_answers_is_no_upload(
+    hub: HubAccount, push: Push, dataset_folder: Path, endpoint: str, action: str
+) -> None:
+    hub.hub.faults.add(endpoint, action)
+    if (endpoint, action) == ("lfs_put", "page"):
+        with pytest.raises(HubError, match=r"Could not upload data/train-.*is not here"):
+            push(dataset_folder, "pairs")
+        assert hub.hub.titles("dataset", f"{hub.name}/pairs") == ["initial commit"]
+    done = push(dataset_folder, "pairs")
+    assert hub.hub.titles("dataset", done.repo_id) == [DATA, "initial commit"]
+    assert same_content(dataset_folder, hub.hub.tree("dataset", done.repo_id))
 
 
 def test_a_failed_upload_is_sent_again(hub: HubAccount, push: Push, dataset_folder: Path) -> None:

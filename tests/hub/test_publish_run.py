@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -296,6 +297,19 @@ def _evaluated(path: Path) -> dict[str, Any]:
     """What an evaluation records of the adapter in a folder."""
     weights = hashlib.sha256((path / "adapter_model.safetensors").read_bytes()).hexdigest()
     return {"id": str(path), "revision": None, "weights": weights}
+
+
+def test_a_full_disk_is_said_before_anything_is_published(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))  # fails as a full disk does
+    try:
+        with pytest.raises(RunError, match=r"No room on the disk to write .*mmpref-publish-"):
+            _push(hub, tmp_path / "adapter")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert not hub.hub.store.repos.keys() & {("model", f"{hub.name}/thing")}
+    _push(hub, tmp_path / "adapter")
 
 
 def test_results_do_not_make_a_repository(hub: HubAccount, tmp_path: Path) -> None:

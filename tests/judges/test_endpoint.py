@@ -18,6 +18,7 @@ from mmpref.judges.reply_cache import CachedChat
 from mmpref.judges.request_images import data_url
 from mmpref.judges.resolve import open_chat
 from mmpref.types import ImageData, Message
+from tests.hub.server.faults import LostAnswer
 from tests.judges.server import ChatServer, fault, raw, text_of
 
 QUICK = ChatSettings(retries=2, timeout=5)
@@ -55,11 +56,11 @@ def test_no_more_requests_at_once_than_asked_for() -> None:
 
 
 def test_what_passes_is_tried_again() -> None:
-    troubles = {"busy": fault(429, retry_after="0.01"), "broken": fault(503), "fine": None}
+    troubles = {"busy": fault(429, retry_after="0.01"), "broken": fault(503), "lost": LostAnswer(), "fine": None}
     with ChatServer(lambda body, before: (not before and troubles[text_of(body)]) or "ok") as server:
         replies = Endpoint(server.url, "m", QUICK).ask([asking(name) for name in troubles])
-    assert [reply.text for reply in replies] == ["ok"] * 3
-    assert len(server.requests) == 5
+    assert [reply.text for reply in replies] == ["ok"] * 4
+    assert len(server.requests) == 7
 
 
 @pytest.mark.parametrize(
@@ -68,6 +69,7 @@ def test_what_passes_is_tried_again() -> None:
         ("HTTP 500", fault(500)),
         ("HTTP 400", fault(400, "content filter")),
         ("no chat completion", raw("<html>not json</html>")),
+        ("no chat completion", raw('{"id": "x", "choices": [{"index": 0, "mess')),
         ("no chat completion", raw("{}")),
         ("no chat completion", raw('{"choices": []}')),
         ("no text", raw('{"choices": [{"finish_reason": "content_filter", "message": {"content": null}}]}')),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
 import os
+import signal
+import time
 from typing import Any
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mmpref.errors import ImageError
+from mmpref.errors import ImageError, RunError
 from mmpref.types import Example, ImageData, Message
 from mmpref.vlm.preprocess import PreprocessingPool, PromptPreprocessor, preprocess
 from tests.vlm.tiny import tiny
@@ -25,11 +28,17 @@ def example(name: str, side: int = 24) -> Example:
 
 
 class Deadly(PromptPreprocessor):
-    """Ends its process on images of 13 rows, as a fault in a decoder written in C would."""
+    """Ends its process on images of 13 rows, as a fault in a decoder written in C would; on those of 14 the system
+    kills it, and on those of 15 memory is short."""
 
     def prepare(self, messages: Any, images: Any) -> Any:
-        if any(image.height == 13 for image in images):
+        heights = {image.height for image in images}
+        if 13 in heights:
             os._exit(1)
+        if 14 in heights:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if 15 in heights:
+            np.empty(2**57)
         return super().prepare(messages, images)
 
 
@@ -62,6 +71,25 @@ def test_an_image_that_kills_its_process_costs_that_example_only(prompter: Promp
             ahead(examples[1])
         assert ahead(examples[2])
         assert ahead(examples[3])
+    finally:
+        ahead.close()
+
+
+@pytest.mark.long
+def test_a_worker_that_is_killed_or_short_of_memory_costs_no_example(prompter: PromptPreprocessor) -> None:
+    """Its row would be missing here, and not on a machine with more memory."""
+    ahead = PreprocessingPool(Deadly(prompter.processor), 1)
+    try:
+        ahead.begin([example("a"), example("b", 32)])
+        time.sleep(0.1)
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        assert ahead(example("a"))
+        assert ahead(example("b", 32))
+        with pytest.raises(RunError, match=r"killed twice.*too little memory: use fewer --workers"):
+            ahead(example("killed", 14))
+        with pytest.raises(MemoryError):
+            ahead(example("large", 15))
     finally:
         ahead.close()
 

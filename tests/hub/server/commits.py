@@ -126,5 +126,5 @@ def commit_by_somebody_else(request: Request) -> None:
     repo, revision = readable_repo(request), param(request, "rev")
     head, ref = repo.commit_at(revision), repo.ref_name(revision)
     assert ref is not None
-    tree = head.tree | {"NOTES.txt": store_of(request).put_blob(f"after {head.id}\n".encode())}
+    tree = head.tree | {"NOTES.md": store_of(request).put_blob(f"after {head.id}\n".encode())}
     repo.add_commit(ref, head.id, tree, "somebody else's commit", "", "somebody")

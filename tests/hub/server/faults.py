@@ -11,16 +11,19 @@ import contextlib
 import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from .commits import commit_by_somebody_else
 from .errors import HubFault, answer_fault
 
 Handler = Callable[[Request], Awaitable[Response]]
-ACTIONS = ("status", "lose", "drop", "hang", "stall", "move_head")
+ACTIONS = ("status", "lose", "drop", "hang", "stall", "cut", "page", "move_head")
+PAGE = "<html><head><title>Welcome</title></head><body>Sign in to this network.</body></html>"
+"""What networks and gateways answer in a server's place, with status 200."""
 
 
 class LostAnswer(Response):
@@ -38,7 +41,8 @@ class Fault:
 
     action: `status` answers `status` with `headers` and leaves the call undone; `lose` does it and loses the
     answer; `drop` leaves it undone and loses the answer; `hang` waits until `released` is set, then does it;
-    `stall` does it, and keeps the answer back until `released` is set;
+    `stall` does it, and keeps the answer back until `released` is set; `cut` does it and answers with the first half
+    of the body, in a length that says that this is all; `page` leaves it undone and answers with another's page;
     `move_head` first commits somebody else's file to the branch, so that a given parent is stale.
     """
 
@@ -109,6 +113,10 @@ async def _meet(fault: Fault, handler: Handler, request: Request) -> Response:
         with contextlib.suppress(HubFault):  # a refusal is an answer too, and is lost like one
             await handler(request)
         return LostAnswer()
+    if fault.action == "page":
+        return HTMLResponse(PAGE)
+    if fault.action == "cut":
+        return _cut(await handler(request))
     if fault.action == "stall":
         response = await handler(request)
         fault.reached.set()
@@ -117,6 +125,14 @@ async def _meet(fault: Fault, handler: Handler, request: Request) -> Response:
         return response
     if fault.action == "move_head":
         commit_by_somebody_else(request)
+    if fault.action == "hang":
+        await request.body()  # all of it is here, whatever becomes of the client
     while fault.action == "hang" and not fault.released.is_set():
         await asyncio.sleep(0.02)
     return await handler(request)
+
+
+def _cut(response: Response) -> Response:
+    content = Path(response.path).read_bytes() if isinstance(response, FileResponse) else bytes(response.body)
+    headers = {name: value for name, value in response.headers.items() if name != "content-length"}
+    return Response(content[: len(content) // 2], response.status_code, headers)
