@@ -119,6 +119,12 @@ def take_over(config: Any) -> None:
         config._attn_implementation = OWN
 
 
+def attention_of(decoder: Any) -> dict[str, str]:
+    """By what a decoder attends in the model's own forward, and why."""
+    own = decoder.config._attn_implementation
+    return {"sdpa" if own == OWN else own: "the model's own forward"}
+
+
 def block_masks(slots: Slots, kinds: Mapping[str, int | None]) -> dict[str, BlockMask]:
     """What slots [B, T] see in each kind of layer, in blocks.
 

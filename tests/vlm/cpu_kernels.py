@@ -1,4 +1,4 @@
-"""Kernels of a GPU on a CPU: FlexAttention as torch's own reference of it, FlashAttention as its documentation has it."""
+"""A GPU's kernels on a CPU: FlexAttention as torch's own reference of it, FlashAttention as its documentation says."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def varlen(
     window_size: tuple[int, int] = (-1, -1),
     softcap: float = 0.0,
 ) -> torch.Tensor:
-    """`flash_attn_varlen_func`, not fused: queries [Tq, N, D], keys and values [Tk, M, D]; where there are fewer queries
-    than keys, "the causal mask is aligned to the bottom right corner"."""
+    """`flash_attn_varlen_func`, not fused: queries [Tq, N, D], keys and values [Tk, M, D]; of fewer queries than keys,
+    "the causal mask is aligned to the bottom right corner of the attention matrix"."""
     assert (cu_seqlens_q.dtype, cu_seqlens_k.dtype, causal) == (torch.int32, torch.int32, True)
     k, v = (part.repeat_interleave(q.shape[1] // k.shape[1], 1) for part in (k, v))
     query_ends, key_ends, parts = cu_seqlens_q.tolist(), cu_seqlens_k.tolist(), []

@@ -10,13 +10,9 @@ import torch
 
 from mmpref.errors import UsageError
 from mmpref.vlm import kernels
-from mmpref.vlm.attention import Attention
-from mmpref.vlm.encode import encode
 from mmpref.vlm.kernels import FLEX_CELLS, OWN, Choice, choose, refuse
 from mmpref.vlm.shared_prefix_forward import SharedForward
-from mmpref.types import Message
 from tests.vlm.cpu_kernels import on_cpu, policy_with
-from tests.vlm.test_families import picture, policy_of
 from tests.vlm.test_shared_prefix_forward import SHARING, batch_of, outcome, trained
 from tests.vlm.tiny import tiny
 
@@ -101,7 +97,9 @@ both ways, with windows in some layers."""
 
 
 @pytest.mark.parametrize("attn", ["flex", "flash"])
-@pytest.mark.parametrize("name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.long) for name in SHARING])
+@pytest.mark.parametrize(
+    "name", [name if name in KINDS else pytest.param(name, marks=pytest.mark.long) for name in SHARING]
+)
 def test_packed_rows_have_the_hidden_states_and_gradients_of_the_model(name: str, attn: str) -> None:
     policy = policy_with(tiny(name), attn)
     assert trained(policy)
