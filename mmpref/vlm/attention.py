@@ -70,8 +70,7 @@ class Attention:
             # packed sequences where positions have gaps) leaves the attention kernel its fast path.
             masks: Any = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
         else:
-            rows, size = embeds.shape[:2]
-            masks = self._masks(layout, self._choose(embeds, True, len(self.kinds) * rows * size**2))
+            masks = self._masks(layout, self._choose(embeds, True, 0))  # masks of a prefill are small
         hidden = self._call(embeds, layout.positions, masks, cache, **_deepstack(layout))
         return hidden, Prefilled(cache, layout.positions, layout.order)
 

@@ -1,4 +1,4 @@
-"""``attn``: a training that attends by another kernel is the same, says by which it did, and is refused where it cannot;
+"""``attn``: a training that attends by another kernel is the same, says by which, and is refused where it cannot be;
 and the output head of long answers goes in chunks."""
 
 from __future__ import annotations

@@ -9,10 +9,14 @@ import pytest
 import torch
 
 from mmpref.errors import UsageError
+from mmpref.types import Message
 from mmpref.vlm import kernels
+from mmpref.vlm.attention import Attention
+from mmpref.vlm.encode import encode
 from mmpref.vlm.kernels import FLEX_CELLS, OWN, Choice, choose, refuse
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.cpu_kernels import on_cpu, policy_with
+from tests.vlm.test_families import half_kept, picture
 from tests.vlm.test_shared_prefix_forward import SHARING, batch_of, outcome, trained
 from tests.vlm.tiny import tiny
 
@@ -118,3 +122,20 @@ def test_packed_rows_have_the_hidden_states_and_gradients_of_the_model(name: str
     assert ours.keys() == gradients.keys()
     for parameter, gradient in gradients.items():
         assert (ours[parameter] - gradient).norm() <= max(1e-5 * gradient.norm(), 1e-7), parameter
+
+
+@pytest.mark.parametrize("name", ["llava_mistral_sliding", "gemma3", "aya_vision"])
+def test_dropped_prompts_are_seen_in_blocks_as_under_a_mask(name: str) -> None:
+    """Windows count in the whole prompt, and images see themselves both ways."""
+    policy = tiny(name)
+    prompts = [policy.prompter.prepare([Message("user", "describe the picture .")], [picture(seed)]) for seed in (0, 1)]
+    dropped = [prompt.drop(half_kept(prompt, seed), "original") for seed, prompt in enumerate(encode(policy, prompts))]
+    texts = [(10, 11, 12, 13), (14,)]
+    with torch.inference_mode(), on_cpu():
+        expected, _ = Attention(policy).prefill(dropped, texts)
+        got, filled = Attention(policy_with(policy, "flex")).prefill(dropped, texts)
+        assert policy.decoder.config._attn_implementation == OWN
+    for row, (prompt, text) in enumerate(zip(dropped, texts, strict=True)):
+        length = len(prompt.embeds) + len(text)
+        assert (got[row, :length] - expected[row, :length]).abs().max() <= 1e-5 * expected.abs().max()
+        assert filled.cache.layers[0].keys[row].shape[1] == got.shape[1]
