@@ -100,6 +100,12 @@ def no_flex(device: torch.device, config: Any = None) -> str | None:
     return None
 
 
+def trainable(device: torch.device, dtype: torch.dtype) -> list[str]:
+    """The kernels that can train here."""
+    refused = {"sdpa": None, "flash": no_flash(device, dtype), "flex": no_flex(device)}
+    return [kernel for kernel, reason in refused.items() if reason is None]
+
+
 def refuse(asked: str, device: torch.device, dtype: torch.dtype | None = None, config: Any = None) -> None:
     """Refuse a kernel that cannot train here.
 
