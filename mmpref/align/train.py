@@ -137,7 +137,7 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
 
         from mmpref.vlm import kernels
 
-        kernels.refuse(recipe.attn, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        kernels.refuse(recipe.attn, kernels.Place(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
 
 
 def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:

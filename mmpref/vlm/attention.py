@@ -19,7 +19,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from mmpref.vlm.forest import Forest
-from mmpref.vlm.kernels import BLOCK, Choice, block_masks, choose, take_over
+from mmpref.vlm.kernels import BLOCK, Choice, Place, block_masks, choose, take_over
 from mmpref.vlm.layout import Layout, Slots
 from mmpref.vlm.transfers import on_device
 
@@ -70,7 +70,7 @@ class Attention:
             # packed sequences where positions have gaps) leaves the attention kernel its fast path.
             masks: Any = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
         else:
-            masks = self._masks(layout, self._choose(embeds, True, 0))  # masks of a prefill are small
+            masks = self._masks(layout, self._choose(True, 0))  # masks of a prefill are small
         hidden = self._call(embeds, layout.positions, masks, cache, **_deepstack(layout))
         return hidden, Prefilled(cache, layout.positions, layout.order)
 
@@ -92,11 +92,10 @@ class Attention:
         prompt, behind = max(len(prompt.embeds) for prompt in prompts), max(map(sum, tails))
         queries = behind if self._is_plain(prompts) else prompt + behind
         cells = len(self.kinds) * len(prompts) * queries * (prompt + behind)
-        return self._choose(prompts[0].embeds, any(prompt.allowed for prompt in prompts), cells)
+        return self._choose(any(prompt.allowed for prompt in prompts), cells)
 
-    def _choose(self, embeds: torch.Tensor, needs_mask: bool, cells: int) -> Choice:
-        asked = self._policy.attn
-        return choose(asked, self._config, embeds.device, embeds.dtype, needs_mask=needs_mask, cells=cells)
+    def _choose(self, needs_mask: bool, cells: int) -> Choice:
+        return choose(self._policy.attn, Place.of(self._policy), needs_mask=needs_mask, cells=cells)
 
     def run_forest(
         self, prompts: Sequence[EncodedPrompt], tails: Sequence[Sequence[torch.Tensor]], choice: Choice

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ from mmpref.errors import UsageError
 if TYPE_CHECKING:
     from mmpref.vlm.forest import Sequences
     from mmpref.vlm.layout import Slots
+    from mmpref.vlm.policy import Policy
 
 Kernel = Literal["eager", "sdpa", "flash", "flex"]
 
@@ -53,66 +55,93 @@ class Choice(NamedTuple):
     reason: str
 
 
-def choose(
-    asked: str, config: Any, device: torch.device, dtype: torch.dtype, *, needs_mask: bool, cells: int
-) -> Choice:
+@dataclass(frozen=True)
+class Place:
+    """Where a decoder runs, and how.
+
+    Args:
+        dtype: None where it is not known yet.
+        attends: by itself, as transformers names it.
+        has_dropout: of attention.
+        is_spread: over several devices.
+    """
+
+    device: torch.device
+    dtype: torch.dtype | None = None
+    attends: str = "sdpa"
+    has_dropout: bool = False
+    is_spread: bool = False
+
+    @classmethod
+    def of(cls, policy: Policy) -> Place:
+        config, devices = policy.decoder.config, getattr(policy.base_model, "hf_device_map", None) or {}
+        return cls(
+            policy.device,
+            policy.dtype,
+            config._attn_implementation,
+            bool(getattr(config, "attention_dropout", 0)),
+            len(set(devices.values())) > 1,
+        )
+
+
+def choose(asked: str, place: Place, *, needs_mask: bool, cells: int) -> Choice:
     """The kernel for a batch.
 
     Args:
         asked: ``auto``, ``sdpa``, ``flash`` or ``flex``.
-        config: the decoder's.
         needs_mask: some prompts see themselves otherwise than causally.
         cells: of the masks that sdpa would take.
     """
-    own = config._attn_implementation
-    if own not in ("sdpa", OWN):
+    if place.attends not in ("sdpa", OWN):
         return Choice("eager", "the model attends so")
     if asked == "sdpa":
         return Choice("sdpa", "as asked")
-    if asked in ("auto", "flash") and not needs_mask and no_flash(device, dtype) is None:
+    if asked in ("auto", "flash") and not needs_mask and no_flash(place) is None:
         return Choice("flash", "no answer needs a mask")
     if asked == "flex":
         return Choice("flex", "as asked")
-    if (reason := no_flex(device, config)) or cells < FLEX_CELLS:
+    if (reason := no_flex(place)) or cells < FLEX_CELLS:
         return Choice("sdpa", reason or "masks are small")
     return Choice("flex", f"masks would have {cells / 1e6:.0f} million cells")
 
 
-def no_flash(device: torch.device, dtype: torch.dtype | None = None) -> str | None:
+def no_flash(place: Place) -> str | None:
     """Why FlashAttention cannot be had; None where it can."""
-    if device.type != "cuda":
-        return f"FlashAttention needs a CUDA GPU, and the model is on a {device.type}"
+    if place.device.type != "cuda":
+        return f"FlashAttention needs a CUDA GPU, and the model is on a {place.device.type}"
     if not (is_flash_attn_2_available() or is_flash_attn_3_available() or is_flash_attn_4_available()):
         return _NOT_INSTALLED
-    if dtype not in (None, torch.bfloat16, torch.float16):
-        return f"FlashAttention computes in bf16 or fp16, and the model is in {str(dtype).removeprefix('torch.')}"
+    if place.dtype not in (None, torch.bfloat16, torch.float16):
+        return f"FlashAttention computes in bf16 or fp16, and the model is in {str(place.dtype).removeprefix('torch.')}"
     return None
 
 
-def no_flex(device: torch.device, config: Any = None) -> str | None:
+def no_flex(place: Place) -> str | None:
     """Why FlexAttention cannot train; None where it can."""
-    if device.type != "cuda":
-        return f"FlexAttention has no backward pass on a {device.type}"
+    if place.device.type != "cuda":
+        return f"FlexAttention has no backward pass on a {place.device.type}"
     if importlib.util.find_spec("triton") is None:
         return "FlexAttention needs triton"
-    if getattr(config, "attention_dropout", 0):
+    if place.has_dropout:
         return "FlexAttention knows no dropout"
+    if place.is_spread:
+        return "FlexAttention's masks are on one device, and the model is on several"
     return None
 
 
-def trainable(device: torch.device, dtype: torch.dtype) -> list[str]:
+def trainable(place: Place) -> list[str]:
     """The kernels that can train here."""
-    refused = {"sdpa": None, "flash": no_flash(device, dtype), "flex": no_flex(device)}
+    refused = {"sdpa": None, "flash": no_flash(place), "flex": no_flex(place)}
     return [kernel for kernel, reason in refused.items() if reason is None]
 
 
-def refuse(asked: str, device: torch.device, dtype: torch.dtype | None = None, config: Any = None) -> None:
+def refuse(asked: str, place: Place) -> None:
     """Refuse a kernel that cannot train here.
 
     Raises:
         UsageError: with the reason.
     """
-    reason = no_flash(device, dtype) if asked == "flash" else no_flex(device, config) if asked == "flex" else None
+    reason = no_flash(place) if asked == "flash" else no_flex(place) if asked == "flex" else None
     if reason:
         install = "pip install flash-attn --no-build-isolation; or l" if reason == _NOT_INSTALLED else "L"
         raise UsageError(f"attn={asked}: {reason}.", f"{install}eave attn out: what fits is chosen then.")

@@ -20,7 +20,7 @@ from mmpref.errors import ModelError
 from mmpref.log import logger
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
-from mmpref.vlm.kernels import refuse
+from mmpref.vlm.kernels import Place, refuse
 from mmpref.vlm.vision_tower import FeatureMismatch, Features, VisionTower, forward_of
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class SharedForward:
     """
 
     def __init__(self, policy: Policy) -> None:
-        refuse(policy.attn, policy.device, policy.dtype, policy.decoder.config)
+        refuse(policy.attn, Place.of(policy))
         self._policy = policy
         self.kernels: dict[str, str] = {}
         self._attention = Attention(policy)

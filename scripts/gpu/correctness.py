@@ -21,7 +21,7 @@ from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.encode import encode
 from mmpref.vlm.generate import Request, decode, generate
-from mmpref.vlm.kernels import trainable
+from mmpref.vlm.kernels import Place, trainable
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import BUILDERS, tiny
@@ -122,7 +122,7 @@ def kernels(context: Context) -> None:
     """The shared forward by every kernel that can be had, in bf16, against a CPU in fp32."""
     for name in FEW_FAMILIES:
         expected, _ = _shared(tiny(name))
-        for kernel in trainable(torch.device(context.device), torch.bfloat16):
+        for kernel in trainable(Place(torch.device(context.device), torch.bfloat16)):
             context.attempt(f"{name} by {kernel}", partial(_compare_kernel, context, name, kernel, expected))
 
 

@@ -20,7 +20,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from gpu.stage import Context
 from mmpref.run.results import ADAPTER, BASE
-from mmpref.vlm.kernels import trainable
+from mmpref.vlm.kernels import Place, trainable
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "triton", "bitsandbytes", "flash-attn")
 POOLS = ((8, 64), (32, 160), (64, 320))
@@ -97,7 +97,7 @@ def dpo(context: Context) -> None:
         if suffix == kinds[-1][1] or context.tiny:
             arms |= {
                 f"shared, {kernel}": bench_dpo.Step(True, checkpointing, attention=kernel)
-                for kernel in trainable(torch.device(context.device), setting.dtype)
+                for kernel in trainable(Place(torch.device(context.device), setting.dtype))
             }
         for name, step in arms.items():
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from mmpref.types import Message
 from mmpref.vlm import kernels
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import encode
-from mmpref.vlm.kernels import FLEX_CELLS, OWN, Choice, choose, refuse
+from mmpref.vlm.kernels import FLEX_CELLS, OWN, Choice, Place, choose, refuse
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.cpu_kernels import on_cpu, policy_with
 from tests.vlm.test_families import half_kept, picture
@@ -25,11 +24,9 @@ BOTH_WAYS = ("gemma3", "gemma4")
 """Images see themselves both ways: FlashAttention cannot."""
 
 
-def chosen(asked: str, device: torch.device = GPU, **changes: Any) -> Choice:
-    given: dict[str, Any] = {"needs_mask": False, "cells": 1, "dtype": torch.bfloat16, "own": "sdpa", "dropout": 0.0}
-    given |= changes
-    config = SimpleNamespace(_attn_implementation=given.pop("own"), attention_dropout=given.pop("dropout"))
-    return choose(asked, config, device, given.pop("dtype"), **given)
+def chosen(asked: str, *, needs_mask: bool = False, cells: int = 1, **place: Any) -> Choice:
+    where = Place(**{"device": GPU, "dtype": torch.bfloat16, **place})
+    return choose(asked, where, needs_mask=needs_mask, cells=cells)
 
 
 @pytest.fixture
@@ -45,18 +42,19 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("auto", {"device": CPU, "cells": FLEX_CELLS}, "sdpa"),
         ("auto", {}, "flash"),
-        ("auto", {"own": OWN}, "flash"),
+        ("auto", {"attends": OWN}, "flash"),
         ("auto", {"dtype": torch.float32}, "sdpa"),
         ("auto", {"dtype": torch.float32, "cells": FLEX_CELLS}, "flex"),
         ("auto", {"needs_mask": True}, "sdpa"),
         ("auto", {"needs_mask": True, "cells": FLEX_CELLS}, "flex"),
-        ("auto", {"needs_mask": True, "cells": FLEX_CELLS, "dropout": 0.1}, "sdpa"),
-        ("auto", {"own": "eager", "cells": FLEX_CELLS}, "eager"),
+        ("auto", {"needs_mask": True, "cells": FLEX_CELLS, "has_dropout": True}, "sdpa"),
+        ("auto", {"needs_mask": True, "cells": FLEX_CELLS, "is_spread": True}, "sdpa"),
+        ("auto", {"attends": "eager", "cells": FLEX_CELLS}, "eager"),
         ("sdpa", {"cells": FLEX_CELLS}, "sdpa"),
         ("flash", {}, "flash"),
         ("flash", {"needs_mask": True}, "sdpa"),
         ("flex", {}, "flex"),
-        ("flex", {"own": "eager"}, "eager"),
+        ("flex", {"attends": "eager"}, "eager"),
     ],
 )
 def test_the_choice_goes_by_device_precision_and_size(asked: str, changes: dict[str, Any], expected: str) -> None:
@@ -83,16 +81,16 @@ def test_without_flash_attention_large_masks_come_in_blocks(monkeypatch: pytest.
 )
 def test_a_kernel_that_cannot_be_had_is_refused(asked: str, device: torch.device, message: str, hint: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
-        refuse(asked, device)
+        refuse(asked, Place(device))
     assert hint in str(caught.value.hint)
 
 
 @pytest.mark.usefixtures("installed")
 def test_flash_attention_is_refused_in_full_precision() -> None:
     with pytest.raises(UsageError, match="computes in bf16 or fp16, and the model is in float32"):
-        refuse("flash", GPU, torch.float32)
-    refuse("flash", GPU, torch.bfloat16)
-    refuse("auto", CPU, torch.float32)
+        refuse("flash", Place(GPU, torch.float32))
+    refuse("flash", Place(GPU, torch.bfloat16))
+    refuse("auto", Place(CPU, torch.float32))
 
 
 KINDS = ("llava_next", "llava_mistral_sliding", "qwen2_vl", "qwen3_vl", "gemma3", "aya_vision")
