@@ -79,7 +79,8 @@ class Step:
         shared: image and prompt once for both answers; else TRL's own trainer.
         pairs: of a step.
         rank: of the adapter.
-        attention: of the language model, as transformers names it; None for its own choice.
+        attention: of the language model, as transformers names it, or where prompts are shared as `mmpref.vlm.kernels`
+            does; None for its own choice.
     """
 
     shared: bool
@@ -95,7 +96,9 @@ class Arm:
     def __init__(self, step: Step, folder: Path, setting: Setting, policy: Policy | None = None) -> None:
         policy = policy or setting.policy(VOCABULARY)
         self.device = setting.device
-        if step.attention:
+        if step.attention and step.shared:
+            policy.attn = step.attention
+        elif step.attention:
             policy.decoder.set_attn_implementation(step.attention)
         used = trl_options.resolve(
             {"per_device_train_batch_size": step.pairs, "gradient_checkpointing": step.checkpointing},

@@ -43,6 +43,7 @@ STAGES = (
     Stage("dpo", 95, speed.dpo),
     Stage("evaluation", 45, speed.evaluation),
     Stage("profile", 45, speed.profile),
+    Stage("kernels", 45, correctness.kernels),
     Stage("memory", 60, memory.largest_batches),
     Stage("qlora", 60, memory.qlora),
 )

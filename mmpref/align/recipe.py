@@ -110,6 +110,8 @@ class TrainRecipe:
         projector_learning_rate: the projector's own; None takes the method's.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
+        attn: which kernel attends where a prompt is shared: ``sdpa``, torch's own; ``flash``, FlashAttention, where no
+            mask is needed; ``flex``, FlexAttention under a mask in blocks; ``auto``, by device, precision and size.
         preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
             accelerator. It has no part in the result.
         feature_cache_gb: room on disk, in units of 10^9 bytes, for what the frozen vision tower makes of all images,
@@ -148,6 +150,7 @@ class TrainRecipe:
     trainer: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
+    attn: Literal["auto", "sdpa", "flash", "flex"] | None = field(default=None, metadata=recipes.OPTIONAL)
 
     registry: ClassVar[Registry[Method]] = METHODS
 
@@ -165,8 +168,8 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
     """Refuse a recipe that its method can do nothing with.
 
     Raises:
-        UsageError: an annotator that nobody asks, or none where one is asked; a number that cannot be; a benchmark's
-            metric to choose by where that benchmark is not watched.
+        UsageError: an annotator that nobody asks, or none where one is asked; a number that cannot be; a kernel where
+            no prompt is shared; a benchmark's metric to choose by where that benchmark is not watched.
     """
     if recipe.annotator and not method.needs_annotator:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
@@ -176,6 +179,8 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"limit is {recipe.limit}; it must be at least 1.")
+    if recipe.attn and not recipe.share_prompt:
+        raise UsageError("attn says how shared prompts are attended to, and share_prompt=false shares none.")
     best, watched = recipe.watch.best, recipe.watch.benchmarks
     if best and (name := best.partition("/")[0]) not in watched:
         raise UsageError(

@@ -65,7 +65,7 @@ def train(
         The manifest (``run.json``); nothing in a process of several that is not the first.
 
     Raises:
-        UsageError: unknown method or setting, or settings that contradict each other.
+        UsageError: unknown method or setting, settings that contradict each other, or a kernel that cannot be had.
         InputError: preference data that cannot be read or has no usable row.
         ModelError: a model that cannot be loaded or trained.
         RunError: a directory that belongs to another recipe, data that changed under the run, no room on the disk, a
@@ -138,6 +138,12 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         )
     if is_model_sharded():
         _refuse_sharding(recipe, method)
+    if recipe.attn:
+        import torch
+
+        from mmpref.vlm import kernels
+
+        kernels.refuse(recipe.attn, kernels.Place(torch.device("cuda" if torch.cuda.is_available() else "cpu")))
 
 
 def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
@@ -173,6 +179,7 @@ def _fit_and_save(
     from mmpref.sampling.embedders import embedder_facts, pin_embedders
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import generation_config_values
+    from mmpref.vlm.kernels import attention_of
     from mmpref.vlm.quantization import bitsandbytes_arguments
 
     scratch = run.state / SCRATCH
@@ -230,6 +237,7 @@ def _fit_and_save(
         "threads": torch.get_num_threads(),
         "processes": num_processes(),
         "prompt_shared": trainer.shared is not None,
+        "attention": trainer.shared.kernels if trainer.shared else attention_of(policy.decoder),
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **embedder_facts(run, _EMBEDDERS),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
@@ -262,6 +270,7 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
         device_map=recipe.device_map,
         trust_remote_code=recipe.trust_remote_code,
     )
+    policy.attn = recipe.attn or policy.attn
     with main_process_first():
         run.pin(_PINNED, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
         pairs = collect_pairs(

@@ -99,6 +99,8 @@ def shared_forward(policy: Policy, pairs: Pairs) -> SharedForward | None:
             "Image and prompt go through the model once for each answer, at some twice the cost: %s.", reason
         )
         return None
+    for kernel, reason in shared.kernels.items():
+        logger.info("Answers attend by %s: %s.", kernel, reason)
     return shared
 
 

@@ -47,6 +47,7 @@ def train(
     train_projector: bool | None = None,
     projector_learning_rate: float | None = None,
     share_prompt: bool | None = None,
+    attn: Literal["auto", "sdpa", "flash", "flex"] | None = None,
     preflight: Literal["auto", "always", "never"] | None = None,
     feature_cache_gb: float | None = None,
     keep_checkpoints: bool | None = None,
@@ -93,6 +94,7 @@ def train(
         train_projector: train the vision-language projector too, in full.
         projector_learning_rate: the projector's own.
         share_prompt: run image and prompt once for both answers of a pair.
+        attn: which kernel attends there.
         preflight: whether the longest batch is tried before the first step.
         feature_cache_gb: room on disk for features of images, in units of 10^9 bytes.
         keep_checkpoints: keep the adapters of checkpoints in the run.

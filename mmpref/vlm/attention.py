@@ -9,7 +9,7 @@ had the hidden tokens been masked.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,9 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from mmpref.vlm.layout import Layout
+from mmpref.vlm.forest import Forest
+from mmpref.vlm.kernels import BLOCK, Choice, Place, block_masks, choose, take_over
+from mmpref.vlm.layout import Layout, Slots
 from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
@@ -46,7 +48,11 @@ class Attention:
         self._policy = policy
         self.kinds = kinds_of_layers(policy.decoder.config)
         """Window (None: unbounded) of each kind of layer."""
-        self._additive = policy.decoder.config._attn_implementation == "eager"
+        self._config = policy.decoder.config
+
+    def _is_plain(self, prompts: Sequence[EncodedPrompt]) -> bool:
+        """Whether prompts see themselves causally in all layers, however far back."""
+        return list(self.kinds) == [FULL] and not any(prompt.allowed for prompt in prompts)
 
     def prefill(
         self, prompts: Sequence[EncodedPrompt], texts: Sequence[Sequence[int]]
@@ -59,14 +65,13 @@ class Attention:
         layout = Layout(prompts, [len(text) for text in texts])
         embeds = layout.embeds(self._text_embeds(texts))
         cache = DynamicCache()
-        if list(self.kinds) == [FULL] and all(prompt.allowed is None for prompt in prompts):
-            # Plainly causal: padding stands on the right, where nothing sees it, and a mask of ones (never None, which
-            # would mean packed sequences where positions have gaps) leaves the attention kernel its fast path.
+        if self._is_plain(prompts):
+            # Padding stands on the right, where nothing sees it, and a mask of ones (never None, which would mean
+            # packed sequences where positions have gaps) leaves the attention kernel its fast path.
             masks: Any = torch.ones(embeds.shape[:2], dtype=torch.long, device=embeds.device)
         else:
-            masks = self._as_4d(self._prefill_masks(prompts, layout), embeds.dtype)
-        deepstack = _deepstack(prompts, layout.is_image)
-        hidden = self._call(embeds, layout.positions, masks, cache, **deepstack)
+            masks = self._masks(layout, self._choose(True, 0))  # masks of a prefill are small
+        hidden = self._call(embeds, layout.positions, masks, cache, **_deepstack(layout))
         return hidden, Prefilled(cache, layout.positions, layout.order)
 
     def _text_embeds(self, texts: Sequence[Sequence[int]]) -> torch.Tensor | None:
@@ -78,28 +83,43 @@ class Attention:
             on_device([[*text, *[0] * (longest - len(text))] for text in texts], self._policy.device)
         )
 
-    def run_whole(
-        self,
-        embeds: torch.Tensor,
-        positions: torch.Tensor,
-        masks: dict[str, torch.Tensor],
-        prompts: Sequence[EncodedPrompt] = (),
-        is_image: Callable[[], torch.Tensor] | None = None,
-    ) -> torch.Tensor:
-        """Run whole sequences, and keep nothing for later.
+    def choose(self, prompts: Sequence[EncodedPrompt], tails: Sequence[Sequence[int]]) -> Choice:
+        """The kernel for prompts and tails behind them.
 
         Args:
-            embeds: [G, T, H].
-            positions: [A, G, T].
-            masks: bool [G, Q, T] for every kind of layer; of the last Q tokens only, where the layers' attention takes
-                those before for plainly causal.
-            prompts, is_image: whose features early layers add, where the model has such, and bool [G, T], the rows.
+            tails: tokens of each row's tails.
+        """
+        prompt, behind = max(len(prompt.embeds) for prompt in prompts), max(map(sum, tails))
+        queries = behind if self._is_plain(prompts) else prompt + behind
+        cells = len(self.kinds) * len(prompts) * queries * (prompt + behind)
+        return self._choose(any(prompt.allowed for prompt in prompts), cells)
+
+    def _choose(self, needs_mask: bool, cells: int) -> Choice:
+        return choose(self._policy.attn, Place.of(self._policy), needs_mask=needs_mask, cells=cells)
+
+    def run_forest(
+        self, prompts: Sequence[EncodedPrompt], tails: Sequence[Sequence[torch.Tensor]], choice: Choice
+    ) -> list[list[torch.Tensor]]:
+        """Run tails behind each prompt, none of which sees another, and keep nothing for later.
+
+        Args:
+            tails: token ids of each row.
 
         Returns:
-            Last hidden states [G, T, H].
+            Last hidden states [L, H] of each row's tails.
         """
-        deepstack = _deepstack(prompts, is_image) if is_image else {}
-        return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), None, **deepstack)
+        sizes, packed = [[len(tail) for tail in of_row] for of_row in tails], choice.kernel in ("flash", "flex")
+        forest = Forest(prompts, sizes, packed=packed, multiple=BLOCK if choice.kernel == "flex" else 1)
+        embeds = forest.embeds(self._policy.embed(torch.cat([tail for of_row in tails for tail in of_row])))
+        extra = _deepstack(forest)
+        if choice.kernel == "flash":
+            take_over(self._config)
+            extra["sequences"] = forest.sequences()
+            # Nobody looks at it; without one of four dimensions, transformers makes one.
+            masks = _by_kind(dict.fromkeys(self.kinds, torch.ones(1, 1, 1, 1, dtype=torch.bool, device=embeds.device)))
+        else:
+            masks = self._masks(forest, choice, causal_until=forest.prompt_size if self._is_plain(prompts) else 0)
+        return forest.split(self._call(embeds, forest.positions, masks, None, **extra))
 
     def step(self, embeds: torch.Tensor, cache: RowCache) -> torch.Tensor:
         """Run one token [n, 1, H] for every row of the cache; last hidden states [n, H]."""
@@ -123,20 +143,19 @@ class Attention:
         }
         return self._call(embeds, positions, self._as_4d(masks, embeds.dtype), cache.layers)
 
-    def _prefill_masks(self, prompts: Sequence[EncodedPrompt], layout: Layout) -> dict[str, torch.Tensor]:
-        valid, order = layout.valid, layout.order
-        size, device = order.shape[1], order.device
-        causal = torch.ones(size, size, dtype=torch.bool, device=device).tril() & valid[:, None, :]
-        masks = {}
-        for kind, window in self.kinds.items():
-            mask = causal if window is None else causal & (order[:, :, None] - order[:, None, :] < window)
-            for row, prompt in enumerate(prompts):
-                if (prompt_mask := prompt.allowed_in(kind)) is not None:
-                    mask = mask.clone() if mask is causal else mask
-                    mask[row, : len(prompt.embeds), : len(prompt.embeds)] = prompt_mask
-            # Padding must see something, or its softmax is not a number.
-            masks[kind] = mask | (~valid[:, :, None] & (torch.arange(size, device=device) == 0))
-        return masks
+    def _masks(self, slots: Slots, choice: Choice, causal_until: int = 0) -> Any:
+        """What slots see, as the decoder takes it.
+
+        Args:
+            causal_until: the slots before are causal among themselves, for which sdpa needs no mask.
+        """
+        if choice.kernel == "flex":
+            take_over(self._config)
+            return _by_kind(block_masks(slots, self.kinds))
+        if choice.kernel == "eager" or not causal_until:
+            return self._as_4d(slots.masks(self.kinds), slots.prompts[0].embeds.dtype)
+        take_over(self._config)
+        return self._as_4d(slots.masks(self.kinds, causal_until), slots.prompts[0].embeds.dtype)
 
     def _call(self, embeds: torch.Tensor, positions: torch.Tensor, mask: Any, cache: Any, **extra: Any) -> torch.Tensor:
         hidden: torch.Tensor = self._policy.decoder(
@@ -152,13 +171,18 @@ class Attention:
     def _as_4d(self, masks: dict[str, torch.Tensor], dtype: torch.dtype) -> Any:
         """Masks [B, Q, K] as decoders take them: [B, 1, Q, K], a dictionary where layers are of several kinds."""
         masks_4d = {kind: mask[:, None] for kind, mask in masks.items()}
-        if self._additive:
+        if self._config._attn_implementation == "eager":
             least = torch.finfo(dtype).min
             masks_4d = {
                 kind: torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill_(~mask, least)
                 for kind, mask in masks_4d.items()
             }
-        return masks_4d if len(masks_4d) > 1 else next(iter(masks_4d.values()))
+        return _by_kind(masks_4d)
+
+
+def _by_kind(masks: dict[str, Any]) -> Any:
+    """Masks as decoders take them: a dictionary where layers are of several kinds."""
+    return masks if len(masks) > 1 else next(iter(masks.values()))
 
 
 @dataclass(frozen=True)
@@ -176,13 +200,13 @@ class Prefilled:
     order: torch.Tensor
 
 
-def _deepstack(prompts: Sequence[EncodedPrompt], is_image: Callable[[], torch.Tensor]) -> dict[str, Any]:
+def _deepstack(slots: Slots) -> dict[str, Any]:
     """Qwen3-VL adds visual features to the hidden states of early layers too, at the image's rows."""
-    features = [prompt.deepstack for prompt in prompts if prompt.deepstack]  # a prompt without images has none
+    features = [prompt.deepstack for prompt in slots.prompts if prompt.deepstack]  # a prompt without images has none
     if not features:
         return {}
     layers = zip(*features, strict=True)
-    return {"visual_pos_masks": is_image(), "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
+    return {"visual_pos_masks": slots.is_image(), "deepstack_visual_embeds": [torch.cat(layer) for layer in layers]}
 
 
 class RowCache:

@@ -1,93 +1,115 @@
-"""Several answers behind one prompt in one sequence, for many prompts: positions and masks of a batch, in vectors.
+"""Several answers behind one prompt in one sequence, for many prompts.
 
-A row is ``[prompt | padding | tail 0 | tail 1 | ... | padding]``: prompts are padded to the longest, so that the tails
-of all rows begin in the same column.
+Padded, a row is a sequence of its own, ``[prompt | padding | tail 0 | tail 1 | ... | padding]``: prompts are padded to
+the longest, so that the tails of all rows begin in the same column. Packed, all rows are one sequence without padding
+between them, ``[prompt 0 | its tails | prompt 1 | its tails | ...]``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch.nn.functional import pad
-from torch.nn.utils.rnn import pad_sequence
 
+from mmpref.vlm.layout import PADDING, PROMPT, Slots
 from mmpref.vlm.transfers import to_device
 
 if TYPE_CHECKING:
     from mmpref.vlm.encode import EncodedPrompt
 
-_PROMPT, _BETWEEN, _END = -1, -2, -3
-"""What a slot holds that is of no tail: the prompt, padding behind it, padding at the row's end."""
 
+class Sequences(NamedTuple):
+    """A packed batch as sequences in which every token sees what stands before it, as FlashAttention takes them: each
+    prompt, and behind it each of its tails, whose tokens alone are queries there.
 
-class Forest:
-    """The layout of such a batch. It is made on the host, which knows all lengths, and nothing is read from the device.
-
-    Attributes:
-        prompt_size: slots of the prompts, padding included.
-        size: slots of a row.
+    Args:
+        keys: long [K], the slots of all sequences' keys, one sequence after the other. (Their queries are all slots.)
+        query_starts, key_starts: int32 [N + 1], where each sequence begins.
+        longest_query, longest_key: tokens.
     """
 
-    def __init__(self, prompts: Sequence[int], tails: Sequence[Sequence[int]], device: torch.device) -> None:
-        """Args:
-        prompts: tokens of each row's prompt.
+    keys: torch.Tensor
+    query_starts: torch.Tensor
+    key_starts: torch.Tensor
+    longest_query: int
+    longest_key: int
+
+
+class Forest(Slots):
+    """The layout of such a batch. It is made on the host, which knows all lengths.
+
+    Args:
         tails: tokens of each row's tails.
-        """
-        self.prompt_size = max(prompts)
-        self.size = self.prompt_size + max(map(sum, tails))
-        layout = np.zeros((2, len(prompts), self.size), dtype=np.int64)
-        branch, step = layout
-        branch[:] = _END
-        for row, (prompt, lengths) in enumerate(zip(prompts, tails, strict=True)):
-            branch[row, :prompt] = _PROMPT
-            branch[row, prompt : self.prompt_size] = _BETWEEN
-            end = self.prompt_size + sum(lengths)
-            branch[row, self.prompt_size : end] = np.repeat(np.arange(len(lengths)), lengths)
-            step[row, self.prompt_size : end] = np.concatenate([np.arange(length) for length in lengths])
-        self._branch, self._step = to_device(torch.from_numpy(layout), device)
-        self._prompts = to_device(torch.tensor(list(prompts)), device)[:, None]
+        packed: whether all rows are one sequence.
+        multiple: slots of a packed sequence are filled up to a multiple of this, so that few sizes occur.
 
-    def padded(self, of_prompts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Values [R, size] of every slot from those of the prompts' tokens, zero elsewhere."""
-        values = pad_sequence(list(of_prompts), batch_first=True)
-        return pad(values, (0, self.size - values.shape[1]))
+    Attributes:
+        prompt_size: of a padded batch: slots of the prompts, padding included.
+    """
 
-    def positions(self, of_prompts: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Positions [A, R, size]: a tail's go on from the prompt's last one, whichever tail it is.
+    def __init__(
+        self,
+        prompts: Sequence[EncodedPrompt],
+        tails: Sequence[Sequence[int]],
+        *,
+        packed: bool = False,
+        multiple: int = 1,
+    ) -> None:
+        sizes, self._tails = [len(prompt.embeds) for prompt in prompts], tails
+        lengths = list(map(sum, tails))
+        self.prompt_size = max(sizes)
+        if packed:
+            begins = [*accumulate((size + length for size, length in zip(sizes, lengths, strict=True)), initial=0)]
+            self._places = [
+                (0, begin, begin + size, begin + size + length)
+                for begin, size, length in zip(begins, sizes, lengths, strict=False)
+            ]
+            shape = 1, -(-begins[-1] // multiple) * multiple
+        else:
+            self._places = [(row, 0, self.prompt_size, self.prompt_size + n) for row, n in enumerate(lengths)]
+            shape = len(prompts), self.prompt_size + max(lengths)
+        arrays = np.zeros((5, *shape), dtype=np.int64)
+        branch, row, source, behind, index = arrays
+        branch[:], row[:] = PADDING, -1
+        first, text = 0, sum(sizes)
+        for number, (sequence, begin, middle, end) in enumerate(self._places):
+            size, length = sizes[number], lengths[number]
+            prompt, behind_it = np.s_[sequence, begin : begin + size], np.s_[sequence, middle:end]
+            branch[prompt], row[prompt] = PROMPT, number
+            source[prompt] = index[prompt] = np.arange(first, first + size)
+            branch[behind_it], row[behind_it] = np.repeat(np.arange(len(tails[number])), tails[number]), number
+            source[behind_it] = first + size - 1
+            behind[behind_it] = np.concatenate([np.arange(tail) + 1 for tail in tails[number]])
+            index[behind_it] = np.arange(text, text + length)
+            first, text = first + size, text + length
+        branch, row, source, behind, self._index = to_device(torch.from_numpy(arrays), prompts[0].embeds.device)
+        super().__init__(prompts, source, behind, branch, row if packed else None)
 
-        Args:
-            of_prompts: [A, S] of each prompt.
-        """
-        last = torch.stack([positions[:, -1] for positions in of_prompts], 1)
-        prompts = torch.stack([self.padded(list(axis)) for axis in zip(*of_prompts, strict=True)])
-        return torch.where(self._branch >= 0, last[:, :, None] + 1 + self._step, prompts)
+    def embeds(self, tails: torch.Tensor) -> torch.Tensor:
+        """Embeddings [B, T, H] from those of all tails [N, H], row by row; zero in padding."""
+        return self._gathered([tails], self._index)
 
-    def masks(
-        self, kinds: Mapping[str, int | None], prompts: Sequence[EncodedPrompt], queries_from: int = 0
-    ) -> dict[str, torch.Tensor]:
-        """What each slot sees, bool [R, size - queries_from, size]: the prompt, and what stands before it in its own
-        tail; padding sees itself too, or its softmax would be no number.
+    def split(self, hidden: torch.Tensor) -> list[list[torch.Tensor]]:
+        """Of values [B, T, ...] of all slots, those [L, ...] of each row's tails."""
+        return [
+            list(hidden[sequence, middle:end].split(list(tails)))
+            for (sequence, _, middle, end), tails in zip(self._places, self._tails, strict=True)
+        ]
 
-        Args:
-            kinds: window of each kind of layer, None where it is unbounded.
-            prompts: some kinds of layers see them otherwise than causally.
-            queries_from: leave out the rows of the slots before.
-        """
-        slot = torch.arange(self.size, device=self._branch.device)
-        queries, keys = self._branch[:, queries_from:, None], self._branch[:, None, :]
-        visible = ((keys == _PROMPT) | (queries == keys)) & (slot[queries_from:, None] >= slot)
-        order = torch.where(self._branch >= 0, self._prompts + self._step, slot * (self._branch == _PROMPT))
-        masks = {}
-        for kind, window in kinds.items():
-            mask = visible
-            if window is not None:
-                mask = visible & (order[:, queries_from:, None] - order[:, None, :] < window)
-            for row, prompt in enumerate(prompts):
-                if (own := prompt.allowed_in(kind)) is not None:
-                    mask = mask.clone() if mask is visible else mask
-                    mask[row, : max(0, len(own) - queries_from), : len(own)] = own[queries_from:]
-            masks[kind] = mask
-        return masks
+    def sequences(self) -> Sequences:
+        """A packed batch as sequences of its own. It has no padding."""
+        queries, keys = [], []
+        for (_, begin, middle, _), tails in zip(self._places, self._tails, strict=True):
+            prompt = np.arange(begin, middle)
+            ends = [*accumulate(tails, initial=middle)][1:]
+            queries += [len(prompt), *tails]
+            keys += [prompt]
+            keys += [np.concatenate([prompt, np.arange(end - n, end)]) for n, end in zip(tails, ends, strict=True)]
+        key_sizes, device = list(map(len, keys)), self.valid.device
+        starts = torch.tensor([[*accumulate(sizes, initial=0)] for sizes in (queries, key_sizes)], dtype=torch.int32)
+        query_starts, key_starts = to_device(starts, device)
+        slots = to_device(torch.from_numpy(np.concatenate(keys)), device)
+        return Sequences(slots, query_starts, key_starts, max(queries), max(key_sizes))

@@ -32,6 +32,7 @@ class Policy:
             (`mmpref.vlm.adapters.Adapted`).
         mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.smoke_test`).
         verification: of a family that nobody has tried, what was measured (`mmpref.vlm.verify`), else None.
+        attn: which kernel attends to images, prompts and what is written behind them (`mmpref.vlm.kernels`).
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Policy:
         self.placement = placement or Placement(str(self.device))
         self.verification: dict[str, float] | None = None
         self.mended: dict[str, Any] = {}
+        self.attn = "auto"
         self.replaced: Sequence[tuple[torch.nn.Parameter, torch.Tensor]] = ()
 
     @property

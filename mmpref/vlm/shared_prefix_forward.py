@@ -2,8 +2,8 @@
 
 TRL stacks rows as [chosen; rejected]: image and prompt go through the model twice, and twice more for the reference.
 `SharedForward` runs one sequence [prompt | chosen | rejected | ...] instead, under a mask in which answers do not see
-each other, and hands TRL the answers' hidden states only, so that the output head sees no prompt either. Attention over
-a plainly causal prompt keeps the kernel's causal fast path; gradient checkpointing works, since nothing is cached.
+each other, and hands TRL the answers' hidden states only, so that the output head sees no prompt either. Which kernel
+attends decides `mmpref.vlm.kernels`; gradient checkpointing works, since nothing is cached.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AttentionInterface, AttentionMaskInterface
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 from transformers.modeling_outputs import BaseModelOutputWithPast
 
 from mmpref.errors import ModelError
-from mmpref.vlm.attention import FULL, Attention
+from mmpref.log import logger
+from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
-from mmpref.vlm.forest import Forest
+from mmpref.vlm.kernels import Place, refuse
 from mmpref.vlm.vision_tower import FeatureMismatch, Features, VisionTower, forward_of
 
 if TYPE_CHECKING:
@@ -32,32 +30,6 @@ Batch = dict[str, Any]
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 """Share of the norm by which sums in another order may differ."""
-
-_SPLIT = "mmpref_split_sdpa"
-
-
-def _split_sdpa(
-    module: torch.nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    **settings: Any,
-) -> tuple[torch.Tensor, None]:
-    """SDPA under a mask that may be for the last queries only; those before it are causal among themselves."""
-    begin = query.shape[2] - (query.shape[2] if attention_mask is None else attention_mask.shape[2])
-    if not begin:
-        return sdpa_attention_forward(module, query, key, value, attention_mask, **settings)
-    settings.pop("is_causal", None)
-    first, _ = sdpa_attention_forward(
-        module, query[:, :, :begin], key[:, :, :begin], value[:, :, :begin], None, is_causal=True, **settings
-    )
-    last, _ = sdpa_attention_forward(module, query[:, :, begin:], key, value, attention_mask, **settings)
-    return torch.cat([first, last], 1), None
-
-
-AttentionInterface.register(_SPLIT, _split_sdpa)
-AttentionMaskInterface.register(_SPLIT, sdpa_mask)
 
 
 class _Output(BaseModelOutputWithPast):
@@ -69,10 +41,19 @@ class _Output(BaseModelOutputWithPast):
 
 
 class SharedForward:
-    """Stands in for the forward of a policy's backbone (the model below its output head)."""
+    """Stands in for the forward of a policy's backbone (the model below its output head).
+
+    Attributes:
+        kernels: those that attended so far, and why each was chosen.
+
+    Raises:
+        UsageError: the kernel that the policy names cannot train here.
+    """
 
     def __init__(self, policy: Policy) -> None:
+        refuse(policy.attn, Place.of(policy))
         self._policy = policy
+        self.kernels: dict[str, str] = {}
         self._attention = Attention(policy)
         self._tower = VisionTower(policy)
         self._batches: Sequence[Batch] = ()
@@ -80,10 +61,6 @@ class SharedForward:
         self._features: Sequence[Features] = ()
         self._forward_before: Any = None
         self._current, self._hidden = 0, dict[tuple[int, int], torch.Tensor]()
-        config = policy.decoder.config
-        if config._attn_implementation == "sdpa" and list(self._attention.kinds) == [FULL]:
-            # For good, not while it is called: gradient checkpointing runs layers again in the backward pass.
-            config._attn_implementation = _SPLIT
 
     @torch.no_grad()
     def refusal(self, batch: Mapping[str, Any]) -> str | None:
@@ -178,30 +155,12 @@ class SharedForward:
         Args:
             tails: token ids of each row.
         """
-        forest = Forest(
-            [len(prompt.embeds) for prompt in prompts],
-            [[len(tail) for tail in of_row] for of_row in tails],
-            prompts[0].embeds.device,
-        )
-        ids = pad_sequence([torch.cat(list(of_row)) for of_row in tails], batch_first=True)
-        embeds = [pad_sequence([prompt.embeds for prompt in prompts], batch_first=True), self._policy.embed(ids)]
-        plain = self._policy.decoder.config._attn_implementation == _SPLIT and not any(
-            prompt.allowed for prompt in prompts
-        )
-        hidden = self._attention.run_whole(
-            torch.cat(embeds, 1),
-            forest.positions([prompt.positions for prompt in prompts]),
-            forest.masks(self._attention.kinds, prompts, queries_from=forest.prompt_size if plain else 0),
-            prompts,
-            lambda: forest.padded([prompt.is_image for prompt in prompts]),
-        )
-        parts: dict[tuple[int, int], torch.Tensor] = {}
-        for row, of_row in enumerate(tails):
-            sizes = [len(tail) for tail in of_row]
-            behind = hidden[row, forest.prompt_size : forest.prompt_size + sum(sizes)]
-            for answer, part in enumerate(behind.split(sizes)):
-                parts[answer, row] = part
-        return parts
+        choice = self._attention.choose(prompts, [[len(tail) for tail in of_row] for of_row in tails])
+        if self.kernels and choice.kernel not in self.kernels:
+            logger.info("Now answers attend by %s: %s.", *choice)
+        self.kernels.setdefault(*choice)
+        hidden = self._attention.run_forest(prompts, tails, choice)
+        return {(answer, row): part for row, of_row in enumerate(hidden) for answer, part in enumerate(of_row)}
 
     def _tails(self) -> list[list[torch.Tensor]]:
         """The token ids of every answer of each row, from the last one of its prompt on: the chosen one, and all

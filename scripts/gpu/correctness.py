@@ -21,6 +21,7 @@ from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.encode import encode
 from mmpref.vlm.generate import Request, decode, generate
+from mmpref.vlm.kernels import Place, trainable
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import BUILDERS, tiny
@@ -115,6 +116,24 @@ def families(context: Context) -> None:
             kind = str(dtype).removeprefix("torch.")
             context.attempt(f"{name} {kind}", partial(_compare, context, name, dtype, expected, shares))
     torch.backends.cudnn.allow_tf32 = True
+
+
+def kernels(context: Context) -> None:
+    """The shared forward by every kernel that can be had, in bf16, against a CPU in fp32."""
+    for name in FEW_FAMILIES:
+        expected, _ = _shared(tiny(name))
+        for kernel in trainable(Place(torch.device(context.device), torch.bfloat16)):
+            context.attempt(f"{name} by {kernel}", partial(_compare_kernel, context, name, kernel, expected))
+
+
+def _compare_kernel(context: Context, name: str, kernel: str, expected: torch.Tensor) -> None:
+    policy = tiny(name)
+    place(policy.base_model, context.device, torch.bfloat16)
+    policy.attn = kernel
+    got, refusal = _shared(policy)
+    if got is None:
+        raise RuntimeError(f"shared forward: {refusal}")
+    context.check(f"{name} by {kernel}: shared forward", _difference(got, expected), LIMITS[torch.bfloat16])
 
 
 def _expected(name: str, shares: bool) -> _Outcome:

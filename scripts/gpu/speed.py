@@ -20,6 +20,7 @@ from transformers.utils import is_flash_attn_2_available
 
 from gpu.stage import Context
 from mmpref.run.results import ADAPTER, BASE
+from mmpref.vlm.kernels import Place, trainable
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "triton", "bitsandbytes", "flash-attn")
 POOLS = ((8, 64), (32, 160), (64, 320))
@@ -80,7 +81,8 @@ def build(context: Context) -> None:
 
 
 def dpo(context: Context) -> None:
-    """A step of one pair by TRL's trainer, in every attention that it can have, and by ours."""
+    """A step of one pair by TRL's trainer, in every attention that it can have, and by ours; in the end ours by every
+    kernel that can be had."""
     setting = setting_of(context)
     attentions = ["sdpa", *(["flash_attention_2"] if is_flash_attn_2_available() else [])]
     context.add("FlashAttention", "there" if len(attentions) > 1 else "not there")
@@ -92,6 +94,11 @@ def dpo(context: Context) -> None:
             f"trl {attention}": bench_dpo.Step(False, checkpointing, attention=attention) for attention in attentions
         }
         arms |= dict.fromkeys(bench_dpo.KNOWN, bench_dpo.Step(True, checkpointing))
+        if suffix == kinds[-1][1] or context.tiny:
+            arms |= {
+                f"shared, {kernel}": bench_dpo.Step(True, checkpointing, attention=kernel)
+                for kernel in trainable(Place(torch.device(context.device), setting.dtype))
+            }
         for name, step in arms.items():
 
             def measure(

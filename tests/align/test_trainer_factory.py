@@ -56,6 +56,8 @@ def test_a_tokenizer_without_padding_is_prepared_as_trl_does(
     manifest = train(recipe(without_padding, preferences, **changes), tmp_path / "run")
     assert manifest["steps"] == 2
     assert manifest["prompt_shared"] == changes.get("share_prompt", True)
+    why = "FlexAttention has no backward pass on a cpu" if manifest["prompt_shared"] else "the model's own forward"
+    assert manifest["attention"] == {"sdpa": why}
     assert json.loads((tmp_path / "run/tokenizer_config.json").read_text())["pad_token"] == "</s>"
 
 

@@ -1,4 +1,4 @@
-"""Positions and masks of a batch in vectors are those that are written out row by row."""
+"""Positions and masks of a batch in vectors are those that are written out row by row, padded and packed."""
 
 from __future__ import annotations
 
@@ -17,16 +17,24 @@ KINDS: dict[str, int | None] = {"full_attention": None, "sliding_attention": 4}
 
 def prompt_of(size: int, axes: int, allowed: Any = None) -> EncodedPrompt:
     positions = torch.arange(size).expand(axes, -1) + 2 * torch.arange(axes)[:, None]
-    return EncodedPrompt(torch.zeros(size, 1), positions, torch.arange(size) < 2, torch.arange(size), (), allowed)
+    embeds = torch.randn(size, 4)
+    return EncodedPrompt(embeds, positions, torch.arange(size) < 2, torch.arange(size), (), allowed)
 
 
-def row_by_row(prompt: EncodedPrompt, tails: tuple[int, ...], before: int) -> tuple[torch.Tensor, dict[str, Any]]:
-    """Positions and masks of one row, as long as its own tails."""
+def prompts_of(axes: int, both_ways: str | None = None) -> list[EncodedPrompt]:
+    return [
+        prompt_of(size, axes, None if both_ways is None else {both_ways: torch.ones(size, size, dtype=torch.bool)})
+        for size in PROMPTS
+    ]
+
+
+def row_by_row(prompt: EncodedPrompt, tails: tuple[int, ...]) -> tuple[torch.Tensor, dict[str, Any]]:
+    """Positions and masks of one row, without padding."""
     begin = len(prompt.embeds)
     steps = torch.cat([torch.arange(tail) for tail in tails])
     branch = torch.cat([torch.full((tail,), number) for number, tail in enumerate(tails)])
-    branch = torch.cat([branch.new_full((begin,), -1), branch.new_full((before - begin,), -2), branch])
-    order = torch.cat([prompt.order, prompt.order.new_zeros(before - begin), begin + steps])
+    branch = torch.cat([branch.new_full((begin,), -1), branch])
+    order = torch.cat([prompt.order, begin + steps])
     visible = (branch == -1)[None, :] | (branch[:, None] == branch[None, :])
     visible &= torch.ones_like(visible).tril()
     masks = {}
@@ -37,31 +45,60 @@ def row_by_row(prompt: EncodedPrompt, tails: tuple[int, ...], before: int) -> tu
             mask = mask.clone()
             mask[:begin, :begin] = own
         masks[kind] = mask
-    between = prompt.positions.new_zeros(len(prompt.positions), before - begin)
-    return torch.cat([prompt.positions, between, prompt.positions[:, -1:] + 1 + steps], 1), masks
+    return torch.cat([prompt.positions, prompt.positions[:, -1:] + 1 + steps], 1), masks
 
 
 @pytest.mark.parametrize("axes", [1, 3])
 @pytest.mark.parametrize("both_ways", [None, "", "sliding_attention"])
-def test_a_batch_is_its_rows(axes: int, both_ways: str | None) -> None:
-    prompts = [
-        prompt_of(size, axes, None if both_ways is None else {both_ways: torch.ones(size, size, dtype=torch.bool)})
-        for size in PROMPTS
-    ]
-    forest = Forest(PROMPTS, TAILS, torch.device("cpu"))
-    assert (forest.prompt_size, forest.size) == (8, 15)
-    positions = forest.positions([prompt.positions for prompt in prompts])
-    masks = forest.masks(KINDS, prompts)
-    last = forest.masks(KINDS, prompts, queries_from=8)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_batch_is_its_rows(axes: int, both_ways: str | None, packed: bool) -> None:
+    prompts = prompts_of(axes, both_ways)
+    forest = Forest(prompts, TAILS, packed=packed, multiple=16)
+    assert tuple(forest.valid.shape) == ((1, 48) if packed else (3, 15))
+    masks, last = forest.masks(KINDS), forest.masks(KINDS, queries_from=8)
+    texts = torch.randn(sum(map(sum, TAILS)), 4)
+    embeds, text = forest.embeds(texts), 0
+    seen = {kind: torch.zeros_like(mask) for kind, mask in masks.items()}
+    begin = 0
     for row, (prompt, tails) in enumerate(zip(prompts, TAILS, strict=True)):
-        expected, expected_masks = row_by_row(prompt, tails, 8)
-        size = expected.shape[1]
-        assert torch.equal(positions[:, row, :size], expected)
+        expected, expected_masks = row_by_row(prompt, tails)
+        size, length = len(prompt.embeds), sum(tails)
+        slots = torch.arange(size + length) + (begin if packed else (torch.arange(size + length) >= size) * (8 - size))
+        begin, sequence = begin + size + length, 0 if packed else row
+        assert forest.valid[sequence, slots].all()
+        assert torch.equal(forest.positions[:, sequence, slots], expected)
+        assert torch.equal(embeds[sequence, slots], torch.cat([prompt.embeds, texts[text : text + length]]))
+        assert torch.equal(forest.is_image()[sequence, slots], torch.arange(size + length) < 2)
+        text += length
         for kind, mask in expected_masks.items():
-            assert torch.equal(masks[kind][row, :size, :size], mask)
-            assert not masks[kind][row, :size, size:].any()
-            assert masks[kind][row].any(1).all()  # what sees nothing has no softmax
-            assert torch.equal(last[kind][row], masks[kind][row, 8:])
-    is_image = forest.padded([prompt.is_image for prompt in prompts])
-    assert is_image.shape == (3, 15)
-    assert is_image.sum() == 6
+            seen[kind][sequence, slots[:, None], slots] = mask
+        tail_texts = torch.cat(forest.split(embeds)[row])
+        assert torch.equal(tail_texts, embeds[sequence, slots[size:]])
+        assert [len(tail) for tail in forest.split(embeds)[row]] == list(tails)
+    valid = forest.valid
+    assert valid.sum() == sum(PROMPTS) + sum(map(sum, TAILS))
+    assert (embeds[~valid] == 0).all()
+    assert forest.is_image().sum() == 6
+    for kind, mask in masks.items():
+        assert torch.equal(mask & valid[:, :, None], seen[kind])  # of queries that are no padding
+        assert mask.any(2).all()  # what sees nothing has no softmax
+        assert torch.equal(last[kind], mask[:, 8:])
+
+
+def test_a_packed_batch_as_sequences_is_its_mask() -> None:
+    """In every sequence the queries are the last keys, and see what stands before them."""
+    forest = Forest(prompts_of(1), TAILS, packed=True)
+    sequences = forest.sequences()
+    size = forest.valid.shape[1]
+    seen = torch.zeros(size, size, dtype=torch.bool)
+    starts = zip(*(ends.tolist() for ends in (sequences.query_starts, sequences.key_starts)), strict=True)
+    (query, key), longest = next(starts), [0, 0]
+    for next_query, next_key in starts:
+        queries, keys = torch.arange(query, next_query), sequences.keys[key:next_key]
+        assert torch.equal(keys[len(keys) - len(queries) :], queries)
+        seen[queries[:, None], keys] = torch.ones(len(queries), len(keys)).bool().tril(len(keys) - len(queries))
+        longest = [max(longest[0], len(queries)), max(longest[1], len(keys))]
+        query, key = next_query, next_key
+    assert query == size
+    assert torch.equal(seen, forest.masks({"full_attention": None})["full_attention"][0])
+    assert longest == [sequences.longest_query, sequences.longest_key]
