@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,29 @@ def decode_noting(image: ImageData, max_pixels: int = MAX_PIXELS) -> tuple[Image
         raise
     except Exception as error:  # Pillow's parsers raise whatever broken bytes lead them to.
         raise ImageError(f"{where} cannot be decoded: {reason_of(error)}.") from error
+
+
+@dataclass(frozen=True)
+class Look:
+    """What decoding an image tells of it.
+
+    Args:
+        size: width and height in pixels.
+        converted: as `decode_noting` has it.
+    """
+
+    size: tuple[int, int]
+    converted: str | None
+
+
+def look_at(images: tuple[ImageData, ...]) -> tuple[Look, ...]:
+    """Decode images, and keep only what that tells.
+
+    Raises:
+        ImageError: as `decode`, of the first that cannot be decoded.
+    """
+    decoded = (decode_noting(image) for image in images)
+    return tuple(Look(picture.size, converted) for picture, converted in decoded)
 
 
 def _to_rgb(picture: Image.Image, where: str, negative: bool) -> tuple[Image.Image, str | None]:

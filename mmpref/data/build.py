@@ -20,14 +20,17 @@ from mmpref.data.policy_loader import PolicyLoader
 from mmpref.data.recipe import BuildRecipe, resolved
 from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
-from mmpref.data.sources import Source
+from mmpref.data.sources import Looks, Source
+from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError
+from mmpref.images import look_at
 from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.tables.columns import own_columns
 from mmpref.types import Example, ModelRef
+from mmpref.workers import WorkerPool, default_workers
 
 
 def build_dataset(
@@ -49,7 +52,8 @@ def build_dataset(
         output: run directory; by default under ``runs/``.
         shard: (I, N): work only on every N-th block, from I; whoever completes the last block merges.
         wait: with a shard, stay until the other shards have done their blocks too.
-        workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
+        workers: processes that preprocess images ahead of the model, and a quarter as many more that see whether rows'
+            images can be decoded; by default `mmpref.workers.default_workers`.
         concurrency: requests to an annotator's endpoint in flight at a time.
         check_source: is told the source's facts before any work, and may refuse.
         licence: of a source that states none, as its owner says.
@@ -79,6 +83,7 @@ def build_dataset(
         tables = open_tables(
             run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
         )
+        looks: Looks = WorkerPool(look_at, _decoding_processes(workers, builder.uses_model))
         facts = with_licence(source_facts(tables), licence)
         if check_source:
             check_source(facts)
@@ -90,6 +95,7 @@ def build_dataset(
             selection=Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None,
             excluded=open_excluded(run, recipe.exclude_images_of),
             pairs=builder.needs_pairs or recipe.keep_rejected,
+            looks=looks,
         )
         model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
         policy = PolicyLoader(
@@ -103,6 +109,7 @@ def build_dataset(
         context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)
+            stack.callback(looks.close)
             if builder.pilot and (rows := builder.pilot.rows(settings)):
                 settings = dataclasses.replace(
                     settings, **_decided(run, builder.pilot, context, settings, source, rows)
@@ -154,6 +161,14 @@ def _decided(run: Run, pilot: Pilot, context: Context, settings: Any, source: So
         decided, report = pilot.decide(context, settings, examples)
         facts = run.pin(PILOT, {"settings": decided, "report": report})
     return dict(facts["settings"])
+
+
+def _decoding_processes(workers: int | None, uses_model: bool) -> int:
+    """How many processes look at images while as many as asked for preprocess them, which takes several times as
+    long."""
+    if workers is None:
+        workers = default_workers(uses_model and has_accelerator())
+    return -(-workers // 4)
 
 
 def _missing(run: Run, blocks: Blocks, count: int) -> int:

@@ -13,7 +13,8 @@ from PIL import Image
 
 from mmpref.errors import ImageError
 from mmpref.types import Example, ImageData, Message
-from mmpref.vlm.preprocess import PreprocessingPool, PromptPreprocessor, preprocess
+from mmpref.vlm.preprocess import PromptPreprocessor, preprocess
+from mmpref.vlm.preprocessing_pool import ImagePrompts, PreprocessingPool
 from tests.vlm.tiny import tiny
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from mmpref.data.builder import CUT_OFF, Context, Worker
-from mmpref.errors import UsageError
+from mmpref.errors import ImageError, UsageError
 from mmpref.recipes.names import names
 from mmpref.sampling.settings import BdhsSettings, SamplingSettings
 from mmpref.types import Example, Pair, Skip
@@ -78,7 +79,7 @@ class RejectedAnswerWorker(Worker):
 
     def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
         from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.preprocess import PreprocessingPool
+        from mmpref.vlm.preprocessing_pool import PreprocessingPool
 
         self.policy: Policy = context.policy()
         self.seed = context.seed
@@ -132,7 +133,7 @@ class GenerationWorker(RejectedAnswerWorker):
         from mmpref.vlm.encode import encode
 
         shown = {example.id: inputs for example, inputs in zip(block, self.model_inputs(block), strict=True) if inputs}
-        contexts = encode(self.policy, [self.policy.prompter(inputs) for inputs in shown.values()]) if shown else []
+        contexts = encode(self.policy, [self.ahead(inputs) for inputs in shown.values()]) if shown else []
         answers = dict(zip(shown, self.generate(contexts, list(shown)), strict=True))
         return [answers.get(example.id) for example in block]
 
@@ -151,7 +152,9 @@ class GenerationWorker(RejectedAnswerWorker):
         ]
 
     def begin(self, block: Sequence[Example]) -> None:
-        """Nothing: what the model is shown is known block by block."""
+        if self.ahead.workers:
+            with contextlib.suppress(ImageError):  # told when the block's turn has come
+                self.ahead.begin([inputs for inputs in self.model_inputs(block) if inputs])
 
 
 def with_other_images(example: Example, block: Sequence[Example]) -> list[int]:
