@@ -76,17 +76,18 @@ class WorkerPool(Generic[Task, Result]):
         except (BrokenProcessPool, CancelledError):
             return self._alone(task)
 
-    def ahead(self, items: Iterable[Item], tasks: Callable[[Item], Iterable[Task]]) -> Iterator[Item]:
-        """The items in their order, each when the tasks of the next one have been begun."""
+    def ahead(self, items: Iterable[Item], tasks: Callable[[Item], Iterable[Task]], depth: int = 1) -> Iterator[Item]:
+        """The items in their order, each when the tasks of so many further ones have been begun."""
         if not self.workers:
             yield from items
             return
-        previous: list[Item] = []
+        waiting: deque[Item] = deque()
         for item in items:
             self.begin(tasks(item))
-            yield from previous
-            previous = [item]
-        yield from previous
+            waiting.append(item)
+            if len(waiting) > depth:
+                yield waiting.popleft()
+        yield from waiting
 
     def _alone(self, task: Task) -> Result:
         """Once a process has died, by this task or by another one that was in work: only its own death counts."""

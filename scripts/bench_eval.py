@@ -39,8 +39,8 @@ from PIL import Image
 
 from mmpref.align.adapter import lora_config
 from mmpref.align.recipe import LoraSettings
-from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.images import decode
 from mmpref.run.results import ADAPTER, BASE
 from mmpref.types import ImageData, Message, ModelRef

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-
 import subprocess
 import sys
 import time
@@ -79,7 +78,9 @@ def test_a_script_that_cannot_be_imported_again_is_told_so(tmp_path: Path) -> No
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False, timeout=120)
     assert "mmpref.errors.RunError: The processes that prepare images end as soon as they are started." in done.stderr
     assert "if __name__ == '__main__':" in done.stderr
-    script.write_text("from mmpref.workers import WorkerPool\nif __name__ == '__main__':\n    print(WorkerPool(abs, 1)(-3))\n")
+    script.write_text(
+        "from mmpref.workers import WorkerPool\nif __name__ == '__main__':\n    print(WorkerPool(abs, 1)(-3))\n"
+    )
     assert subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True).stdout == "3\n"
 
 

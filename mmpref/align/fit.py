@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +11,7 @@ from mmpref.align.callbacks import LogCallback, OnProgress, ProgressCallback, Re
 from mmpref.align.checkpoints import checkpoints_folder, latest_checkpoint, step_of
 from mmpref.align.eval_callback import EvalCallback
 from mmpref.distributed import is_model_sharded, main_process_first, process_index
+from mmpref.errors import RunError, reason_of
 from mmpref.log import logger
 from mmpref.vlm.adapters import check_names
 
@@ -36,7 +39,7 @@ def fit(
         The evaluations, if there are any.
 
     Raises:
-        RunError: a loss that is not finite, or no room on the disk.
+        RunError: a loss that is not finite, no room on the disk, or a process that made batches and died.
         KeyboardInterrupt: the user stopped it; a checkpoint is written.
     """
     with main_process_first():
@@ -60,6 +63,21 @@ def fit(
         trainer.add_callback(RestoreCallback(lambda: trainer.restore_pending_sums(checkpoint)))
     stop = StopCallback()
     trainer.add_callback(stop)
-    with stop.handling_signals():
+    with stop.handling_signals(), _deaths_told():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return eval_callback
+
+
+@contextlib.contextmanager
+def _deaths_told() -> Iterator[None]:
+    """torch ends a training whose data workers die, and says so in words of its own."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise RunError(
+            f"A process that prepares batches ended: {reason_of(error)}",
+            "Where /dev/shm is small, as in containers, or memory short: --set trainer.dataloader_num_workers=0. The "
+            "same command goes on from the last checkpoint.",
+        ) from error

@@ -347,6 +347,7 @@ class _Evaluation:
     def _load_policy(self) -> Policy:
         """The model and adapter at the commits that the run is pinned to."""
         from mmpref.vlm.load import load_policy
+        from mmpref.vlm.pool_memory import pool_memory
 
         recipe = self._recipe
         commit = (self._identity["adapter"] or {}).get("revision")
@@ -362,6 +363,9 @@ class _Evaluation:
         )
         if policy.mended:
             self._run.pin(_MENDED, policy.mended)
+        if policy.device.type != "cpu" and (memory := pool_memory(policy)):
+            policy.pool_tokens = memory.tokens
+            logger.info("%s: %d tokens are decoded together.", memory, memory.tokens)
         return policy
 
     def _model_refs(self) -> dict[str, ModelRef]:

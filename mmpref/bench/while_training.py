@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.identity import data_facts
 from mmpref.bench.image_store import ImageStore
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.replies import read_replies

@@ -108,7 +108,9 @@ def command(
     check(recipe)
     plan = partial(planned_evaluation, recipe, output)
     target = common.push_target(push, hub_id, "model", plan, private=private, must_exist=True)
-    evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, workers=workers, save=save)
+    evaluation = run_evaluate(
+        recipe, output, batch_size=batch_size, concurrency=concurrency, workers=workers, save=save
+    )
     if process_index():
         return
     path, manifest = evaluation.path, evaluation.manifest

@@ -17,20 +17,21 @@ from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import PILOT, MethodRun, Splits, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
+from mmpref.data.pool_size import decide_sizes
 from mmpref.data.recipe import BuildRecipe, resolved
 from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
-from mmpref.data.sources import Looks, Source
+from mmpref.data.sources import Source
 from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError
-from mmpref.images import look_at
+from mmpref.images import open_looks
 from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.tables.columns import own_columns
 from mmpref.types import Example, ModelRef
-from mmpref.workers import WorkerPool, default_workers
+from mmpref.workers import default_workers
 
 
 def build_dataset(
@@ -83,7 +84,7 @@ def build_dataset(
         tables = open_tables(
             run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
         )
-        looks: Looks = WorkerPool(look_at, _decoding_processes(workers, builder.uses_model))
+        looks = open_looks(default_workers(builder.uses_model and has_accelerator()) if workers is None else workers)
         facts = with_licence(source_facts(tables), licence)
         if check_source:
             check_source(facts)
@@ -110,6 +111,7 @@ def build_dataset(
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)
             stack.callback(looks.close)
+            settings, block_size = decide_sizes(run, policy, settings, recipe.block_size, builder.uses_model)
             if builder.pilot and (rows := builder.pilot.rows(settings)):
                 settings = dataclasses.replace(
                     settings, **_decided(run, builder.pilot, context, settings, source, rows)
@@ -119,7 +121,7 @@ def build_dataset(
                 lambda: stack.enter_context(contextlib.closing(as_worker(builder.worker(context, settings))))
             )
             runner = BlockRunner(blocks, worker, lambda: policy.loaded, recipe.keep_rejected)
-            count = runner.run(source, recipe.block_size, shard, on_progress)
+            count = runner.run(source, block_size, shard, on_progress)
         missing = _missing(run, blocks, count)
         while missing and wait:
             time.sleep(0.5)
@@ -161,14 +163,6 @@ def _decided(run: Run, pilot: Pilot, context: Context, settings: Any, source: So
         decided, report = pilot.decide(context, settings, examples)
         facts = run.pin(PILOT, {"settings": decided, "report": report})
     return dict(facts["settings"])
-
-
-def _decoding_processes(workers: int | None, uses_model: bool) -> int:
-    """How many processes look at images while as many as asked for preprocess them, which takes several times as
-    long."""
-    if workers is None:
-        workers = default_workers(uses_model and has_accelerator())
-    return -(-workers // 4)
 
 
 def _missing(run: Run, blocks: Blocks, count: int) -> int:

@@ -15,17 +15,14 @@ from mmpref.data.contamination import ExcludedImages
 from mmpref.data.row_facts import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
-from mmpref.images import Look, look_at
+from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.image_cells import ImageRoots, MissingImageError, conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.messages import Unusable, unfolded
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import Example, ImageData, Skip
-from mmpref.workers import DeadlyTask, WorkerPool
-
-Looks = WorkerPool[tuple[ImageData, ...], tuple[Look, ...]]
-"""Decodes the images of rows to see that they can be decoded."""
+from mmpref.workers import DeadlyTask
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
@@ -60,7 +57,7 @@ class Source:
         selection: which rows are worked on; the others are in ``left_out``, and in no block.
         excluded: images that no example may have.
         pairs: rows without a rejected answer of their own are skipped.
-        looks: does `look_at`; by default in this process.
+        looks: sees whether images can be decoded; by default in this process.
 
     Raises:
         InputError: a table without rows, or without columns that are needed.
@@ -79,7 +76,7 @@ class Source:
         looks: Looks | None = None,
     ) -> None:
         self._limit, self._reader, self._excluded = limit, reader, excluded
-        self._looks = looks or WorkerPool(look_at, 0)
+        self._looks = looks or open_looks(0)
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
         tables = [tables] if isinstance(tables, Table) else tables
         self._parts = [_part(table, image_root or table.images, self._needs) for table in tables]
@@ -174,7 +171,7 @@ class Source:
         try:
             looks = self._looks(example.images) if example.images else ()
         except DeadlyTask:
-            return _skip(example.id, ImageError("decoding it ends the process that does it."))
+            return _skip(example.id, ImageError(DEADLY))
         except ImageError as error:
             return _skip(example.id, error)
         checked = replace(example, notes=(*example.notes, *conversions(looks)))

@@ -10,6 +10,7 @@ import torch
 from mmpref.errors import ImageError, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
 from mmpref.types import Example, Message
+from mmpref.vlm.pixel_arithmetic import quick_arithmetic
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,7 +31,8 @@ def preprocess(processor: Any, text: list[str], images: Sequence[Sequence[Image.
     """
     batch = [[image if image.mode == "RGB" else image.convert("RGB") for image in row] for row in images]
     try:
-        return processor(text=text, images=batch, **settings)
+        with quick_arithmetic(getattr(processor, "image_processor", None)):
+            return processor(text=text, images=batch, **settings)
     except Exception as error:  # each family's processor raises what it likes
         if not is_out_of_memory(error):
             for row in batch:

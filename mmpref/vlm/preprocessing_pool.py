@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from mmpref.errors import ImageError
+from mmpref.errors import ImageError, reason_of
 from mmpref.images import decode
+from mmpref.log import logger
 from mmpref.types import Example, ImageData, Message
 from mmpref.vlm.preprocess import Inputs, PromptPreprocessor
 from mmpref.workers import DeadlyTask, WorkerPool
@@ -40,10 +42,14 @@ class PreprocessingPool:
     is asked about that image only.
 
     Args:
-        workers: how many processes; with 0 everything happens here, when it is asked for.
+        workers: how many processes; with 0, or where the processor cannot go to another process, everything happens
+            here, when it is asked for.
     """
 
     def __init__(self, prompter: PromptPreprocessor, workers: int) -> None:
+        if workers and (reason := _stays(prompter)):
+            logger.warning("Warning: images are preprocessed by this process alone: %s.", reason)
+            workers = 0
         self.workers = workers
         self._pool: WorkerPool[ImagePrompts, list[dict[str, np.ndarray]]] = WorkerPool(_Prepare(prompter), workers)
 
@@ -100,6 +106,15 @@ class _Prepare:
         return [
             {name: arrays.setdefault(id(value), value.numpy()) for name, value in inputs.items()} for inputs in prepared
         ]
+
+
+def _stays(prompter: PromptPreprocessor) -> str | None:
+    """Why a preprocessor cannot go to other processes; None where it can."""
+    try:
+        pickle.dumps(prompter)
+    except Exception as error:  # classes say by whatever error that they cannot be pickled
+        return f"its processor cannot go to others ({reason_of(error)})"
+    return None
 
 
 def _prompts_of(example: Example) -> ImagePrompts:

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.format import missing_rows, print_results
 from mmpref.errors import ImageError, ModelError, UsageError
