@@ -124,5 +124,6 @@ class _CachedImageProcessor:
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         if self._output is None:
-            self._output = self._processor(*args, **settings)
+            with quick_arithmetic(self._processor):
+                self._output = self._processor(*args, **settings)
         return type(self._output)(dict(self._output))  # processors take parts out of it

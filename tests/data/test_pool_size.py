@@ -36,7 +36,7 @@ class Loader:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Any:
-    return open_run(tmp_path / "run", "build-dataset", BuildRecipe("none"))
+    return open_run(tmp_path / "run", "build-dataset", BuildRecipe("none", "rows"))
 
 
 @pytest.fixture
@@ -78,7 +78,10 @@ def test_what_is_asked_for_wins(run: Any, free: Any) -> None:
 def test_elsewhere_it_is_what_it_always_was(run: Any, free: Any, device: str, uses_model: bool) -> None:
     free(64)
     loader: Any = Loader(device)
-    assert decide_sizes(run, loader, AUTO, "auto", uses_model) == (BdhsSettings(), BuildRecipe("none").block_size)
+    assert decide_sizes(run, loader, AUTO, "auto", uses_model) == (
+        BdhsSettings(),
+        BuildRecipe("none", "rows").block_size,
+    )
     assert loader.pool_tokens is None
 
 
