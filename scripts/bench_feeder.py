@@ -38,6 +38,7 @@ from mmpref.vlm.preprocessing_pool import PreprocessingPool
 from tests.vlm.tiny import template, tokenizer
 
 SHAPE = SHAPES["llava-1.6-7b"]
+MODELS = ("llava-1.6", "llava-1.5")
 WIDTH, HEIGHT, QUALITY, DISTINCT = 640, 480, 90, 8
 
 
@@ -53,7 +54,7 @@ def processors() -> dict[str, Any]:
         num_additional_image_tokens=1,
         chat_template=template("<image>"),
     )
-    return {"llava-1.6": next_processor(SHAPE, words), "llava-1.5": one_tile}
+    return dict(zip(MODELS, (next_processor(SHAPE, words), one_tile), strict=True))
 
 
 def picture(seed: int) -> bytes:
@@ -107,11 +108,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--images", type=int, default=128, help="of each processor; default: 128")
+    parser.add_argument("--models", nargs="+", default=MODELS, choices=MODELS)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     given = parser.parse_args()
-    found: dict[str, Any] = {
-        name: measured(processor, given.workers, given.images) for name, processor in processors().items()
-    }
+    chosen = {name: processor for name, processor in processors().items() if name in given.models}
+    found: dict[str, Any] = {name: measured(one, given.workers, given.images) for name, one in chosen.items()}
     found |= {"image": f"JPEG, {WIDTH} x {HEIGHT}", "workers": given.workers, "machine": machine()}
     if given.json:
         print(json.dumps(found, indent=2))

@@ -37,6 +37,8 @@ class PolicyLoader:
         return self.loaded
 
     def close(self) -> None:
+        if self.loaded:
+            self.loaded.pool_tokens = None  # it may be the caller's
         if self._threads is not None:
             import torch
 

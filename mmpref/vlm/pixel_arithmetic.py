@@ -8,7 +8,7 @@ normalised channel by channel, and what has its size is left as it is: the same 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -76,4 +76,4 @@ def _normalize(original: Any, image: Any, mean: Any, std: Any, **settings: Any) 
     return normal
 
 
-_QUICK = {"resize": _resize, "rescale": _rescale, "normalize": _normalize}
+_QUICK: dict[str, Callable[..., Any]] = {"resize": _resize, "rescale": _rescale, "normalize": _normalize}
