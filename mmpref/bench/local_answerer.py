@@ -124,6 +124,8 @@ class LocalAnswerer:
         wrong are left to this process, which says what it is; but for one that ended its process."""
         if self._workers == 0 or not self._pool.workers:
             return {}
+        from PIL import Image
+
         from mmpref.vlm.generate import Request
         from mmpref.vlm.preprocessing_pool import DeadlyImageError
 
@@ -140,8 +142,9 @@ class LocalAnswerer:
             except Exception:  # processors raise whatever a prompt leads them to, and do so here again
                 continue
             else:
+                stand_in = (Image.new("RGB", (1, 1)),)
                 for (sample, _), inputs in zip(about, made, strict=True):
-                    ahead[id(sample)] = Request(sample.messages, prompts.images, prepared=inputs)
+                    ahead[id(sample)] = Request(sample.messages, stand_in, prepared=inputs)
         return ahead
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.reasoning import Markers
-from mmpref.types import ImageData, Message
+from mmpref.types import Message
 from mmpref.vlm.branches import Branch, DecodingPool
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.detokenize import Detokenizer
@@ -35,13 +35,13 @@ class Request:
 
     Args:
         messages: turns that end with the user's; images belong to the first user turn.
-        images: decoded, RGB; or whatever stands for them in a request that has been prepared.
+        images: decoded, RGB; of a request that has been prepared they only tell which others are about the same.
         stream: names of its random stream, where sampling is asked for.
         prepared: what the processor made of it, where that was done ahead.
     """
 
     messages: tuple[Message, ...]
-    images: tuple[Image.Image | ImageData, ...]
+    images: tuple[Image.Image, ...]
     stream: tuple[str | int, ...] = ()
     prepared: Inputs | None = None
 
