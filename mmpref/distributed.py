@@ -30,6 +30,13 @@ def is_model_sharded() -> bool:
     return "true" in (os.environ.get("ACCELERATE_USE_FSDP"), os.environ.get("ACCELERATE_USE_DEEPSPEED"))
 
 
+def has_accelerator() -> bool:
+    """Whether a model that is loaded here goes to an accelerator."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
 def wait_for_everyone() -> None:
     """Go on when all processes have come this far."""
     if num_processes() > 1:

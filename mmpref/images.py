@@ -17,11 +17,13 @@ from __future__ import annotations
 
 import io
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmpref.errors import ImageError, reason_of
 from mmpref.types import ImageData
+from mmpref.workers import WorkerPool
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +33,8 @@ MAX_PIXELS = 64_000_000
 """Images of more pixels than this are refused before they are decoded (decompression bombs)."""
 SIXTEEN_BIT, FLOAT, TRANSPARENT = "16-bit", "float", "transparent"
 """How an image was stored whose pixels had to be converted to 8-bit RGB."""
+DEADLY = "decoding it ends the process that does it."
+"""Said of an image that another process did not survive."""
 _DEPTHS = (8, 10, 12, 14, 16)
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0  # a tag of TIFF files, and a value of it
 
@@ -69,6 +73,38 @@ def decode_noting(image: ImageData, max_pixels: int = MAX_PIXELS) -> tuple[Image
         raise
     except Exception as error:  # Pillow's parsers raise whatever broken bytes lead them to.
         raise ImageError(f"{where} cannot be decoded: {reason_of(error)}.") from error
+
+
+@dataclass(frozen=True)
+class Look:
+    """What decoding an image tells of it.
+
+    Args:
+        size: width and height in pixels.
+        converted: as `decode_noting` has it.
+    """
+
+    size: tuple[int, int]
+    converted: str | None
+
+
+def look_at(images: tuple[ImageData, ...]) -> tuple[Look, ...]:
+    """Decode images, and keep only what that tells.
+
+    Raises:
+        ImageError: as `decode`, of the first that cannot be decoded.
+    """
+    decoded = (decode_noting(image) for image in images)
+    return tuple(Look(picture.size, converted) for picture, converted in decoded)
+
+
+Looks = WorkerPool[tuple[ImageData, ...], tuple[Look, ...]]
+"""`look_at`, here or ahead of time in other processes."""
+
+
+def open_looks(workers: int) -> Looks:
+    """Beside so many processes that preprocess images, which takes several times as long."""
+    return WorkerPool(look_at, -(-workers // 4))
 
 
 def _to_rgb(picture: Image.Image, where: str, negative: bool) -> tuple[Image.Image, str | None]:

@@ -39,8 +39,8 @@ from PIL import Image
 
 from mmpref.align.adapter import lora_config
 from mmpref.align.recipe import LoraSettings
-from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import Sample
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.images import decode
 from mmpref.run.results import ADAPTER, BASE
 from mmpref.types import ImageData, Message, ModelRef
@@ -114,7 +114,7 @@ def _placed(inputs: Any, policy: Policy) -> dict[str, torch.Tensor]:
 
 
 def by_mmpref(policy: Policy, samples: Sequence[Sample], models: Sequence[str], batch: int = BATCH) -> list[str]:
-    answerer = local_answerer(lambda: policy, None)
+    answerer = LocalAnswerer(lambda: policy, None)
     found: dict[str, list[Any]] = {model: [] for model in models}
     for start in range(0, len(samples), batch):
         for model, answers in answerer(samples[start : start + batch], NEW, models).items():

@@ -140,20 +140,32 @@ def random_policy(
         initializer_range=shape.spread,
         tie_word_embeddings=False,
     )
-    side = shape.tower["image_size"]
-    pinpoints = [[side, 2 * side], [2 * side, side], [2 * side, 2 * side], [3 * side, side], [side, 3 * side]]
+    processor = next_processor(shape, words)
     config = hf.LlavaNextConfig(
         vision_config=hf.CLIPVisionConfig(**shape.tower),
         text_config=text,
         image_token_index=words.image_token_id,
-        image_grid_pinpoints=pinpoints,
+        image_grid_pinpoints=processor.image_processor.image_grid_pinpoints,
     )
     with torch.device(device if shape.on_device else "cpu"):
         model = hf.LlavaNextForConditionalGeneration(config)
     place(model, device, dtype)
     model.generation_config.eos_token_id = None
+    policy = Policy(model, processor, find_family("llava_next", "random"), ModelRef("random"))
+    policy.eos_ids = set()
+    return policy
+
+
+def next_processor(shape: Shape, words: Any) -> hf.LlavaNextProcessor:
+    """LLaVA-NeXT's processor for a tower.
+
+    Args:
+        words: the tokenizer.
+    """
+    side = shape.tower["image_size"]
+    pinpoints = [[side, 2 * side], [2 * side, side], [2 * side, 2 * side], [3 * side, side], [side, 3 * side]]
     square = {"height": side, "width": side}
-    processor = hf.LlavaNextProcessor(
+    return hf.LlavaNextProcessor(
         LlavaNextImageProcessorPil(size={"shortest_edge": side}, crop_size=square, image_grid_pinpoints=pinpoints),
         words,
         patch_size=shape.tower["patch_size"],
@@ -161,9 +173,6 @@ def random_policy(
         num_additional_image_tokens=1,
         chat_template=template("<image>"),
     )
-    policy = Policy(model, processor, find_family("llava_next", "random"), ModelRef("random"))
-    policy.eos_ids = set()
-    return policy
 
 
 def place(model: torch.nn.Module, device: str, dtype: torch.dtype) -> None:

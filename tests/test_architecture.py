@@ -19,6 +19,7 @@ LAYERS = {
     "types": 0,
     "version": 0,
     "words": 0,
+    "workers": 1,
     "reasons": 0,
     "hub_ids": 1,
     "hub_cache": 2,

@@ -39,7 +39,7 @@ def fit(
         The evaluations, if there are any.
 
     Raises:
-        RunError: a loss that is not finite, no room on the disk, or a worker process that was killed.
+        RunError: a loss that is not finite, no room on the disk, or a process that made batches and died.
         KeyboardInterrupt: the user stopped it; a checkpoint is written.
     """
     with main_process_first():
@@ -63,20 +63,21 @@ def fit(
         trainer.add_callback(RestoreCallback(lambda: trainer.restore_pending_sums(checkpoint)))
     stop = StopCallback()
     trainer.add_callback(stop)
-    with stop.handling_signals(), _worker_errors():
+    with stop.handling_signals(), _deaths_told():
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     return eval_callback
 
 
 @contextlib.contextmanager
-def _worker_errors() -> Iterator[None]:
-    """Torch names the number of a worker process that was killed, and not what to do."""
+def _deaths_told() -> Iterator[None]:
+    """torch ends a training whose data workers die, and says so in words of its own."""
     try:
         yield
     except RuntimeError as error:
         if not is_killed_worker(error):
             raise
         raise RunError(
-            f"A process that preprocesses images was killed ({reason_of(error).rstrip('.')}).",
-            "Mostly the machine has too little memory. The same command goes on from the last checkpoint.",
+            f"A process that prepares batches ended: {reason_of(error).rstrip('.')}.",
+            "Mostly memory is short, or /dev/shm is small, as in containers: --set trainer.dataloader_num_workers=0. "
+            "The same command goes on from the last checkpoint.",
         ) from error

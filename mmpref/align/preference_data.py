@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import ImageError, InputError, RunError, brief
-from mmpref.images import decode
+from mmpref.images import DEADLY, Look, Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.tables.image_cells import ImageRoots, read_images
+from mmpref.tables.image_cells import ImageRoots, conversions, find_images
 from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, as_dicts
 from mmpref.vlm.special_tokens import special_token_in
 from mmpref.words import EnglishWords
+from mmpref.workers import DeadlyTask
 
 if TYPE_CHECKING:
     import datasets
@@ -41,12 +42,20 @@ PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
 """For answers that a method does not need and the data do not have."""
 _ANSWERS = ("chosen", "rejected", REJECTED_POLICY)
 _WRITE_BATCH, _SKIPS_SHOWN = 64, 20
+_AHEAD = 256
+"""Rows whose images other processes decode before their turn."""
 _METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 """What names of methods look like; a column ``method`` of somebody else's may hold anything."""
 
 
 Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
 """Prepares a prompt and its decoded images for the model, and raises an ImageError where its processor refuses."""
+
+
+_Row = tuple[int, str, PreferenceRow, ImageRoots, str]
+"""A table's index, where the row is, the row, where its images are, what made it."""
+_Found = tuple[tuple[ImageData, ...], tuple[str, ...]] | Fault
+"""As `mmpref.tables.image_cells.find_images` gives a row's images; or why the row is not used."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,7 @@ def collect_pairs(
     limit: int | None = None,
     second: bool = False,
     needs: Sequence[str] = ("chosen", "rejected"),
+    looks: Looks | None = None,
 ) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
 
@@ -111,6 +121,7 @@ def collect_pairs(
         limit: take only the first rows.
         second: rows must have a second rejected answer.
         needs: answers that rows must have; others may be missing.
+        looks: sees whether images can be decoded; by default in this process.
 
     Raises:
         InputError: a table without rows or columns that preference data needs, or no usable row at all.
@@ -122,7 +133,7 @@ def collect_pairs(
         _refuse_changed_tables([source["fingerprint"] for source in written["sources"]], facts)
     else:
         needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
-        check = _RowCheck(needed, special_token_in({image_token, *special_tokens}), accepts)
+        check = _RowCheck(needed, special_token_in({image_token, *special_tokens}), accepts, looks or open_looks(0))
         written = _write(tables, folder, limit, (*TEXTS, REJECTED_POLICY) if second else TEXTS, image_root, check)
         write_atomic(folder / FACTS, json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     return Pairs(_open(folder / DATA), written["sources"], written["skipped"], written["changed"], written["skips"])
@@ -153,8 +164,8 @@ def _write(
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
-        for index, where, row, roots, method in _rows(tables, limit, image_root, check.needs):
-            read = check(row, roots)
+        for (index, where, row, _, method), found in check.found(_rows(tables, limit, image_root, check.needs)):
+            read = check(row, found)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
                 if len(shown := skips.setdefault(read.reason, [])) < _SKIPS_SHOWN:
@@ -196,15 +207,26 @@ class _RowCheck:
         needs: answers that it must have.
         special: gives a special token that a text contains.
         accepts: tries the processor. What it refuses depends on the sizes of images, so it is not asked for every row.
+        looks: sees whether images can be decoded.
     """
 
-    def __init__(self, needs: Sequence[str], special: Callable[[str], str | None], accepts: Accepts | None) -> None:
-        self.needs, self._special, self._accepts = needs, special, accepts
+    def __init__(
+        self, needs: Sequence[str], special: Callable[[str], str | None], accepts: Accepts | None, looks: Looks
+    ) -> None:
+        self.needs, self._special, self._accepts, self._looks = needs, special, accepts, looks
         self._refused: dict[tuple[tuple[int, int], ...], str] = {}
         self._accepted: set[tuple[tuple[int, int], ...]] = set()
 
-    def __call__(self, row: PreferenceRow, roots: ImageRoots) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
-        """The row's images, and what was changed in it; or why it is not used."""
+    def found(self, rows: Iterable[_Row]) -> Iterator[tuple[_Row, _Found]]:
+        """The rows, each with its images, which are decoded ahead where other processes do that; or why it is not
+        used."""
+
+        def images(found: tuple[_Row, _Found]) -> list[tuple[ImageData, ...]]:
+            return [] if isinstance(found[1], Fault) or not found[1][0] else [found[1][0]]
+
+        yield from self._looks.ahead(((row, self._find(row[2], row[3])) for row in rows), images, _AHEAD)
+
+    def _find(self, row: PreferenceRow, roots: ImageRoots) -> _Found:
         if fault := row.fault(*self.needs):
             return fault
         if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
@@ -217,25 +239,36 @@ class _RowCheck:
             if token := self._special(text):
                 return Fault("special-token", f"{name} contains {token}", name, name)
         try:
-            images, notes = read_images(row.images, roots)
-            if refusal := self._refusal(row, images):
-                raise ImageError(refusal)
+            return find_images(row.images, roots)
         except ImageError as error:
             return image_fault(error)
-        return images, [*row.notes, *notes]
 
-    def _refusal(self, row: PreferenceRow, images: Sequence[ImageData]) -> str | None:
+    def __call__(self, row: PreferenceRow, found: _Found) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
+        """The row's images, and what was changed in it; or why it is not used."""
+        if isinstance(found, Fault):
+            return found
+        images, notes = found
+        try:
+            looks = self._looks(images) if images else ()
+            if refusal := self._refusal(row, images, looks):
+                raise ImageError(refusal)
+        except DeadlyTask:
+            return image_fault(ImageError(DEADLY))
+        except ImageError as error:
+            return image_fault(error)
+        return images, [*row.notes, *notes, *conversions(looks)]
+
+    def _refusal(self, row: PreferenceRow, images: Sequence[ImageData], looks: Sequence[Look]) -> str | None:
         """What the processor says against images of these sizes."""
         if self._accepts is None:
             return None
-        decoded = [decode(image) for image in images]
-        sizes = tuple(image.size for image in decoded)
+        sizes = tuple(look.size for look in looks)
         buckets = tuple(_size_bucket(*size) for size in sizes)
         if buckets in self._accepted:
             return None
         if sizes not in self._refused:
             try:
-                self._accepts(row.prompt, decoded)
+                self._accepts(row.prompt, [decode(image) for image in images])
             except ImageError as error:
                 self._refused[sizes] = brief(str(error), 300)
             else:
@@ -267,8 +300,8 @@ def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, text
 
 def _rows(
     tables: Iterable[Table], limit: int | None, image_root: Sequence[str], needs: Sequence[str]
-) -> Iterator[tuple[int, str, PreferenceRow, ImageRoots, str]]:
-    """(table's index, where the row is, row, where its images are, what made it) of the first rows."""
+) -> Iterator[_Row]:
+    """The first rows."""
     left = limit
     for index, table in enumerate(tables):
         if left == 0:

@@ -19,6 +19,7 @@ from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import UsageError, memory_errors
+from mmpref.images import open_looks
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
@@ -250,6 +251,7 @@ def _fit_and_save(
 
 def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[Policy, Pairs]:
     """The model and the usable rows, at the commits that the run began with."""
+    from mmpref.align import trl_options
     from mmpref.align.preference_data import collect_pairs
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_tokens_of
@@ -271,7 +273,8 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
         trust_remote_code=recipe.trust_remote_code,
     )
     policy.attn = recipe.attn or policy.attn
-    with main_process_first():
+    workers = trl_options.data_workers(recipe.trainer)
+    with main_process_first(), contextlib.closing(open_looks(workers)) as looks:
         run.pin(_PINNED, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
         pairs = collect_pairs(
             tables,
@@ -283,6 +286,7 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
             limit=recipe.limit,
             second=configured.method.needs_second,
             needs=configured.method.needs(configured.settings),
+            looks=looks,
         )
     return policy, pairs
 

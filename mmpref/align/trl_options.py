@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.align.report_to import names_of
-from mmpref.distributed import num_processes
+from mmpref.distributed import has_accelerator, num_processes
 from mmpref.errors import UsageError
 from mmpref.recipes.schema import UnknownSettingError
+from mmpref.workers import default_workers
 
 PAPER: dict[str, Any] = {
     "num_train_epochs": 3,
@@ -61,6 +62,8 @@ _KINDS: dict[Any, _Kind] = {
 }
 """What a value must be where TRL names one simple type. TRL itself looks at few, and trips over the rest later."""
 
+_MOST_WORKERS = 4
+"""Processes that make batches, unless told otherwise: a step takes far longer than its images."""
 _AT_LEAST_1 = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 
 
@@ -139,7 +142,9 @@ def resolve(
     defaults = {
         **_DEFAULTS,
         "use_cpu": not gpu,
-        "dataloader_num_workers": 2 if gpu else 0,  # images are preprocessed beside the training thread
+        "dataloader_num_workers": data_workers(trainer),
+        "dataloader_pin_memory": gpu,
+        **({"accelerator_config": {"non_blocking": True}} if gpu else {}),
         "bf16": gpu and dtype == "bfloat16",
         "fp16": gpu and dtype == "float16",
         "gradient_checkpointing": gpu,
@@ -153,6 +158,11 @@ def resolve(
         "report_to": names_of(trainer.get("report_to")) or "none",
     }
     return {**defaults, **trainer, **method, **ours}
+
+
+def data_workers(trainer: Mapping[str, Any]) -> int:
+    """How many processes make batches beside the training thread: as the block says, else what a step asks for."""
+    return int(trainer.get("dataloader_num_workers", min(_MOST_WORKERS, default_workers(has_accelerator()))))
 
 
 def refuse(

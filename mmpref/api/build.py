@@ -54,7 +54,7 @@ def build_dataset(
     guidance: bool | None = None,
     annotator: str | None = None,
     prompt_file: NameOrPath | None = None,
-    block_size: int | None = None,
+    block_size: int | Literal["auto"] | None = None,
     dtype: Dtype | None = None,
     quantization: Literal["4bit", "8bit"] | None = None,
     device_map: str | None = None,
@@ -104,7 +104,7 @@ def build_dataset(
         guidance: continue the reference's sentences.
         annotator: who ranks, rewrites or checks answers, for methods that ask.
         prompt_file: template for the annotator.
-        block_size: rows that are worked on together.
+        block_size: rows that are worked on together; ``auto``: by the memory of an accelerator.
         dtype, quantization, device_map, trust_remote_code: how the model is loaded.
         recipe: name, YAML file, or what `mmpref.recipe` gave.
         set: more settings by nested or dotted keys, as ``--set``; None overrides too.

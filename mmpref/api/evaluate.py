@@ -53,6 +53,7 @@ def evaluate(
     output: NameOrPath | None = None,
     batch_size: int = 32,
     concurrency: int = 8,
+    workers: int | None = None,
     save: NameOrPath | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -88,6 +89,7 @@ def evaluate(
         output: the run's folder; by default under ``runs/``.
         batch_size: answers at a time; they do not depend on it.
         concurrency: requests to an endpoint at a time.
+        workers: processes that decode and preprocess images; by default none on a CPU. Answers do not depend on it.
         save: folder to write the results to with ``evaluate.save`` as well.
         progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.
 
@@ -101,7 +103,7 @@ def evaluate(
         RunError: a folder of another recipe, or model, adapter or data that changed since the run was begun.
     """
     options = dict(locals())
-    work = {name: options.pop(name) for name in ("output", "batch_size", "concurrency", "save", "progress")}
+    work = {name: options.pop(name) for name in ("output", "batch_size", "concurrency", "workers", "save", "progress")}
     with named_model(options, adapters=True) as settings:
         return run_evaluate(evaluate_recipe(**settings), **work)
 
@@ -112,6 +114,7 @@ def run_evaluate(
     *,
     batch_size: int = 32,
     concurrency: int = 8,
+    workers: int | None = None,
     save: NameOrPath | None = None,
     progress: bool = True,
 ) -> Evaluation:
@@ -131,6 +134,7 @@ def run_evaluate(
             folder,
             batch_size=batch_size,
             concurrency=concurrency,
+            workers=workers,
             on_progress=bar.reach,
         )
     results = Results.from_dict(manifest or {"results": []})

@@ -3,25 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.cells import decoded_image
-from mmpref.bench.recipe import BlindMode
 from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
-from mmpref.reasoning import MARKERS, Markers
 from mmpref.run.files import JsonLines
 from mmpref.run.results import BASE
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from mmpref.vlm.generate import Request
-    from mmpref.vlm.policy import Policy
 
 Progress = Callable[[int], None]
 """Told how many samples were answered."""
@@ -38,59 +30,13 @@ class Answerer(Protocol):
         ...
 
 
-def local_answerer(policy: Callable[[], Policy], blind: BlindMode | None, markers: Markers = MARKERS) -> Answerer:
-    """A model on this machine. Questions about one image share what they can, and so do base and adapter
-    (`mmpref.vlm.generate`).
+@runtime_checkable
+class WorksAhead(Protocol):
+    """An answerer that can begin with samples before they are asked about."""
 
-    Args:
-        policy: loads it, once.
-        blind: how the images are kept from the model. Each must be readable all the same, so that a blind run is over
-            the samples of the sighted one.
-        markers: of reasoning; they stay in the answers, and one that the prompt opens is put before them.
-    """
-
-    def answer(
-        samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
-    ) -> Mapping[str, list[str | MmprefError]]:
-        from mmpref.vlm.decoding import MODEL, Decoding
-        from mmpref.vlm.generate import Request
-        from mmpref.vlm.request_checks import prepare_batch, refusal
-
-        decoded: dict[bytes, Image.Image] = {}
-
-        def request(sample: Sample) -> Request | MmprefError:
-            if sample.image is None:
-                return Request(sample.messages, ())
-            content = sample.image.content
-            try:
-                image = decoded.get(content) or decoded.setdefault(content, decoded_image(sample.image))
-            except ImageError as error:
-                return error
-            sighted = Request(sample.messages, (image,))
-            if blind != "no-image":
-                return sighted
-            return refusal(policy(), sighted, sample.image.name) or Request(sample.messages, ())
-
-        requests = [request(sample) for sample in samples]
-        names = [sample.image.name if sample.image else f"question {sample.id}" for sample in samples]
-        valid = [(request, name) for request, name in zip(requests, names, strict=True) if isinstance(request, Request)]
-        batch, refused = prepare_batch(
-            policy(), [request for request, _ in valid], [name for _, name in valid], reuse_features=len(models) > 1
-        )
-        refusals = iter(refused)
-        errors = [request if isinstance(request, MmprefError) else next(refusals) for request in requests]
-        replies: dict[str, list[str | MmprefError]] = {}
-        for model in models:
-            with policy().without_adapter() if model == BASE else contextlib.nullcontext():
-                decoding = Decoding(max_new_tokens, repetition_penalty=MODEL)
-                answers = batch.generate(
-                    decoding, hide_images=blind == "masked", width=max(1, len(valid)), keep_markers=markers
-                )
-                texts = (answer.text for answer in answers)
-                replies[model] = [next(texts) if error is None else error for error in errors]
-        return replies
-
-    return answer
+    def begin(self, samples: Sequence[Sample]) -> None:
+        """Start on samples that will be asked about soon, together."""
+        ...
 
 
 def endpoint_answerer(url: str, model: str, concurrency: int, send_images: bool = True) -> Answerer:
@@ -201,8 +147,7 @@ def _answer_batches(
     ordered = _by_image(samples)
     with contextlib.ExitStack() as stack:
         append = {model: stack.enter_context(JsonLines(file).appending()) for model, file in files.items()}
-        for start in range(0, len(ordered), batch_size):
-            batch = ordered[start : start + batch_size]
+        for batch in _begun_ahead(answerer, ordered, batch_size):
             for model, replies in answerer(batch, max_new_tokens, list(files)).items():
                 for sample, answer in zip(batch, replies, strict=True):
                     if sample.id in answers[model]:
@@ -212,6 +157,16 @@ def _answer_batches(
                         append[model]({"id": sample.id, "answer": answer})
             if progress:
                 progress(len(batch) * len(files))
+
+
+def _begun_ahead(answerer: Answerer, samples: Sequence[Sample], size: int) -> Iterator[Sequence[Sample]]:
+    """The samples in batches, each when the answerer has begun with it and with the next one."""
+    batches = [samples[start : start + size] for start in range(0, len(samples), size)]
+    for number, batch in enumerate(batches):
+        if isinstance(answerer, WorksAhead):
+            for begun in batches[number + (number > 0) : number + 2]:
+                answerer.begin(begun)
+        yield batch
 
 
 def _by_image(samples: Sequence[Sample]) -> list[Sample]:

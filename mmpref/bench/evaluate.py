@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,6 @@ from mmpref.bench.answers import (
     answer_all,
     answer_shard,
     endpoint_answerer,
-    local_answerer,
     unanswered,
     unanswered_shard,
 )
@@ -23,6 +23,7 @@ from mmpref.bench.bootstrap import replicates
 from mmpref.bench.chosen import mark_chosen, warn_of_choice
 from mmpref.bench.identity import data_facts, pin_identity
 from mmpref.bench.judging import Judge, JudgedTask, open_judge
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.moved import equal_share, remarks_on
 from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
@@ -62,6 +63,7 @@ def evaluate(
     *,
     batch_size: int = 32,
     concurrency: int = 8,
+    workers: int | None = None,
     on_progress: OnProgress | None = None,
 ) -> dict[str, Any]:
     """Score a model on benchmarks, with and without its adapter.
@@ -69,6 +71,8 @@ def evaluate(
     Args:
         batch_size: samples answered together; the answers do not depend on it.
         concurrency: requests to an endpoint at a time.
+        workers: processes that decode and preprocess images ahead of the model; by default
+            `mmpref.workers.default_workers`. The answers do not depend on it.
         on_progress: told how many answers and replies there are, of how many, and the benchmark at work.
 
     Returns:
@@ -88,8 +92,9 @@ def evaluate(
         finished = run.finished
     if process_index():
         if not finished:
-            with errors_only(), memory_errors("the evaluation", _SMALLER):
-                _Evaluation(run, recipe, judge, batch_size, concurrency, None).answer_shard()
+            evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, workers, None)
+            with errors_only(), contextlib.closing(evaluation), memory_errors("the evaluation", _SMALLER):
+                evaluation.answer_shard()
         return {}
     with run.lock(), run.discard_on_failure(lambda: _has_answers(run)):
         if finished:
@@ -102,11 +107,12 @@ def evaluate(
             results = Results.read(run.path)
             warn_of_choice(results.asked)
             return {**run.manifest(), **results.as_dict()}
-        evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, on_progress)
-        evaluation.check_judge()
-        with memory_errors("the evaluation", _SMALLER):
-            evaluation.answer_shard()
-            return evaluation.finish()
+        evaluation = _Evaluation(run, recipe, judge, batch_size, concurrency, workers, on_progress)
+        with contextlib.closing(evaluation):
+            evaluation.check_judge()
+            with memory_errors("the evaluation", _SMALLER):
+                evaluation.answer_shard()
+                return evaluation.finish()
 
 
 def check_data(recipe: EvaluateRecipe) -> None:
@@ -177,6 +183,7 @@ class _Evaluation:
         judge: Judge | None,
         batch_size: int,
         concurrency: int,
+        workers: int | None,
         on_progress: OnProgress | None,
     ) -> None:
         self._run, self._recipe, self._judge = run, recipe, judge
@@ -187,7 +194,12 @@ class _Evaluation:
             self._identity = _pin_identity(run, recipe, self._plans)
         self._asked = self._what_is_asked()
         self._policy = cache(self._load_policy)
-        self._answerer = self._make_answerer(concurrency)
+        self._answerer = self._make_answerer(concurrency, workers)
+
+    def close(self) -> None:
+        """End what works ahead."""
+        if isinstance(self._answerer, LocalAnswerer):
+            self._answerer.close()
 
     def check_judge(self) -> None:
         """Where answers are still to be judged that are not even written, see that the judge is there.
@@ -321,17 +333,18 @@ class _Evaluation:
         """Where the answers of each model are kept while the run lasts."""
         return {model: self._run.state / f"answers-{model}-{plan.label}.jsonl" for model in self._models}
 
-    def _make_answerer(self, concurrency: int) -> Answerer:
+    def _make_answerer(self, concurrency: int, workers: int | None) -> Answerer:
         recipe = self._recipe
         if recipe.endpoint:
             return endpoint_answerer(*recipe.endpoint, concurrency, send_images=not recipe.blind)
         if asks_reward_model(recipe.benchmarks):
             return reward_answerer(self._policy, recipe.blind)
-        return local_answerer(self._policy, recipe.blind, markers(recipe.thinking))
+        return LocalAnswerer(self._policy, recipe.blind, markers(recipe.thinking), workers)
 
     def _load_policy(self) -> Policy:
         """The model and adapter at the commits that the run is pinned to."""
         from mmpref.vlm.load import load_policy
+        from mmpref.vlm.pool_memory import pool_memory
 
         recipe = self._recipe
         commit = (self._identity["adapter"] or {}).get("revision")
@@ -347,6 +360,9 @@ class _Evaluation:
         )
         if policy.mended:
             self._run.pin(_MENDED, policy.mended)
+        if policy.device.type != "cpu" and (memory := pool_memory(policy)):
+            policy.pool_tokens = memory.tokens
+            logger.info("%s: %d tokens are decoded together.", memory, memory.tokens)
         return policy
 
     def _model_refs(self) -> dict[str, ModelRef]:

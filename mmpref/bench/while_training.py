@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.identity import data_facts
 from mmpref.bench.image_store import ImageStore
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.official import asked_of
 from mmpref.bench.plan import Plan, load_plan, resolve_settings
 from mmpref.bench.replies import read_replies
@@ -99,7 +99,7 @@ class PeriodicEvaluator:
         return known
 
     def _outcome(self, policy: Policy, plan: Plan, images: ImageStore) -> Outcome:
-        answer = local_answerer(lambda: policy, None)
+        answer = LocalAnswerer(lambda: policy, None)
         texts: list[str | MmprefError] = []
         for batch in images.batches(self._batch_size):
             texts += answer(batch, plan.task.max_new_tokens, [ADAPTER])[ADAPTER]

@@ -126,7 +126,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     help="Price of a million tokens in and out, to show what the annotator cost.",
 )
 @click.option("--shard", callback=_shard, metavar="I/N", help="Work on every N-th block, from I, of the same --output.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]")
+@common.workers_option
 @common.push_options("dataset")
 @common.replace_option
 @common.license_option

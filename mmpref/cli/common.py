@@ -52,6 +52,13 @@ def output_options(command: F) -> F:
     )(command)
 
 
+def workers_option(command: F) -> F:
+    """``--workers``."""
+    return click.option(
+        "--workers", type=click.IntRange(min=0), help="Processes that preprocess images. [default: 0 on a CPU]"
+    )(command)
+
+
 def _columns(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
     columns: dict[str, str] = {}
     for one in ",".join(values).split(",") if values else ():

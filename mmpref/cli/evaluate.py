@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 @click.option(
     "--concurrency", type=click.IntRange(min=1), default=8, show_default=True, help="Requests to an endpoint at a time."
 )
+@common.workers_option
 @click.option("--seed", type=int, help="Seed of the bootstrap. [default: 0]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, help="Answers at a time.")
 @click.option(
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
 def command(
     batch_size: int,
     concurrency: int,
+    workers: int | None,
     save: Path | None,
     html: Path | None,
     push: bool,
@@ -106,7 +108,9 @@ def command(
     check(recipe)
     plan = partial(planned_evaluation, recipe, output)
     target = common.push_target(push, hub_id, "model", plan, private=private, must_exist=True)
-    evaluation = run_evaluate(recipe, output, batch_size=batch_size, concurrency=concurrency, save=save)
+    evaluation = run_evaluate(
+        recipe, output, batch_size=batch_size, concurrency=concurrency, workers=workers, save=save
+    )
     if process_index():
         return
     path, manifest = evaluation.path, evaluation.manifest

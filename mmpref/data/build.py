@@ -17,11 +17,14 @@ from mmpref.data.contamination import open_excluded
 from mmpref.data.finalize import EMBEDDERS, PILOT, MethodRun, Splits, finish
 from mmpref.data.open_source import open_tables, source_facts
 from mmpref.data.policy_loader import PolicyLoader
+from mmpref.data.pool_size import decide_sizes
 from mmpref.data.recipe import BuildRecipe, resolved
 from mmpref.data.select import Condition, Selection
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
+from mmpref.distributed import has_accelerator
 from mmpref.errors import RunError, memory_errors
+from mmpref.images import open_looks
 from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
@@ -29,6 +32,7 @@ from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.sampling.embedders import pin_embedders
 from mmpref.tables.columns import own_columns
 from mmpref.types import Example, ModelRef
+from mmpref.workers import default_workers
 
 
 def build_dataset(
@@ -50,7 +54,8 @@ def build_dataset(
         output: run directory; by default under ``runs/``.
         shard: (I, N): work only on every N-th block, from I; whoever completes the last block merges.
         wait: with a shard, stay until the other shards have done their blocks too.
-        workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
+        workers: processes that preprocess images ahead of the model, and a quarter as many more that see whether rows'
+            images can be decoded; by default `mmpref.workers.default_workers`.
         concurrency: requests to an annotator's endpoint in flight at a time.
         check_source: is told the source's facts before any work, and may refuse.
         licence: of a source that states none, as its owner says.
@@ -80,6 +85,7 @@ def build_dataset(
         tables = open_tables(
             run, recipe.source, recipe.split, recipe.source_config, recipe.source_revision, builder.origin
         )
+        looks = open_looks(default_workers(builder.uses_model and has_accelerator()) if workers is None else workers)
         facts = with_licence(source_facts(tables), licence)
         if check_source:
             check_source(facts)
@@ -91,6 +97,7 @@ def build_dataset(
             selection=Selection(where, recipe.subsample, recipe.seed) if where or recipe.subsample else None,
             excluded=open_excluded(run, recipe.exclude_images_of),
             pairs=builder.needs_pairs or recipe.keep_rejected,
+            looks=looks,
         )
         model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
         policy = PolicyLoader(
@@ -106,6 +113,8 @@ def build_dataset(
         with contextlib.ExitStack() as stack:
             stack.enter_context(memory_errors("the model", "Free some, or load it with --quantization."))
             stack.callback(policy.close)
+            stack.callback(looks.close)
+            settings, block_size = decide_sizes(run, policy, settings, recipe.block_size, builder.uses_model)
             if builder.pilot and (rows := builder.pilot.rows(settings)):
                 settings = dataclasses.replace(
                     settings, **_decided(run, builder.pilot, context, settings, source, rows)
@@ -115,7 +124,7 @@ def build_dataset(
                 lambda: stack.enter_context(contextlib.closing(as_worker(builder.worker(context, settings))))
             )
             runner = BlockRunner(blocks, worker, lambda: policy.loaded, recipe.keep_rejected)
-            count = runner.run(source, recipe.block_size, shard, on_progress)
+            count = runner.run(source, block_size, shard, on_progress)
         missing = _missing(run, blocks, count)
         while missing and wait:
             time.sleep(0.5)

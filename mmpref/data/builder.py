@@ -6,7 +6,6 @@ A builder is one file in `mmpref/data/builders` (or in a plugin's package under 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from mmpref.data.row_facts import Reader
 from mmpref.registry import Registry
 from mmpref.tables.table import Origin
 from mmpref.types import Example, ModelRef, Pair, Skip
+from mmpref.workers import default_workers
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -82,11 +82,8 @@ class Context:
     concurrency: int = 8
 
     def preprocessors(self, device: str) -> int:
-        """How many processes should preprocess ahead: as asked for, else none where the model needs the cores itself,
-        and up to 8 beside an accelerator."""
-        if self.workers is not None:
-            return self.workers
-        return 0 if device == "cpu" else max(1, min(8, (os.cpu_count() or 2) - 1))
+        """How many processes should preprocess ahead: as asked for, or `mmpref.workers.default_workers`."""
+        return default_workers(device != "cpu") if self.workers is None else self.workers
 
 
 @dataclass(frozen=True)

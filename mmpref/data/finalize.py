@@ -12,6 +12,7 @@ from typing import Any
 from mmpref.data.builder import Builder
 from mmpref.data.open_source import write_missing_images
 from mmpref.data.plot import PICTURE, plot
+from mmpref.data.pool_size import POOL
 from mmpref.data.shards import Blocks, merge
 from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
@@ -117,7 +118,7 @@ def finish(
     files = merge(blocks, count, run.path / "data", masks)
     report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
     said, notes = made_by.builder.report(notes)
-    report |= {**said, **run.pinned(PILOT).get("report", {})}
+    report |= {**said, **run.pinned(PILOT).get("report", {}), **({POOL: sizes} if (sizes := run.pinned(POOL)) else {})}
     report |= {"notes": notes} if notes else {}
     report |= {"changed": changed} if changed else {}
     write_atomic(run.path / "report.json", json.dumps(report, indent=2, ensure_ascii=False) + "\n")

@@ -20,18 +20,25 @@ class PolicyLoader:
     Args:
         ref: which model; None for a method that uses none, and never calls.
         options: of `mmpref.vlm.load.load_policy`.
+
+    Attributes:
+        pool_tokens: as `mmpref.vlm.policy.Policy` has it.
     """
 
     def __init__(self, run: Run, ref: ModelRef | None, **options: Any) -> None:
         self._run, self._ref, self._options = run, ref or ModelRef(""), options
         self._threads: int | None = None
         self.loaded: Policy | None = None
+        self.pool_tokens: int | None = None
 
     def __call__(self) -> Policy:
         self.loaded = self.loaded or self._load()
+        self.loaded.pool_tokens = self.pool_tokens
         return self.loaded
 
     def close(self) -> None:
+        if self.loaded:
+            self.loaded.pool_tokens = None  # it may be the caller's
         if self._threads is not None:
             import torch
 

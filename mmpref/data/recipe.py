@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from mmpref.data.builder import BUILDERS, Builder
+from mmpref.data.pool_size import BLOCK_SIZE
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import UsageError
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.recipes.names import names
 from mmpref.registry import Registry
+from mmpref.sampling.settings import AUTO
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class BuildRecipe:
             ``rejected_policy``; ``similarity`` and ``iterations`` are the method's answer's.
         seed: of every random draw.
         block_size: rows that are worked on together; part of the recipe, because sums in floating point depend on
-            what is batched together.
+            what is batched together. ``auto`` lets the memory of an accelerator decide when a run begins, and is 32
+            on a CPU.
         dtype: of the model.
         quantization: ``4bit`` or ``8bit`` loading of the model, by bitsandbytes.
         device_map: of the model, such as ``auto`` to spread it over devices; by default it goes to one.
@@ -65,7 +68,7 @@ class BuildRecipe:
     exclude_images_of: tuple[str, ...] = field(default=(), metadata=names("table"))
     keep_rejected: bool = False
     seed: int = 0
-    block_size: int = 32
+    block_size: int | Literal["auto"] = BLOCK_SIZE
     dtype: recipes.Dtype = "auto"
     quantization: Literal["4bit", "8bit"] | None = None
     device_map: str | None = None
@@ -109,7 +112,7 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
             "It is a share between 0 and 1 of another split.",
         )
     for name in ("limit", "subsample", "block_size"):
-        if (value := getattr(recipe, name)) is not None and value < 1:
+        if (value := getattr(recipe, name)) not in (None, AUTO) and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
 
 

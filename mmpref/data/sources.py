@@ -6,7 +6,7 @@ The reasons are those of `mmpref.tables.rows`; a `Reader` of a published set has
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from mmpref.data.contamination import ExcludedImages
 from mmpref.data.row_facts import Reader, facts_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
-from mmpref.tables.image_cells import ImageRoots, MissingImageError, read_images
+from mmpref.images import DEADLY, Looks, open_looks
+from mmpref.tables.image_cells import ImageRoots, MissingImageError, conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.messages import Unusable, unfolded
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Table, TableReader
-from mmpref.types import Example, Skip
+from mmpref.types import Example, ImageData, Skip
+from mmpref.workers import DeadlyTask
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
@@ -55,6 +57,7 @@ class Source:
         selection: which rows are worked on; the others are in ``left_out``, and in no block.
         excluded: images that no example may have.
         pairs: rows without a rejected answer of their own are skipped.
+        looks: sees whether images can be decoded; by default in this process.
 
     Raises:
         InputError: a table without rows, or without columns that are needed.
@@ -70,8 +73,10 @@ class Source:
         selection: Selection | None = None,
         excluded: ExcludedImages | None = None,
         pairs: bool = False,
+        looks: Looks | None = None,
     ) -> None:
         self._limit, self._reader, self._excluded = limit, reader, excluded
+        self._looks = looks or open_looks(0)
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
         tables = [tables] if isinstance(tables, Table) else tables
         self._parts = [_part(table, image_root or table.images, self._needs) for table in tables]
@@ -115,12 +120,21 @@ class Source:
 
     def blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
         """Numbered blocks of ``size`` consecutive rows; images are read for the wanted ones only."""
+
+        def images(block: tuple[int, list[Example | Skip]]) -> list[tuple[ImageData, ...]]:
+            return [row.images for row in block[1] if isinstance(row, Example) and row.images]
+
+        for number, rows in self._looks.ahead(self._read_blocks(size, wanted), images):
+            yield number, [row if isinstance(row, Skip) else self._checked(row) for row in rows]
+
+    def _read_blocks(self, size: int, wanted: Callable[[int], bool]) -> Iterator[tuple[int, list[Example | Skip]]]:
+        """The wanted blocks, with images that are not decoded."""
         selected = (row for row, reason in zip(self._rows(), self._reasons, strict=True) if not reason)
         rows = zip(self._names, selected, strict=True)
         for number in range(-(-len(self) // size)):
             block = list(islice(rows, size))
             if wanted(number):
-                yield number, [self._outcome(name, *item) for name, item in block]
+                yield number, [self._read_row(name, *item) for name, item in block]
 
     def _rows(self) -> Iterator[_Item]:
         for part in self._parts:
@@ -128,20 +142,19 @@ class Source:
                 for row in _read(self._reader, raw):
                     yield part, number, row
 
-    def _outcome(self, name: str, part: _Part, number: int, row: Mapping[str, Any] | Unusable) -> Example | Skip:
+    def _read_row(self, name: str, part: _Part, number: int, row: Mapping[str, Any] | Unusable) -> Example | Skip:
         if isinstance(row, Unusable):
             return Skip(name, row.reason, row.detail)
         read = part.reader.read_again(row, number)
         if fault := read.fault(*self._needs):
             return Skip(name, fault.reason, fault.detail)
         try:
-            images, notes = read_images(read.images, part.roots)
+            images, notes = find_images(read.images, part.roots)
         except MissingImageError as error:
             return Skip(name, MISSING, error.name)
         except ImageError as error:
-            fault = image_fault(error)
-            return Skip(name, fault.reason, fault.detail)
-        example = Example(
+            return _skip(name, error)
+        return Example(
             id=name,
             images=images,
             prompt=read.prompt,
@@ -152,7 +165,22 @@ class Source:
             facts=facts_of(row),
             notes=(*read.notes, *notes),
         )
-        return self._excluded(example) if self._excluded else example
+
+    def _checked(self, example: Example) -> Example | Skip:
+        """An example whose images can be decoded, and are not excluded."""
+        try:
+            looks = self._looks(example.images) if example.images else ()
+        except DeadlyTask:
+            return _skip(example.id, ImageError(DEADLY))
+        except ImageError as error:
+            return _skip(example.id, error)
+        checked = replace(example, notes=(*example.notes, *conversions(looks)))
+        return self._excluded(checked) if self._excluded else checked
+
+
+def _skip(name: str, error: ImageError) -> Skip:
+    fault = image_fault(error)
+    return Skip(name, fault.reason, fault.detail)
 
 
 def _part(table: Table, image_root: Sequence[str | Path], needs: Sequence[str]) -> _Part:

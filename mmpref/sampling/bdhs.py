@@ -20,7 +20,7 @@ from mmpref.log import logger
 from mmpref.rng import stream
 from mmpref.sampling.answers import answer_of
 from mmpref.sampling.sentences import Sentence, sentences
-from mmpref.sampling.settings import BdhsSettings
+from mmpref.sampling.settings import BdhsSettings, rows_of
 from mmpref.sampling.similarity import Similarity
 from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, is_cut_off, joined
 from mmpref.types import Example
@@ -192,9 +192,8 @@ class BdhsSampler:
         if not tries:
             return list(indices)
         s = self.settings
-        pool = decoding_pool(
-            self.policy, s.decoding(s.max_tail_tokens if guided else s.max_answer_tokens, self.seed), s.batch_size
-        )
+        limit = s.max_tail_tokens if guided else s.max_answer_tokens
+        pool = decoding_pool(self.policy, s.decoding(limit, self.seed), rows_of(s.batch_size))
         owners: dict[int, tuple[int, int]] = {}
 
         def begin(index: int, attempt: int) -> None:

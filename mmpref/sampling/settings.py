@@ -74,6 +74,13 @@ def sampling_facts(settings: Mapping[str, Any], own: Mapping[str, float] | None)
 AUTO: Literal["auto"] = "auto"
 RHO_TH = 0.99
 """The paper's."""
+BATCH_SIZE = 64
+"""Branches decoded together, unless something else is said."""
+
+
+def rows_of(batch_size: int | Literal["auto"]) -> int:
+    """Branches decoded together; where memory was to decide that and nobody has asked it, `BATCH_SIZE`."""
+    return BATCH_SIZE if batch_size == AUTO else int(batch_size)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ class BdhsSettings(SamplingSettings):
         max_answer_tokens: bound on an unguided answer.
         keep_cut_off: take answers that one of these bounds cut off; else their rows are skipped, and counted.
         greedy: take the most probable token always, where the paper samples.
-        batch_size: branches decoded together.
+        batch_size: branches decoded together; ``auto`` lets the memory of an accelerator decide, and is 64 on a CPU.
     """
 
     rho_th: float | Literal["auto"] | None = None
@@ -110,7 +117,7 @@ class BdhsSettings(SamplingSettings):
     max_answer_tokens: int = 512
     keep_cut_off: bool = False
     greedy: bool = False
-    batch_size: int = 64
+    batch_size: int | Literal["auto"] = BATCH_SIZE
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -127,8 +134,8 @@ class BdhsSettings(SamplingSettings):
         if math.isnan(self.similarity_threshold):
             raise UsageError("similarity_threshold is not a number.", "The paper's is 0.97.")
         for name in ("iterations", "max_tail_tokens", "max_answer_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+            if (value := getattr(self, name)) != AUTO and value < 1:
+                raise UsageError(f"{name} is {value}; it must be at least 1.")
         if self.noise_steps is not None and not 0 <= self.noise_steps <= 1000:
             raise UsageError(f"noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
         if self.noise_steps is not None and (self.rho_th == AUTO or self.visible_tokens is not None):

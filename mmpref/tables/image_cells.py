@@ -17,7 +17,7 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from mmpref.errors import ImageError, InputError, brief, reason_of
-from mmpref.images import decode_noting, read_under
+from mmpref.images import Look, look_at, read_under
 from mmpref.tables.cells import IMAGE_BYTES, is_null
 from mmpref.types import ImageData
 
@@ -66,19 +66,31 @@ class MissingImageError(ImageError):
 
 
 def read_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
-    """The images of a row, each of which can be decoded; and what was made of them, each once.
-
-    That is `SHORTENED` where one was found by the end of its path only, the first folders being another machine's, and
-    ``16-bit_images`` and the like for pixels that had to be converted (`mmpref.images`).
+    """The images of a row, each of which can be decoded; and what was made of them, each once: as `find_images` and
+    `conversions` have it.
 
     Raises:
         ImageError: a cell that is no image, cannot be read or decoded; its ``reason``, where it has one, says why.
     """
+    images, notes = find_images(cells, roots)
+    return images, (*notes, *conversions(look_at(images)))
+
+
+def find_images(cells: Sequence[Any], roots: ImageRoots) -> tuple[tuple[ImageData, ...], tuple[str, ...]]:
+    """The images of a row, none of them decoded; and `SHORTENED` where one was found by the end of its path only, the
+    first folders being another machine's.
+
+    Raises:
+        ImageError: a cell that is no image, or cannot be read; its ``reason``, where it has one, says why.
+    """
     images = tuple(read_image(cell, roots) for cell in cells)
-    converted = sorted({kind for image in images if (kind := decode_noting(image)[1])})
     paths = [path for cell in cells if (path := path_in_cell(cell)) is not None]
-    shortened = [SHORTENED] if any(not roots.has(path) for path in paths) else []
-    return images, (*shortened, *(f"{kind}_images" for kind in converted))
+    return images, (SHORTENED,) if any(not roots.has(path) for path in paths) else ()
+
+
+def conversions(looks: Sequence[Look]) -> tuple[str, ...]:
+    """``16-bit_images`` and the like, each once, for pixels that had to be converted (`mmpref.images`)."""
+    return tuple(f"{kind}_images" for kind in sorted({look.converted for look in looks if look.converted}))
 
 
 def read_image(cell: Any, roots: ImageRoots) -> ImageData:

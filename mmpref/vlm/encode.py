@@ -175,7 +175,11 @@ def encode(
 
 @torch.inference_mode()
 def _encode_batch(policy: Policy, prompts: Sequence[Inputs]) -> list[EncodedPrompt]:
-    given = {name: torch.cat([prompt[name] for prompt in prompts]) for name in prompts[0]}
+    # One prompt is not copied: images are large.
+    given = {
+        name: torch.cat([prompt[name] for prompt in prompts]) if len(prompts) > 1 else prompts[0][name]
+        for name in prompts[0]
+    }
     inputs = {name: to_device(value, policy.device) for name, value in given.items()}
     inputs = {name: value.to(policy.dtype) if value.is_floating_point() else value for name, value in inputs.items()}
     return decoder_inputs(policy, inputs, given["input_ids"])

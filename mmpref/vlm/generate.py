@@ -35,13 +35,15 @@ class Request:
 
     Args:
         messages: turns that end with the user's; images belong to the first user turn.
-        images: decoded, RGB.
+        images: decoded, RGB; of a request that has been prepared they only tell which others are about the same.
         stream: names of its random stream, where sampling is asked for.
+        prepared: what the processor made of it, where that was done ahead.
     """
 
     messages: tuple[Message, ...]
     images: tuple[Image.Image, ...]
     stream: tuple[str | int, ...] = ()
+    prepared: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,9 @@ class PromptBatch:
     def _by_prefix(self, numbers: Sequence[int]) -> list[_SharedPrefix]:
         """Prompts about the same images, by what they have in common."""
         requests = [self._requests[number] for number in numbers]
-        prepared = self._policy.prompter.prepare_all([request.messages for request in requests], requests[0].images)
+        prepared = [request.prepared for request in requests if request.prepared is not None]
+        if not prepared:
+            prepared = self._policy.prompter.prepare_all([request.messages for request in requests], requests[0].images)
         rows = [inputs["input_ids"][0].tolist() for inputs in prepared]
         family = self._policy.family
         if not (family.tested and family.shares_prefix and self._policy.causal_prompts and requests[0].images):

@@ -31,6 +31,7 @@ class Policy:
         replaced: parameters of the base that an adapter's file wrote over, and what they were
             (`mmpref.vlm.adapters.Adapted`).
         mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.smoke_test`).
+        pool_tokens: whose keys and values a pool may hold (`mmpref.vlm.pool_memory`); None goes by the pool's width.
         verification: of a family that nobody has tried, what was measured (`mmpref.vlm.verify`), else None.
         attn: which kernel attends to images, prompts and what is written behind them (`mmpref.vlm.kernels`).
     """
@@ -54,6 +55,7 @@ class Policy:
         self.suppressed_ids = {self.image_token_id, *suppressed, *(token for token in media if token is not None)}
         self.placement = placement or Placement(str(self.device))
         self.verification: dict[str, float] | None = None
+        self.pool_tokens: int | None = None
         self.mended: dict[str, Any] = {}
         self.attn = "auto"
         self.replaced: Sequence[tuple[torch.nn.Parameter, torch.Tensor]] = ()

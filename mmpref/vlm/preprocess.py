@@ -1,23 +1,18 @@
-"""Prompts and their images before any model: rendering and preprocessing, in this process or ahead of it in others."""
+"""Prompts and their images before any model: rendering and preprocessing."""
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.process import BaseProcess
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.errors import ImageError, RunError, is_out_of_memory, reason_of
+from mmpref.errors import ImageError, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
 from mmpref.types import Example, Message
+from mmpref.vlm.pixel_arithmetic import quick_arithmetic
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 Inputs = dict[str, torch.Tensor]
@@ -36,7 +31,8 @@ def preprocess(processor: Any, text: list[str], images: Sequence[Sequence[Image.
     """
     batch = [[image if image.mode == "RGB" else image.convert("RGB") for image in row] for row in images]
     try:
-        return processor(text=text, images=batch, **settings)
+        with quick_arithmetic(getattr(processor, "image_processor", None)):
+            return processor(text=text, images=batch, **settings)
     except Exception as error:  # each family's processor raises what it likes
         if not is_out_of_memory(error):
             for row in batch:
@@ -128,93 +124,6 @@ class _CachedImageProcessor:
 
     def __call__(self, *args: Any, **settings: Any) -> Any:
         if self._output is None:
-            self._output = self._processor(*args, **settings)
+            with quick_arithmetic(self._processor):
+                self._output = self._processor(*args, **settings)
         return type(self._output)(dict(self._output))  # processors take parts out of it
-
-
-class PreprocessingPool:
-    """Preprocessing in worker processes, ahead of the model. An image that ends its process costs that example only;
-    that somebody kills the process, as systems do that are short of memory, is no image's fault.
-
-    Args:
-        workers: how many processes; with 0 everything happens here, when it is asked for.
-    """
-
-    def __init__(self, prompter: PromptPreprocessor, workers: int) -> None:
-        self._prompter, self._workers = prompter, workers
-        self._executor: ProcessPoolExecutor | None = None
-        self._futures: dict[str, Future[dict[str, np.ndarray]]] = {}
-        self._processes: set[BaseProcess] = set()
-
-    def begin(self, examples: Sequence[Example]) -> None:
-        """Start on examples that will be asked for soon."""
-        if self._workers:
-            for example in examples:
-                self._futures[example.id] = self._submit(example)
-
-    def __call__(self, example: Example) -> Inputs:
-        """The inputs of an example.
-
-        Raises:
-            ImageError: an image that cannot be decoded, or whose preprocessing ended the process.
-            RunError: the process was killed, twice.
-        """
-        if not self._workers:
-            return self._prompter(example)
-        future = self._futures.pop(example.id, None)
-        try:
-            arrays = (future or self._submit(example)).result()
-        except BrokenProcessPool:
-            arrays = self._prepare_alone(example)
-        return {name: torch.from_numpy(array) for name, array in arrays.items()}
-
-    def _prepare_alone(self, example: Example) -> dict[str, np.ndarray]:
-        """Once a process has died, by this example or by another one that was in work: only its own death counts."""
-        self.close()
-        self._processes.clear()
-        try:
-            return self._submit(example).result()
-        except BrokenProcessPool as error:
-            self.close()
-            if any(process.exitcode == -signal.SIGKILL for process in self._processes):
-                raise RunError(
-                    "A process that preprocesses images was killed twice.",
-                    "Mostly the machine has too little memory: use fewer --workers. The same command goes on.",
-                ) from error
-            raise ImageError(f"the images of {example.id} end the process that preprocesses them.") from error
-
-    def _submit(self, example: Example) -> Future[dict[str, np.ndarray]]:
-        if self._executor is None:
-            # Spawned: a forked copy of a process that uses an accelerator, or threads, may hang.
-            self._executor = ProcessPoolExecutor(
-                self._workers, multiprocessing.get_context("spawn"), _start_worker, (self._prompter,)
-            )
-        try:
-            future = self._executor.submit(_prepare_in_worker, example)
-        except BrokenProcessPool:
-            self.close()
-            return self._submit(example)
-        self._processes.update(multiprocessing.active_children())
-        return future
-
-    def close(self) -> None:
-        """End the worker processes; what they have not finished is forgotten."""
-        if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
-            self._executor = None
-        self._futures.clear()
-
-
-_worker_prompter: PromptPreprocessor | None = None
-
-
-def _start_worker(prompter: PromptPreprocessor) -> None:
-    global _worker_prompter
-    _worker_prompter = prompter
-    torch.set_num_threads(1)
-
-
-def _prepare_in_worker(example: Example) -> dict[str, np.ndarray]:
-    assert _worker_prompter is not None
-    # As arrays: tensors would travel through shared memory, of which containers have little.
-    return {name: value.numpy() for name, value in _worker_prompter(example).items()}

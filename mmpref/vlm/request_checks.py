@@ -65,6 +65,8 @@ def _refuse_unprepared(
 
 
 def _preparation_error(policy: Policy, request: Request, name: str) -> ImageError | None:
+    if request.prepared is not None:
+        return None
     try:
         policy.prompter.prepare(request.messages, request.images)
     except ImageError as error:

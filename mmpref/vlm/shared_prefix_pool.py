@@ -34,7 +34,8 @@ class SharedPrefixPool(DecodingPool):
     """A pool whose branches share the prefill of what they have in common.
 
     Args:
-        width: rows that are decoded together, at most; fewer where prompts are longer than `ROW_SLOTS`.
+        width: rows that are decoded together, at most; fewer where prompts are longer than `ROW_SLOTS`, or than the
+            policy's ``pool_tokens`` allow.
     """
 
     def __init__(self, policy: Policy, decoding: Decoding, width: int = 64) -> None:
@@ -79,7 +80,8 @@ class SharedPrefixPool(DecodingPool):
 
     def _affordable(self, slots: int) -> int:
         """Rows of so many slots, one at least."""
-        return max(1, min(self._width, max(self._width, ROWS) * ROW_SLOTS // slots))
+        tokens = self._policy.pool_tokens or max(self._width, ROWS) * ROW_SLOTS
+        return max(1, min(self._width, tokens // slots))
 
     def _can_admit(self) -> bool:
         """A prefill is worth its while once a quarter of the rows is free."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -14,6 +15,8 @@ from PIL import Image
 from mmpref.align.preference_data import collect_pairs
 from mmpref.errors import InputError, RunError
 from mmpref.tables.table import Table
+from mmpref.workers import WorkerPool
+from tests.deadly import DEADLY_HEIGHT, look
 
 
 def png(color: str = "red") -> bytes:
@@ -188,3 +191,25 @@ def test_what_made_the_pairs_is_counted(tmp_path: Path) -> None:
     first, second = pairs.sources
     assert first["methods"] == {"bdhs": 2, "gibberish": 1}
     assert "methods" not in second
+
+
+def test_images_that_other_processes_decode_give_the_same_rows(tmp_path: Path) -> None:
+    rows = [row(), row(images=[b"x"]), row(images=[]), row(images=[{"bytes": png("blue"), "path": None}])]
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+    here = collect_pairs([table(*rows)], tmp_path / "here", image_token="<image>")
+    with contextlib.closing(WorkerPool(look, 1)) as looks:
+        there = collect_pairs([table(*rows)], tmp_path / "there", image_token="<image>", looks=looks)
+    assert (tmp_path / "there/rows.arrow").read_bytes() == (tmp_path / "here/rows.arrow").read_bytes()
+    assert (tmp_path / "there/rows.json").read_text() == (tmp_path / "here/rows.json").read_text()
+    assert there.skipped == here.skipped == {"bad-image": 1, "no-image": 1}
+
+
+def test_an_image_that_ends_its_process_costs_its_row(tmp_path: Path) -> None:
+    content = io.BytesIO()
+    Image.new("RGB", (6, DEADLY_HEIGHT)).save(content, "PNG")
+    rows = [row(), row(images=[content.getvalue()]), row()]
+    with contextlib.closing(WorkerPool(look, 1)) as looks:
+        found = collect_pairs([table(*rows)], tmp_path, image_token="<image>", looks=looks)
+    assert (len(found.dataset), found.skipped) == (2, {"bad-image": 1})
+    assert found.skips["bad-image"][0]["detail"] == "decoding it ends the process that does it."

@@ -303,7 +303,7 @@ def test_a_killed_worker_and_too_little_memory_are_said_and_the_run_goes_on_late
         if done > 4:
             torch.empty(2**55)
 
-    with pytest.raises(RunError, match=r"preprocesses images was killed.*goes on from the last checkpoint"):
+    with pytest.raises(RunError, match=r"prepares batches ended.*goes on from the last checkpoint"):
         train(beside, tmp_path / "run", on_progress=lambda done, total: kill(done, total) if done == 2 else None)
     with pytest.raises(
         RunError, match=r"The memory does not suffice for the training: .*memory.*smaller trainer\.per_"

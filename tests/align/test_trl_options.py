@@ -49,6 +49,18 @@ def test_refused(block: dict[str, Any], message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_beside_a_gpu_processes_make_batches_in_pinned_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = resolved()
+    assert (here["dataloader_num_workers"], here["dataloader_pin_memory"]) == (0, False)
+    assert "accelerator_config" not in here
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("mmpref.workers.os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    there = resolved()
+    assert (there["dataloader_num_workers"], there["dataloader_pin_memory"]) == (4, True)
+    assert there["accelerator_config"] == {"non_blocking": True}
+    assert resolved(dataloader_num_workers=1)["dataloader_num_workers"] == 1
+
+
 def test_what_trl_refuses_is_said(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="TRL refuses"):
         trl_options.config(resolved(lr_scheduler_type="no-such-schedule"), tmp_path)

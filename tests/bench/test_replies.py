@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mmpref.bench.answers import local_answerer
 from mmpref.bench.benchmark import Sample
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
+from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.format import missing_rows, print_results
 from mmpref.errors import ImageError, ModelError, UsageError
@@ -152,11 +152,11 @@ def picture(size: tuple[int, int], name: str) -> ImageData:
 @pytest.mark.parametrize("blind", [None, "no-image", "masked"])
 def test_an_image_that_the_processor_refuses_costs_its_row_and_no_other(blind: Any) -> None:
     policy, samples = tiny("qwen2_vl"), strips()
-    [first, refused, third] = local_answerer(lambda: policy, blind)(samples, 5, [ADAPTER])[ADAPTER]
+    [first, refused, third] = LocalAnswerer(lambda: policy, blind)(samples, 5, [ADAPTER])[ADAPTER]
     assert isinstance(refused, ImageError)
     assert str(refused).startswith("rows, row 1: an image of 400 x 1 pixels is none for this model: absolute aspect")
     assert str(refused).endswith("got 400.0.")
-    alone = local_answerer(lambda: policy, blind)([samples[0], samples[2]], 5, [ADAPTER])[ADAPTER]
+    alone = LocalAnswerer(lambda: policy, blind)([samples[0], samples[2]], 5, [ADAPTER])[ADAPTER]
     assert [first, third] == alone
 
 
@@ -172,7 +172,7 @@ def test_a_template_that_opens_a_block_is_seen_where_the_model_is_loaded() -> No
     opened = "{% if add_generation_prompt %}<think>\n{% endif %}"
     policy.processor.chat_template += opened
     sample = Sample("0", "0", picture((60, 60), "row 0"), (Message("user", "What is it?"),), None)
-    [answer] = local_answerer(lambda: policy, None)([sample], 5, [ADAPTER])[ADAPTER]
+    [answer] = LocalAnswerer(lambda: policy, None)([sample], 5, [ADAPTER])[ADAPTER]
     assert str(answer).startswith("<think>")
     assert read(str(answer)).answer is None
     chat = LocalChat(lambda: policy, "tiny", ChatSettings(max_tokens=5))

@@ -206,6 +206,13 @@ def test_shards_at_the_same_time(source: Path, whole: Path, tmp_path: Path) -> N
     assert digests(output) == digests(whole)
 
 
+def test_rows_whose_images_other_processes_decode_are_the_same(source: Path, whole: Path, tmp_path: Path) -> None:
+    build_dataset(recipe(source), tmp_path / "run", workers=2)
+    assert digests(tmp_path / "run") == digests(whole)
+    reports = [json.loads((path / "report.json").read_text()) for path in (tmp_path / "run", whole)]
+    assert reports[0] == reports[1]
+
+
 def test_shards_one_after_the_other(source: Path, whole: Path, tmp_path: Path) -> None:
     parts = [build_dataset(recipe(source), tmp_path / "run", shard=(index, 2)) for index in (1, 0)]
     assert parts[0] == {"path": str(tmp_path / "run"), "shard": [1, 2], "blocks": 6, "waiting": 3}

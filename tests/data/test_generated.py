@@ -207,3 +207,11 @@ def test_a_build_gives_torch_its_threads_back(tmp_path: Path) -> None:
         assert (manifest["threads"], torch.get_num_threads()) == (1, 2)
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("method", ["masking", "stic", "other-image"])
+def test_preprocessing_in_other_processes_changes_no_byte(method: str, tmp_path: Path) -> None:
+    for workers in (0, 2):
+        build_dataset(recipe(method), tmp_path / str(workers), workers=workers)
+    assert rows_of(tmp_path / "0") == rows_of(tmp_path / "2")

@@ -16,7 +16,8 @@ from PIL import Image
 
 from mmpref.errors import ImageError, RunError
 from mmpref.types import Example, ImageData, Message
-from mmpref.vlm.preprocess import PreprocessingPool, PromptPreprocessor, preprocess
+from mmpref.vlm.preprocess import PromptPreprocessor, preprocess
+from mmpref.vlm.preprocessing_pool import ImagePrompts, PreprocessingPool
 from tests.vlm.tiny import tiny
 
 
@@ -120,6 +121,29 @@ def test_images_reach_the_processor_as_rgb(prompter: PromptPreprocessor, mode: s
     image = Image.effect_noise((24, 40), 80).convert(mode)
     ours = prompter.prepare((Message("user", "describe"),), [image])["pixel_values"]
     assert torch.equal(ours, prompter.prepare((Message("user", "describe"),), [image.convert("RGB")])["pixel_values"])
+
+
+def test_prompts_about_one_image_share_its_pixels(prompter: PromptPreprocessor) -> None:
+    one = example("e", 24)
+    asked = ImagePrompts(one.images, tuple((Message("user", text),) for text in ("describe", "w1 w2 .", "w3")))
+    pool = PreprocessingPool(prompter, 1)
+    try:
+        pool.begin_all([asked])
+        made = pool.prepare_all(asked)
+    finally:
+        pool.close()
+    assert len({inputs["pixel_values"].data_ptr() for inputs in made}) == 1
+    for inputs, expected in zip(made, PreprocessingPool(prompter, 0).prepare_all(asked), strict=True):
+        assert all(torch.equal(inputs[name], expected[name]) for name in expected)
+
+
+def test_a_processor_that_cannot_travel_works_here(caplog: pytest.LogCaptureFixture) -> None:
+    policy = tiny("qwen2_vl")  # whose class is made in the test
+    pool = PreprocessingPool(policy.prompter, 2)
+    assert pool.workers == 0
+    assert "images are preprocessed by this process alone: its processor cannot go to others" in caplog.text
+    pool.begin([example("e", 24)])
+    assert pool(example("e", 24))
 
 
 def test_a_broken_image_is_told_as_such(prompter: PromptPreprocessor) -> None:

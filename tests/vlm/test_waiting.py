@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mmpref.types import Message
+from mmpref.vlm.attention import Attention
 from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.encode import EncodedPrompt, encode
@@ -19,7 +20,7 @@ from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
 from tests.vlm.test_families import picture, policy_of
 from tests.vlm.test_shared_prefix_forward import batch_of
 from tests.vlm.tiny import tiny
-from tests.vlm.waiting import Waits, refused
+from tests.vlm.waiting import Waits, counted, refused
 
 FAMILIES = pytest.mark.parametrize("name", ["llava_next", "llava_mistral_sliding", "qwen2_vl", "gemma3"])
 """Causal, with a window, with positions of three axes, with images that see themselves both ways. (Qwen3-VL's decoder
@@ -136,3 +137,68 @@ def test_the_shared_forward_waits_nowhere_behind_its_prompts(name: str, monkeypa
     with shared.only_tails([batch]), torch.no_grad():
         assert torch.equal(backbone().last_hidden_state, expected)
     assert runs == [1]
+
+
+@FAMILIES
+def test_decoding_reads_the_tokens_of_a_step_and_nothing_else(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that enter, are prefilled, extended, moved and leave included; but at a prefill under a mask of ones
+    transformers looks once whether it hides anything."""
+    policy, decoding = policy_of(name), Decoding(6)
+    expected = decode(policy, branches_of(policy), decoding, width=5)  # the first time a policy looks at its own logits
+    branches, calls = branches_of(policy), {"_take": 0, "_admit": 0}
+
+    def counting(method: str) -> Callable[..., Any]:
+        own = getattr(SharedPrefixPool, method)
+
+        def call(self: SharedPrefixPool, *given: Any) -> Any:
+            calls[method] += 1
+            return own(self, *given)
+
+        return call
+
+    for method in calls:
+        monkeypatch.setattr(SharedPrefixPool, method, counting(method))
+    with counted() as reads:
+        assert decode(policy, branches, decoding, width=5) == expected
+    looks = reads.count("__bool__")
+    assert [read for read in reads if read != "__bool__"] == ["tolist"] * calls["_take"]
+    assert looks <= calls["_admit"] < calls["_take"] // 2
+
+
+@pytest.fixture
+def masks_made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How often masks were made for a run of the decoder."""
+    made, as_4d = [0], Attention._as_4d
+
+    def counting(self: Attention, *given: Any) -> Any:
+        made[0] += 1
+        return as_4d(self, *given)
+
+    monkeypatch.setattr(Attention, "_as_4d", counting)
+    return made
+
+
+@FAMILIES
+def test_masks_are_made_once_a_step_for_all_rows_and_layers(
+    name: str, masks_made: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, run_next, by_step = policy_of(name), SharedPrefixPool._run_next, []
+
+    def run(self: SharedPrefixPool) -> torch.Tensor:
+        masks_made[0] = 0
+        hidden = run_next(self)
+        by_step.append(masks_made[0])
+        return hidden
+
+    monkeypatch.setattr(SharedPrefixPool, "_run_next", run)
+    decode(policy, branches_of(policy), Decoding(6), width=5)
+    assert set(by_step) == {1}
+
+
+@FAMILIES
+def test_masks_of_the_shared_forward_are_made_once_a_batch(name: str, masks_made: list[int]) -> None:
+    policy = tiny(name)
+    shared, batch = SharedForward(policy), batch_of(policy)
+    with shared.only_tails([batch]), torch.no_grad():
+        policy.base_model.base_model()
+    assert masks_made == [1]

@@ -7,7 +7,7 @@ operations whose result has a size that only the device knows.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -38,14 +38,18 @@ class Waits(AssertionError):
     """Something reads a tensor."""
 
 
+def _refuse(name: str) -> None:
+    raise Waits(name)
+
+
 class _Calls(TorchFunctionMode):
-    def __init__(self, uploads: list[int]) -> None:
+    def __init__(self, uploads: list[int], on_wait: Callable[[str], None] = _refuse) -> None:
         super().__init__()
-        self._uploads = uploads
+        self._uploads, self._on_wait = uploads, on_wait
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _READS:
-            raise Waits(func.__name__)
+            self._on_wait(func.__name__)
         if func is torch.tensor:
             self._uploads[0] += 1
         return func(*args, **(kwargs or {}))
@@ -69,3 +73,11 @@ def refused(uploads: list[int] | None = None) -> Iterator[None]:
     """
     with _Calls(uploads if uploads is not None else [0]), _Operations():
         yield
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[list[str]]:
+    """The names of the calls within it by which Python reads a tensor, as they come."""
+    reads: list[str] = []
+    with _Calls([0], reads.append):
+        yield reads

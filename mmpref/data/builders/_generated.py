@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mmpref.data.builder import CUT_OFF, Context, Worker
-from mmpref.errors import UsageError
+from mmpref.errors import ImageError, UsageError
 from mmpref.recipes.names import names
-from mmpref.sampling.settings import BdhsSettings, SamplingSettings
+from mmpref.sampling.settings import AUTO, BATCH_SIZE, BdhsSettings, SamplingSettings, rows_of
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
@@ -36,19 +37,19 @@ class GenerationSettings(SamplingSettings, SimilaritySettings):
         max_answer_tokens: bound on its length.
         keep_cut_off: take answers that it cuts off; else their rows are skipped, and counted.
         greedy: take the most probable token always; otherwise sample.
-        batch_size: branches decoded together.
+        batch_size: branches decoded together; ``auto`` lets the memory of an accelerator decide, and is 64 on a CPU.
     """
 
     max_answer_tokens: int = 512
     keep_cut_off: bool = False
     greedy: bool = True
-    batch_size: int = 64
+    batch_size: int | Literal["auto"] = BATCH_SIZE
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("max_answer_tokens", "batch_size"):
-            if getattr(self, name) < 1:
-                raise UsageError(f"builder.{name} is {getattr(self, name)}; it must be at least 1.")
+            if (value := getattr(self, name)) != AUTO and value < 1:
+                raise UsageError(f"builder.{name} is {value}; it must be at least 1.")
 
 
 class Counts:
@@ -78,7 +79,7 @@ class RejectedAnswerWorker(Worker):
 
     def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
         from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.preprocess import PreprocessingPool
+        from mmpref.vlm.preprocessing_pool import PreprocessingPool
 
         self.policy: Policy = context.policy()
         self.seed = context.seed
@@ -121,7 +122,7 @@ class GenerationWorker(RejectedAnswerWorker):
 
     def __init__(self, context: Context, settings: GenerationSettings) -> None:
         super().__init__(context, settings)
-        self.width, self.keep_cut_off = settings.batch_size, settings.keep_cut_off
+        self.width, self.keep_cut_off = rows_of(settings.batch_size), settings.keep_cut_off
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
 
     def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
@@ -132,7 +133,7 @@ class GenerationWorker(RejectedAnswerWorker):
         from mmpref.vlm.encode import encode
 
         shown = {example.id: inputs for example, inputs in zip(block, self.model_inputs(block), strict=True) if inputs}
-        contexts = encode(self.policy, [self.policy.prompter(inputs) for inputs in shown.values()]) if shown else []
+        contexts = encode(self.policy, [self.ahead(inputs) for inputs in shown.values()]) if shown else []
         answers = dict(zip(shown, self.generate(contexts, list(shown)), strict=True))
         return [answers.get(example.id) for example in block]
 
@@ -151,7 +152,9 @@ class GenerationWorker(RejectedAnswerWorker):
         ]
 
     def begin(self, block: Sequence[Example]) -> None:
-        """Nothing: what the model is shown is known block by block."""
+        if self.ahead.workers:
+            with contextlib.suppress(ImageError):  # told when the block's turn has come
+                self.ahead.begin([inputs for inputs in self.model_inputs(block) if inputs])
 
 
 def with_other_images(example: Example, block: Sequence[Example]) -> list[int]:

@@ -16,6 +16,7 @@ from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import GenerationSettings, RejectedAnswerWorker
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import require_placeholders
+from mmpref.sampling.settings import rows_of
 from mmpref.types import Example, Pair, Skip
 
 
@@ -69,7 +70,7 @@ class SamplingWorker(RejectedAnswerWorker):
             [example.id for example in block],
             self.decoding,
             self.settings.samples,
-            width=self.settings.batch_size,
+            width=rows_of(self.settings.batch_size),
         )
         self.counts.add({"samples_cut_off": sum(answer.cut for each in answers for answer in each)})
         return [
