@@ -164,6 +164,7 @@ def _fit_and_save(
     from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
+    from mmpref.align.served_policy import server_facts
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import generation_config_values
     from mmpref.vlm.quantization import bitsandbytes_arguments
@@ -222,6 +223,7 @@ def _fit_and_save(
         "prompt_shared": trainer.shared is not None,
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
+        **server_facts(recipe.loss.get("server")),
         **trainer.facts(),
         **({"trackers": trackers.facts(watching, scratch)} if watching else {}),
         "trainer": options,

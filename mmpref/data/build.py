@@ -50,7 +50,7 @@ def build_dataset(
         shard: (I, N): work only on every N-th block, from I; whoever completes the last block merges.
         wait: with a shard, stay until the other shards have done their blocks too.
         workers: processes that preprocess images ahead of the model; by default none on a CPU, up to 8 beside a GPU.
-        concurrency: requests to an annotator's endpoint in flight at a time.
+        concurrency: requests to an endpoint in flight at a time.
         check_source: is told the source's facts before any work, and may refuse.
         licence: of a source that states none, as its owner says.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
@@ -100,7 +100,7 @@ def build_dataset(
             device_map=recipe.device_map,
             trust_remote_code=recipe.trust_remote_code,
         )
-        context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
+        context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency, recipe.endpoint)
         with contextlib.ExitStack() as stack:
             stack.callback(policy.close)
             if builder.pilot and (rows := builder.pilot.rows(settings)):
@@ -125,7 +125,7 @@ def build_dataset(
                     run,
                     blocks,
                     count,
-                    MethodRun(recipe.method, builder, settings, model, recipe.annotator, recipe.seed),
+                    MethodRun(recipe.method, builder, settings, model, recipe.annotator, recipe.seed, recipe.endpoint),
                     Splits(recipe.split, recipe.validation, recipe.seed),
                     facts,
                     source.skips,

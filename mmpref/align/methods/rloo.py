@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.method import Method, Rates
 from mmpref.errors import UsageError
 from mmpref.recipes.names import names
+from mmpref.recipes.schema import OPTIONAL
 
 if TYPE_CHECKING:
     from mmpref.align.method import TrainerParts
@@ -28,6 +29,8 @@ class Settings:
         temperature: of sampling.
         kl: coefficient of the divergence from the base model.
         max_answer_tokens: bound on an answer's length.
+        server: ``URL#MODEL`` of a vLLM server that writes the answers, with the policy's weights, which are sent there
+            before every step (`mmpref.align.served_policy`); without one the model writes them itself.
     """
 
     reward: str = field(default="", metadata=names("annotator"))
@@ -35,6 +38,7 @@ class Settings:
     temperature: float = 1.0
     kl: float = 0.4
     max_answer_tokens: int = 512
+    server: str | None = field(default=None, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         if not self.reward:
@@ -48,7 +52,12 @@ class Settings:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
+    from mmpref.align.served_policy import server_root
+
     return {
+        "use_vllm": settings.server is not None,
+        "vllm_mode": "server",
+        "vllm_server_base_url": server_root(settings.server) if settings.server else None,
         "num_generations": settings.samples,
         "temperature": settings.temperature,
         "beta": settings.kl,
