@@ -127,14 +127,16 @@ class RlooTrainer(ResumableTrainerMixin, RLOOTrainer):
         super().__init__(*args, **kwargs)
         # TRL names temperature, top_p and top_k; `generate` would take all else from the model's own settings.
         policy.base_model.generation_config = only_tokens(policy.base_model.generation_config)
-        self.generation_config.suppress_tokens = sorted(policy.suppressed_ids)
         if self.use_vllm:
             self.vllm_generation._iter_named_params = partial(merged_weights, policy.base_model)
+        else:
+            self.generation_config.suppress_tokens = sorted(policy.suppressed_ids)
         self.set_up(policy, projector_learning_rate)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
         """As TRL's; the policy writes as it will be loaded. A server is told what never to write, and a seed."""
         if self.use_vllm:
+            assert self.policy is not None
             self.vllm_generation.generation_kwargs = {
                 **(self.args.generation_kwargs or {}),
                 "logit_bias": {str(token): _NEVER for token in sorted(self.policy.suppressed_ids)},

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from mmpref.distributed import num_processes
@@ -71,8 +74,8 @@ class FollowingWriter(ServedWriter):
         endpoint = endpoint_of(spec)
         assert endpoint is not None
         super().__init__(*endpoint)
-        self._policy, self._step = policy, -1
-        with _client_errors(endpoint[0]):
+        self._spec, self._policy, self._step = spec, policy, -1
+        with client_errors(spec, connecting=True):
             from trl.generation.vllm_client import VLLMClient
 
             self._client = VLLMClient(base_url=server_root(spec), connection_timeout=_WAIT)
@@ -87,7 +90,7 @@ class FollowingWriter(ServedWriter):
         if step == self._step:
             return
         base = self._policy.base_model
-        with _client_errors(self._url):
+        with client_errors(self._spec):
             metadata = [
                 (name, str(value.dtype).removeprefix("torch."), list(value.shape))
                 for name, value in merged_weights(base)
@@ -123,24 +126,42 @@ def merged_weights(base: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
     layer = ".base_layer"
     adapted = {f"{name}{layer}.weight": one for name, one in base.named_modules() if isinstance(one, LoraLayer)}
-    with torch.no_grad():
-        for name, parameter in base.named_parameters():
-            if ".lora_" in name or ".original_module." in name:
-                continue
-            value = parameter.detach()
-            if name in adapted:
+    for name, parameter in base.named_parameters():
+        if ".lora_" in name or ".original_module." in name:
+            continue
+        value = parameter.detach()
+        if name in adapted:
+            with torch.no_grad():
                 value = (value.float() + adapted[name].get_delta_weight("default").float()).to(value.dtype)
-            yield name.replace(layer, "").replace("modules_to_save.default.", ""), value
+        yield name.replace(layer, "").replace("modules_to_save.default.", ""), value
 
 
 @contextlib.contextmanager
-def _client_errors(url: str) -> Iterator[None]:
-    """What TRL's client says, as an error of ours."""
+def client_errors(spec: str, *, connecting: bool = False) -> Iterator[None]:
+    """What TRL's client says of a server within it, as an error of ours.
+
+    Args:
+        connecting: the client will ask for ``/health`` first, and would wait for ever where there is no such thing.
+
+    Raises:
+        ModelError: it says something, or the server is none of vLLM's.
+    """
+    root = server_root(spec)
     try:
+        if connecting:
+            _refuse_no_health(root)
         yield
     except MmprefError:
         raise
     except Exception as error:  # it raises plain exceptions for what a server answers
         raise ModelError(
-            f"The server at {url} does not take the policy's weights: {' '.join(str(error).split())[:300]}", _LOCAL
+            f"The server at {root} does not take the policy's weights: {' '.join(str(error).split())[:300]}.", _LOCAL
         ) from error
+
+
+def _refuse_no_health(root: str) -> None:
+    try:
+        urllib.request.urlopen(f"{root}/health", timeout=_WAIT).close()
+    except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.NOT_FOUND:
+            raise ConnectionError("it has no /health, which vLLM's servers have") from error

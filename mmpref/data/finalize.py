@@ -222,7 +222,9 @@ def masking_text(masking: Mapping[str, float]) -> str:
 
 def _server_line(server: Mapping[str, Any]) -> str:
     """Which server wrote answers, and what that took."""
-    counts = [f"{value:,.0f} {name.replace('_', ' ')}" for name, value in server.items() if isinstance(value, float)]
+    counts = [
+        f"{value:,.0f} {name.replace('_', ' ')}" for name, value in server.items() if isinstance(value, int | float)
+    ]
     return ", ".join([f"{server['model']} at {server['url']}", *counts])
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,9 +25,10 @@ from mmpref.types import Example, ImageData, Message, ModelRef
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
+from tests.judges.server import ChatServer
 
 from .conftest import MODEL
-from .vllm_server import NAME, VllmServer, send_weights  # noqa: F401
+from .vllm_server import NAME, VllmServer
 
 URL = f"http://127.0.0.1:9/v1#{NAME}"
 LOSS: dict[str, dict[str, Any]] = {
@@ -49,6 +51,32 @@ def recipe(method: str, data: Path, server: str, **changes: Any) -> TrainRecipe:
         MODEL, (str(data),), method, lora=LoraSettings(4, 8), trainer=trainer, loss=loss, annotator=annotator
     )
     return replace(made, **changes)
+
+
+@pytest.fixture
+def send_weights(monkeypatch: pytest.MonkeyPatch) -> list[VllmServer]:
+    """TRL's client as if vllm and a CUDA device were there. The server that is started goes into the list."""
+    from trl.generation import vllm_client, vllm_generation
+
+    from mmpref.align import served_policy
+
+    servers: list[VllmServer] = []
+
+    def join(client: Any, device: Any) -> None:
+        client.communicator = servers[0].weights
+
+    def send(iterator: Iterator[tuple[str, torch.Tensor]], trainer_args: Any) -> None:
+        for name, value in iterator:
+            trainer_args.group.put((name, value.clone()))
+
+    monkeypatch.setattr(served_policy, "_missing", lambda: "")
+    for module in (vllm_client, vllm_generation):
+        monkeypatch.setattr(module, "is_vllm_available", lambda *_: True)
+    monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", join)
+    engine = SimpleNamespace(trainer_send_weights=send)
+    monkeypatch.setattr(vllm_client, "NCCLWeightTransferEngine", engine, raising=False)
+    monkeypatch.setattr(vllm_client, "NCCLTrainerSendWeightsArgs", SimpleNamespace, raising=False)
+    return servers
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +120,7 @@ def test_merged_weights_are_the_policys_and_the_base_stays_as_it_is(adapted: Pol
 
 def test_a_server_answers_with_the_weights_that_it_was_sent(
     adapted: Policy,
-    send_weights: list[VllmServer],  # noqa: F811
+    send_weights: list[VllmServer],
 ) -> None:
     with VllmServer(load_policy(ModelRef(MODEL))) as server:
         send_weights.append(server)
@@ -110,7 +138,7 @@ def test_a_server_answers_with_the_weights_that_it_was_sent(
 
 def test_online_dpo_learns_from_what_a_following_server_wrote(
     preferences: Path,
-    send_weights: list[VllmServer],  # noqa: F811
+    send_weights: list[VllmServer],
     tmp_path: Path,
 ) -> None:
     with VllmServer(load_policy(ModelRef(MODEL))) as server:
@@ -128,7 +156,7 @@ def test_online_dpo_learns_from_what_a_following_server_wrote(
 
 def test_rloo_learns_from_what_a_following_server_wrote(
     preferences: Path,
-    send_weights: list[VllmServer],  # noqa: F811
+    send_weights: list[VllmServer],
     tmp_path: Path,
 ) -> None:
     with VllmServer(load_policy(ModelRef(MODEL))) as server:
@@ -183,13 +211,10 @@ def test_what_cannot_follow_is_refused_with_the_reason(
 
 
 def test_a_server_that_takes_no_weights_is_told(
-    adapted: Policy,
-    send_weights: list[VllmServer],  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    adapted: Policy, send_weights: list[VllmServer], preferences: Path, tmp_path: Path
 ) -> None:
-    from mmpref.align import served_policy
-    from tests.judges.server import ChatServer
-
-    monkeypatch.setattr(served_policy, "_WAIT", 0.0)
-    with ChatServer(lambda *_: "x") as server, pytest.raises(ModelError, match="does not take the policy's weights"):
-        FollowingWriter(f"{server.url}#{NAME}", adapted)
+    with ChatServer(lambda *_: "x") as server:
+        with pytest.raises(ModelError, match="does not take the policy's weights: it has no /health"):
+            FollowingWriter(f"{server.url}#{NAME}", adapted)
+        with pytest.raises(ModelError, match="it has no /health"):
+            train(recipe("rloo", preferences, f"{server.url}#{NAME}"), tmp_path / "run")

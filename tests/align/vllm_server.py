@@ -9,11 +9,8 @@ from __future__ import annotations
 import base64
 import io
 import queue
-from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
 import torch
 from PIL import Image
 from starlette.requests import Request
@@ -105,29 +102,3 @@ class VllmServer(ModelServer):
             )
             choices.append({"token_ids": written[0, ids.shape[1] :].tolist(), "logprobs": None})
         return JSONResponse({"choices": choices})
-
-
-@pytest.fixture
-def send_weights(monkeypatch: pytest.MonkeyPatch) -> list[VllmServer]:
-    """TRL's client as if vllm and a CUDA device were there. The server that is started goes into the list."""
-    from trl.generation import vllm_client, vllm_generation
-
-    from mmpref.align import served_policy
-
-    servers: list[VllmServer] = []
-
-    def join(client: Any, device: Any) -> None:
-        client.communicator = servers[0].weights
-
-    def send(iterator: Iterator[tuple[str, torch.Tensor]], trainer_args: Any) -> None:
-        for name, value in iterator:
-            trainer_args.group.put((name, value.clone()))
-
-    monkeypatch.setattr(served_policy, "_missing", lambda: "")
-    for module in (vllm_client, vllm_generation):
-        monkeypatch.setattr(module, "is_vllm_available", lambda *_: True)
-    monkeypatch.setattr(vllm_client.VLLMClient, "init_communicator", join)
-    engine = SimpleNamespace(trainer_send_weights=send)
-    monkeypatch.setattr(vllm_client, "NCCLWeightTransferEngine", engine, raising=False)
-    monkeypatch.setattr(vllm_client, "NCCLTrainerSendWeightsArgs", SimpleNamespace, raising=False)
-    return servers

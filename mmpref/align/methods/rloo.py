@@ -7,6 +7,7 @@ learning rate is the paper's (section 4); the projector, trained in full, has th
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,19 +74,22 @@ def _config() -> type[Any]:
 
 def _trainer(parts: TrainerParts) -> Any:
     from mmpref.align.rloo_trainer import NormalizedReward, RlooTrainer, open_reward, prompt_dataset
+    from mmpref.align.served_policy import client_errors
 
     settings: Settings = parts.settings
     reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)
-    return RlooTrainer(
-        model=parts.policy.model,
-        args=parts.config,
-        train_dataset=prompt_dataset(parts.pairs),
-        reward_funcs=NormalizedReward(reward, settings.reward, parts.pairs, parts.scratch / "reward.json"),
-        processing_class=parts.policy.processor,
-        peft_config=parts.lora(),
-        policy=parts.policy,
-        projector_learning_rate=parts.projector_learning_rate,
-    )
+    normalized = NormalizedReward(reward, settings.reward, parts.pairs, parts.scratch / "reward.json")
+    with client_errors(settings.server, connecting=True) if settings.server else nullcontext():
+        return RlooTrainer(
+            model=parts.policy.model,
+            args=parts.config,
+            train_dataset=prompt_dataset(parts.pairs),
+            reward_funcs=normalized,
+            processing_class=parts.policy.processor,
+            peft_config=parts.lora(),
+            policy=parts.policy,
+            projector_learning_rate=parts.projector_learning_rate,
+        )
 
 
 METHOD = Method(
