@@ -77,7 +77,8 @@ class ServedWriter:
     def __init__(self, url: str, model: str, concurrency: int = 8) -> None:
         self._url, self._model, self._concurrency = url, model, concurrency
         self._counts: dict[str, float] = {}
-        self._endpoint(ChatSettings()).ready()
+        self._endpoints: dict[ChatSettings, Endpoint] = {}
+        Endpoint(url, model).ready()
 
     def begin(self, examples: Sequence[Example]) -> None:
         """Nothing: images are preprocessed by the server."""
@@ -115,7 +116,10 @@ class ServedWriter:
         return [_answer(reply) for reply in replies]
 
     def _endpoint(self, settings: ChatSettings) -> Endpoint:
-        return Endpoint(self._url, self._model, settings)
+        """One for all blocks, so that failures in a row are counted over them."""
+        if settings not in self._endpoints:
+            self._endpoints[settings] = Endpoint(self._url, self._model, settings)
+        return self._endpoints[settings]
 
     def _add(self, counts: Mapping[str, float]) -> None:
         for name, value in counts.items():
