@@ -103,7 +103,7 @@ def examples(count: int) -> list[Example]:
     ]
 
 
-def answers(writer: Any, count: int = 4) -> list[str]:
+def answers(writer: Any, count: int = 2) -> list[str]:
     return [answer.text for answer in writer.generate(examples(count), Decoding(32))]
 
 

@@ -67,7 +67,9 @@ def rows_of(run: Path) -> list[dict[str, Any]]:
     return [row for file in sorted((run / "data").glob("*.parquet")) for row in pq.read_table(file).to_pylist()]
 
 
-@pytest.mark.parametrize("method", GREEDY)
+@pytest.mark.parametrize(
+    "method", ["seva", "stic", *(pytest.param(name, marks=pytest.mark.long) for name in ("other-image", "same-kind"))]
+)
 def test_greedy_answers_of_a_server_give_the_data_of_a_model_that_is_loaded(
     method: str, server: ModelServer, tmp_path: Path
 ) -> None:
@@ -111,6 +113,7 @@ def test_what_is_drawn_has_seeds_of_its_own_and_the_same_ones_again(server: Mode
     assert not {body["seed"] for body in server.requests[2 * len(sent) :]} & {seed for _, seed in sent}
 
 
+@pytest.mark.long
 def test_shards_and_a_server_that_dies_give_the_same_bytes(policy: Policy, tmp_path: Path) -> None:
     dead = False
 

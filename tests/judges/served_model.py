@@ -68,7 +68,7 @@ class ModelServer(ChatServer):
             body.get("top_p", 1.0),
             max(0, body.get("top_k", 0)),
             body.get("repetition_penalty", 1.0),
-            body.get("seed", 0),
+            body.get("seed", len(self.requests)),
         )
         with self._decoding:
             policy = self._policies[body["model"]]()
