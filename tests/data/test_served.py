@@ -19,10 +19,12 @@ from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
 from mmpref.errors import ModelError, UsageError
 from mmpref.images import decode
+from mmpref.registry import resolve_path
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ModelRef
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
+from tests.judges.serve import serving
 from tests.judges.served_model import ModelServer
 from tests.judges.server import fault, text_of
 
@@ -79,6 +81,17 @@ def test_greedy_answers_of_a_server_give_the_data_of_a_model_that_is_loaded(
     assert far["counts"] == near["counts"]
     assert far["server"]["requests"] == len(server.requests) == ROWS - far["counts"]["skipped"].get("no-partner", 0)
     assert all((body["temperature"], body.get("seed")) == (0, None) for body in server.requests)
+
+
+@pytest.mark.long
+def test_a_server_that_nobody_here_wrote_gives_the_same_data(tmp_path: Path) -> None:
+    """`transformers serve`, which refuses what is vLLM's."""
+    folder = resolve_path(MODEL)
+    with serving(folder, tmp_path / "log") as url:
+        far = build_dataset(recipe("stic", f"{url}#{folder}"), tmp_path / "far")
+    build_dataset(recipe("stic", MODEL), tmp_path / "near")
+    assert rows_of(tmp_path / "far") == rows_of(tmp_path / "near")
+    assert far["server"]["without_repetition_penalty"] == far["server"]["requests"] == ROWS
 
 
 def test_the_pixels_that_are_sent_are_the_pictures(server: ModelServer, tmp_path: Path) -> None:
@@ -207,6 +220,16 @@ def test_what_needs_the_model_itself_is_refused_before_any_work(
     assert REFUSED[method] in told
     assert "Load the model here: give its Hub id or folder." in told
     assert not run.exists()
+
+
+@pytest.mark.parametrize("what", [["testbed-pairs"], ["--source", "testbed"]])
+def test_looking_into_a_served_model_is_refused(what: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(["inspect", *what, "--model", f"http://127.0.0.1:9/v1#{NAME}"])
+    assert exited.value.code == 2
+    told = capsys.readouterr().err
+    assert "log-probabilities" in told
+    assert "Load the model here" in told
 
 
 @pytest.mark.parametrize(
