@@ -141,7 +141,7 @@ class Endpoint:
                 # Some are not OpenAI's: its client hands them on as they are.
                 completion = self._client.chat.completions.create(model=self.model, messages=messages, extra_body=sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                refusal = f"{error} {error.param}"
+                refusal = f"{_words(error)} {error.param}"
                 if not dialect.is_refused_by(refusal, sent):  # it takes the parameters, and refuses something else
                     self._set_dialect(dialect)
                     raise
@@ -190,7 +190,16 @@ class Endpoint:
 
 def _short_message(error: BaseException) -> str:
     """A server's words, bounded. Clients put no keys into them."""
-    return " ".join(str(error).split())[:200]
+    return " ".join(_words(error).split())[:200]
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, and the detail that servers of FastAPI give, which openai's client leaves out."""
+    body = getattr(error, "body", None)
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    if isinstance(detail, list):  # of its own checks: not what was sent, which stands there too
+        detail = "; ".join(f"{one.get('loc')} {one.get('msg')}" for one in detail if isinstance(one, Mapping))
+    return f"{error} {detail}" if detail else str(error)
 
 
 def _read_completion(completion: Any) -> Reply:
