@@ -38,6 +38,7 @@ REASONS = {
     "cut-off": "the answer reached its limit of tokens before it ended",
     "no-partner": "no row of the block has what the method takes from another one",
     "one-answer": "all answers that the model gave are the same",
+    "failed-request": "the server that the model is behind gave no answer",
     "no-verdict": "the annotator gave no answer that could be read",
     "tie": "the annotator prefers no answer, or by too little",
     "failed-rewrite": "the annotator rewrote nothing",

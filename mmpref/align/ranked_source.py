@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mmpref.align.loss_settings import PairwiseSettings
 from mmpref.align.pair_source import Row, SampledPairs, SourceContext, assistant_message
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import require_placeholders
+from mmpref.recipes.schema import OPTIONAL
 from mmpref.sampling.settings import SamplingSettings
+
+if TYPE_CHECKING:
+    from mmpref.align.served_policy import FollowingWriter
+    from mmpref.vlm.writer import Writer
 
 
 @dataclass(frozen=True)
@@ -20,11 +26,14 @@ class RankedSettings(SamplingSettings, PairwiseSettings):
         max_answer_tokens: bound on an answer's length; one that reaches it is not used.
         sampling_batch_size: answers decoded together.
         instruction: a template of your own for the annotator, with ``{prompt}``, ``{first}`` and ``{second}``.
+        server: ``URL#MODEL`` of a vLLM server that writes the answers, with the policy's weights, which are sent there
+            before every step (`mmpref.align.served_policy`); without one the model writes them itself.
     """
 
     max_answer_tokens: int = 512
     sampling_batch_size: int = 64
     instruction: str | None = None
+    server: str | None = field(default=None, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         SamplingSettings.__post_init__(self)
@@ -39,30 +48,40 @@ class RankedSource:
     """Two answers to each prompt; the better one is chosen, the other rejected.
 
     A row without a verdict is not trained on in this step, and counted: ``unfinished`` (an answer that did not come to
-    an end), ``same`` (both answers are equal, or empty), ``tie`` and ``missing``.
+    an end), ``same`` (both answers are equal, or empty), ``tie`` and ``missing``; of a server also ``failed_request``
+    (it gave no answer).
     """
 
     def __init__(self, context: SourceContext, settings: RankedSettings) -> None:
         assert context.annotator is not None
         self._context, self._annotator = context, context.annotator
         self._decoding = settings.decoding(settings.max_answer_tokens, context.seed)
-        self._batch_size = settings.sampling_batch_size
+        self._server: FollowingWriter | None = None
+        self._writer: Writer
+        if settings.server:
+            from mmpref.align.served_policy import FollowingWriter
+
+            self._writer = self._server = FollowingWriter(settings.server, context.policy)
+        else:
+            from mmpref.sampling.answers import LocalWriter
+
+            self._writer = LocalWriter(context.policy, width=settings.sampling_batch_size)
 
     def __call__(self, rows: Sequence[Row], step: int) -> SampledPairs:
         from mmpref.judges.annotator import Comparison, count_verdicts
-        from mmpref.sampling.answers import sample_answers
-        from mmpref.vlm.encode import encode
 
-        policy = self._context.policy
         examples = [self._context.example(row, step) for row in rows]
-        contexts = encode(policy, [policy.prompter(example) for example in examples])
-        sampled = sample_answers(
-            policy, contexts, [example.id for example in examples], self._decoding, 2, width=self._batch_size
-        )
-        counts = {"rows": len(rows), "unfinished": 0, "same": 0}
+        counts: dict[str, float] = {"rows": len(rows), "unfinished": 0, "same": 0}
+        if self._server:
+            self._server.follow(step)
+            counts["failed_request"] = 0
+        sampled = self._writer.sample(examples, self._decoding, 2)
+        counts |= self._writer.notes()
         comparisons: list[tuple[Row, Comparison]] = []
         for row, example, (first, second) in zip(rows, examples, sampled, strict=True):
-            if first.cut or second.cut:
+            if first.error or second.error:
+                counts["failed_request"] += 1
+            elif first.cut or second.cut:
                 counts["unfinished"] += 1
             elif first.text == second.text or not (first.text and second.text):
                 counts["same"] += 1

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from mmpref.align.method import METHODS, Method
+from mmpref.align.served_policy import refuse_server
 from mmpref.align.trl_options import PAPER
 from mmpref.errors import UsageError
+from mmpref.judges.resolve import endpoint_of
 from mmpref.recipes import schema as recipes
 from mmpref.recipes.names import names
 from mmpref.registry import Registry, suggest
@@ -175,6 +177,13 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
     if method.needs_annotator and not recipe.annotator:
         raise UsageError(f"The method {recipe.method!r} needs an annotator.", "Name one with --annotator.")
+    if endpoint_of(recipe.model):
+        raise UsageError(
+            f"{recipe.model} is a model behind an endpoint, and training changes weights.",
+            "Give its Hub id or folder; for what a server can do while training, see docs/training.md.",
+        )
+    if server := recipe.loss.get("server"):
+        refuse_server(server, recipe.quantization)
     if recipe.feature_cache_gb < 0:
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:

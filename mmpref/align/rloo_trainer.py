@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,18 @@ from trl import RLOOTrainer
 
 from mmpref.align.adapter import as_loaded
 from mmpref.align.collator import ANSWER_TOKEN_TYPE, PreferenceCollator, has_answer_token_type
+from mmpref.align.served_policy import merged_weights
 from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.errors import ModelError, UsageError, reason_of
 from mmpref.judges.plugins import annotator_plugin
 from mmpref.judges.resolve import function_of
+from mmpref.rng import stream
 from mmpref.run.files import write_atomic
 from mmpref.types import Message, ModelRef, messages, text_of
 from mmpref.vlm.transformers_pool import only_tokens
+
+_NEVER = -100.0
+"""What is added to the logit of a token that is not to be written: the least that servers take."""
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -121,11 +127,21 @@ class RlooTrainer(ResumableTrainerMixin, RLOOTrainer):
         super().__init__(*args, **kwargs)
         # TRL names temperature, top_p and top_k; `generate` would take all else from the model's own settings.
         policy.base_model.generation_config = only_tokens(policy.base_model.generation_config)
-        self.generation_config.suppress_tokens = sorted(policy.suppressed_ids)
+        if self.use_vllm:
+            self.vllm_generation._iter_named_params = partial(merged_weights, policy.base_model)
+        else:
+            self.generation_config.suppress_tokens = sorted(policy.suppressed_ids)
         self.set_up(policy, projector_learning_rate)
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        """As TRL's; the policy writes as it will be loaded."""
+        """As TRL's; the policy writes as it will be loaded. A server is told what never to write, and a seed."""
+        if self.use_vllm:
+            assert self.policy is not None
+            self.vllm_generation.generation_kwargs = {
+                **(self.args.generation_kwargs or {}),
+                "logit_bias": {str(token): _NEVER for token in sorted(self.policy.suppressed_ids)},
+                "seed": int(stream(self.args.seed, self.state.global_step, "rloo").integers(2**31)),
+            }
         with as_loaded(self.accelerator.unwrap_model(self.model)):
             return super()._generate_single_turn(*args, **kwargs)
 

@@ -177,6 +177,7 @@ def _fit_and_save(
     from mmpref.align.callbacks import ScheduleCallback
     from mmpref.align.fit import fit
     from mmpref.align.preflight import Preflight, measure_lengths
+    from mmpref.align.served_policy import server_facts
     from mmpref.sampling.embedders import embedder_facts, pin_embedders
     from mmpref.sampling.settings import sampling_facts
     from mmpref.vlm.decoding import generation_config_values
@@ -242,6 +243,7 @@ def _fit_and_save(
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **embedder_facts(run, _EMBEDDERS),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
+        **server_facts(recipe.loss.get("server")),
         **trainer.facts(),
         **({"trackers": trackers.facts(watching, scratch, run.path, checkpoints_folder(scratch))} if watching else {}),
         "trainer": options,

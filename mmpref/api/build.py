@@ -77,7 +77,8 @@ def build_dataset(
     Args:
         method: how rejected answers are made, such as ``bdhs`` (``mmpref list datasets``).
         model: vision-language model: Hub id, folder, what `load_policy` gave, or a pair of a transformers model and
-            its processor; a loaded one is left as it was.
+            its processor; a loaded one is left as it was. ``URL#MODEL`` of a server for methods that need no more than
+            its answers.
         revision: of the model.
         source: rows with an image, a prompt and an answer: table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
@@ -111,7 +112,7 @@ def build_dataset(
         output: the run's folder; by default under ``runs/``.
         shard: (I, N): work on every N-th block, from I.
         workers: processes that preprocess images; by default none on a CPU.
-        concurrency: requests to an annotator's endpoint at a time.
+        concurrency: requests to an endpoint at a time.
         token_price: of a million tokens in and out, for ``manifest["annotator"]["cost"]``.
         license: licence of a source that states none, by its id on the Hub, for the card.
         progress: say how far it is: a bar in a terminal or a notebook, a log line now and then elsewhere.

@@ -144,8 +144,9 @@ def _unused(recipe: Recipe) -> list[str]:
 
     if isinstance(recipe, BuildRecipe):
         builder = BUILDERS.get(recipe.method)
-        return [*(() if builder.uses_model else ["model"]), *(() if builder.needs_annotator else ["annotator"])]
-    return ["model"] if isinstance(recipe, EvaluateRecipe) and recipe.endpoint else []
+        loaded = builder.uses_model and not recipe.endpoint
+        return [*(() if loaded else ["model"]), *(() if builder.needs_annotator else ["annotator"])]
+    return ["model", "adapter"] if isinstance(recipe, EvaluateRecipe) and recipe.endpoint else []
 
 
 def _split(recipe: Recipe, key: str) -> str | None:

@@ -66,7 +66,7 @@ def evaluate(
         model: Hub id, folder, ``URL#MODEL`` of an endpoint, what `load_policy` gave (its adapter is scored beside the
             base), or a pair of a transformers model and its processor; a loaded one is left as it was.
         revision: of the model.
-        adapter: what `train` gave, Hub id or folder, scored beside the base.
+        adapter: what `train` gave, Hub id or folder, scored beside the base; beside a served one ``URL#NAME``.
         adapter_revision: of the adapter.
         benchmark: names (``mmpref list benchmarks``), or a mapping from names of what is evaluated to settings, merged
             into the recipe's; ``data`` may be rows in memory.

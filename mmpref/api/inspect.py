@@ -119,8 +119,10 @@ def run_inspect(
         on_row: is given every row to look at.
     """
     from mmpref.data.inspect import inspect as inspect_rows
+    from mmpref.judges.served import refuse_served
     from mmpref.tables.open import open_table, refuse_split
 
+    refuse_served(model, "margins are made of its log-probabilities")
     refuse_no_rows("dataset", dataset)
     spec, roots = as_spec(dataset, own_paths=not image_root), as_specs(image_root)
     refuse_split(spec, split or "train")

@@ -13,7 +13,6 @@ from mmpref.bench.cells import decoded_image
 from mmpref.distributed import num_processes, process_index
 from mmpref.errors import ImageError, MmprefError, ModelError
 from mmpref.run.files import JsonLines
-from mmpref.run.results import BASE
 
 Progress = Callable[[int], None]
 """Told how many samples were answered."""
@@ -39,19 +38,19 @@ class WorksAhead(Protocol):
         ...
 
 
-def endpoint_answerer(url: str, model: str, concurrency: int, send_images: bool = True) -> Answerer:
-    """A model behind an OpenAI-compatible endpoint (vLLM, `transformers serve`), the base; a request that fails has no
-    answer.
+def endpoint_answerer(endpoints: Mapping[str, tuple[str, str]], concurrency: int, send_images: bool = True) -> Answerer:
+    """Models behind OpenAI-compatible endpoints (vLLM, `transformers serve`); a request that fails has no answer.
 
     Args:
+        endpoints: URL and name of each of the models (``base``, ``adapter``).
         send_images: if not, they must be readable all the same.
     """
     from mmpref.judges.chat import ChatSettings, Query, Reply
     from mmpref.judges.endpoint import Endpoint
 
     @cache
-    def endpoint(max_new_tokens: int) -> Endpoint:
-        return Endpoint(url, model, ChatSettings(0.0, max_new_tokens, concurrency))
+    def endpoint(model: str, max_new_tokens: int) -> Endpoint:
+        return Endpoint(*endpoints[model], ChatSettings(0.0, max_new_tokens, concurrency))
 
     def answer(
         samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
@@ -65,7 +64,7 @@ def endpoint_answerer(url: str, model: str, concurrency: int, send_images: bool 
                 return error
             return Query(sample.messages, images if send_images else ())
 
-        def read(reply: Reply) -> str | ModelError:
+        def read(reply: Reply, model: str) -> str | ModelError:
             # Some servers hand on the space that templates put before an answer.
             text = None if reply.text is None else reply.text.strip()
             if reply.cut and not text:  # what it wrote was reasoning, which the server keeps to itself
@@ -77,8 +76,13 @@ def endpoint_answerer(url: str, model: str, concurrency: int, send_images: bool 
 
         queries = [query(sample) for sample in samples]
         valid = [query for query in queries if not isinstance(query, ImageError)]
-        replies = iter(endpoint(max_new_tokens).ask(valid))
-        return {BASE: [query if isinstance(query, ImageError) else read(next(replies)) for query in queries]}
+        answers: dict[str, list[str | MmprefError]] = {}
+        for model in models:
+            replies, (_, name) = iter(endpoint(model, max_new_tokens).ask(valid)), endpoints[model]
+            answers[model] = [
+                query if isinstance(query, ImageError) else read(next(replies), name) for query in queries
+            ]
+        return answers
 
     return answer
 

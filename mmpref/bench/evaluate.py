@@ -39,6 +39,7 @@ from mmpref.distributed import end_collective, main_process_first, num_processes
 from mmpref.errors import HubError, MmprefError, UsageError, memory_errors
 from mmpref.judges.chat import ChatSettings
 from mmpref.judges.resolve import endpoint_of
+from mmpref.judges.served import refuse_loading
 from mmpref.log import errors_only, logger
 from mmpref.reasoning import markers
 from mmpref.run.asked import Asked
@@ -143,13 +144,18 @@ def refuse(recipe: EvaluateRecipe, concurrency: int = 1) -> Judge | None:
     """
     if not recipe.benchmarks:
         raise UsageError("No benchmark was named.", f"There are: {', '.join(BENCHMARKS.names())}.")
-    if recipe.endpoint and (recipe.adapter or recipe.revision):
-        raise UsageError(
-            f"{recipe.model} is a model behind an endpoint, which has no revision or adapter here.",
-            "Let the server serve the adapter, and name it as the model.",
+    if recipe.endpoint:
+        refuse_loading(
+            recipe.model,
+            revision=recipe.revision or recipe.adapter_revision,
+            quantization=recipe.quantization,
+            device_map=recipe.device_map,
         )
-    if recipe.endpoint and (recipe.quantization or recipe.device_map):
-        raise UsageError(f"{recipe.model} is a model behind an endpoint: it is loaded as its server was told.")
+    if recipe.adapter and bool(recipe.endpoint) != bool(recipe.adapter_endpoint):
+        raise UsageError(
+            "Of model and adapter one is behind an endpoint, and the other is not.",
+            "Let the server serve the adapter too, and name it so: --adapter=URL#NAME; or load both here.",
+        )
     if recipe.endpoint_revision is not None and not recipe.endpoint:
         raise UsageError(f"{recipe.model} is no endpoint, so endpoint_revision has no use.", "Use --revision.")
     if recipe.judge_revision is not None and not (recipe.judge and endpoint_of(recipe.judge)):
@@ -189,6 +195,8 @@ class _Evaluation:
         self._run, self._recipe, self._judge = run, recipe, judge
         self._batch_size, self._on_progress = batch_size, on_progress
         self._models = [BASE, *([ADAPTER] if recipe.adapter else [])]
+        endpoints = {BASE: recipe.endpoint, ADAPTER: recipe.adapter_endpoint}
+        self._served = {model: endpoint for model, endpoint in endpoints.items() if endpoint}
         self._plans = _load_plans(recipe)
         with main_process_first():
             self._identity = _pin_identity(run, recipe, self._plans)
@@ -278,10 +286,11 @@ class _Evaluation:
             lines = [json.dumps(judgement, ensure_ascii=False) + "\n" for judgement in judgements]
             write_atomic(run.path / "judgements.jsonl", "".join(lines))
         results.write(run.path)
-        mended = run.pinned(_MENDED)
+        mended, served = run.pinned(_MENDED), self._served.items()
         facts = {
             "model": {**self._identity["model"], **({"mended": mended} if mended else {})},
             "adapter": self._identity["adapter"],
+            **({"server": {model: {"url": url, "model": name} for model, (url, name) in served}} if served else {}),
             "data": self._identity["data"],
             "seeds": {"bootstrap": recipe.seed},
             "counts": {plan.label: len(plan.samples) for plan in self._plans},
@@ -305,6 +314,9 @@ class _Evaluation:
             samples = self._identity["data"][plan.name]["samples"]
             judge_prompt = recipe.judge_prompt if isinstance(plan.task, JudgedTask) else None
             asked[plan.label] = asked_of(plan, samples, recipe.limit, judge_prompt=judge_prompt)
+        if self._served:
+            names = {model: name for model, (_, name) in self._served.items()}
+            return {label: dataclasses.replace(of, served=names) for label, of in asked.items()}
         adapter = self._identity["adapter"]
         if not adapter:
             return asked
@@ -335,8 +347,8 @@ class _Evaluation:
 
     def _make_answerer(self, concurrency: int, workers: int | None) -> Answerer:
         recipe = self._recipe
-        if recipe.endpoint:
-            return endpoint_answerer(*recipe.endpoint, concurrency, send_images=not recipe.blind)
+        if self._served:
+            return endpoint_answerer(self._served, concurrency, send_images=not recipe.blind)
         if asks_reward_model(recipe.benchmarks):
             return reward_answerer(self._policy, recipe.blind)
         return LocalAnswerer(self._policy, recipe.blind, markers(recipe.thinking), workers)
@@ -366,10 +378,11 @@ class _Evaluation:
         return policy
 
     def _model_refs(self) -> dict[str, ModelRef]:
-        served = ModelRef(self._recipe.model, self._recipe.endpoint_revision)
-        ref = served if self._recipe.endpoint else self._policy().ref
+        recipe = self._recipe
+        served = ModelRef(recipe.model, recipe.endpoint_revision, recipe.adapter)
+        ref = served if self._served else self._policy().ref
         base = {BASE: ModelRef(ref.model, ref.revision)}
-        return {**base, ADAPTER: ref} if self._recipe.adapter else base
+        return {**base, ADAPTER: ref} if recipe.adapter else base
 
 
 def _has_answers(run: Run) -> bool:

@@ -95,6 +95,8 @@ def _adapter(ref: ModelRef) -> dict[str, Any] | None:
 
     if ref.adapter is None:
         return None
+    if endpoint_of(ref.adapter):
+        return {"id": ref.adapter, "revision": ref.revision, "weights": None}
     with _lookup_errors(ref.adapter):
         facts = adapter_facts(ref.adapter, ref.adapter_revision)
         if facts["revision"] is None:

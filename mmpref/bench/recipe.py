@@ -20,7 +20,8 @@ class EvaluateRecipe:
     Args:
         model: the base: Hub id, folder, or ``URL#MODEL`` for one behind an OpenAI-compatible endpoint.
         revision: of the model.
-        adapter: scored beside the base, if given: Hub id, or a run's folder.
+        adapter: scored beside the base, if given: Hub id, or a run's folder; of a served base ``URL#MODEL``, as a
+            server calls the base with the adapter.
         adapter_revision: of the adapter.
         benchmarks: names, as ``mmpref list benchmarks`` has them.
         benchmark: settings of each by name.
@@ -79,6 +80,15 @@ class EvaluateRecipe:
             UsageError: one without its name.
         """
         return endpoint_of(self.model)
+
+    @property
+    def adapter_endpoint(self) -> tuple[str, str] | None:
+        """URL and name of a served adapter.
+
+        Raises:
+            UsageError: one without its name.
+        """
+        return endpoint_of(self.adapter) if self.adapter else None
 
     def label(self, benchmark: str) -> str:
         """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""

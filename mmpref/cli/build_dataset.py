@@ -44,7 +44,11 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 
 @click.command()
 @click.option("--method", help="How rejected answers are made; see `mmpref list datasets`. [default: bdhs]")
-@click.option("--model", help="Vision-language model: Hub id or folder. [default: the testbed's]")
+@click.option(
+    "--model",
+    help="Vision-language model: Hub id, folder, or, for methods that need no more than its answers, URL#MODEL of a"
+    " server. [default: the testbed's]",
+)
 @click.option("--revision", help="Revision of the model.")
 @click.option(
     "--source",
@@ -117,7 +121,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     type=click.IntRange(min=1),
     default=8,
     show_default=True,
-    help="Requests to an annotator's endpoint at a time.",
+    help="Requests to an endpoint at a time.",
 )
 @click.option(
     "--token-price",
@@ -157,6 +161,7 @@ def command(
       mmpref build-dataset --rho-th 0.98 --output runs/rho98 --push --hub-dataset-id me/bdhs-98
       mmpref build-dataset --visible-tokens 4 --output runs/gist
       mmpref build-dataset --method povid --image-root coco/train2014
+      mmpref build-dataset --method stic --model http://127.0.0.1:8000/v1#me/vlm --source me/sft
       mmpref build-dataset --method corrupt --annotator https://api.openai.com/v1#gpt-4o --source me/sft
       accelerate launch --num_processes 8 -m mmpref build-dataset --model me/vlm --source me/sft --output runs/bdhs
     """

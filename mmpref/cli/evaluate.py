@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     help="Model: Hub id, folder, or URL#MODEL of an endpoint. [default: the testbed's]",
 )
 @click.option("--revision", help="Revision of the model.")
-@click.option("--adapter", help="Adapter to score beside the base: Hub id or run directory.")
+@click.option(
+    "--adapter",
+    help="Adapter to score beside the base: Hub id, run directory, or URL#NAME beside a served base.",
+)
 @click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
 @click.option(

@@ -56,7 +56,7 @@ def build_dataset(
         wait: with a shard, stay until the other shards have done their blocks too.
         workers: processes that preprocess images ahead of the model, and a quarter as many more that see whether rows'
             images can be decoded; by default `mmpref.workers.default_workers`.
-        concurrency: requests to an annotator's endpoint in flight at a time.
+        concurrency: requests to an endpoint in flight at a time.
         check_source: is told the source's facts before any work, and may refuse.
         licence: of a source that states none, as its owner says.
         write_card: writes ``README.md`` from the directory and the manifest's facts.
@@ -109,7 +109,7 @@ def build_dataset(
             trust_remote_code=recipe.trust_remote_code,
         )
         settings = pin_embedders(run, EMBEDDERS, settings)
-        context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency)
+        context = Context(policy, model, recipe.seed, workers, recipe.annotator, concurrency, recipe.endpoint)
         with contextlib.ExitStack() as stack:
             stack.enter_context(memory_errors("the model", "Free some, or load it with --quantization."))
             stack.callback(policy.close)
@@ -137,7 +137,7 @@ def build_dataset(
                     run,
                     blocks,
                     count,
-                    MethodRun(recipe.method, builder, settings, model, recipe.annotator, recipe.seed),
+                    MethodRun(recipe.method, builder, settings, model, recipe.annotator, recipe.seed, recipe.endpoint),
                     Splits(recipe.split, recipe.validation, recipe.seed),
                     facts,
                     source.skips,

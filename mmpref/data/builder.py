@@ -72,6 +72,7 @@ class Context:
         workers: processes that preprocess images ahead of the model; None leaves it to `preprocessors`.
         annotator: who is asked, where the method asks somebody.
         concurrency: requests to an endpoint in flight at a time.
+        endpoint: URL and name of the model where it is behind a server: there is no policy then.
     """
 
     policy: Callable[[], Policy]
@@ -80,6 +81,11 @@ class Context:
     workers: int | None = None
     annotator: str | None = None
     concurrency: int = 8
+    endpoint: tuple[str, str] | None = None
+
+    def asked(self, who: str) -> str:
+        """Who is asked by a word; the run's own model (``policy``) by its URL, where it is behind a server."""
+        return "#".join(self.endpoint) if self.endpoint and who == "policy" else who
 
     def preprocessors(self, device: str) -> int:
         """How many processes should preprocess ahead: as asked for, or `mmpref.workers.default_workers`."""
@@ -119,6 +125,7 @@ class Builder:
             into rows of the shapes of `mmpref.tables.messages`; without one they must be such already.
         pilot: decides settings by the first rows.
         report: from the run's notes, what else the report says, and the notes that are shown as they are.
+        served: from a config instance, why the model cannot be one behind a server, as a clause; empty where it can.
     """
 
     config: Callable[[], type[Any]]
@@ -133,6 +140,7 @@ class Builder:
     reader: Callable[[Any, int], Reader] | None = None
     pilot: Pilot | None = None
     report: Callable[[Mapping[str, float]], tuple[dict[str, Any], dict[str, float]]] = lambda notes: ({}, dict(notes))
+    served: Callable[[Any], str] = lambda _: "this method works on the model itself"
 
     def models(self, settings: Mapping[str, Any]) -> dict[str, str]:
         """Further models that a recipe's settings name, by what they are: ``{"similarity model": ...}``."""

@@ -18,6 +18,7 @@ from mmpref.data.sources import MISSING
 from mmpref.data.stats import build_report
 from mmpref.data.validation_split import VALIDATION, validation_mask
 from mmpref.errors import InputError, brief
+from mmpref.judges.served import PREFIX
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.run.directory import Run, WriteCard
@@ -42,6 +43,7 @@ class MethodRun:
         model: None where the method uses none.
         annotator: who was asked, where the method asks somebody.
         seed: of every random draw.
+        endpoint: URL and name of the model where it is behind a server.
     """
 
     method: str
@@ -50,6 +52,7 @@ class MethodRun:
     model: ModelRef | None
     annotator: str | None
     seed: int
+    endpoint: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +120,7 @@ def finish(
     masks = splits.masks([keys for block in described for keys in block.get("keys", ())])
     files = merge(blocks, count, run.path / "data", masks)
     report = build_report(run.path / "data", list(masks), skips, *made_by.builder.tries(made_by.settings))
+    served, notes = _server(made_by.endpoint, notes)
     said, notes = made_by.builder.report(notes)
     report |= {**said, **run.pinned(PILOT).get("report", {}), **({POOL: sizes} if (sizes := run.pinned(POOL)) else {})}
     report |= {"notes": notes} if notes else {}
@@ -130,13 +134,14 @@ def finish(
     settings = recipes.as_plain(made_by.settings)
     facts = {
         "model": {"id": model.model, "revision": pinned.get("revision") or model.revision} if model else None,
+        **({"server": served} if served else {}),
         "source": source,
         "method": made_by.method,
         "counts": {"rows": rows, "skipped": _counted(skips), **({"changed": changed} if changed else {})},
         **({"masking": report["masking"]} if "masking" in report else {}),
         "length_ratio": report["length_bias"]["ratio"],
         "written": made_by.builder.written_columns,
-        **(sampling_facts(settings, pinned.get("generation")) if model else {}),
+        **(sampling_facts(settings, {} if served else pinned.get("generation")) if model else {}),
         **({"splits": _rows_of(files, masks)} if splits.validation else {}),
         **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),
         "data": files,
@@ -149,10 +154,19 @@ def finish(
             "probe": pinned.get("probe"),
             **({"mended": pinned["mended"]} if pinned.get("mended") else {}),
         }
-        if model
+        if model and not served
         else None,
     }
     run.finish(facts, write_card)
+
+
+def _server(endpoint: tuple[str, str] | None, notes: Mapping[str, float]) -> tuple[dict[str, Any], dict[str, float]]:
+    """What the manifest says of the server that the model is behind, nothing where there is none; and other notes."""
+    if endpoint is None:
+        return {}, dict(notes)
+    counts = {name.removeprefix(PREFIX): count for name, count in notes.items() if name.startswith(PREFIX)}
+    rest = {name: count for name, count in notes.items() if not name.startswith(PREFIX)}
+    return {"url": endpoint[0], "model": endpoint[1], **counts}, rest
 
 
 def _rows_of(files: Sequence[Mapping[str, Any]], splits: Iterable[str]) -> dict[str, int]:
@@ -208,6 +222,14 @@ def masking_text(masking: Mapping[str, float]) -> str:
     return f"{shown} of {of} (rho_th {masking['rho_th']:.4g})"
 
 
+def _server_line(server: Mapping[str, Any]) -> str:
+    """Which server wrote answers, and what that took."""
+    counts = [
+        f"{value:,.0f} {name.replace('_', ' ')}" for name, value in server.items() if isinstance(value, int | float)
+    ]
+    return ", ".join([f"{server['model']} at {server['url']}", *counts])
+
+
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
     counts = manifest["counts"]
@@ -222,7 +244,9 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         noted.append(("image tokens visible in the mean", masking_text(masking)))
     ratio = manifest.get("length_ratio")
     lengths = [("length of rejected answers over chosen ones", f"{ratio:.3f}")] if ratio is not None else []
+    server = [("answers are from a server", _server_line(manifest["server"]))] if manifest.get("server") else []
     return [
+        *server,
         *annotator,
         ("pairs", pairs),
         ("skipped rows", skipped),

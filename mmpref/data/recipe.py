@@ -11,11 +11,13 @@ from mmpref.data.builder import BUILDERS, Builder
 from mmpref.data.pool_size import BLOCK_SIZE
 from mmpref.data.validation_split import VALIDATION
 from mmpref.errors import UsageError
+from mmpref.judges.resolve import endpoint_of
+from mmpref.judges.served import chat_settings, refuse_loading, refuse_served
 from mmpref.log import logger
 from mmpref.recipes import schema as recipes
 from mmpref.recipes.names import names
 from mmpref.registry import Registry
-from mmpref.sampling.settings import AUTO
+from mmpref.sampling.settings import AUTO, SamplingSettings
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class BuildRecipe:
     """Everything that decides the bytes of a dataset.
 
     Args:
-        model: Hub id, folder, or ``pkg:<package>/<path>``; None for a method that uses no model.
+        model: Hub id, folder, or ``pkg:<package>/<path>``; ``URL#MODEL`` for one behind an OpenAI-compatible server,
+            for methods that only have it write whole answers; None for a method that uses no model.
         source: table name, file, folder or Hub dataset with supervised or preference rows, or several of these, one
             after another; None for the published set that the method is named after.
         method: name of a builder; a former one becomes the present one.
@@ -83,6 +86,15 @@ class BuildRecipe:
     def __post_init__(self) -> None:
         object.__setattr__(self, "method", self.registry.current_name(self.method))
 
+    @property
+    def endpoint(self) -> tuple[str, str] | None:
+        """URL and name of a model behind a server.
+
+        Raises:
+            UsageError: one without its name.
+        """
+        return endpoint_of(self.model) if self.model else None
+
 
 def refuse(recipe: BuildRecipe, builder: Builder) -> None:
     """Refuse a recipe that its method can do nothing with.
@@ -96,6 +108,8 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
         raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
     if builder.needs_annotator and not recipe.annotator:
         raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
+    if builder.uses_model and recipe.model:
+        _refuse_served(recipe, builder, recipe.model)
     if builder.writes_chosen and recipe.keep_rejected:
         raise UsageError(
             f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
@@ -114,6 +128,18 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
     for name in ("limit", "subsample", "block_size"):
         if (value := getattr(recipe, name)) not in (None, AUTO) and value < 1:
             raise UsageError(f"{name} is {value}; it must be at least 1.")
+
+
+def _refuse_served(recipe: BuildRecipe, builder: Builder, model: str) -> None:
+    """Refuse a model behind a server where the method needs the model itself, or settings that only that can have."""
+    if not recipe.endpoint:
+        return
+    settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
+    if why := builder.served(settings):
+        refuse_served(model, why)
+    refuse_loading(model, revision=recipe.revision, quantization=recipe.quantization, device_map=recipe.device_map)
+    if isinstance(settings, SamplingSettings):
+        chat_settings(settings.decoding(1, recipe.seed))
 
 
 def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:

@@ -19,6 +19,8 @@ from mmpref.errors import HubError
 from mmpref.hub_ids import is_commit
 from mmpref.registry import resolve_path
 
+_NO_PATHS = ("pkg:", "memory:", "http://", "https://")
+"""How names begin that are neither paths nor of the Hub: of packages, of what is in memory, of endpoints."""
 LEFT_OUT = "(left out: it names a folder of the machine)"
 _PATH_START = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
 _PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
@@ -73,7 +75,7 @@ def _origins(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
                 registered = str(value.get("fingerprint")).startswith(f"{value[name]}/")
                 yield (
                     value[name],
-                    not (is_commit(value[revision]) or registered or value[name].startswith(("pkg:", "memory:"))),
+                    not (is_commit(value[revision]) or registered or value[name].startswith(_NO_PATHS)),
                 )
         for name, item in value.items():
             yield from _origins(item, name)

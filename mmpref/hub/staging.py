@@ -151,6 +151,11 @@ def _refuse_other_adapter(path: Path, adapter: Mapping[str, Any], repo_id: str, 
     if weights and not adapter:
         raise UsageError(f"{path} evaluated a base model only; {repo_id} is an adapter.", "Evaluate with --adapter.")
     hashes = {_sha256(file, repo_id, api) for file in weights if isinstance(file, RepoFile)}
+    if hashes and str(adapter.get("id")).startswith(("http://", "https://")):
+        raise UsageError(
+            f"{path} evaluated an adapter behind a server, and nobody can see that it is that of {repo_id}.",
+            "Evaluate what is published, or the training run's folder.",
+        )
     if hashes and adapter.get("weights") not in hashes:
         raise UsageError(
             f"{path} evaluated other weights than those of {repo_id}.",

@@ -20,11 +20,13 @@ class Query:
         messages: turns that end with the user's; images belong to the first user turn.
         images: encoded.
         repeat: asks the same again where it differs: a cached reply answers only the same repeat.
+        seed: of the server's random stream, where the reply is sampled; None leaves it to the server.
     """
 
     messages: tuple[Message, ...]
     images: tuple[ImageData, ...] = ()
     repeat: int = 0
+    seed: int | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ class ChatSettings:
         revision: of a model behind an endpoint, whose weights may change under its name: any word; replies are kept
             apart by it.
         thinking: markers of reasoning beside the known ones, each ``OPEN CLOSE`` (`mmpref.reasoning`).
+        top_p, top_k, repetition_penalty: of sampling, by the names and units of `mmpref.vlm.decoding`; None leaves them
+            to the server.
+        exact: give up on a server that refuses one of these, or the temperature, where it would change something,
+            instead of going by the server's own.
     """
 
     temperature: float = 0.0
@@ -119,6 +125,10 @@ class ChatSettings:
     timeout: float = 120.0
     revision: str | None = None
     thinking: tuple[str, ...] = ()
+    top_p: float | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+    exact: bool = False
 
 
 def count_usage(replies: Iterable[Reply]) -> dict[str, float]:

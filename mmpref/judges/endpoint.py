@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from mmpref.errors import ImageError, ModelError
 from mmpref.judges.chat import ChatSettings, OnReply, Query, Reply
-from mmpref.judges.dialect import Dialect, load_dialect, save_dialect
+from mmpref.judges.dialect import Dialect, changes_something, load_dialect, save_dialect
 from mmpref.judges.request_images import data_url
 from mmpref.log import logger
 
@@ -53,7 +53,12 @@ class Endpoint:
         s = self._settings
         temperature = s.temperature if self._dialect.temperature else None
         identity = {"model": self.model, "url": self.url, "temperature": temperature, "max_tokens": s.max_tokens}
-        return identity if s.revision is None else {**identity, "revision": s.revision}
+        more = {"revision": s.revision, "top_p": s.top_p, "top_k": s.top_k, "repetition_penalty": s.repetition_penalty}
+        return {**identity, **{name: value for name, value in more.items() if value is not None}}
+
+    def not_sent(self, seed: int | None = None) -> list[str]:
+        """Parameters of the settings that the server has refused, so that they are not sent, and maybe the seed."""
+        return list(self._dialect.not_sent(self._settings, seed))
 
     def ready(self) -> None:
         """Whether anybody listens there.
@@ -88,7 +93,7 @@ class Endpoint:
         import openai
 
         try:
-            reply = _read_completion(self._completion(_messages(query)))
+            reply = _read_completion(self._completion(_messages(query), query.seed))
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ModelError(
                 f"{self.url} refuses access to {self.model} (HTTP {error.status_code}).",
@@ -118,30 +123,45 @@ class Endpoint:
             self._failures = 0
         return reply
 
-    def _completion(self, messages: list[Any]) -> Any:
+    def _completion(self, messages: list[Any], seed: int | None) -> Any:
         """What the server sends. Where it refuses a parameter by name, the other dialect is tried, once. Each request
-        adapts by itself: of those in flight together none knows yet what the others are refused."""
+        adapts by itself: of those in flight together none knows yet what the others are refused.
+
+        Raises:
+            ModelError: it refuses a parameter that the settings want to be exact.
+        """
         import openai
 
         dialect, first = self._dialect, None
         refused: set[Dialect] = set()
         while True:
+            self._refuse_inexact(dialect, seed)
+            sent = dialect.parameters(self._settings, seed)
             try:
-                completion = self._client.chat.completions.create(
-                    model=self.model, messages=messages, **dialect.parameters(self._settings)
-                )
+                # Some are not OpenAI's: its client hands them on as they are.
+                completion = self._client.chat.completions.create(model=self.model, messages=messages, extra_body=sent)
             except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
-                refusal = f"{error} {error.param}"
-                if not dialect.is_refused_by(refusal):  # it takes the parameters, and refuses something else
+                refusal = f"{_words(error)} {error.param}"
+                if not dialect.is_refused_by(refusal, sent):  # it takes the parameters, and refuses something else
                     self._set_dialect(dialect)
                     raise
                 refused.add(dialect)
-                first, dialect = first or error, dialect.alternative(refusal)
+                first, dialect = first or error, dialect.alternative(refusal, sent)
                 if dialect in refused:
                     raise first from None
                 continue
             self._set_dialect(dialect)
             return completion
+
+    def _refuse_inexact(self, dialect: Dialect, seed: int | None) -> None:
+        if not self._settings.exact:
+            return
+        for name, value in dialect.not_sent(self._settings, seed).items():
+            if changes_something(name, value):
+                raise ModelError(
+                    f"{self.url} takes no {name} for {self.model}, and {value:g} is asked for.",
+                    "Ask a server that takes it, such as vLLM's, or load the model here.",
+                )
 
     def _set_dialect(self, dialect: Dialect) -> None:
         with self._lock:
@@ -153,6 +173,9 @@ class Endpoint:
             logger.warning(
                 "Warning: %s takes no temperature for %s: its replies are sampled at its own.", self.url, self.model
             )
+        if dialect.left_out:
+            names = ", ".join(dialect.left_out)
+            logger.warning("Warning: %s takes no %s for %s: its own counts.", self.url, names, self.model)
 
     def _failed(self, why: str) -> Reply:
         with self._lock:
@@ -167,7 +190,16 @@ class Endpoint:
 
 def _short_message(error: BaseException) -> str:
     """A server's words, bounded. Clients put no keys into them."""
-    return " ".join(str(error).split())[:200]
+    return " ".join(_words(error).split())[:200]
+
+
+def _words(error: BaseException) -> str:
+    """What an error says, and the detail that servers of FastAPI give, which openai's client leaves out."""
+    body = getattr(error, "body", None)
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    if isinstance(detail, list):  # of its own checks: not what was sent, which stands there too
+        detail = "; ".join(f"{one.get('loc')} {one.get('msg')}" for one in detail if isinstance(one, Mapping))
+    return f"{error} {detail}" if detail else str(error)
 
 
 def _read_completion(completion: Any) -> Reply:

@@ -61,7 +61,8 @@ class CachedChat(ChatWrapper):
 def query_content(query: Query) -> dict[str, Any]:
     """A query as JSON, each image as the hash of what is shown."""
     images = [image_digest(image) for image in query.images]
-    return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat}
+    seed = {} if query.seed is None else {"seed": query.seed}
+    return {"messages": as_dicts(query.messages), "images": images, "repeat": query.repeat, **seed}
 
 
 def _read_reply(file: Path, bound: int | None) -> Reply | None:

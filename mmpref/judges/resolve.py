@@ -68,7 +68,7 @@ def endpoint_of(spec: str) -> tuple[str, str] | None:
     """URL and model of ``URL#MODEL``; None for another form.
 
     Raises:
-        UsageError: a URL without a model, or with a password, or the address of a Hub page.
+        UsageError: a URL without a model, or with a password or a query, or the address of a Hub page.
     """
     if not spec.startswith(("http://", "https://")):
         return None
@@ -80,6 +80,11 @@ def endpoint_of(spec: str) -> tuple[str, str] | None:
         raise UsageError(
             "The URL has a user or password in it, which would be written into run files.",
             "Set MMPREF_API_KEY instead.",
+        )
+    if "?" in parts[1]:
+        raise UsageError(
+            "The URL has a query, in which keys may stand, and which would be written into run files.",
+            "Leave it out, and set MMPREF_API_KEY.",
         )
     return parts[1], parts[2]
 

@@ -27,6 +27,7 @@ class Asked:
         changed: settings that are not the benchmark's published ones; None where a run did not record them.
         hallucination: the benchmark measures what an answer says that its image does not show.
         chose: ``step`` and ``metric``: the step that is kept of the adapter was chosen by this metric on these data.
+        served: what a server calls the models (``base``, ``adapter``) that answered; None where they were loaded here.
     """
 
     benchmark: str
@@ -39,6 +40,7 @@ class Asked:
     changed: Mapping[str, Any] | None = None
     hallucination: bool = False
     chose: Mapping[str, Any] | None = None
+    served: Mapping[str, str] | None = None
 
     @property
     def own_name(self) -> str:
@@ -72,4 +74,4 @@ class Asked:
 
     def as_dict(self) -> dict[str, Any]:
         """As it stands in files."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "served" or value is not None}

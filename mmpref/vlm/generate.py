@@ -53,10 +53,12 @@ class Answer:
     Args:
         text: without special tokens, but for those that were to be kept.
         cut: the bound on its length cut it off, before it came to an end of its own.
+        error: why there is none, where it was asked of a server.
     """
 
     text: str
     cut: bool
+    error: str = ""
 
 
 def generate(

@@ -13,8 +13,14 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.cli.main import main
 from mmpref.errors import ModelError, UsageError
+from mmpref.hub.cards.results_table import lines_of, results_block
+from mmpref.hub.private import public
 from mmpref.registry import resolve_path
+from mmpref.run.results import Results
+from mmpref.types import ModelRef
+from mmpref.vlm.load import load_policy
 from tests.judges.serve import serving
+from tests.judges.served_model import ModelServer
 from tests.judges.server import ChatServer, fault, text_of
 
 from .conftest import png, pope_row, write_rows
@@ -27,8 +33,8 @@ URL = "http://127.0.0.1:9/v1#m"
 TESTBED = resolve_path("pkg:mmpref.testbed/model")
 
 
-def _answers(run: Path, label: str = "pope") -> list[str]:
-    return [str(row["answer"]) for row in pq.read_table(run / f"samples/base-{label}.parquet").to_pylist()]
+def _answers(run: Path, label: str = "pope", model: str = "base") -> list[str]:
+    return [str(row["answer"]) for row in pq.read_table(run / f"samples/{model}-{label}.parquet").to_pylist()]
 
 
 @pytest.mark.long
@@ -81,6 +87,46 @@ def test_a_blind_run_sends_no_images_and_masking_is_refused(data: dict[str, Any]
         assert "image_url" in json.dumps(server.requests)
         with pytest.raises(UsageError, match="hide image tokens"):
             evaluate(EvaluateRecipe(f"{server.url}#m", ("pope",), benchmark=data, blind="masked"), tmp_path / "masked")
+
+
+def test_a_served_adapter_is_scored_beside_its_served_base_as_when_both_are_loaded(
+    adapter: Path, tmp_path: Path
+) -> None:
+    loaded = {"me/vlm": load_policy(ModelRef(TESTBED)), "my-lora": load_policy(ModelRef(TESTBED, None, str(adapter)))}
+    benchmarks = ("pope", "chair")
+    with ModelServer({name: lambda policy=policy: policy for name, policy in loaded.items()}) as server:  # type: ignore[misc]
+        names = {"base": f"{server.url}#me/vlm", "adapter": f"{server.url}#my-lora"}
+        far = evaluate(
+            EvaluateRecipe(names["base"], benchmarks, adapter=names["adapter"], limit=8, benchmark=ANALOGUES),
+            tmp_path / "far",
+        )
+        assert len(server.shown) == len(server.requests) == 2 * 2 * 8
+    recipe = EvaluateRecipe(TESTBED, benchmarks, adapter=str(adapter), limit=8, benchmark=ANALOGUES)
+    near = evaluate(recipe, tmp_path / "near")
+    for model in ("base", "adapter"):
+        for label in benchmarks:
+            assert _answers(tmp_path / "far", label, model) == _answers(tmp_path / "near", label, model)
+    assert _answers(tmp_path / "far", "chair", "adapter") != _answers(tmp_path / "far", "chair")
+    assert far["results"] == near["results"]
+    assert far["differences"] == near["differences"]
+    assert far["server"] == {
+        "base": {"url": server.url, "model": "me/vlm"},
+        "adapter": {"url": server.url, "model": "my-lora"},
+    }
+    assert far["adapter"] == {"id": names["adapter"], "revision": None, "weights": None}
+    results = Results.read(tmp_path / "far")
+    block = results_block(lines_of(Results.from_dict(public(json.loads(json.dumps(results.as_dict())), far))))
+    assert "came from a server, which calls the base <code>me/vlm</code> and the adapter <code>my-lora</code>." in block
+    assert "came from a server" not in results_block(lines_of(Results.read(tmp_path / "near")))
+
+
+@pytest.mark.parametrize(
+    ("model", "adapter"), [(TESTBED, "http://127.0.0.1:9/v1#lora"), (URL, "runs/train-dpo"), (URL, "me/lora")]
+)
+def test_of_model_and_adapter_both_are_served_or_none(model: str, adapter: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"one is behind an endpoint"):
+        evaluate(EvaluateRecipe(model, ("pope",), adapter=adapter, benchmark=ANALOGUES), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.long

@@ -326,6 +326,10 @@ def test_results_of_other_weights_or_of_a_base_alone_are_refused(hub: HubAccount
     evaluation_run(tmp_path / "other", {**_evaluated(tmp_path / "adapter"), "weights": "0" * 64})
     with pytest.raises(UsageError, match="other weights"):
         _push(hub, tmp_path / "other")
+    served = {"id": "http://127.0.0.1:8000/v1#my-lora", "revision": None, "weights": None}
+    evaluation_run(tmp_path / "served", served)
+    with pytest.raises(UsageError, match="an adapter behind a server"):
+        _push(hub, tmp_path / "served")
     evaluation_run(tmp_path / "base")
     with pytest.raises(UsageError, match="base model only"):
         _push(hub, tmp_path / "base")

@@ -77,9 +77,13 @@ class ChatServer:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/v1"
-        app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"])])
+        app = Starlette(routes=[Route("/v1/chat/completions", self._complete, methods=["POST"]), *self.routes()])
         self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
+
+    def routes(self) -> list[Route]:
+        """What else there is."""
+        return []
 
     async def _complete(self, request: Request) -> Response:
         import asyncio

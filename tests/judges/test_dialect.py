@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import time
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
+from mmpref.errors import ModelError
 from mmpref.judges.annotator import ChatAnnotator, Comparison
 from mmpref.judges.chat import ChatSettings, Query
 from mmpref.judges.endpoint import Endpoint
@@ -96,6 +98,32 @@ def test_where_the_other_way_is_refused_too_it_is_tried_once_and_the_first_words
         replies = Endpoint(server.url, "m", ChatSettings(retries=0, concurrency=1)).ask([asking("a"), asking("b")])
         assert len(server.requests) == 4
     assert all("'max_tokens' is too large" in reply.error for reply in replies)
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        "Unexpected fields in the request: {'top_k', 'repetition_penalty'}",
+        [{"loc": ["body", name], "msg": "Not permitted", "input": 1} for name in ("top_k", "repetition_penalty")],
+    ],
+)
+def test_what_a_server_refuses_in_fastapis_form_is_understood(detail: Any) -> None:
+    def answer(body: dict[str, Any], _: int) -> str | Response:
+        return JSONResponse({"detail": detail}, 422) if {"top_k", "repetition_penalty"} & set(body) else "ok"
+
+    settings = ChatSettings(1.0, retries=0, top_p=1.0, top_k=0, repetition_penalty=1.0, exact=True)
+    with ChatServer(answer) as server:
+        endpoint = Endpoint(server.url, "m", settings)
+        assert endpoint.ask([Query((Message("user", "a"),), seed=7)])[0].text == "ok"
+        assert endpoint.not_sent(7) == ["top_k", "repetition_penalty"]
+        assert {name: server.requests[-1][name] for name in ("temperature", "top_p", "seed")} == {
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "seed": 7,
+        }
+        five = Endpoint(server.url, "m", dataclasses.replace(settings, top_k=5))
+        with pytest.raises(ModelError, match="takes no top_k for m, and 5 is asked for"):
+            five.ask([asking("b")])
 
 
 def test_a_refusal_of_something_else_changes_nothing() -> None:

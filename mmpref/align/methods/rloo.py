@@ -7,12 +7,14 @@ learning rate is the paper's (section 4); the projector, trained in full, has th
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method, Rates
 from mmpref.errors import UsageError
 from mmpref.recipes.names import names
+from mmpref.recipes.schema import OPTIONAL
 
 if TYPE_CHECKING:
     from mmpref.align.method import TrainerParts
@@ -28,6 +30,8 @@ class Settings:
         temperature: of sampling.
         kl: coefficient of the divergence from the base model.
         max_answer_tokens: bound on an answer's length.
+        server: ``URL#MODEL`` of a vLLM server that writes the answers, with the policy's weights, which are sent there
+            before every step (`mmpref.align.served_policy`); without one the model writes them itself.
     """
 
     reward: str = field(default="", metadata=names("annotator"))
@@ -35,6 +39,7 @@ class Settings:
     temperature: float = 1.0
     kl: float = 0.4
     max_answer_tokens: int = 512
+    server: str | None = field(default=None, metadata=OPTIONAL)
 
     def __post_init__(self) -> None:
         if not self.reward:
@@ -48,7 +53,12 @@ class Settings:
 
 
 def _options(settings: Settings) -> dict[str, Any]:
+    from mmpref.align.served_policy import server_root
+
     return {
+        "use_vllm": settings.server is not None,
+        "vllm_mode": "server",
+        "vllm_server_base_url": server_root(settings.server) if settings.server else None,
         "num_generations": settings.samples,
         "temperature": settings.temperature,
         "beta": settings.kl,
@@ -64,19 +74,22 @@ def _config() -> type[Any]:
 
 def _trainer(parts: TrainerParts) -> Any:
     from mmpref.align.rloo_trainer import NormalizedReward, RlooTrainer, open_reward, prompt_dataset
+    from mmpref.align.served_policy import client_errors
 
     settings: Settings = parts.settings
     reward = open_reward(settings.reward, parts.policy.ref, parts.policy.placement)
-    return RlooTrainer(
-        model=parts.policy.model,
-        args=parts.config,
-        train_dataset=prompt_dataset(parts.pairs),
-        reward_funcs=NormalizedReward(reward, settings.reward, parts.pairs, parts.scratch / "reward.json"),
-        processing_class=parts.policy.processor,
-        peft_config=parts.lora(),
-        policy=parts.policy,
-        projector_learning_rate=parts.projector_learning_rate,
-    )
+    normalized = NormalizedReward(reward, settings.reward, parts.pairs, parts.scratch / "reward.json")
+    with client_errors(settings.server, connecting=True) if settings.server else nullcontext():
+        return RlooTrainer(
+            model=parts.policy.model,
+            args=parts.config,
+            train_dataset=prompt_dataset(parts.pairs),
+            reward_funcs=normalized,
+            processing_class=parts.policy.processor,
+            peft_config=parts.lora(),
+            policy=parts.policy,
+            projector_learning_rate=parts.projector_learning_rate,
+        )
 
 
 METHOD = Method(

@@ -14,8 +14,12 @@ from mmpref.sampling.settings import AUTO, BATCH_SIZE, BdhsSettings, SamplingSet
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.vlm.encode import EncodedPrompt as Prompt
+    from mmpref.vlm.generate import Answer
     from mmpref.vlm.policy import Policy
+    from mmpref.vlm.writer import Noise, Writer
+
+FAILED_REQUEST = "failed-request"
+"""Reason of a skip: the server that the model is behind gave no answer."""
 
 
 @dataclass(frozen=True)
@@ -79,22 +83,13 @@ class RejectedAnswerWorker(Worker):
 
     def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
         from mmpref.sampling.similarity import load_similarity
-        from mmpref.vlm.preprocessing_pool import PreprocessingPool
 
-        self.policy: Policy = context.policy()
         self.seed = context.seed
-        self.ahead = PreprocessingPool(self.policy.prompter, context.preprocessors(self.policy.device.type))
         self.similarity = load_similarity(settings.similarity_model)
         self.counts = Counts()
 
-    def begin(self, block: Sequence[Example]) -> None:
-        self.ahead.begin(block)
-
     def notes(self) -> dict[str, float]:
         return self.counts.take()
-
-    def close(self) -> None:
-        self.ahead.close()
 
     def rejected_answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
         """The rejected answer of every example; None where it has no partner, and a skip where it cannot be used."""
@@ -117,44 +112,91 @@ class RejectedAnswerWorker(Worker):
         return Pair(example, answer, self.method, cosine, 1, self.seed)
 
 
-class GenerationWorker(RejectedAnswerWorker):
+class PolicyWorker(RejectedAnswerWorker):
+    """One that works on the model itself: its image tokens, its pixel values, its logits."""
+
+    def __init__(self, context: Context, settings: SimilaritySettings | BdhsSettings) -> None:
+        from mmpref.vlm.preprocessing_pool import PreprocessingPool
+
+        self.policy: Policy = context.policy()
+        self.ahead = PreprocessingPool(self.policy.prompter, context.preprocessors(self.policy.device.type))
+        super().__init__(context, settings)
+
+    def begin(self, block: Sequence[Example]) -> None:
+        self.ahead.begin(block)
+
+    def close(self) -> None:
+        self.ahead.close()
+
+
+class WritingWorker(RejectedAnswerWorker):
+    """One that has whole answers written by the model, which may be behind a server."""
+
+    def __init__(self, context: Context, settings: GenerationSettings) -> None:
+        self.writer = open_writer(context, rows_of(settings.batch_size))
+        super().__init__(context, settings)
+        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
+
+    def begin(self, block: Sequence[Example]) -> None:
+        self.writer.begin(block)
+
+    def notes(self) -> dict[str, float]:
+        return {**super().notes(), **self.writer.notes()}
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+def open_writer(context: Context, width: int) -> Writer:
+    """The run's model as somebody who writes answers.
+
+    Args:
+        width: answers decoded together, where it is in this process.
+
+    Raises:
+        ModelError: nobody answers at the model's URL, or a model that cannot be loaded.
+    """
+    if context.endpoint:
+        from mmpref.judges.served import ServedWriter
+
+        return ServedWriter(*context.endpoint, context.concurrency)
+    from mmpref.sampling.answers import LocalWriter
+
+    policy = context.policy()
+    return LocalWriter(policy, width=width, workers=context.preprocessors(policy.device.type))
+
+
+class GenerationWorker(WritingWorker):
     """A block worker whose subclass says what the model is shown: it generates a whole answer to that."""
 
     def __init__(self, context: Context, settings: GenerationSettings) -> None:
         super().__init__(context, settings)
-        self.width, self.keep_cut_off = rows_of(settings.batch_size), settings.keep_cut_off
-        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
+        self.keep_cut_off = settings.keep_cut_off
 
     def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         """What the model is asked and shown in each example's place; None where there is no partner."""
         raise NotImplementedError
 
     def rejected_answers(self, block: Sequence[Example]) -> Sequence[str | Skip | None]:
-        from mmpref.vlm.encode import encode
-
         shown = {example.id: inputs for example, inputs in zip(block, self.model_inputs(block), strict=True) if inputs}
-        contexts = encode(self.policy, [self.ahead(inputs) for inputs in shown.values()]) if shown else []
-        answers = dict(zip(shown, self.generate(contexts, list(shown)), strict=True))
+        answers = dict(zip(shown, self.generate([*shown.values()]), strict=True))
         return [answers.get(example.id) for example in block]
 
-    def generate(self, contexts: Sequence[Prompt], names: Sequence[str]) -> list[str | Skip]:
-        """An answer to each prompt, and a skip in place of one that the bound on its length cut off.
+    def generate(self, examples: Sequence[Example], noise: Noise | None = None) -> list[str | Skip]:
+        """An answer to each example, and a skip in place of one that there is not, or that the bound on its length cut
+        off."""
+        answers = self.writer.generate(examples, self.decoding, noise)
+        return [self._usable(example, answer) for example, answer in zip(examples, answers, strict=True)]
 
-        Args:
-            names: the examples' ids.
-        """
-        from mmpref.sampling.answers import generate_answers
-
-        answers = generate_answers(self.policy, contexts, names, self.decoding, width=self.width)
-        return [
-            Skip(name, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
-            for name, answer in zip(names, answers, strict=True)
-        ]
+    def _usable(self, example: Example, answer: Answer) -> str | Skip:
+        if answer.error:
+            return Skip(example.id, FAILED_REQUEST, answer.error)
+        return Skip(example.id, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
 
     def begin(self, block: Sequence[Example]) -> None:
-        if self.ahead.workers:
+        if self.writer.works_ahead:
             with contextlib.suppress(ImageError):  # told when the block's turn has come
-                self.ahead.begin([inputs for inputs in self.model_inputs(block) if inputs])
+                self.writer.begin([inputs for inputs in self.model_inputs(block) if inputs])
 
 
 def with_other_images(example: Example, block: Sequence[Example]) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmpref.data.builder import CUT_OFF, Builder, Context, Pilot
-from mmpref.data.builders._generated import RejectedAnswerWorker
+from mmpref.data.builders._generated import PolicyWorker
 from mmpref.sampling.settings import AUTO, BdhsSettings
 from mmpref.types import Example, Pair, Skip
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mmpref.sampling.bdhs import Rejected
 
 
-class BdhsWorker(RejectedAnswerWorker):
+class BdhsWorker(PolicyWorker):
     """A block worker on the BDHS sampler.
 
     Args:
@@ -81,4 +81,5 @@ BUILDER = Builder(
     tries=lambda settings: (settings.iterations, settings.similarity_threshold),
     pilot=Pilot(_rows_to_choose_by, _choose_rho),
     report=masking_report,
+    served=lambda _: "this method hides image tokens inside the model",
 )

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 
 from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
-from mmpref.data.builders._generated import GenerationSettings, RejectedAnswerWorker
+from mmpref.data.builders._generated import FAILED_REQUEST, GenerationSettings, WritingWorker
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import require_placeholders
-from mmpref.sampling.settings import rows_of
 from mmpref.types import Example, Pair, Skip
 
 
@@ -49,33 +48,30 @@ class Settings(SampledSettings):
         require_placeholders(self.instruction, "prompt", "first", "second")
 
 
-class SamplingWorker(RejectedAnswerWorker):
+class SamplingWorker(WritingWorker):
     """Samples answers; a subclass picks chosen and rejected."""
 
     def __init__(self, context: Context, settings: SampledSettings) -> None:
         super().__init__(context, settings)
         self.settings = settings
-        self.model = str(context.model)
-        self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
+        self.model = context.endpoint[1] if context.endpoint else str(context.model)
+        self._errors: dict[str, str] = {}
 
     def samples(self, block: Sequence[Example]) -> list[list[str]]:
         """The different answers to each prompt that say something and come to an end, as they were sampled."""
-        from mmpref.sampling.answers import sample_answers
-        from mmpref.vlm.encode import encode
-
-        contexts = encode(self.policy, [self.ahead(example) for example in block])
-        answers = sample_answers(
-            self.policy,
-            contexts,
-            [example.id for example in block],
-            self.decoding,
-            self.settings.samples,
-            width=rows_of(self.settings.batch_size),
-        )
+        answers = self.writer.sample(block, self.decoding, self.settings.samples)
+        for example, each in zip(block, answers, strict=True):
+            self._errors[example.id] = next((answer.error for answer in each if answer.error), "")
         self.counts.add({"samples_cut_off": sum(answer.cut for each in answers for answer in each)})
         return [
             list(dict.fromkeys(answer.text for answer in each if answer.text and not answer.cut)) for each in answers
         ]
+
+    def one_answer(self, example: Example) -> Skip:
+        """Why an example whose samples were these has fewer than two to tell apart."""
+        if error := self._errors[example.id]:
+            return Skip(example.id, FAILED_REQUEST, error)
+        return Skip(example.id, "one-answer")
 
     def pairs(self, picked: Sequence[tuple[Example, tuple[str, str, float] | Skip]]) -> list[Pair | Skip]:
         """Pairs of the picked (chosen, rejected, margin), with their similarity."""
@@ -108,7 +104,7 @@ class _Worker(SamplingWorker):
         super().__init__(context, settings)
         assert context.annotator is not None
         self.annotator = open_annotator(
-            context.annotator,
+            context.asked(context.annotator),
             chat_settings(context, settings, 512),
             instruction=settings.instruction,
             policy=context.policy,
@@ -126,7 +122,7 @@ class _Worker(SamplingWorker):
 
         def pick(example: Example, ranking: Ranking) -> tuple[str, str, float] | Skip:
             if not ranking.verdicts:
-                return Skip(example.id, "one-answer")
+                return self.one_answer(example)
             if ranking.best is None or ranking.worst is None:
                 missing = [verdict for verdict in ranking.verdicts if verdict.kind == "missing"]
                 if len(missing) == len(ranking.verdicts):
@@ -143,4 +139,5 @@ BUILDER = Builder(
     needs_annotator=True,
     writes_chosen=True,
     model_settings=("similarity_model",),
+    served=lambda _: "",
 )

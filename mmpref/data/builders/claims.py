@@ -59,7 +59,7 @@ class _Worker(SamplingWorker):
         assert context.annotator is not None
         self.margin = settings.min_margin
         self.checker = open_checker(
-            context.annotator,
+            context.asked(context.annotator),
             chat_settings(context, settings, CHECK_TOKENS),
             instruction=settings.instruction,
             policy=context.policy,
@@ -73,7 +73,8 @@ class _Worker(SamplingWorker):
         from mmpref.judges.claims import ChatSplitter
         from mmpref.judges.resolve import open_chat
 
-        listing = ChatSplitter(open_chat(settings.splitter, chat_settings(context, settings, 1024), context.policy))
+        who = context.asked(settings.splitter)
+        listing = ChatSplitter(open_chat(who, chat_settings(context, settings, 1024), context.policy))
 
         def split(answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[list[str] | None]:
             replies = listing(answers)
@@ -119,7 +120,7 @@ class _Worker(SamplingWorker):
 
     def _pick(self, example: Example, scored: Sequence[tuple[str, int | None]]) -> tuple[str, str, float] | Skip:
         if len(scored) < 2:
-            return Skip(example.id, "one-answer")
+            return self.one_answer(example)
         known = [(answer, score) for answer, score in scored if score is not None]
         if len(known) < 2:
             return Skip(example.id, "no-verdict")

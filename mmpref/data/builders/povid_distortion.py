@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mmpref.data.builder import Builder, Context
-from mmpref.data.builders._generated import RejectedAnswerWorker, SimilaritySettings
+from mmpref.data.builders._generated import PolicyWorker, SimilaritySettings
 from mmpref.errors import UsageError
 from mmpref.types import Example
 
@@ -30,7 +30,7 @@ class Settings(SimilaritySettings):
             raise UsageError(f"builder.noise_steps is {self.noise_steps}; it must lie between 0 and 1000.")
 
 
-class _Worker(RejectedAnswerWorker):
+class _Worker(PolicyWorker):
     method = "povid-distortion"
 
     def __init__(self, context: Context, settings: Settings) -> None:
@@ -43,4 +43,9 @@ class _Worker(RejectedAnswerWorker):
         return [*self.draw(block)]
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",))
+BUILDER = Builder(
+    config=lambda: Settings,
+    worker=_Worker,
+    model_settings=("similarity_model",),
+    served=lambda _: "this method reads the model's logits",
+)

@@ -26,4 +26,6 @@ class _Worker(GenerationWorker):
         return inputs
 
 
-BUILDER = Builder(config=lambda: GenerationSettings, worker=_Worker, model_settings=("similarity_model",))
+BUILDER = Builder(
+    config=lambda: GenerationSettings, worker=_Worker, model_settings=("similarity_model",), served=lambda _: ""
+)

@@ -36,15 +36,18 @@ class _Worker(GenerationWorker):
         self.noise_steps = settings.noise_steps
 
     def begin(self, block: Sequence[Example]) -> None:
-        self.ahead.begin(block)
+        self.writer.begin(block)
 
     def rejected_answers(self, block: Sequence[Example]) -> list[str | Skip]:
-        from mmpref.vlm.encode import encode
-
-        noise = self.noise_steps, [stream(self.seed, example.id, 1, "noise") for example in block]
-        contexts = encode(self.policy, [self.ahead(example) for example in block], noise)
-        names = [example.id for example in block]
-        return self.generate(contexts, names)
+        generators = [stream(self.seed, example.id, 1, "noise") for example in block]
+        return self.generate(block, (self.noise_steps, generators) if self.noise_steps else None)
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",))
+def _needs_the_model(settings: Settings) -> str:
+    noisy = "this method puts noise on the pixel values that the model sees (builder.noise_steps above 0)"
+    return noisy if settings.noise_steps else ""
+
+
+BUILDER = Builder(
+    config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",), served=_needs_the_model
+)

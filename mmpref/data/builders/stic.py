@@ -99,4 +99,4 @@ def spoiled(image: ImageData, low_resolution: int, draws: np.random.Generator) -
     return ImageData(buffer.getvalue(), image.name)
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",))
+BUILDER = Builder(config=lambda: Settings, worker=_Worker, model_settings=("similarity_model",), served=lambda _: "")

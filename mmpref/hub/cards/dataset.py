@@ -129,7 +129,8 @@ def card_and_pictures(
         variant=_variant_text(recipe.get("builder") or {}),
         sources=[_source_row(entry) for entry in source.get("sources", ())],
         model=code(model["id"]) if model else "",
-        model_revision=code(model.get("revision") or "none (a local model)") if model else "",
+        model_revision=_revision_text(manifest) if model else "",
+        server=code(manifest["server"]["model"]) if manifest.get("server") else "",
         keep_rejected=bool(recipe.get("keep_rejected")),
         written=_written(manifest),
         chosen_written="chosen" in manifest.get("written", []),
@@ -157,6 +158,13 @@ def card_and_pictures(
         train=fence(snippets.train_with_trl(repo, recipe["split"]), "python"),
     )
     return card, {name: content for sample in facts.samples for name, content in sample.pictures.items()}
+
+
+def _revision_text(manifest: Mapping[str, Any]) -> str:
+    """Of the model that was used."""
+    if manifest.get("server"):
+        return "not known: it was behind a server"
+    return code(manifest["model"].get("revision") or "none (a local model)")
 
 
 def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,7 +183,17 @@ def asked_parts(asked: Mapping[str, Asked]) -> list[str]:
             "“Scored like” a benchmark is not that benchmark: the data, the questions or the settings are others than "
             "the published ones, and the numbers cannot be compared with published ones."
         )
+    served = dict.fromkeys(tuple(of.served.items()) for of in asked.values() if of.served)
+    parts += [
+        _served_text([title for title, of in asked.items() if of.served == dict(names)], names) for names in served
+    ]
     return parts
+
+
+def _served_text(titles: Sequence[str], names: Iterable[tuple[str, str]]) -> str:
+    """Whose answers a server gave, and what it calls them."""
+    models = " and ".join(f"the {model} {code(name)}" for model, name in names)
+    return f"Answers to {', '.join(map(text, titles))} came from a server, which calls {models}."
 
 
 def _unrecorded(names: set[str]) -> list[str]:
