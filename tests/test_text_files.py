@@ -65,6 +65,7 @@ OUR_OWN = {
     "hub/cards/render.py": "templates of this package",
     "hub/private.py": "files of a run",
     "hub/published.py": "files of a run",
+    "hub/space.py": "a template of this package",
     "hub/staging.py": "files of a run",
     "data/open_source.py": "a run's state",
     "data/shards.py": "a run's state",

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.log import logger
+from mmpref.text_files import read_text
 
 FILE = "emissions.csv"
 """CodeCarbon's, in the trainer's output folder: a row for each process that ended."""
@@ -29,8 +30,7 @@ def emissions_of(file: Path, starts: int) -> dict[str, Any]:
     """
     if not file.is_file():
         return {}
-    with open(file, encoding="utf-8", newline="") as opened:
-        rows = list(csv.DictReader(opened))
+    rows = list(csv.DictReader(read_text(file).splitlines()))
     if not rows:
         return {}
     missing = "what CodeCarbon measured before an interruption is lost" if len(rows) != starts else ""
