@@ -129,6 +129,7 @@ def run(words: Sequence[object], processes: int = 1) -> subprocess.CompletedProc
 def _begin(function: str, arguments: tuple[Any, ...], folder: str, variables: dict[str, str], streams: str) -> None:
     """In the process: become a program of its own, and do the work."""
     os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     os.environ.clear()
     os.environ.update(variables)
     os.chdir(folder)
