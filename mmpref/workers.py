@@ -162,7 +162,7 @@ def _start(work: Callable[[Any], Any]) -> None:
 
 def _keep_memory() -> None:
     """glibc hands large arrays back to the system as soon as they are freed, which has to clear the pages of the next
-    ones again: half of what an image of several tiles takes. Here they are kept for the next image."""
+    ones again: a large part of what an image of several tiles takes. Here they are kept for the next image."""
     with contextlib.suppress(AttributeError, OSError):  # of another C library
         for option, value in ((_MMAP_THRESHOLD, _LARGEST), (_TRIM_THRESHOLD, 2**31 - 1)):
             ctypes.CDLL(None).mallopt(option, value)
