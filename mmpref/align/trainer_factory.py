@@ -45,11 +45,12 @@ def make_trainer(
         reference = None
         if not method.samples_answers:  # What is sampled is new at every step, and so is what the reference says of it.
             path = parts.scratch / f"reference-{process_index()}.f32"  # each process keeps those of its own rows
-            reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), len(weights), is_model_sharded())
+            answers = len(weights) + method.mismatched
+            reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), answers, is_model_sharded())
         return PreferenceTrainer(
             model=policy.model,
             args=parts.config,
-            train_dataset=with_row_numbers(parts.pairs.dataset),
+            train_dataset=with_row_numbers(parts.pairs.dataset, mismatched=method.mismatched),
             data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
             policy=policy,
@@ -61,6 +62,7 @@ def make_trainer(
             weights=weights,
             terms=method.terms(configured.settings) if method.terms else None,
             pairwise=method.pairwise(configured.settings),
+            mismatched=method.mismatched,
             source=_pair_source(method, parts, seed, annotator),
         )
     except (ValueError, NotImplementedError) as error:
