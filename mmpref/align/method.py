@@ -87,6 +87,7 @@ class Method:
         pairwise: makes a loss [B] of pairs that is added to those of TRL's that `trainer` names under ``loss_type``,
             which may be none; None where TRL's are all.
         mismatched: `pairwise` asks how far the policy is from the reference on answers to other rows.
+        reference_every: steps after which the reference becomes the policy as it is then; None where it stays the base.
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
         annotator_instruction: the settings' own template for the annotator; None for the annotator's.
@@ -107,6 +108,7 @@ class Method:
     terms: Callable[[Any], Terms] | None = None
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
     mismatched: bool = False
+    reference_every: Callable[[Any], int | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
     rates: Rates = field(default_factory=Rates)
     tags: tuple[str, ...] = ("preference", "dpo")

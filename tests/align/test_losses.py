@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,6 +17,7 @@ from mmpref.align.collator import PreferenceCollator
 from mmpref.align.method import METHODS
 from mmpref.align.pair_log_probs import PairLogProbs
 from mmpref.align.preference_data import REJECTED_POLICY, ROW, with_row_numbers
+from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import InputError, UsageError
@@ -25,6 +27,7 @@ from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
 from .conftest import MODEL
+from .cut import whole_and_cut
 from .test_families import made
 from .test_sharing import assert_equal, make, rows, step
 
@@ -172,6 +175,7 @@ def test_a_step_of_a_loss_that_trls_trainer_lacks_is_the_naive_one(name: str, sh
 
 
 FIRST = {
+    "tr-dpo": math.log(2),
     "wpo": None,
     "ld-dpo": math.log(2),
     "robust": math.log(2),
@@ -206,6 +210,45 @@ def test_a_loss_trains_two_steps_from_where_it_begins(name: str, preferences: Pa
 
 
 @pytest.mark.parametrize(
+    ("option", "value"), [("ld_alpha", 0.5), ("use_weighting", True), ("f_divergence_type", "js_divergence")]
+)
+def test_options_of_trls_losses_are_refused_for_another(option: str, value: Any, tmp_path: Path) -> None:
+    policy, method = tiny("llava_next"), METHODS.get("simpo")
+    settings = method.settings()
+    with pytest.raises(UsageError, match=f"no trainer.{option}"):
+        make(
+            PreferenceTrainer,
+            policy,
+            tmp_path,
+            False,
+            {**method.trainer(settings), option: value},
+            projector_learning_rate=1e-3,
+            data_collator=PreferenceCollator(policy.processor),
+            pairwise=method.pairwise(settings),
+        )
+
+
+MOVING: dict[str, Any] = {"max_steps": 4, "learning_rate": 1e-2, "save_steps": 3, "per_device_train_batch_size": 4}
+
+
+def test_a_moving_reference_becomes_the_policy_and_survives_a_restart(preferences: Path, tmp_path: Path) -> None:
+    """Where it has just become the policy, the loss is that of a policy that is the reference."""
+    recipe = TrainRecipe(
+        MODEL,
+        (str(preferences),),
+        "tr-dpo",
+        lora=LoraSettings(4, 8),
+        projector_learning_rate=1e-2,
+        loss={"every": 2},
+        trainer={**MOVING, "gradient_accumulation_steps": 1},
+    )
+    whole, again = whole_and_cut(recipe, tmp_path, 4)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
+    assert [loss == pytest.approx(math.log(2), abs=1e-5) for loss in losses] == [True, False, True, False]
+    assert again["final"] == whole["final"]
+
+
+@pytest.mark.parametrize(
     ("name", "settings", "key"),
     [
         *((name, {"beta": 0}, "beta") for name in FIRST),
@@ -217,6 +260,7 @@ def test_a_loss_trains_two_steps_from_where_it_begins(name: str, preferences: Pa
         ("aot", {"label_smoothing": -0.1}, "label_smoothing"),
         ("ld-dpo", {"alpha": 1.1}, "alpha"),
         ("discopop", {"tau": 0}, "tau"),
+        ("tr-dpo", {"every": 0}, "every"),
         ("simpo", {"gamma": -1}, "gamma"),
         ("simpo", {"sft": -1}, "sft"),
         ("kto", {"undesirable": -1}, "undesirable"),
