@@ -50,6 +50,8 @@ def lora_config(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
+        use_rslora=bool(settings.use_rslora),
+        use_dora=bool(settings.use_dora),
         target_modules=rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})",
         modules_to_save=[*projector, *in_full] or None,
         bias="none",

@@ -12,11 +12,56 @@ if TYPE_CHECKING:
     import torch
 
     Terms = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
-    Pairwise = Callable[[torch.Tensor], torch.Tensor]
 
 Kind = Literal["sigmoid", "ipo", "hinge"]
 BETAS: dict[str, float] = {"sigmoid": 0.1, "ipo": 0.9, "hinge": 0.1}
 """Within the ranges that the paper searches (appendix A)."""
+
+
+@dataclass(frozen=True)
+class BetaSettings:
+    """A loss of TRL's over the pairs of the data; the method's own lines say which.
+
+    Args:
+        beta: how strongly the policy is held to the base model.
+    """
+
+    beta: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not self.beta > 0:
+            raise UsageError(f"loss.beta is {self.beta}; it must be above 0.")
+
+
+@dataclass(frozen=True)
+class SmoothedSettings(BetaSettings):
+    """The same for labels that may be wrong.
+
+    Args:
+        label_smoothing: share of pairs that are taken to have the better answer as the rejected one; below 0.5.
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.label_smoothing < 0.5:
+            raise UsageError(f"loss.label_smoothing is {self.label_smoothing}; it must be at least 0 and below 0.5.")
+
+
+def trl_loss(kind: str, **options: Any) -> Callable[[BetaSettings], dict[str, Any]]:
+    """What makes options of `trl.DPOConfig` of such settings.
+
+    Args:
+        kind: TRL's name of the loss.
+        options: more of them, the same for all settings.
+    """
+
+    def trainer(settings: BetaSettings) -> dict[str, Any]:
+        smoothing = {"label_smoothing": settings.label_smoothing} if isinstance(settings, SmoothedSettings) else {}
+        return {"loss_type": [kind], "beta": settings.beta, **smoothing, **options}
+
+    return trainer
 
 
 @dataclass(frozen=True)

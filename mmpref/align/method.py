@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from mmpref.registry import Registry
 
 if TYPE_CHECKING:
-    from mmpref.align.loss_settings import Pairwise, Terms
+    from mmpref.align.loss_settings import Terms
+    from mmpref.align.pair_log_probs import Pairwise
     from mmpref.align.pair_source import PairSource, SourceContext
     from mmpref.align.preference_data import Pairs
     from mmpref.vlm.policy import Policy
@@ -83,8 +84,10 @@ class Method:
             asked once.
         terms: makes more of the loss than TRL's losses over pairs, from log-ratios [B] of policy to reference of the
             chosen answer under the images and under parts of them, to terms by name.
-        pairwise: makes a loss [B] of the differences [B] of summed log-ratios, chosen minus rejected, in the place of
-            TRL's; None where TRL's is wanted.
+        pairwise: makes a loss [B] of pairs that is added to those of TRL's that `trainer` names under ``loss_type``,
+            which may be none; None where TRL's are all.
+        mismatched: `pairwise` asks how far the policy is from the reference on answers to other rows.
+        reference_every: steps after which the reference becomes the policy as it is then; None where it stays the base.
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
         annotator_instruction: the settings' own template for the annotator; None for the annotator's.
@@ -104,6 +107,8 @@ class Method:
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     terms: Callable[[Any], Terms] | None = None
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
+    mismatched: bool = False
+    reference_every: Callable[[Any], int | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
     rates: Rates = field(default_factory=Rates)
     tags: tuple[str, ...] = ("preference", "dpo")

@@ -323,9 +323,25 @@ def _method(row: Mapping[str, Any]) -> str:
     return method if isinstance(method, str) and _METHOD.fullmatch(method) else ""
 
 
-def with_row_numbers(dataset: datasets.Dataset) -> datasets.Dataset:
-    """The same rows with a column of their numbers, by which what is cached of a row is found again."""
-    return dataset.with_format(None).add_column(ROW, list(range(len(dataset)))).with_transform(_decoded)
+def with_row_numbers(dataset: datasets.Dataset, *, mismatched: bool = False) -> datasets.Dataset:
+    """The same rows with a column of their numbers, by which what is cached of a row is found again.
+
+    Args:
+        mismatched: each row also has, as a second rejected answer, one to the next row (the last row, to the first):
+            of every other row the chosen one, of the others the rejected one.
+
+    Raises:
+        InputError: there is no other row.
+    """
+    plain = dataset.with_format(None)
+    numbered = plain.add_column(ROW, list(range(len(plain))))
+    if mismatched:
+        if len(plain) < 2:
+            raise InputError("This method needs at least two rows: it asks for answers to other rows.")
+        answers = [list(plain[name]) for name in ("chosen", "rejected")]
+        others = [answers[row % 2][(row + 1) % len(plain)] for row in range(len(plain))]
+        numbered = numbered.add_column(REJECTED_POLICY, others)
+    return numbered.with_transform(_decoded)
 
 
 def _open(path: Path) -> datasets.Dataset:

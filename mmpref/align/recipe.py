@@ -70,11 +70,15 @@ class LoraSettings:
         r: rank. The paper's is 128.
         alpha: scale; the update is alpha / r times the product. The paper's is 256.
         dropout: on the adapter's inputs. Above 0 it turns off TRL's ``disable_dropout``, which would undo it.
+        use_rslora: the update is alpha / sqrt(r) times the product (rsLoRA, arXiv 2312.03732).
+        use_dora: a weight's columns get a length of their own, and the product turns them (DoRA, arXiv 2402.09353).
     """
 
     r: int = 128
     alpha: int = 256
     dropout: float = 0.0
+    use_rslora: bool | None = field(default=None, metadata=recipes.OPTIONAL)
+    use_dora: bool | None = field(default=None, metadata=recipes.OPTIONAL)
 
     def __post_init__(self) -> None:
         if self.r < 1 or self.alpha < 1 or not 0 <= self.dropout < 1:

@@ -155,6 +155,8 @@ def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
         user = f"The method {recipe.method} writes answers with"
     elif method.build:
         user = f"The method {recipe.method} asks"
+    elif method.reference_every(recipes.build(method.settings, recipe.loss, "loss")):
+        user = f"The method {recipe.method} keeps a copy of"
     elif recipe.watch.benchmarks:
         user = "Benchmarks while training ask"
     else:

@@ -4,36 +4,43 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from trl import DPOTrainer
 
+from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
+from mmpref.align.moving_reference import MovingReference
+from mmpref.align.pair_log_probs import PairLogProbs
 from mmpref.align.pair_source import sum_counts
 from mmpref.align.preference_data import CROPPED, ROW
 from mmpref.distributed import gather_object
-from mmpref.errors import RunError
+from mmpref.errors import RunError, UsageError
 from mmpref.log import logger
 from mmpref.tables.rows import REJECTED_POLICY
 
 if TYPE_CHECKING:
     from mmpref.align.feature_cache import FeatureCache
-    from mmpref.align.loss_settings import Pairwise, Terms
+    from mmpref.align.loss_settings import Terms
+    from mmpref.align.pair_log_probs import Pairwise
     from mmpref.align.pair_source import PairSource
     from mmpref.align.reference_cache import LogProbs, ReferenceLogProbCache
     from mmpref.vlm.policy import Policy
     from mmpref.vlm.shared_prefix_forward import SharedForward
     from mmpref.vlm.vision_tower import Features
 
+_REFERENCE = "reference.safetensors"
+"""Of a checkpoint: the reference, where it moves."""
 _MAX_EMPTY_BATCHES = 50
 """Batches in a row that may give no pair."""
 
 
 class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
-    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off. The projector
-    has a learning rate of its own.
+    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off, unless it moves.
+    The projector has a learning rate of its own.
 
     Args:
         policy: the one around the model that is trained, for whoever lets it write.
@@ -42,9 +49,11 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         shared: runs image and prompt once for both answers; None for TRL's own forward.
         features: a cache of what the vision tower makes of rows' images, for `shared`; None runs it at every step.
         reference: a cache of the reference's log-probabilities; None asks it at every step.
+        reference_every: steps after which the reference becomes the policy; None leaves it the base model.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
         terms: more of the loss, of rows that have parts of their images in their place too.
-        pairwise: the loss of differences of summed log-ratios, where it is not TRL's.
+        pairwise: a loss of pairs' log-probabilities, beside TRL's.
+        mismatched: rows have an answer to another row in the place of a second rejected one, for `pairwise`.
         source: makes the pairs of a step from the rows of the data; None where they are the rows.
     """
 
@@ -57,9 +66,11 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         shared: SharedForward | None = None,
         features: FeatureCache | None = None,
         reference: ReferenceLogProbCache | None = None,
+        reference_every: int | None = None,
         weights: Sequence[float] = (1.0,),
         terms: Terms | None = None,
         pairwise: Pairwise | None = None,
+        mismatched: bool = False,
         source: PairSource | None = None,
         **kwargs: Any,
     ) -> None:
@@ -69,6 +80,12 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         self._source = source
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
+        self._mismatched = mismatched
+        self._moving = MovingReference(dict(self._trainable_parameters()), reference_every) if reference_every else None
+        if self._moving:
+            self.add_callback(self._moving)
+        if pairwise or reference_every:
+            self._refuse_options_of_trls_losses()
         if shared and self.aux_loss_enabled:
             logger.warning(
                 "Image and prompt go through the model once for each answer: experts are balanced over all "
@@ -78,6 +95,20 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 
+    def _refuse_options_of_trls_losses(self) -> None:
+        """Refuse what only TRL's own losses and reference know of, and would be left out.
+
+        Raises:
+            UsageError: there is such an option.
+        """
+        options = {
+            "use_weighting": self.use_weighting,
+            "ld_alpha": self.ld_alpha is not None,
+            "f_divergence_type": self.f_divergence_type != "reverse_kl",
+        }
+        if given := [f"trainer.{name}" for name, is_given in options.items() if is_given]:
+            raise UsageError(f"This method's loss has no {', '.join(given)}.", "Leave it out, or use another method.")
+
     def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return self._sample(self._source, [batch[ROWS] for batch in batches]) if self._source else batches
 
@@ -86,7 +117,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
     def _collate_data_rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A batch of rows as the data has them; its gradients are nobody's."""
-        defaults = {REJECTED_POLICY: "rejected"} if len(self._weights) > 1 else {}
+        defaults = {REJECTED_POLICY: "rejected"} if self._rejected_answers > 1 else {}
         defaults |= {CROPPED: "images"} if self._terms else {}
         return self.collate([{**{name: row[other] for name, other in defaults.items()}, **row} for row in rows])
 
@@ -128,27 +159,28 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         """TRL's loss of the batch, or the weighted sum of those of the batch and the second one."""
         rows, second, cropped = inputs.pop(ROW, None), inputs.pop(SECOND_BATCH, None), inputs.pop(CROPPED, None)
         batches = [inputs, second] if second else [inputs]
-        if len(batches) != len(self._weights):
-            raise RunError(f"The loss is over {len(self._weights)} rejected answers, and rows have {len(batches)}.")
+        if len(batches) != self._rejected_answers:
+            raise RunError(f"The loss is over {self._rejected_answers} rejected answers, and rows have {len(batches)}.")
         tokens = sum(batch["attention_mask"].sum() for batch in batches)
         losses = []
         with self._shared_inputs(batches, rows) as trl_batches, self._log_probs() as log_probs:
             references = self._reference_log_probs(rows, trl_batches)
-            for number, (weight, batch) in enumerate(zip(self._weights, trl_batches, strict=True)):
+            for number, weight in enumerate(self._weights):
+                batch = trl_batches[number]
                 self._select_batch(number)
                 log_probs.clear()
                 reference = references[number]
                 with self.weighting_by_tokens():
                     loss = super()._compute_loss(model, {**batch, **reference}, return_outputs=False)
                 if self._pairwise:
-                    chosen, rejected = (log_probs[0] - torch.cat(tuple(reference.values()))).chunk(2)
-                    loss = self._pairwise(chosen - rejected).mean()
+                    mismatched = self._mismatched_ratio(model, trl_batches, references)
+                    loss = loss + self._pairwise(_pairs(log_probs[0], reference, batch, mismatched)).mean()
                 losses.append(weight * loss)
                 self._log_completions(log_probs[0], reference, batch["completion_mask"])
                 if number == 0 and cropped:
                     chosen = log_probs[0].chunk(2)[0] - reference["ref_chosen_logps"]
             if self.model.training:  # TRL counts the tokens of what it was given
-                counted = sum(batch["attention_mask"].sum() for batch in trl_batches)
+                counted = sum(batch["attention_mask"].sum() for batch in trl_batches[: len(self._weights)])
                 self._total_train_tokens += self.accelerator.gather_for_metrics(tokens - counted).sum().item()
                 self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         if self._terms and cropped:
@@ -218,16 +250,53 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         finally:
             hook.remove()
 
+    @torch.no_grad()
+    def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+        """As TRL's: summed log-probabilities [B] of a batch's chosen and rejected answers under the reference."""
+        if self._moving is None:
+            chosen, rejected = super().compute_ref_log_probs(model, inputs)
+            return chosen, rejected
+        self.model.eval()
+        try:
+            with self._moving.in_place(), self.accelerator.autocast():
+                return _policy_log_probs(model, inputs)
+        finally:
+            self.model.train()
+
+    def save_state(self, checkpoint: Path) -> None:
+        if self._moving:
+            with write_errors(str(checkpoint)):
+                self._moving.save(checkpoint / _REFERENCE)
+
+    def restore_pending_sums(self, checkpoint: Path) -> None:
+        super().restore_pending_sums(checkpoint)
+        if self._moving:
+            self._moving.load(checkpoint / _REFERENCE)
+
+    @property
+    def _rejected_answers(self) -> int:
+        """How many a row has; an answer to another row is one."""
+        return len(self._weights) + self._mismatched
+
     def _chosen_log_ratio(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
         """Log-ratio [B] of policy to reference of a batch's chosen answers."""
-        with self._shared_inputs([batch]) as [trl_batch], self._log_probs() as log_probs:
+        with self._shared_inputs([batch]) as [trl_batch]:
             reference = self.compute_ref_log_probs(self.model, trl_batch)[0]
             self._select_batch(0)
-            log_probs.clear()
-            labels = trl_batch["input_ids"].masked_fill(trl_batch["completion_mask"] == 0, -100)
-            inputs = {name: value for name, value in trl_batch.items() if name != "completion_mask"}
-            model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
-            return log_probs[0].chunk(2)[0] - reference
+            return _policy_log_probs(model, trl_batch)[0] - reference
+
+    @torch.no_grad()
+    def _mismatched_ratio(
+        self, model: Any, batches: Sequence[dict[str, Any]], references: Sequence[dict[str, torch.Tensor]]
+    ) -> torch.Tensor | None:
+        """Mean log-ratio [] of policy to reference of answers to other rows, in all processes; None without them."""
+        if not self._mismatched:
+            return None
+        self._select_batch(1)
+        ratios = _policy_log_probs(model, batches[1])[1] - references[1]["ref_rejected_logps"]
+        mean = self.accelerator.gather(ratios.float()).mean()
+        self._metrics["train"]["logratios/mismatched"].append(mean.item())
+        return mean
 
     def _select_batch(self, number: int) -> None:
         if self.shared is not None:
@@ -247,6 +316,32 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
         known = compute() if rows is None or self._reference is None else self._reference.get(rows, compute)
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
+
+
+def _policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Summed log-probabilities [B] of a batch's chosen and rejected answers, as a model that TRL has prepared says."""
+    labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
+    inputs = {name: value for name, value in batch.items() if name != "completion_mask"}
+    output = model(**inputs, labels=labels, use_cache=False, fused_lm_head=True)
+    chosen, rejected = output.log_probs.sum(1).chunk(2)
+    return chosen, rejected
+
+
+def _pairs(
+    log_probs: torch.Tensor, reference: dict[str, torch.Tensor], batch: dict[str, Any], mismatched: torch.Tensor | None
+) -> PairLogProbs:
+    """What a loss of our own is given of a batch, of whose answers the policy has said `log_probs` [2B]."""
+    chosen, rejected = log_probs.chunk(2)
+    chosen_tokens, rejected_tokens = batch["completion_mask"].sum(1).chunk(2)
+    return PairLogProbs(
+        chosen,
+        rejected,
+        reference["ref_chosen_logps"],
+        reference["ref_rejected_logps"],
+        chosen_tokens,
+        rejected_tokens,
+        mismatched,
+    )
 
 
 def _format_counts(counts: Mapping[str, float]) -> str:

@@ -42,14 +42,16 @@ def make_trainer(
         if method.build:
             trainer: ResumableTrainerMixin = method.build(parts)
             return trainer
-        reference = None
-        if not method.samples_answers:  # What is sampled is new at every step, and so is what the reference says of it.
+        reference, reference_every = None, method.reference_every(configured.settings)
+        # What is sampled is new at every step, and so is what the reference says of it, or one that moves.
+        if not method.samples_answers and not reference_every:
             path = parts.scratch / f"reference-{process_index()}.f32"  # each process keeps those of its own rows
-            reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), len(weights), is_model_sharded())
+            answers = len(weights) + method.mismatched
+            reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), answers, is_model_sharded())
         return PreferenceTrainer(
             model=policy.model,
             args=parts.config,
-            train_dataset=with_row_numbers(parts.pairs.dataset),
+            train_dataset=with_row_numbers(parts.pairs.dataset, mismatched=method.mismatched),
             data_collator=PreferenceCollator(policy.processor),
             processing_class=policy.processor,
             policy=policy,
@@ -58,9 +60,11 @@ def make_trainer(
             shared=shared,
             features=_feature_cache(parts, shared, feature_cache_gb),
             reference=reference,
+            reference_every=reference_every,
             weights=weights,
             terms=method.terms(configured.settings) if method.terms else None,
             pairwise=method.pairwise(configured.settings),
+            mismatched=method.mismatched,
             source=_pair_source(method, parts, seed, annotator),
         )
     except (ValueError, NotImplementedError) as error:

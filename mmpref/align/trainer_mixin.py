@@ -108,10 +108,15 @@ class ResumableTrainerMixin(Base):
         checkpoint = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
         with write_errors(str(checkpoint)):
             super()._save_checkpoint(model, trial)
+        if self.args.should_save:
+            self.save_state(checkpoint)
         write_atomic(checkpoint / _pending_file(), json.dumps(self.pending_sums()))
         self.accelerator.wait_for_everyone()  # each process writes files of its own
         if self.args.should_save:
             mark_complete(checkpoint)
+
+    def save_state(self, checkpoint: Path) -> None:
+        """Write what else this trainer needs to go on from a checkpoint; only one process is asked."""
 
     def pending_sums(self) -> dict[str, Any]:
         """Sums since the last log row; neither Trainer nor TRL keeps them, and the next row would miss them."""

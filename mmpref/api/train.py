@@ -88,7 +88,7 @@ def train(
             ``per_device_train_batch_size``, by the command's names.
         limit: first rows only.
         seed: of initial weights and row order.
-        lora: ``r``, ``alpha``, ``dropout``; merged into the recipe's.
+        lora: ``r``, ``alpha``, ``dropout``, ``use_rslora``, ``use_dora``; merged into the recipe's.
         loss: settings of the method; merged into the recipe's.
         trainer: options of TRL's ``DPOConfig``; merged into the recipe's: ``{"max_steps": 10}`` drops nothing else.
         train_projector: train the vision-language projector too, in full.

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from peft import get_peft_model
+from peft.tuners.lora import LoraLayer
+from safetensors.torch import load_file
 
 from mmpref.align.adapter import adapted_modules, lora_config
-from mmpref.align.recipe import LoraSettings
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.train import train
 from mmpref.errors import UsageError
+from mmpref.recipes.schema import as_plain
 from tests.vlm.tiny import BUILDERS, tiny
+
+from .conftest import MODEL
 
 
 @pytest.mark.parametrize("name", BUILDERS)
@@ -24,6 +33,33 @@ def test_every_family_is_adapted_in_its_language_model_only(name: str) -> None:
     full = [name for name, value in adapted.named_parameters() if value.requires_grad and "lora_" not in name]
     assert full
     assert all(f".{family.projector}.modules_to_save." in name for name in full)
+
+
+def test_a_rank_stabilised_update_is_scaled_by_the_root_of_its_rank() -> None:
+    policy = tiny("llava_next")
+    config = lora_config(policy, LoraSettings(4, 8, use_rslora=True), train_projector=True)
+    layers = [module for module in get_peft_model(policy.base_model, config).modules() if isinstance(module, LoraLayer)]
+    assert {layer.scaling["default"] for layer in layers} == {8 / math.sqrt(4)}
+
+
+def test_dora_on_stabilised_ranks_trains_and_is_what_plain_peft_loads(preferences: Path, tmp_path: Path) -> None:
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+    }
+    lora = LoraSettings(4, 8, use_rslora=True, use_dora=True)
+    manifest = train(TrainRecipe(MODEL, (str(preferences),), lora=lora, trainer=trainer), tmp_path / "run")
+    assert manifest["prompt_shared"]
+    config = json.loads((tmp_path / "run/adapter_config.json").read_text())
+    assert (config["use_rslora"], config["use_dora"]) == (True, True)
+    weights = load_file(tmp_path / "run/adapter_model.safetensors")
+    assert sum("lora_magnitude_vector" in name for name in weights) == manifest["modules"]["language_model"]
+
+
+def test_recipes_without_them_keep_their_hash() -> None:
+    assert as_plain(TrainRecipe(MODEL))["lora"] == {"r": 128, "alpha": 256, "dropout": 0.0}
 
 
 @pytest.mark.parametrize("settings", [{"r": 0}, {"alpha": 0}, {"dropout": 1.0}, {"dropout": -0.1}])

@@ -32,6 +32,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "mixed-dpo": SAMPLED,
     "online-bdhs": {"bdhs": {"similarity_model": "pkg:mmpref.testbed/embedder", "max_tail_tokens": 12}},
     "povid": {"noise_steps": 900},
+    "tr-dpo": {"every": 1},
     "rloo": {**SAMPLED, "reward": "testbed-oracle"},
 }
 PRECISIONS: dict[str, dict[str, Any]] = {"bfloat16": {"bf16": True}, "float16": {}}

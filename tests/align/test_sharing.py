@@ -128,6 +128,7 @@ def test_summed_ipo_is_the_naive_one(share: bool, tmp_path: Path) -> None:
     """Whole sequences and plain logits, ratios summed over tokens as IPO's paper writes them."""
     settings = METHODS.get("ipo").settings(summed=True)
     ipo = {"loss_type": ["ipo"], "beta": settings.beta}
+    summed = METHODS.get("ipo").trainer(settings)
     theirs = make(DPOTrainer, tiny("llava_next"), tmp_path / "a", False, ipo)
     theirs.model.train()
     theirs.model.zero_grad()
@@ -142,7 +143,7 @@ def test_summed_ipo_is_the_naive_one(share: bool, tmp_path: Path) -> None:
         policy,
         tmp_path / "b",
         False,
-        ipo,
+        summed,
         projector_learning_rate=1e-3,
         data_collator=PreferenceCollator(policy.processor),
         pairwise=METHODS.get("ipo").pairwise(settings),

@@ -76,7 +76,8 @@ def test_methods_are_listed_and_checked() -> None:
     assert "dpo" in METHODS.names()
     assert METHODS.summary("dpo").startswith("Direct preference optimisation")
     method = METHODS.get("dpo")
-    assert method.trainer(method.settings(beta=0.3)) == {"loss_type": ["sigmoid"], "beta": 0.3}
+    reverse_kl = {"f_divergence_type": "reverse_kl", "f_alpha_divergence_coef": 0.5}
+    assert method.trainer(method.settings(beta=0.3)) == {"loss_type": ["sigmoid"], "beta": 0.3, **reverse_kl}
     with pytest.raises(UsageError, match="above 0"):
         method.settings(beta=0)
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method
 from mmpref.errors import UsageError
 
 if TYPE_CHECKING:
-    from mmpref.align.loss_settings import Pairwise
+    from mmpref.align.pair_log_probs import Pairwise
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,13 @@ class Settings:
 
 
 def _pairwise(settings: Settings) -> Pairwise | None:
-    return (lambda difference: (difference - 1 / (2 * settings.beta)) ** 2) if settings.summed else None
+    if not settings.summed:
+        return None
+    return lambda pairs: (pairs.chosen_ratio - pairs.rejected_ratio - 1 / (2 * settings.beta)) ** 2
 
 
-METHOD = Method(
-    Settings, lambda settings: {"loss_type": ["ipo"], "beta": settings.beta}, pairwise=_pairwise, tags=("preference",)
-)
+def _options(settings: Settings) -> dict[str, Any]:
+    return {"loss_type": [] if settings.summed else ["ipo"], "beta": settings.beta}
+
+
+METHOD = Method(Settings, _options, pairwise=_pairwise, tags=("preference",))

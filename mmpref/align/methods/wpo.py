@@ -1,0 +1,12 @@
+"""DPO in which a pair weighs as much as the policy would write it itself (Zhou et al., arXiv 2406.11827).
+
+DPO's loss times w(chosen) * w(rejected), the paper's eq. 2: w is the mean over tokens of log p - log of the sum of all
+squared probabilities, exponentiated, under the current policy and without a gradient.
+"""
+
+from __future__ import annotations
+
+from mmpref.align.loss_settings import BetaSettings, trl_loss
+from mmpref.align.method import Method
+
+METHOD = Method(BetaSettings, trl_loss("sigmoid", use_weighting=True))

@@ -1,0 +1,55 @@
+"""A reference that follows the policy: a copy of what is trained, renewed every so many steps."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import TrainerCallback
+
+
+class MovingReference(TrainerCallback):
+    """TR-DPO's hard update (arXiv 2404.09656, section 3). TRL's callback wants a second whole model and refuses LoRA,
+    whose products cannot be mixed as a soft update mixes weights; a copy of them is exact.
+
+    Args:
+        parameters: those that are trained, by name, of the model that is policy and reference.
+        every: steps after which the reference becomes the policy as it is then. Before, it is the policy as it began.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], every: int) -> None:
+        self._parameters, self._every = dict(parameters), every
+        self._weights = self._copy()
+
+    def _copy(self) -> dict[str, torch.Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step % self._every == 0:
+            self._weights = self._copy()
+
+    @contextlib.contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Within it the model computes as the reference. Its parameters stay the objects that they are."""
+        policy = {name: parameter.data for name, parameter in self._parameters.items()}
+        try:
+            self._put(self._weights)
+            yield
+        finally:
+            self._put(policy)
+
+    def _put(self, weights: Mapping[str, torch.Tensor]) -> None:
+        for name, parameter in self._parameters.items():
+            parameter.data = weights[name]
+
+    def save(self, path: Path) -> None:
+        save_file({name: value.contiguous() for name, value in self._weights.items()}, path)
+
+    def load(self, path: Path) -> None:
+        """Go on with the reference that `save` wrote."""
+        saved = load_file(path)
+        self._weights = {name: saved[name].to(value.device) for name, value in self._weights.items()}
