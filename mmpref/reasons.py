@@ -40,6 +40,8 @@ REASONS = {
     "one-answer": "all answers that the model gave are the same",
     "no-verdict": "the annotator gave no answer that could be read",
     "tie": "the annotator prefers no answer, or by too little",
+    "no-objects": "the row does not list what its images show",
+    "fault": "every answer that the model gave has a false claim",
     "failed-rewrite": "the annotator rewrote nothing",
     "failed": "an unexpected error; the report has its text",
     # what the recipe leaves out
