@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
-from mmpref.data.row_facts import Reader, facts_of
+from mmpref.data.row_facts import Reader, facts_of, objects_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.tables.image_cells import ImageRoots, MissingImageError, read_images
@@ -151,6 +151,7 @@ class Source:
             rejected_policy=read.rejected_policy or None,
             facts=facts_of(row),
             notes=(*read.notes, *notes),
+            objects=objects_of(row),
         )
         return self._excluded(example) if self._excluded else example
 
