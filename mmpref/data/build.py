@@ -92,7 +92,7 @@ def build_dataset(
             excluded=open_excluded(run, recipe.exclude_images_of),
             pairs=builder.needs_pairs or recipe.keep_rejected,
         )
-        model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
+        model = ModelRef(recipe.model, recipe.revision, builder.adapter(settings)) if recipe.model else None
         policy = PolicyLoader(
             run,
             model,
