@@ -3,9 +3,9 @@
 On-policy BDHS: the paper (arXiv 2407.02477) hides image tokens to rewrite sentences of a reference that somebody else
 wrote; here that reference is the policy's own. This is ours, no paper's. Answers are sampled, and the first whose every
 claim is rather true (p(true) of at least ``min_truth``) is chosen; whoever is asked about claims is the annotator, by
-default ``policy``, the model itself. The source's answers are not used. Reasons for a skip: ``cut-off`` (no sample came
-to an end), ``no-verdict`` (no sample's claims could all be judged), ``fault`` (every judged sample has a false claim),
-and BDHS's own.
+default ``policy``, the model itself. The source's answers are not used, except that ``rho_th: auto`` is decided on
+them. Reasons for a skip: ``cut-off`` (no sample came to an end), ``no-verdict`` (no sample's claims could all be
+judged), ``fault`` (every judged sample has a false claim), and BDHS's own.
 """
 
 from __future__ import annotations

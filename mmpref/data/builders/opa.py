@@ -89,5 +89,6 @@ BUILDER = Builder(
     worker=_Worker,
     needs_annotator=True,
     writes_chosen=True,
+    corrects=True,
     model_settings=("similarity_model",),
 )
