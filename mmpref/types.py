@@ -36,6 +36,7 @@ class Example:
         rejected_policy: and its second one.
         facts: what the source says about the row and its answers, by the names of `mmpref.data.row_facts.FACTS` and
             `PROVENANCE`.
+        objects: names of what the images show, as the row lists them; None where it lists none.
         notes: what was changed when it was read, such as ``images_moved_first``; counted.
     """
 
@@ -48,6 +49,7 @@ class Example:
     rejected_policy: str | None = None
     facts: Mapping[str, str | float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    objects: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from typing import Any
 from hostile_makers import TEXTS, WORDS, any_row, any_value, changed, containers, odd_pictures, picture
 
 from mmpref.errors import ImageError, MmprefError
+from mmpref.synonyms import Synonyms
 
 SECRET = b"what lies outside of the folder"
 LONGEST_MESSAGE = 5_000
@@ -228,7 +229,7 @@ def replies(rng: random.Random, _folder: Path, each: int, report: Report) -> Non
     from mmpref.bench.scoring import amber, chair, gqa, mme, mmstar, pope, ratings, vqa, yes_no
     from mmpref.judges import verdicts
 
-    table = chair.Synonyms.of(["dog", "traffic light"])
+    table = Synonyms.of(["dog", "traffic light"])
     readers: dict[str, Callable[[str], object]] = {
         "number": lambda text: verdicts.number(text, 0, 10),
         "leading": lambda text: verdicts.leading(text, 0, 10),

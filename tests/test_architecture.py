@@ -25,6 +25,7 @@ LAYERS = {
     "hub_cache": 2,
     "reasoning": 1,
     "text_files": 1,
+    "synonyms": 1,
     "licence": 2,
     "registry": 1,
     "recipes": 1,

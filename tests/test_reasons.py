@@ -63,7 +63,7 @@ def test_every_code_has_a_meaning_and_every_meaning_a_code() -> None:
 
 
 def test_a_legend_has_the_codes_that_were_met() -> None:
-    assert legend({"tie": 3, "of-a-plugin": 1}) == ["tie: the annotator prefers no answer, or by too little."]
+    assert legend({"tie": 3, "of-a-plugin": 1}) == ["tie: no answer is better than another, or by too little."]
 
 
 @pytest.mark.parametrize("meaning", REASONS.values())

@@ -122,10 +122,10 @@ def diagnose(
     """
     from mmpref.bench.hallucination_sources import summarise
     from mmpref.bench.mentions import by_references, by_synonyms, hallucinated
-    from mmpref.bench.scoring.chair import Synonyms
     from mmpref.judges.served import refuse_served
     from mmpref.registry import resolve_path
     from mmpref.sampling.bias_probe import greedy_answers, probe
+    from mmpref.synonyms import Synonyms
     from mmpref.types import ModelRef
     from mmpref.vlm.decoding import Decoding
     from mmpref.vlm.load import load_policy

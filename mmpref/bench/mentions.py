@@ -14,8 +14,8 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from mmpref.bench.scoring.chair import Synonyms, singular
 from mmpref.sampling.bias_probe import Mention
+from mmpref.synonyms import Synonyms, singular
 
 _FEW = 3
 _WORD = re.compile(r"[^\W\d_]+(?:-[^\W\d_]+)*")
@@ -53,7 +53,7 @@ def hallucinated(
 
 
 def by_synonyms(synonyms: Synonyms) -> Mentions:
-    """Objects of a table, by CHAIR's rule: plurals are singular, and two words can be one (`chair.DOUBLE_WORDS`)."""
+    """Objects of a table, by CHAIR's rule: plurals are singular, and two words can be one (`mmpref.synonyms`)."""
 
     def mentions(text: str) -> list[Mention]:
         words = [(match.start(), match.end(), synonyms.words(match[0])[0]) for match in _WORD.finditer(text)]

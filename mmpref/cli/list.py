@@ -34,16 +34,24 @@ def _entries(registry: Registry[Any], needs: Callable[[str], list[str]], where: 
     ]
 
 
+def _needed_settings(settings: Callable[[], Any]) -> list[str]:
+    """The option of a setting that has no default; its error's hint has it."""
+    try:
+        settings()
+    except UsageError as error:
+        return [error.hint.rpartition(": ")[2]]
+    return []
+
+
 def _methods() -> Rows:
     """Training methods, and what a recipe that says nothing takes."""
     from mmpref.align.method import METHODS
 
     def needs(name: str) -> list[str]:
         method = METHODS.get(name)
-        try:
-            answers = [f"{answer} answers" for answer in method.needs(method.settings())]
-        except UsageError as error:  # its settings have no defaults: the hint has the option
-            answers = [error.hint.rpartition(": ")[2]]
+        answers = _needed_settings(method.settings) or [
+            f"{answer} answers" for answer in method.needs(method.settings())
+        ]
         second = ["a second rejected answer (rejected_policy)"] * method.needs_second
         return [*answers, *second, *["--annotator"] * method.needs_annotator]
 
@@ -57,8 +65,10 @@ def _datasets() -> Rows:
 
     def needs(name: str) -> list[str]:
         builder = BUILDERS.get(name)
+        asks = builder.needs_annotator and builder.default_annotator is None
         pairs = ["--source with pairs" if builder.needs_pairs else "--source"] * (builder.origin is None)
-        return [*["--model"] * builder.uses_model, *pairs, *["--annotator"] * builder.needs_annotator]
+        settings = _needed_settings(builder.config())
+        return [*["--model"] * builder.uses_model, *pairs, *["--annotator"] * asks, *settings]
 
     def where(name: str) -> list[str]:
         origin = BUILDERS.get(name).origin

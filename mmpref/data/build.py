@@ -99,7 +99,7 @@ def build_dataset(
             pairs=builder.needs_pairs or recipe.keep_rejected,
             looks=looks,
         )
-        model = ModelRef(recipe.model, recipe.revision) if recipe.model else None
+        model = ModelRef(recipe.model, recipe.revision, builder.adapter(settings)) if recipe.model else None
         policy = PolicyLoader(
             run,
             model,

@@ -115,9 +115,12 @@ class Builder:
         worker: makes the `Worker`, or a plain `MakePairs`, from a context and a config instance.
         uses_model: whether a model writes or judges anything; where not, the recipe has none and none is loaded.
         needs_annotator: whether somebody ranks, rewrites or checks answers (``--annotator``).
+        default_annotator: who does, where a recipe names nobody; None where it must.
         writes_chosen: whether the chosen answers are the method's too, not the source's.
+        corrects: whether the chosen answers are the model's own as the annotator corrected them.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
         origin: where the method's own source is published; a recipe without a source reads that.
+        adapter: from a config instance, the adapter that the run's model is loaded with; None for none.
         model_settings: settings that name further models, such as ``similarity_model``.
         tries: from a config instance, how many tries a pair may take, and from which similarity on the last one is kept
             unresolved (None: never).
@@ -132,9 +135,12 @@ class Builder:
     worker: Callable[[Context, Any], MakePairs]
     uses_model: bool = True
     needs_annotator: bool = False
+    default_annotator: str | None = None
     writes_chosen: bool = False
+    corrects: bool = False
     needs_pairs: bool = False
     origin: Origin | None = None
+    adapter: Callable[[Any], str | None] = lambda _: None
     model_settings: tuple[str, ...] = ()
     tries: Callable[[Any], tuple[int, float | None]] = lambda _: (1, None)
     reader: Callable[[Any, int], Reader] | None = None

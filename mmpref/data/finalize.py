@@ -141,6 +141,7 @@ def finish(
         **({"masking": report["masking"]} if "masking" in report else {}),
         "length_ratio": report["length_bias"]["ratio"],
         "written": made_by.builder.written_columns,
+        **({"corrected": True} if made_by.builder.corrects else {}),
         **(sampling_facts(settings, {} if served else pinned.get("generation")) if model else {}),
         **({"splits": _rows_of(files, masks)} if splits.validation else {}),
         **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),

@@ -53,7 +53,12 @@ class PolicyLoader:
         pinned = self._run.pinned("model")
         self._threads = self._threads or torch.get_num_threads()
         torch.set_num_threads(pinned.get("threads") or self._threads)
-        ref = ModelRef(self._ref.model, pinned.get("revision") or self._ref.revision)
+        ref = ModelRef(
+            self._ref.model,
+            pinned.get("revision") or self._ref.revision,
+            self._ref.adapter,
+            pinned.get("adapter_revision"),
+        )
         policy = load_policy(ref, **self._options)
         pinned_versions = pinned.get("versions") or versions()
         for name, now in versions().items():
@@ -64,8 +69,10 @@ class PolicyLoader:
                     pinned_versions.get(name),
                     now,
                 )
+        adapter = {"adapter_revision": policy.ref.adapter_revision} if ref.adapter else {}
         facts = {
             "revision": policy.ref.revision,
+            **adapter,
             "threads": torch.get_num_threads(),
             "versions": pinned_versions,
             "family": policy.family.model_type,

@@ -106,7 +106,7 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
         raise UsageError(f"The method {recipe.method} needs a model.", "Give it with --model.")
     if not recipe.source and builder.origin is None:
         raise UsageError(f"The method {recipe.method} needs a source.", "Give it with --source.")
-    if builder.needs_annotator and not recipe.annotator:
+    if builder.needs_annotator and not (recipe.annotator or builder.default_annotator):
         raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
     if builder.uses_model and recipe.model:
         _refuse_served(recipe, builder, recipe.model)
@@ -149,8 +149,8 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
         UsageError: as `refuse`.
     """
     refuse(recipe, builder)
-    if not builder.needs_annotator:
-        recipe = dataclasses.replace(recipe, annotator=None)
+    annotator = (recipe.annotator or builder.default_annotator) if builder.needs_annotator else None
+    recipe = dataclasses.replace(recipe, annotator=annotator)
     if not builder.uses_model:
         if recipe.model:
             logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from mmpref.errors import brief
-from mmpref.tables.cells import as_number, is_null
+from mmpref.tables.cells import as_number, is_null, object_names
 from mmpref.tables.messages import Unusable
 
 FACTS = ("source", "chosen_model", "rejected_model", "margin")
@@ -18,6 +18,9 @@ number); all of them optional."""
 PROVENANCE = ("method", "similarity", "iterations")
 """Columns of mmpref's own datasets that go along where their pairs are kept."""
 _NUMBERS = {"margin", "similarity", "iterations"}
+
+OBJECTS = ("gt_object", "objects")
+"""Columns that list what a row's images show; the first that is there counts."""
 
 Reader = Callable[[Mapping[str, Any]], Iterable[Mapping[str, Any] | Unusable]]
 """Turns one row as it was published into rows of a known shape (``id``, an image column, prompt, ``chosen``,
@@ -37,3 +40,12 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
         elif name not in _NUMBERS and isinstance(value, str):
             facts[name] = brief(value)
     return facts
+
+
+def objects_of(row: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Names of what the row's images show, in lower case; None where no column of `OBJECTS` lists any names."""
+    for name in OBJECTS:
+        if not is_null(value := row.get(name)):
+            found = object_names(value)
+            return None if found is None else tuple(found)
+    return None

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
-from mmpref.data.row_facts import Reader, facts_of
+from mmpref.data.row_facts import Reader, facts_of, objects_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import DEADLY, Looks, open_looks
@@ -164,6 +164,7 @@ class Source:
             rejected_policy=read.rejected_policy or None,
             facts=facts_of(row),
             notes=(*read.notes, *notes),
+            objects=objects_of(row),
         )
 
     def _checked(self, example: Example) -> Example | Skip:

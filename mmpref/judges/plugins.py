@@ -9,8 +9,9 @@ from mmpref.registry import Registry
 
 JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
 """Objects with one or more of ``ask`` (`mmpref.judges.chat.Chat`, and its ``Reachable`` where it may not be there),
-``compare`` (`mmpref.judges.annotator.Annotator`), ``rewrite`` (`mmpref.judges.rewriter.Rewriter`), ``check``
-(`mmpref.judges.claims.Checker`) and ``reward`` (`mmpref.align.rloo_trainer`, the reward of ``rloo``)."""
+``compare`` (`mmpref.judges.annotator.Annotator`), ``rewrite`` (`mmpref.judges.rewriter.Rewriter`),
+``correct`` (`mmpref.judges.corrector.Corrector`), ``check`` (`mmpref.judges.claims.Checker`)
+and ``reward`` (`mmpref.align.rloo_trainer`, the reward of ``rloo``)."""
 
 
 def annotator_plugin(name: str, role: str) -> Any | None:

@@ -52,7 +52,7 @@ Answer: {answer}
 Rewritten:"""
 """The default template, in our own words; ``{prompt}`` and ``{answer}`` are replaced."""
 
-_LABEL = re.compile(r"^\W*(?:rewritten(?: answer)?|new answer)[*_]*\s*:[*_]*\s*", re.I)
+_LABEL = re.compile(r"^\W*(?:rewritten(?: answer)?|corrected(?: answer)?|new answer)[*_]*\s*:[*_]*\s*", re.I)
 
 
 @dataclass(frozen=True)

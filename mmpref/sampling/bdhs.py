@@ -268,8 +268,7 @@ class BdhsSampler:
         return self._tokenize(*self.policy.answer_in_format(example.prompt, len(example.images), answer))
 
     def _tokenize(self, text: str, begin: int) -> TokenizedAnswer:
-        encoded = self.policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        return TokenizedAnswer(text, begin, encoded["input_ids"], encoded["offset_mapping"])
+        return TokenizedAnswer.of(self.policy.tokenizer, text, begin)
 
     def _cut(self, job: _Job, number: int) -> Cut:
         """Swap a leading yes or no with probability 1/2, then cut at a uniformly random token of the sentence.

@@ -33,6 +33,12 @@ class TokenizedAnswer:
     ids: Sequence[int]
     spans: Sequence[tuple[int, int]]
 
+    @classmethod
+    def of(cls, tokenizer: Any, text: str, begin: int) -> TokenizedAnswer:
+        """The answer that begins at a character of a text, under the model's tokenizer."""
+        encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        return cls(text, begin, encoded["input_ids"], encoded["offset_mapping"])
+
     def begins_character(self, token: int) -> bool:
         """Whether a token begins with a character, not amid its bytes (all tokens of a character have its span)."""
         return token == 0 or self.spans[token][0] >= self.spans[token - 1][1]

@@ -43,7 +43,7 @@ def of_build(recipe: BuildRecipe) -> set[Requirement]:
     sources = (recipe.source,) if isinstance(recipe.source, str) else recipe.source or ()
     if not sources and builder.origin is not None:
         sources = builder.origin.repos[:1]
-    asked = [recipe.annotator] if builder.needs_annotator else []
+    asked = [recipe.annotator or builder.default_annotator] if builder.needs_annotator else []
     return set(
         _told_apart(
             models=[recipe.model if builder.uses_model else None, *builder.models(_settings(recipe)).values(), *asked],

@@ -1,9 +1,9 @@
-"""True answers made false by rule: a word becomes another of its kind that the scene does not bear out."""
+"""True answers made false by rule, and false ones true: a word becomes another of its kind."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -29,7 +29,7 @@ def corrupted(answer: str, prompt: str, truth: Scene, draws: np.random.Generator
         answer: true of the scene.
         prompt: what was asked; the answer is about its words, so they stay.
     """
-    sentences = re.findall(r"[^.]*\.\s*|[^.]+$", answer)
+    sentences = _sentences(answer)
     changeable = [number for number, sentence in enumerate(sentences) if _changeable(sentence, prompt)]
     if not changeable:
         return answer
@@ -61,12 +61,61 @@ def _changed(sentence: str, prompt: str, text: str, truth: Scene, draws: np.rand
     word = words[int(draws.integers(len(words)))]
     about = oracle.mentions(sentence) or oracle.mentions(prompt)
     others = _others(_key(word), about, oracle.mentions(text), truth, draws)
-    new = others[int(draws.integers(len(others)))]
+    return _replaced(sentence, word, others[int(draws.integers(len(others)))])
+
+
+def _replaced(text: str, word: re.Match[str], new: str) -> str:
+    """The text with another key (`_key`) in a word's place, in the word's form."""
     if word["article"]:
         new = a(new)
     elif word[0].lower() in _ROW_OF:
         new = WHERE[new]
-    return sentence[: word.start()] + _like(word[0], new) + sentence[word.end() :]
+    return text[: word.start()] + _like(word[0], new) + text[word.end() :]
+
+
+def corrected(answer: str, truth: Scene, worth: Callable[[str], tuple[int, int]]) -> str:
+    """Make an answer true with the fewest words changed, as far as it goes.
+
+    One after another, the change after which least is false, then most true; where no change of a word helps, a
+    sentence is left out.
+
+    Args:
+        worth: of an answer, minus its false statements and its true ones.
+    """
+    while worth(answer)[0] < 0:
+        for changes in (_changes(answer, truth), _without_a_sentence(answer)):
+            better = max(changes, key=worth, default=answer)
+            if worth(better) > worth(answer):
+                break
+        else:
+            break
+        answer = better
+    return answer
+
+
+def _changes(answer: str, truth: Scene) -> Iterator[str]:
+    """The answer with one word changed to another of its kind that fits the scene."""
+    sentences = _sentences(answer)
+    for number, sentence in enumerate(sentences):
+        if _YES_OR_NO.match(sentence):
+            yield "".join([*sentences[:number], _denied(sentence), *sentences[number + 1 :]])
+    said = oracle.mentions(answer)
+    for word in _WORD.finditer(answer):
+        old = _key(word)
+        kinds = ([name for name in truth.names if name not in said], [truth.kind], NUMBERS, ROWS)
+        known = (THINGS, KINDS, NUMBERS, ROWS)
+        fitting = next(words for words, all_words in zip(kinds, known, strict=True) if old in all_words)
+        yield from (_replaced(answer, word, new) for new in fitting if new != old)
+
+
+def _without_a_sentence(answer: str) -> Iterator[str]:
+    sentences = _sentences(answer)
+    if len(sentences) > 1:
+        yield from ("".join(sentences[:n] + sentences[n + 1 :]).strip() for n in range(len(sentences)))
+
+
+def _sentences(answer: str) -> list[str]:
+    return re.findall(r"[^.]*\.\s*|[^.]+$", answer)
 
 
 def _others(

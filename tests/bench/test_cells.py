@@ -240,7 +240,7 @@ def test_gqa_takes_a_folder_of_the_downloads_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_word_tables_are_read_whatever_wrote_them(mark: str, end: str, tmp_path: Path) -> None:
     from mmpref.bench.scoring.amber import Tables
-    from mmpref.bench.scoring.chair import Synonyms
+    from mmpref.synonyms import Synonyms
 
     words = tmp_path / "synonyms.txt"
     words.write_bytes(f"person, girl{end}dog, puppy{end}".encode(mark))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.bench.mentions import by_references, by_synonyms, hallucinated
-from mmpref.bench.scoring.chair import Synonyms
+from mmpref.synonyms import Synonyms
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 
 from mmpref.bench.scoring import chair, pope
 from mmpref.errors import InputError
+from mmpref.synonyms import DOUBLE_WORDS, Synonyms
 
 
 @pytest.mark.parametrize(
@@ -114,16 +115,16 @@ def coco(tmp_path: Path) -> Path:
     ],
 )
 def test_objects_of_a_caption(coco: Path, caption: str, objects: list[str]) -> None:
-    assert chair.Synonyms.read(str(coco)).objects(caption) == objects
+    assert Synonyms.read(str(coco)).objects(caption) == objects
 
 
 def test_the_double_words_are_all_of_the_original() -> None:
-    assert len(chair.DOUBLE_WORDS) == 55
-    assert chair.DOUBLE_WORDS.keys() >= {"train track", "stove top oven", "baby cub", "wine glas"}
+    assert len(DOUBLE_WORDS) == 55
+    assert DOUBLE_WORDS.keys() >= {"train track", "stove top oven", "baby cub", "wine glas"}
 
 
 def test_chair_counts_mentions_and_recall_counts_types(coco: Path) -> None:
-    table = chair.Synonyms.read(str(coco))
+    table = Synonyms.read(str(coco))
     found = chair.scores(["a dog, a dog and a bird", "a man"], [["dog", "knife"], ["person"]], table)
     assert found["chair_i"] == pytest.approx(1 / 4)
     assert found["chair_s"] == pytest.approx(1 / 2)
@@ -132,7 +133,7 @@ def test_chair_counts_mentions_and_recall_counts_types(coco: Path) -> None:
 
 
 def test_hallucinated_mentions_are_told_apart_where_the_usual_is_known(coco: Path) -> None:
-    table = chair.Synonyms.read(str(coco))
+    table = Synonyms.read(str(coco))
     counts = chair.count("a dog, a bird, a bird and a bus", ["dog"], table, usual=["bird", "dog", "knife"])
     assert (counts["mentions"], counts["hallucinated"], counts["typical"], counts["other"]) == (4, 3, 2, 1)
     assert "typical" not in chair.count("a bird", ["dog"], table)
@@ -140,9 +141,9 @@ def test_hallucinated_mentions_are_told_apart_where_the_usual_is_known(coco: Pat
 
 
 def test_no_object_mentioned_is_no_error(coco: Path) -> None:
-    assert chair.scores(["nothing"], [["dog"]], chair.Synonyms.read(str(coco)))["chair_i"] == 0
+    assert chair.scores(["nothing"], [["dog"]], Synonyms.read(str(coco)))["chair_i"] == 0
 
 
 def test_a_missing_table_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no table of synonyms"):
-        chair.Synonyms.read(str(tmp_path / "none.txt"))
+        Synonyms.read(str(tmp_path / "none.txt"))

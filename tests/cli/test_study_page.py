@@ -17,7 +17,6 @@ from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
 from mmpref import evaluate
-from mmpref.bench.scoring.chair import Synonyms
 from mmpref.cli.main import program
 from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
 from mmpref.cli.pages.study_figures import families
@@ -29,6 +28,7 @@ from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
 from mmpref.study.plan import Plan, load
 from mmpref.study.schedule import Schedule, Target
+from mmpref.synonyms import Synonyms
 from tests.study.ledgers import claim, measured, plan_of
 
 HOSTILE = '$\\no$ <script>alert("x")</script> | `x` **y** [z](http://evil.example)'

@@ -13,6 +13,7 @@ from mmpref.bench.scoring import chair, pope
 from mmpref.run.results import ALL, Key
 from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
 from mmpref.study.plan import Plan, load
+from mmpref.synonyms import Synonyms
 
 IMAGES = 60
 MENTIONS = 6
@@ -83,7 +84,7 @@ def measured(
 def _caption(false: int) -> dict[str, float]:
     said = [*(f"absent{number}" for number in range(false)), *(f"there{number}" for number in range(MENTIONS - false))]
     truth = [f"there{number}" for number in range(MENTIONS)]
-    synonyms = chair.Synonyms({name: name for name in {*said, *truth}})
+    synonyms = Synonyms({name: name for name in {*said, *truth}})
     counted: dict[str, float] = dict(chair.count(" ".join(said), truth, synonyms))
     return counted
 

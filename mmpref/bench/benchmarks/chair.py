@@ -18,7 +18,6 @@ and ``chair_i_other``. No published set has it.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -30,7 +29,8 @@ from mmpref.log import logger
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
-from mmpref.tables.cells import unpacked
+from mmpref.synonyms import Synonyms
+from mmpref.tables.cells import object_names
 from mmpref.tables.table import Row, Table, numbered_rows
 from mmpref.types import Message
 
@@ -56,11 +56,8 @@ def _objects(row: Row, where: str) -> list[str]:
         InputError: there is no such cell, or it is neither.
     """
     column = column_of(row, "gt_object", "objects")
-    cell = unpacked(value_of(row, column, where))
-    if isinstance(cell, str):
-        names = [name.strip() for name in re.split("[,;]", cell)]
-        return [name.lower() for name in names if name]
-    return [name.lower() for name in list_cell(row, column, where)]
+    found = object_names(value_of(row, column, where))
+    return list_cell(row, column, where) if found is None else found
 
 
 def _no_synonyms() -> UsageError:
@@ -76,7 +73,7 @@ class _Chair(QuestionTask[ChairSettings]):
         if settings.synonyms is None and settings.data is None:
             raise _no_synonyms()
         super().__init__(settings)
-        self.synonyms = chair.Synonyms.read(resolve_path(settings.synonyms)) if settings.synonyms else None
+        self.synonyms = Synonyms.read(resolve_path(settings.synonyms)) if settings.synonyms else None
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         if self.synonyms is None:
@@ -95,7 +92,7 @@ class _Chair(QuestionTask[ChairSettings]):
         assert self.synonyms is not None  # they are read before any row
         return [self.synonyms.node.get(name.lower(), name.lower()) for name in names]
 
-    def _of_rows(self, table: Table) -> chair.Synonyms:
+    def _of_rows(self, table: Table) -> Synonyms:
         """The table of synonyms that the objects of all rows make, however few of them are asked about."""
         names: set[str] = set()
         for _, row, where in numbered_rows(table, None):
@@ -114,7 +111,7 @@ class _Chair(QuestionTask[ChairSettings]):
             len(names),
             table.name,
         )
-        return chair.Synonyms.of(names)
+        return Synonyms.of(names)
 
     def score(self, sample: Sample, answer: str) -> Score:
         assert self.synonyms is not None  # samples are made before they are scored

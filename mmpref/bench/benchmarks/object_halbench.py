@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING
 from mmpref.bench.benchmark import Benchmark, Metric, QuestionSettings, QuestionTask, Sample, Score, rate, ratio
 from mmpref.bench.cells import image_cell, text_cell
 from mmpref.bench.scoring import halbench, judge_prompts, ratings
-from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import fill_template
 from mmpref.judges.chat import Query
 from mmpref.recipes.names import names
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL
+from mmpref.synonyms import Synonyms
 from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmpref.bench.scoring.chair import singular
 from mmpref.errors import InputError
+from mmpref.synonyms import singular
 from mmpref.text_files import read_text
 
 Similar = Callable[[str, str], bool]

@@ -11,8 +11,8 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, reason_of
+from mmpref.synonyms import Synonyms
 from mmpref.text_files import read_text
 
 _COLUMNS = ("images", "annotations", "categories", "id", "name", "image_id", "category_id", "caption")

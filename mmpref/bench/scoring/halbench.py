@@ -5,7 +5,7 @@ these alone ("car at a traffic light" is a traffic light and no car); else its n
 side as one ("bus stop" is no bus). Words count once in a response, synonyms apart: "man" and "person" are two mentions.
 
 One deviation: the original finds lemmas and nouns by spaCy's `en_core_web_trf`, which pip cannot install as a
-dependency. Here words are made singular as in `mmpref.bench.scoring.chair`, and what stands between function words
+dependency. Here words are made singular as in `mmpref.synonyms`, and what stands between function words
 counts whole: "red bus" is a bus there and nothing here. The prompt asks for names without attributes.
 """
 
@@ -17,8 +17,8 @@ from pathlib import Path
 
 from mmpref.bench.cells import list_cell, text_cell
 from mmpref.bench.scoring import coco
-from mmpref.bench.scoring.chair import Synonyms
 from mmpref.errors import InputError, UsageError
+from mmpref.synonyms import Synonyms
 from mmpref.tables.table import Row
 
 SHORT = 3

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from mmpref.bench.disagreements import Disagreement, disagreements
 from mmpref.bench.finished_model import FinishedModel, read_finished
-from mmpref.bench.scoring.chair import Synonyms
 from mmpref.cli.pages.html import as_png, data_url
 from mmpref.errors import ImageError
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
 from mmpref.run.results import ALL, Key
+from mmpref.synonyms import Synonyms
 from mmpref.words import spaced
 
 if TYPE_CHECKING:

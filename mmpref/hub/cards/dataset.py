@@ -134,6 +134,7 @@ def card_and_pictures(
         keep_rejected=bool(recipe.get("keep_rejected")),
         written=_written(manifest),
         chosen_written="chosen" in manifest.get("written", []),
+        corrected=bool(manifest.get("corrected")),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),

@@ -1,4 +1,4 @@
-"""Knows the testbed's scenes: compares answers by the truth, corrupts them by rule, and checks claims.
+"""Knows the testbed's scenes: compares answers by the truth, corrupts and corrects them by rule, and checks claims.
 
 ``testbed-oracle:0.2`` is an annotator that compares answers, and is wrong in a fifth of what it can tell.
 """
@@ -79,6 +79,10 @@ class Oracle:
             for request in wanted
         ]
 
+    def correct(self, wanted: Sequence[Rewriting]) -> list[Reply]:
+        """False words become true ones of their kind; a sentence for which there is none is left out."""
+        return [Reply(_corrected(request)) for request in wanted]
+
     def check(self, claims: Sequence[Claim]) -> list[ClaimVerdict]:
         """True where the scene bears out all that a sentence claims; missing where it claims nothing of a scene."""
         return [ClaimVerdict(_holds(claim.text, _scene(claim.images)), {}) for claim in claims]
@@ -122,6 +126,11 @@ def _worth(prompt: str, answer: str, truth: Scene) -> tuple[int, int]:
     right = {word for word in reading.named(answer) if word in kind} == {question.word.lower()}
     invented = [name for name in judgement.hallucinated if name not in oracle.mentions(prompt)]
     return -max(int(not right), len(judgement.false_claims)) - len(invented), int(right)
+
+
+def _corrected(request: Rewriting) -> str:
+    prompt, truth = request.prompt[-1].content, _scene(request.images)
+    return corruption.corrected(request.answer, truth, lambda answer: _worth(prompt, answer, truth))
 
 
 def _holds(text: str, truth: Scene) -> float | None:

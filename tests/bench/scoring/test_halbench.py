@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from mmpref.bench.scoring import chair, halbench, ratings
+from mmpref.bench.scoring import halbench, ratings
+from mmpref.synonyms import Synonyms
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> chair.Synonyms:
+def table(tmp_path: Path) -> Synonyms:
     """Lines in the form of synonyms_refine.txt, leading spaces included."""
     path = tmp_path / "synonyms_refine.txt"
     path.write_text(
@@ -18,7 +19,7 @@ def table(tmp_path: Path) -> chair.Synonyms:
         "dog, puppy\nwine glass\ntie, bow, bow tie\nchair, seat\ntoilet\noven, stove, stove top oven\ntrain\nbottle\n"
         "dining table, table\nhot dog\nbowl\n\n"
     )
-    return chair.Synonyms.read(str(path), refined=True)
+    return Synonyms.read(str(path), refined=True)
 
 
 @pytest.mark.parametrize(
@@ -45,16 +46,16 @@ def table(tmp_path: Path) -> chair.Synonyms:
         ([], []),
     ],
 )
-def test_words_of_names(table: chair.Synonyms, names: list[str], words: list[str]) -> None:
+def test_words_of_names(table: Synonyms, names: list[str], words: list[str]) -> None:
     assert halbench.mentions(names, table) == words
 
 
-def test_captions_are_parsed_with_the_refined_double_words(table: chair.Synonyms) -> None:
+def test_captions_are_parsed_with_the_refined_double_words(table: Synonyms) -> None:
     assert table.objects("A motor bike and a bus at a street light") == ["motorcycle", "bus", "traffic light"]
     assert "stop light" not in table.double  # which CHAIR's own list has, and this table does not
 
 
-def test_counts_of_a_response(table: chair.Synonyms) -> None:
+def test_counts_of_a_response(table: Synonyms) -> None:
     counts = halbench.count(["man", "woman", "bus"], " A man  and so on ", ["person", "dog"], table)
     assert counts == {
         "mentions": 3,

@@ -4,6 +4,7 @@ import datasets
 import evaluate
 
 from mmpref.bench.scoring import chair
+from mmpref.synonyms import Synonyms
 
 _CITATION = "Rohrbach et al., Object Hallucination in Image Captioning, EMNLP 2018, arXiv 1809.02156"
 
@@ -24,4 +25,4 @@ class Chair(evaluate.Metric):
         )
 
     def _compute(self, predictions: list[str], references: list[list[str]], synonyms: str) -> dict[str, float]:
-        return chair.scores(predictions, references, chair.Synonyms.read(synonyms))
+        return chair.scores(predictions, references, Synonyms.read(synonyms))

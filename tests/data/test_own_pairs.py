@@ -1,0 +1,332 @@
+"""The methods whose answers, chosen and rejected, are the model's own: each picks what its first line says."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mmpref.bench.scoring import chair
+from mmpref.cli.main import program
+from mmpref.data.blocks import check_rejected
+from mmpref.data.build import build_dataset, spelled_out
+from mmpref.data.builder import BUILDERS, Context
+from mmpref.data.recipe import BuildRecipe
+from mmpref.data.row_facts import objects_of
+from mmpref.data.sources import Source
+from mmpref.errors import UsageError
+from mmpref.judges.rewriter import Rewriting
+from mmpref.registry import resolve_path
+from mmpref.sampling.answers import generate_answers, sample_answers
+from mmpref.sampling.bdhs import BdhsSampler
+from mmpref.sampling.logprobs import answer_tokens, log_probs
+from mmpref.sampling.resample import Draft, resample_sentences
+from mmpref.sampling.sentences import sentences, split
+from mmpref.sampling.similarity import load_similarity
+from mmpref.synonyms import Synonyms
+from mmpref.tables.open import open_table
+from mmpref.testbed import language, oracle
+from mmpref.testbed.judges.testbed_oracle import JUDGE
+from mmpref.testbed.tables import testbed, testbed_objects
+from mmpref.types import Example, ModelRef, Pair, Skip
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.encode import encode
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.policy import Policy
+
+MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
+SYNONYMS = "pkg:mmpref.testbed/synonyms.txt"
+WRITTEN: dict[str, Any] = {"similarity_model": EMBEDDER, "max_answer_tokens": 48}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "bdhs-own": {**WRITTEN, "samples": 2, "iterations": 2, "rho_th": 0.9, "max_tail_tokens": 24},
+    "opa": WRITTEN,
+    "chair-rank": {**WRITTEN, "samples": 3, "temperature": 1.5, "synonyms": SYNONYMS},
+    "self-correct": {**WRITTEN, "samples": 2, "max_sentence_tokens": 24},
+    "iris": {**WRITTEN, "samples": 2, "temperature": 1.5, "adapter": "given by a fixture"},
+}
+ROWS = 12
+
+
+@pytest.fixture(scope="module")
+def examples() -> list[Example]:
+    [(_, block)] = Source([open_table("testbed-objects")], limit=ROWS).blocks(ROWS, lambda _: True)
+    return [row for row in block if isinstance(row, Example)]
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(ModelRef(MODEL))
+
+
+@pytest.fixture(scope="module")
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Policy:
+    """The model with an adapter that changes it."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForImageTextToText
+
+    base = AutoModelForImageTextToText.from_pretrained(resolve_path(MODEL))
+    config = LoraConfig(r=2, target_modules=r"model\.language_model\..*\.q_proj", init_lora_weights=False)
+    folder = tmp_path_factory.mktemp("adapter")
+    get_peft_model(base, config).save_pretrained(str(folder))
+    return load_policy(ModelRef(MODEL, adapter=str(folder)))
+
+
+def worker_of(policy: Policy, method: str, **settings: Any) -> Any:
+    builder = BUILDERS.get(method)
+    context = Context(lambda: policy, policy.ref, 0, 0, "testbed-oracle" if builder.needs_annotator else None)
+    return builder.worker(context, builder.config()(**{**SETTINGS[method], **settings}))
+
+
+def texts(outcomes: list[Pair | Skip]) -> list[tuple[str, str, str]]:
+    return [
+        (one.example.id, one.chosen, one.rejected) if isinstance(one, Pair) else (one.id, one.reason, "")
+        for one in outcomes
+    ]
+
+
+@pytest.mark.parametrize("method", SETTINGS)
+def test_pairs_are_the_models_and_the_same_in_any_order_and_batches(
+    method: str, request: pytest.FixtureRequest, examples: list[Example]
+) -> None:
+    policy: Policy = request.getfixturevalue("aligned" if method == "iris" else "policy")
+    whole = worker_of(policy, method)(examples)
+    other = worker_of(policy, method, batch_size=5)
+    halves = [other(block) for block in (examples[6:], examples[:6])]
+    assert texts(whole) == texts([*halves[1], *halves[0]])
+    made = [one for one in map(check_rejected, whole) if isinstance(one, Pair)]
+    assert len(made) >= 2
+    for pair in made:
+        assert pair.method == method
+        assert pair.chosen != pair.rejected
+        assert pair.example.facts["chosen_model"] == ("testbed-oracle" if method == "opa" else str(policy.ref))
+
+
+def test_bdhs_own_is_bdhs_of_the_first_own_answer_without_a_fault(policy: Policy, examples: list[Example]) -> None:
+    settings = BUILDERS.get("bdhs-own").config()(**SETTINGS["bdhs-own"])
+    prompts = encode(policy, [policy.prompter(example) for example in examples])
+    decoding = settings.decoding(48, 0)
+    sampled = sample_answers(policy, prompts, [example.id for example in examples], decoding, settings.samples)
+
+    def faultless(example: Example, answer: str) -> bool:
+        judged = [oracle.judge(part, oracle.scene_of(example.id)) for part in split(answer)]
+        said = all(one.mentioned or one.claims for one in judged)
+        return said and not any(one.false_claims or one.hallucinated for one in judged)
+
+    wanted = {}
+    for example, answers in zip(examples, sampled, strict=True):
+        own = [one.text for one in answers if one.text and not one.cut and faultless(example, one.text)]
+        if own:
+            wanted[example.id] = replace(example, answer=own[0])
+    made = BdhsSampler(policy, load_similarity(EMBEDDER), settings, 0)(list(wanted.values()))
+    naive = {
+        name: (example.answer, one.answer)
+        for (name, example), one in zip(wanted.items(), made, strict=True)
+        if not one.cut_off
+    }
+    outcomes = worker_of(policy, "bdhs-own")(examples)
+    assert naive == {one.example.id: (one.chosen, one.rejected) for one in outcomes if isinstance(one, Pair)}
+    assert {one.reason for one in outcomes if isinstance(one, Skip)} <= {"fault", "no-verdict", "cut-off"}
+
+
+def test_bdhs_own_asks_the_model_itself_unless_somebody_is_named(policy: Policy, examples: list[Example]) -> None:
+    assert spelled_out(BuildRecipe(MODEL, "testbed", "bdhs-own")).annotator == "policy"
+    assert spelled_out(BuildRecipe(MODEL, "testbed", "bdhs-own", annotator="testbed-oracle")).annotator != "policy"
+    builder = BUILDERS.get("bdhs-own")
+    sure, never = (
+        builder.worker(
+            Context(lambda: policy, policy.ref, 0, 0, "policy"),
+            builder.config()(**{**SETTINGS["bdhs-own"], "min_truth": bound, "instruction": "{claim}"}),
+        )(examples[:3])
+        for bound in (0.0, 1.0)
+    )
+    assert all(isinstance(one, Pair) or one.reason == "cut-off" for one in sure)
+    assert {one.reason for one in never if isinstance(one, Skip)} == {"fault"}
+
+
+def test_opa_corrects_the_models_own_answer_and_keeps_what_is_true(policy: Policy, examples: list[Example]) -> None:
+    prompts = encode(policy, [policy.prompter(example) for example in examples])
+    own = generate_answers(policy, prompts, [example.id for example in examples], Decoding(48))
+    said = {example.id: answer.text for example, answer in zip(examples, own, strict=True)}
+    made = [one for one in map(check_rejected, worker_of(policy, "opa")(examples)) if isinstance(one, Pair)]
+    for pair in made:
+        assert pair.rejected == said[pair.example.id]
+        scene = oracle.scene_of(pair.example.id)
+        before, after = (oracle.judge(text, scene) for text in (pair.rejected, pair.chosen))
+        assert len(after.hallucinated) <= len(before.hallucinated)
+        assert not after.false_claims
+        for sentence in split(pair.rejected):
+            judged = oracle.judge(sentence, scene)
+            if judged.claims and not judged.false_claims and pair.example.prompt[-1].content in CAPTIONS:
+                assert sentence.strip() in pair.chosen
+
+
+CAPTIONS = language.CAPTION_PROMPTS
+
+
+def test_the_oracle_makes_true_what_it_made_false(examples: list[Example]) -> None:
+    asked = [Rewriting(one.id, one.images, one.prompt, one.answer) for one in examples]
+    false = [replace(one, answer=str(reply.text)) for one, reply in zip(asked, JUDGE.rewrite(asked), strict=True)]
+    assert [reply.text for reply in JUDGE.correct(asked)] == [one.answer for one in asked]
+    for one, reply in zip(asked, JUDGE.correct(false), strict=True):
+        judged = oracle.judge(str(reply.text), oracle.scene_of(one.id))
+        assert not judged.false_claims
+        assert not judged.hallucinated
+        if one.prompt[-1].content not in CAPTIONS:  # a question has one true answer
+            assert reply.text == one.answer
+    assert sum(wrong.answer != one.answer for wrong, one in zip(false, asked, strict=True)) > len(asked) / 2
+
+
+def test_chair_ranks_as_the_benchmark_scores(policy: Policy, examples: list[Example]) -> None:
+    worker, table = worker_of(policy, "chair-rank"), Synonyms.read(resolve_path(SYNONYMS))
+    samples = worker.samples(examples)
+    outcomes = worker(examples)
+    for example, answers, one in zip(examples, samples, outcomes, strict=True):
+        truth = [table.node[name] for name in example.objects or ()]
+        naive = [chair.scores([answer], [truth], table)["chair_i"] for answer in answers if table.objects(answer)]
+        if isinstance(one, Skip):
+            assert one.reason == ("one-answer" if len(naive) < 2 else "tie")
+            assert len(naive) < 2 or min(naive) == max(naive)
+            continue
+        best, worst = (chair.scores([text], [truth], table)["chair_i"] for text in (one.chosen, one.rejected))
+        assert (best, worst) == (min(naive), max(naive))
+        assert one.example.facts["margin"] == pytest.approx(worst - best)
+
+
+def test_chair_needs_to_know_what_is_there(policy: Policy, examples: list[Example]) -> None:
+    unknown = [replace(example, objects=None) for example in examples[:2]]
+    assert [one.reason for one in worker_of(policy, "chair-rank")(unknown)] == ["no-objects"] * 2
+    captions = [replace(one, objects=None) for one in examples if one.prompt[-1].content in CAPTIONS]
+    assert all(
+        not isinstance(one, Skip) or one.reason != "no-objects"
+        for one in worker_of(policy, "chair-rank", truth="answer")(captions[:2])
+    )
+
+
+def test_objects_of_rows() -> None:
+    plain, listed = next(testbed.rows("train")), next(testbed_objects.rows("train"))
+    assert listed == {**plain, "objects": list(oracle.scene_of(plain["id"]).names)}
+    assert objects_of(listed) == tuple(listed["objects"])
+    assert objects_of({"objects": "Cup, hot dog;saw"}) == ("cup", "hot dog", "saw")
+    assert objects_of({"gt_object": '["Cup"]', "objects": ["saw"]}) == ("cup",)
+    assert objects_of({"objects": [{"bbox": [0, 0, 1, 1]}]}) is None
+    assert objects_of({"image": b""}) is None
+
+
+def test_self_correction_puts_best_and_worst_together(policy: Policy, examples: list[Example]) -> None:
+    """Against every way to choose a form a sentence."""
+    forms = [["A. ", "B. "], ["C. "], ["D.", "E.", "F."]]
+    truths = {"A. ": 0.2, "B. ": 0.9, "D.": 0.5, "E.": 0.45, "F.": 0.8}
+
+    def total(chosen: tuple[str, ...]) -> float:
+        return sum(truths.get(form, 0.0) for form in chosen)
+
+    def picked(**settings: Any) -> Any:
+        asked = iter([truths[form] for sentence in forms if len(sentence) > 1 for form in sentence])
+        return worker_of(policy, "self-correct", **settings)._pick(examples[0], forms, asked)
+
+    ways = list(itertools.product(*forms))
+    best, worst = max(ways, key=total), min(ways, key=total)
+    chosen, rejected, margin = picked()
+    assert (chosen, rejected) == ("".join(best), "".join(worst))
+    assert margin == pytest.approx((total(best) - total(worst)) / len(forms))
+    assert picked(hardness=1.0)[:2] == ("B. C. F.", "A. C. D.")
+    assert picked(min_margin=0.6)[:2] == ("B. C. F.", "A. C. F.")
+    assert picked(min_margin=0.8).reason == "tie"
+
+
+def test_sentences_are_written_again_in_their_place(policy: Policy, examples: list[Example]) -> None:
+    example = next(one for one in examples if one.prompt[-1].content in CAPTIONS)
+    [prompt] = encode(policy, [policy.prompter(example)])
+    decoding = Decoding(24, greedy=False, temperature=1.5)
+    [forms] = resample_sentences(policy, [Draft(example, prompt, example.answer)], decoding, 3)
+    assert "".join(sentence[0] for sentence in forms) == example.answer
+    assert max(map(len, forms)) > 1
+    for original, sentence in zip(sentences(example.answer), forms, strict=True):
+        assert len(set(sentence)) == len(sentence)
+        assert all(form.endswith(original.trailing) and len(split(form)) == 1 for form in sentence)
+    [greedy] = resample_sentences(policy, [Draft(example, prompt, example.answer)], Decoding(24), 1)
+    [own] = generate_answers(policy, [prompt], [example.id], Decoding(48))
+    assert greedy[0][-1].strip() == split(own.text)[0].strip(), "the first sentence has nothing before it"
+
+
+def test_rewards_are_what_the_adapter_changed(policy: Policy, aligned: Policy, examples: list[Example]) -> None:
+    asked = [(example, text) for example in examples[:2] for text in (example.answer, "There is a cup.")]
+
+    def total(judge: Policy, example: Example, text: str) -> tuple[float, float]:
+        [prompt] = encode(judge, [judge.prompter(example)])
+        [score] = log_probs(judge, [prompt], [answer_tokens(judge, example.prompt, 1, text)])
+        return score.total, score.mean
+
+    naive = [[a - b for a, b in zip(total(aligned, *one), total(policy, *one), strict=True)] for one in asked]
+    assert worker_of(aligned, "iris").rewards(asked) == pytest.approx([one[0] for one in naive], abs=1e-3)
+    per_token = worker_of(aligned, "iris", per_token=True).rewards(asked)
+    assert per_token == pytest.approx([one[1] for one in naive], abs=1e-4)
+    assert max(abs(reward) for reward in per_token) > 1e-3
+    [one, *_] = worker_of(aligned, "iris", min_margin=1e6)(examples[:1])
+    assert isinstance(one, Skip)
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        ("bdhs-own", {"samples": 0}, "at least 1"),
+        ("bdhs-own", {"greedy": True}, "makes all samples equal"),
+        ("bdhs-own", {"min_truth": 1.5}, "min_truth"),
+        ("bdhs-own", {"instruction": "true?"}, r"no \{claim\}"),
+        ("opa", {"instruction": "{prompt}"}, r"no \{answer\}"),
+        ("chair-rank", {"synonyms": None}, "needs a table of synonyms"),
+        ("chair-rank", {"min_margin": 2.0}, "min_margin"),
+        ("self-correct", {"hardness": -0.1}, "hardness"),
+        ("self-correct", {"max_sentence_tokens": 0}, "max_sentence_tokens"),
+        ("self-correct", {"instruction": "true?"}, r"no \{claim\}"),
+        ("iris", {"adapter": None}, "needs an adapter"),
+        ("iris", {"min_margin": -1.0}, "min_margin"),
+    ],
+)
+def test_impossible_settings_are_refused(method: str, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        BUILDERS.get(method).config()(**{**SETTINGS[method], **settings})
+
+
+def test_lists_say_what_they_need() -> None:
+    rows = json.loads(CliRunner().invoke(program, ["list", "datasets", "--json"], catch_exceptions=False).stdout)
+    needs = {row["name"]: row["needs"] for row in rows}
+    assert needs["bdhs-own"] == needs["self-correct"] == ["--model", "--source"]
+    assert needs["opa"] == ["--model", "--source", "--annotator"]
+    assert needs["chair-rank"] == ["--model", "--source", "--set builder.synonyms=PATH"]
+    assert needs["iris"] == ["--model", "--source", "--set builder.adapter=RUN"]
+
+
+def test_a_build_names_its_adapter_and_its_card_nobody_who_judged(tmp_path: Path, aligned: Policy) -> None:
+    from mmpref.hub.cards.dataset import write_dataset_card
+
+    adapter = str(aligned.ref.adapter)
+    recipe = BuildRecipe(MODEL, "testbed", "iris", limit=6, builder={**SETTINGS["iris"], "adapter": adapter})
+    manifest = build_dataset(recipe, tmp_path / "run", write_card=write_dataset_card)
+    assert manifest["written"] == ["chosen", "rejected"]
+    assert manifest["recipe"]["builder"]["adapter"] == adapter
+    assert re.search(r"method <code>iris</code> told them apart\.", (tmp_path / "run/README.md").read_text())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("method", "limit"), [("bdhs-own", 320), ("opa", 260), ("chair-rank", 320), ("self-correct", 200), ("iris", 120)]
+)
+def test_a_hundred_pairs_and_shards_give_the_same_bytes(
+    method: str, limit: int, tmp_path: Path, aligned: Policy
+) -> None:
+    settings = {**SETTINGS[method], **({"adapter": str(aligned.ref.adapter)} if method == "iris" else {})}
+    annotator = "testbed-oracle" if BUILDERS.get(method).needs_annotator else None
+    recipe = BuildRecipe(MODEL, "testbed-objects", method, limit=limit, annotator=annotator, builder=settings)
+    manifest = build_dataset(recipe, tmp_path / "whole")
+    for index in (1, 0):
+        build_dataset(recipe, tmp_path / "split", shard=(index, 2))
+    assert manifest["counts"]["rows"] >= 100
+    files = [sorted((tmp_path / name / "data").glob("*.parquet")) for name in ("whole", "split")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
