@@ -5,7 +5,7 @@
 * training: scripts/bench_dpo.json, which `python scripts/bench_dpo.py --json` wrote
 * evaluation: scripts/bench_eval.json, which `python scripts/bench_eval.py --json` wrote
 * gpu: scripts/gpu_check.json, where `bash scripts/gpu_check.sh --output scripts/gpu_check.json` has written it
-* controls: scripts/controls.json, where `python scripts/check_controls.py FOLDER --record` has written it
+* controls: model_cards/study/ledger, where `mmpref reproduce study` has written it
 * near duplicates: scripts/check_near_duplicates.json, which `python scripts/check_near_duplicates.py --json` wrote
 * results: of a run of `mmpref reproduce testbed`, where --results names one
 """
@@ -18,7 +18,10 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmpref.run.results import Key, Results
+from mmpref.run.results import ALL, Key, Results
+from mmpref.study import plan
+from mmpref.study.effects import Effects
+from mmpref.study.measurement import Ledger
 from mmpref.vlm.families import FAMILIES
 
 ROOT = Path(__file__).parents[1]
@@ -66,12 +69,12 @@ RESULTS = {
     ("pope", "accuracy"): "POPE accuracy",
 }
 CONTROLS = {
-    "base": "base",
     "bdhs": "BDHS",
     "mismatched": "control: another row's answer",
     "same-kind": "control: the model's answer about a similar image",
     "shuffled": "control: the chosen answer's words in random order",
     "sft": "control: the chosen answers alone",
+    "reversed": "chosen and rejected swapped, which must harm",
 }
 CONTROL_METRICS = {"chair chair_i": "CHAIR_i", "chair recall": "recall", "pope accuracy": "POPE accuracy"}
 
@@ -133,16 +136,19 @@ def gpu(path: Path = ROOT / "scripts/gpu_check.json") -> str:
     return table((device, "", "measured"), rows) + (f"\n\nOf the other stages: {ended}." if ended else "")
 
 
-def controls(path: Path = ROOT / "scripts/controls.json") -> str:
-    """The base's values, and differences to them; nothing where none were recorded."""
-    if not path.exists():
+def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
+    """The base's values, and differences to them with their intervals; nothing where none were recorded."""
+    if not ledger.exists():
         return ""
-    found = json.loads(path.read_text(encoding="utf-8"))
-    rows = [
-        (title, *(f"{found[row][metric]:{'' if row == 'base' else '+'}.3f}" for metric in CONTROL_METRICS))
-        for row, title in CONTROLS.items()
-    ]
-    return table(("test split; below the base: difference to it", *CONTROL_METRICS.values()), rows)
+    effects = Effects(plan.load("study"), Ledger.read(ledger))
+    keys = [Key(*name.split(), ALL) for name in CONTROL_METRICS]
+    rows = [("base", *(f"{effect.value:.3f}" for key in keys if (effect := effects.value("base", key, "test"))))]
+    for row, title in CONTROLS.items():
+        differences = [effects.difference(row, "base", key, "test") for key in keys]
+        rows.append((title, *(difference.text() if difference else "not run" for difference in differences)))
+    shown = effects.difference("bdhs", "base", keys[0], "test")
+    head = f"{shown.number if shown else ''}; below the base: difference to it [95 %]"
+    return table((head, *CONTROL_METRICS.values()), rows)
 
 
 def results(run: Path) -> str:

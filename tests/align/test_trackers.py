@@ -116,7 +116,8 @@ def test_what_the_user_set_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert os.environ["TENSORBOARD_LOGGING_DIR"] == "mine"
         assert os.environ["TRACKIO_DIR"] == str(tmp_path / "trackers" / "trackio")
     assert [entry.name for entry in (tmp_path / "trackers").iterdir()] == ["trackio"]
-    assert [fact["path"] for fact in trackers.facts(["tensorboard", "trackio"], tmp_path)] == [None, "trackers/trackio"]
+    facts = trackers.facts(["tensorboard", "trackio"], tmp_path, tmp_path, tmp_path)
+    assert [fact["path"] for fact in facts] == [None, "trackers/trackio"]
     assert "TRACKIO_DIR" not in os.environ
     assert report_to.names_of(["wandb", "wandb", "none"]) == ["wandb"]
     assert report_to.names_of(None) == report_to.names_of("none") == []

@@ -82,7 +82,10 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"evaluate": {"columns": {"id": "n"}, "benchmark": {"chair": {"data": None}}}}, "none is on such data"),
         ({"evaluate": {"judge": "testbed-orcale"}}, "`judge` has no use"),
         ({"evaluate": {"thinking": ["<a>"]}}, "thinking"),
-        ({"evaluate": {"blind": "masked", "model": "https://a.b/v1#c"}}, "has no revision or adapter here"),
+        (
+            {"evaluate": {"blind": "masked", "model": "https://a.b/v1#c"}},
+            "one is behind an endpoint, and the other is not",
+        ),
     ],
 )
 def test_nothing_is_begun(changes: dict[str, Any], says: str, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from mmpref.hub.cards.add_results import add_results
+from mmpref.hub.cards.eval_results import published_data
 from mmpref.hub.cards.merge import BEGIN, END
-from mmpref.hub.cards.model_index import eval_files, model_index
+from mmpref.hub.cards.model_index import model_index
 from mmpref.hub.cards.results_table import Line, lines_of, read_lines, results_block
 from mmpref.run.results import Results
 from tests.hub.runs import COMMIT, evaluation
@@ -93,7 +94,7 @@ def test_ones_own_data_are_not_the_benchmark_in_the_metadata() -> None:
         "scored_like": "pope",
         "changed_settings": {"suffix": " Answer | yes or no.", "limit": 40},
     }
-    assert eval_files(_own()) == {}
+    assert published_data(_own()) == [], "no leaderboard is asked about one's own data"
 
 
 def test_published_data_under_another_prompt_do_not_bear_the_benchmarks_name() -> None:
