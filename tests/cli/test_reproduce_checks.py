@@ -84,7 +84,7 @@ def watch(**settings: Any) -> dict[str, Any]:
         ({"evaluate": {"thinking": ["<a>"]}}, "thinking"),
         (
             {"evaluate": {"blind": "masked", "model": "https://a.b/v1#c"}},
-            "one is behind an endpoint, and the other is not",
+            "one is behind an endpoint",
         ),
     ],
 )
