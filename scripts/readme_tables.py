@@ -140,15 +140,18 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
     """The base's values, and differences to them with their intervals; nothing where none were recorded."""
     if not ledger.exists():
         return ""
-    effects = Effects(plan.load("study"), Ledger.read(ledger))
+    measured = Ledger.read(ledger)
+    effects = Effects(plan.load("study"), measured)
     keys = [Key(*name.split(), ALL) for name in CONTROL_METRICS]
-    rows = [("base", *(f"{effect.value:.3f}" for key in keys if (effect := effects.value("base", key, "test"))))]
+    rows = [("base", "", *(f"{effect.value:.3f}" for key in keys if (effect := effects.value("base", key, "test"))))]
     for row, title in CONTROLS.items():
+        rates = {one.point["trainer.learning_rate"] for one in measured if one.row == row and not one.is_grid_point}
         differences = [effects.difference(row, "base", key, "test") for key in keys]
-        rows.append((title, *(difference.text() if difference else "not run" for difference in differences)))
-    shown = effects.difference("bdhs", "base", keys[0], "test")
-    head = f"{shown.number if shown else ''}; below the base: difference to it [95 %]"
-    return table((head, *CONTROL_METRICS.values()), rows)
+        shown = (difference.text() if difference else "not run" for difference in differences)
+        rows.append((title, ", ".join(f"{rate:.0e}" for rate in sorted(rates)), *shown))
+    first = effects.difference("bdhs", "base", keys[0], "test")
+    head = f"{first.number if first else ''}; below the base: difference to it [95 %]"
+    return table((head, "learning rate", *CONTROL_METRICS.values()), rows)
 
 
 def results(run: Path) -> str:

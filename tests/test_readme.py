@@ -17,10 +17,15 @@ from click.testing import CliRunner
 
 from mmpref.align.method import METHODS
 from mmpref.cli.main import program
+from mmpref.cli.pages.study import markdown
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import InputError
 from mmpref.registry import Registry, resolve_path
+from mmpref.study.conclude import conclude
+from mmpref.study.measurement import Ledger
+from mmpref.study.plan import load
 from mmpref.tables.open import open_table
+from tests.study.ledgers import measured
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -83,15 +88,22 @@ def test_every_table_is_what_was_recorded_and_stands_in_its_file() -> None:
     assert sorted(re.findall(r"<!-- ([\w ]+): begin -->", TEXT)) == sorted(known)
 
 
-def test_the_table_of_controls_is_of_the_record(tmp_path: Path) -> None:
-    assert tables().controls(tmp_path / "none.json") == ""
-    recorded = tmp_path / "controls.json"
-    metrics = dict.fromkeys(tables().CONTROL_METRICS, 0.25)
-    recorded.write_text(json.dumps(dict.fromkeys(tables().CONTROLS, metrics)), encoding="utf-8")
-    head, _, base, bdhs, *_ = tables().controls(recorded).splitlines()
-    assert head.endswith("| CHAIR_i | recall | POPE accuracy |")
-    assert base == "| base | 0.250 | 0.250 | 0.250 |"
-    assert bdhs == "| BDHS | +0.250 | +0.250 | +0.250 |"
+def test_the_table_of_controls_is_of_the_ledger(tmp_path: Path) -> None:
+    assert tables().controls(tmp_path / "none") == ""
+    ledger, rate = Ledger(tmp_path / "ledger"), {"trainer.learning_rate": 1e-4}
+    runs = [measured("base", 0.25, base) for base in range(3)]
+    for run in [*runs, *(measured("bdhs", 0.125, base, point=rate) for base in range(3))]:
+        ledger.write(run)
+    head, _, base, bdhs, mismatched, *_ = tables().controls(ledger.folder).splitlines()
+    assert head.startswith("| 3 bases x 1 seed, 60 images; below the base")
+    assert re.fullmatch(r"\| base \|  \| 0\.2\d\d \| 0\.\d{3} \| 0\.\d{3} \|", base)
+    assert re.match(r"\| BDHS \| 1e-04 \| -0\.1\d\d \[-0\.\d{3}, -0\.\d{3}\] \| ", bdhs)
+    assert mismatched == "| control: another row's answer |  | not run | not run | not run |"
+
+
+def test_the_studys_page_is_what_its_ledger_says() -> None:
+    conclusions = conclude(load("study"), Ledger.read(ROOT / "model_cards/study/ledger"))
+    assert (ROOT / "model_cards/study/README.md").read_text(encoding="utf-8") == markdown(conclusions)
 
 
 def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:
