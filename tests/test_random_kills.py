@@ -60,6 +60,22 @@ print(len(counted))
     assert int(done.stdout) == 6  # opened, renamed, made, opened, and the folder with its file
 
 
+def test_what_is_recorded_is_what_the_docs_say() -> None:
+    found = json.loads((SCRIPTS / "random_kills.json").read_text())
+    assert found["kills"] >= 200
+    assert found["faults"] == 0
+    assert found["commands"].keys() == COMMANDS
+    signals = Counter[str]()
+    for report in found["commands"].values():
+        assert report["runs"] >= 3
+        signals.update(report["kills"])
+    assert min(signals[name] for name in ("SIGKILL", "SIGTERM", "SIGINT")) >= 40
+    said = " ".join((SCRIPTS.parent / "docs/faults.md").read_text(encoding="utf-8").split())
+    between = found["commands"]["publish"]["commits_between"]
+    runs = sum(report["runs"] for report in found["commands"].values())
+    assert f"{found['kills']} kills in {runs} runs, {between} commits of somebody else's" in said
+
+
 @pytest.mark.long
 def test_a_handful_of_kills_changes_nothing() -> None:
     command = [sys.executable, str(SCRIPTS / "random_kills.py"), "--kills", "12", "--seed", "1", "--json"]
