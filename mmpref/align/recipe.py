@@ -187,7 +187,7 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
             "Give its Hub id or folder; for what a server can do while training, see docs/training.md.",
         )
     if server := recipe.loss.get("server"):
-        refuse_server(server, recipe.quantization)
+        refuse_server(server, recipe.quantization, bool(recipe.lora.use_dora))
     if recipe.feature_cache_gb < 0:
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:
