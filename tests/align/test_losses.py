@@ -210,10 +210,17 @@ def test_a_loss_trains_two_steps_from_where_it_begins(name: str, preferences: Pa
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("ld_alpha", 0.5), ("use_weighting", True), ("f_divergence_type", "js_divergence")]
+    ("name", "option", "value"),
+    [
+        ("simpo", "ld_alpha", 0.5),
+        ("simpo", "use_weighting", True),
+        ("simpo", "f_divergence_type", "js_divergence"),
+        ("simpo", "label_smoothing", 0.1),
+        ("dpo", "label_smoothing", 0.1),
+    ],
 )
-def test_options_of_trls_losses_are_refused_for_another(option: str, value: Any, tmp_path: Path) -> None:
-    policy, method = tiny("llava_next"), METHODS.get("simpo")
+def test_options_that_a_loss_would_leave_out_are_refused(name: str, option: str, value: Any, tmp_path: Path) -> None:
+    policy, method = tiny("llava_next"), METHODS.get(name)
     settings = method.settings()
     with pytest.raises(UsageError, match=f"no trainer.{option}"):
         make(
