@@ -208,6 +208,27 @@ def test_chair_needs_to_know_what_is_there(policy: Policy, examples: list[Exampl
     )
 
 
+def test_chair_reads_listed_objects_as_it_reads_answers(policy: Policy, examples: list[Example]) -> None:
+    listed = replace(examples[0], objects=("cups", "two hammers", "gizmo"))
+    worker = worker_of(policy, "chair-rank")
+    assert worker._shown(listed) == {"cup", "hammer", "gizmo"}
+    begun: list[Example] = []
+    worker.writer.begin = begun.extend
+    worker.begin([listed, replace(examples[1], objects=None)])
+    assert begun == [listed], "of the others nothing is asked"
+
+
+def test_a_model_that_corrects_itself_is_named_as_who_wrote_the_chosen_answers(
+    policy: Policy, examples: list[Example]
+) -> None:
+    builder = BUILDERS.get("opa")
+    worker: Any = builder.worker(
+        Context(lambda: policy, policy.ref, 0, 0, "policy"), builder.config()(**SETTINGS["opa"])
+    )
+    made = [one for one in worker(examples[:2]) if isinstance(one, Pair)]
+    assert {pair.example.facts["chosen_model"] for pair in made} == {str(policy.ref)}
+
+
 def test_objects_of_rows() -> None:
     plain, listed = next(testbed.rows("train")), next(testbed_objects.rows("train"))
     assert listed == {**plain, "objects": list(oracle.scene_of(plain["id"]).names)}
