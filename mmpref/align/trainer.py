@@ -114,6 +114,10 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         if given := [f"trainer.{name}" for name, is_given in options.items() if is_given]:
             raise UsageError(f"This method's loss has no {', '.join(given)}.", "Leave it out, or use another method.")
 
+    def facts(self) -> dict[str, Any]:
+        """Also after how many steps the reference moves, where it does."""
+        return {**super().facts(), **({"reference_every": self._moving.every} if self._moving else {})}
+
     def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return self._sample(self._source, [batch[ROWS] for batch in batches]) if self._source else batches
 
