@@ -149,6 +149,21 @@ def test_bdhs_own_asks_the_model_itself_unless_somebody_is_named(policy: Policy,
     assert {one.reason for one in never if isinstance(one, Skip)} == {"fault"}
 
 
+def test_what_bdhs_own_shows_again_is_preprocessed_ahead_again(policy: Policy, examples: list[Example]) -> None:
+    worker = worker_of(policy, "bdhs-own")
+    begun: list[Example] = []
+    shown: list[Example] = []
+
+    def prepare(example: Example) -> Any:
+        shown.append(example)
+        return worker.ahead(example)
+
+    worker.ahead.begin, worker.sampler.prepare = begun.extend, prepare
+    worker(examples[:4])
+    assert begun == shown
+    assert shown
+
+
 def test_opa_corrects_the_models_own_answer_and_keeps_what_is_true(policy: Policy, examples: list[Example]) -> None:
     prompts = encode(policy, [policy.prompter(example) for example in examples])
     own = generate_answers(policy, prompts, [example.id for example in examples], Decoding(48))
