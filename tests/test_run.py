@@ -91,6 +91,22 @@ def test_of_many_that_claim_a_directory_at_once_one_recipe_gets_it(tmp_path: Pat
     assert len(set(claimed)) == 1
 
 
+def test_facts_that_two_processes_pin_at_once_are_the_first_ones(tmp_path: Path) -> None:
+    """Neither finds any; the second one waits until the first one has written its own."""
+    import fcntl
+
+    run = open_run(tmp_path / "run", "build-dataset", Recipe())
+    with ThreadPoolExecutor() as pool, open(run.state / "claim-lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        second = pool.submit(run.pin, "pool", {"block": 32})
+        time.sleep(0.1)
+        assert not second.done()
+        write_atomic(run.state / "pool.json", json.dumps({"block": 35}))
+        fcntl.flock(file, fcntl.LOCK_UN)
+        assert second.result() == run.pinned("pool") == {"block": 35}
+    assert run.pin("pool", {"block": 64}) == {"block": 35}
+
+
 def test_a_killed_process_leaves_no_lock_behind_not_even_in_its_workers(tmp_path: Path) -> None:
     """Forked workers live on for a while after their parent was killed, and have all of its files open."""
     script = f"""

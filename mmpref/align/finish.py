@@ -43,6 +43,8 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best)
     rows = log_until(rows, best)
     final = final_metrics(rows)
+    every = trained.facts.get("reference_every")
+    moving = (every, trained.facts["steps"]) if every else None
     model, pairs = trained.model, trained.pairs
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
@@ -59,7 +61,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         **trained.facts,
         "final": final,
         "final_over": final_steps(rows),
-        "remarks": remarks_on(final, verification.get("kl")),
+        "remarks": remarks_on(final, verification.get("kl"), moving),
         "probe": verification,
     }
     run.finish(facts, write_card)

@@ -91,6 +91,8 @@ class Method:
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
         annotator_instruction: the settings' own template for the annotator; None for the annotator's.
+        shares_prompt: image and prompt can be run once for both answers of a pair; without pairs there is nothing to
+            share.
         rates: learning rates where a recipe names none.
         tags: of cards: what such a training is searched by.
     """
@@ -110,6 +112,7 @@ class Method:
     mismatched: bool = False
     reference_every: Callable[[Any], int | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
+    shares_prompt: bool = True
     rates: Rates = field(default_factory=Rates)
     tags: tuple[str, ...] = ("preference", "dpo")
 

@@ -11,6 +11,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import TrainerCallback
 
+from mmpref.align.summary import unmoved_reference
+from mmpref.distributed import process_index
+from mmpref.log import logger
+
 
 class MovingReference(TrainerCallback):
     """TR-DPO's hard update (arXiv 2404.09656, section 3). TRL's callback wants a second whole model and refuses LoRA,
@@ -22,14 +26,19 @@ class MovingReference(TrainerCallback):
     """
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter], every: int) -> None:
-        self._parameters, self._every = dict(parameters), every
+        self._parameters, self.every = dict(parameters), every
         self._weights = self._copy()
 
     def _copy(self) -> dict[str, torch.Tensor]:
         return {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        unmoved = unmoved_reference(self.every, state.max_steps)
+        if unmoved and not process_index():
+            logger.warning("Warning: %s", unmoved)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step % self._every == 0:
+        if state.global_step % self.every == 0:
             self._weights = self._copy()
 
     @contextlib.contextmanager

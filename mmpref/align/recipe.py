@@ -187,13 +187,14 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
             "Give its Hub id or folder; for what a server can do while training, see docs/training.md.",
         )
     if server := recipe.loss.get("server"):
-        refuse_server(server, recipe.quantization)
+        refuse_server(server, recipe.quantization, bool(recipe.lora.use_dora))
     if recipe.feature_cache_gb < 0:
         raise UsageError(f"feature_cache_gb is {recipe.feature_cache_gb:g}; it must be at least 0.")
     if recipe.limit is not None and recipe.limit < 1:
         raise UsageError(f"limit is {recipe.limit}; it must be at least 1.")
-    if recipe.attn and not recipe.share_prompt:
-        raise UsageError("attn says how shared prompts are attended to, and share_prompt=false shares none.")
+    if recipe.attn and not (recipe.share_prompt and method.shares_prompt):
+        who = f"the method {recipe.method}" if recipe.share_prompt else "share_prompt=false"
+        raise UsageError(f"attn says how shared prompts are attended to, and {who} shares none.", "Leave attn out.")
     best, watched = recipe.watch.best, recipe.watch.benchmarks
     if best and (name := best.partition("/")[0]) not in watched:
         raise UsageError(

@@ -31,12 +31,13 @@ _WAIT = 60.0
 _LOCAL = "Leave loss.server out: answers are then written by the model that is trained here."
 
 
-def refuse_server(spec: str, quantization: str | None = None) -> None:
-    """See that a server can follow the policy, before any work.
+def refuse_server(spec: str, quantization: str | None = None, use_dora: bool = False) -> None:
+    """See that a server can follow such a policy, on whatever machine.
 
     Args:
         spec: ``URL#MODEL``, the base as the server calls it.
         quantization: of the model that is trained.
+        use_dora: the adapter scales weights too, which `merged_weights` does not.
 
     Raises:
         UsageError: it cannot.
@@ -45,8 +46,18 @@ def refuse_server(spec: str, quantization: str | None = None) -> None:
         raise UsageError(f"loss.server is {spec!r}; it must be URL#MODEL.", "Such as http://127.0.0.1:8000/v1#me/vlm.")
     if quantization:
         raise UsageError("The weights of a quantized model cannot be sent to a server.", _LOCAL)
+    if use_dora:
+        raise UsageError("The weights of lora.use_dora are not sent to a server.", f"Leave it out. Or: {_LOCAL}")
     if num_processes() > 1:
         raise UsageError("A server follows one process, and several were started.", f"Start one. Or: {_LOCAL}")
+
+
+def refuse_sending(spec: str) -> None:
+    """See that this machine can send weights to a server, before it trains.
+
+    Raises:
+        UsageError: it cannot.
+    """
     if why := _missing():
         raise UsageError(f"The weights cannot be sent to {spec} before every step: {why}.", _LOCAL)
 
@@ -73,13 +84,13 @@ class FollowingWriter(ServedWriter):
     def __init__(self, spec: str, policy: Policy) -> None:
         endpoint = endpoint_of(spec)
         assert endpoint is not None
-        super().__init__(*endpoint)
         self._spec, self._policy, self._step = spec, policy, -1
-        with client_errors(spec, connecting=True):
+        with client_errors(spec, connecting=True):  # first: it waits for a server that is not up yet
             from trl.generation.vllm_client import VLLMClient
 
             self._client = VLLMClient(base_url=server_root(spec), connection_timeout=_WAIT)
             self._client.init_communicator(device=policy.device)
+        super().__init__(*endpoint)
 
     def follow(self, step: int) -> None:
         """Send the policy's weights as they are, once a step.
@@ -118,7 +129,7 @@ def merged_weights(base: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameters that a base would have with PEFT's adapter merged into it, by the base's own names.
 
     Args:
-        base: the transformers model, with the adapter's layers in it. It stays as it is: merging in place and taking
+        base: the transformers model, with LoRA's layers in it, which are no DoRA. It stays as it is: merging in place and taking
             the sum apart again, as PEFT does, rounds the base's weights each time where they are in 16 bits.
     """
     import torch
@@ -165,3 +176,5 @@ def _refuse_no_health(root: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code == HTTPStatus.NOT_FOUND:
             raise ConnectionError("it has no /health, which vLLM's servers have") from error
+    except urllib.error.URLError:
+        return  # it is not up yet, and TRL's client waits for it

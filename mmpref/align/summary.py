@@ -89,7 +89,17 @@ def final_steps(rows: list[dict[str, Any]]) -> dict[str, int]:
     return {"first": before + 1, "last": rows[-1]["step"] if rows else 0, "rows": min(count, len(rows))}
 
 
-def remarks_on(final: Mapping[str, float], kl: float | None = None) -> list[str]:
+def unmoved_reference(every: int, steps: int) -> str | None:
+    """That a reference that moves after so many steps never does so in time for another one; None where it does."""
+    if every < steps:
+        return None
+    return (
+        f"The reference never moves: loss.every is {every}, and the training has {steps} steps. This is plain DPO; a "
+        "smaller loss.every moves it."
+    )
+
+
+def remarks_on(final: Mapping[str, float], kl: float | None = None, moving: tuple[int, int] | None = None) -> list[str]:
     """What of the end of a training needs to be said in words.
 
     An adapter *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
@@ -99,8 +109,11 @@ def remarks_on(final: Mapping[str, float], kl: float | None = None) -> list[str]
     Args:
         kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
             where it is not known.
+        moving: of a reference that moves, after how many steps it does so, and how many there were.
     """
     remarks = []
+    if moving and (unmoved := unmoved_reference(*moving)):
+        remarks.append(unmoved)
     if kl is not None and kl < _BARELY_KL:
         remarks.append(
             f"The adapter barely moved: its KL divergence from the base is {kl:.1g} nats a token on the first pair's "

@@ -139,6 +139,14 @@ def _check(recipe: TrainRecipe, method: Method, evaluate: Evaluator | None) -> N
         )
     if is_model_sharded():
         _refuse_sharding(recipe, method)
+
+
+def _refuse_here(recipe: TrainRecipe) -> None:
+    """Refuse what this machine cannot do; a run that another one has finished needs nothing of it."""
+    if server := recipe.loss.get("server"):
+        from mmpref.align.served_policy import refuse_sending
+
+        refuse_sending(server)
     if recipe.attn:
         import torch
 
@@ -186,6 +194,7 @@ def _fit_and_save(
     from mmpref.vlm.kernels import attention_of
     from mmpref.vlm.quantization import bitsandbytes_arguments
 
+    _refuse_here(recipe)
     scratch = run.state / SCRATCH
     policy, pairs = _load(run, recipe, configured)
     with main_process_first():

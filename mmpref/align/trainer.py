@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 _REFERENCE = "reference.safetensors"
 """Of a checkpoint: the reference, where it moves."""
+_SMOOTHED = frozenset({"robust", "exo_pair", "aot", "aot_unpaired"})
+"""TRL's losses that read ``label_smoothing``; its others leave it out without a word."""
 _MAX_EMPTY_BATCHES = 50
 """Batches in a row that may give no pair."""
 
@@ -84,8 +86,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         self._moving = MovingReference(dict(self._trainable_parameters()), reference_every) if reference_every else None
         if self._moving:
             self.add_callback(self._moving)
-        if pairwise or reference_every:
-            self._refuse_options_of_trls_losses()
+        self._refuse_options_of_trls_losses(bool(pairwise or reference_every))
         if shared and self.aux_loss_enabled:
             logger.warning(
                 "Image and prompt go through the model once for each answer: experts are balanced over all "
@@ -95,19 +96,27 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         # TRL refuses to fill a column of them beforehand where there are images; it takes them from a batch.
         self.precompute_ref_logps = True
 
-    def _refuse_options_of_trls_losses(self) -> None:
-        """Refuse what only TRL's own losses and reference know of, and would be left out.
+    def _refuse_options_of_trls_losses(self, own: bool) -> None:
+        """Refuse what only TRL's own losses and reference know of, or only some of them, and would be left out.
+
+        Args:
+            own: the loss or the reference is not TRL's.
 
         Raises:
             UsageError: there is such an option.
         """
         options = {
-            "use_weighting": self.use_weighting,
-            "ld_alpha": self.ld_alpha is not None,
-            "f_divergence_type": self.f_divergence_type != "reverse_kl",
+            "label_smoothing": self.label_smoothing and _SMOOTHED.isdisjoint(self.loss_types),
+            "use_weighting": own and self.use_weighting,
+            "ld_alpha": own and self.ld_alpha is not None,
+            "f_divergence_type": own and self.f_divergence_type != "reverse_kl",
         }
         if given := [f"trainer.{name}" for name, is_given in options.items() if is_given]:
             raise UsageError(f"This method's loss has no {', '.join(given)}.", "Leave it out, or use another method.")
+
+    def facts(self) -> dict[str, Any]:
+        """Also after how many steps the reference moves, where it does."""
+        return {**super().facts(), **({"reference_every": self._moving.every} if self._moving else {})}
 
     def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return self._sample(self._source, [batch[ROWS] for batch in batches]) if self._source else batches

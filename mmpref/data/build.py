@@ -114,7 +114,9 @@ def build_dataset(
             stack.enter_context(memory_errors("the model", "Free some, or load it with --quantization."))
             stack.callback(policy.close)
             stack.callback(looks.close)
-            settings, block_size = decide_sizes(run, policy, settings, recipe.block_size, builder.uses_model)
+            settings, block_size = decide_sizes(
+                run, policy, settings, recipe.block_size, builder.uses_model and not recipe.endpoint
+            )
             if builder.pilot and (rows := builder.pilot.rows(settings)):
                 settings = dataclasses.replace(
                     settings, **_decided(run, builder.pilot, context, settings, source, rows)

@@ -28,6 +28,7 @@ def decide_sizes(
 
     Args:
         settings: a config instance of the method.
+        uses_model: there is a model in this process whose memory decides.
     """
     width = getattr(settings, "batch_size", None)
     if AUTO not in (width, block_size):

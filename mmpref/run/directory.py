@@ -101,7 +101,7 @@ class Run:
         return facts
 
     def pin(self, name: str, facts: Mapping[str, Any]) -> dict[str, Any]:
-        """Keep facts that a restart must go on with, the first time.
+        """Keep facts that a restart must go on with, the first time; of processes that do so at once, the first one's.
 
         Args:
             name: of a file in the state.
@@ -110,10 +110,19 @@ class Run:
         Returns:
             Those that the run began with.
         """
-        if pinned := self.pinned(name):
-            return pinned
-        write_atomic(self.state / f"{name}.json", json.dumps(facts, indent=2) + "\n")
-        return self.pinned(name)
+        with self._alone():
+            if not self.pinned(name):
+                write_atomic(self.state / f"{name}.json", json.dumps(facts, indent=2) + "\n")
+            return self.pinned(name)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Wait until no other process looks at what a run begins with, or writes it."""
+        import fcntl
+
+        with open(self.state / "claim-lock", "w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def finish(self, facts: Mapping[str, Any], write_card: WriteCard | None = None) -> dict[str, Any]:
         """Write the card, where there is one, and ``run.json``, the last file of a run. ``facts`` are JSON-ready
@@ -288,10 +297,7 @@ def open_run(path: Path, command: str, recipe: Any) -> Run:
 
 def _claim(run: Run, marker: Path) -> None:
     """Write the marker, unless another process, of this recipe or another one, does so at the same time."""
-    import fcntl
-
-    with open(run.state / "claim-lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with run._alone():
         if marker.is_file():
             _refuse_other(run, json.loads(marker.read_text(encoding="utf-8")))
         else:

@@ -92,6 +92,7 @@ def test_a_run_says_by_what_it_attended(preferences: Path, tmp_path: Path, caplo
         ({"attn": "flash"}, "attn=flash: FlashAttention needs a CUDA GPU, and the model is on a cpu"),
         ({"attn": "flex"}, "attn=flex: FlexAttention has no backward pass on a cpu"),
         ({"attn": "sdpa", "share_prompt": False}, "share_prompt=false shares none"),
+        ({"attn": "sdpa", "method": "rloo", "loss": {"reward": "x"}}, "the method rloo shares none"),
     ],
 )
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can do it")

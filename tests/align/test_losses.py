@@ -19,6 +19,7 @@ from mmpref.align.pair_log_probs import PairLogProbs
 from mmpref.align.preference_data import REJECTED_POLICY, ROW, with_row_numbers
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
+from mmpref.align.summary import remarks_on
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import InputError, UsageError
 from mmpref.types import ModelRef
@@ -210,10 +211,17 @@ def test_a_loss_trains_two_steps_from_where_it_begins(name: str, preferences: Pa
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("ld_alpha", 0.5), ("use_weighting", True), ("f_divergence_type", "js_divergence")]
+    ("name", "option", "value"),
+    [
+        ("simpo", "ld_alpha", 0.5),
+        ("simpo", "use_weighting", True),
+        ("simpo", "f_divergence_type", "js_divergence"),
+        ("simpo", "label_smoothing", 0.1),
+        ("dpo", "label_smoothing", 0.1),
+    ],
 )
-def test_options_of_trls_losses_are_refused_for_another(option: str, value: Any, tmp_path: Path) -> None:
-    policy, method = tiny("llava_next"), METHODS.get("simpo")
+def test_options_that_a_loss_would_leave_out_are_refused(name: str, option: str, value: Any, tmp_path: Path) -> None:
+    policy, method = tiny("llava_next"), METHODS.get(name)
     settings = method.settings()
     with pytest.raises(UsageError, match=f"no trainer.{option}"):
         make(
@@ -246,6 +254,19 @@ def test_a_moving_reference_becomes_the_policy_and_survives_a_restart(preference
     losses = [json.loads(line)["loss"] for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
     assert [loss == pytest.approx(math.log(2), abs=1e-5) for loss in losses] == [True, False, True, False]
     assert again["final"] == whole["final"]
+    assert not any("never moves" in remark for remark in whole["remarks"])
+
+
+def test_a_reference_that_never_moves_is_told(
+    preferences: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    trainer = made(load_policy(ModelRef(MODEL)), preferences, tmp_path, "tr-dpo")
+    trainer.train()
+    told = "The reference never moves: loss.every is 512, and the training has 2 steps. This is plain DPO"
+    assert any(message.startswith(f"Warning: {told}") for message in caplog.messages)
+    assert remarks_on({}, moving=(trainer.facts()["reference_every"], 2))[0].startswith(told)
+    assert remarks_on({}, moving=(2, 2))
+    assert not remarks_on({}, moving=(1, 2)), "the second step has another reference"
 
 
 @pytest.mark.parametrize(

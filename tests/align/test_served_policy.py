@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from mmpref.align import served_policy
 from mmpref.align.method import METHODS
 from mmpref.align.recipe import LoraSettings, TrainRecipe, refuse
-from mmpref.align.served_policy import FollowingWriter, merged_weights
+from mmpref.align.served_policy import FollowingWriter, client_errors, merged_weights, refuse_sending
 from mmpref.align.train import train
 from mmpref.cli.main import main
 from mmpref.errors import ModelError, UsageError
@@ -57,8 +58,6 @@ def recipe(method: str, data: Path, server: str, **changes: Any) -> TrainRecipe:
 def send_weights(monkeypatch: pytest.MonkeyPatch) -> list[VllmServer]:
     """TRL's client as if vllm and a CUDA device were there. The server that is started goes into the list."""
     from trl.generation import vllm_client, vllm_generation
-
-    from mmpref.align import served_policy
 
     servers: list[VllmServer] = []
 
@@ -158,10 +157,12 @@ def test_rloo_learns_from_what_a_following_server_wrote(
     preferences: Path,
     send_weights: list[VllmServer],
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with VllmServer(load_policy(ModelRef(MODEL))) as server:
         send_weights.append(server)
-        manifest = train(recipe("rloo", preferences, f"{server.url}#{NAME}"), tmp_path / "run")
+        asked = recipe("rloo", preferences, f"{server.url}#{NAME}")
+        manifest = train(asked, tmp_path / "run")
     assert len(server.taken) == 2
     assert {picture.size for picture in server.shown} == {(SIDE, SIDE)}
     seeds = [body["sampling_params"]["seed"] for body in server.generations]
@@ -169,6 +170,9 @@ def test_rloo_learns_from_what_a_following_server_wrote(
     assert all(body["sampling_params"]["n"] == 2 for body in server.generations)
     assert manifest["server"]["model"] == NAME
     assert manifest["steps"] == 2
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(served_policy, "_missing", lambda: "there is no CUDA device")
+        assert train(asked, tmp_path / "run") == manifest, "a finished run needs nothing of the machine"
 
 
 @pytest.mark.parametrize("method", LOSS)
@@ -192,10 +196,9 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 @pytest.mark.parametrize(
     ("changes", "patch", "message"),
     [
-        ({}, lambda m: m.setattr("importlib.util.find_spec", lambda _: object()), "needs a CUDA device"),
-        ({}, lambda m: m.setattr("importlib.util.find_spec", lambda _: None), "pip install 'trl\\[vllm\\]'"),
         ({}, lambda m: m.setenv("WORLD_SIZE", "2"), "follows one process"),
         ({"quantization": "4bit"}, lambda m: None, "quantized model"),
+        ({"lora": LoraSettings(4, 8, use_dora=True)}, lambda m: None, "lora.use_dora are not sent"),
         ({"loss": {"server": "http://127.0.0.1:9/v1"}}, lambda m: None, "names an endpoint, but no model"),
         ({"loss": {"server": "me/vlm"}}, lambda m: None, "must be URL#MODEL"),
         ({"model": URL}, lambda m: None, "training changes weights"),
@@ -208,6 +211,29 @@ def test_what_cannot_follow_is_refused_with_the_reason(
     patch(monkeypatch)
     with pytest.raises(UsageError, match=message):
         refuse(asked, METHODS.get("online-dpo"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"), [(object(), "needs a CUDA device"), (None, "pip install 'trl\\[vllm\\]'")]
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU can send them")
+def test_what_a_machine_lacks_to_send_weights_is_told(
+    spec: object, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: spec)
+    with pytest.raises(UsageError, match=message):
+        refuse_sending(URL)
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for(
+    adapted: Policy, send_weights: list[VllmServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By TRL's client, and so long only as we tell it."""
+    with client_errors(URL, connecting=True):
+        pass
+    monkeypatch.setattr(served_policy, "_WAIT", 0.01)
+    with pytest.raises(ModelError, match=r"can't be reached at http://127\.0\.0\.1:9 after 0\.01 seconds"):
+        FollowingWriter(URL, adapted)
 
 
 def test_a_server_that_takes_no_weights_is_told(

@@ -149,6 +149,21 @@ def test_bdhs_own_asks_the_model_itself_unless_somebody_is_named(policy: Policy,
     assert {one.reason for one in never if isinstance(one, Skip)} == {"fault"}
 
 
+def test_what_bdhs_own_shows_again_is_preprocessed_ahead_again(policy: Policy, examples: list[Example]) -> None:
+    worker = worker_of(policy, "bdhs-own")
+    begun: list[Example] = []
+    shown: list[Example] = []
+
+    def prepare(example: Example) -> Any:
+        shown.append(example)
+        return worker.ahead(example)
+
+    worker.ahead.begin, worker.sampler.prepare = begun.extend, prepare
+    worker(examples[:4])
+    assert begun == shown
+    assert shown
+
+
 def test_opa_corrects_the_models_own_answer_and_keeps_what_is_true(policy: Policy, examples: list[Example]) -> None:
     prompts = encode(policy, [policy.prompter(example) for example in examples])
     own = generate_answers(policy, prompts, [example.id for example in examples], Decoding(48))
@@ -206,6 +221,27 @@ def test_chair_needs_to_know_what_is_there(policy: Policy, examples: list[Exampl
         not isinstance(one, Skip) or one.reason != "no-objects"
         for one in worker_of(policy, "chair-rank", truth="answer")(captions[:2])
     )
+
+
+def test_chair_reads_listed_objects_as_it_reads_answers(policy: Policy, examples: list[Example]) -> None:
+    listed = replace(examples[0], objects=("cups", "two hammers", "gizmo"))
+    worker = worker_of(policy, "chair-rank")
+    assert worker._shown(listed) == {"cup", "hammer", "gizmo"}
+    begun: list[Example] = []
+    worker.writer.begin = begun.extend
+    worker.begin([listed, replace(examples[1], objects=None)])
+    assert begun == [listed], "of the others nothing is asked"
+
+
+def test_a_model_that_corrects_itself_is_named_as_who_wrote_the_chosen_answers(
+    policy: Policy, examples: list[Example]
+) -> None:
+    builder = BUILDERS.get("opa")
+    worker: Any = builder.worker(
+        Context(lambda: policy, policy.ref, 0, 0, "policy"), builder.config()(**SETTINGS["opa"])
+    )
+    made = [one for one in worker(examples[:2]) if isinstance(one, Pair)]
+    assert {pair.example.facts["chosen_model"] for pair in made} == {str(policy.ref)}
 
 
 def test_objects_of_rows() -> None:

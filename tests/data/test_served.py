@@ -15,11 +15,13 @@ from mmpref.cli.main import main
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS
 from mmpref.data.finalize import summary_rows
+from mmpref.data.pool_size import BLOCK_SIZE
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
 from mmpref.errors import ModelError, UsageError
 from mmpref.images import decode
 from mmpref.registry import resolve_path
+from mmpref.sampling.settings import BATCH_SIZE
 from mmpref.tables.open import open_table
 from mmpref.types import Example, ModelRef
 from mmpref.vlm.load import load_policy
@@ -92,6 +94,13 @@ def test_a_server_that_nobody_here_wrote_gives_the_same_data(tmp_path: Path) -> 
     build_dataset(recipe("stic", MODEL), tmp_path / "near")
     assert rows_of(tmp_path / "far") == rows_of(tmp_path / "near")
     assert far["server"]["without_repetition_penalty"] == far["server"]["requests"] == ROWS
+
+
+def test_sizes_that_memory_decides_are_the_plain_ones_of_a_served_model(server: ModelServer, tmp_path: Path) -> None:
+    for name, block, width in (("auto", "auto", "auto"), ("plain", BLOCK_SIZE, BATCH_SIZE)):
+        asked = recipe("candidates", f"{server.url}#{NAME}", block_size=block, builder={**SAMPLED, "batch_size": width})
+        build_dataset(asked, tmp_path / name)
+    assert rows_of(tmp_path / "auto") == rows_of(tmp_path / "plain")
 
 
 def test_the_pixels_that_are_sent_are_the_pictures(server: ModelServer, tmp_path: Path) -> None:

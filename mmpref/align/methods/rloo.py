@@ -93,5 +93,11 @@ def _trainer(parts: TrainerParts) -> Any:
 
 
 METHOD = Method(
-    Settings, _options, config=_config, build=_trainer, rates=Rates(3e-4, 2e-5), tags=("reinforcement-learning",)
+    Settings,
+    _options,
+    config=_config,
+    build=_trainer,
+    shares_prompt=False,
+    rates=Rates(3e-4, 2e-5),
+    tags=("reinforcement-learning",),
 )

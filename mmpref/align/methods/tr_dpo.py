@@ -1,6 +1,7 @@
 """DPO whose reference becomes the policy every so many steps: TR-DPO's hard update (Gorbatovski et al., 2404.09656).
 
-Log-ratios are to the reference of that time, those in the log too. The paper's soft update mixes weights, which LoRA's
+Log-ratios are to the reference of that time, those in the log too. A run that ends before the first update is plain
+DPO, and says so. The paper's soft update mixes weights, which LoRA's
 products do not allow.
 """
 
@@ -18,7 +19,8 @@ class Settings(BetaSettings):
     """DPO's loss.
 
     Args:
-        every: steps between updates, tau in the paper; 512 is TRL's.
+        every: steps between updates, tau in the paper; 512 is TRL's. It must be below the steps of the run to have any
+            effect.
     """
 
     every: int = 512

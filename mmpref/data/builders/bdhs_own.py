@@ -55,6 +55,7 @@ class _Worker(bdhs.BdhsWorker):
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         own = self.own_answers(block)
         answered = [one for one in own if isinstance(one, Example)]
+        self.ahead.begin(answered)  # BDHS asks for their images again
         made = iter(super().__call__(answered) if answered else [])
         return [one if isinstance(one, Skip) else next(made) for one in own]
 

@@ -62,6 +62,9 @@ class _Worker(SamplingWorker):
         super().__init__(context, settings)
         self.truth, self.min_margin = settings.truth, settings.min_margin
 
+    def begin(self, block: Sequence[Example]) -> None:
+        super().begin([example for example in block if self._shown(example)])
+
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         truths = [self._shown(example) for example in block]
         asked = [example for example, truth in zip(block, truths, strict=True) if truth]
@@ -77,7 +80,12 @@ class _Worker(SamplingWorker):
         """What the images show, in the table's names; nothing where nobody says."""
         if self.truth == "answer":
             return set(self.synonyms.objects(example.answer))
-        return {self.synonyms.node.get(name, name) for name in example.objects or ()}
+        return {one for name in example.objects or () for one in self._listed(name)}
+
+    def _listed(self, name: str) -> list[str]:
+        """What a name in a row's list stands for: as the table has it, or else as answers are read."""
+        known = self.synonyms.node.get(name)
+        return [known] if known else self.synonyms.objects(name) or [name]
 
     def _pick(self, example: Example, answers: Sequence[str], truth: Collection[str]) -> Pick | Skip:
         rated = []

@@ -19,6 +19,7 @@ from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import FAILED_REQUEST, GenerationSettings, WritingWorker
 from mmpref.data.builders._own import OwnPairsWorker, Pick
 from mmpref.judges.annotator import require_placeholders
+from mmpref.judges.resolve import POLICY
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
@@ -73,7 +74,8 @@ class _Worker(OwnPairsWorker, WritingWorker):
                 return Skip(example.id, "failed-rewrite", reply.error or "the correction is empty")
             return corrected, answer, None
 
-        return self.pairs([(row, pick(row, answer)) for row, answer in zip(block, own, strict=True)], self.annotator)
+        corrector = self.model if self.annotator == POLICY else self.annotator
+        return self.pairs([(row, pick(row, answer)) for row, answer in zip(block, own, strict=True)], corrector)
 
     def _own_answers(self, block: Sequence[Example]) -> list[str | Skip]:
         answers = self.writer.generate(block, self.decoding)
