@@ -16,7 +16,7 @@ from mmpref.errors import HubError, UsageError
 from mmpref.hub.companions import Companions
 from mmpref.hub.new_version import with_new_version
 from mmpref.hub.published import Published
-from mmpref.hub.space import GRADIO, app_text
+from mmpref.hub.space import GRADIO, app_text, publish_space
 from mmpref.run.manifest import read_manifest
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub.test_publish_run import BASE, _evaluated, _files, _metadata, _push
@@ -169,6 +169,44 @@ def test_somebodys_own_space_is_not_replaced(hub: HubAccount, tmp_path: Path) ->
     assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos
     publish(hub, tmp_path / "adapter", "vlm", space=True, replace=True)
     assert json.loads(_files(hub, "space", "vlm-demo")["run.json"])["recipe_hash"] == RECIPE_HASH
+
+
+@pytest.mark.parametrize(("sdk", "file"), [("static", "index.html"), ("docker", "Dockerfile")])
+def test_somebodys_space_of_another_kind_is_not_replaced_either(
+    hub: HubAccount, tmp_path: Path, sdk: str, file: str
+) -> None:
+    name, readme = f"{hub.name}/vlm-demo", f"---\nsdk: {sdk}\n---\n\n# My page\n"
+    api(hub).create_repo(name, repo_type="space", space_sdk=sdk)
+    for path, text in ((file, "mine"), ("README.md", readme)):
+        api(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id=name, repo_type="space")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    with pytest.raises(HubError, match=rf"no run of mmpref, such as {file}"):
+        publish(hub, tmp_path / "adapter", "vlm", space=True)
+    assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos
+    assert _files(hub, "space", "vlm-demo")["README.md"].decode() == readme
+    publish(hub, tmp_path / "adapter", "vlm", space=True, replace=True)
+    assert _metadata(_files(hub, "space", "vlm-demo")["README.md"])["sdk"] == "gradio"
+
+
+def test_a_new_space_takes_the_demo(hub: HubAccount, tmp_path: Path) -> None:
+    """As an interrupted run leaves it, with the card that the Hub makes."""
+    name, readme = f"{hub.name}/vlm-demo", b"---\nsdk: gradio\n---\n\nSee the reference of the configuration.\n"
+    api(hub).create_repo(name, repo_type="space", space_sdk="gradio")
+    api(hub).upload_file(path_or_fileobj=readme, path_in_repo="README.md", repo_id=name, repo_type="space")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    assert publish(hub, tmp_path / "adapter", "vlm", space=True).space
+
+
+def test_a_page_that_comes_after_the_check_is_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:
+    name = f"{hub.name}/vlm-demo"
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    done = _push(hub, tmp_path / "adapter", "vlm")
+    api(hub).create_repo(name, repo_type="space", space_sdk="gradio")
+    api(hub).upload_file(path_or_fileobj=b"print()\n", path_in_repo="app.py", repo_id=name, repo_type="space")
+    where = {"token": hub.token, "endpoint": hub.endpoint}
+    with pytest.raises(HubError, match=r"no run of mmpref, such as app\.py"):
+        publish_space(tmp_path / "adapter", manifest, done, **where)
+    assert publish_space(tmp_path / "adapter", manifest, done, replace=True, **where).changed
 
 
 @pytest.mark.parametrize(
