@@ -32,7 +32,7 @@ GRADIO = "6.31.0"
 APP, REQUIREMENTS = "app.py", "requirements.txt"
 _OWN = (APP, REQUIREMENTS)
 _OF_A_NEW_SPACE = (".gitattributes", CARD)
-"""What the Hub makes with a Space: whatever else is there is somebody's page, of any kind, that a demo would replace."""
+"""What the Hub makes with a Space: whatever else is there is somebody's page, of any kind, and a demo replaces it."""
 
 
 def demo_id(adapter: str) -> str:
