@@ -95,10 +95,11 @@ def publish(
         private,
         create_pr,
         replace,
+        merge,
     )
     if companions:
         target = find_target(given[kind], kind, private=private, default_name=path.resolve().name)
-        companions.check(read_manifest(path), target.repo_id, merged=merge)
+        companions = companions.checked(read_manifest(path), target)
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:

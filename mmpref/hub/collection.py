@@ -10,17 +10,20 @@ from typing import Any
 from huggingface_hub import HfApi, constants
 from huggingface_hub.errors import HfHubHTTPError
 
-from mmpref.errors import HubError
+from mmpref.errors import HubError, UsageError
 from mmpref.hub._calls import Calls, Retry
 from mmpref.hub.access import RepoType, usual_token
 from mmpref.hub.published import Published, published_at
+from mmpref.hub.target import is_public
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import logger
 
+LONGEST_TITLE = 60
+"""Characters of a collection's title that the Hub takes."""
 _NOTES = {
     "build-dataset": "Preference pairs",
-    "train": "The adapter",
-    "evaluate": "The adapter, with its results",
+    "adapter": "The adapter",
+    "model": "The model",
     "records": "Per-sample records of the evaluation",
     "demo": "Base and adapter side by side",
 }
@@ -40,7 +43,13 @@ class Item:
 
 
 def chain_of(
-    path: Path, manifest: Mapping[str, Any], published: Published, endpoint: str, demo: str | None = None
+    path: Path,
+    manifest: Mapping[str, Any],
+    published: Published,
+    endpoint: str,
+    demo: str | None = None,
+    *,
+    merged: bool = False,
 ) -> list[Item]:
     """What a published run brings to its collection: itself, and what it was made from or goes with, where that is on
     the Hub.
@@ -49,14 +58,17 @@ def chain_of(
         path: of the run.
         published: where it went.
         demo: id of the Space that shows it.
+        merged: the base with the adapter's weights in it was published.
     """
     command = manifest["command"]
+    model = _NOTES["model" if merged or (command == "evaluate" and not manifest.get("adapter")) else "adapter"]
     if command == "evaluate" and published.repo_type == "dataset":
         return [Item(published.repo_id, "dataset", _NOTES["records"])]
-    own = Item(published.repo_id, published.repo_type, _NOTES[command])
     if command == "evaluate":
+        own = Item(published.repo_id, "model", f"{model}, with its results")
         records = _dataset_at(published_at(path, "dataset"), endpoint)
         return [own, *([Item(records, "dataset", _NOTES["records"])] if records else [])]
+    own = Item(published.repo_id, published.repo_type, model if command == "train" else _NOTES[command])
     found = [_on_hub(entry, endpoint) for entry in manifest.get("datasets", ())]
     pairs = [Item(name, "dataset", _NOTES["build-dataset"]) for name in dict.fromkeys(found) if name]
     return [*pairs, own, *([Item(demo, "space", _NOTES["demo"])] if demo else [])]
@@ -74,6 +86,33 @@ def _dataset_at(url: str | None, endpoint: str) -> str | None:
     return url.removeprefix(prefix) if url and url.startswith(prefix) else None
 
 
+def check_collection(
+    title: str, namespace: str, *, private: bool, token: str | None = None, endpoint: str | None = None
+) -> None:
+    """Check, before anything is published, that the collection can be made or filled.
+
+    Args:
+        title, namespace, private: as of `add_to_collection`.
+
+    Raises:
+        UsageError: a title that is empty or too long.
+        HubError: a public one of this title where a private one is wanted, or the Hub does not answer.
+    """
+    if not title.strip() or len(title) > LONGEST_TITLE:
+        raise UsageError(
+            f"The Hub takes no collection with a title of {len(title)} characters: {title[:LONGEST_TITLE]!r}.",
+            f"Give --collection a title of 1 to {LONGEST_TITLE} characters.",
+        )
+    if not private:
+        return
+    token = token or usual_token()
+    api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token)
+    calls = Calls(f"collections of {namespace}", api.endpoint, token, Retry(attempts=3))
+    for collection in calls.run("look for the collection", lambda: list(api.list_collections(owner=namespace))):
+        if collection.title == title and not collection.private:
+            raise is_public(f"{api.endpoint}/collections/{collection.slug}")
+
+
 def add_to_collection(
     title: str,
     items: Sequence[Item],
@@ -87,7 +126,7 @@ def add_to_collection(
     """Put repositories into a collection, which is made where there is none of this title; what is in it stays.
 
     Args:
-        title: of the collection, at most 60 characters.
+        title: of the collection, as `check_collection` takes it.
         namespace: whose collection it is.
         private: a new one shall be.
 

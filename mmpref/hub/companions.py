@@ -11,10 +11,11 @@ from huggingface_hub import constants
 
 from mmpref.errors import UsageError
 from mmpref.hub.access import page_of
-from mmpref.hub.collection import add_to_collection, chain_of
+from mmpref.hub.collection import add_to_collection, chain_of, check_collection
 from mmpref.hub.new_version import check_old_version, point_to_new_version
 from mmpref.hub.published import Published
 from mmpref.hub.space import check_space, demo_id, publish_space
+from mmpref.hub.target import Target
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Companions:
         private: new repositories are.
         create_pr: the run goes to a pull request, and so does the change of the earlier card.
         replace: replace another run's demo.
+        merged: the base with the adapter's weights in it is published.
     """
 
     space: bool = False
@@ -38,34 +40,45 @@ class Companions:
     private: bool = False
     create_pr: bool = False
     replace: bool = False
+    merged: bool = False
 
     def __bool__(self) -> bool:
-        return bool(self.space or self.collection or self.new_version_of)
+        return self.space or self.collection is not None or self.new_version_of is not None
 
-    def check(self, manifest: Mapping[str, Any], repo_id: str, *, merged: bool, **where: Any) -> None:
+    def checked(self, manifest: Mapping[str, Any], target: Target, **where: Any) -> Companions:
         """Refuse, before anything is published, what cannot be.
 
         Args:
             manifest: of the run.
-            repo_id: where it will go.
-            merged: the base with the adapter's weights in it is published.
+            target: where it will go; what goes with a private model is private.
             where: ``token`` and ``endpoint``, as of `mmpref.hub.publish.publish_folder`.
 
+        Returns:
+            The same, with the earlier model's full id.
+
         Raises:
-            UsageError: the run is none of a training, or what is published has no demo.
-            HubError: no access, or a Space of another run.
+            UsageError: the run is none of a training, what is published has no demo, a collection's title that the Hub
+                does not take, or an earlier model that is not there or may not name this one.
+            HubError: no access, a Space of another run, or something public where it must be private.
         """
-        wanted = {"--space": self.space, "--new-version-of": self.new_version_of}
+        wanted = {"--space": self.space, "--new-version-of": self.new_version_of is not None}
         for option in (name for name, value in wanted.items() if value and manifest["command"] != "train"):
             command = manifest["command"]
             raise UsageError(f"{option} is for adapters, and this is a run of `{command}`.", "Leave it out.")
-        if self.space and (merged or self.create_pr):
-            other = "--merge" if merged else "--create-pr"
+        if self.space and (self.merged or self.create_pr):
+            other = "--merge" if self.merged else "--create-pr"
             raise UsageError(f"A demo shows an adapter that is on main: --space does not go with {other}.")
-        if self.new_version_of:
-            check_old_version(self.new_version_of, repo_id, where)
+        old = self.new_version_of
+        if old is not None:
+            old = check_old_version(old, target, **where)
         if self.space:
-            check_space(repo_id, manifest, self.base_hub_id, private=self.private, replace=self.replace, **where)
+            check_space(
+                target.repo_id, manifest, self.base_hub_id, private=target.private, replace=self.replace, **where
+            )
+        if self.collection is not None:
+            namespace = target.repo_id.split("/")[0]
+            check_collection(self.collection, namespace, private=target.private, **where)
+        return replace(self, new_version_of=old)
 
     def publish(self, path: Path, manifest: Mapping[str, Any], published: Published, **where: Any) -> Published:
         """Publish them; what came of it, beside where the run is.
@@ -73,7 +86,7 @@ class Companions:
         Args:
             path, manifest: of the run.
             published: where it went.
-            where: as of `check`.
+            where: as of `checked`.
 
         Raises:
             HubError: the Hub refuses, or does not answer; the run is published all the same.
@@ -85,14 +98,14 @@ class Companions:
                 path, manifest, published, self.base_hub_id, private=private, replace=self.replace, **where
             )
             published = replace(published, space=demo.url)
-        if self.new_version_of:
+        if self.new_version_of is not None:
             point_to_new_version(self.new_version_of, published.repo_id, create_pr=self.create_pr, **where)
             published = replace(published, new_version_of=page_of(endpoint, self.new_version_of, "model"))
-        if self.collection:
+        if self.collection is not None:
             shown = demo_id(published.repo_id) if self.space else None
             url = add_to_collection(
                 self.collection,
-                chain_of(path, manifest, published, endpoint, shown),
+                chain_of(path, manifest, published, endpoint, shown, merged=self.merged),
                 namespace=published.repo_id.split("/")[0],
                 private=private,
                 **where,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,45 @@ import yaml
 from mmpref.errors import HubError, UsageError
 from mmpref.hub._local_files import CARD
 from mmpref.hub._remote import Content
+from mmpref.hub.access import check_repo_id
 from mmpref.hub.cards.merge import front_matter_blocks, join_card, split_card
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import Published
-from mmpref.hub.target import find_target
+from mmpref.hub.target import Target, find_target
 
 _KEY = "new_version"
 
 
-def check_old_version(old: str, new: str, where: Mapping[str, Any]) -> None:
-    """Check, before anything is published, that the old card can be written.
+def check_old_version(old: str, new: Target, **where: Any) -> str:
+    """Check, before anything is published, that the old card can be written, and may name the new model.
 
     Args:
-        old, new: model repositories.
+        old: a model repository, by its name alone where it is one's own.
+        new: the one that will be published to.
         where: ``token`` and ``endpoint``, as of `mmpref.hub.publish.publish_folder`.
 
+    Returns:
+        The old one's full id.
+
     Raises:
-        UsageError: both are one, or the old one is not there.
+        UsageError: both are one, the old one is not there, or it is public and the new one is not.
         HubError: no token, or one that may not write there.
     """
-    if old == new:
-        raise UsageError(f"{old} is no new version of itself.", "Name the earlier model with --new-version-of.")
-    find_target(old, "model", must_exist=True, **where)
+    check_repo_id(old)
+    target = find_target(old, "model", **where)
+    if target.repo_id == new.repo_id:
+        raise UsageError(f"{new.repo_id} is no new version of itself.", "Name the earlier model with --new-version-of.")
+    if not target.exists:
+        raise UsageError(
+            f"There is no model repository {target.repo_id}, whose card could point to {new.repo_id}.",
+            "Name the earlier model with --new-version-of, or leave it out.",
+        )
+    if new.private and not target.private:
+        raise UsageError(
+            f"{target.url} is public, and its card would name the private {new.repo_id}; nothing was uploaded.",
+            "Leave --new-version-of out, and publish again with it once the new model is public.",
+        )
+    return target.repo_id
 
 
 def point_to_new_version(old: str, new: str, *, create_pr: bool = False, **where: Any) -> Published:

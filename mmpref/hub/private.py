@@ -21,6 +21,8 @@ from mmpref.registry import resolve_path
 
 _NO_PATHS = ("pkg:", "memory:", "http://", "https://")
 """How names begin that are neither paths nor of the Hub: of packages, of what is in memory, of endpoints."""
+_ENDPOINT = re.compile(r"https?://[^#\s]*#(.+)")
+"""``URL#MODEL``: a model behind a server, whose name there may be the folder that it was loaded from."""
 LEFT_OUT = "(left out: it names a folder of the machine)"
 _PATH_START = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
 _PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
@@ -38,7 +40,11 @@ def portable(value: Any) -> Any:
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [portable(item) for item in value]
-    return placeholder(value) if isinstance(value, str) and _has_form_of_path(value) else value
+    if not isinstance(value, str):
+        return value
+    if folder := _served_folder(value):
+        return value.removesuffix(folder) + placeholder(folder)
+    return placeholder(value) if _has_form_of_path(value) else value
 
 
 def placeholder(path: str) -> str:
@@ -71,6 +77,8 @@ def _origins(value: Any, key: str = "") -> Iterator[tuple[str, bool]]:
         names += [("model", "revision"), ("adapter", "adapter_revision")] if key == "ref" else []
         for name, revision in names:
             if isinstance(value.get(name), str) and revision in value:
+                if folder := _served_folder(value[name]):
+                    yield folder, True
                 # The fingerprint of a table that a package registered begins with its name.
                 registered = str(value.get("fingerprint")).startswith(f"{value[name]}/")
                 yield (
@@ -92,11 +100,22 @@ def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -
         }
     if isinstance(value, (list, tuple)):
         return [_cleaned(item, from_hub, local, in_recipe) for item in value]
-    if not isinstance(value, str) or value in from_hub:
+    if not isinstance(value, str):
+        return value
+    if folder := _served_folder(value):
+        return value.removesuffix(folder) + placeholder(folder)
+    if value in from_hub:
         return value
     if value in local or _has_form_of_path(value) or (in_recipe and _is_on_disk(value)):
         return placeholder(value)
     return LEFT_OUT if _PATH_INSIDE.search(value) else value
+
+
+def _served_folder(name: str) -> str | None:
+    """The folder (with spaces, it may be) that a server calls its model by; None where it does not."""
+    endpoint = _ENDPOINT.fullmatch(name)
+    model = endpoint[1] if endpoint else ""
+    return model if _PATH_START.match(model) or model.count("/") > 1 else None
 
 
 def _has_form_of_path(value: str) -> bool:

@@ -18,11 +18,12 @@ from mmpref.errors import UsageError
 from mmpref.hub._local_files import CARD
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.markdown import code
-from mmpref.hub.cards.merge import merge_own_text, split_card
+from mmpref.hub.cards.merge import merge_own_text
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import Published
-from mmpref.hub.target import find_target
+from mmpref.hub.target import find_target, other_run
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.licence import metadata_of
 from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import read_text
 from mmpref.version import __version__
@@ -31,6 +32,8 @@ GRADIO = "6.31.0"
 """The version that the page was written for, and seen with."""
 APP, REQUIREMENTS = "app.py", "requirements.txt"
 _OWN = (APP, REQUIREMENTS)
+_OF_A_NEW_SPACE = (".gitattributes", CARD)
+"""What the Hub makes with a Space: whatever else is there is somebody's page, of any kind, and a demo replaces it."""
 
 
 def demo_id(adapter: str) -> str:
@@ -75,8 +78,9 @@ def check_space(
     """
     base_of(manifest, base_hub_id)
     target = find_target(demo_id(adapter), "space", private=private, **where)
-    if not replace:
-        target.refuse_replacing(manifest["recipe_hash"], _OWN)
+    held = [file for file in target.files if file not in _OF_A_NEW_SPACE]
+    if held and target.run != manifest["recipe_hash"] and not replace:
+        raise other_run(target.repo_id, held[0], target.run)
 
 
 def publish_space(
@@ -108,13 +112,18 @@ def publish_space(
         files = {
             APP: app_text(base, revision, adapter.repo_id, adapter.commit, quantization),
             REQUIREMENTS: requirements_text(bool(quantization)),
-            CARD: _card(base, adapter.repo_id, run, yaml.safe_load(split_card(card)[0]) or {}),
+            CARD: _card(base, adapter.repo_id, run, metadata_of(card) or {}),
             MANIFEST: json.dumps({"command": "publish --space", "recipe_hash": run}, indent=2) + "\n",
         }
         for name, text in files.items():
             (stage / name).write_text(text, encoding="utf-8")
         content = Content(
-            stage, f"Demo of {adapter.repo_id}", _OWN, merge_card=merge_own_text, run=run, replace=replace
+            stage,
+            f"Demo of {adapter.repo_id}",
+            merge_card=merge_own_text,
+            guarded=_OWN,
+            run=run,
+            replace=replace,
         )
         return publish_folder(content, demo_id(adapter.repo_id), "space", private=private, **where)
 

@@ -219,7 +219,7 @@ def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     _write_json(stage / "run.json", manifest)
     card = samples_card(files, manifest, Results.from_dict(evaluation), repo_id)
     _write(stage / CARD, clean_text(card, local_folders(path)))
-    return Content(stage, "Per-sample records of an evaluation", (FILES,), check=refuse_breaking)
+    return Content(stage, "Per-sample records of an evaluation", (FILES,), check=refuse_breaking, guarded=(FILES,))
 
 
 def _public_results(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

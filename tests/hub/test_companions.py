@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 
 from mmpref.errors import HubError, UsageError
+from mmpref.hub.collection import chain_of
 from mmpref.hub.companions import Companions
 from mmpref.hub.new_version import with_new_version
 from mmpref.hub.published import Published
-from mmpref.hub.space import GRADIO, app_text
+from mmpref.hub.space import GRADIO, app_text, publish_space
+from mmpref.hub.target import Target, find_target
 from mmpref.run.manifest import read_manifest
 from tests.hub.runs import COMMIT, RECIPE_HASH, adapter_run, dataset_run, evaluation_run
 from tests.hub.test_publish_run import BASE, _evaluated, _files, _metadata, _push
@@ -33,8 +36,10 @@ def publish(hub: HubAccount, path: Path, name: str, *, samples_only: bool = Fals
     """Publish a run with what goes with it."""
     where = {"token": hub.token, "endpoint": hub.endpoint}
     companions, manifest = Companions(**wanted), read_manifest(path)
-    companions.check(manifest, f"{hub.name}/{name}", merged=False, **where)
-    options = {"replace": wanted.get("replace", False), "base_hub_id": wanted.get("base_hub_id")}
+    kind: Any = "dataset" if samples_only or manifest["command"] == "build-dataset" else "model"
+    target = find_target(f"{hub.name}/{name}", kind, private=wanted.get("private", False), **where)
+    companions = companions.checked(manifest, target, **where)
+    options: dict[str, Any] = {"replace": wanted.get("replace", False), "base_hub_id": wanted.get("base_hub_id")}
     done = _push(hub, path, name, samples_only=samples_only, private=wanted.get("private", False), **options)
     return companions.publish(path, manifest, done, **where)
 
@@ -96,9 +101,65 @@ def test_a_collection_of_what_is_private_is_private(hub: HubAccount, tmp_path: P
 
 def test_what_the_hub_says_of_a_collection_is_told(hub: HubAccount, tmp_path: Path) -> None:
     dataset_run(tmp_path / "pairs")
+    done = _push(hub, tmp_path / "pairs", "pairs")
+    where = {"token": hub.token, "endpoint": hub.endpoint}
     with pytest.raises(HubError, match=r"make the collection.*too long"):
-        publish(hub, tmp_path / "pairs", "pairs", collection="long " * 20)
-    assert _files(hub, "dataset", "pairs"), "the run is there all the same"
+        Companions(collection="long " * 20).publish(
+            tmp_path / "pairs", read_manifest(tmp_path / "pairs"), done, **where
+        )
+
+
+@pytest.mark.parametrize("title", ["", " ", "x" * 61])
+def test_a_title_that_the_hub_would_refuse_is_refused_before(hub: HubAccount, tmp_path: Path, title: str) -> None:
+    dataset_run(tmp_path / "pairs")
+    assert Companions(collection=title)
+    with pytest.raises(UsageError, match=f"title of {len(title)} characters"):
+        publish(hub, tmp_path / "pairs", "pairs", collection=title)
+    assert ("dataset", f"{hub.name}/pairs") not in hub.hub.store.repos
+    assert publish(hub, tmp_path / "pairs", "pairs", collection="x" * 60).collection
+
+
+def test_a_note_says_whether_it_is_an_adapter_or_a_model(hub: HubAccount, tmp_path: Path) -> None:
+    done = Published("", COMMIT, None, None, True, "me/vlm", "model")
+    notes = [
+        chain_of(tmp_path, {"command": command, **facts}, done, hub.endpoint, merged=merged)[0].note
+        for command, facts, merged in [
+            ("train", {}, False),
+            ("train", {}, True),
+            ("evaluate", {"adapter": {"id": "me/vlm"}}, False),
+            ("evaluate", {"adapter": None}, False),
+        ]
+    ]
+    assert notes == ["The adapter", "The model", "The adapter, with its results", "The model, with its results"]
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    where = {"token": hub.token, "endpoint": hub.endpoint}
+    _push(hub, tmp_path / "adapter", "merged", merged=tmp_path / "adapter")
+    done = replace(done, repo_id=f"{hub.name}/merged")
+    done = Companions(collection=TITLE, merged=True).publish(tmp_path / "adapter", manifest, done, **where)
+    assert items(hub, str(done.collection))[-1] == ("model", "merged", "The model")
+
+
+def test_what_goes_with_a_private_model_must_be_private(hub: HubAccount, tmp_path: Path) -> None:
+    """Of one that is private already, too: nobody has to say so again."""
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _push(hub, tmp_path / "adapter", "v1")
+    first = _push(hub, tmp_path / "adapter", "vlm", private=True)
+    before = _files(hub, "model", "v1")
+    api(hub).create_repo(f"{hub.name}/vlm-demo", repo_type="space", space_sdk="gradio")
+    public = api(hub).create_collection(TITLE, namespace=hub.name)
+    manifest = read_manifest(tmp_path / "adapter")
+    (tmp_path / "adapter/run.json").write_text(json.dumps({**manifest, "versions": {"mmpref": "next"}}))
+    for wanted, reason in (
+        ({"space": True}, (HubError, "vlm-demo exists and is public")),
+        ({"collection": TITLE}, (HubError, rf"{public.slug} exists and is public")),
+        ({"new_version_of": "v1"}, (UsageError, rf"v1 is public, and its card would name the private {hub.name}/vlm")),
+    ):
+        with pytest.raises(reason[0], match=reason[1]):
+            publish(hub, tmp_path / "adapter", "vlm", **wanted)
+    target = find_target(f"{hub.name}/vlm", "model", token=hub.token, endpoint=hub.endpoint)
+    assert (api(hub).model_info(target.repo_id).sha, _files(hub, "model", "v1")) == (first.commit, before)
+    done = publish(hub, tmp_path / "adapter", "vlm", collection="Another")
+    assert api(hub).get_collection(str(done.collection).removeprefix(f"{hub.endpoint}/collections/")).private
 
 
 def test_the_earlier_card_points_to_the_new_version(hub: HubAccount, tmp_path: Path) -> None:
@@ -117,6 +178,22 @@ def test_the_earlier_card_points_to_the_new_version(hub: HubAccount, tmp_path: P
     assert hub.hub.titles("model", f"{hub.name}/v1") == commits
     _push(hub, tmp_path / "old", "v1")
     assert _metadata(_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
+
+
+def test_an_earlier_model_may_go_by_its_name_alone(hub: HubAccount, tmp_path: Path) -> None:
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    _push(hub, tmp_path / "adapter", "v1")
+    done = publish(hub, tmp_path / "adapter", "v2", new_version_of="v1")
+    assert done.new_version_of == f"{hub.endpoint}/{hub.name}/v1"
+    assert _metadata(_files(hub, "model", "v1")["README.md"])["new_version"] == f"{hub.name}/v2"
+    for old, reason in (
+        ("v3", "no new version of itself"),
+        ("gone", f"There is no model repository {hub.name}/gone, whose card could point to {hub.name}/v3"),
+        ("", "not a valid repository id"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            publish(hub, tmp_path / "adapter", "v3", new_version_of=old)
+    assert ("model", f"{hub.name}/v3") not in hub.hub.store.repos
 
 
 def test_a_card_keeps_everything_beside_its_new_version() -> None:
@@ -148,6 +225,15 @@ def test_a_demo_space_is_made(hub: HubAccount, tmp_path: Path) -> None:
     assert hub.hub.titles("space", f"{hub.name}/vlm-demo") == titles
 
 
+@pytest.mark.parametrize("odd", ["since: 2024-13-45", f"more: {'[' * 9999}"])
+def test_a_demo_is_made_beside_a_card_that_cannot_be_read(hub: HubAccount, tmp_path: Path, odd: str) -> None:
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    done = _push(hub, tmp_path / "adapter", "vlm")
+    (tmp_path / "adapter/README.md").write_text(f"---\nlicense: mit\n{odd}\n---\n")
+    publish_space(tmp_path / "adapter", manifest, done, token=hub.token, endpoint=hub.endpoint)
+    assert "license" not in _metadata(_files(hub, "space", "vlm-demo")["README.md"])
+
+
 def test_a_base_that_is_local_needs_its_id_for_a_demo(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", str(tmp_path / "base"), None)
     with pytest.raises(UsageError, match="--base-hub-id"):
@@ -171,6 +257,44 @@ def test_somebodys_own_space_is_not_replaced(hub: HubAccount, tmp_path: Path) ->
     assert json.loads(_files(hub, "space", "vlm-demo")["run.json"])["recipe_hash"] == RECIPE_HASH
 
 
+@pytest.mark.parametrize(("sdk", "file"), [("static", "index.html"), ("docker", "Dockerfile")])
+def test_somebodys_space_of_another_kind_is_not_replaced_either(
+    hub: HubAccount, tmp_path: Path, sdk: str, file: str
+) -> None:
+    name, readme = f"{hub.name}/vlm-demo", f"---\nsdk: {sdk}\n---\n\n# My page\n"
+    api(hub).create_repo(name, repo_type="space", space_sdk=sdk)
+    for path, text in ((file, "mine"), ("README.md", readme)):
+        api(hub).upload_file(path_or_fileobj=text.encode(), path_in_repo=path, repo_id=name, repo_type="space")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    with pytest.raises(HubError, match=rf"no run of mmpref, such as {file}"):
+        publish(hub, tmp_path / "adapter", "vlm", space=True)
+    assert ("model", f"{hub.name}/vlm") not in hub.hub.store.repos
+    assert _files(hub, "space", "vlm-demo")["README.md"].decode() == readme
+    publish(hub, tmp_path / "adapter", "vlm", space=True, replace=True)
+    assert _metadata(_files(hub, "space", "vlm-demo")["README.md"])["sdk"] == "gradio"
+
+
+def test_a_new_space_takes_the_demo(hub: HubAccount, tmp_path: Path) -> None:
+    """As an interrupted run leaves it, with the card that the Hub makes."""
+    name, readme = f"{hub.name}/vlm-demo", b"---\nsdk: gradio\n---\n\nSee the reference of the configuration.\n"
+    api(hub).create_repo(name, repo_type="space", space_sdk="gradio")
+    api(hub).upload_file(path_or_fileobj=readme, path_in_repo="README.md", repo_id=name, repo_type="space")
+    adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    assert publish(hub, tmp_path / "adapter", "vlm", space=True).space
+
+
+def test_a_page_that_comes_after_the_check_is_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:
+    name = f"{hub.name}/vlm-demo"
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    done = _push(hub, tmp_path / "adapter", "vlm")
+    api(hub).create_repo(name, repo_type="space", space_sdk="gradio")
+    api(hub).upload_file(path_or_fileobj=b"print()\n", path_in_repo="app.py", repo_id=name, repo_type="space")
+    where = {"token": hub.token, "endpoint": hub.endpoint}
+    with pytest.raises(HubError, match=r"no run of mmpref, such as app\.py"):
+        publish_space(tmp_path / "adapter", manifest, done, **where)
+    assert publish_space(tmp_path / "adapter", manifest, done, replace=True, **where).changed
+
+
 @pytest.mark.parametrize(
     ("wanted", "changes", "reason"),
     [
@@ -179,16 +303,16 @@ def test_somebodys_own_space_is_not_replaced(hub: HubAccount, tmp_path: Path) ->
         ({"space": True, "create_pr": True}, {}, "--create-pr"),
         ({"space": True}, {"held_out": {}}, "reward model"),
         ({"space": True}, {"recipe": {"trust_remote_code": True}}, "code of its own"),
-        ({"new_version_of": "me/thing"}, {}, "no new version of itself"),
     ],
 )
 def test_what_cannot_be_is_refused_before(wanted: dict[str, Any], changes: dict[str, Any], reason: str) -> None:
     manifest = {"command": "train", "recipe": {}, "model": {"id": BASE, "revision": COMMIT}, **changes}
+    target = Target("me/thing", "model", "https://h/me/thing", False, False)
     with pytest.raises(UsageError, match=reason):
-        Companions(**wanted).check(manifest, "me/thing", merged=False)
+        Companions(**wanted).checked(manifest, target)
     if wanted == {"space": True} and not changes:
         with pytest.raises(UsageError, match="--merge"):
-            Companions(**wanted).check(manifest, "me/thing", merged=True)
+            Companions(**wanted, merged=True).checked(manifest, target)
 
 
 @pytest.mark.parametrize("name", ["me/x'", 'me/x"""\nimport os', "me/{{ 7 }}\\"])

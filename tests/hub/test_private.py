@@ -100,6 +100,36 @@ def test_samples_of_an_evaluation_name_no_folder(hub: HubAccount, tmp_path: Path
     _silent(_files(hub, "model"))
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_server_that_names_a_model_by_its_folder_gives_none_away(tmp_path: Path, folder: str) -> None:
+    names = {"model": "vlm", "adapter": "lora", "judge": "judge"}
+    recipe = {role: f"http://h:8000/v1#{_inside(folder, name)}" for role, name in names.items()}
+    model, adapter = recipe["model"], recipe["adapter"]
+    results = evaluation_run(tmp_path / "evaluation")
+    described = {"id": adapter, "revision": None, "weights": None}
+    manifest = json.loads((tmp_path / "evaluation/run.json").read_text())
+    manifest |= {
+        "recipe": recipe,
+        "model": {"id": model, "revision": None},
+        "adapter": described,
+        "server": {"model": {"url": "http://h:8000/v1", "model": _inside(folder, "vlm")}},
+    }
+    ref = {"model": model, "revision": None, "adapter": adapter, "adapter_revision": None}
+    results |= {"model": manifest["model"], "adapter": described}
+    results["models"][1]["ref"] = ref
+    results, manifest = public(results, manifest), public(manifest)
+    _silent({"results": json.dumps(results).encode(), "manifest": json.dumps(manifest).encode()})
+    shown = "http://h:8000/v1#/path/to/"
+    assert (manifest["model"]["id"], results["models"][1]["ref"]["adapter"]) == (f"{shown}vlm", f"{shown}lora")
+    assert manifest["recipe"] == {role: f"{shown}{name}" for role, name in names.items()}
+    assert portable(model) == f"{shown}vlm"
+
+
+def test_what_a_server_calls_a_model_stays_where_it_is_no_folder() -> None:
+    named = {"model": {"id": "http://h:8000/v1#me/vlm", "revision": None}, "recipe": {"judge": "https://a.b/v1#gpt-4o"}}
+    assert public(named) == portable(named) == named
+
+
 def test_texts_of_the_files_that_pushing_does_not_write(hub: HubAccount, tmp_path: Path) -> None:
     path = tmp_path / "alice smith" / "adapter"
     manifest = adapter_run(path, BASE, COMMIT)

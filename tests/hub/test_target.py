@@ -118,6 +118,23 @@ def test_an_adapter_of_another_run_is_not_replaced_either(hub: HubAccount, tmp_p
     assert _push(hub, tmp_path / "two", replace=True).changed
 
 
+def test_records_of_another_evaluation_are_not_replaced_either(hub: HubAccount, tmp_path: Path) -> None:
+    for name, benchmarks in (("one", ("mme", "pope")), ("two", ("mme",))):
+        evaluation_run(tmp_path / name)
+        row = {"id": "1", "prompt": "Is it?", "answer": name, "counts": "{}"}
+        (tmp_path / name / "samples/base-pope.parquet").unlink()
+        for benchmark in benchmarks:
+            pq.write_table(pa.Table.from_pylist([row]), tmp_path / name / f"samples/base-{benchmark}.parquet")
+    manifest = json.loads((tmp_path / "two/run.json").read_text())
+    (tmp_path / "two/run.json").write_text(json.dumps({**manifest, "recipe_hash": OTHER}))
+    _push(hub, tmp_path / "one", samples_only=True)
+    with pytest.raises(HubError, match=rf"data of the run {RECIPE_HASH[:8]}, such as samples/base-mme\.parquet"):
+        _push(hub, tmp_path / "two", samples_only=True)
+    assert "samples/base-pope.parquet" in hub.hub.tree("dataset", f"{hub.name}/thing")
+    assert _push(hub, tmp_path / "two", samples_only=True, replace=True).changed
+    assert "samples/base-pope.parquet" not in hub.hub.tree("dataset", f"{hub.name}/thing")
+
+
 def test_what_would_be_replaced_is_refused_before_the_work(hub: HubAccount, dataset: Path, tmp_path: Path) -> None:
     _push(hub, dataset)
     target = _target(hub)

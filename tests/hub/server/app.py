@@ -61,6 +61,7 @@ TABLE: list[tuple[str, str, str, Handler]] = [
     ("merge", "POST", REPO + "/discussions/{num}/merge", pulls.merge),
     ("leaderboard", "GET", REPO + "/leaderboard", benchmarks.leaderboard),
     ("create_collection", "POST", "/api/collections", collections.create),
+    ("collections", "GET", "/api/collections", collections.search),
     ("collection", "GET", COLLECTION, collections.show),
     ("add_item", "POST", COLLECTION + "/items", collections.add_item),
     ("edit_item", "PATCH", COLLECTION + "/items/{item}", collections.edit_item),

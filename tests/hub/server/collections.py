@@ -48,6 +48,14 @@ async def create(request: Request) -> Response:
     return JSONResponse(_shown(made))
 
 
+async def search(request: Request) -> Response:
+    account, owner = account_of(request), request.query_params["owner"]
+    found = [one for one in store_of(request).collections.values() if one.slug.startswith(f"{owner}/")]
+    seen = [one for one in found if not one.private or (account and account.may_enter(owner))]
+    rows = [{**_shown(one), "items": one.items[:4]} for one in seen]
+    return JSONResponse([{key: value for key, value in row.items() if key != "position"} for row in rows])
+
+
 def _readable(request: Request) -> Collection:
     found = store_of(request).collections.get(f"{param(request, 'ns')}/{param(request, 'slug')}")
     account = account_of(request)
