@@ -352,7 +352,7 @@ def test_a_build_names_its_adapter_and_its_card_nobody_who_judged(tmp_path: Path
 
 @pytest.mark.long
 @pytest.mark.parametrize(
-    ("method", "limit"), [("bdhs-own", 320), ("opa", 260), ("chair-rank", 320), ("self-correct", 200), ("iris", 120)]
+    ("method", "limit"), [("bdhs-own", 400), ("opa", 260), ("chair-rank", 320), ("self-correct", 200), ("iris", 120)]
 )
 def test_a_hundred_pairs_and_shards_give_the_same_bytes(
     method: str, limit: int, tmp_path: Path, aligned: Policy
