@@ -129,8 +129,8 @@ def merged_weights(base: Any) -> Iterator[tuple[str, torch.Tensor]]:
     """The parameters that a base would have with PEFT's adapter merged into it, by the base's own names.
 
     Args:
-        base: the transformers model, with LoRA's layers in it, which are no DoRA. It stays as it is: merging in place and taking
-            the sum apart again, as PEFT does, rounds the base's weights each time where they are in 16 bits.
+        base: the transformers model, with LoRA's layers in it, which are no DoRA. It stays as it is: merging in place
+            and taking the sum apart again, as PEFT does, rounds the base's weights each time where they are in 16 bits.
     """
     import torch
     from peft.tuners.lora import LoraLayer
