@@ -1,8 +1,7 @@
 """DPO whose reference becomes the policy every so many steps: TR-DPO's hard update (Gorbatovski et al., 2404.09656).
 
 Log-ratios are to the reference of that time, those in the log too. A run that ends before the first update is plain
-DPO, and says so. The paper's soft update mixes weights, which LoRA's
-products do not allow.
+DPO, and says so. The paper's soft update mixes weights, which LoRA's products do not allow.
 """
 
 from __future__ import annotations
