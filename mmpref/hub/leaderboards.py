@@ -18,6 +18,7 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from mmpref.errors import HubError, InputError
 from mmpref.hub._calls import Calls, Retry
+from mmpref.hub.cards.merge import load_metadata
 from mmpref.log import logger
 from mmpref.text_files import read_text
 
@@ -69,7 +70,7 @@ def _tasks_of(dataset: str, api: HfApi, calls: Calls) -> tuple[Task, ...]:
             return ()
         raise
     try:
-        content = yaml.safe_load(read_text(Path(file)))
+        content = load_metadata(read_text(Path(file)))
         if content["evaluation_framework"] != FRAMEWORK:
             return ()
         fields = ("id", "split", "config")

@@ -18,11 +18,12 @@ from mmpref.errors import UsageError
 from mmpref.hub._local_files import CARD
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.markdown import code
-from mmpref.hub.cards.merge import merge_own_text, split_card
+from mmpref.hub.cards.merge import merge_own_text
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import Published
 from mmpref.hub.target import find_target, other_run
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.licence import metadata_of
 from mmpref.run.manifest import MANIFEST
 from mmpref.text_files import read_text
 from mmpref.version import __version__
@@ -111,7 +112,7 @@ def publish_space(
         files = {
             APP: app_text(base, revision, adapter.repo_id, adapter.commit, quantization),
             REQUIREMENTS: requirements_text(bool(quantization)),
-            CARD: _card(base, adapter.repo_id, run, yaml.safe_load(split_card(card)[0]) or {}),
+            CARD: _card(base, adapter.repo_id, run, metadata_of(card) or {}),
             MANIFEST: json.dumps({"command": "publish --space", "recipe_hash": run}, indent=2) + "\n",
         }
         for name, text in files.items():

@@ -225,6 +225,15 @@ def test_a_demo_space_is_made(hub: HubAccount, tmp_path: Path) -> None:
     assert hub.hub.titles("space", f"{hub.name}/vlm-demo") == titles
 
 
+@pytest.mark.parametrize("odd", ["since: 2024-13-45", f"more: {'[' * 9999}"])
+def test_a_demo_is_made_beside_a_card_that_cannot_be_read(hub: HubAccount, tmp_path: Path, odd: str) -> None:
+    manifest = adapter_run(tmp_path / "adapter", BASE, COMMIT)
+    done = _push(hub, tmp_path / "adapter", "vlm")
+    (tmp_path / "adapter/README.md").write_text(f"---\nlicense: mit\n{odd}\n---\n")
+    publish_space(tmp_path / "adapter", manifest, done, token=hub.token, endpoint=hub.endpoint)
+    assert "license" not in _metadata(_files(hub, "space", "vlm-demo")["README.md"])
+
+
 def test_a_base_that_is_local_needs_its_id_for_a_demo(hub: HubAccount, tmp_path: Path) -> None:
     adapter_run(tmp_path / "adapter", str(tmp_path / "base"), None)
     with pytest.raises(UsageError, match="--base-hub-id"):

@@ -117,6 +117,7 @@ def test_records_that_were_published_as_a_dataset_are_the_source(
         ("no such task", {"content": PREPARED.read_text().replace("pope_accuracy", "pope_all")}, {}),
         ("another split", {"content": PREPARED.read_text().replace("split: test", "split: dev")}, {}),
         ("another configuration", {"content": PREPARED.read_text().replace("config: default", "config: full")}, {}),
+        ("no date", {"content": f"{PREPARED.read_text()}\nsince: 2024-13-45\n"}, {}),
         ("asked in one's own way", {}, {"official": False, "changed": {"suffix": ""}}),
     ],
 )
