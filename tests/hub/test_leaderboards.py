@@ -118,7 +118,6 @@ def test_records_that_were_published_as_a_dataset_are_the_source(
         ("another split", {"content": PREPARED.read_text().replace("split: test", "split: dev")}, {}),
         ("another configuration", {"content": PREPARED.read_text().replace("config: default", "config: full")}, {}),
         ("no date", {"content": f"{PREPARED.read_text()}\nsince: 2024-13-45\n"}, {}),
-        ("too deep", {"content": f"{PREPARED.read_text()}\nmore: {'[' * 9999}\n"}, {}),
         ("asked in one's own way", {}, {"official": False, "changed": {"suffix": ""}}),
     ],
 )

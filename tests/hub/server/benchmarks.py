@@ -21,7 +21,7 @@ DECLARATION, RESULTS = "eval.yaml", ".eval_results/"
 def wrong_declaration(content: str, frameworks: set[str]) -> str:
     """What is wrong with an ``eval.yaml``; "" where it is sound."""
     try:
-        data = yaml.safe_load(content)
+        data = yaml.load(content, yaml.BaseLoader)  # dates that PyYAML refuses are texts to the Hub
     except yaml.YAMLError as error:
         return f"not YAML: {error}"
     if not isinstance(data, dict) or not all(isinstance(data.get(key), str) for key in ("name", "description")):
@@ -36,7 +36,7 @@ def wrong_declaration(content: str, frameworks: set[str]) -> str:
 def declared(store: Store, commit: Commit) -> dict[str, Any]:
     """What the ``eval.yaml`` of a dataset declares; nothing where it has none."""
     entry = commit.tree.get(DECLARATION)
-    return yaml.safe_load(store.file_of(entry).read_text()) if entry else {}
+    return yaml.load(store.file_of(entry).read_text(), yaml.BaseLoader) if entry else {}
 
 
 def benchmark_tags(store: Store, repo: Repo, commit: Commit) -> list[str]:
