@@ -118,6 +118,7 @@ class Builder:
         default_annotator: who does, where a recipe names nobody; None where it must.
         writes_chosen: whether the chosen answers are the method's too, not the source's.
         corrects: whether the chosen answers are the model's own as the annotator corrected them.
+        rewrites: whether the rejected answer is made from the chosen one, which is the model's own.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
         origin: where the method's own source is published; a recipe without a source reads that.
         adapter: from a config instance, the adapter that the run's model is loaded with; None for none.
@@ -138,6 +139,7 @@ class Builder:
     default_annotator: str | None = None
     writes_chosen: bool = False
     corrects: bool = False
+    rewrites: bool = False
     needs_pairs: bool = False
     origin: Origin | None = None
     adapter: Callable[[Any], str | None] = lambda _: None

@@ -375,6 +375,22 @@ def test_the_noise_variant_is_told_as_such(tmp_path: Path) -> None:
     assert "under noise (500 of 1000 diffusion steps)" in dataset_card(tmp_path / "run", manifest)
 
 
+def test_rejected_answers_made_from_own_ones_are_told_as_such(tmp_path: Path) -> None:
+    own = {"written": ["chosen", "rejected"], "rewritten": True}
+    for judge, found in (
+        ({}, ""),
+        ({"annotator": {"name": "policy"}}, ", and the annotator <code>policy</code> found no fault"),
+    ):
+        path = tmp_path / ("judged" if judge else "alone")
+        card = dataset_card(path, dataset_run(path, **own, **judge))
+        assert (
+            f"The chosen answers were written by the model <code>llava-hf/llava-v1.6-vicuna-7b-hf</code>{found}" in card
+        )
+        assert "the method <code>bdhs</code> made the rejected ones from them, with the same model." in card
+        assert "told them apart" not in card
+        assert "the wrong way round" not in card
+
+
 def test_cards_say_how_tokens_were_drawn(tmp_path: Path) -> None:
     drawn = {"greedy": False, "temperature": 0.7, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.05}
     said = "sampled, temperature 0.7, top p 1, top k 0, repetition penalty 1.05"

@@ -93,4 +93,5 @@ BUILDER = replace(
     needs_annotator=True,
     default_annotator="policy",
     writes_chosen=True,
+    rewrites=True,
 )

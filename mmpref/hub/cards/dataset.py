@@ -135,6 +135,7 @@ def card_and_pictures(
         written=_written(manifest),
         chosen_written="chosen" in manifest.get("written", []),
         corrected=bool(manifest.get("corrected")),
+        rewritten=bool(manifest.get("rewritten")),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),
