@@ -108,8 +108,9 @@ class WorkerPool(Generic[Task, Result]):
                 "A script that calls mmpref needs `if __name__ == '__main__':` around the call; or let this process do "
                 "it, with workers=0 (--workers=0).",
             ) from error
+        processes = multiprocessing.active_children()  # before the task: one that dies at once is none of them after it
         future = self._submit(task)
-        processes = multiprocessing.active_children()
+        processes += multiprocessing.active_children()
         try:
             return future.result()
         except BrokenProcessPool as error:
