@@ -136,6 +136,13 @@ class WritingWorker(RejectedAnswerWorker):
         self.writer = open_writer(context, rows_of(settings.batch_size))
         super().__init__(context, settings)
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
+        self.keep_cut_off = settings.keep_cut_off
+
+    def usable(self, example: Example, answer: Answer) -> str | Skip:
+        """An answer's text, or a skip where there is none, or the bound on its length cut it off."""
+        if answer.error:
+            return Skip(example.id, FAILED_REQUEST, answer.error)
+        return Skip(example.id, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
 
     def begin(self, block: Sequence[Example]) -> None:
         self.writer.begin(block)
@@ -169,10 +176,6 @@ def open_writer(context: Context, width: int) -> Writer:
 class GenerationWorker(WritingWorker):
     """A block worker whose subclass says what the model is shown: it generates a whole answer to that."""
 
-    def __init__(self, context: Context, settings: GenerationSettings) -> None:
-        super().__init__(context, settings)
-        self.keep_cut_off = settings.keep_cut_off
-
     def model_inputs(self, block: Sequence[Example]) -> list[Example | None]:
         """What the model is asked and shown in each example's place; None where there is no partner."""
         raise NotImplementedError
@@ -186,12 +189,7 @@ class GenerationWorker(WritingWorker):
         """An answer to each example, and a skip in place of one that there is not, or that the bound on its length cut
         off."""
         answers = self.writer.generate(examples, self.decoding, noise)
-        return [self._usable(example, answer) for example, answer in zip(examples, answers, strict=True)]
-
-    def _usable(self, example: Example, answer: Answer) -> str | Skip:
-        if answer.error:
-            return Skip(example.id, FAILED_REQUEST, answer.error)
-        return Skip(example.id, CUT_OFF) if answer.cut and not self.keep_cut_off else answer.text
+        return [self.usable(example, answer) for example, answer in zip(examples, answers, strict=True)]
 
     def begin(self, block: Sequence[Example]) -> None:
         if self.writer.works_ahead:

@@ -14,16 +14,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import CUT_OFF, Builder, Context
+from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
-from mmpref.data.builders._generated import FAILED_REQUEST, GenerationSettings, WritingWorker
+from mmpref.data.builders._generated import GenerationSettings, WritingWorker
 from mmpref.data.builders._own import OwnPairsWorker, Pick
 from mmpref.judges.annotator import require_placeholders
 from mmpref.judges.resolve import POLICY
 from mmpref.types import Example, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.vlm.generate import Answer
+    pass
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class _Worker(OwnPairsWorker, WritingWorker):
 
         super().__init__(context, settings)
         assert context.annotator is not None
-        self.annotator, self.keep_cut_off = context.annotator, settings.keep_cut_off
+        self.annotator = context.annotator
         self.corrector = open_corrector(
             context.asked(context.annotator),
             chat_settings(context, settings, 1024),
@@ -79,14 +79,11 @@ class _Worker(OwnPairsWorker, WritingWorker):
 
     def _own_answers(self, block: Sequence[Example]) -> list[str | Skip]:
         answers = self.writer.generate(block, self.decoding)
-        return [self._usable(example, answer) for example, answer in zip(block, answers, strict=True)]
-
-    def _usable(self, example: Example, answer: Answer) -> str | Skip:
-        if answer.error:
-            return Skip(example.id, FAILED_REQUEST, answer.error)
-        if answer.cut and not self.keep_cut_off:
-            return Skip(example.id, CUT_OFF)
-        return answer.text or Skip(example.id, "empty-answer", "the model says nothing")
+        usable = [self.usable(example, answer) for example, answer in zip(block, answers, strict=True)]
+        return [
+            text or Skip(example.id, "empty-answer", "the model says nothing")
+            for example, text in zip(block, usable, strict=True)
+        ]
 
 
 BUILDER = Builder(
