@@ -114,6 +114,7 @@ class WorkerPool(Generic[Task, Result]):
         try:
             return future.result()
         except BrokenProcessPool as error:
+            self._started().shutdown()  # its thread reaps the processes: until it has, how they ended may be unknown
             self.close()
             if any(process.exitcode == -signal.SIGKILL for process in processes):
                 raise RunError(
