@@ -28,15 +28,9 @@ from mmpref.vlm.continuation import tokens_behind
 from mmpref.vlm.encode import encode
 from mmpref.vlm.load import load_policy
 from mmpref.vlm.policy import Policy
-from tests import continued
 from tests.vlm.tiny import BUILDERS, tiny
 
 from .conftest import MODEL
-
-
-@pytest.fixture(scope="module")
-def contexts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return continued.write(tmp_path_factory.mktemp("contexts"))
 
 
 def rows(data: Path, folder: Path) -> list[dict[str, Any]]:
