@@ -53,7 +53,8 @@ def _methods() -> Rows:
             f"{answer} answers" for answer in method.needs(method.settings())
         ]
         second = ["a second rejected answer (rejected_policy)"] * method.needs_second
-        return [*answers, *second, *["--annotator"] * method.needs_annotator]
+        context = ["answers that continue a context"] * method.needs_context
+        return [*answers, *second, *context, *["--annotator"] * method.needs_annotator]
 
     rows = _entries(METHODS, needs, lambda name: [METHODS.module(name).__name__])
     return [{**row, "defaults": METHODS.get(row["name"]).defaults} for row in rows]

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from mmpref.data.builder import SAME, Worker
+from mmpref.data.builder import SAME, Outcome, Worker
 from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
@@ -102,13 +102,16 @@ class BlockRunner:
         open_blocks = {number for number in range(index, count, of) if not self._blocks.done(number)}
         total = sum(min(size, len(source) - number * size) for number in open_blocks)
         for number, rows in self._preprocess_ahead(source.blocks(size, open_blocks.__contains__)):
-            checked = [check_rejected(outcome) for outcome in self._outcomes(rows)]
-            outcomes = [self._filter(self._with_source_rejected(outcome)) for outcome in checked]
+            of_rows = [[self._checked(one) for one in of_row] for of_row in self._outcomes(rows)]
+            outcomes = [one for of_row in of_rows for one in of_row]
             notes = self._worker().notes() if any(isinstance(row, Example) for row in rows) else {}
             self._blocks.write(number, outcomes, notes)
             if on_progress:
-                on_progress(total, outcomes)
+                on_progress(total, [of_row[0] for of_row in of_rows])
         return count
+
+    def _checked(self, outcome: Pair | Skip) -> Pair | Skip:
+        return self._filter(self._with_source_rejected(check_rejected(outcome)))
 
     def _preprocess_ahead(self, blocks: Iterator[tuple[int, Rows]]) -> Iterator[tuple[int, Rows]]:
         """The blocks, each begun by the worker one block before its turn."""
@@ -139,11 +142,12 @@ class BlockRunner:
             outcome, rejected=outcome.example.rejected, rejected_policy=outcome.rejected, rejected_by="example"
         )
 
-    def _outcomes(self, rows: Rows) -> list[Pair | Skip]:
-        """The block's pairs and skips in the source's order; an example that fails is skipped alone."""
+    def _outcomes(self, rows: Rows) -> list[list[Pair | Skip]]:
+        """The pairs of each of the block's rows, or why there is none, in the source's order; an example that fails is
+        skipped alone."""
         examples = [row for row in rows if isinstance(row, Example)]
         if not examples:
-            return [row for row in rows if isinstance(row, Skip)]
+            return [[row] for row in rows if isinstance(row, Skip)]
         worker = self._worker()
         try:
             outcomes = worker(examples)
@@ -160,16 +164,17 @@ class BlockRunner:
         else:
             self._failed.clear()
         results = iter(outcomes)
-        return [row if isinstance(row, Skip) else next(results) for row in rows]
+        each = [row if isinstance(row, Skip) else next(results) for row in rows]
+        return [[*one] if isinstance(one, tuple) else [one] for one in each]
 
-    def _one_by_one(self, worker: Worker, examples: Sequence[Example], first: Exception) -> list[Pair | Skip]:
+    def _one_by_one(self, worker: Worker, examples: Sequence[Example], first: Exception) -> list[Outcome]:
         """Skip the examples that a method cannot digest. The fault is not theirs if it is every one of several whose
         images are right, and the method has not worked before either.
 
         Args:
             first: what the block as a whole ended with.
         """
-        outcomes: list[Pair | Skip] = []
+        outcomes: list[Outcome] = []
         faulty: list[Skip] = []
         for example in examples:
             try:

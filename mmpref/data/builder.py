@@ -25,8 +25,11 @@ CUT_OFF = "cut-off"
 """Reason of a skip: a bound on length cut the answer off, so that a pair would teach to stop anywhere."""
 
 
-MakePairs = Callable[[Sequence[Example]], list[Pair | Skip]]
-"""Turns one block of consecutive examples into one `Pair` or `Skip` for every example, in order. A block is the unit of
+Outcome = Pair | Skip | tuple[Pair, ...]
+"""What became of an example: where a method makes several pairs of it, all of them, with ids of their own."""
+
+MakePairs = Callable[[Sequence[Example]], Sequence[Outcome]]
+"""Turns one block of consecutive examples into one `Outcome` for every example, in order. A block is the unit of
 determinism and of restart: the same block gives the same result whatever was done before it in the process. A pair
 whose rejected answer is empty, or the chosen one, becomes a skip in `mmpref.data.blocks`."""
 
@@ -34,7 +37,7 @@ whose rejected answer is empty, or the chosen one, becomes a skip in `mmpref.dat
 class Worker:
     """A `MakePairs` that does more: it preprocesses ahead, counts, or holds what must be closed."""
 
-    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+    def __call__(self, block: Sequence[Example]) -> Sequence[Outcome]:
         raise NotImplementedError
 
     def begin(self, block: Sequence[Example]) -> None:
@@ -52,7 +55,7 @@ class _PlainWorker(Worker):
     def __init__(self, make_pairs: MakePairs) -> None:
         self._make_pairs = make_pairs
 
-    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+    def __call__(self, block: Sequence[Example]) -> Sequence[Outcome]:
         return self._make_pairs(block)
 
 
@@ -120,6 +123,7 @@ class Builder:
         corrects: whether the chosen answers are the model's own as the annotator corrected them.
         rewrites: whether the rejected answer is made from the chosen one, which is the model's own.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
+        takes_context: whether rows are of use whose answers continue a context (`mmpref.types.context_of`).
         origin: where the method's own source is published; a recipe without a source reads that.
         adapter: from a config instance, the adapter that the run's model is loaded with; None for none.
         model_settings: settings that name further models, such as ``similarity_model``.
@@ -141,6 +145,7 @@ class Builder:
     corrects: bool = False
     rewrites: bool = False
     needs_pairs: bool = False
+    takes_context: bool = False
     origin: Origin | None = None
     adapter: Callable[[Any], str | None] = lambda _: None
     model_settings: tuple[str, ...] = ()

@@ -10,7 +10,8 @@ from mmpref.registry import Registry
 JUDGES: Registry[Any] = Registry("annotator", "mmpref.judges", "JUDGE")
 """Objects with one or more of ``ask`` (`mmpref.judges.chat.Chat`, and its ``Reachable`` where it may not be there),
 ``compare`` (`mmpref.judges.annotator.Annotator`), ``rewrite`` (`mmpref.judges.rewriter.Rewriter`),
-``correct`` (`mmpref.judges.corrector.Corrector`), ``check`` (`mmpref.judges.claims.Checker`)
+``correct`` (`mmpref.judges.corrector.Corrector`), ``check`` (`mmpref.judges.claims.Checker`), ``detect``
+(`mmpref.judges.detectors.Detector`)
 and ``reward`` (`mmpref.align.rloo_trainer`, the reward of ``rloo``)."""
 
 

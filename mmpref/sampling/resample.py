@@ -1,4 +1,4 @@
-"""Sentences of an answer written again: other things that the policy would say in the same place."""
+"""Sentences of an answer written again, or the next one: what the policy would say in a place of an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mmpref.sampling.sentences import sentences
-from mmpref.sampling.tails import TailDecoder, TailStop, TokenizedAnswer, is_cut_off, joined
+from mmpref.sampling.tails import Cut, TailDecoder, TailStop, TokenizedAnswer, is_cut_off, joined
 from mmpref.types import Example
 from mmpref.vlm.branches import Branch
 from mmpref.vlm.decoding import Decoding
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Draft:
-    """An answer whose sentences are to be written again.
+    """An answer whose sentences are to be written again, or that is to be continued.
 
     Args:
         prompt: the example's prompt and images, encoded.
-        answer: not empty.
+        answer: not empty, where its sentences are written again.
     """
 
     example: Example
@@ -72,3 +72,41 @@ def resample_sentences(
         if form and form not in known and not is_cut_off(written, len(tail), decoding.max_new_tokens):
             known.append(form)
     return forms
+
+
+def next_sentences(
+    policy: Policy, drafts: Sequence[Draft], decoding: Decoding, samples: int, *, width: int = 64
+) -> list[list[str | None]]:
+    """Of each answer so far, what the policy would say next, several times: a sentence with the white space before it,
+    nothing where the policy ends the answer, None where the bound on its length cut it off.
+
+    Args:
+        drafts: answers that end with a sentence, without white space behind it, or are empty.
+        decoding: its ``max_new_tokens`` bounds a sentence.
+        samples: sentences to draw for each answer, by random streams that the answer's length names.
+        width: branches decoded together.
+    """
+    decode_tail, branches = TailDecoder(policy.tokenizer), list[Branch]()
+    cuts = []
+    for draft in drafts:
+        cut, said = _cut_behind(policy, draft), len(draft.answer)
+        for sample in range(samples):
+            stop, stream = TailStop(decode_tail, cut), (draft.example.id, said, sample, "next")
+            branches.append(Branch(draft.prompt, cut.prefix, stream, stop))
+            cuts.append(cut)
+    written: list[str | None] = []
+    for tail, cut in zip(decode(policy, branches, decoding, width=width) if branches else [], cuts, strict=True):
+        text = decode_tail(cut, tail)
+        parts = sentences(text)
+        cut_off = is_cut_off(text, len(tail), decoding.max_new_tokens)
+        written.append(None if cut_off else parts[0].body.rstrip() if parts else "")
+    return [written[start : start + samples] for start in range(0, len(written), samples)]
+
+
+def _cut_behind(policy: Policy, draft: Draft) -> Cut:
+    """The place behind an answer so far."""
+    if not draft.answer:
+        return Cut("", (), (), fresh=True)
+    text, begin = policy.answer_in_format(draft.example.prompt, len(draft.example.images), draft.answer)
+    answer, end = TokenizedAnswer.of(policy.tokenizer, text, begin), begin + len(draft.answer)
+    return answer.cut(sum(stop <= end for _, stop in answer.spans), end)

@@ -144,6 +144,15 @@ def is_caption(text: str) -> bool:
     return 1 <= len(rows) <= len(ROWS) and all(map(_row_said, rows))
 
 
+def boxes(truth: Scene) -> dict[str, list[tuple[float, float, float, float]]]:
+    """Where each thing of a scene stands: its cell as left, top, right and bottom, in shares of the image's sides."""
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    for thing, column in zip(truth.things, truth.columns, strict=True):
+        left, top = column / COLUMNS, ROWS.index(thing.row) / len(ROWS)
+        found.setdefault(thing.name, []).append((left, top, left + 1 / COLUMNS, top + 1 / len(ROWS)))
+    return found
+
+
 def scene_of(name: str) -> Scene:
     """Return the scene whose ``id`` (``<split>-<index>``) is ``name``.
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import continued
+
 MODEL = "pkg:mmpref.testbed/model"
 
 
@@ -55,3 +57,9 @@ def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory)
     schema = schema.append(schema.field("rejected").with_name("rejected_policy")).remove_metadata()
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train.parquet")
     return folder / "train.parquet"
+
+
+@pytest.fixture(scope="session")
+def contexts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve pairs of next sentences, of which eight continue a context."""
+    return continued.write(tmp_path_factory.mktemp("contexts"))

@@ -98,8 +98,11 @@ def test_a_method_trains_is_watched_and_resumes(method: str, dtype: str, doubly_
     ("method", "dtype"),
     [(method, dtype) for method in METHODS.names() for dtype in PRECISIONS if (method, dtype) not in FEW],
 )
-def test_a_method_trains_and_is_watched(method: str, dtype: str, doubly_rejected: Path, tmp_path: Path) -> None:
-    whole = train(recipe(method, doubly_rejected, dtype), tmp_path / "run", evaluate=written)
+def test_a_method_trains_and_is_watched(
+    method: str, dtype: str, doubly_rejected: Path, contexts: Path, tmp_path: Path
+) -> None:
+    data = contexts if METHODS.get(method).needs_context else doubly_rejected
+    whole = train(recipe(method, data, dtype), tmp_path / "run", evaluate=written)
     assert_loads_as_watched(method, dtype, whole, tmp_path / "run")
 
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from mmpref.cli.inspect import command
+from tests import continued
 
 CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
@@ -117,3 +118,18 @@ def test_hostile_texts_stay_text(page: Path) -> None:
     assert "<title>owned" not in document
     assert html.escape(HOSTILE, quote=False) in document
     assert "<b>bold</b>" not in document
+
+
+def test_a_context_is_shown_as_the_answer_so_far(tmp_path: Path) -> None:
+    data, path = continued.write(tmp_path), tmp_path / "page.html"
+    done = CliRunner().invoke(command, [str(data), "--html", str(path)])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"rows whose answers continue a context\s+\D*8\b", done.output)
+    found = re.search(r'id="data"[^>]*>(.*?)</script>', path.read_text(), re.DOTALL)
+    assert found is not None
+    rows, given = json.loads(found[1])["rows"], continued.rows(12)
+    contexts = [row["prompt"][1]["content"] if len(row["prompt"]) > 1 else None for row in given]
+    assert [row.get("k") for row in rows] == contexts
+    assert [row["p"] for row in rows] == [row["prompt"][0]["content"] for row in given]
+    if CHROMIUM:
+        assert opened(path).count("answer so far") == 8

@@ -24,7 +24,7 @@ from mmpref.errors import ImageError, InputError
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
-from mmpref.types import Example, Pair, Skip, as_dicts
+from mmpref.types import Example, Pair, Skip, as_dicts, context_of
 from mmpref.vlm.special_tokens import special_token_in
 
 CASES = Path(__file__).parents[1] / "cases" / "rows"
@@ -633,3 +633,42 @@ def test_files(name: str) -> None:
     made = built(open_table(str(CASES / name)))
     assert sum(isinstance(one, Example) for one in made) == FILES[name]
     assert not any(isinstance(one, Example) and "nan" in (one.answer, one.prompt[-1].content) for one in made)
+
+
+@pytest.mark.parametrize(
+    ("context", "continuation"),
+    [("A red cup.", " It stands."), ("A red cup. ", "It stands."), ("  A red cup.\n", "\nIt stands. ")],
+)
+def test_answers_may_continue_a_context(context: str, continuation: str, tmp_path: Path) -> None:
+    """TRL's form: the prompt ends in a turn of the assistant's. Build, train and inspect keep what joins both."""
+    answers = {
+        "chosen": [{**ASSISTANT, "content": continuation}],
+        "rejected": [{**ASSISTANT, "content": " A blue one."}],
+    }
+    row = {"images": [CELL], "prompt": [USER, {**ASSISTANT, "content": context}], **answers}
+    read = read_row(row, "row 0")
+    assert read.fault("chosen", "rejected") is None
+    assert context_of(read.prompt) == "A red cup."
+    assert context_of(read.prompt) + read.chosen == (context + continuation).strip()
+    [example] = built(table(row), pairs=True)
+    assert isinstance(example, Example)
+    assert (example.prompt, example.answer, example.rejected) == (read.prompt, read.chosen, read.rejected)
+    pairs = trained(table(row), tmp_path / "trained")
+    assert pairs.dataset[0]["prompt"] == as_dicts(read.prompt)
+    assert pairs.dataset[0]["chosen"] == [{"role": "assistant", "content": read.chosen}]
+    samples: list[Any] = []
+    report = inspect(table(row), on_row=samples.append)
+    assert (report["usable"], report["contexts"]) == (1, 1)
+    assert (samples[0].prompt, samples[0].context, samples[0].chosen) == (Q, "A red cup.", read.chosen)
+    [left] = [one for _, block in Source(table(row), contexts=False).blocks(8, lambda _: True) for one in block]
+    assert isinstance(left, Skip)
+    assert left.reason == "context"
+
+
+def test_a_prompt_without_an_answer_has_no_context() -> None:
+    [fault] = [
+        one
+        for one in read_row({"images": [CELL], "prompt": [USER, ASSISTANT]}, "row 0", bare=True).faults
+        if one.part == "prompt"
+    ]
+    assert fault.reason == "turn-order"

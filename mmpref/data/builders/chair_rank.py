@@ -13,39 +13,32 @@ answers name an object) and ``tie`` (the difference is too small).
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from mmpref.data.builder import Builder, Context
+from mmpref.data.builders._objects import ObjectSettings
 from mmpref.data.builders._own import Pick, SampledSettings, SamplingWorker
 from mmpref.errors import UsageError
-from mmpref.recipes.names import names
 from mmpref.types import Example, Pair, Skip
 
 
 @dataclass(frozen=True)
-class Settings(SampledSettings):
+class Settings(SampledSettings, ObjectSettings):
     """Settings of ranking by CHAIR.
 
     Args:
-        synonyms: path of the table of objects and words, such as data/synonyms.txt of CHAIR's authors; needed.
         truth: what an image shows: ``objects`` as the row lists them, or those that the source's own answer names
             (``answer``), which should then leave nothing out.
         min_margin: chair_i (0 to 1) between chosen and rejected; pairs without any difference are never made.
     """
 
-    synonyms: str | None = field(default=None, metadata=names("path"))
     truth: Literal["objects", "answer"] = "objects"
     min_margin: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.synonyms is None:
-            raise UsageError(
-                "The method chair-rank needs a table of synonyms.",
-                "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination, and give its path: "
-                "--set builder.synonyms=PATH",
-            )
+        self.refuse_no_synonyms("chair-rank")
         if not 0 <= self.min_margin <= 1:
             raise UsageError(f"builder.min_margin is {self.min_margin}; it must lie between 0 and 1.")
 
@@ -54,11 +47,7 @@ class _Worker(SamplingWorker):
     method = "chair-rank"
 
     def __init__(self, context: Context, settings: Settings) -> None:
-        from mmpref.registry import resolve_path
-        from mmpref.synonyms import Synonyms
-
-        assert settings.synonyms is not None
-        self.synonyms = Synonyms.read(resolve_path(settings.synonyms))
+        self.synonyms = settings.read_synonyms()
         super().__init__(context, settings)
         self.truth, self.min_margin = settings.truth, settings.min_margin
 

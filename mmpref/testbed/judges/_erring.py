@@ -1,14 +1,20 @@
-"""An annotator that is wrong in a share of its comparisons."""
+"""An annotator that is wrong in a share of its comparisons, or of the things that it finds."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import Annotator, Comparison, Verdict
+from mmpref.judges.detectors import Box, Detector, Search
 from mmpref.rng import stream
+
+
+class Oracle(Annotator, Detector, Protocol):
+    """Whose errors these are not."""
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,11 @@ class ErringAnnotator:
         share: of errors, 0 to 1.
     """
 
-    annotator: Annotator
+    annotator: Oracle
     share: float
 
     @classmethod
-    def parse(cls, annotator: Annotator, text: str) -> ErringAnnotator:
+    def parse(cls, annotator: Oracle, text: str) -> ErringAnnotator:
         """Of a share as it is typed.
 
         Raises:
@@ -44,6 +50,18 @@ class ErringAnnotator:
         """As `mmpref.judges.annotator.Annotator`."""
         verdicts = self.annotator.compare(comparisons)
         return [self._erring(pair, verdict) for pair, verdict in zip(comparisons, verdicts, strict=True)]
+
+    def detect(self, searches: Sequence[Search]) -> list[dict[str, list[Box]]]:
+        """As `mmpref.judges.detectors.Detector`; what is found wrongly is found everywhere."""
+        return [
+            {name: self._found(search, name, boxes) for name, boxes in found.items()}
+            for search, found in zip(searches, self.annotator.detect(searches), strict=True)
+        ]
+
+    def _found(self, search: Search, name: str, boxes: list[Box]) -> list[Box]:
+        image = hashlib.sha256(search.image.content).hexdigest()
+        wrong = stream(0, "errors", image, name).random() < self.share
+        return [(0.0, 0.0, 1.0, 1.0)] if wrong and not boxes else [] if wrong else boxes
 
     def _erring(self, pair: Comparison, verdict: Verdict) -> Verdict:
         if verdict.winner is None:

@@ -1,6 +1,8 @@
-"""Knows the testbed's scenes: compares answers by the truth, corrupts and corrects them by rule, and checks claims.
+"""Knows the testbed's scenes: compares answers by the truth, corrupts and corrects them by rule, checks claims, and
+finds things.
 
-``testbed-oracle:0.2`` is an annotator that compares answers, and is wrong in a fifth of what it can tell.
+``testbed-oracle:0.2`` is an annotator that compares answers and finds things, and is wrong in a fifth of what it can
+tell.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
 from mmpref.judges.chat import OnReply, Query, Reply
 from mmpref.judges.claims import Claim, ClaimVerdict
+from mmpref.judges.detectors import Box, Search
 from mmpref.judges.rewriter import Rewriting
 from mmpref.rng import stream
 from mmpref.testbed import corruption, language, oracle, reading
@@ -87,8 +90,14 @@ class Oracle:
         """True where the scene bears out all that a sentence claims; missing where it claims nothing of a scene."""
         return [ClaimVerdict(_holds(claim.text, _scene(claim.images)), {}) for claim in claims]
 
+    def detect(self, searches: Sequence[Search]) -> list[dict[str, list[Box]]]:
+        """The cell that a thing stands in, of those that are there."""
+        return [
+            {name: oracle.boxes(_scene([search.image])).get(name, []) for name in search.names} for search in searches
+        ]
+
     def with_setting(self, text: str) -> ErringAnnotator:
-        """One that compares alike, but for a share of errors."""
+        """One that compares and detects alike, but for a share of errors."""
         return ErringAnnotator.parse(self, text)
 
 

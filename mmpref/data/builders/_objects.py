@@ -1,0 +1,60 @@
+"""What the methods share that look for the objects of answers in images, with detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mmpref.errors import UsageError
+from mmpref.recipes.names import names
+from mmpref.types import Example
+
+if TYPE_CHECKING:
+    from mmpref.judges.detectors import Box
+    from mmpref.synonyms import Synonyms
+
+
+@dataclass(frozen=True)
+class ObjectSettings:
+    """How objects are found in answers.
+
+    Args:
+        synonyms: path of the table of objects and words, such as data/synonyms.txt of CHAIR's authors; needed.
+    """
+
+    synonyms: str | None = field(default=None, metadata=names("path"))
+
+    def refuse_no_synonyms(self, method: str) -> None:
+        """
+        Raises:
+            UsageError: there is no table.
+        """
+        if self.synonyms is None:
+            raise UsageError(
+                f"The method {method} needs a table of synonyms.",
+                "Take data/synonyms.txt of https://github.com/LisaAnne/Hallucination, and give its path: "
+                "--set builder.synonyms=PATH",
+            )
+
+    def read_synonyms(self) -> Synonyms:
+        """The table."""
+        from mmpref.registry import resolve_path
+        from mmpref.synonyms import Synonyms
+
+        assert self.synonyms is not None
+        return Synonyms.read(resolve_path(self.synonyms))
+
+
+def find(detector: str, wanted: Iterable[tuple[Example, Sequence[str]]]) -> list[dict[str, list[list[Box]]]]:
+    """Where a detector finds things: of each example, for every name its boxes in each of the images."""
+    from mmpref.judges.detectors import Search, open_detector
+
+    wanted = [(example, tuple(looked_for)) for example, looked_for in wanted]
+    searches = [Search(image, looked_for) for example, looked_for in wanted for image in example.images if looked_for]
+    found = iter(open_detector(detector).detect(searches) if searches else [])
+    results: list[dict[str, list[list[Box]]]] = []
+    for example, looked_for in wanted:
+        of_images = [next(found) for _ in example.images] if looked_for else []
+        results.append({name: [boxes[name] for boxes in of_images] for name in looked_for})
+    return results

@@ -1,0 +1,99 @@
+"""hide-object: what is hidden, and what of the answers about the rest becomes a pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mmpref.data.build import build_dataset
+from mmpref.data.builder import BUILDERS, Context
+from mmpref.data.recipe import BuildRecipe
+from mmpref.data.sources import Source
+from mmpref.errors import UsageError
+from mmpref.images import decode
+from mmpref.tables.open import open_table
+from mmpref.testbed import language, oracle
+from mmpref.types import Example, ModelRef, Pair, Skip, context_of
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.policy import Policy
+
+MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
+SETTINGS: dict[str, Any] = {
+    "similarity_model": EMBEDDER,
+    "synonyms": "pkg:mmpref.testbed/synonyms.txt",
+    "detector": "testbed-oracle",
+    "samples": 6,
+    "temperature": 1.5,
+    "max_answer_tokens": 48,
+    "max_sentence_tokens": 24,
+}
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(ModelRef(MODEL))
+
+
+@pytest.fixture(scope="module")
+def captions() -> list[Example]:
+    [(_, block)] = Source([open_table("testbed-objects")], limit=60).blocks(60, lambda _: True)
+    asked = [row for row in block if isinstance(row, Example) and row.prompt[-1].content in language.CAPTION_PROMPTS]
+    return asked[:16]
+
+
+def worker_of(policy: Policy, **settings: Any) -> Any:
+    builder = BUILDERS.get("hide-object")
+    return builder.worker(Context(lambda: policy, policy.ref, 0, 0), builder.config()(**{**SETTINGS, **settings}))
+
+
+@pytest.mark.parametrize("hide", ["tokens", "pixels"])
+def test_rejected_sentences_name_what_is_hidden_and_chosen_ones_what_is_left(
+    policy: Policy, captions: list[Example], hide: str
+) -> None:
+    outcomes = worker_of(policy, hide=hide)(captions)
+    made = [one for one in outcomes if isinstance(one, Pair)]
+    assert len(made) >= 2
+    for pair in made:
+        truth = oracle.scene_of(pair.example.id)
+        whole = np.asarray(decode(next(one for one in captions if one.id == pair.example.id).images[0]))
+        painted = np.asarray(decode(pair.example.images[0]))
+        gone = [
+            name
+            for name, [(left, top, right, bottom)] in oracle.boxes(truth).items()
+            if np.ptp(painted[round(top * 96) : round(bottom * 96), round(left * 96) : round(right * 96)], (0, 1)).max()
+            == 0
+        ]
+        assert len(gone) == 1
+        assert (whole != painted).any(axis=2).sum() <= 32 * 32, "nothing else has changed"
+        assert gone[0] in oracle.mentions(pair.rejected)
+        for text in (context_of(pair.example.prompt), pair.chosen):
+            assert gone[0] not in oracle.mentions(text)
+            assert not oracle.judge(text, truth).hallucinated
+        assert oracle.mentions(pair.chosen)
+    assert {one.reason for one in outcomes if isinstance(one, Skip)} <= {"not-said", "one-sided", "no-objects"}
+    assert worker_of(policy, hide=hide, batch_size=5)(captions[10:]) == outcomes[10:]
+
+
+def test_impossible_settings_are_refused() -> None:
+    for settings, message in (
+        ({"synonyms": None}, "needs a table of synonyms"),
+        ({"covered": 0.0}, "covered"),
+        ({"max_area": 2.0}, "max_area"),
+        ({"max_sentence_tokens": 0}, "max_sentence_tokens"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            BUILDERS.get("hide-object").config()(**{**SETTINGS, **settings})
+
+
+@pytest.mark.long
+def test_a_hundred_pairs_and_shards_give_the_same_bytes(tmp_path: Path) -> None:
+    recipe = BuildRecipe(MODEL, "testbed-objects", "hide-object", limit=700, builder=SETTINGS)
+    manifest = build_dataset(recipe, tmp_path / "whole")
+    for index in (1, 0):
+        build_dataset(recipe, tmp_path / "split", shard=(index, 2))
+    assert manifest["counts"]["rows"] >= 100
+    files = [sorted((tmp_path / name / "data").glob("*.parquet")) for name in ("whole", "split")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]

@@ -1,0 +1,136 @@
+"""SENTINEL: what it pairs, how contexts grow, and who says what an image shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmpref.data.build import build_dataset
+from mmpref.data.builder import BUILDERS, Context
+from mmpref.data.recipe import BuildRecipe
+from mmpref.data.sources import Source
+from mmpref.errors import UsageError
+from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.sampling.sentences import split
+from mmpref.tables.open import open_table
+from mmpref.testbed import language, oracle
+from mmpref.types import Example, ModelRef, Skip, context_of
+from mmpref.vlm.load import load_policy
+from mmpref.vlm.policy import Policy
+
+MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
+SETTINGS: dict[str, Any] = {
+    "similarity_model": EMBEDDER,
+    "synonyms": "pkg:mmpref.testbed/synonyms.txt",
+    "detectors": ["testbed-oracle", "testbed-oracle:0"],
+    "samples": 6,
+    "temperature": 1.5,
+    "coherent": False,  # no caption of the testbed names a thing twice
+    "max_sentence_tokens": 24,
+    "max_sentences": 4,
+}
+ROWS = 8
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy(ModelRef(MODEL))
+
+
+@pytest.fixture(scope="module")
+def captions() -> list[Example]:
+    [(_, block)] = Source([open_table("testbed")], limit=30).blocks(30, lambda _: True)
+    asked = [row for row in block if isinstance(row, Example) and row.prompt[-1].content in language.CAPTION_PROMPTS]
+    return asked[:ROWS]
+
+
+def worker_of(policy: Policy, **settings: Any) -> Any:
+    builder = BUILDERS.get("sentinel")
+    given = {**SETTINGS, **settings}
+    return builder.worker(
+        Context(lambda: policy, policy.ref, 0, 0), builder.config()(**{**given, "detectors": tuple(given["detectors"])})
+    )
+
+
+def test_pairs_are_next_sentences_behind_a_clean_context(policy: Policy, captions: list[Example]) -> None:
+    worker = worker_of(policy)
+    outcomes = worker(captions)
+    notes = worker.notes()
+    assert notes["objects"] == notes["objects_there"] + notes["objects_hallucinated"]
+    made = [pair for outcome in outcomes if isinstance(outcome, tuple) for pair in outcome]
+    contexts = {context_of(pair.example.prompt) for pair in made}
+    assert "" in contexts
+    assert len(contexts) > 2
+    for pair in made:
+        truth = oracle.scene_of(pair.example.id.partition("#")[0])
+        context = context_of(pair.example.prompt)
+        chosen, rejected = (oracle.judge(text, truth) for text in (pair.chosen, pair.rejected))
+        assert chosen.mentioned
+        assert not chosen.hallucinated
+        assert rejected.hallucinated
+        assert not oracle.judge(context, truth).hallucinated
+        assert [len(split(text)) for text in (pair.chosen, pair.rejected)] == [1, 1]
+        assert pair.chosen[0].isspace() == pair.rejected[0].isspace() == bool(context)
+        assert len(split(context + pair.chosen)) == len(split(context)) + 1
+    assert {one.reason for one in outcomes if isinstance(one, Skip)} <= {"one-sided"}
+    ids = [pair.example.id for pair in made]
+    assert len(set(ids)) == len(ids)
+    other = worker_of(policy, batch_size=5)
+    assert list(other(captions[4:])) == outcomes[4:], "whatever else is in the block"
+
+
+def test_detectors_that_disagree_leave_an_object_uncertain(policy: Policy, captions: list[Example]) -> None:
+    worker = worker_of(policy, detectors=["testbed-oracle", "testbed-oracle:1"])
+    outcomes = worker(captions[:2])
+    assert all(isinstance(one, Skip) and one.reason == "one-sided" for one in outcomes)
+    notes = worker.notes()
+    assert notes["objects"] == notes["objects_uncertain"] > 0
+
+
+def test_coherent_pairs_name_what_the_context_has_named(policy: Policy, captions: list[Example]) -> None:
+    worker = worker_of(policy, coherent=True)
+    from mmpref.data.builders.sentinel import _Growing
+
+    answer = _Growing(
+        captions[0], None, "A cup.", verdicts={"cup": "there", "saw": "there", "axe": "hallucinated"}, named={"cup"}
+    )  # type: ignore[arg-type]
+    said = {" A saw.": {"saw"}, " The cup.": {"cup"}, " An axe.": {"axe"}, " Nothing.": set()}
+    worker._keep_pairs(answer, said)
+    assert answer.pairs == [("A cup.", " The cup.", " An axe.")]
+    worker._append(answer, said, 0)
+    assert answer.answer == "A cup. A saw.", "what is new comes first"
+    worker._append(answer, {" An axe.": {"axe"}}, 1)
+    assert answer.ended
+
+
+def test_impossible_settings_are_refused() -> None:
+    for settings, message in (
+        ({"synonyms": None}, "needs a table of synonyms"),
+        ({"detectors": ("testbed-oracle",)}, "two must agree"),
+        ({"max_sentences": 0}, "max_sentences"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            BUILDERS.get("sentinel").config()(**{**SETTINGS, **settings})
+
+
+def test_a_build_has_a_card_that_tells_of_contexts(tmp_path: Path) -> None:
+    recipe = BuildRecipe(MODEL, "testbed", "sentinel", limit=12, builder=SETTINGS)
+    manifest = build_dataset(recipe, tmp_path / "run", write_card=write_dataset_card)
+    card = (tmp_path / "run/README.md").read_text()
+    assert "the prompt ends in the beginning of an answer" in card
+    assert "prepare_multimodal_messages" in card
+    assert manifest["notes"]["objects"] > 0
+    assert manifest["counts"]["rows"] > 2
+
+
+@pytest.mark.long
+def test_a_hundred_pairs_and_shards_give_the_same_bytes(tmp_path: Path) -> None:
+    recipe = BuildRecipe(MODEL, "testbed", "sentinel", limit=120, builder=SETTINGS)
+    manifest = build_dataset(recipe, tmp_path / "whole")
+    for index in (1, 0):
+        build_dataset(recipe, tmp_path / "split", shard=(index, 2))
+    assert manifest["counts"]["rows"] >= 100
+    files = [sorted((tmp_path / name / "data").glob("*.parquet")) for name in ("whole", "split")]
+    assert [file.read_bytes() for file in files[0]] == [file.read_bytes() for file in files[1]]
