@@ -98,8 +98,10 @@ def build_dataset(
             excluded=open_excluded(run, recipe.exclude_images_of),
             pairs=builder.needs_pairs or recipe.keep_rejected,
             looks=looks,
+            skip=recipe.skip or 0,
         )
-        model = ModelRef(recipe.model, recipe.revision, builder.adapter(settings)) if recipe.model else None
+        adapter = builder.adapter(settings) or recipe.adapter
+        model = ModelRef(recipe.model, recipe.revision, adapter) if recipe.model else None
         policy = PolicyLoader(
             run,
             model,
