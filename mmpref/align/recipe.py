@@ -116,9 +116,9 @@ class TrainRecipe:
         projector_learning_rate: the projector's own; None takes the method's.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
-        adapter: what `train` gave for this model, of the same ``lora`` and ``train_projector``: training goes on from it,
-            and the reference of the loss is the model with that adapter on. By default a new adapter begins, and the
-            reference is the model.
+        adapter: what `train` gave for this model, of the same ``lora`` and ``train_projector``: training goes on from
+            it, and the reference of the loss is the model with that adapter on. By default a new adapter begins, and
+            the reference is the model.
         attn: which kernel attends where a prompt is shared: ``sdpa``, torch's own; ``flash``, FlashAttention, where no
             mask is needed; ``flex``, FlexAttention under a mask in blocks; ``auto``, by device, precision and size.
         preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
