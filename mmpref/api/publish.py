@@ -35,7 +35,8 @@ def publish(
     """Publish a finished run: a dataset, an adapter, or an evaluation's results; ``mmpref publish``.
 
     One commit; publishing the same again makes none. An evaluation is merged into the adapter's card. Of a chain of
-    rounds the adapter that it keeps is published, and its card shows all rounds. The token is ``huggingface_hub``'s own (``hf auth login``, ``HF_TOKEN``).
+    rounds the adapter that it keeps is published, and its card shows all rounds. The token is ``huggingface_hub``'s own
+    (``hf auth login``, ``HF_TOKEN``).
 
     Args:
         run: what `build_dataset`, `train`, `evaluate` or `iterate` gave, or its folder.

@@ -23,7 +23,9 @@ from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results, Value
 from mmpref.run.rounds import TOO_FAR, Round, kept_of
 
 if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
     from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
     from mmpref.run.results import Difference
 
 _KL = "kl.json"
@@ -49,8 +51,11 @@ def check_chain(chain: Chain, absent: Callable[..., Any] = refuse_absent) -> Non
     from mmpref.align.recipe import refuse_metric
 
     recipe = chain.recipe
-    recipes = zip(STEPS, (recipe.build, recipe.train, recipe.dev), strict=True)
-    for step, one in [*recipes, ("evaluate", recipe.test)]:
+    recipes: list[tuple[str, BuildRecipe | TrainRecipe | EvaluateRecipe]] = [
+        *zip(STEPS, (recipe.build, recipe.train, recipe.dev), strict=True),
+        ("evaluate", recipe.test),
+    ]
+    for step, one in recipes:
         made = [name for name in _MADE[step] if name == "dataset" or getattr(one, name, None) is None]
         with in_section(chain.name, step):
             absent(one, made)
@@ -86,7 +91,7 @@ def run_chain(
 
 
 def _rounds(folder: Path, chain: Chain, progress: bool) -> list[Round]:
-    """All rounds until the rule stops the chain. What is done is read; so a restart decides as the first process did."""
+    """All rounds until the rule stops the chain. What is done is read: a restart decides as the first process did."""
     rounds: list[Round] = []
     for number in range(1, chain.settings.rounds + 1):
         _do(folder, chain, number, progress)

@@ -42,7 +42,7 @@ def kind_of(path: Path) -> RepoType:
 
 
 def kept_run(path: Path) -> Path:
-    """The run that is published of a chain of rounds: that of the adapter which it keeps; of other runs they themselves.
+    """The run that is published: of a chain of rounds that of the adapter which it keeps, else the run itself.
 
     Raises:
         RunError: no finished run, or a chain that keeps no round.
