@@ -9,8 +9,8 @@ from typing import Any, Literal
 from mmpref.run.results import Difference, Value
 from mmpref.run.results_text import decimals
 
-Outcome = Literal["kept", "no better", "not clearly better", "too far from the base"]
-KEPT, NO_BETTER, NOT_CLEAR, TOO_FAR = "kept", "no better", "not clearly better", "too far from the base"
+Outcome = Literal["kept", "no better", "not clearly better", "too far"]
+KEPT, NO_BETTER, NOT_CLEAR, TOO_FAR = "kept", "no better", "not clearly better", "too far"
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class StopRule:
             kl: of the round from the base, nats a token; None where it was not measured.
         """
         if self.max_kl is not None and kl is not None and not kl <= self.max_kl:
-            return "too far from the base"
+            return "too far"
         gain = (value.value - best.value) * (1 if value.higher_is_better else -1)
         if not gain > 0:
             return "no better"

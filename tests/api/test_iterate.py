@@ -209,7 +209,7 @@ def test_killed_in_a_training_a_build_and_an_evaluation_it_ends_the_same(whole: 
     assert done.returncode == 0, done.stderr[-3000:]
     assert files_of(out) == files_of(Path("out"))
     ended = [json.loads((place / "run.json").read_text()) for place in (out, Path("out"))]
-    assert [{**one, "seconds": 0} for one in ended][0] == {**ended[1], "seconds": 0}
+    assert {**ended[0], "seconds": 0} == {**ended[1], "seconds": 0}
 
 
 def test_another_chain_does_not_go_on_in_its_folder(whole: Iterated) -> None:

@@ -44,8 +44,8 @@ def rounds_of(rule: StopRule, values: Sequence[float], width: float = 0.01, kl: 
         (StopRule(patience=2), (0.31, 0.2, 0.22, 0.21), ["no better", "kept", "no better", "no better"], "2 rounds in"),
         (StopRule("clear"), (0.25, 0.245), ["kept", "not clearly better"], "round 2 was not clearly better"),
         (StopRule("clear", 2), (0.295, 0.2), ["not clearly better", "kept"], None),
-        (StopRule(max_kl=0.15), (0.25, 0.2), ["kept", "too far from the base"], "round 2 is 0.2 nats a token"),
-        (StopRule(max_kl=0.15, patience=5), (0.25, 0.2, 0.1), ["kept", "too far from the base"], "more than 0.15"),
+        (StopRule(max_kl=0.15), (0.25, 0.2), ["kept", "too far"], "round 2 is 0.2 nats a token"),
+        (StopRule(max_kl=0.15, patience=5), (0.25, 0.2, 0.1), ["kept", "too far"], "more than 0.15"),
         (StopRule(), (0.25, 0.2, 0.1), ["kept"] * 3, None),
     ],
 )
