@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from mmpref.api.call import Call
 from mmpref.errors import UsageError
 from mmpref.recipes import resolve
-from mmpref.recipes.schema import build
+from mmpref.recipes.schema import OPTIONAL, build
 from mmpref.registry import suggest
 from mmpref.run.rounds import StopRule
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 STEPS = ("build-dataset", "train", "evaluate")
 """Of a round, and the folders of their runs."""
-TEST = "test"
-"""The folder of the evaluation in the end."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,8 @@ class IterateSettings:
 
     Args:
         metric: ``BENCHMARK/METRIC`` that says which round is kept.
-        rounds: at most so many.
+        rounds: at most so many; 3 where nothing is said. It is no part of what a chain's folder belongs to: more of them
+            go on from those that are there.
         rows: ``new``: each round builds on the next rows of the source; ``same``: on the same ones, with another seed.
         limit: rows of the source that a round builds on; by default ``build-dataset.limit``.
         split: of the benchmarks' data that say which round is kept. The recipe's own split is for the report in the
@@ -45,7 +44,7 @@ class IterateSettings:
     """
 
     metric: str
-    rounds: int = 3
+    rounds: int | None = field(default=None, metadata=OPTIONAL)
     rows: Literal["new", "same"] = "new"
     limit: int | None = None
     split: str = "dev"
@@ -63,6 +62,11 @@ class IterateSettings:
                 raise UsageError(f"iterate.{name} is {value}; it must be at least {least}.")
         if self.max_kl is not None and not (self.max_kl > 0 and self.kl_prompts):
             raise UsageError("iterate.max_kl must be above 0, and needs prompts to measure it on (iterate.kl_prompts).")
+
+    @property
+    def at_most(self) -> int:
+        """How many rounds there may be."""
+        return 3 if self.rounds is None else self.rounds
 
     @property
     def rule(self) -> StopRule:
@@ -112,16 +116,18 @@ class Chain:
         """The chain's recipe.
 
         Raises:
-            UsageError: a setting that is unknown, missing or of another type, rows that are no number of, or a metric
-                of a benchmark that no round is evaluated on.
+            UsageError: a setting that is unknown, missing or of another type, sections of different models, a model
+                behind a server, rows that nobody counts, or a metric of a benchmark that no round is evaluated on.
         """
         from mmpref.api.watching import with_watched
 
         build_call, train_call, evaluate_call = self.calls(1, None)
         train = with_watched(train_call.resolved(), self.name)
+        settings = dataclasses.replace(self.settings, rounds=None)
         recipe = ChainRecipe(
-            self.settings, build_call.resolved(), train, evaluate_call.resolved(), self.test(None).resolved()
+            settings, build_call.resolved(), train, evaluate_call.resolved(), self.test(None).resolved()
         )
+        _refuse_other_model(recipe)
         if self.settings.rows == "new" and recipe.build.limit is None:
             raise UsageError(
                 "Every round builds on rows of its own, and nothing says how many.",
@@ -233,6 +239,27 @@ def chain_of(name: str, options: Mapping[str, Any], overrides: Mapping[str, Any]
         )
     settings = build(IterateSettings, values, "iterate recipe")
     return Chain(name, settings, {step: layers.get(step, {}) for step in STEPS})
+
+
+def _refuse_other_model(recipe: ChainRecipe) -> None:
+    """There is one policy, whose adapter goes from step to step.
+
+    Raises:
+        UsageError: the sections name different models, or the policy is behind a server, which has no adapter of ours.
+    """
+    from mmpref.data.builder import BUILDERS
+
+    models = {"train": recipe.train.model, "evaluate": recipe.dev.model}
+    if BUILDERS.get(recipe.build.method).uses_model:
+        models |= {"build-dataset": str(recipe.build.model)}
+    if recipe.build.endpoint:
+        raise UsageError(
+            f"{recipe.build.model} is behind a server, and every round has another adapter.",
+            "Give the model's Hub id or folder to build-dataset.",
+        )
+    if len({*models.values()}) > 1:
+        named = ", ".join(f"{model} in {section}" for section, model in models.items())
+        raise UsageError(f"A chain has one model, and here are {named}.", "Give the same to all three.")
 
 
 def _own_adapter(recipe: BuildRecipe) -> bool:

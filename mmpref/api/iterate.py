@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mmpref.api.chain import TEST, chain_of
-from mmpref.api.checks import is_finished
+from mmpref.api.chain import chain_of
 from mmpref.api.options import NameOrPath
 from mmpref.api.results import Iterated
-from mmpref.api.rounds import check_chain, folder_of, run_chain
+from mmpref.api.rounds import check_chain, folder_of, is_done, run_chain
 from mmpref.run.results import Results
+from mmpref.run.rounds import test_folder
 
 
 def iterate(
@@ -37,7 +37,8 @@ def iterate(
 
     Round 1 begins with the model. Each later round builds with the adapter of the round before, goes on training that
     adapter, and the reference of its loss is the policy of the round before. What is None comes from the recipe's
-    section ``iterate``. The same call again goes on where the first stopped, and gives the same bytes.
+    section ``iterate``. The same call again goes on where the first stopped, and gives the same bytes; with more rounds
+    it goes on from those that are there.
 
     Args:
         name: recipe or YAML file with the sections ``build-dataset``, ``train`` and ``evaluate``, and perhaps
@@ -84,7 +85,8 @@ def iterate(
     }
     chain = chain_of(os.fspath(name), options, set or {})
     folder = folder_of(chain, Path(output) if output else None)
-    if not is_finished(folder):
+    if not is_done(chain, folder):
         check_chain(chain)
     manifest = run_chain(chain, folder, write_card=write_chain_card, progress=progress)
-    return Iterated(folder, manifest, Results.read(folder / TEST) if manifest["kept"] else None)
+    kept = manifest["kept"]
+    return Iterated(folder, manifest, Results.read(test_folder(folder, kept)) if kept else None)

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.api.build import run_build
-from mmpref.api.chain import STEPS, TEST, Chain
-from mmpref.api.checks import look_up, open_data, refuse_absent
+from mmpref.api.chain import STEPS, Chain
+from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
 from mmpref.api.evaluate import run_evaluate
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
@@ -18,9 +18,9 @@ from mmpref.errors import RunError, UsageError
 from mmpref.log import logger
 from mmpref.run.directory import Run, WriteCard, default_path, open_run
 from mmpref.run.files import write_atomic
-from mmpref.run.manifest import read_manifest
+from mmpref.run.manifest import MANIFEST, read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results, Value
-from mmpref.run.rounds import TOO_FAR, Round, kept_of
+from mmpref.run.rounds import Round, kept_of, test_folder
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -84,16 +84,28 @@ def run_chain(
         )
     run = open_run(folder_of(chain, output), "iterate", chain.recipe)
     with run.lock(), run.discard_on_failure(lambda: False):
-        if run.finished:
+        if run.finished and not goes_on(chain, run.manifest()):
             logger.info("%s is complete already.", run.path)
             return run.manifest()
+        (run.path / MANIFEST).unlink(missing_ok=True)
         return _finish(run, chain, _rounds(run.path, chain, progress), write_card, progress)
+
+
+def is_done(chain: Chain, folder: Path) -> bool:
+    """Whether a folder holds a finished chain that has no more rounds to do: nothing more is needed for it."""
+    return is_finished(folder) and not goes_on(chain, read_manifest(folder))
+
+
+def goes_on(chain: Chain, manifest: Mapping[str, Any]) -> bool:
+    """Whether a finished chain has rounds to do: more are asked for, and the rule did not stop it."""
+    rounds = [Round.from_dict(row) for row in manifest["rounds"]]
+    return len(rounds) < chain.settings.at_most and chain.settings.rule.reason_to_stop(rounds) is None
 
 
 def _rounds(folder: Path, chain: Chain, progress: bool) -> list[Round]:
     """All rounds until the rule stops the chain. What is done is read: a restart decides as the first process did."""
     rounds: list[Round] = []
-    for number in range(1, chain.settings.rounds + 1):
+    for number in range(1, chain.settings.at_most + 1):
         _do(folder, chain, number, progress)
         rounds.append(_measured(folder, chain, number, kept_of(rounds)))
         logger.info("Round %d: %s.", number, rounds[-1].outcome)
@@ -110,7 +122,7 @@ def _do(folder: Path, chain: Chain, number: int, progress: bool) -> None:
         "evaluate": lambda recipe, path: run_evaluate(recipe, path, progress=progress),
     }
     for call in calls:
-        logger.info("Round %d of at most %d: %s ...", number, chain.settings.rounds, call.command)
+        logger.info("Round %d of at most %d: %s ...", number, chain.settings.at_most, call.command)
         with in_section(chain.name, call.command):
             work[call.command](call.resolved(), here / call.command)
     if chain.settings.kl_prompts:
@@ -218,7 +230,7 @@ def _finish(
         logger.info("Round %d is kept: evaluating it on the data that chose nothing ...", kept)
         call = chain.test(run.path / f"round-{kept}" / "train")
         with in_section(chain.name, "evaluate"):
-            run_evaluate(call.resolved(), run.path / TEST, progress=progress)
+            run_evaluate(call.resolved(), test_folder(run.path, kept), progress=progress)
     dev = Results.read(run.path / "round-1" / "evaluate")
     key, last = _key(chain), rounds[-1]
     reason = chain.settings.rule.reason_to_stop(rounds) or f"{last.number} rounds were asked for"
@@ -232,9 +244,8 @@ def _finish(
         "rounds": [one.as_dict() for one in rounds],
         "kept": kept,
         "stopped": reason,
-        "too_far": last.outcome == TOO_FAR,
         "chosen_on": dev.asked[key.benchmark].as_dict(),
-        "reported_on": _asked(run.path / TEST) if kept else {},
+        "reported_on": _asked(test_folder(run.path, kept)) if kept else {},
     }
     return run.finish(facts, write_card)
 

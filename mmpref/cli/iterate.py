@@ -62,16 +62,15 @@ def command(name: str, dry_run: bool, output: Path | None, as_json: bool, **opti
       mmpref publish out --hub-model-id me/vlm-bdhs-rounds
     """
     from mmpref.api.chain import chain_of
-    from mmpref.api.checks import is_finished
     from mmpref.api.iterate import iterate
-    from mmpref.api.rounds import check_chain, folder_of
+    from mmpref.api.rounds import check_chain, folder_of, is_done
     from mmpref.cli.checks import check
 
     overrides, given = options.pop("set"), {**options, "benchmarks": list(options["benchmark"]) or None}
     given.pop("benchmark")
     chain = chain_of(name, given, overrides)
     folder = folder_of(chain, output)
-    if dry_run or not is_finished(folder):
+    if dry_run or not is_done(chain, folder):
         check_chain(chain, check)
     if dry_run:
         rounds = [
@@ -79,7 +78,7 @@ def command(name: str, dry_run: bool, output: Path | None, as_json: bool, **opti
                 shlex.join(["mmpref", *call.arguments(), "--output", str(folder / f"round-{number}" / call.command)])
                 for call in chain.calls(number, folder)
             ]
-            for number in range(1, chain.settings.rounds + 1)
+            for number in range(1, chain.settings.at_most + 1)
         ]
         common.show({"rule": chain.settings.rule.text, "rounds": rounds}, as_json, lambda: _show_plan(chain, rounds))
         return

@@ -129,7 +129,8 @@ def stage_adapter(
     results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() else None
     rounds = ""
     if chain:
-        results, rounds = results_of(chain), rounds_text(chain, read_manifest(chain))
+        rounded = read_manifest(chain)
+        results, rounds = results_of(chain, rounded["kept"]), rounds_text(chain, rounded)
     card = model_card(
         manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None, rounds=rounds
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from mmpref.run.results import Difference, Value
@@ -115,6 +116,11 @@ class Round:
 def kept_of(rounds: Sequence[Round]) -> int:
     """The number of the round that is kept; 0, the base, where none is."""
     return max((one.number for one in rounds if one.outcome == KEPT), default=0)
+
+
+def test_folder(chain: Path, kept: int) -> Path:
+    """Where the round that a chain keeps is evaluated on data that chose nothing."""
+    return chain / f"test-of-round-{kept}"
 
 
 def table(base: Value, rounds: Sequence[Round]) -> tuple[list[str], list[list[str]]]:

@@ -124,7 +124,8 @@ class Composer:
         if bases.is_own(seed):
             return None
         sections = resolve.load(self.plan.recipe)
-        own = {command: self._named({"model": (section or {}).get("model")}) for command, section in sections.items()}
+        steps = {command: section or {} for command, section in sections.items() if command != resolve.ITERATE}
+        own = {command: self._named({"model": section.get("model")}) for command, section in steps.items()}
         key = digest({"trained_by": bases.trained_by, "seed": seed, "options": bases.options, "own": own})
         folder = self.folder / "bases" / f"{seed}-{key[:12]}"
         self._symbols[str(folder)] = f"base:{key}"

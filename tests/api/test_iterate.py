@@ -200,7 +200,7 @@ def test_killed_in_a_training_a_build_and_an_evaluation_it_ends_the_same(whole: 
         lambda: any((out / "round-1/train/.mmpref/training").rglob("checkpoint-2")),
         lambda: (out / "round-2/build-dataset/.mmpref").is_dir(),
         lambda: (out / "round-2/evaluate/.mmpref").is_dir(),
-        lambda: (out / "test/.mmpref").is_dir(),
+        lambda: (out / "test-of-round-1/.mmpref").is_dir(),
     )
     for moment in moments:
         start(["iterate", "my.yaml", "--output", "out"], folder=tmp_path).kill_once(out, moment)
@@ -212,9 +212,21 @@ def test_killed_in_a_training_a_build_and_an_evaluation_it_ends_the_same(whole: 
     assert {**ended[0], "seconds": 0} == {**ended[1], "seconds": 0}
 
 
-def test_another_chain_does_not_go_on_in_its_folder(whole: Iterated) -> None:
-    with pytest.raises(RunError, match=r"iterate\.rounds: 2 there, 3 now"):
-        mmpref.iterate("my.yaml", rounds=3, output="out")
+def test_another_chain_does_not_go_on_in_its_folder_and_more_rounds_do(whole: Iterated) -> None:
+    with pytest.raises(RunError, match=r"iterate\.patience: 2 there, 1 now"):
+        mmpref.iterate("my.yaml", patience=1, output="out")
+    kept = files_of(Path("out"))
+    assert mmpref.iterate("my.yaml", rounds=1, output="out").manifest == whole.manifest, "what is done stays done"
+    more = mmpref.iterate("my.yaml", rounds=3, output="out", progress=False)
+    assert more.rounds[:2] == whole.rounds
+    assert (len(more.rounds), more.rounds[2].before) == (3, 1)
+    assert more.manifest["stopped"] == (
+        "3 rounds were asked for" if more.kept == 3 else "2 rounds in a row were no improvement"
+    )
+    now = files_of(Path("out"))
+    assert {name: now[name] for name in kept if name != "README.md"} == {
+        name: one for name, one in kept.items() if name != "README.md"
+    }
 
 
 @pytest.mark.parametrize(
@@ -231,6 +243,8 @@ def test_another_chain_does_not_go_on_in_its_folder(whole: Iterated) -> None:
         ({}, {"set": {"train.split": "validation"}}, "will have no split 'validation'"),
         ({}, {"set": {"train.method": "reward-model"}}, "an adapter of its own"),
         ({}, {"set": {"build-dataset.limit": None}}, "nothing says how many"),
+        ({}, {"set": {"build-dataset.model": "me/other"}}, "A chain has one model, and here are"),
+        ({}, {"set": {"build-dataset": {"method": "candidates", "model": "http://x/v1#m"}}}, "is behind a server"),
         ({}, {"set": {"train.trainer.no_such": 1}}, "no_such"),
     ],
 )

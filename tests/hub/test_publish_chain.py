@@ -32,7 +32,7 @@ def chain_run(path: Path, kept: int = 1) -> dict[str, Any]:
         write_dataset_card(folder / "build-dataset", dataset_run(folder / "build-dataset"))
         adapter_run(folder / "train", BASE, COMMIT)
     (path / "round-1/train/adapter_model.safetensors").write_bytes(b"\x01first")
-    evaluation_run(path / "test", {"id": str(path / "round-1/train"), "revision": None})
+    evaluation_run(path / "test-of-round-1", {"id": str(path / "round-1/train"), "revision": None})
     change = Difference(benchmark="chair", part="all", metric="chair_i", value=-0.05, low=-0.08, high=-0.02)
     rounds = [
         Round(1, 5000, 40, chair(0.15), 0, change, 0.034, "kept" if kept else "no better"),

@@ -14,9 +14,7 @@ from mmpref.run import rounds as chain
 from mmpref.run.asked import Asked
 from mmpref.run.files import write_atomic
 from mmpref.run.manifest import read_manifest
-from mmpref.run.results import RESULTS, Results, Value
-
-_TEST = "test"
+from mmpref.run.results import Results, Value
 
 
 def write_chain_card(path: Path, manifest: Mapping[str, Any]) -> None:
@@ -28,8 +26,9 @@ def write_chain_card(path: Path, manifest: Mapping[str, Any]) -> None:
     """
     if not manifest["kept"]:
         return
-    kept = read_manifest(kept_folder(path, manifest))
-    write_atomic(path / "README.md", model_card(kept, results_of(path), rounds=rounds_text(path, manifest)))
+    trained = read_manifest(kept_folder(path, manifest))
+    results = results_of(path, manifest["kept"])
+    write_atomic(path / "README.md", model_card(trained, results, rounds=rounds_text(path, manifest)))
 
 
 def kept_folder(path: Path, manifest: Mapping[str, Any]) -> Path:
@@ -37,11 +36,10 @@ def kept_folder(path: Path, manifest: Mapping[str, Any]) -> Path:
     return path / f"round-{manifest['kept']}" / "train"
 
 
-def results_of(path: Path) -> Results | None:
-    """What a chain's adapter has on data that chose nothing, as they may be published."""
-    if not (path / _TEST / RESULTS).is_file():
-        return None
-    return Results.from_dict(public(Results.read(path / _TEST).as_dict(), read_manifest(path / _TEST)))
+def results_of(path: Path, kept: int) -> Results:
+    """What the adapter that a chain keeps has on data that chose nothing, as it may be published."""
+    test = chain.test_folder(path, kept)
+    return Results.from_dict(public(Results.read(test).as_dict(), read_manifest(test)))
 
 
 def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
