@@ -31,8 +31,8 @@ class IterateSettings:
 
     Args:
         metric: ``BENCHMARK/METRIC`` that says which round is kept.
-        rounds: at most so many; 3 where nothing is said. It is no part of what a chain's folder belongs to: more of them
-            go on from those that are there.
+        rounds: at most so many; 3 where nothing is said. It is no part of what a chain's folder belongs to: more of
+            them go on from those that are there.
         rows: ``new``: each round builds on the next rows of the source; ``same``: on the same ones, with another seed.
         limit: rows of the source that a round builds on; by default ``build-dataset.limit``.
         split: of the benchmarks' data that say which round is kept. The recipe's own split is for the report in the

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.api.build import run_build
-from mmpref.api.chain import STEPS, Chain
+from mmpref.api.chain import Chain
 from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
 from mmpref.api.evaluate import run_evaluate
 from mmpref.api.state import process_restored
@@ -52,7 +52,9 @@ def check_chain(chain: Chain, absent: Callable[..., Any] = refuse_absent) -> Non
 
     recipe = chain.recipe
     recipes: list[tuple[str, BuildRecipe | TrainRecipe | EvaluateRecipe]] = [
-        *zip(STEPS, (recipe.build, recipe.train, recipe.dev), strict=True),
+        ("build-dataset", recipe.build),
+        ("train", recipe.train),
+        ("evaluate", recipe.dev),
         ("evaluate", recipe.test),
     ]
     for step, one in recipes:

@@ -11,7 +11,8 @@ from mmpref.run.results import Difference, Value
 from mmpref.run.results_text import decimals
 
 Outcome = Literal["kept", "no better", "not clearly better", "too far"]
-KEPT, NO_BETTER, NOT_CLEAR, TOO_FAR = "kept", "no better", "not clearly better", "too far"
+"""What becomes of a round; too far is from the base."""
+_KEPT: Outcome = "kept"
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class StopRule:
     def reason_to_stop(self, rounds: Sequence[Round]) -> str | None:
         """Why there is no round after these; None where there is one."""
         last = rounds[-1]
-        if last.outcome == TOO_FAR:
+        if last.outcome == "too far":
             return f"round {last.number} is {last.kl:.3g} nats a token from the base, more than {self.max_kl:g}"
-        misses = len(rounds) - max((place for place, one in enumerate(rounds, 1) if one.outcome == KEPT), default=0)
+        misses = len(rounds) - max((place for place, one in enumerate(rounds, 1) if one.outcome == _KEPT), default=0)
         if misses < self.patience:
             return None
         which = f"round {last.number} was" if misses == 1 else f"{misses} rounds in a row were"
@@ -115,7 +116,7 @@ class Round:
 
 def kept_of(rounds: Sequence[Round]) -> int:
     """The number of the round that is kept; 0, the base, where none is."""
-    return max((one.number for one in rounds if one.outcome == KEPT), default=0)
+    return max((one.number for one in rounds if one.outcome == _KEPT), default=0)
 
 
 def test_folder(chain: Path, kept: int) -> Path:

@@ -63,7 +63,7 @@ def test_the_kept_adapter_goes_up_under_one_card_that_links_its_datasets(hub: Hu
     where = {"token": hub.token, "endpoint": hub.endpoint}
     chain_run(tmp_path / "chain")
     (tmp_path / "chain/README.md").write_text((tmp_path / "chain/README.md").read_text() + "\nOwner's words.\n")
-    data = publish_run(tmp_path / "chain/round-1/build-dataset", f"{hub.name}/round-1", license="mit", **where)
+    data = publish_run(tmp_path / "chain/round-1/build-dataset", f"{hub.name}/round-1", **where)
     done = publish_run(tmp_path / "chain", f"{hub.name}/rounds", **where)
     assert done.repo_type == "model"
     assert hub.hub.read("model", f"{hub.name}/rounds", "adapter_model.safetensors") == b"\x01first"
