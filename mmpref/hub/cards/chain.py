@@ -66,7 +66,7 @@ def rounds_text(path: Path, manifest: Mapping[str, Any]) -> str:
             table(
                 ("round", "pairs", "steps", f"{code(manifest['metric'])} {arrow}".rstrip(), *columns[4:], "dataset"),
                 [
-                    [text(cell) for cell in row] + [_dataset(path, number) if number else ""]
+                    [*row[:-1], text(row[-1]), _dataset(path, number) if number else ""]
                     for number, row in enumerate(rows)
                 ],
             ),
