@@ -16,10 +16,19 @@ if TYPE_CHECKING:
     from mmpref.api.build import build_dataset
     from mmpref.api.evaluate import compare, evaluate
     from mmpref.api.inspect import inspect
+    from mmpref.api.iterate import iterate
     from mmpref.api.models import load_policy
     from mmpref.api.options import recipe
     from mmpref.api.publish import publish
-    from mmpref.api.results import BuiltDataset, Compared, Evaluation, Inspection, Publication, TrainedAdapter
+    from mmpref.api.results import (
+        BuiltDataset,
+        Compared,
+        Evaluation,
+        Inspection,
+        Iterated,
+        Publication,
+        TrainedAdapter,
+    )
     from mmpref.api.train import train
     from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.data.recipe import BuildRecipe
@@ -36,6 +45,7 @@ __all__ = [
     "Example",
     "ImageData",
     "Inspection",
+    "Iterated",
     "Message",
     "MmprefError",
     "ModelRef",
@@ -50,6 +60,7 @@ __all__ = [
     "compare",
     "evaluate",
     "inspect",
+    "iterate",
     "load_policy",
     "publish",
     "recipe",
@@ -66,13 +77,15 @@ _PLACES = {
     "compare": "api.evaluate",
     "evaluate": "api.evaluate",
     "inspect": "api.inspect",
+    "iterate": "api.iterate",
     "load_policy": "api.models",
     "publish": "api.publish",
     "recipe": "api.options",
     "train": "api.train",
     **dict.fromkeys(("Example", "ImageData", "Message", "ModelRef", "Pair", "Skip"), "types"),
     **dict.fromkeys(
-        ("BuiltDataset", "Compared", "Evaluation", "Inspection", "Publication", "TrainedAdapter"), "api.results"
+        ("BuiltDataset", "Compared", "Evaluation", "Inspection", "Iterated", "Publication", "TrainedAdapter"),
+        "api.results",
     ),
 }
 """The module of each name."""

@@ -45,6 +45,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     final = final_metrics(rows)
     every = trained.facts.get("reference_every")
     moving = (every, trained.facts["steps"]) if every else None
+    reference = "the policy that training went on from" if "began" in trained.facts else "the base model"
     model, pairs = trained.model, trained.pairs
     facts = {
         "model": {"id": model.model, "revision": model.revision, "licence": licence_of(model.model, model.revision)},
@@ -61,7 +62,7 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
         **trained.facts,
         "final": final,
         "final_over": final_steps(rows),
-        "remarks": remarks_on(final, verification.get("kl"), moving),
+        "remarks": remarks_on(final, verification.get("kl"), moving, reference),
         "probe": verification,
     }
     run.finish(facts, write_card)

@@ -116,6 +116,9 @@ class TrainRecipe:
         projector_learning_rate: the projector's own; None takes the method's.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
+        adapter: what `train` gave for this model, of the same ``lora`` and ``train_projector``: training goes on from
+            it, and the reference of the loss is the model with that adapter on. By default a new adapter begins, and
+            the reference is the model.
         attn: which kernel attends where a prompt is shared: ``sdpa``, torch's own; ``flash``, FlashAttention, where no
             mask is needed; ``flex``, FlexAttention under a mask in blocks; ``auto``, by device, precision and size.
         preflight: whether the longest batch is tried before the first step: ``always``, ``never``, or ``auto``, on an
@@ -157,6 +160,7 @@ class TrainRecipe:
     columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     attn: Literal["auto", "sdpa", "flash", "flex"] | None = field(default=None, metadata=recipes.OPTIONAL)
+    adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
 
     registry: ClassVar[Registry[Method]] = METHODS
 
@@ -185,6 +189,11 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
         raise UsageError(
             f"{recipe.model} is a model behind an endpoint, and training changes weights.",
             "Give its Hub id or folder; for what a server can do while training, see docs/training.md.",
+        )
+    if recipe.adapter and method.build:
+        raise UsageError(
+            f"The method {recipe.method} begins with an adapter of its own.",
+            "Leave --adapter out, or use a method whose reference is a policy, such as dpo.",
         )
     if server := recipe.loss.get("server"):
         refuse_server(server, recipe.quantization, bool(recipe.lora.use_dora))

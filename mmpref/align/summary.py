@@ -99,7 +99,12 @@ def unmoved_reference(every: int, steps: int) -> str | None:
     )
 
 
-def remarks_on(final: Mapping[str, float], kl: float | None = None, moving: tuple[int, int] | None = None) -> list[str]:
+def remarks_on(
+    final: Mapping[str, float],
+    kl: float | None = None,
+    moving: tuple[int, int] | None = None,
+    reference: str = "the base model",
+) -> list[str]:
     """What of the end of a training needs to be said in words.
 
     An adapter *barely moved* where its mean KL divergence from the base is below 0.001 nats a token: by Pinsker's
@@ -110,6 +115,7 @@ def remarks_on(final: Mapping[str, float], kl: float | None = None, moving: tupl
         kl: from the base, in nats a token on the first pair's answers (`mmpref.align.adapter.kl_on_answers`); None
             where it is not known.
         moving: of a reference that moves, after how many steps it does so, and how many there were.
+        reference: what the rewards are measured from.
     """
     remarks = []
     if moving and (unmoved := unmoved_reference(*moving)):
@@ -122,7 +128,7 @@ def remarks_on(final: Mapping[str, float], kl: float | None = None, moving: tupl
     if "chosen_logp" in final and final["chosen_reward"] < -_NEGLIGIBLE_REWARD:
         won = final["margin"] > _NEGLIGIBLE_REWARD
         remarks.append(
-            "The chosen answers became less likely than under the base model"
+            f"The chosen answers became less likely than under {reference}"
             + (": the margin was won by pushing the rejected ones down further." if won else ", and no margin was won.")
             + " Read recall and length beside a lower hallucination rate."
         )

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
-from mmpref.errors import UsageError, memory_errors
+from mmpref.errors import RunError, UsageError, memory_errors
 from mmpref.images import open_looks
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
@@ -165,6 +165,8 @@ def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
         user = f"The method {recipe.method} asks"
     elif method.reference_every(recipes.build(method.settings, recipe.loss, "loss")):
         user = f"The method {recipe.method} keeps a copy of"
+    elif recipe.adapter:
+        user = "Going on from an adapter keeps a copy of"
     elif recipe.watch.benchmarks:
         user = "Benchmarks while training ask"
     else:
@@ -196,14 +198,16 @@ def _fit_and_save(
 
     _refuse_here(recipe)
     scratch = run.state / SCRATCH
-    policy, pairs = _load(run, recipe, configured)
+    policy, pairs, began = _load(run, recipe, configured)
     with main_process_first():
         settings = pin_embedders(run, _EMBEDDERS, configured.settings)
     configured = dataclasses.replace(configured, settings=settings)
     log_pairs(pairs)
     watching = report_to.names_of(recipe.trainer.get("report_to"))
     with trackers.in_run(watching, run.path):
-        trainer, options = _make_trainer(recipe, configured, policy, pairs, scratch, run.path.name if watching else "")
+        trainer, options = _make_trainer(
+            recipe, configured, policy, pairs, scratch, run.path.name if watching else "", began
+        )
         modules = adapter.adapted_modules(trainer.model, policy)
         logger.info(
             "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
@@ -235,6 +239,7 @@ def _fit_and_save(
         if recipe.keep_checkpoints:
             keep_adapters(checkpoints_folder(scratch), run.path)
     facts = {
+        **({"began": began} if began else {}),
         "modules": modules,
         **({"mended": policy.mended} if policy.mended else {}),
         "parameters": parameters,
@@ -262,14 +267,18 @@ def _fit_and_save(
     return Trained(policy.ref, pairs, facts, verify or verifier())
 
 
-def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[Policy, Pairs]:
-    """The model and the usable rows, at the commits that the run began with."""
+def _load(
+    run: Run, recipe: TrainRecipe, configured: ConfiguredMethod
+) -> tuple[Policy, Pairs, Mapping[str, Any] | None]:
+    """The model, the usable rows, and what is known of the adapter that training goes on from (None where it begins
+    with a new one), at the commits that the run began with."""
     from mmpref.align import trl_options
     from mmpref.align.preference_data import collect_pairs
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_tokens_of
 
     pinned = run.pinned(_PINNED)
+    began = _began(run, recipe, pinned.get("adapter")) if recipe.adapter else None
     revisions = pinned.get("datasets") or [None] * len(recipe.dataset)
     tables = [
         open_table(spec, recipe.split, revision=revision)
@@ -288,7 +297,8 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
     policy.attn = recipe.attn or policy.attn
     workers = trl_options.data_workers(recipe.trainer)
     with main_process_first(), contextlib.closing(open_looks(workers)) as looks:
-        run.pin(_PINNED, {"datasets": [table.revision for table in tables], "model": policy.ref.revision})
+        commits = {"datasets": [table.revision for table in tables], "model": policy.ref.revision}
+        run.pin(_PINNED, {**commits, **({"adapter": began} if began else {})})
         pairs = collect_pairs(
             tables,
             run.state / SCRATCH,
@@ -302,7 +312,32 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
             contexts="needed" if configured.method.needs_context else configured.method.takes_context,
             looks=looks,
         )
-    return policy, pairs
+    return policy, pairs, began
+
+
+def _began(run: Run, recipe: TrainRecipe, pinned: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Id, commit and hash of the weights of the adapter that training goes on from.
+
+    Raises:
+        ModelError: no such adapter, or one of another base.
+        UsageError: one of another shape.
+        RunError: it has changed since the run began.
+    """
+    from mmpref.align.adapter import refuse_other_shape
+    from mmpref.vlm.adapters import check_adapter
+    from mmpref.vlm.revisions import adapter_facts
+
+    assert recipe.adapter is not None
+    config, commit = check_adapter(
+        ModelRef(recipe.model, recipe.revision, recipe.adapter, (pinned or {}).get("revision"))
+    )
+    refuse_other_shape(recipe.adapter, config, recipe.lora)
+    facts = adapter_facts(recipe.adapter, commit)
+    if pinned and pinned != facts:
+        raise RunError(
+            f"The adapter {recipe.adapter} has changed since {run.path} was begun.", "Choose another --output."
+        )
+    return facts
 
 
 def _model_dtype(dtype: str) -> str:
@@ -313,12 +348,19 @@ def _model_dtype(dtype: str) -> str:
 
 
 def _make_trainer(
-    recipe: TrainRecipe, configured: ConfiguredMethod, policy: Policy, pairs: Pairs, scratch: Path, tracked_as: str
+    recipe: TrainRecipe,
+    configured: ConfiguredMethod,
+    policy: Policy,
+    pairs: Pairs,
+    scratch: Path,
+    tracked_as: str,
+    began: Mapping[str, Any] | None = None,
 ) -> tuple[ResumableTrainerMixin, dict[str, Any]]:
     """The method's trainer, and the options of TRL's configuration that it has.
 
     Args:
         tracked_as: what trackers call the run, unless the recipe says; "" where there are none.
+        began: facts of the adapter that training goes on from.
     """
     from mmpref.align import trl_options
     from mmpref.align.adapter import lora_config
@@ -349,6 +391,11 @@ def _make_trainer(
         image_root=recipe.image_root,
     )
     trainer = make_trainer(
-        configured, parts, seed=recipe.seed, annotator=recipe.annotator, feature_cache_gb=recipe.feature_cache_gb
+        configured,
+        parts,
+        seed=recipe.seed,
+        annotator=recipe.annotator,
+        feature_cache_gb=recipe.feature_cache_gb,
+        begin=(began["id"], began["revision"]) if began else None,
     )
     return trainer, options

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
+from mmpref.align.adapter import begin_from
 from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
+from mmpref.align.copied_reference import CopiedReference
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
-from mmpref.align.moving_reference import MovingReference
 from mmpref.align.pair_log_probs import PairLogProbs
 from mmpref.align.pair_source import sum_counts
 from mmpref.align.preference_data import CROPPED, ROW
@@ -41,8 +42,8 @@ _MAX_EMPTY_BATCHES = 50
 
 
 class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
-    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off, unless it moves.
-    The projector has a learning rate of its own.
+    """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off, unless it moves
+    or training goes on from an adapter. The projector has a learning rate of its own.
 
     Args:
         policy: the one around the model that is trained, for whoever lets it write.
@@ -51,7 +52,9 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         shared: runs image and prompt once for both answers; None for TRL's own forward.
         features: a cache of what the vision tower makes of rows' images, for `shared`; None runs it at every step.
         reference: a cache of the reference's log-probabilities; None asks it at every step.
-        reference_every: steps after which the reference becomes the policy; None leaves it the base model.
+        reference_every: steps after which the reference becomes the policy; None leaves it as it is.
+        begin: the adapter that training goes on from, a folder or Hub id with its commit: its weights are those of the
+            policy as it begins, and that is the reference. None begins with a new adapter, which changes nothing.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
         terms: more of the loss, of rows that have parts of their images in their place too.
         pairwise: a loss of pairs' log-probabilities, beside TRL's.
@@ -69,6 +72,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         features: FeatureCache | None = None,
         reference: ReferenceLogProbCache | None = None,
         reference_every: int | None = None,
+        begin: tuple[str, str | None] | None = None,
         weights: Sequence[float] = (1.0,),
         terms: Terms | None = None,
         pairwise: Pairwise | None = None,
@@ -83,9 +87,12 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
         self._mismatched = mismatched
-        self._moving = MovingReference(dict(self._trainable_parameters()), reference_every) if reference_every else None
-        if self._moving:
-            self.add_callback(self._moving)
+        if begin:
+            begin_from(self.model, *begin)
+        self._copied: CopiedReference | None = None
+        if begin or reference_every:
+            self._copied = CopiedReference(dict(self._trainable_parameters()), reference_every)
+            self.add_callback(self._copied)
         self._refuse_options_of_trls_losses(bool(pairwise or reference_every))
         if shared and self.aux_loss_enabled:
             logger.warning(
@@ -117,6 +124,11 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     def facts(self) -> dict[str, Any]:
         """Also after how many steps the reference moves, where it does."""
         return {**super().facts(), **({"reference_every": self._moving.every} if self._moving else {})}
+
+    @property
+    def _moving(self) -> CopiedReference | None:
+        """The reference where it moves: one that does not is made anew of the adapter that training began with."""
+        return self._copied if self._copied and self._copied.every else None
 
     def sample_pairs(self, batches: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return self._sample(self._source, [batch[ROWS] for batch in batches]) if self._source else batches
@@ -262,12 +274,12 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     @torch.no_grad()
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """As TRL's: summed log-probabilities [B] of a batch's chosen and rejected answers under the reference."""
-        if self._moving is None:
+        if self._copied is None:
             chosen, rejected = super().compute_ref_log_probs(model, inputs)
             return chosen, rejected
         self.model.eval()
         try:
-            with self._moving.in_place(), self.accelerator.autocast():
+            with self._copied.in_place(), self.accelerator.autocast():
                 return _policy_log_probs(model, inputs)
         finally:
             self.model.train()

@@ -20,13 +20,20 @@ if TYPE_CHECKING:
 
 
 def make_trainer(
-    configured: ConfiguredMethod, parts: TrainerParts, *, seed: int, annotator: str | None, feature_cache_gb: float
+    configured: ConfiguredMethod,
+    parts: TrainerParts,
+    *,
+    seed: int,
+    annotator: str | None,
+    feature_cache_gb: float,
+    begin: tuple[str, str | None] | None = None,
 ) -> ResumableTrainerMixin:
     """The method's trainer on these pairs.
 
     Args:
         annotator: who ranks answers, for methods that ask.
         feature_cache_gb: room on disk, in units of 10^9 bytes, for image features.
+        begin: name and commit of the adapter that training goes on from; None begins with a new one.
 
     Raises:
         UsageError: settings that TRL refuses.
@@ -61,6 +68,7 @@ def make_trainer(
             features=_feature_cache(parts, shared, feature_cache_gb),
             reference=reference,
             reference_every=reference_every,
+            begin=begin,
             weights=weights,
             terms=method.terms(configured.settings) if method.terms else None,
             pairwise=method.pairwise(configured.settings),

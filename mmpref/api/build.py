@@ -30,6 +30,7 @@ def build_dataset(
     method: str | None = None,
     model: NameOrPath | Policy | tuple[Any, Any] | None = None,
     revision: str | None = None,
+    adapter: NameOrPath | None = None,
     source: Any = None,
     source_revision: str | None = None,
     source_config: str | None = None,
@@ -37,6 +38,7 @@ def build_dataset(
     columns: Mapping[str, str] | None = None,
     default_prompt: str | None = None,
     split: str | None = None,
+    skip: int | None = None,
     limit: int | None = None,
     where: str | Sequence[str] | None = None,
     subsample: int | None = None,
@@ -80,6 +82,7 @@ def build_dataset(
             its processor; a loaded one is left as it was. ``URL#MODEL`` of a server for methods that need no more than
             its answers.
         revision: of the model.
+        adapter: what `train` gave for this model, Hub id or folder: answers are written by the model with it on.
         source: rows with an image, a prompt and an answer: table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         source_revision, source_config: of a Hub source.
@@ -87,7 +90,8 @@ def build_dataset(
         columns: what a row's parts are called, such as ``{"prompt": "question", "answer": "caption"}``.
         default_prompt: asked of rows that have none, such as captions.
         split: of the source, and of the dataset.
-        limit: first rows only.
+        skip: pass over so many first rows.
+        limit: first rows only, of those that are not skipped.
         where: conditions ``FIELD OP VALUE``, such as ``"margin >= 1"``.
         subsample: draw so many of the rows, by the seed.
         exclude_images_of: evaluation sets (``NAME[:SPLIT]``, or rows in memory) whose images no row may have.

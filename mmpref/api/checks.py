@@ -14,7 +14,7 @@ from mmpref.align.recipe import TrainRecipe
 from mmpref.api.settings import advised
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.data.recipe import BuildRecipe
-from mmpref.errors import InputError, ModelError
+from mmpref.errors import InputError, ModelError, UsageError
 from mmpref.hub_ids import refuse_page
 from mmpref.recipes.names import Named, named
 from mmpref.recipes.schema import build
@@ -230,6 +230,25 @@ def _check_task(key: str, settings: Any) -> None:
     if settings.data is not None:
         refuse_absent_table(settings.data, settings.split)
     benchmark.task(settings)
+
+
+def refuse_other_split(name: str, built: BuildRecipe, trained: TrainRecipe) -> None:
+    """A dataset that is built will have the split of its source, and perhaps a validation split.
+
+    Args:
+        name: of the recipe that both are of.
+
+    Raises:
+        UsageError: training is to read another.
+    """
+    from mmpref.data.validation_split import VALIDATION
+
+    splits = [built.split, *([VALIDATION] if built.validation is not None else [])]
+    if trained.split not in splits:
+        raise UsageError(
+            f"{name}, train: the dataset of build-dataset will have no split {trained.split!r}.",
+            suggest(trained.split, splits),
+        )
 
 
 def is_finished(output: Path) -> bool:

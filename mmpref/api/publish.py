@@ -34,11 +34,12 @@ def publish(
 ) -> Publication:
     """Publish a finished run: a dataset, an adapter, or an evaluation's results; ``mmpref publish``.
 
-    One commit; publishing the same again makes none. An evaluation is merged into the adapter's card. The token is
-    ``huggingface_hub``'s own (``hf auth login``, ``HF_TOKEN``).
+    One commit; publishing the same again makes none. An evaluation is merged into the adapter's card. Of a chain of
+    rounds the adapter that it keeps is published, and its card shows all rounds. The token is ``huggingface_hub``'s own
+    (``hf auth login``, ``HF_TOKEN``).
 
     Args:
-        run: what `build_dataset`, `train` or `evaluate` gave, or its folder.
+        run: what `build_dataset`, `train`, `evaluate` or `iterate` gave, or its folder.
         hub_dataset_id: ``NAMESPACE/NAME`` where a dataset, or an evaluation's per-sample records, go.
         hub_model_id: ``NAMESPACE/NAME`` where an adapter, or an evaluation's results, go.
         private: make a new repository private.
@@ -66,7 +67,7 @@ def publish(
     """
     from mmpref.hub.access import trusted_resource
     from mmpref.hub.companions import Companions
-    from mmpref.hub.publish_run import kind_of, publish_run
+    from mmpref.hub.publish_run import kept_run, kind_of, publish_run
     from mmpref.hub.target import find_target
     from mmpref.run.manifest import read_manifest
 
@@ -82,10 +83,11 @@ def publish(
     other = "model" if kind == "dataset" else "dataset"
     if given[other]:
         raise UsageError(f"{path} belongs in a {kind} repository.", f"Use --hub-{kind}-id.")
-    if kind == "model" and read_manifest(path)["command"] == "train":
+    kept = kept_run(path)
+    if kind == "model" and read_manifest(kept)["command"] == "train":
         from mmpref.align.adapter import check_saved_adapter
 
-        check_saved_adapter(path)
+        check_saved_adapter(kept)
     base_hub_id = base_hub_id and repo_id(base_hub_id, "model")
     companions = Companions(
         space,
@@ -99,7 +101,7 @@ def publish(
     )
     if companions:
         target = find_target(given[kind], kind, private=private, default_name=path.resolve().name)
-        companions = companions.checked(read_manifest(path), target)
+        companions = companions.checked(read_manifest(kept), target)
     with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
         merged = None
         if merge:
@@ -108,7 +110,7 @@ def publish(
             target = find_target(given[kind], "model", private=private, default_name=path.resolve().name)
             logger.info("The merged model will go to %s.", target.sentence)
             merged = Path(folder)
-            merge_adapter(path, merged)
+            merge_adapter(kept, merged)
         published = publish_run(
             path,
             given[kind],
@@ -123,5 +125,5 @@ def publish(
             merged=merged,
         )
     if companions:
-        published = companions.publish(path, read_manifest(path), published)
+        published = companions.publish(kept, read_manifest(kept), published)
     return Publication(**dataclasses.asdict(published))

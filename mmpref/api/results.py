@@ -15,8 +15,12 @@ from mmpref.errors import RunError, UsageError
 from mmpref.hub.published import Published
 from mmpref.registry import suggest
 from mmpref.run import verdict
-from mmpref.run.results import TITLE, Results
+from mmpref.run.asked import Asked
+from mmpref.run.results import TITLE, Results, Value
 from mmpref.run.results_text import html_table, plain_table
+from mmpref.run.rounds import Round
+from mmpref.run.rounds import table as rounds_table
+from mmpref.run.rounds import title as rounds_title
 
 if TYPE_CHECKING:
     import datasets
@@ -220,6 +224,46 @@ class Evaluation(Result):
     def to_pandas(self, what: Literal["values", "differences"] = "values") -> pd.DataFrame:
         """A row for each value, or for each paired difference."""
         return self.results.to_pandas(what)
+
+
+@dataclass(frozen=True, repr=False)
+class Iterated(Result):
+    """Rounds of build -> train -> evaluate.
+
+    Args:
+        test: what the adapter that is kept has on data that chose nothing; None where no round is kept.
+    """
+
+    test: Results | None = field(default=None, hash=False)
+
+    @property
+    def rounds(self) -> Sequence[Round]:
+        return [Round.from_dict(row) for row in self.manifest["rounds"]]
+
+    @property
+    def kept(self) -> int:
+        """The round that is kept; 0, the base, where none is."""
+        return int(self.manifest["kept"])
+
+    @property
+    def adapter(self) -> Path | None:
+        """The folder of the adapter that is kept."""
+        return self.path / f"round-{self.kept}" / "train" if self.kept else None
+
+    @property
+    def title(self) -> str:  # type: ignore[override]
+        base = Value.from_dict(self.manifest["base"])
+        return rounds_title(self.manifest["metric"], base, Asked.from_dict(self.manifest["chosen_on"]).which)
+
+    def table(self) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        return rounds_table(Value.from_dict(self.manifest["base"]), self.rounds)
+
+    def remarks(self) -> Sequence[str]:
+        facts, chosen = self.manifest, Asked.from_dict(self.manifest["chosen_on"]).which
+        kept = f"Round {self.kept} is kept: {self.adapter}." if self.kept else "No round is kept: none beat the base."
+        reported = ", ".join(Asked.from_dict(asked).which for asked in facts["reported_on"].values())
+        data = f" What is reported is of {reported}, which chose nothing." if reported else ""
+        return [kept, f"{facts['rule']} It ended: {facts['stopped']}.", f"Chosen on {chosen}.{data}"]
 
 
 @dataclass(frozen=True, repr=False)

@@ -30,6 +30,7 @@ def train(
     method: str | None = None,
     model: NameOrPath | None = None,
     revision: str | None = None,
+    adapter: NameOrPath | None = None,
     dataset: Any = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
     columns: Mapping[str, str] | None = None,
@@ -77,6 +78,8 @@ def train(
         method: training method, such as ``dpo`` (``mmpref list methods``).
         model: vision-language model: Hub id or folder. A loaded one is refused: training would change it.
         revision: of the model.
+        adapter: what an earlier training gave for this model, Hub id or folder: training goes on from it, and the
+            reference is the model with it on.
         dataset: preference rows: what `build_dataset` gave, table name, file, folder or Hub dataset, or rows in memory
             (``datasets.Dataset``, pandas frame, iterable of dicts); or several of these.
         image_root: folders or ``.zip`` files that image paths are relative to.

@@ -92,6 +92,21 @@ def in_recipe(command: str) -> tuple[Spelling, Spelling]:
     return option, key
 
 
+@contextmanager
+def in_section(name: str, command: str) -> Iterator[None]:
+    """Say of an error in which section of a recipe it is.
+
+    Raises:
+        MmprefError: the same error.
+    """
+    try:
+        with rewording(*in_recipe(command)):
+            yield
+    except MmprefError as error:
+        error.message = f"{name}, {command}: {error.message}"
+        raise
+
+
 def on_command_line(command: str, options: Collection[str]) -> tuple[Spelling, Spelling]:
     """Of a command: an option that it lacks is ``--set`` with the setting that it would be.
 

@@ -74,7 +74,7 @@ def compare(runs: Sequence[Path]) -> Comparison:
         benchmark: tuple(column.missing(benchmark) for column in columns)
         for benchmark in dict.fromkeys(key.benchmark for key in keys)
     }
-    tests = [[_tested(first_with(columns, key.benchmark), column, key) for column in columns] for key in keys]
+    tests = [[difference_of(first_with(columns, key.benchmark), column, key) for column in columns] for key in keys]
     corrected = iter(with_holm([test for row in tests for test in row if test]))
     return Comparison(
         tuple(columns),
@@ -85,8 +85,10 @@ def compare(runs: Sequence[Path]) -> Comparison:
     )
 
 
-def _tested(first: FinishedModel, second: FinishedModel, key: Key) -> Difference | None:
-    """None for the first itself, and where the two have not answered the same samples under the same conditions or
+def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Difference | None:
+    """What a second model changed of a metric, paired by image and not corrected for other tests.
+
+    None for the first itself, and where the two have not answered the same samples under the same conditions or
     kept no resamples."""
     if second is first or not first.pairs_with(second, key.benchmark):
         return None

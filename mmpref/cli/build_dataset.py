@@ -50,6 +50,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
     " server. [default: the testbed's]",
 )
 @click.option("--revision", help="Revision of the model.")
+@click.option("--adapter", help="Adapter of `mmpref train`, Hub id or folder: the model writes with it on.")
 @click.option(
     "--source",
     multiple=True,
@@ -67,7 +68,8 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 @common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
 @common.default_prompt_option
 @click.option("--split", help="Split of the source. [default: train]")
-@click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows.")
+@click.option("--skip", type=click.IntRange(min=0), metavar="N", help="Pass over the first rows.")
+@click.option("--limit", type=click.IntRange(min=1), help="Use only the first rows, of those not skipped.")
 @click.option(
     "--where",
     multiple=True,

@@ -51,7 +51,7 @@ from mmpref.errors import UsageError
 @click.option("--accept-license", is_flag=True, help="Publish although the licence of a source may forbid it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def command(run: Path, as_json: bool, **options: Any) -> None:
-    """Publish a finished run directory: a dataset, an adapter, or an evaluation's results.
+    """Publish a finished run directory: a dataset, an adapter, an evaluation's results, or a chain of rounds.
 
     Without an id it asks on a terminal whether the folder's name will do. One commit; publishing the same again makes
     none. An evaluation is merged into the adapter's card.

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmpref.api.wording import in_recipe, rewording
+from mmpref.api.wording import in_recipe, in_section, rewording
 from mmpref.cli import common, reproduce_study
 from mmpref.cli.checks import check
 from mmpref.cli.list import lacking
-from mmpref.errors import MmprefError, UsageError
+from mmpref.errors import UsageError
 from mmpref.recipes import resolve
 from mmpref.registry import suggest
 from mmpref.run.manifest import read_manifest
@@ -124,17 +123,17 @@ def _checked(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     Raises:
         MmprefError: as the step itself would.
     """
-    from mmpref.api.checks import look_up, open_data
+    from mmpref.api.checks import look_up, open_data, refuse_other_split
 
     recipes = _recipes(name, root, steps)
     for number, (step, recipe) in enumerate(recipes.items()):
-        with _named_section(name, step):
+        with in_section(name, step):
             check(recipe, _MADE.get(step, ()))
             look_up(recipe, _MADE.get(step, ()))
             if number:
                 open_data(recipe)
     if {"build-dataset", "train"} <= recipes.keys():
-        _refuse_other_split(name, recipes["build-dataset"], recipes["train"])
+        refuse_other_split(name, recipes["build-dataset"], recipes["train"])
     return recipes
 
 
@@ -151,36 +150,9 @@ def _recipes(name: str, root: Path, steps: Sequence[str]) -> dict[str, Any]:
     for step in (step for step in steps if step in resolvers):
         if (earlier := _BEFORE.get(step)) and earlier not in steps:
             _needs(root, earlier)
-        with _named_section(name, step):
+        with in_section(name, step):
             recipes[step] = resolvers[step]()
     return recipes
-
-
-@contextlib.contextmanager
-def _named_section(name: str, step: str) -> Iterator[None]:
-    """Say of an error in which section of a recipe it is."""
-    try:
-        with rewording(*in_recipe(step)):
-            yield
-    except MmprefError as error:
-        error.message = f"{name}, {step}: {error.message}"
-        raise
-
-
-def _refuse_other_split(name: str, build: BuildRecipe, train: TrainRecipe) -> None:
-    """The dataset will have the split of its source, and perhaps a validation split.
-
-    Raises:
-        UsageError: training is to read another.
-    """
-    from mmpref.data.validation_split import VALIDATION
-
-    splits = [build.split, *([VALIDATION] if build.validation is not None else [])]
-    if train.split not in splits:
-        raise UsageError(
-            f"{name}, train: the dataset of build-dataset will have no split {train.split!r}.",
-            suggest(train.split, splits),
-        )
 
 
 def _build(recipe: BuildRecipe, _name: str, root: Path) -> None:

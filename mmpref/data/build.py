@@ -99,8 +99,10 @@ def build_dataset(
             pairs=builder.needs_pairs or recipe.keep_rejected,
             looks=looks,
             contexts=builder.takes_context,
+            skip=recipe.skip or 0,
         )
-        model = ModelRef(recipe.model, recipe.revision, builder.adapter(settings)) if recipe.model else None
+        adapter = builder.adapter(settings) or recipe.adapter
+        model = ModelRef(recipe.model, recipe.revision, adapter) if recipe.model else None
         policy = PolicyLoader(
             run,
             model,

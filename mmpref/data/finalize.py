@@ -134,6 +134,7 @@ def finish(
     settings = recipes.as_plain(made_by.settings)
     facts = {
         "model": {"id": model.model, "revision": pinned.get("revision") or model.revision} if model else None,
+        **({"adapter": pinned.get("adapter")} if model and model.adapter else {}),
         **({"server": served} if served else {}),
         "source": source,
         "method": made_by.method,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.run.directory import Run
 from mmpref.run.manifest import versions
@@ -49,6 +50,7 @@ class PolicyLoader:
 
         from mmpref.vlm.decoding import generation_config_values
         from mmpref.vlm.load import load_policy
+        from mmpref.vlm.revisions import adapter_facts
 
         pinned = self._run.pinned("model")
         self._threads = self._threads or torch.get_num_threads()
@@ -69,7 +71,15 @@ class PolicyLoader:
                     pinned_versions.get(name),
                     now,
                 )
-        adapter = {"adapter_revision": policy.ref.adapter_revision} if ref.adapter else {}
+        adapter = {}
+        if ref.adapter:
+            commit = policy.ref.adapter_revision
+            adapter = {"adapter_revision": commit, "adapter": adapter_facts(ref.adapter, commit)}
+            if pinned.get("adapter") not in (None, adapter["adapter"]):
+                raise RunError(
+                    f"The adapter {ref.adapter} has changed since {self._run.path} was begun.",
+                    "Choose another --output.",
+                )
         facts = {
             "revision": policy.ref.revision,
             **adapter,

@@ -38,6 +38,8 @@ class BuildRecipe:
         columns: part of a row (``prompt``, ``answer``, ``image``, ...) -> the column that holds it, where its name is
             no known one (`mmpref.tables.columns`).
         default_prompt: asked of rows that have none, such as captions.
+        adapter: what `mmpref.train` gave for this model: answers are written by the model with it on.
+        skip: pass over so many first rows of the source, of each where there are several; `limit` counts from there.
         where: conditions ``FIELD OP VALUE`` that a row must fulfil (`mmpref.data.select`).
         subsample: draw so many of those rows, by the seed.
         exclude_images_of: tables (``NAME`` or ``NAME:SPLIT``) whose images no row may have, such as a benchmark's.
@@ -81,6 +83,8 @@ class BuildRecipe:
     builder: dict[str, Any] = field(default_factory=dict)
     columns: dict[str, str] | None = field(default=None, metadata=recipes.OPTIONAL)
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
+    adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
+    skip: int | None = field(default=None, metadata=recipes.OPTIONAL)
     registry: ClassVar[Registry[Builder]] = BUILDERS
 
     def __post_init__(self) -> None:
@@ -110,6 +114,8 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
         raise UsageError(f"The method {recipe.method} asks an annotator.", "Name one with --annotator.")
     if builder.uses_model and recipe.model:
         _refuse_served(recipe, builder, recipe.model)
+    if recipe.adapter:
+        _refuse_adapter(recipe, builder)
     if builder.writes_chosen and recipe.keep_rejected:
         raise UsageError(
             f"The method {recipe.method} writes both answers: there are none of the source's to keep.",
@@ -125,9 +131,20 @@ def refuse(recipe: BuildRecipe, builder: Builder) -> None:
             f"validation is {recipe.validation} of the split {recipe.split!r}.",
             "It is a share between 0 and 1 of another split.",
         )
-    for name in ("limit", "subsample", "block_size"):
-        if (value := getattr(recipe, name)) not in (None, AUTO) and value < 1:
-            raise UsageError(f"{name} is {value}; it must be at least 1.")
+    for name, least in (("limit", 1), ("subsample", 1), ("block_size", 1), ("skip", 0)):
+        if (value := getattr(recipe, name)) not in (None, AUTO) and value < least:
+            raise UsageError(f"{name} is {value}; it must be at least {least}.")
+
+
+def _refuse_adapter(recipe: BuildRecipe, builder: Builder) -> None:
+    """Refuse an adapter where no model is loaded that it could be put on, or the method puts one on itself."""
+    if recipe.endpoint:
+        raise UsageError(
+            f"{recipe.model} is behind a server, which puts adapters on by itself.", "Name the adapter as it is served."
+        )
+    settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
+    if builder.uses_model and builder.adapter(settings):
+        raise UsageError(f"The method {recipe.method} has the adapter builder.adapter.", "Leave --adapter out.")
 
 
 def _refuse_served(recipe: BuildRecipe, builder: Builder, model: str) -> None:
@@ -150,11 +167,11 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
     """
     refuse(recipe, builder)
     annotator = (recipe.annotator or builder.default_annotator) if builder.needs_annotator else None
-    recipe = dataclasses.replace(recipe, annotator=annotator)
+    recipe = dataclasses.replace(recipe, annotator=annotator, skip=recipe.skip or None)
     if not builder.uses_model:
         if recipe.model:
             logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
-        recipe = dataclasses.replace(recipe, model=None, revision=None)
+        recipe = dataclasses.replace(recipe, model=None, revision=None, adapter=None)
     source = recipe.source
     if isinstance(source, tuple) and len(source) < 2:
         source = source[0] if source else None

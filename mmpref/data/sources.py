@@ -59,6 +59,7 @@ class Source:
         pairs: rows without a rejected answer of their own are skipped.
         contexts: whether rows are taken whose answers continue a context.
         looks: sees whether images can be decoded; by default in this process.
+        skip: pass over so many rows of each table first.
 
     Raises:
         InputError: a table without rows, or without columns that are needed.
@@ -76,9 +77,10 @@ class Source:
         pairs: bool = False,
         looks: Looks | None = None,
         contexts: bool = True,
+        skip: int = 0,
     ) -> None:
         self._contexts = contexts
-        self._limit, self._reader, self._excluded = limit, reader, excluded
+        self._limit, self._reader, self._excluded, self._skip = limit, reader, excluded, skip
         self._looks = looks or open_looks(0)
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
         tables = [tables] if isinstance(tables, Table) else tables
@@ -94,7 +96,7 @@ class Source:
         """Name and facts of every row; keeps the names, checks the columns, and says what is not read."""
         used: set[str] = set()
         filled: set[str] = set()
-        for index, (part, number, row) in enumerate(self._rows()):
+        for index, (part, number, row) in enumerate(self._rows(), self._skip):
             filled.add(part.reader.where)
             row_id = row.name if isinstance(row, Unusable) else row.get("id")
             is_name = (
@@ -113,7 +115,8 @@ class Source:
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
         for part in self._parts:
             if part.reader.where not in filled:
-                raise InputError(f"{part.reader.where} has no rows.")
+                after = f" after the first {self._skip:,}" if self._skip else ""
+                raise InputError(f"{part.reader.where} has no rows{after}.")
             part.reader.end()
             part.reader.warn_of_unread()
             part.lookup.end()
@@ -141,7 +144,8 @@ class Source:
 
     def _rows(self) -> Iterator[_Item]:
         for part in self._parts:
-            for number, raw in enumerate(islice(part.table, self._limit)):
+            end = None if self._limit is None else self._skip + self._limit
+            for number, raw in enumerate(islice(part.table, self._skip, end), self._skip):
                 for row in _read(self._reader, raw):
                     yield part, number, row
 

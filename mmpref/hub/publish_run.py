@@ -12,6 +12,7 @@ from huggingface_hub import HfApi, constants
 
 from mmpref.errors import RunError, UsageError
 from mmpref.hub.access import RepoType, check_repo_id, usual_token
+from mmpref.hub.cards.chain import kept_folder
 from mmpref.hub.cards.eval_results import EVAL_FILES
 from mmpref.hub.licence_check import check_licences
 from mmpref.hub.private import refuse_secrets
@@ -24,7 +25,7 @@ from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
 
-KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
+KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
 
 
@@ -38,6 +39,20 @@ def kind_of(path: Path) -> RepoType:
     if command not in KINDS:
         raise RunError(f"{path} is a run of `{command}`, which makes nothing to publish.")
     return KINDS[command]
+
+
+def kept_run(path: Path) -> Path:
+    """The run that is published: of a chain of rounds that of the adapter which it keeps, else the run itself.
+
+    Raises:
+        RunError: no finished run, or a chain that keeps no round.
+    """
+    manifest = read_manifest(path)
+    if manifest["command"] != "iterate":
+        return path
+    if not manifest["kept"]:
+        raise RunError(f"{path} keeps no round: none was better than the base.", "There is nothing to publish.")
+    return kept_folder(path, manifest)
 
 
 def publish_run(
@@ -60,7 +75,8 @@ def publish_run(
 
     Args:
         path: the run. A dataset goes to a dataset repository, an adapter to a model repository; of an evaluation the
-            results are merged into the card of the model repository.
+            results are merged into the card of the model repository; of a chain of rounds the adapter that it keeps is
+            published, with a card that shows all of them.
         hub_id: ``namespace/name``; None takes ``<whoami>/<folder name>``.
         private: make a new repository private.
         create_pr: open a pull request instead of committing.
@@ -80,6 +96,8 @@ def publish_run(
             files, or the Hub refuses.
     """
     kind = "dataset" if samples_only else kind_of(path)
+    named, kept = path.resolve().name, kept_run(path)
+    path, chain = kept, path if kept != path else None
     manifest = read_manifest(path)
     if license is not None:
         if "source" not in manifest:
@@ -90,9 +108,7 @@ def publish_run(
         check_repo_id(base_hub_id)
     api = HfApi(endpoint=endpoint or constants.ENDPOINT, token=token or usual_token())
     is_evaluation = manifest["command"] == "evaluate" and not samples_only
-    target = find_target(
-        hub_id, kind, default_name=path.resolve().name, private=private, token=token, endpoint=endpoint
-    )
+    target = find_target(hub_id, kind, default_name=named, private=private, token=token, endpoint=endpoint)
     repo_id = target.repo_id
     with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
         stage = Path(folder)
@@ -104,7 +120,7 @@ def publish_run(
             elif kind == "dataset":
                 content = stage_dataset(path, manifest, stage, repo_id)
             else:
-                content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged)
+                content = stage_adapter(path, manifest, stage, repo_id, base_hub_id, merged, chain)
                 if target.run not in (None, manifest["recipe_hash"]):  # results on leaderboards are another adapter's
                     content = dataclasses.replace(content, delete_patterns=(*content.delete_patterns, EVAL_FILES))
         refuse_secrets(stage)

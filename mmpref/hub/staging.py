@@ -21,6 +21,7 @@ from mmpref.errors import RunError, UsageError
 from mmpref.hub._local_files import CARD, IGNORE
 from mmpref.hub._remote import Content
 from mmpref.hub.cards.add_results import add_results, merge_model_card
+from mmpref.hub.cards.chain import results_of, rounds_text
 from mmpref.hub.cards.dataset import STATISTICS, card_and_pictures
 from mmpref.hub.cards.eval_results import eval_files, published_data
 from mmpref.hub.cards.merge import merge_dataset_card, merge_own_text
@@ -33,6 +34,7 @@ from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_fo
 from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESULTS, Results
 from mmpref.text_files import read_text
 
@@ -85,11 +87,18 @@ def _schema_of(path: Path, manifest: Mapping[str, Any]) -> Any:
 
 
 def stage_adapter(
-    path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None, merged: Path | None
+    path: Path,
+    manifest: dict[str, Any],
+    stage: Path,
+    repo_id: str,
+    base_hub_id: str | None,
+    merged: Path | None,
+    chain: Path | None = None,
 ) -> Content:
     """A training run's adapter, or the model that it was merged into.
 
     Args:
+        chain: the chain of rounds that the run is the kept one of; the card shows all of them.
         base_hub_id: the Hub id that stands for a base model that is local here.
         merged: the folder of the model.
     """
@@ -118,8 +127,14 @@ def stage_adapter(
         content["recipe"] = {**content["recipe"], "model": shown, "revision": revision}
     _write_json(stage / "run.json", content)
     results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() else None
-    card = model_card(manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
-    _write_card(path, stage, card)
+    rounds = ""
+    if chain:
+        rounded = read_manifest(chain)
+        results, rounds = results_of(chain, rounded["kept"]), rounds_text(chain, rounded)
+    card = model_card(
+        manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None, rounds=rounds
+    )
+    _write_card(chain or path, stage, card)
     what = "Merged model" if merged else "LoRA adapter"
     return Content(
         stage,

@@ -28,7 +28,10 @@ GROUP = "mmpref.recipes"
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """What PyYAML raises of text that it cannot read; too many digits and deep nesting are errors of Python's own."""
 COMMANDS = ("build-dataset", "train", "evaluate")
-"""The sections that a recipe may have."""
+"""The commands that a recipe has a section for."""
+ITERATE = "iterate"
+"""The section that says how these are repeated."""
+_SECTIONS = (*COMMANDS, ITERATE)
 
 
 def names() -> list[str]:
@@ -55,8 +58,8 @@ def load(name_or_path: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold a mapping from commands to settings.")
     for command, section in content.items():
-        if command not in COMMANDS:
-            raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(COMMANDS)))
+        if command not in _SECTIONS:
+            raise InputError(f"{path} has a section {command!r}.", suggest(str(command), list(_SECTIONS)))
         if not isinstance(section, Mapping | None):
             raise InputError(f"The section {command!r} of {path} is {section!r}; it must be a mapping.")
     return content

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpref.api.call import Call
 from mmpref.data.builder import BUILDERS
 from mmpref.study import estimate, requirements
 from mmpref.study.choice import points
 from mmpref.study.known_sets import KNOWN
 from mmpref.study.plan import Plan, Row
 from mmpref.study.requirements import Requirement
-from mmpref.study.steps import Call, Composer, Step
+from mmpref.study.steps import Composer, Step
 
 
 @dataclass(frozen=True)

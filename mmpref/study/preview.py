@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpref.api.call import Call
 from mmpref.errors import MmprefError, UsageError
 from mmpref.registry import suggest
 from mmpref.study.choice import points
 from mmpref.study.plan import Plan, Row
 from mmpref.study.schedule import Schedule, Target, select
-from mmpref.study.steps import Call, Composer, Job
+from mmpref.study.steps import Composer, Job
 from mmpref.study.work import trainer_of
 
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mmpref.api import options as api
+from mmpref.api.call import Call
 from mmpref.errors import UsageError
 from mmpref.recipes import resolve
 from mmpref.recipes.schema import as_plain
@@ -41,55 +41,6 @@ _CONTENT = 64_000_000
 
 Points = Mapping[str, Mapping[str, Any]]
 """By row: what its grid has chosen."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """A command of mmpref with its options, as it is resolved and as it is written.
-
-    Args:
-        command: such as ``train``.
-        recipe: name or file.
-        options: of the command, as its Python function has them.
-        set: what ``--set`` says, nested.
-    """
-
-    command: str
-    recipe: str
-    options: Mapping[str, Any]
-    set: Mapping[str, Any]
-
-    def resolved(self) -> Any:
-        """Its recipe.
-
-        Raises:
-            UsageError: a setting that is unknown, missing or of another type.
-        """
-        resolvers: dict[str, Any] = {
-            "build-dataset": api.build_recipe,
-            "train": api.train_recipe,
-            "evaluate": api.evaluate_recipe,
-        }
-        return resolvers[self.command](recipe=self.recipe, set=self.set, **self.options)
-
-    def check(self) -> None:
-        """See that the blocks of methods, benchmarks and TRL are such that the work takes them.
-
-        Raises:
-            UsageError: they are not.
-        """
-        api.recipe(self.recipe, self.command, set=self.set, **self.options)
-
-    def arguments(self) -> list[str]:
-        """Behind ``mmpref``, but for ``--output``."""
-        words = [self.command, "--recipe", self.recipe]
-        for name, value in self.options.items():
-            flag = "--benchmark" if name == "benchmarks" else f"--{name.replace('_', '-')}"
-            for one in value if isinstance(value, list | tuple) else [value]:
-                words += [flag, str(one)]
-        for key, value in _flat(self.set):
-            words += ["--set", f"{key}={_as_yaml(value)}"]
-        return words
 
 
 @dataclass(frozen=True)
@@ -173,7 +124,8 @@ class Composer:
         if bases.is_own(seed):
             return None
         sections = resolve.load(self.plan.recipe)
-        own = {command: self._named({"model": (section or {}).get("model")}) for command, section in sections.items()}
+        steps = {command: section or {} for command, section in sections.items() if command != resolve.ITERATE}
+        own = {command: self._named({"model": section.get("model")}) for command, section in steps.items()}
         key = digest({"trained_by": bases.trained_by, "seed": seed, "options": bases.options, "own": own})
         folder = self.folder / "bases" / f"{seed}-{key[:12]}"
         self._symbols[str(folder)] = f"base:{key}"
@@ -367,17 +319,3 @@ def _nested(settings: Mapping[str, Any]) -> dict[str, Any]:
             value = {part: value}
         layers.append(value)
     return resolve.merge(*layers)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _as_yaml(value: Any) -> str:
-    """A value as ``--set`` reads it back: a text as it is, where that is what it means."""
-    plain = isinstance(value, str) and resolve.parse_set([f"k={value}"])["k"] == value
-    return str(value) if plain else json.dumps(value, ensure_ascii=False)

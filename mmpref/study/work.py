@@ -6,7 +6,7 @@ import dataclasses
 import json
 import pkgutil
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from mmpref.api.evaluate import evaluate, run_evaluate
 from mmpref.api.models import load_policy
 from mmpref.api.state import process_restored
 from mmpref.api.train import run_train
+from mmpref.bench.first_requests import first_requests
 from mmpref.bench.records import read_records
 from mmpref.data.builder import BUILDERS
 from mmpref.errors import RunError, UsageError
@@ -30,7 +31,6 @@ from mmpref.text_files import read_text
 
 if TYPE_CHECKING:
     from mmpref.bench.recipe import EvaluateRecipe
-    from mmpref.vlm.generate import Request
     from mmpref.vlm.policy import Policy
 
 _LOADING = ("revision", "dtype", "quantization", "device_map", "trust_remote_code")
@@ -221,25 +221,7 @@ def _pair_facts(step: Step) -> dict[str, float]:
 
 
 def _divergence(policy: Policy, kl: KlPrompts, job: Job) -> float:
-    from mmpref.study.kl import mean_kl
+    from mmpref.sampling.kl import mean_kl
 
-    requests, max_new_tokens = _prompts(kl, job)
+    requests, max_new_tokens = first_requests(job.kl_call.resolved(), kl.benchmark, kl.prompts)  # type: ignore[union-attr]
     return mean_kl(policy, requests, max_new_tokens).value
-
-
-def _prompts(kl: KlPrompts, job: Job) -> tuple[list[Request], int]:
-    """The first prompts of a benchmark, and how long its answers may be."""
-    from mmpref.bench.cells import decoded_image
-    from mmpref.bench.plan import load_plan, resolve_settings
-    from mmpref.vlm.generate import Request
-
-    recipe: EvaluateRecipe = job.kl_call.resolved()  # type: ignore[union-attr]
-    name = kl.benchmark or recipe.benchmarks[0]
-    settings: Mapping[str, Any] = resolve_settings(
-        [name], recipe.benchmark, recipe.split, recipe.image_root, recipe.columns
-    )[name]
-    plan = load_plan(name, name, settings, kl.prompts)
-    requests = [
-        Request(sample.messages, (decoded_image(sample.image),) if sample.image else ()) for sample in plan.samples
-    ]
-    return requests, plan.task.max_new_tokens

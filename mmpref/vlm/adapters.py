@@ -85,28 +85,43 @@ def load_adapter(model: Any, ref: ModelRef) -> Adapted:
             and not in it, or its file lacks weights that its configuration names, or holds others.
     """
     assert ref.adapter is not None
-    refuse_page(ref.adapter)
-    refuse_no_adapter(ref.adapter)
-    with load_errors(f"adapter {ref.adapter}"):
-        config, commit = _config(ref.adapter, ref.adapter_revision)
+    config, commit = check_adapter(ref)
     if HEAD in (config.get("modules_to_save") or ()) and not hasattr(model, HEAD):
         raise ModelError(
             f"The adapter {ref.adapter} is a reward model: it gives values, and writes no answers.",
             "Evaluate it with --benchmark=reward-model.",
         )
+    base = config.get("base_model_name_or_path")
+    hint = "" if _is_base(base, ref) else base or ""
+    with load_errors(f"adapter {ref.adapter}", hint), cache_if_silent(ref.adapter, commit, CONFIG):
+        adapted, replaced = apply_adapter(model, ref.adapter, commit)
+    return Adapted(adapted, commit, replaced)
+
+
+def check_adapter(ref: ModelRef) -> tuple[dict[str, Any], str | None]:
+    """What an adapter's configuration says, and its commit (None for a folder); a warning where it names another base.
+
+    Raises:
+        ModelError: no such adapter, or one that was trained on another revision of the base.
+    """
+    assert ref.adapter is not None
+    refuse_page(ref.adapter)
+    refuse_no_adapter(ref.adapter)
+    with load_errors(f"adapter {ref.adapter}"):
+        config, commit = _config(ref.adapter, ref.adapter_revision)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
-    same_base = base in (ref.model, resolve_path(ref.model))
-    if base and not same_base:
+    if base and not _is_base(base, ref):
         logger.warning("Warning: the adapter %s was trained on %s, not on %s.", ref.adapter, base, ref.model)
-    if same_base and revision and ref.revision and revision != ref.revision:
+    elif base and revision and ref.revision and revision != ref.revision:
         raise ModelError(
             f"The adapter {ref.adapter} was trained on {base} at {revision}, not at {ref.revision}.",
             f"Use --revision={revision}.",
         )
-    hint = "" if same_base else base or ""
-    with load_errors(f"adapter {ref.adapter}", hint), cache_if_silent(ref.adapter, commit, CONFIG):
-        adapted, replaced = apply_adapter(model, ref.adapter, commit)
-    return Adapted(adapted, commit, replaced)
+    return config, commit
+
+
+def _is_base(name: str | None, ref: ModelRef) -> bool:
+    return name in (ref.model, resolve_path(ref.model))
 
 
 def _config(adapter: str, revision: str | None) -> tuple[dict[str, Any], str | None]:
@@ -125,16 +140,12 @@ def apply_adapter(
 ) -> tuple[Any, tuple[tuple[torch.nn.Parameter, torch.Tensor], ...]]:
     """Put an adapter's layers into a model and its weights into them; the `peft.PeftModel`, and `Adapted.replaced`.
 
-    Names that adapters were saved with before transformers 4.52 are brought to today's, those of modules that were
-    trained in full too, which PEFT forgets.
-
     Raises:
-        ModelError: weights are missing or left over, or the adapter is prompts that stand in front of the model.
+        ModelError: as `load_weights`, or the adapter is prompts that stand in front of the model.
         OSError, ValueError, KeyError, RuntimeError, TypeError: whatever PEFT raises.
     """
     from accelerate.hooks import remove_hook_from_submodules
     from peft import MODEL_TYPE_TO_PEFT_MODEL_MAPPING, PeftConfig, PeftModel
-    from peft.utils import load_peft_weights
 
     config = PeftConfig.from_pretrained(adapter, revision=revision)
     if config.is_prompt_learning:
@@ -147,6 +158,26 @@ def apply_adapter(
         remove_hook_from_submodules(model)  # PEFT puts them back when the weights are there
     peft_class = MODEL_TYPE_TO_PEFT_MODEL_MAPPING.get(config.task_type, PeftModel)
     adapted = peft_class(model, config, _NAME)
+    return adapted, load_weights(adapted, adapter, revision)
+
+
+def load_weights(
+    adapted: Any, adapter: str, revision: str | None = None, *, trainable: bool = False
+) -> tuple[tuple[torch.nn.Parameter, torch.Tensor], ...]:
+    """Put an adapter's weights into the layers that a `peft.PeftModel` has for them; `Adapted.replaced`.
+
+    Names that adapters were saved with before transformers 4.52 are brought to today's, those of modules that were
+    trained in full too, which PEFT forgets.
+
+    Args:
+        trainable: leave the model in training mode.
+
+    Raises:
+        ModelError: weights are missing or left over.
+        OSError, ValueError, KeyError, RuntimeError, TypeError: whatever PEFT raises.
+    """
+    from peft.utils import load_peft_weights
+
     weights = load_peft_weights(adapter, device="cpu", revision=revision)
     names = _current_names(adapted, list(weights))
     _refuse_mismatch(adapter, _missing_weights(adapted, set(names.values())), [])
@@ -158,12 +189,17 @@ def apply_adapter(
         if old != new
     }
     result = adapted.load_adapter(
-        adapter, _NAME, torch_device="cpu", key_mapping=mapping or None, **({"revision": revision} if revision else {})
+        adapter,
+        _NAME,
+        is_trainable=trainable,
+        torch_device="cpu",
+        key_mapping=mapping or None,
+        **({"revision": revision} if revision else {}),
     )
     expected = _expected(adapted)
     missing = [name for name in map(_without_adapter_name, result.missing_keys) if name in expected]
     _refuse_mismatch(adapter, missing, [_without_adapter_name(name) for name in result.unexpected_keys])
-    return adapted, tuple(pair for pair in before if not pair[0].is_meta and not pair[0].equal(pair[1]))
+    return tuple(pair for pair in before if not pair[0].is_meta and not pair[0].equal(pair[1]))
 
 
 def check_files(folder: Path, ref: ModelRef, trust_remote_code: bool = False) -> None:

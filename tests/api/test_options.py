@@ -22,10 +22,10 @@ from mmpref.recipes import resolve
 from mmpref.recipes.schema import fingerprint
 
 OF_THE_COMMAND_LINE = {
-    *("push", "hub_id", "private", "accept_license", "replace", "as_json", "html", "samples", "help", "runs")
+    *("push", "hub_id", "private", "accept_license", "replace", "as_json", "html", "samples", "help", "runs", "dry_run")
 }
 """Options of output and pushing, which `mmpref.publish` and the results themselves are for."""
-FUNCTIONS = ["build-dataset", "train", "evaluate", "inspect", "publish", "compare"]
+FUNCTIONS = ["build-dataset", "train", "evaluate", "iterate", "inspect", "publish", "compare"]
 
 
 def options_of(command: str) -> dict[str, click.Parameter]:

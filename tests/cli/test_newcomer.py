@@ -170,7 +170,7 @@ def test_a_hub_that_answers_is_asked(hub_env: dict[str, str], tmp_path: Path) ->
 
 def test_recipes_and_tables_are_listed(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in json.loads(mmpref("list", "recipes", "--json", cwd=tmp_path).stdout)}
-    assert rows["testbed"]["commands"] == ["build-dataset", "train", "evaluate"]
+    assert rows["testbed"]["commands"] == ["build-dataset", "train", "iterate", "evaluate"]
     assert (rows["testbed"]["needs"], rows["paper"]["needs"]) == ([], ["--model", "--source"])
     shown = mmpref("list", "datasets", cwd=tmp_path).stdout
     assert "Tables that --source takes: testbed, testbed-amber, testbed-chair, testbed-gqa," in shown

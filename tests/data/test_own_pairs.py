@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -348,6 +349,32 @@ def test_a_build_names_its_adapter_and_its_card_nobody_who_judged(tmp_path: Path
     assert manifest["written"] == ["chosen", "rejected"]
     assert manifest["recipe"]["builder"]["adapter"] == adapter
     assert re.search(r"method <code>iris</code> told them apart\.", (tmp_path / "run/README.md").read_text())
+
+
+def test_any_method_writes_with_the_adapter_that_is_given(tmp_path: Path, aligned: Policy) -> None:
+    """As if the adapter were part of the model; the run and its card name it by its weights."""
+    from mmpref.hub.cards.dataset import write_dataset_card
+
+    settings = {"similarity_model": EMBEDDER, "iterations": 1, "rho_th": 0.9, "max_tail_tokens": 16}
+    recipe = BuildRecipe(MODEL, "testbed-objects", "bdhs", limit=6, block_size=6, builder=settings)
+    adapted = replace(recipe, adapter=aligned.ref.adapter)
+    manifest = build_dataset(adapted, tmp_path / "adapted", write_card=write_dataset_card)
+    build_dataset(recipe, tmp_path / "plain")
+    rejected = {name: rejected_of(tmp_path / name) for name in ("adapted", "plain")}
+    [(_, block)] = Source([open_table("testbed-objects")], limit=6).blocks(6, lambda _: True)
+    builder = BUILDERS.get("bdhs")
+    worker = builder.worker(Context(lambda: aligned, aligned.ref, 0, 0), builder.config()(**settings))
+    naive = {one.example.id: one.rejected for one in worker(block) if isinstance(one, Pair)}
+    assert len(rejected["adapted"]) >= 4, "only those that are the chosen answer are left out"
+    assert rejected["adapted"] == {name: naive[name] for name in rejected["adapted"]} != rejected["plain"]
+    assert manifest["adapter"]["weights"] in (tmp_path / "adapted/README.md").read_text()
+    with pytest.raises(UsageError, match=r"has the adapter builder\.adapter"):
+        build_dataset(replace(adapted, method="iris", builder=SETTINGS["iris"]), tmp_path / "two")
+
+
+def rejected_of(run: Path) -> dict[str, str]:
+    [file] = (run / "data").glob("*.parquet")
+    return {row["id"]: row["rejected"][0]["content"] for row in pq.read_table(file).to_pylist()}
 
 
 @pytest.mark.long

@@ -6,14 +6,16 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmpref.data.build import build_dataset
+from mmpref.data.build import build_dataset, spelled_out
 from mmpref.data.recipe import BuildRecipe
 from mmpref.data.select import FILTERED, NOT_DRAWN, Condition, Selection
 from mmpref.errors import InputError, UsageError
+from mmpref.recipes.schema import fingerprint
 from tests.data.pictures import ids, recipe, write_pictures
 
 FACTS: dict[str, str | float] = {"source": "LLaVA-reasoning", "margin": 1.5, "length": 12.0}
@@ -96,6 +98,24 @@ def test_a_build_of_a_selection_counts_what_it_left_out(source: Path, tmp_path: 
         build_dataset(chosen, tmp_path / "split", shard=(index, 3))
     [one], [other] = ([*(tmp_path / name / "data").iterdir()] for name in ("run", "split"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_skipped_rows_are_in_no_build_and_places_are_the_sources(source: Path, tmp_path: Path) -> None:
+    """Two builds, one after the other in the source, are the build of both."""
+    build_dataset(recipe(source, limit=9), tmp_path / "both")
+    build_dataset(recipe(source, limit=4), tmp_path / "first")
+    build_dataset(recipe(source, skip=4, limit=5), tmp_path / "second")
+    rows = {name: table_of(tmp_path / name) for name in ("both", "first", "second")}
+    assert rows["first"] + rows["second"] == rows["both"]
+    with pytest.raises(InputError, match="has no rows after the first 40"):
+        build_dataset(recipe(source, skip=40), tmp_path / "none")
+    assert fingerprint(spelled_out(recipe(source, skip=0))) == fingerprint(spelled_out(recipe(source)))
+
+
+def table_of(run: Path) -> list[dict[str, object]]:
+    [file] = (run / "data").glob("*.parquet")
+    rows: list[dict[str, object]] = pq.read_table(file).to_pylist()
+    return rows
 
 
 def test_a_selection_of_nothing_says_why(source: Path, tmp_path: Path) -> None:

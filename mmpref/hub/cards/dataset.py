@@ -138,6 +138,7 @@ def card_and_pictures(
         sources=[_source_row(entry) for entry in source.get("sources", ())],
         model=code(model["id"]) if model else "",
         model_revision=_revision_text(manifest) if model else "",
+        adapter=_adapter_text(manifest.get("adapter")),
         server=code(manifest["server"]["model"]) if manifest.get("server") else "",
         keep_rejected=bool(recipe.get("keep_rejected")),
         written=_written(manifest),
@@ -180,6 +181,11 @@ def _revision_text(manifest: Mapping[str, Any]) -> str:
     if manifest.get("server"):
         return "not known: it was behind a server"
     return code(manifest["model"].get("revision") or "none (a local model)")
+
+
+def _adapter_text(adapter: Mapping[str, Any] | None) -> str:
+    """Its name, and its commit or the hash of its weights; "" where there is none."""
+    return f"{code(portable(adapter['id']))}, {code(adapter.get('revision') or adapter['weights'])}" if adapter else ""
 
 
 def _tags(manifest: Mapping[str, Any], methods: Mapping[str, int]) -> list[str]:

@@ -59,6 +59,7 @@ def model_card(
     hub_id: str | None = None,
     base_hub_id: str | None = None,
     merged: bool = False,
+    rounds: str = "",
 ) -> str:
     """The text of an adapter's card.
 
@@ -67,6 +68,7 @@ def model_card(
         hub_id: the repository that the card is for; without it the loading code has a placeholder.
         base_hub_id: where a base model that is a local path can be found on the Hub.
         merged: what is published is the base with the adapter's weights in it.
+        rounds: of a chain, what every round did (`mmpref.hub.cards.chain`).
 
     Raises:
         HubError: the metadata would be broken.
@@ -125,6 +127,7 @@ def model_card(
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
         rewards="held_out" in manifest,
         merged=merged,
+        rounds=rounds,
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
         held_out=_held_out_table(manifest.get("held_out") or {}),
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],

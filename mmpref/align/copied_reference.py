@@ -1,4 +1,4 @@
-"""A reference that follows the policy: a copy of what is trained, renewed every so many steps."""
+"""A reference that is a copy of what is trained: as the policy began, or renewed every so many steps."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from mmpref.distributed import process_index
 from mmpref.log import logger
 
 
-class MovingReference(TrainerCallback):
-    """TR-DPO's hard update (arXiv 2404.09656, section 3). TRL's callback wants a second whole model and refuses LoRA,
-    whose products cannot be mixed as a soft update mixes weights; a copy of them is exact.
+class CopiedReference(TrainerCallback):
+    """The policy as it began, or as it was some steps ago: TR-DPO's hard update (arXiv 2404.09656, section 3). TRL's
+    callback wants a second whole model and refuses LoRA, whose products cannot be mixed as a soft update mixes weights;
+    a copy of them is exact.
 
     Args:
         parameters: those that are trained, by name, of the model that is policy and reference.
-        every: steps after which the reference becomes the policy as it is then. Before, it is the policy as it began.
+        every: steps after which the reference becomes the policy as it is then. Before, and where it is None always, it
+            is the policy as it began.
     """
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], every: int) -> None:
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], every: int | None = None) -> None:
         self._parameters, self.every = dict(parameters), every
         self._weights = self._copy()
 
@@ -33,12 +35,12 @@ class MovingReference(TrainerCallback):
         return {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        unmoved = unmoved_reference(self.every, state.max_steps)
+        unmoved = self.every and unmoved_reference(self.every, state.max_steps)
         if unmoved and not process_index():
             logger.warning("Warning: %s", unmoved)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step % self.every == 0:
+        if self.every and state.global_step % self.every == 0:
             self._weights = self._copy()
 
     @contextlib.contextmanager

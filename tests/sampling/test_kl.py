@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from mmpref.registry import resolve_path
-from mmpref.study.kl import mean_kl
+from mmpref.sampling.kl import mean_kl
 from mmpref.types import Message, ModelRef
 from mmpref.vlm.decoding import Decoding
 from mmpref.vlm.generate import Request, generate

@@ -1,0 +1,256 @@
+"""The work of a chain: round after round, each step in a run directory of its own, until the rule stops it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmpref.api.build import run_build
+from mmpref.api.chain import Chain
+from mmpref.api.checks import is_finished, look_up, open_data, refuse_absent
+from mmpref.api.evaluate import run_evaluate
+from mmpref.api.state import process_restored
+from mmpref.api.train import run_train
+from mmpref.api.wording import in_section
+from mmpref.errors import RunError, UsageError
+from mmpref.log import logger
+from mmpref.run.directory import Run, WriteCard, default_path, open_run
+from mmpref.run.files import write_atomic
+from mmpref.run.manifest import MANIFEST, read_manifest
+from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results, Value
+from mmpref.run.rounds import Round, kept_of, test_folder
+
+if TYPE_CHECKING:
+    from mmpref.align.recipe import TrainRecipe
+    from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.data.recipe import BuildRecipe
+    from mmpref.run.results import Difference
+
+_KL = "kl.json"
+"""In a round's folder: how far its policy is from the base."""
+_MADE = {"build-dataset": ("adapter",), "train": ("dataset", "adapter"), "evaluate": ("adapter",)}
+"""Settings that earlier steps make."""
+
+
+def folder_of(chain: Chain, output: Path | None) -> Path:
+    """Where a chain goes."""
+    return output or default_path("iterate", chain.recipe.build.method, chain.recipe)
+
+
+def check_chain(chain: Chain, absent: Callable[..., Any] = refuse_absent) -> None:
+    """Look, before any work, for all that the recipes of a chain name, and read the data of its benchmarks.
+
+    Args:
+        absent: looks at one recipe, as `mmpref.api.checks.refuse_absent` does.
+
+    Raises:
+        MmprefError: as the steps would; and a metric that no benchmark has.
+    """
+    from mmpref.align.recipe import refuse_metric
+
+    recipe = chain.recipe
+    recipes: list[tuple[str, BuildRecipe | TrainRecipe | EvaluateRecipe]] = [
+        ("build-dataset", recipe.build),
+        ("train", recipe.train),
+        ("evaluate", recipe.dev),
+        ("evaluate", recipe.test),
+    ]
+    for step, one in recipes:
+        made = [name for name in _MADE[step] if name == "dataset" or getattr(one, name, None) is None]
+        with in_section(chain.name, step):
+            absent(one, made)
+            look_up(one, made)
+            if step != "build-dataset":
+                open_data(one)
+    refuse_metric(chain.settings.metric, _metrics(recipe.dev, chain.settings.metric.partition("/")[0]))
+
+
+def run_chain(
+    chain: Chain, output: Path | None = None, *, write_card: WriteCard | None = None, progress: bool = True
+) -> dict[str, Any]:
+    """Do the rounds of a chain in a folder, or finish what an earlier process left.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        MmprefError: as the steps; a folder of another chain.
+    """
+    from mmpref.distributed import num_processes
+
+    if num_processes() > 1:
+        raise UsageError(
+            "A chain starts in one process.", "Leave the launcher out, or do the commands of `--dry-run` with it."
+        )
+    run = open_run(folder_of(chain, output), "iterate", chain.recipe)
+    with run.lock(), run.discard_on_failure(lambda: False):
+        if run.finished and not goes_on(chain, run.manifest()):
+            logger.info("%s is complete already.", run.path)
+            return run.manifest()
+        (run.path / MANIFEST).unlink(missing_ok=True)
+        return _finish(run, chain, _rounds(run.path, chain, progress), write_card, progress)
+
+
+def is_done(chain: Chain, folder: Path) -> bool:
+    """Whether a folder holds a finished chain that has no more rounds to do: nothing more is needed for it."""
+    return is_finished(folder) and not goes_on(chain, read_manifest(folder))
+
+
+def goes_on(chain: Chain, manifest: Mapping[str, Any]) -> bool:
+    """Whether a finished chain has rounds to do: more are asked for, and the rule did not stop it."""
+    rounds = [Round.from_dict(row) for row in manifest["rounds"]]
+    return len(rounds) < chain.settings.at_most and chain.settings.rule.reason_to_stop(rounds) is None
+
+
+def _rounds(folder: Path, chain: Chain, progress: bool) -> list[Round]:
+    """All rounds until the rule stops the chain. What is done is read: a restart decides as the first process did."""
+    rounds: list[Round] = []
+    for number in range(1, chain.settings.at_most + 1):
+        _do(folder, chain, number, progress)
+        rounds.append(_measured(folder, chain, number, kept_of(rounds)))
+        logger.info("Round %d: %s.", number, rounds[-1].outcome)
+        if chain.settings.rule.reason_to_stop(rounds):
+            break
+    return rounds
+
+
+def _do(folder: Path, chain: Chain, number: int, progress: bool) -> None:
+    calls, here = chain.calls(number, folder), folder / f"round-{number}"
+    work: dict[str, Callable[[Any, Path], Any]] = {
+        "build-dataset": lambda recipe, path: run_build(recipe, path, progress=progress),
+        "train": lambda recipe, path: run_train(recipe, chain.name, path, progress=progress),
+        "evaluate": lambda recipe, path: run_evaluate(recipe, path, progress=progress),
+    }
+    for call in calls:
+        logger.info("Round %d of at most %d: %s ...", number, chain.settings.at_most, call.command)
+        with in_section(chain.name, call.command):
+            work[call.command](call.resolved(), here / call.command)
+    if chain.settings.kl_prompts:
+        _measure_kl(here, calls.evaluate.resolved(), chain)
+
+
+def _measure_kl(here: Path, recipe: EvaluateRecipe, chain: Chain) -> None:
+    """The mean KL of the round's policy from the base, written once: a second measurement may round otherwise."""
+    if (here / _KL).is_file():
+        return
+    from mmpref.bench.first_requests import first_requests
+    from mmpref.sampling.kl import mean_kl
+    from mmpref.types import ModelRef
+    from mmpref.vlm.load import load_policy
+
+    prompts = chain.settings.kl_prompts
+    requests, max_new_tokens = first_requests(recipe, chain.settings.metric.partition("/")[0], prompts)
+    with process_restored():
+        policy = load_policy(
+            ModelRef(recipe.model, recipe.revision, recipe.adapter),
+            dtype=recipe.dtype,
+            quantization=recipe.quantization,
+            device_map=recipe.device_map,
+            trust_remote_code=recipe.trust_remote_code,
+        )
+        measured = mean_kl(policy, requests, max_new_tokens)
+    facts = {"kl": measured.value, "tokens": measured.tokens, "prompts": len(requests)}
+    write_atomic(here / _KL, json.dumps(facts, indent=2) + "\n")
+
+
+def _measured(folder: Path, chain: Chain, number: int, kept: int) -> Round:
+    """What came of a round.
+
+    Args:
+        kept: the round that was kept before; 0 is the base.
+    """
+    here = folder / f"round-{number}"
+    key = _key(chain)
+    value = _value(Results.read(here / "evaluate"), ADAPTER, key)
+    best, difference = _best(folder, number, kept, key)
+    training = read_manifest(here / "train")
+    kl = json.loads((here / _KL).read_text(encoding="utf-8"))["kl"] if (here / _KL).is_file() else None
+    return Round(
+        number,
+        training["counts"]["rows"],
+        training["steps"],
+        value,
+        kept,
+        difference,
+        kl,
+        chain.settings.rule.outcome(value, best, difference, kl),
+    )
+
+
+def _best(folder: Path, number: int, kept: int, key: Key) -> tuple[Value, Difference | None]:
+    """The metric of what was kept before a round, and the paired difference that the round made."""
+    from mmpref.bench.compare import difference_of
+    from mmpref.bench.finished_model import read_finished
+
+    here = folder / f"round-{number}" / "evaluate"
+    if not kept:
+        results = Results.read(here)
+        return _value(results, BASE, key), results.differences_by_key().get(key)
+    before = folder / f"round-{kept}" / "evaluate"
+    first, second = (next(model for model in read_finished([run]) if model.model == ADAPTER) for run in (before, here))
+    return first.values[key], difference_of(first, second, key)
+
+
+def _key(chain: Chain) -> Key:
+    benchmark, _, metric = chain.settings.metric.partition("/")
+    return Key(chain.recipe.dev.label(benchmark), metric, ALL)
+
+
+def _value(results: Results, model: str, key: Key) -> Value:
+    """A metric; of a judged one, whoever the judge is.
+
+    Raises:
+        RunError: there is none.
+    """
+    values = results.by_key(model)
+    if key not in values:
+        raise RunError(f"The evaluation has no {key.name} of the {model}.", "Name another --metric.")
+    return values[key]
+
+
+def _metrics(recipe: EvaluateRecipe, benchmark: str) -> dict[str, bool | None]:
+    """The metrics of a benchmark that a round can be chosen by, and whether more of each is better."""
+    from mmpref.bench.benchmark import BENCHMARKS
+    from mmpref.bench.while_training import PeriodicEvaluator
+
+    if BENCHMARKS.get(benchmark).judged or BENCHMARKS.get(benchmark).rewards:
+        raise UsageError(
+            f"{benchmark} is scored by a judge or a reward model, whose numbers choose no round.",
+            "Give another --metric; the benchmark can be evaluated all the same.",
+        )
+    return PeriodicEvaluator([benchmark], recipe.benchmark, split=recipe.split, limit=recipe.limit).metrics()
+
+
+def _finish(
+    run: Run, chain: Chain, rounds: list[Round], write_card: WriteCard | None, progress: bool
+) -> dict[str, Any]:
+    """Evaluate the round that is kept on the data that chose nothing, and write the manifest."""
+    kept = kept_of(rounds)
+    if kept:
+        logger.info("Round %d is kept: evaluating it on the data that chose nothing ...", kept)
+        call = chain.test(run.path / f"round-{kept}" / "train")
+        with in_section(chain.name, "evaluate"):
+            run_evaluate(call.resolved(), test_folder(run.path, kept), progress=progress)
+    dev = Results.read(run.path / "round-1" / "evaluate")
+    key, last = _key(chain), rounds[-1]
+    reason = chain.settings.rule.reason_to_stop(rounds) or f"{last.number} rounds were asked for"
+    facts = {
+        "model": read_manifest(run.path / "round-1" / "train")["model"],
+        "method": chain.recipe.build.method,
+        "trained_by": chain.recipe.train.method,
+        "metric": chain.settings.metric,
+        "rule": chain.settings.rule.text,
+        "base": _value(dev, BASE, key).as_dict(),
+        "rounds": [one.as_dict() for one in rounds],
+        "kept": kept,
+        "stopped": reason,
+        "chosen_on": dev.asked[key.benchmark].as_dict(),
+        "reported_on": _asked(test_folder(run.path, kept)) if kept else {},
+    }
+    return run.finish(facts, write_card)
+
+
+def _asked(path: Path) -> Mapping[str, Any]:
+    return {name: asked.as_dict() for name, asked in Results.read(path).asked.items()}

@@ -1,0 +1,155 @@
+"""Rounds of build -> train -> evaluate: what was measured of each, which one is kept, and when there are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mmpref.run.results import Difference, Value
+from mmpref.run.results_text import decimals
+
+Outcome = Literal["kept", "no better", "not clearly better", "too far"]
+"""What becomes of a round; too far is from the base."""
+_KEPT: Outcome = "kept"
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """What is an improvement, and when there are enough rounds without one.
+
+    Args:
+        improves: ``better``: a round's metric is better than that of the round that is kept; ``clear``: and the paired
+            95 % interval of their difference excludes 0.
+        patience: the chain stops after so many rounds in a row that are no improvement.
+        max_kl: a round that is farther from the base, in nats a token, is not kept, and the chain stops there.
+    """
+
+    improves: Literal["better", "clear"] = "better"
+    patience: int = 1
+    max_kl: float | None = None
+
+    def outcome(self, value: Value, best: Value, difference: Difference | None, kl: float | None) -> Outcome:
+        """What becomes of a round.
+
+        Args:
+            value: its metric.
+            best: that of what is kept: an earlier round, or the base.
+            difference: from ``best``, paired by image; None where the two cannot be tested against each other.
+            kl: of the round from the base, nats a token; None where it was not measured.
+        """
+        if self.max_kl is not None and kl is not None and not kl <= self.max_kl:
+            return "too far"
+        gain = (value.value - best.value) * (1 if value.higher_is_better else -1)
+        if not gain > 0:
+            return "no better"
+        clear = difference is not None and difference.direction == "better"
+        return "kept" if clear or self.improves == "better" else "not clearly better"
+
+    def reason_to_stop(self, rounds: Sequence[Round]) -> str | None:
+        """Why there is no round after these; None where there is one."""
+        last = rounds[-1]
+        if last.outcome == "too far":
+            return f"round {last.number} is {last.kl:.3g} nats a token from the base, more than {self.max_kl:g}"
+        misses = len(rounds) - max((place for place, one in enumerate(rounds, 1) if one.outcome == _KEPT), default=0)
+        if misses < self.patience:
+            return None
+        which = f"round {last.number} was" if misses == 1 else f"{misses} rounds in a row were"
+        return f"{which} {last.outcome if misses == 1 else 'no improvement'}"
+
+    @property
+    def text(self) -> str:
+        """The rule in words."""
+        what = "its metric is better than that of what was kept before"
+        if self.improves == "clear":
+            what += ", and the paired 95 % interval of the difference excludes 0"
+        far = f"; a round over {self.max_kl:g} nats a token from the base is not kept" if self.max_kl else ""
+        rounds = "1 round" if self.patience == 1 else f"{self.patience} rounds in a row"
+        return f"A round is kept where {what}{far}. The chain stops after {rounds} without that."
+
+
+@dataclass(frozen=True)
+class Round:
+    """What was measured of a round on the data that choose.
+
+    Args:
+        number: from 1.
+        pairs: that it was trained on.
+        steps: of its training.
+        value: of the metric that chooses.
+        before: the round that was kept until then; 0 is the base.
+        difference: from that, paired by image; None where the two cannot be tested against each other.
+        kl: from the base, nats a token; None where it was not measured.
+        outcome: what became of it.
+    """
+
+    number: int
+    pairs: int
+    steps: int
+    value: Value
+    before: int
+    difference: Difference | None
+    kl: float | None
+    outcome: Outcome
+
+    def as_dict(self) -> dict[str, Any]:
+        """As it stands in the manifest."""
+        return {
+            "round": self.number,
+            "pairs": self.pairs,
+            "steps": self.steps,
+            "value": self.value.as_dict(),
+            "before": self.before,
+            "difference": self.difference and self.difference.as_dict(),
+            "kl": self.kl,
+            "outcome": self.outcome,
+        }
+
+    @classmethod
+    def from_dict(cls, row: Mapping[str, Any]) -> Round:
+        """As `as_dict` gives it."""
+        difference = row["difference"] and Difference.from_dict(row["difference"])
+        numbers = row["round"], row["pairs"], row["steps"]
+        return cls(*numbers, Value.from_dict(row["value"]), row["before"], difference, row["kl"], row["outcome"])
+
+
+def kept_of(rounds: Sequence[Round]) -> int:
+    """The number of the round that is kept; 0, the base, where none is."""
+    return max((one.number for one in rounds if one.outcome == _KEPT), default=0)
+
+
+def test_folder(chain: Path, kept: int) -> Path:
+    """Where the round that a chain keeps is evaluated on data that chose nothing."""
+    return chain / f"test-of-round-{kept}"
+
+
+def table(base: Value, rounds: Sequence[Round]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of text that 80 columns hold: the base, then a row for each round."""
+    digits = decimals(base.value)
+    lines = [["base", "", "", f"{base.value:.{digits}f}", "", "", ""]]
+    for one in rounds:
+        change = one.difference.text(signed=True, digits=digits) if one.difference else "–"
+        lines.append(
+            [
+                str(one.number),
+                f"{one.pairs:,}",
+                f"{one.steps:,}",
+                f"{one.value.value:.{digits}f}",
+                change,
+                "–" if one.kl is None else f"{one.kl:.3f}",
+                one.outcome,
+            ]
+        )
+    return ["round", "pairs", "steps", "value", "from what was kept", "KL", "outcome"], lines
+
+
+def title(metric: str, value: Value, data: str) -> str:
+    """What the table is of.
+
+    Args:
+        metric: as ``BENCHMARK/METRIC``.
+        data: that choose.
+    """
+    arrow = {True: "↑", False: "↓", None: ""}[value.higher_is_better]
+    return f"rounds: {metric} {arrow} on {data}"

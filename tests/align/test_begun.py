@@ -1,0 +1,142 @@
+"""Training that goes on from an adapter: the reference is the policy as it began, and nothing is lost in a restart."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from trl import DPOTrainer
+
+from mmpref.align import trl_options
+from mmpref.align.adapter import lora_config
+from mmpref.align.collator import PreferenceCollator
+from mmpref.align.preference_data import ROW
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.align.reference_cache import ReferenceLogProbCache
+from mmpref.align.train import train
+from mmpref.align.trainer import PreferenceTrainer
+from mmpref.errors import UsageError
+from mmpref.vlm.shared_prefix_forward import SharedForward
+from tests.vlm.tiny import tiny
+
+from .conftest import MODEL
+from .cut import whole_and_cut
+from .test_sharing import SIGMOID, assert_equal, make, rows, step
+
+
+def an_adapter(folder: Path) -> Path:
+    """Of the tiny model: LoRA and the projector, both changed."""
+    trainer = make(DPOTrainer, tiny("llava_next"), folder / "first", False)
+    moved(trainer.model, 5)
+    trainer.model.save_pretrained(str(folder / "adapter"), save_embedding_layers=False)
+    return folder / "adapter"
+
+
+def moved(model: Any, seed: int) -> None:
+    """Change what is trained a little, by the same numbers whatever the trainer."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in sorted(model.named_parameters()):
+        if value.requires_grad and ".ref." not in name:
+            value.data.add_(0.02 * torch.randn(value.shape, generator=generator))
+
+
+def config(folder: Path) -> Any:
+    used = trl_options.resolve(
+        {"per_device_train_batch_size": 3, "gradient_checkpointing": False},
+        SIGMOID,
+        seed=3,
+        dtype="float32",
+        dropout=False,
+    )
+    return trl_options.config(used, folder)
+
+
+@pytest.mark.parametrize("share", [False, True])
+def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(share: bool, tmp_path: Path) -> None:
+    """TRL keeps a second adapter as the reference; here it is a copy of the weights, in their place."""
+    adapter = an_adapter(tmp_path)
+    base = tiny("llava_next")
+    theirs = DPOTrainer(
+        model=PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
+        args=config(tmp_path / "a"),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=base.processor,
+    )
+    moved(theirs.model, 7)
+    expected = step(theirs, theirs.data_collator(rows()))
+    policy = tiny("llava_next")
+    ours = PreferenceTrainer(
+        model=policy.model,
+        args=config(tmp_path / "b"),
+        train_dataset=Dataset.from_list(rows()),
+        processing_class=policy.processor,
+        peft_config=lora_config(policy, LoraSettings(4, 8), True),
+        projector_learning_rate=1e-3,
+        data_collator=PreferenceCollator(policy.processor),
+        shared=SharedForward(policy) if share else None,
+        reference=ReferenceLogProbCache(tmp_path / "reference.f32", 3),
+        begin=(str(adapter), None),
+    )
+    moved(ours.model, 7)
+    batch = ours.data_collator([{**row, ROW: number} for number, row in enumerate(rows())])
+    assert_equal(step(ours, batch), expected)
+    assert_equal(step(ours, batch), expected)  # with the reference's log-probabilities out of the file
+    against_base = make(DPOTrainer, tiny("llava_next"), tmp_path / "c", False)
+    against_base.model.load_state_dict(ours.model.state_dict(), strict=False)
+    assert step(against_base, against_base.data_collator(rows()))[0] != pytest.approx(expected[0], rel=1e-3)
+
+
+RECIPE = TrainRecipe(
+    MODEL,
+    lora=LoraSettings(4, 8),
+    projector_learning_rate=1e-2,
+    trainer={
+        "max_steps": 4,
+        "learning_rate": 1e-2,
+        "save_steps": 3,
+        "per_device_train_batch_size": 4,
+        "gradient_accumulation_steps": 1,
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def first(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("begun") / "first"
+    train(replace(RECIPE, dataset=(str(preferences),)), folder)
+    return folder
+
+
+def test_it_begins_as_its_reference_and_survives_a_restart(first: Path, preferences: Path, tmp_path: Path) -> None:
+    recipe = replace(RECIPE, dataset=(str(preferences),), adapter=str(first))
+    whole, again = whole_and_cut(recipe, tmp_path, 4)
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "whole/log.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-5), "policy and reference are the adapter"
+    assert losses[1] != pytest.approx(math.log(2), abs=1e-5)
+    assert again["final"] == whole["final"]
+    assert whole["began"]["id"] == str(first)
+    assert whole["probe"]["kl"] > 0, "the divergence is from the base"
+    weights = [(folder / "adapter_model.safetensors").read_bytes() for folder in (first, tmp_path / "whole")]
+    assert weights[0] != weights[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"lora": LoraSettings(8, 8)}, "lora.r is 4 there and 8 here"),
+        ({"train_projector": False}, "holds whole modules"),
+        ({"method": "reward-model"}, "an adapter of its own"),
+    ],
+)
+def test_another_shape_is_refused(
+    change: dict[str, Any], told: str, first: Path, preferences: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        train(replace(RECIPE, dataset=(str(preferences),), adapter=str(first), **change), tmp_path / "run")

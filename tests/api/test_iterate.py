@@ -1,0 +1,292 @@
+"""Rounds on the testbed: what each is made with, what decides, what is shown, and that a kill changes nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import mmpref
+from mmpref.api.chain import Chain, chain_of
+from mmpref.api.results import Iterated
+from mmpref.api.rounds import check_chain
+from mmpref.cli.main import program
+from mmpref.errors import MmprefError, RunError, UsageError
+from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results
+from tests.forked import start
+
+MODEL, EMBEDDER = "pkg:mmpref.testbed/model", "pkg:mmpref.testbed/embedder"
+METRIC = "chair/chair_i_typical"
+SECTIONS: dict[str, Any] = {
+    "build-dataset": {
+        "model": MODEL,
+        "source": "testbed",
+        "limit": 12,
+        "block_size": 12,
+        "builder": {
+            "rho_th": 0.9,
+            "similarity_model": EMBEDDER,
+            "iterations": 2,
+            "max_tail_tokens": 16,
+            "max_answer_tokens": 32,
+        },
+    },
+    "train": {
+        "model": MODEL,
+        "lora": {"r": 4, "alpha": 8},
+        "projector_learning_rate": 1e-3,
+        "trainer": {
+            "learning_rate": 3e-3,
+            "max_steps": 4,
+            "per_device_train_batch_size": 6,
+            "gradient_accumulation_steps": 1,
+            "save_steps": 1,
+            "warmup_steps": 0,
+        },
+    },
+    "evaluate": {
+        "model": MODEL,
+        "benchmarks": ["chair"],
+        "limit": 12,
+        "benchmark": {
+            "chair": {
+                "data": "testbed-chair",
+                "split": "test",
+                "max_new_tokens": 48,
+                "synonyms": "pkg:mmpref.testbed/synonyms.txt",
+            }
+        },
+    },
+    "iterate": {"metric": METRIC, "rounds": 2, "patience": 2, "kl_prompts": 4},
+}
+
+
+def written(folder: Path, **changes: Any) -> Path:
+    """The recipe's file; a section that is None is left out."""
+    sections = {**SECTIONS, **changes}
+    file = folder / "my.yaml"
+    file.write_text(yaml.safe_dump({name: section for name, section in sections.items() if section is not None}))
+    return file
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The working directory, with the recipe in it: what is written in runs are relative paths."""
+    place = tmp_path_factory.mktemp("iterate")
+    written(place)
+    with contextlib.chdir(place):
+        yield place
+
+
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> Iterated:
+    return mmpref.iterate("my.yaml", output="out", progress=False)
+
+
+def manifest(step: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(Path("out", step, "run.json").read_text())
+    return content
+
+
+def test_a_round_builds_on_new_rows_with_the_policy_of_the_round_before_and_goes_on_from_it(whole: Iterated) -> None:
+    first, second = (manifest(f"round-{number}/build-dataset") for number in (1, 2))
+    trained = manifest("round-1/train"), manifest("round-2/train")
+    assert "adapter" not in first
+    assert second["adapter"] == trained[1]["began"]
+    assert second["adapter"]["id"] == "out/round-1/train"
+    assert (second["recipe"]["skip"], second["recipe"]["limit"], second["recipe"]["seed"]) == (12, 12, 1)
+    ids = [
+        set(mmpref.BuiltDataset(Path(f"out/round-{n}/build-dataset"), m).to_pandas()["id"])
+        for n, m in ((1, first), (2, second))
+    ]
+    assert len(ids[0]) > 8 < len(ids[1])
+    assert not ids[0] & ids[1]
+    losses = [json.loads(line)["loss"] for line in Path("out/round-2/train/log.jsonl").read_text().splitlines()]
+    assert losses[0] == pytest.approx(math.log(2), abs=1e-6), "the reference is the policy of the round before"
+    assert losses[-1] != pytest.approx(math.log(2), abs=1e-3)
+
+
+def test_what_decides_is_what_was_measured(whole: Iterated) -> None:
+    key = Key("chair", "chair_i_typical", ALL)
+    evaluated = [Results.read(Path(f"out/round-{number}/evaluate")) for number in (1, 2)]
+    assert whole.manifest["base"]["value"] == evaluated[0].by_key(BASE)[key].value
+    for one, results in zip(whole.rounds, evaluated, strict=True):
+        assert one.value == results.by_key(ADAPTER)[key]
+        assert one.kl is not None
+        assert one.kl > 0
+    best = [whole.manifest["base"]["value"], whole.rounds[0].value.value]
+    assert whole.rounds[0].difference == evaluated[0].differences_by_key()[key]
+    assert (whole.rounds[0].outcome, whole.kept) == ("kept", 1)
+    assert whole.rounds[0].value.value < best[0]
+    second = whole.rounds[1]
+    assert (second.before, second.outcome) == (1, "no better")
+    assert second.difference is not None
+    assert second.difference.value == pytest.approx(second.value.value - best[1])
+    assert whole.manifest["chosen_on"]["data"]["split"] == "dev"
+    assert whole.manifest["reported_on"]["chair"]["data"]["split"] == "test"
+    assert whole.adapter == Path("out/round-1/train")
+    assert whole.test is not None
+    assert whole.test.adapter is not None
+    assert whole.test.adapter["id"] == "out/round-1/train"
+
+
+def test_the_command_line_shows_the_same_within_80_columns(whole: Iterated) -> None:
+    runner = CliRunner(env={"COLUMNS": "80"})
+    told = runner.invoke(program, ["iterate", "my.yaml", "--output", "out"], catch_exceptions=False).stdout
+    table = told.partition("Round 1 is kept: out/round-1/train.")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    assert re.search(r"^2 +1\d +4 +0\.\d{3} +\+0\.\d{3} \[.*\] +0\.\d{3} +no better$", table.replace(" \n", "\n"), re.M)
+    assert "which chose nothing" in told
+    assert "chair chair_i" in told.partition("verdict")[2], "the adapter's results on the test split"
+    shown = json.loads(
+        runner.invoke(program, ["iterate", "my.yaml", "--output", "out", "--json"], catch_exceptions=False).stdout
+    )
+    assert {name: shown[name] for name in whole.manifest} == json.loads(json.dumps(whole.manifest))
+    assert repr(whole).startswith("rounds: chair/chair_i_typical ↓ on testbed-chair:dev\n")
+
+
+def test_the_commands_of_a_dry_run_are_the_runs(whole: Iterated) -> None:
+    runner = CliRunner()
+    dry = runner.invoke(program, ["iterate", "my.yaml", "--output", "out", "--dry-run"], catch_exceptions=False)
+    commands = [shlex.split(line)[1:] for line in dry.stdout.splitlines() if " --output " in line]
+    assert [(words[0], words[-1]) for words in commands] == [
+        (step, f"out/round-{number}/{step}") for number in (1, 2) for step in ("build-dataset", "train", "evaluate")
+    ]
+    before = {file: file.read_bytes() for file in Path("out").rglob("*.*") if file.is_file()}
+    for words in commands:
+        done = runner.invoke(program, words, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+    assert before == {file: file.read_bytes() for file in Path("out").rglob("*.*") if file.is_file()}
+
+
+def test_its_card_shows_all_rounds_and_what_chose(whole: Iterated) -> None:
+    card = Path("out/README.md").read_text()
+    rounds = card.partition("## Rounds")[2].partition("\n## ")[0]
+    rows = [line for line in rounds.splitlines() if line.startswith("| ") and "---" not in line]
+    assert [row.split("|")[1].strip() for row in rows] == ["round", "base", "1", "2"]
+    assert rows[2].count("not published") == 1
+    assert "This is the adapter of round 1." in rounds
+    assert "chosen on <code>testbed-chair:dev</code>" in rounds
+    assert "Results are of <code>testbed-chair:test</code>, which chose nothing." in rounds
+    assert "chair_i" in card.partition("<!-- mmpref:end -->")[2], "its results stand in the card"
+    assert str(Path.cwd()) not in card
+
+
+def files_of(chain: Path) -> dict[str, bytes]:
+    """What a chain leaves that does not tell the time."""
+    kept = ("*.safetensors", "*.parquet", "results.json", "kl.json", "README.md", "report.json")
+    return {
+        str(file.relative_to(chain)): file.read_bytes()
+        for pattern in kept
+        for file in chain.rglob(pattern)
+        if ".mmpref" not in file.parts
+    }
+
+
+@pytest.mark.long
+def test_killed_in_a_training_a_build_and_an_evaluation_it_ends_the_same(whole: Iterated, tmp_path: Path) -> None:
+    written(tmp_path)
+    out = tmp_path / "out"
+    moments = (
+        lambda: any((out / "round-1/train/.mmpref/training").rglob("checkpoint-2")),
+        lambda: (out / "round-2/build-dataset/.mmpref").is_dir(),
+        lambda: (out / "round-2/evaluate/.mmpref").is_dir(),
+        lambda: (out / "test-of-round-1/.mmpref").is_dir(),
+    )
+    for moment in moments:
+        start(["iterate", "my.yaml", "--output", "out"], folder=tmp_path).kill_once(out, moment)
+        assert moment()
+    done = start(["iterate", "my.yaml", "--output", "out"], folder=tmp_path).end()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert files_of(out) == files_of(Path("out"))
+    ended = [json.loads((place / "run.json").read_text()) for place in (out, Path("out"))]
+    assert {**ended[0], "seconds": 0} == {**ended[1], "seconds": 0}
+
+
+def test_another_chain_does_not_go_on_in_its_folder_and_more_rounds_do(whole: Iterated) -> None:
+    with pytest.raises(RunError, match=r"iterate\.patience: 2 there, 1 now"):
+        mmpref.iterate("my.yaml", patience=1, output="out")
+    kept = files_of(Path("out"))
+    assert mmpref.iterate("my.yaml", rounds=1, output="out").manifest == whole.manifest, "what is done stays done"
+    more = mmpref.iterate("my.yaml", rounds=3, output="out", progress=False)
+    assert more.rounds[:2] == whole.rounds
+    assert (len(more.rounds), more.rounds[2].before) == (3, 1)
+    assert more.manifest["stopped"] == (
+        "3 rounds were asked for" if more.kept == 3 else "2 rounds in a row were no improvement"
+    )
+    now = files_of(Path("out"))
+    assert {name: now[name] for name in kept if name != "README.md"} == {
+        name: one for name, one in kept.items() if name != "README.md"
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "options", "told"),
+    [
+        ({"iterate": None}, {}, "does not say which metric"),
+        ({"train": None}, {}, "no section 'train'"),
+        ({}, {"split": "test"}, "chosen by chair on the split 'test', which chair reports on too"),
+        ({}, {"metric": "pope/accuracy"}, "no round is evaluated on 'pope'"),
+        ({}, {"metric": "chair/chair_j"}, "No benchmark here has the metric"),
+        ({}, {"rounds": 0}, r"iterate\.rounds is 0"),
+        ({}, {"max_kl": 0.1, "kl_prompts": 0}, "needs prompts to measure it on"),
+        ({}, {"set": {"trainer.max_steps": 2}}, "no setting 'trainer'"),
+        ({}, {"set": {"train.split": "validation"}}, "will have no split 'validation'"),
+        ({}, {"set": {"train.method": "reward-model"}}, "an adapter of its own"),
+        ({}, {"set": {"build-dataset.limit": None}}, "nothing says how many"),
+        ({}, {"set": {"build-dataset.model": "me/other"}}, "A chain has one model, and here are"),
+        ({}, {"set": {"build-dataset": {"method": "candidates", "model": "http://x/v1#m"}}}, "is behind a server"),
+        ({}, {"set": {"train.trainer.no_such": 1}}, "no_such"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_any_work(
+    changes: dict[str, Any], options: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    with pytest.raises(MmprefError, match=told):
+        mmpref.iterate(written(tmp_path, **changes), **options, output=tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()
+
+
+def planned(folder: Path, number: int, options: dict[str, Any], overrides: dict[str, Any]) -> tuple[Chain, list[Any]]:
+    chain = chain_of(str(written(folder)), options, overrides)
+    return chain, [call.resolved() for call in chain.calls(number, Path("out"))]
+
+
+def test_the_same_rows_come_with_other_seeds_and_settings_reach_their_steps(tmp_path: Path) -> None:
+    overrides = {"train.trainer.max_steps": 7, "build-dataset.seed": 5, "evaluate.split": "test"}
+    _, (build, train, dev) = planned(tmp_path, 3, {"rows": "same"}, overrides)
+    assert (build.skip, build.limit, build.seed, build.adapter) == (None, 12, 7, "out/round-2/train")
+    assert (train.trainer["max_steps"], train.seed, train.adapter) == (7, 2, "out/round-2/train")
+    assert train.dataset == ("out/round-3/build-dataset",)
+    assert (dev.split, dev.adapter) == ("dev", "out/round-3/train")
+    _, (build, train, _) = planned(tmp_path, 2, {"seed": 10, "limit": 4}, {"build-dataset.skip": 100})
+    assert (build.skip, build.limit, build.seed, train.seed) == (104, 4, 11, 11)
+
+
+def test_a_chain_may_begin_with_an_adapter_and_a_method_with_its_own_is_given_the_policy(tmp_path: Path) -> None:
+    _, (build, train, _) = planned(tmp_path, 1, {}, {"train.adapter": "me/first"})
+    assert build.adapter == train.adapter == "me/first"
+    own = {"build-dataset.method": "iris", "build-dataset.builder": {"adapter": "me/first"}}
+    for number, adapter in ((1, "me/first"), (2, "out/round-1/train")):
+        _, (build, _, _) = planned(tmp_path, number, {}, own)
+        assert (build.builder["adapter"], build.adapter) == (adapter, None)
+
+
+def test_a_judge_chooses_no_round(tmp_path: Path) -> None:
+    mmhal = {
+        "benchmarks": ["chair", "mmhal"],
+        "benchmark": {**SECTIONS["evaluate"]["benchmark"], "mmhal": {"data": "testbed-mmhal"}},
+    }
+    evaluate = {**SECTIONS["evaluate"], **mmhal, "judge": "testbed-oracle"}
+    chain = chain_of(str(written(tmp_path, evaluate=evaluate)), {"metric": "mmhal/score"}, {})
+    with pytest.raises(UsageError, match="mmhal"):
+        check_chain(chain)
