@@ -23,6 +23,7 @@ KNOWN: dict[str, KnownSet] = {
     "YangyiYY/LVLM_NLF": KnownSet(63_000, 0.102),
     "MMInstruction/VLFeedback": KnownSet(80_258, 4.0),
     "HuggingFaceH4/rlaif-v_formatted": KnownSet(4_157, 6.9),
+    "fwnlp/mDPO-preference-data": KnownSet(9_420),
     "lmms-lab-encoder/POPE": KnownSet(9_000),
     "hf://datasets/Shengcao1006/MMHal-Bench/response_template.json": KnownSet(96),
     "lmms-lab-encoder/llava-bench-in-the-wild": KnownSet(60),

@@ -47,12 +47,14 @@ from mmpref.tables.messages import (
     unread_context,
     unread_media,
 )
+from mmpref.tables.transcript import unrendered
 from mmpref.types import Message
 
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
 PROMPT_GIVEN, FIRST_CAPTION = "prompt_given", "first_of_captions"
+TEMPLATE_REMOVED = "template_removed"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
@@ -85,7 +87,7 @@ class PreferenceRow:
         chosen: the answer without white space around it; empty where there is none. So are the others.
         images: its image cells.
         shape: the columns that hold prompt and answer.
-        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`).
+        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`).
         unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """
@@ -217,6 +219,9 @@ class _RowReader:
             return [Turn(Message("user", DEFAULT_PROMPT))]
         if is_empty(self.row.get(column)) and self.row.get("chosen"):
             return []  # The prompt may be in the answer column; if not, it is empty.
+        if isinstance(text := self.row.get(column), str) and (messages := unrendered(text)):
+            self.row = {**self.row, column: messages}
+            self.notes.append(TEMPLATE_REMOVED)
         turns = self._turns(column, "user", "prompt")
         more = self.row.get("input")
         if turns and column == "instruction" and isinstance(more, str) and more.strip():

@@ -1,0 +1,76 @@
+"""Small copies of the sets that came with methods after the paper, in exactly the shape of the real ones; texts and
+images are our own. The comment above a function says where the shape is from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .shapes import BAD, GOOD, QUESTION, image, jpeg, parquet, write
+
+
+# source: Mr-Loevan/HSA-DPO dbb76cd, hsa_dpo/models/llava-v1_5/train_dpo.py `hsa_dpo_process` and `__getitem__`.
+def hsa_dpo(folder: Path) -> None:
+    pair = {"question": QUESTION, "chosen": GOOD, "rejected": BAD}
+    rows = [{"id": number, **pair, "rejected_score": 2.0} for number in (0, 1, 9)]
+    write(folder, "hsa_dpo_preference_llava1dot5.jsonl", [*rows, {"id": 1, **pair, "chosen": ""}])
+    write(folder, "hsa_dpo_detection.jsonl", [{"id": 0, "image": "VG_100K/1.jpg", "text": "No pair."}])
+    for number in (0, 1):
+        (folder / "images").mkdir(exist_ok=True)
+        (folder / "images" / f"{number}.jpg").write_bytes(jpeg(number))
+
+
+# source: luka-group/mDPO 2221bb3, data/sample_data.json.
+VICUNA = (
+    "A chat between a curious user and an artificial intelligence assistant. The assistant gives helpful, detailed, "
+    "and polite answers to the user's questions. "
+)
+
+
+def mdpo(folder: Path) -> None:
+    prompt = f"{VICUNA}USER: <image>\n{QUESTION} ASSISTANT:"
+    rows = [
+        {"img_path": f"images/{name}.jpg", "prompt": prompt, "chosen": GOOD, "rejected": BAD}
+        for name in ("llava-reasoning-3730", "llava-reasoning-5951", "llava-detail-7")
+    ]
+    write(folder, "vlfeedback_llava_10k.json", rows)
+    (folder / "images").mkdir()
+    for number, row in enumerate(rows[:2]):
+        (folder / row["img_path"]).write_bytes(jpeg(number))
+
+
+# source: Liuwq-bit/SymMPO a4a1a39, muffin/data/datasets.py `SymMPODataset`.
+def symmpo(folder: Path) -> None:
+    import datasets
+
+    text, picture = datasets.Value("string"), datasets.Image()
+    row = {
+        "idx": "17",
+        "question": QUESTION,
+        "image_1": image(1),
+        "image_2": image(2),
+        "image_path_1": "a.jpg",
+        "image_path_2": "b.jpg",
+        "resp_1_w": f"{GOOD} 1",
+        "resp_1_l": f"{BAD} 1",
+        "resp_2_w": f"{GOOD} 2",
+        "resp_2_l": f"{BAD} 2",
+        "origin_dataset": "COCO",
+        "origin_split": '{"type": "detail"}',
+    }
+    features = {name: picture if name in ("image_1", "image_2") else text for name in row}
+    parquet(folder, "data/train-00000-of-00001.parquet", [row, {**row, "idx": "18", "resp_2_l": None}], features)
+
+
+# source: Kwai-YuanQi/MM-RLHF 7c8af1d, scripts/convert_to_swift.py and README (folders).
+def mm_rlhf(folder: Path) -> None:
+    pair = {"prompt": QUESTION, "chosen": GOOD, "rejected": BAD}
+    rows = [
+        {"id": "1", "image": "long/1.jpg", **pair},
+        {"id": "2", "image": "mcq/2.jpg", **pair, "prompt": f"<image>\n{QUESTION}"},
+        {"id": "3", "video": "short/3", **pair},
+    ]
+    write(folder, "dpo_pairs.jsonl", rows)
+    write(folder, "data.jsonl", [{"id": "1", "image": "long/1.jpg", "human_ranking": [1, 2]}])
+    for name in ("long/1.jpg", "mcq/2.jpg"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_bytes(jpeg(1))

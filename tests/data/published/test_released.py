@@ -1,0 +1,107 @@
+"""Sets that came with methods after the paper: each builds from files of its true shape, and their rows train."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from mmpref.cli.main import program
+
+from . import released
+from .shapes import BAD, GOOD, QUESTION
+
+MODEL = "pkg:mmpref.testbed/model"
+
+
+@dataclass(frozen=True)
+class Case:
+    """Who writes the set's files; rows and skips of a build; further options."""
+
+    write: Callable[[Path], None]
+    rows: int
+    skipped: dict[str, int]
+    options: tuple[str, ...] = ()
+
+
+CASES = {
+    "hsa-dpo": Case(
+        released.hsa_dpo, 2, {"empty-answer": 1, "missing-image": 1}, ("--image-root", "{folder}/images")
+    ),
+    "mdpo": Case(released.mdpo, 2, {"missing-image": 1}),
+    "symmpo": Case(released.symmpo, 3, {"no-rejected": 1}),
+    "mm-rlhf": Case(released.mm_rlhf, 2, {"no-image": 1}),
+}
+
+
+@dataclass(frozen=True)
+class Built:
+    path: Path
+    manifest: dict[str, Any]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        files = [self.path / entry["path"] for entry in self.manifest["data"]]
+        return [row for file in files for row in pq.read_table(file).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
+    place, made = tmp_path_factory.mktemp("released"), {}
+    for name, case in CASES.items():
+        folder, output = place / name, place / f"{name}-run"
+        folder.mkdir()
+        case.write(folder)
+        options = [option.format(folder=folder) for option in case.options]
+        words = ["--method", name, "--source", str(folder), "--output", str(output), "--json", *options]
+        done = CliRunner().invoke(program, ["build-dataset", *words])
+        assert done.exit_code == 0, (name, done.output, done.exception)
+        made[name] = Built(output, json.loads(done.stdout))
+    return made
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_set_builds(built: dict[str, Built], name: str) -> None:
+    made, case = built[name], CASES[name]
+    assert (made.manifest["counts"]["rows"], made.manifest["counts"]["skipped"]) == (case.rows, case.skipped)
+    for row in made.rows:
+        assert row["method"] == name
+        assert row["prompt"][0] == {"role": "user", "content": QUESTION}
+        assert row["chosen"][0]["content"] != row["rejected"][0]["content"]
+        assert all(image["bytes"] for image in row["images"])
+
+
+def test_all_rows_train_two_steps(built: dict[str, Built], tmp_path: Path) -> None:
+    from mmpref.align.recipe import LoraSettings, TrainRecipe
+    from mmpref.align.train import train
+
+    rows = [made.manifest["counts"]["rows"] for made in built.values()]
+    trainer = {"max_steps": 2, "per_device_train_batch_size": sum(rows), "gradient_accumulation_steps": 1}
+    data = tuple(str(made.path) for made in built.values())
+    done = train(TrainRecipe(MODEL, data, lora=LoraSettings(2, 4, 0.0), trainer=trainer), tmp_path / "run")
+    assert [source["rows"] for source in done["datasets"]] == rows
+    assert done["final"]["loss"] == pytest.approx(0.693, abs=0.05)
+
+
+def _texts(made: Built) -> list[tuple[str, str]]:
+    return [(row["chosen"][0]["content"], row["rejected"][0]["content"]) for row in made.rows]
+
+
+def test_images_are_those_of_the_pair(built: dict[str, Built]) -> None:
+    assert [row["images"][0]["path"] for row in built["hsa-dpo"].rows] == ["0.jpg", "1.jpg"]
+    names = [(row["id"], row["images"][0]["path"]) for row in built["symmpo"].rows]
+    assert [name for name, _ in names] == ["17-1", "17-2", "18-1"]
+    first, second, third = (row["images"][0]["bytes"] for row in built["symmpo"].rows)
+    assert first == third != second
+    assert _texts(built["symmpo"])[:2] == [(f"{GOOD} 1", f"{BAD} 1"), (f"{GOOD} 2", f"{BAD} 2")]
+
+
+def test_a_rendered_prompt_is_a_question_again(built: dict[str, Built]) -> None:
+    assert built["mdpo"].manifest["counts"]["changed"]["template_removed"] == 2
+    assert {len(row["prompt"]) for row in built["mdpo"].rows} == {1}
