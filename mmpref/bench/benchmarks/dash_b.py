@@ -40,7 +40,7 @@ class DashSettings(QuestionSettings):
     max_new_tokens: int = 16
 
 
-def _read(answer: str) -> str:
+def parse(answer: str) -> str:
     """``yes``, ``no``, or nothing where the answer has neither."""
     low = answer.lower()
     return "yes" if "yes" in low else "no" if "no" in low else ""
@@ -66,7 +66,7 @@ class _Dash(QuestionTask[DashSettings]):
         return samples
 
     def score(self, sample: Sample, answer: str) -> Score:
-        truth, parsed = sample.reference["answer"], _read(answer)
+        truth, parsed = sample.reference["answer"], parse(answer)
         right = float(parsed == truth)
         counts = {"right": right, "n": 1.0}
         for name in ("yes", "no"):

@@ -43,7 +43,7 @@ class NaturalBenchSettings(QuestionSettings):
     multiple_choice: str = "Please output the letter corresponding to the correct option."
 
 
-def _read(answer: str, kind: str) -> bool | None:
+def says_true(answer: str, kind: str) -> bool | None:
     """Whether the answer says true; None where it says nothing. Of both words the first counts."""
     said = [re.search(rf"\b{word}\b", answer, re.IGNORECASE) for word in _WORDS[kind]]
     true, false = (match.start() if match else None for match in said)
@@ -84,7 +84,7 @@ class _NaturalBench(QuestionTask[NaturalBenchSettings]):
 
     def score(self, sample: Sample, answer: str) -> Score:
         kind = sample.reference["kind"]
-        said = _read(answer, kind)
+        said = says_true(answer, kind)
         right = said is sample.reference["true"]
         parsed = "" if said is None else _WORDS[kind][0 if said else 1]
         return Score(parsed, part_counts({"right": float(right), "n": 1.0}, ALL), said is None, right)

@@ -32,7 +32,8 @@ from mmpref.tables.table import Table, numbered_rows
 from mmpref.types import Message
 
 _VERDICT = re.compile(r"\[\[(A|B|C)\]\]")
-_WON = {"A": 0.0, "B": 1.0, "C": 0.5}
+WON = {"A": 0.0, "B": 1.0, "C": 0.5}
+"""What a verdict counts for the model."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,12 @@ class RefombSettings(QuestionSettings):
     """What every benchmark about images has; long answers."""
 
     max_new_tokens: int = 1024
+
+
+def verdict(reply: str) -> str | None:
+    """``A``, ``B`` or ``C``, the first that a reply names in double brackets; None where it names none."""
+    match = _VERDICT.search(reply)
+    return match[1] if match else None
 
 
 class _Refomb(QuestionTask[RefombSettings]):
@@ -74,11 +81,11 @@ class _Refomb(QuestionTask[RefombSettings]):
         return self._score(sample, "A")
 
     def read(self, sample: Sample, answer: str, reply: str) -> Score | None:
-        match = _VERDICT.search(reply)
-        return self._score(sample, match[1]) if match else None
+        said = verdict(reply)
+        return self._score(sample, said) if said else None
 
-    def _score(self, sample: Sample, verdict: str) -> Score:
-        return Score(verdict, part_counts({"won": _WON[verdict], "n": 1.0}, sample.reference["type"], ALL))
+    def _score(self, sample: Sample, said: str) -> Score:
+        return Score(said, part_counts({"won": WON[said], "n": 1.0}, sample.reference["type"], ALL))
 
     def metrics(self, scores: Sequence[Score]) -> list[Metric]:
         return [part_rate("win_rate", part, "won", headline=part == ALL) for part in [ALL, *parts_of(scores)]]
