@@ -27,6 +27,8 @@ REASONS = {
     "equal-answers": "chosen and rejected answers are the same",
     "no-preference": "the set does not say which answer was preferred",
     "single-turn": "there is no second answer to prefer",
+    "no-correction": "nobody has corrected the answer",
+    "repeats-itself": "the answer repeats itself",
     "unrated": "an answer has no rating",
     "equal-ratings": "two answers are rated alike",
     "no-pair": "the row of the published set gives no pair",

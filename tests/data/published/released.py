@@ -3,9 +3,11 @@ images are our own. The comment above a function says where the shape is from.""
 
 from __future__ import annotations
 
+import base64
+import json
 from pathlib import Path
 
-from .shapes import BAD, GOOD, QUESTION, image, jpeg, parquet, write
+from .shapes import BAD, GOOD, QUESTION, coco, image, jpeg, parquet, write
 
 
 # source: Mr-Loevan/HSA-DPO dbb76cd, hsa_dpo/models/llava-v1_5/train_dpo.py `hsa_dpo_process` and `__getitem__`.
@@ -74,3 +76,61 @@ def mm_rlhf(folder: Path) -> None:
     for name in ("long/1.jpg", "mcq/2.jpg"):
         (folder / name).parent.mkdir()
         (folder / name).write_bytes(jpeg(1))
+
+
+# source: aimagelab/CHAIR-DPO a649f6d, create_preference_dataset_llavamore.py and chair_modeling.py `get_annotations`.
+def chair_dpo(folder: Path) -> None:
+    turns = [{"from": "human", "value": f"<image>\n{QUESTION}"}]
+    more = [*turns, {"from": "gpt", "value": GOOD}, {"from": "human", "value": "And on the floor?"}]
+    row = {"image": "coco/train2017/000000000034.jpg", "target": GOOD}
+    rows = [
+        {"id": "000000000034", **row, "conversations": turns, "answer_1": BAD, "answer_2": GOOD},
+        {"id": "1", **row, "conversations": more, "answer_1": "A cup.", "answer_2": "A cat and a cup."},
+        {"id": "2", **row, "conversations": turns, "answer_1": GOOD, "answer_2": "A spoon."},
+        {"id": "3", **row, "conversations": turns, "answer_1": GOOD, "answer_2": BAD},
+    ]
+    write(folder, "preference_llava/filtered_train_split_preference.json", rows)
+    write(folder, "preference_llava/eval_split_preference.json", rows[:1])
+    seen = ["cup", "spoon"]
+    (folder / "detections.json").write_text(json.dumps({"000000000034": seen, "1": ["cup"], "2": seen}))
+    (folder / "synonyms.txt").write_text("cup\nspoon\ncat, kitten\n")
+    coco(folder / "images")
+
+
+# source: zhyang2226/OPA-DPO db90180, opadpo/generator_models/online_generator.py `record_step_stats`.
+def opa_dpo(folder: Path) -> None:
+    row = {
+        "query": f"<image>\n{QUESTION}",
+        "image_id": "vqa-1",
+        "standard_response": GOOD,
+        "original_generate_response": BAD,
+        "AI_generate_response": BAD,
+        "AI_pseudo_response": GOOD,
+        "AI_json_report": {"sentence 1": {"copied content": BAD, "rewritten content": GOOD, "score": 2}},
+        "image_bytes": base64.b64encode(jpeg(1)).decode(),
+    }
+    rows = [
+        row,
+        {**row, "image_id": "vqa-2", "AI_json_report": ""},
+        {**row, "image_id": "vqa-3", "AI_pseudo_response": None},
+        {**row, "image_id": "vqa-4", "original_generate_response": "A cat sleeps. A cup. A cat sleeps. A cat sleeps."},
+        {**row, "image_id": "vqa-5", "original_generate_response": "A red" + " cup" * 40},
+    ]
+    write(folder, "step1_rank0.json", rows[:2])
+    write(folder, "step2_rank0.json", rows[2:])
+
+
+# source: zhyang2226/OPA-DPO db90180, base_operations/make_opadpo_dataset.py: what it saves of these rows.
+def opa_dpo_saved(folder: Path) -> None:
+    import datasets
+
+    row = {
+        "queries": f"<image>\n{QUESTION} ASSISTANT:",
+        "image_bytes": base64.b64encode(jpeg(1)).decode(),
+        "standard_response": GOOD,
+        "original_generate_response": BAD,
+        "AI_pseudo_response": GOOD,
+        "AI_json_report": '{"sentence 1": {"score": 2}}',
+    }
+    rows = [row, {**row, "queries": f"<image>\n{QUESTION}"}]
+    datasets.Dataset.from_dict({name: [one[name] for one in rows] for name in row}).save_to_disk(folder)

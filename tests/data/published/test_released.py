@@ -22,12 +22,13 @@ MODEL = "pkg:mmpref.testbed/model"
 
 @dataclass(frozen=True)
 class Case:
-    """Who writes the set's files; rows and skips of a build; further options."""
+    """Who writes the set's files; rows and skips of a build; further options; the method, where it is not the name."""
 
     write: Callable[[Path], None]
     rows: int
     skipped: dict[str, int]
     options: tuple[str, ...] = ()
+    method: str | None = None
 
 
 CASES = {
@@ -37,6 +38,18 @@ CASES = {
     "mdpo": Case(released.mdpo, 2, {"missing-image": 1}),
     "symmpo": Case(released.symmpo, 3, {"no-rejected": 1}),
     "mm-rlhf": Case(released.mm_rlhf, 2, {"no-image": 1}),
+    "chair-dpo": Case(
+        released.chair_dpo,
+        2,
+        {"no-objects": 1, "tie": 1},
+        (
+            *("--image-root", "{folder}/images"),
+            *("--set", "builder.detections={folder}/detections.json"),
+            *("--set", "builder.synonyms={folder}/synonyms.txt"),
+        ),
+    ),
+    "opa-dpo": Case(released.opa_dpo, 1, {"no-correction": 2, "repeats-itself": 2}),
+    "opa-dpo-saved": Case(released.opa_dpo_saved, 2, {}, method="opa-dpo"),
 }
 
 
@@ -59,7 +72,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Built]:
         folder.mkdir()
         case.write(folder)
         options = [option.format(folder=folder) for option in case.options]
-        words = ["--method", name, "--source", str(folder), "--output", str(output), "--json", *options]
+        words = ["--method", case.method or name, "--source", str(folder), "--output", str(output), "--json", *options]
         done = CliRunner().invoke(program, ["build-dataset", *words])
         assert done.exit_code == 0, (name, done.output, done.exception)
         made[name] = Built(output, json.loads(done.stdout))
@@ -71,7 +84,7 @@ def test_a_set_builds(built: dict[str, Built], name: str) -> None:
     made, case = built[name], CASES[name]
     assert (made.manifest["counts"]["rows"], made.manifest["counts"]["skipped"]) == (case.rows, case.skipped)
     for row in made.rows:
-        assert row["method"] == name
+        assert row["method"] == (case.method or name)
         assert row["prompt"][0] == {"role": "user", "content": QUESTION}
         assert row["chosen"][0]["content"] != row["rejected"][0]["content"]
         assert all(image["bytes"] for image in row["images"])
@@ -105,3 +118,19 @@ def test_images_are_those_of_the_pair(built: dict[str, Built]) -> None:
 def test_a_rendered_prompt_is_a_question_again(built: dict[str, Built]) -> None:
     assert built["mdpo"].manifest["counts"]["changed"]["template_removed"] == 2
     assert {len(row["prompt"]) for row in built["mdpo"].rows} == {1}
+
+
+def test_detections_rank_answers(built: dict[str, Built]) -> None:
+    first, second = built["chair-dpo"].rows
+    assert _texts(built["chair-dpo"]) == [(GOOD, BAD), ("A cup.", "A cat and a cup.")]
+    assert (first["margin"], second["margin"]) == (pytest.approx(1 / 3), pytest.approx(1 / 2))
+    assert [turn["role"] for turn in second["prompt"]] == ["user", "assistant", "user"]
+
+
+def test_chair_dpo_says_what_it_ranks_by(tmp_path: Path) -> None:
+    done = CliRunner().invoke(program, ["build-dataset", "--method", "chair-dpo", "--output", str(tmp_path / "run")])
+    assert "ranked by detections and a table of synonyms" in str(done.exception)
+
+
+def test_corrections_are_preferred(built: dict[str, Built]) -> None:
+    assert _texts(built["opa-dpo"]) == _texts(built["opa-dpo-saved"])[:1] == [(GOOD, BAD)]
