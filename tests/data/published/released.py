@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import zipfile
 from pathlib import Path
 
 from .shapes import BAD, GOOD, QUESTION, coco, image, jpeg, parquet, write
@@ -134,3 +135,47 @@ def opa_dpo_saved(folder: Path) -> None:
     }
     rows = [row, {**row, "queries": f"<image>\n{QUESTION}"}]
     datasets.Dataset.from_dict({name: [one[name] for one in rows] for name in row}).save_to_disk(folder)
+
+
+# source: OpenGVLab/InternVL 2410d1d, internvl_chat/internvl/train/internvl_chat_mpo.py and
+# internvl_chat_gpt_oss/shell/data/debug_mpo.json; files of the repository as its page lists them.
+def mmpr(folder: Path, packed: bool = True) -> None:
+    pair = {"question": QUESTION, "chosen": GOOD, "rejected": BAD}
+    rows = {
+        "m3cot_pairs_vqa_correctness_rules": [
+            {"id": 0, "image": "train/1.png", **pair},
+            {"id": 1, "image": "train/2.png", **pair, "question": f"<image>\n{QUESTION}"},
+        ],
+        "text_pairs": [{"id": 0, "image": "", **pair}, {"id": 1, **pair}],
+        "several_pairs": [
+            {"id": 0, "image": ["1.png", "2.png"], **pair, "question": f"<image><image>\n{QUESTION}"},
+            {"id": 1, "image": ["1.png"], **pair, "question": f"Look at <image> there. {QUESTION}"},
+        ],
+    }
+    roots = {"m3cot_pairs_vqa_correctness_rules": "M3CoT", "text_pairs": "none", "several_pairs": "MMIU"}
+    meta = {
+        name: {
+            "root": f"MMPR-v1.2/images/{roots[name]}",
+            "annotation": f"MMPR-v1.2/annotations/{name}.jsonl",
+            "data_augment": False,
+            "repeat_time": 1,
+            "length": len(found),
+        }
+        for name, found in rows.items()
+    }
+    (folder / "meta.json").write_text(json.dumps(meta, indent=4))
+    for name, found in rows.items():
+        write(folder, f"annotations/{name}.jsonl", found)
+    if packed:
+        with zipfile.ZipFile(folder / "annotations.zip", "w") as archive:
+            for file in sorted((folder / "annotations").iterdir()):
+                archive.write(file, f"annotations/{file.name}")
+                file.unlink()
+        (folder / "annotations").rmdir()
+    for number, name in enumerate(["M3CoT/train/1.png", "M3CoT/train/2.png", "MMIU/1.png", "MMIU/2.png"]):
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / "images" / name).write_bytes(jpeg(number))
+
+
+def mmpr_unpacked(folder: Path) -> None:
+    mmpr(folder, packed=False)

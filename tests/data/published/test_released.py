@@ -48,6 +48,8 @@ CASES = {
             *("--set", "builder.synonyms={folder}/synonyms.txt"),
         ),
     ),
+    "mmpr": Case(released.mmpr, 3, {"image-placement": 1, "no-image": 2}),
+    "mmpr-unpacked": Case(released.mmpr_unpacked, 3, {"image-placement": 1, "no-image": 2}, method="mmpr"),
     "opa-dpo": Case(released.opa_dpo, 1, {"no-correction": 2, "repeats-itself": 2}),
     "opa-dpo-saved": Case(released.opa_dpo_saved, 2, {}, method="opa-dpo"),
 }
@@ -134,3 +136,12 @@ def test_chair_dpo_says_what_it_ranks_by(tmp_path: Path) -> None:
 
 def test_corrections_are_preferred(built: dict[str, Built]) -> None:
     assert _texts(built["opa-dpo"]) == _texts(built["opa-dpo-saved"])[:1] == [(GOOD, BAD)]
+
+
+def test_an_archive_of_annotations_reads_as_its_files_do(built: dict[str, Built]) -> None:
+    packed, unpacked = built["mmpr"], built["mmpr-unpacked"]
+    for name in ("id", "prompt", "chosen", "rejected", "source"):
+        assert [row[name] for row in packed.rows] == [row[name] for row in unpacked.rows]
+    assert [row["source"] for row in packed.rows] == ["m3cot_pairs_vqa_correctness_rules"] * 2 + ["several_pairs"]
+    assert [len(row["images"]) for row in packed.rows] == [1, 1, 2]
+    assert packed.manifest["source"]["fingerprint"] != unpacked.manifest["source"]["fingerprint"]
