@@ -25,6 +25,7 @@ REASONS = {
     "no-rejected": "there is no rejected answer",
     "no-second": "the method needs a second rejected answer, and there is none",
     "equal-answers": "chosen and rejected answers are the same",
+    "context": "the answers continue the beginning of one, and the method needs or writes whole answers",
     "no-preference": "the set does not say which answer was preferred",
     "single-turn": "there is no second answer to prefer",
     "no-correction": "nobody has corrected the answer",

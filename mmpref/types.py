@@ -29,6 +29,8 @@ class ImageData:
 class Example:
     """One supervised example: images, a prompt that ends in a user turn, and the reference answer.
 
+    Where a row says so (`context_of`), the prompt ends in the beginning of an answer, and the answers go on from there.
+
     Args:
         answer: the reference, or of a preference set the chosen answer.
         source_id: table, split and row that it comes from.
@@ -105,6 +107,12 @@ class ModelRef:
             return base
         adapter = f"{self.adapter}@{self.adapter_revision}" if self.adapter_revision else self.adapter
         return f"{base} + {adapter}"
+
+
+def context_of(prompt: Sequence[Message]) -> str:
+    """The beginning of an answer in which a prompt ends, and which answers continue; empty where it ends in a question.
+    Continuations keep the white space before them, so that both join as they are."""
+    return prompt[-1].content if prompt and prompt[-1].role == "assistant" else ""
 
 
 def as_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:

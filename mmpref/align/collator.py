@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +12,11 @@ from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.preference_data import CROPPED, ROW
+from mmpref.errors import InputError
 from mmpref.tables.rows import REJECTED_POLICY
-from mmpref.vlm.preprocess import preprocess
+from mmpref.types import context_of, messages, text_of
+from mmpref.vlm.continuation import Continuation, tokens_behind, writes_space
+from mmpref.vlm.preprocess import PromptPreprocessor, has_answer_token_type, preprocess
 
 ROWS = "rows"
 SECOND_BATCH = "second_batch"
@@ -23,9 +25,19 @@ SECOND_BATCH = "second_batch"
 
 @dataclass
 class PreferenceCollator(DataCollatorForVisionPreference):
-    """TRL asks its processor for every prompt twice, for chosen and rejected. Ours is asked once, and doubles."""
+    """TRL asks its processor for every prompt twice, for chosen and rejected. Ours is asked once, and doubles.
+
+    Where prompts end in a context, answers go on from there. TRL by itself ends that turn and begins another one of the
+    assistant's in front of them (`trl.data_utils.apply_chat_template`), which no model does when it writes.
+
+    Args:
+        ends: answers have what ends them in the prompt format, an EOS; without, a pair is of their own words only.
+    """
+
+    ends: bool = True
 
     def __post_init__(self) -> None:
+        self._prompter = PromptPreprocessor(self.processor)
         self.processor: Any = _PairProcessor(self.processor)
 
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -35,18 +47,33 @@ class PreferenceCollator(DataCollatorForVisionPreference):
         own_columns = (ROW, REJECTED_POLICY, CROPPED)
         pairs = [{name: value for name, value in example.items() if name not in own_columns} for example in examples]
         with self.processor.same_prompts():
-            batch = super().torch_call([dict(pair) for pair in pairs])
+            batch = self._collate(pairs)
             if seconds:
                 others = [{**pair, "rejected": second} for pair, second in zip(pairs, seconds, strict=True)]
-                batch[SECOND_BATCH] = super().torch_call(others)
+                batch[SECOND_BATCH] = self._collate(others)
         if cropped:
             with self.processor.same_prompts():
                 with_crops = [
                     {**pair, "images": images, "rejected": pair["chosen"]}
                     for pair, images in zip(pairs, cropped, strict=True)
                 ]
-                batch[CROPPED] = super().torch_call(with_crops)
+                batch[CROPPED] = self._collate(with_crops)
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
+
+    def _collate(self, pairs: list[dict[str, Any]]) -> dict[str, Any]:
+        """TRL's batch, of texts where its own rendering of messages would not do."""
+        as_messages = self.ends and not any(context_of(messages(pair["prompt"])) for pair in pairs)
+        return super().torch_call([dict(pair) if as_messages else self._rendered(pair) for pair in pairs])
+
+    def _rendered(self, pair: dict[str, Any]) -> dict[str, Any]:
+        prompt, images = messages(pair["prompt"]), len(pair["images"])
+        kind = Continuation if context_of(prompt) else str
+        texts = {"prompt": self._prompter.render(prompt, images)}
+        for name in ("chosen", "rejected"):
+            answer = text_of(pair[name])
+            text = self._prompter.render_answer(prompt, images, answer)
+            texts[name] = kind(text if self.ends else text[: _end(answer, text)])
+        return {"images": pair["images"], **texts}
 
 
 def keep_rows(examples: list[dict[str, Any]]) -> dict[str, Any]:
@@ -82,6 +109,14 @@ class _PairProcessor:
         return BatchFeature(dict(self._prompts))  # TRL writes into it
 
     def _completions(self, text: Any, settings: dict[str, Any]) -> BatchFeature:
+        tokenizer = self._processor.tokenizer
+        if any(isinstance(one, Continuation) for one in text) and writes_space(tokenizer):
+            given = [
+                tokens_behind(tokenizer, one)[0] if isinstance(one, Continuation) else _ids(tokenizer, one)
+                for one in text
+            ]
+            padding = {name: settings[name] for name in ("padding", "padding_side", "return_tensors")}
+            return BatchFeature(dict(tokenizer.pad({"input_ids": given}, **padding)))
         if not has_answer_token_type(self._processor):
             return self._processor(text=text, **settings)
         tokens = self._processor.tokenizer(text=text, **settings)
@@ -99,11 +134,24 @@ class _PairProcessor:
         )
 
 
+def _end(answer: str, text: str) -> int:
+    """Where an answer ends in its text as the format writes it.
+
+    Raises:
+        InputError: the chat template writes another answer.
+    """
+    if (begin := text.find(answer)) < 0:
+        raise InputError(
+            f"The chat template of this model changes the answer that begins with {answer[:40]!r}.",
+            "What the template leaves out must not stand in the data.",
+        )
+    return begin + len(answer)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
 ANSWER_TOKEN_TYPE = 1
 """Token type of an answer where prompts see themselves both ways; their own is 0."""
-
-
-def has_answer_token_type(processor: Any) -> bool:
-    """Whether token types tell a model which tokens are the prompt's, to be seen both ways, and which the answer's
-    (PaliGemma). Its processor takes answers as suffixes, and no text without images."""
-    return "suffix" in inspect.signature(type(processor).__call__).parameters

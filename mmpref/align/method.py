@@ -91,6 +91,10 @@ class Method:
         weights: of the losses against the rejected answer, and against the second one where there are two.
         needs_annotator: somebody ranks answers during training (``--annotator``).
         annotator_instruction: the settings' own template for the annotator; None for the annotator's.
+        continues: rows whose answers continue a context (`mmpref.types.context_of`) can be trained on; None where only
+            methods cannot that let the policy write, since it writes whole answers.
+        needs_context: only data with such rows are of use.
+        ends: whether what ends an answer (EOS) is in the loss.
         shares_prompt: image and prompt can be run once for both answers of a pair; without pairs there is nothing to
             share.
         rates: learning rates where a recipe names none.
@@ -112,6 +116,9 @@ class Method:
     mismatched: bool = False
     reference_every: Callable[[Any], int | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None
+    continues: bool | None = None
+    needs_context: bool = False
+    ends: Callable[[Any], bool] = lambda _: True
     shares_prompt: bool = True
     rates: Rates = field(default_factory=Rates)
     tags: tuple[str, ...] = ("preference", "dpo")
@@ -120,6 +127,11 @@ class Method:
     def samples_answers(self) -> bool:
         """Whether answers are sampled from the policy at every step."""
         return self.source is not None and not self.keeps_answers
+
+    @property
+    def takes_context(self) -> bool:
+        """Whether it trains on answers that continue a context."""
+        return self.continues if self.continues is not None else not (self.samples_answers or self.build)
 
     @property
     def trainer_keys(self) -> frozenset[str]:

@@ -2,7 +2,8 @@
 
 Rows are those of `mmpref.tables.rows`, and so are the reasons for a skip; further ones are ``equal-answers``
 (chosen is rejected, but for white space), ``special-token`` (a text contains one of the model's special tokens, which
-would not be text to it) and, where a method wants two rejected answers, ``no-second``. Methods that write answers
+would not be text to it), ``context`` (the answers continue one, and the method's are whole) and, where a method wants
+two rejected answers, ``no-second``. Methods that write answers
 themselves do without those of the data: supervised rows and bare prompts are rows too, then.
 """
 
@@ -17,15 +18,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import DEADLY, Look, Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.image_cells import ImageRoots, conversions, find_images
-from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
+from mmpref.tables.rows import CONTEXT, REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader
-from mmpref.types import ImageData, Message, as_dicts
+from mmpref.types import ImageData, Message, as_dicts, context_of
 from mmpref.vlm.special_tokens import special_token_in
 from mmpref.words import EnglishWords
 from mmpref.workers import DeadlyTask
@@ -108,6 +109,7 @@ def collect_pairs(
     limit: int | None = None,
     second: bool = False,
     needs: Sequence[str] = ("chosen", "rejected"),
+    contexts: bool | Literal["needed"] = True,
     looks: Looks | None = None,
 ) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
@@ -121,10 +123,12 @@ def collect_pairs(
         limit: take only the first rows.
         second: rows must have a second rejected answer.
         needs: answers that rows must have; others may be missing.
+        contexts: whether rows are used whose answers continue a context; ``needed`` if some must.
         looks: sees whether images can be decoded; by default in this process.
 
     Raises:
-        InputError: a table without rows or columns that preference data needs, or no usable row at all.
+        InputError: a table without rows or columns that preference data needs, no usable row at all, or none with a
+            context where it is needed.
         RunError: the tables changed since an earlier call, or the disk is full.
     """
     facts = [table.facts() for table in tables]
@@ -133,8 +137,15 @@ def collect_pairs(
         _refuse_changed_tables([source["fingerprint"] for source in written["sources"]], facts)
     else:
         needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
-        check = _RowCheck(needed, special_token_in({image_token, *special_tokens}), accepts, looks or open_looks(0))
+        special = special_token_in({image_token, *special_tokens})
+        check = _RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
         written = _write(tables, folder, limit, (*TEXTS, REJECTED_POLICY) if second else TEXTS, image_root, check)
+        if contexts == "needed" and not written["contexts"]:
+            names = ", ".join(table.spec for table in tables)
+            raise InputError(
+                f"No answer of {names} continues a context, and this method is for such pairs.",
+                "Build some with `mmpref build-dataset --method sentinel`, or train with --method dpo.",
+            )
         write_atomic(folder / FACTS, json.dumps(written, indent=2, ensure_ascii=False) + "\n")
     return Pairs(_open(folder / DATA), written["sources"], written["skipped"], written["changed"], written["skips"])
 
@@ -161,6 +172,7 @@ def _write(
     skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
     methods = [Counter[str]() for _ in tables]
     skips: dict[str, list[dict[str, str]]] = {}
+    contexts = 0
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
@@ -175,6 +187,7 @@ def _write(
                 batch.append(_arrow_row(row, images, where, texts))
                 changed.update(notes)
                 used[index] += 1
+                contexts += bool(context_of(row.prompt))
                 methods[index].update([method] if method else [])
             if len(batch) == _WRITE_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
@@ -197,6 +210,7 @@ def _write(
         "skipped": dict(sorted(skipped.items())),
         "changed": dict(sorted(changed.items())),
         "skips": dict(sorted(skips.items())),
+        "contexts": contexts,
     }
 
 
@@ -208,11 +222,18 @@ class _RowCheck:
         special: gives a special token that a text contains.
         accepts: tries the processor. What it refuses depends on the sizes of images, so it is not asked for every row.
         looks: sees whether images can be decoded.
+        contexts: whether answers may continue one.
     """
 
     def __init__(
-        self, needs: Sequence[str], special: Callable[[str], str | None], accepts: Accepts | None, looks: Looks
+        self,
+        needs: Sequence[str],
+        special: Callable[[str], str | None],
+        accepts: Accepts | None,
+        looks: Looks,
+        contexts: bool,
     ) -> None:
+        self._contexts = contexts
         self.needs, self._special, self._accepts, self._looks = needs, special, accepts, looks
         self._refused: dict[tuple[tuple[int, int], ...], str] = {}
         self._accepted: set[tuple[tuple[int, int], ...]] = set()
@@ -229,6 +250,8 @@ class _RowCheck:
     def _find(self, row: PreferenceRow, roots: ImageRoots) -> _Found:
         if fault := row.fault(*self.needs):
             return fault
+        if not self._contexts and context_of(row.prompt):
+            return Fault(CONTEXT, "the answers continue one, and this method writes whole answers", "prompt", "prompt")
         if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
             return Fault("equal-answers", "", "rejected", "rejected")
         if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):

@@ -15,7 +15,7 @@ import torch
 from trl import RLOOTrainer
 
 from mmpref.align.adapter import as_loaded
-from mmpref.align.collator import ANSWER_TOKEN_TYPE, PreferenceCollator, has_answer_token_type
+from mmpref.align.collator import ANSWER_TOKEN_TYPE, PreferenceCollator
 from mmpref.align.served_policy import merged_weights
 from mmpref.align.trainer_mixin import ResumableTrainerMixin
 from mmpref.errors import ModelError, UsageError, reason_of
@@ -24,6 +24,7 @@ from mmpref.judges.resolve import function_of
 from mmpref.rng import stream
 from mmpref.run.files import write_atomic
 from mmpref.types import Message, ModelRef, messages, text_of
+from mmpref.vlm.preprocess import has_answer_token_type
 from mmpref.vlm.transformers_pool import only_tokens
 
 _NEVER = -100.0

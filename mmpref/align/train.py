@@ -299,6 +299,7 @@ def _load(run: Run, recipe: TrainRecipe, configured: ConfiguredMethod) -> tuple[
             limit=recipe.limit,
             second=configured.method.needs_second,
             needs=configured.method.needs(configured.settings),
+            contexts="needed" if configured.method.needs_context else configured.method.takes_context,
             looks=looks,
         )
     return policy, pairs

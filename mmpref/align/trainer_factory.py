@@ -52,7 +52,7 @@ def make_trainer(
             model=policy.model,
             args=parts.config,
             train_dataset=with_row_numbers(parts.pairs.dataset, mismatched=method.mismatched),
-            data_collator=PreferenceCollator(policy.processor),
+            data_collator=PreferenceCollator(policy.processor, ends=method.ends(configured.settings)),
             processing_class=policy.processor,
             policy=policy,
             peft_config=parts.lora(),

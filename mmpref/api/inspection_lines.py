@@ -27,6 +27,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield f"similarity of {similarity['measured']} rows", _spread(similarity)
     if report["not_read"]:
         yield "columns like answers or parts of the question that are not read", ", ".join(report["not_read"])
+    if report.get("contexts"):
+        yield "rows whose answers continue a context", str(report["contexts"])
     if report["changed"]:
         yield (
             "rows changed as training changes them",

@@ -98,6 +98,7 @@ def build_dataset(
             excluded=open_excluded(run, recipe.exclude_images_of),
             pairs=builder.needs_pairs or recipe.keep_rejected,
             looks=looks,
+            contexts=builder.takes_context,
         )
         model = ModelRef(recipe.model, recipe.revision, builder.adapter(settings)) if recipe.model else None
         policy = PolicyLoader(

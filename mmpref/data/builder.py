@@ -120,6 +120,7 @@ class Builder:
         corrects: whether the chosen answers are the model's own as the annotator corrected them.
         rewrites: whether the rejected answer is made from the chosen one, which is the model's own.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
+        takes_context: whether rows are of use whose answers continue a context (`mmpref.types.context_of`).
         origin: where the method's own source is published; a recipe without a source reads that.
         adapter: from a config instance, the adapter that the run's model is loaded with; None for none.
         model_settings: settings that name further models, such as ``similarity_model``.
@@ -141,6 +142,7 @@ class Builder:
     corrects: bool = False
     rewrites: bool = False
     needs_pairs: bool = False
+    takes_context: bool = False
     origin: Origin | None = None
     adapter: Callable[[Any], str | None] = lambda _: None
     model_settings: tuple[str, ...] = ()

@@ -18,7 +18,7 @@ from mmpref.tables.image_cells import ImageRoots, read_images
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader
-from mmpref.types import ImageData, Message
+from mmpref.types import ImageData, Message, context_of
 from mmpref.words import words
 
 PROBLEMS = {
@@ -57,6 +57,7 @@ class Sample:
     Args:
         source: which set the row is from, as far as it says.
         differing: share of the words in which the answers differ.
+        context: the beginning of an answer, which both continue.
         problems: why training leaves it out.
         notes: what is noted of it all the same.
     """
@@ -72,6 +73,7 @@ class Sample:
     differing: float
     problems: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    context: str = ""
 
 
 class Findings:
@@ -135,7 +137,7 @@ class _Collected:
     def __init__(self, table: Table, roots: ImageRoots, special: Callable[[str], str | None] | None) -> None:
         self.table, self.roots, self.special = table, roots, special
         self.reader = TableReader(table, ("chosen", "rejected"))
-        self.rows, self.usable = 0, 0
+        self.rows, self.usable, self.contexts = 0, 0, 0
         self.problems, self.notes = Findings(PROBLEMS), Findings(NOTES)
         self.columns: tuple[str, ...] = ()
         self.words: dict[str, list[int]] = {"chosen": [], "rejected": []}
@@ -174,7 +176,8 @@ class _Collected:
         for name, text in texts.items():
             if self.special and (token := self.special(text)):
                 problem("special-token", name, f"contains {token}")
-        chosen, rejected = read.chosen, read.rejected
+        chosen, rejected, context = read.chosen, read.rejected, context_of(read.prompt)
+        self.contexts += bool(context)
         if chosen and rejected:
             if same_answer(chosen, rejected):
                 problem("equal-answers", "rejected", "the text of chosen")
@@ -199,7 +202,7 @@ class _Collected:
         return Sample(
             number,
             images,
-            texts["prompt"],
+            _joined(read.prompt[:-1] if context else read.prompt),
             chosen,
             rejected,
             method,
@@ -208,6 +211,7 @@ class _Collected:
             differing_share(chosen, rejected),
             tuple(problems),
             tuple(notes),
+            context,
         )
 
     def _compare_columns(self, number: int, row: Mapping[str, Any], note: Callable[[str, str, str], None]) -> None:
@@ -258,6 +262,7 @@ class _Collected:
             },
             "differing_words": spread(self.differing),
             "changed": dict(sorted(self.changed.items())),
+            **({"contexts": self.contexts} if self.contexts else {}),
             "not_read": list(self.reader.unread)[:SHOWN_IDS],
             "images_per_row": {str(count): rows for count, rows in sorted(self.images.items())},
             "methods": dict(sorted(self.methods.items())),

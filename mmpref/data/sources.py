@@ -19,9 +19,9 @@ from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.image_cells import ImageRoots, MissingImageError, conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.messages import Unusable, unfolded
-from mmpref.tables.rows import image_fault
+from mmpref.tables.rows import CONTEXT, image_fault
 from mmpref.tables.table import Table, TableReader
-from mmpref.types import Example, ImageData, Skip
+from mmpref.types import Example, ImageData, Skip, context_of
 from mmpref.workers import DeadlyTask
 
 MISSING = MissingImageError.reason
@@ -57,6 +57,7 @@ class Source:
         selection: which rows are worked on; the others are in ``left_out``, and in no block.
         excluded: images that no example may have.
         pairs: rows without a rejected answer of their own are skipped.
+        contexts: whether rows are taken whose answers continue a context.
         looks: sees whether images can be decoded; by default in this process.
 
     Raises:
@@ -74,7 +75,9 @@ class Source:
         excluded: ExcludedImages | None = None,
         pairs: bool = False,
         looks: Looks | None = None,
+        contexts: bool = True,
     ) -> None:
+        self._contexts = contexts
         self._limit, self._reader, self._excluded = limit, reader, excluded
         self._looks = looks or open_looks(0)
         self._needs = ("chosen", "rejected") if pairs else ("chosen",)
@@ -148,6 +151,8 @@ class Source:
         read = part.reader.read_again(row, number)
         if fault := read.fault(*self._needs):
             return Skip(name, fault.reason, fault.detail)
+        if not self._contexts and context_of(read.prompt):
+            return Skip(name, CONTEXT, "the answers continue one, and this method makes whole answers")
         try:
             images, notes = find_images(read.images, part.roots)
         except MissingImageError as error:

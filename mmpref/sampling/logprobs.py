@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmpref.types import Message
+from mmpref.types import Message, context_of
 from mmpref.vlm.attention import PREFILL_TOKENS, Attention
+from mmpref.vlm.continuation import tokens_behind
 from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
@@ -46,10 +47,12 @@ def answer_tokens(policy: Policy, prompt: Sequence[Message], images: int, answer
     """
     text, start = policy.answer_in_format(prompt, images, answer)
     end = start + len(answer)
-    encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    return [
-        token for token, (begin, _) in zip(encoded["input_ids"], encoded["offset_mapping"], strict=True) if begin < end
-    ]
+    if context_of(prompt):
+        ids, spans = tokens_behind(policy.tokenizer, text)
+    else:
+        encoded = policy.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ids, spans = encoded["input_ids"], encoded["offset_mapping"]
+    return [token for token, (begin, _) in zip(ids, spans, strict=True) if begin < end]
 
 
 @torch.inference_mode()

@@ -2,6 +2,8 @@
 
 The last assistant turn is the answer and everything before it the prompt, which must end in a user turn; turns after
 the answer are left out, and so are turns of the assistant before the first of the user (as in LLaVA's own training).
+Where a prompt column of its own ends in a turn of the assistant (TRL's form for it), that is a context: the beginning
+of an answer, which the answers continue; white space at its end goes over to them.
 Images belong to the first user turn and come before its text, as in LLaVA's own training and TRL's plain messages.
 Reasons why a row cannot be used:
 
@@ -26,7 +28,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpref.errors import ImageError, brief
@@ -50,6 +52,8 @@ from mmpref.tables.messages import (
 from mmpref.tables.transcript import unrendered
 from mmpref.types import Message
 
+CONTEXT = "context"
+"""Reason of a skip: the answers continue one, and whoever reads the row needs whole answers."""
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
@@ -83,8 +87,10 @@ class PreferenceRow:
     """A row as far as it can be read.
 
     Args:
-        prompt: messages of plain text, which end in a user's; images stand before the first user turn's text.
-        chosen: the answer without white space around it; empty where there is none. So are the others.
+        prompt: messages of plain text, which end in a user's or in a context (`mmpref.types.context_of`); images stand
+            before the first user turn's text.
+        chosen: the answer without white space around it; empty where there is none. So are the others. Behind a context
+            it keeps the white space before it.
         images: its image cells.
         shape: the columns that hold prompt and answer.
         notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`).
@@ -149,6 +155,10 @@ class _RowReader:
         if not shape[0] and isinstance(captions := unpacked(row[shape[-1]]), list) and _are_texts(captions):
             self.row = {**row, shape[-1]: captions[0]}
             self.notes += [FIRST_CAPTION] if len(captions) > 1 else []
+        self.seam = ""
+        """White space at the end of a context."""
+        self.continues = False
+        """Whether there is a context."""
         self.extra: list[Turn] = []
         """Turns of the answer column that stand before its answer."""
 
@@ -163,7 +173,7 @@ class _RowReader:
         second = self._rejected_answer(
             REJECTED_POLICY, REJECTED_POLICY if REJECTED_POLICY in self.row else None, prompt
         )
-        chosen = answer.message.content.strip() if answer else ""
+        chosen = self._answer_text(answer) if answer else ""
         messages = tuple(turn.message for turn in prompt)
         return PreferenceRow(
             messages,
@@ -176,6 +186,10 @@ class _RowReader:
             (*self.unread, *unread_context(self.row)),
             tuple(self.faults),
         )
+
+    def _answer_text(self, answer: Turn) -> str:
+        text = answer.message.content
+        return self.seam + text.rstrip() if self.continues and text.strip() else text.strip()
 
     def _add(self, reason: str, detail: str, part: str, column: str) -> None:
         self.faults.append(Fault(reason, brief(detail, 300), part, brief(column, 60)))
@@ -277,14 +291,23 @@ class _RowReader:
         if start and not any(turn.images for turn in turns[:start]):
             self.notes.append(OPENING_DROPPED)
             turns = turns[start:]
-        roles = [turn.message.role for turn in turns]
+        turns = self._without_seam(turns)
+        roles = [turn.message.role for turn in (turns[:-1] if self.continues else turns)]
         if not turns or not all(turn.message.content.strip() for turn in turns if turn.message.role == "user"):
             if not any(fault.part == "prompt" for fault in self.faults):
                 self._add("empty-prompt", "", "prompt", column)
-        elif roles != ["user", "assistant"] * (len(turns) // 2) + ["user"]:
+        elif roles != ["user", "assistant"] * (len(roles) // 2) + ["user"]:
             every = [*roles, "assistant"] if self.shape[-1] else roles
             self._add("turn-order", ", ".join(every), "prompt", column)
         return [*system, *turns]
+
+    def _without_seam(self, turns: list[Turn]) -> list[Turn]:
+        """The turns of a prompt; where they end in a context, without the white space around that."""
+        last = turns[-1] if turns and self.shape[0] and len(self.shape) > 1 and self.shape[-1] else None
+        if last is None or last.message.role != "assistant" or not (text := last.message.content.strip()):
+            return turns
+        self.continues, self.seam = True, last.message.content[len(last.message.content.rstrip()) :]
+        return [*turns[:-1], replace(last, message=Message("assistant", text))]
 
     def _images(self, prompt: Sequence[Turn], answer: Turn | None) -> list[Any]:
         """The row's image cells, from its messages and columns."""
@@ -335,7 +358,7 @@ class _RowReader:
         if turns is None:
             return ""
         turns, answer = _split_at_answer(turns)
-        if answer is None or not (text := answer.message.content.strip()):
+        if answer is None or not (text := self._answer_text(answer)):
             self._add("empty-answer", f"no text in {column}", part, column)
             return ""
         if answer.images:

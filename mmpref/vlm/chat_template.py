@@ -14,6 +14,7 @@ from typing import Any
 
 from mmpref.errors import ModelError, reason_of
 from mmpref.log import logger
+from mmpref.vlm.continuation import writes_space
 
 _SHIPPED_LLAVA = "USER: <image>\nQ ASSISTANT: A "
 
@@ -83,8 +84,7 @@ def set_prompt_format(processor: Any, eos_ids: set[int], vicuna: bool, where: st
             "Use an instruction-tuned model, or save a chat_template.jinja with it.",
         )
     if vicuna and _render_sample(processor, where, "Q", "A") == _SHIPPED_LLAVA:
-        first = tokenizer.convert_ids_to_tokens(tokenizer("A", add_special_tokens=False)["input_ids"])[0]
-        processor.chat_template = _VICUNA.replace("@LAST@", "" if first.startswith("▁") else " ")
+        processor.chat_template = _VICUNA.replace("@LAST@", "" if writes_space(tokenizer) else " ")
         tokenizer.chat_template = processor.chat_template
         logger.info("Prompt format: the shipped chat template lacks BOS and EOS; using LLaVA's original Vicuna format.")
     rendered = _render_sample(processor, where)

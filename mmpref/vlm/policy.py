@@ -135,19 +135,8 @@ class Policy:
         return self.prompter.render(messages, images, generation=generation)
 
     def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
-        """What follows the generation prompt when the answer is written: the answer, EOS, what the format adds.
-
-        Raises:
-            ModelError: the chat template's generation prompt is no prefix of the whole conversation.
-        """
-        prompt = self.render(messages, images)
-        whole = self.render((*messages, Message("assistant", answer)), images, generation=False)
-        if not whole.startswith(prompt):
-            raise ModelError(
-                f"The chat template of {self.ref} does not begin an answer with its generation prompt.",
-                "Such a template cannot be trained or continued; fix chat_template.jinja.",
-            )
-        return whole[len(prompt) :]
+        """As `mmpref.vlm.preprocess.PromptPreprocessor.render_answer`."""
+        return self.prompter.render_answer(messages, images, answer)
 
     def answer_in_format(self, messages: Sequence[Message], images: int, answer: str) -> tuple[str, int]:
         """The text of `render_answer`, and where the answer begins in it.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmpref.errors import ImageError, is_out_of_memory, reason_of
+from mmpref.errors import ImageError, InputError, ModelError, is_out_of_memory, reason_of
 from mmpref.images import decode as decode_image
-from mmpref.types import Example, Message
+from mmpref.types import Example, Message, context_of
+from mmpref.vlm.continuation import writes_space
 from mmpref.vlm.pixel_arithmetic import quick_arithmetic
 
 if TYPE_CHECKING:
@@ -55,6 +57,26 @@ def _refusal(processor: Any, images: Sequence[Image.Image]) -> str | None:
     return None
 
 
+def has_answer_token_type(processor: Any) -> bool:
+    """Whether token types tell a model which tokens are the prompt's, to be seen both ways, and which the answer's
+    (PaliGemma). Its processor takes answers as suffixes, and no text without images."""
+    return "suffix" in inspect.signature(type(processor).__call__).parameters
+
+
+def _place(context: str, text: str) -> int:
+    """Where a context begins in an answer as the format writes it.
+
+    Raises:
+        InputError: the chat template writes another one.
+    """
+    if (begin := text.find(context)) < 0:
+        raise InputError(
+            f"The chat template of this model changes the context that begins with {context[:40]!r}.",
+            "What the template leaves out must not stand in the data.",
+        )
+    return begin
+
+
 class PromptPreprocessor:
     """A processor whose chat template writes the model's true format (`mmpref.vlm.chat_template`)."""
 
@@ -66,8 +88,18 @@ class PromptPreprocessor:
 
         Args:
             images: how many.
-            generation: end with the opening of the assistant's answer.
+            generation: end with the opening of the assistant's answer; where the messages end in a context
+                (`mmpref.types.context_of`), with that.
+
+        Raises:
+            ModelError, InputError: as `render_answer`, of a context.
         """
+        if generation and (context := self._context(messages)):
+            opening, rest = self._written(messages[:-1], images, context)
+            begin = _place(context, rest)
+            # A tokenizer that writes a space itself does so at the beginning of a text, and nowhere amid it.
+            glue = " " if not begin and writes_space(self.processor.tokenizer) and not opening[-1:].isspace() else ""
+            return opening + rest[:begin] + glue + context
         conversation: list[dict[str, Any]] = []
         left = images
         for message in messages:
@@ -78,6 +110,40 @@ class PromptPreprocessor:
             conversation.append({"role": message.role, "content": [*parts, {"type": "text", "text": message.content}]})
         text: str = self.processor.apply_chat_template(conversation, tokenize=False, add_generation_prompt=generation)
         return text
+
+    def render_answer(self, messages: Sequence[Message], images: int, answer: str) -> str:
+        """What follows the rendered prompt when the answer is written: the answer, EOS, what the format adds.
+
+        Raises:
+            ModelError: the chat template's generation prompt is no prefix of the whole conversation, or the model reads
+                prompts both ways and cannot continue a context.
+            InputError: the chat template writes another context.
+        """
+        if not (context := self._context(messages)):
+            return self._written(messages, images, answer)[1]
+        rest = self._written(messages[:-1], images, context + answer)[1]
+        return rest[_place(context, rest) + len(context) :]
+
+    def _context(self, messages: Sequence[Message]) -> str:
+        """The context that messages end in, or nothing."""
+        context = context_of(messages)
+        if context and has_answer_token_type(self.processor):
+            raise ModelError(
+                "This model reads the whole prompt both ways, so that no answer can be continued as it was written.",
+                "Use pairs of whole answers.",
+            )
+        return context
+
+    def _written(self, messages: Sequence[Message], images: int, answer: str) -> tuple[str, str]:
+        """The opening of an answer to a question, and what stands behind it."""
+        opening = self.render(messages, images)
+        whole = self.render((*messages, Message("assistant", answer)), images, generation=False)
+        if not whole.startswith(opening):
+            raise ModelError(
+                "The chat template of this model does not begin an answer with its generation prompt.",
+                "Such a template cannot be trained or continued; fix chat_template.jinja.",
+            )
+        return opening, whole[len(opening) :]
 
     def prepare(self, messages: Sequence[Message], images: Sequence[Image.Image]) -> Inputs:
         """Render one prompt and preprocess its images: all of the work that needs no model.

@@ -53,4 +53,4 @@ def _trainer(parts: TrainerParts) -> Any:
     )
 
 
-METHOD = Method(Settings, lambda _: {}, build=_trainer, rates=Rates(2e-5, 2e-5), tags=("preference",))
+METHOD = Method(Settings, lambda _: {}, build=_trainer, continues=True, rates=Rates(2e-5, 2e-5), tags=("preference",))

@@ -45,6 +45,7 @@ class Gallery:
                 "n": sample.number,
                 "i": [self._image(image) for image in sample.images],
                 "p": sample.prompt,
+                **({"k": sample.context} if sample.context else {}),
                 "c": marked(sample.rejected, sample.chosen),
                 "r": marked(sample.chosen, sample.rejected),
                 "w": len(words(sample.chosen)) + len(words(sample.rejected)),

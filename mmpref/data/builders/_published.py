@@ -55,6 +55,7 @@ def published(method: str, origin: Origin | None = None, read: Reader | None = N
         worker=lambda context, _: SourcePairs(method, context.seed),
         uses_model=False,
         needs_pairs=True,
+        takes_context=True,
         origin=origin,
         reader=(lambda *_: read) if read else None,
     )

@@ -31,4 +31,4 @@ def _worker(context: Context, _settings: NoSettings) -> MakePairs:
     return lambda block: keep([swapped(example) for example in block])
 
 
-BUILDER = Builder(config=lambda: NoSettings, worker=_worker, uses_model=False, needs_pairs=True)
+BUILDER = Builder(config=lambda: NoSettings, worker=_worker, uses_model=False, needs_pairs=True, takes_context=True)

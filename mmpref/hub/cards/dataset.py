@@ -50,6 +50,14 @@ _COLUMN_TEXTS = {
     "source_id": "the row of the source",
 }
 
+_CONTEXT_TEXTS = {
+    "prompt": "the conversation up to the answers (role, content); where its last turn is the assistant's, that is the "
+    "beginning of an answer, and both answers continue it",
+    "chosen": "the better answer, or what continues one, as one assistant turn",
+    "rejected": "the answer, or what continues one, to train away from",
+}
+"""Of a set with such rows."""
+
 _UNSTATED_LICENCE = " The source does not say which: find out before you use or share them."
 _UNREADABLE_LICENCE = " The source states it in a way that could not be read: look there before you use or share them."
 
@@ -139,7 +147,8 @@ def card_and_pictures(
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),
-        columns=[(code(name), _COLUMN_TEXTS.get(name, "")) for name in facts.columns],
+        columns=[(code(name), _column_text(name, facts.contexts)) for name in facts.columns],
+        contexts=f"{facts.contexts:,}" if facts.contexts else "",
         statistics=_statistics_table(report),
         warnings=[text(warning) for warning in report.get("warnings", ())],
         picture=STATISTICS if (path / STATISTICS).is_file() else "",
@@ -157,9 +166,13 @@ def card_and_pictures(
         rho_choice=_rho_choice(report.get("rho_auto")),
         samples=facts.samples,
         load=fence(snippets.load_dataset(repo, recipe["split"]), "python"),
-        train=fence(snippets.train_with_trl(repo, recipe["split"]), "python"),
+        train=fence(snippets.train_with_trl(repo, recipe["split"], bool(facts.contexts)), "python"),
     )
     return card, {name: content for sample in facts.samples for name, content in sample.pictures.items()}
+
+
+def _column_text(name: str, contexts: int) -> str:
+    return (_CONTEXT_TEXTS if contexts and name in _CONTEXT_TEXTS else _COLUMN_TEXTS).get(name, "")
 
 
 def _revision_text(manifest: Mapping[str, Any]) -> str:

@@ -50,6 +50,7 @@ class Preview:
         columns: their names, in order.
         download_size, dataset_size: bytes of the files, and of what they hold uncompressed.
         methods: how many rows each method has made.
+        contexts: rows whose prompt ends in the beginning of an answer, which their answers continue.
         english: whether the texts are English, judged by its commonest words.
         samples: pairs spread evenly over the rows.
         schema: of the files.
@@ -62,6 +63,7 @@ class Preview:
     download_size: int
     dataset_size: int
     methods: Mapping[str, int]
+    contexts: int
     english: bool
     samples: tuple[Sample, ...]
     schema: pa.Schema
@@ -103,10 +105,11 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
     shown = {round(index * (rows - 1) / max(1, SAMPLES - 1)) for index in range(SAMPLES)}
     images = images_of_rows(files, shown)
     samples: list[Sample] = []
-    english, methods = EnglishWords(), Counter[str]()
+    english, methods, contexts = EnglishWords(), Counter[str](), 0
     for number, row in enumerate(_texts(files)):
         english.add(_text(row["chosen"]))
         methods[str(row["method"])] += 1
+        contexts += row["prompt"][-1]["role"] == "assistant"
         if number in shown:
             pictures = small_pictures(len(samples) + 1, images.get(number, []))
             samples.append(replace(_sample(row), pictures=pictures))
@@ -118,6 +121,7 @@ def preview(folder: Path, names: Sequence[str]) -> Preview:
         download_size=sum(file.stat().st_size for file in files),
         dataset_size=sum(size for _, size in splits.values()),
         methods=methods,
+        contexts=contexts,
         english=english.are_common,
         samples=tuple(samples),
         schema=schema,

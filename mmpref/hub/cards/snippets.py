@@ -38,19 +38,47 @@ def load_rewards(base: str, repo: str, quantization: str | None = None) -> str:
     )
 
 
-def train_with_trl(repo: str, split: str) -> str:
-    """A training on the data, with plain TRL."""
+WRITTEN_OUT = """\
+def written(messages, **options):
+    return processor.apply_chat_template(messages, tokenize=False, **options)
+
+
+def written_out(row):
+    *before, last = prompt = prepare_multimodal_messages(row["prompt"], row["images"])
+    goes_on = last["role"] == "assistant"
+    texts = {"prompt": written(prompt, continue_final_message=goes_on, add_generation_prompt=not goes_on)}
+    for name in ("chosen", "rejected"):
+        answer = row[name][0]["content"]
+        if goes_on:
+            answer = last["content"][0]["text"] + answer
+        turn = {"role": "assistant", "content": [{"type": "text", "text": answer}]}
+        texts[name] = written([*(before if goes_on else prompt), turn]).removeprefix(texts["prompt"])
+    return texts
+"""
+"""Python that writes a row's messages out in a model's prompt format, with ``processor`` and TRL's
+``prepare_multimodal_messages``, so that TRL takes what continues a context for that."""
+
+
+def train_with_trl(repo: str, split: str, contexts: bool = False) -> str:
+    """A training on the data, with plain TRL.
+
+    Args:
+        contexts: some answers continue a context.
+    """
+    rows = f"load_dataset({json.dumps(repo)}, split={json.dumps(split)})"
+    imports = "from trl.data_utils import prepare_multimodal_messages\n" if contexts else ""
+    before = f"processor = AutoProcessor.from_pretrained(base)\n\n\n{WRITTEN_OUT}\n\n" if contexts else ""
     return (
         "from datasets import load_dataset\n"
         "from peft import LoraConfig\n"
         "from transformers import AutoModelForImageTextToText, AutoProcessor\n"
-        "from trl import DPOConfig, DPOTrainer\n\n"
-        'base = "llava-hf/llava-v1.6-vicuna-7b-hf"  # any vision-language model\n'
+        f"from trl import DPOConfig, DPOTrainer\n{imports}\n"
+        f'base = "llava-hf/llava-v1.6-vicuna-7b-hf"  # any vision-language model\n{before}'
         "trainer = DPOTrainer(\n"
         "    model=AutoModelForImageTextToText.from_pretrained(base),\n"
         '    args=DPOConfig(output_dir="out", max_length=None),\n'
-        f"    train_dataset=load_dataset({json.dumps(repo)}, split={json.dumps(split)}),\n"
-        "    processing_class=AutoProcessor.from_pretrained(base),\n"
+        f"    train_dataset={rows}{'.map(written_out)' if contexts else ''},\n"
+        f"    processing_class={'processor' if contexts else 'AutoProcessor.from_pretrained(base)'},\n"
         '    peft_config=LoraConfig(target_modules="all-linear"),\n'
         ")\n"
         "trainer.train()"
