@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpref.errors import ImageError, brief
-from mmpref.tables.cells import columns_of, image_cells, is_empty, is_missing, unpacked, unread_images
+from mmpref.tables.cells import columns_of, image_cells, is_empty, is_false, is_missing, unpacked, unread_images
 from mmpref.tables.messages import (
     DEFAULT_PROMPT,
     MARK,
@@ -57,8 +57,7 @@ CONTEXT = "context"
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
-PROMPT_GIVEN, FIRST_CAPTION = "prompt_given", "first_of_captions"
-TEMPLATE_REMOVED = "template_removed"
+PROMPT_GIVEN, FIRST_CAPTION, TEMPLATE_REMOVED = "prompt_given", "first_of_captions", "template_removed"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
@@ -274,8 +273,8 @@ class _RowReader:
                 "chosen",
                 column,
             )
-        elif _is_false(self.row.get("kto_tag")) or (
-            self.shape[-1] == "completion" and _is_false(self.row.get("label"))
+        elif is_false(self.row.get("kto_tag")) or (
+            self.shape[-1] == "completion" and is_false(self.row.get("label"))
         ):
             self._add(
                 "not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen", column
@@ -374,10 +373,6 @@ class _RowReader:
 
 def _are_texts(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(text, str) for text in value)
-
-
-def _is_false(value: Any) -> bool:
-    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
 
 
 def _has_cell(turn: Turn) -> bool:

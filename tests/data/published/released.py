@@ -179,3 +179,40 @@ def mmpr(folder: Path, packed: bool = True) -> None:
 
 def mmpr_unpacked(folder: Path) -> None:
     mmpr(folder, packed=False)
+
+
+# source: pspdada/SENTINEL as in julyanghar/SENTINEL 905c13d, utils/get_llava_v15_data_pair.py `save_to_json`; names of
+# files from docs/figures/dataset.png.
+CONTEXT = "A table stands by a window."
+
+
+def sentinel(folder: Path) -> None:
+    pair = {"question": QUESTION, "context": CONTEXT, "y_win": GOOD, "y_lose": BAD, "type": "y+"}
+    rows = {
+        "2417997": [pair, {**pair, "context": ""}],
+        "2382741": [{**pair, "context": None, "type": None}, {**pair, "y_lose": ""}],
+        "99": [pair],
+    }
+    (folder / "LLaVA_v1_5_7b_SENTINEL_8_6k.json").write_text(json.dumps(rows, indent=4))
+    (folder / "LLaVA_v1_5_13b_SENTINEL_7k.json").write_text(json.dumps({"1": [pair]}, indent=4))
+    write(folder, "image_data.jsonl", [{"image_id": "1", "image_path": "/x/VG_100K/1.jpg", "question": QUESTION}])
+    visual_genome(folder / "vg")
+
+
+# source: the same, utils/get_llama_factory_data_pair.py and llamafactory/data/dataset_info.json.
+def sentinel_of_qwen(folder: Path) -> None:
+    row = {
+        "instruction": f"<image>{QUESTION}",
+        "context": CONTEXT,
+        "chosen": GOOD,
+        "rejected": BAD,
+        "images": ["/home/somebody/visual_genome/VG_100K/2417997.jpg"],
+    }
+    write(folder, "Qwen2_5_VL_7B_Instruct_SENTINEL_7k.json", [row, {**row, "context": ""}])
+    visual_genome(folder / "vg")
+
+
+def visual_genome(folder: Path) -> None:
+    for number, name in enumerate(["VG_100K/2417997.jpg", "VG_100K_2/2382741.jpg"]):
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_bytes(jpeg(number))

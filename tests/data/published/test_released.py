@@ -31,6 +31,7 @@ class Case:
     method: str | None = None
 
 
+VISUAL_GENOME = ("--image-root", "{folder}/vg/VG_100K", "--image-root", "{folder}/vg/VG_100K_2")
 CASES = {
     "hsa-dpo": Case(
         released.hsa_dpo, 2, {"empty-answer": 1, "missing-image": 1}, ("--image-root", "{folder}/images")
@@ -50,6 +51,8 @@ CASES = {
     ),
     "mmpr": Case(released.mmpr, 3, {"image-placement": 1, "no-image": 2}),
     "mmpr-unpacked": Case(released.mmpr_unpacked, 3, {"image-placement": 1, "no-image": 2}, method="mmpr"),
+    "sentinel-pairs": Case(released.sentinel, 3, {"empty-answer": 1, "missing-image": 1}, VISUAL_GENOME),
+    "sentinel-of-qwen": Case(released.sentinel_of_qwen, 2, {}, VISUAL_GENOME, "sentinel-pairs"),
     "opa-dpo": Case(released.opa_dpo, 1, {"no-correction": 2, "repeats-itself": 2}),
     "opa-dpo-saved": Case(released.opa_dpo_saved, 2, {}, method="opa-dpo"),
 }
@@ -145,3 +148,13 @@ def test_an_archive_of_annotations_reads_as_its_files_do(built: dict[str, Built]
     assert [row["source"] for row in packed.rows] == ["m3cot_pairs_vqa_correctness_rules"] * 2 + ["several_pairs"]
     assert [len(row["images"]) for row in packed.rows] == [1, 1, 2]
     assert packed.manifest["source"]["fingerprint"] != unpacked.manifest["source"]["fingerprint"]
+
+
+def test_sentences_continue_their_context(built: dict[str, Built]) -> None:
+    for name, contexts in (("sentinel-pairs", [True, False, False]), ("sentinel-of-qwen", [True, False])):
+        rows = built[name].rows
+        for row, continues in zip(rows, contexts, strict=True):
+            assert [turn["content"] for turn in row["prompt"][1:]] == [released.CONTEXT] * continues
+            space = " " * continues
+            assert (row["chosen"][0]["content"], row["rejected"][0]["content"]) == (space + GOOD, space + BAD)
+    assert [row["id"].split("#")[0] for row in built["sentinel-pairs"].rows] == ["2417997", "2417997", "2382741"]
