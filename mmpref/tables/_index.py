@@ -1,10 +1,10 @@
 """InternVL's meta files: one JSON object that names files of rows, and the folder of each one's images.
 
-``{"m3cot_train": {"root": "MMPR-v1.2/images/M3CoT", "annotation": "MMPR-v1.2/annotations/m3cot_train.jsonl", "length":
-529, ...}, ...}`` (OpenGVLab/InternVL `internvl_chat/internvl/train/internvl_chat_mpo.py`, commit 2410d1d). Files are JSON
-lines under the meta file's own folder, whose name paths may begin with, or members of a ``.zip`` there that is called as
-their folder is (``annotations.zip``), as they are published; they are read one line at a time, and never unpacked. A
-row's images lie in the root, and its ``source`` is the name of its file in the index.
+``{"m3cot_train": {"root": "MMPR-v1.2/images/M3CoT", "annotation": "MMPR-v1.2/annotations/m3cot_train.jsonl",
+"length": 529, ...}, ...}`` (OpenGVLab/InternVL `internvl_chat/internvl/train/internvl_chat_mpo.py`, commit 2410d1d).
+Files are JSON lines under the meta file's own folder, whose name paths may begin with, or members of a ``.zip`` there
+that is called as their folder is (``annotations.zip``), as they are published; they are read one line at a time, and
+never unpacked. A row's images lie in the root, and its ``source`` is the name of its file in the index.
 """
 
 from __future__ import annotations

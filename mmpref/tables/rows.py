@@ -92,7 +92,7 @@ class PreferenceRow:
             it keeps the white space before it.
         images: its image cells.
         shape: the columns that hold prompt and answer.
-        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`).
+        notes: what was changed: `IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`.
         unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """
@@ -273,9 +273,7 @@ class _RowReader:
                 "chosen",
                 column,
             )
-        elif is_false(self.row.get("kto_tag")) or (
-            self.shape[-1] == "completion" and is_false(self.row.get("label"))
-        ):
+        elif is_false(self.row.get("kto_tag")) or (self.shape[-1] == "completion" and is_false(self.row.get("label"))):
             self._add(
                 "not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen", column
             )

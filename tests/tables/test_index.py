@@ -81,7 +81,10 @@ def test_only_files_of_its_folder(tmp_path: Path, path: str) -> None:
 
 
 def test_an_object_of_rows_by_image(tmp_path: Path) -> None:
-    content = {"2417997": [{"question": "Why?", "y_win": "a"}, {"question": "Why?", "y_win": "b"}], "2": [{"y_win": "c"}]}
+    content = {
+        "2417997": [{"question": "Why?", "y_win": "a"}, {"question": "Why?", "y_win": "b"}],
+        "2": [{"y_win": "c"}],
+    }
     for indent in (None, 4):
         (tmp_path / "rows.json").write_text(json.dumps(content, indent=indent))
         rows = list(open_table(str(tmp_path / "rows.json")))

@@ -6,10 +6,11 @@ A row of ``BaiqiL/NaturalBench``, split ``train``, 1,900 rows; each is asked fou
      "Image_0_Question_0": "Yes", "Image_1_Question_0": "No", "Image_0_Question_1": "No", "Image_1_Question_1": "Yes",
      "Question_Type": "yes_no", "Source": "..."}
 
-Official scorer: Baiqi-Li/NaturalBench `naturalbench_vqa.py` (commit 9967605). It reads the first of the words yes and no
-(or A and B, where ``Question_Type`` is ``multiple_choice``), and takes yes and A for true of question 0 about image 0 and
-of question 1 about image 1, no and B of the other two. ``acc`` is over answers, ``q_acc`` over questions (right about
-both images), ``i_acc`` over images (right in both questions) and ``g_acc`` over rows (all four). Intervals resample rows.
+Official scorer: Baiqi-Li/NaturalBench `naturalbench_vqa.py` (commit 9967605). It reads the first of the words yes and
+no (or A and B, where ``Question_Type`` is ``multiple_choice``), and takes yes and A for true of question 0 about
+image 0 and of question 1 about image 1, no and B of the other two. ``acc`` is over answers, ``q_acc`` over questions
+(right about both images), ``i_acc`` over images (right in both questions) and ``g_acc`` over rows (all four).
+Intervals resample rows.
 """
 
 from __future__ import annotations

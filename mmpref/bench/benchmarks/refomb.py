@@ -6,12 +6,12 @@ A line of ``gpt4v_RefoMB_dev_0521.jsonl`` of RLHF-V/RLAIF-V's `eval/data` (99 qu
      "description": "The image shows two men ...", "type": "Coarse Perception", "split": "dev", "id": "...",
      "answer": "The background of the image ..."}
 
-``answer`` is GPT-4V's. Images are not fetched: load them from ``image_url`` into a folder under their own names, and give
-``--set benchmark.refomb.data=FILE --set benchmark.refomb.images=FOLDER``. Official scorer: RLHF-V/RLAIF-V
+``answer`` is GPT-4V's. Images are not fetched: load them from ``image_url`` into a folder under their own names, and
+give ``--set benchmark.refomb.data=FILE --set benchmark.refomb.images=FOLDER``. Official scorer: RLHF-V/RLAIF-V
 `eval/eval_RefoMB_p0.py` (commit 83d917b): a judge that reads the description, not the image, says which answer is
-better, GPT-4V's (A, always shown first), the model's (B) or neither (C). ``win_rate`` is the mean of 0, 1 and 1/2; its
-authors ask gpt-4-1106-preview, and recommend the mean of three runs. A reply without a verdict is missing; the original
-asks again. The instruction is in our words; ``--judge-prompt`` takes the authors'.
+better, GPT-4V's (A, always shown first), the model's (B) or neither (C). ``win_rate`` is the mean of 0, 1 and 1/2;
+its authors ask gpt-4-1106-preview, and recommend the mean of three runs. A reply without a verdict is missing; the
+original asks again. The instruction is in our words; ``--judge-prompt`` takes the authors'.
 """
 
 from __future__ import annotations

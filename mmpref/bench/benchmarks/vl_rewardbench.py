@@ -6,11 +6,12 @@ A row of ``MMInstruction/VL-RewardBench``, split ``test``; the better response i
      "human_ranking": [0, 1], "image": <image>, "models": ["...", "..."], "judge": [...], "rationale": [...],
      "query_source": "..."}
 
-Official scorer: vl-rewardbench/VL_RewardBench `inference_hf.py` and `cal.py` (commit 9b10abd). ``accuracy`` is the share
-of the readable verdicts that name the better answer, by group too, and ``macro_accuracy`` the mean of the groups'. There
-the order is drawn, for each of several asks; here both are asked once, which gives the same on average.
-``both_orders`` is the share of pairs that are right in both, ``named_first`` that of verdicts for the answer shown first.
-The instruction has the published criteria and form of verdict in our words; ``instruction`` takes the authors' own.
+Official scorer: vl-rewardbench/VL_RewardBench `inference_hf.py` and `cal.py` (commit 9b10abd). ``accuracy`` is the
+share of the readable verdicts that name the better answer, by group too, and ``macro_accuracy`` the mean of the
+groups'. There the order is drawn, for each of several asks; here both are asked once, which gives the same on
+average. ``both_orders`` is the share of pairs that are right in both, ``named_first`` that of verdicts for the answer
+shown first. The instruction has the published criteria and form of verdict in our words; ``instruction`` takes the
+authors' own.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from mmpref.bench.benchmark import Sums
 
 INSTRUCTION = """\
-You judge answers to questions about images. Look at the image and the question, and decide which of two answers is the \
-better one.
+You judge answers to questions about images. Look at the image and the question, and decide which of two answers is \
+the better one.
 
 Question: {prompt}
 
@@ -45,9 +46,9 @@ Answer 1: {first}
 
 Answer 2: {second}
 
-Judge both by accuracy (does the answer agree with the image?), completeness (is the whole question answered?), clarity \
-(is it easy to understand?) and relevance (is it about the question and the image?). Give your reasons for each of \
-these, and end with your verdict in this form: Overall Judgment: Answer X is better."""
+Judge both by accuracy (does the answer agree with the image?), completeness (is the whole question answered?), \
+clarity (is it easy to understand?) and relevance (is it about the question and the image?). Give your reasons for \
+each of these, and end with your verdict in this form: Overall Judgment: Answer X is better."""
 
 
 _RESPONSES = 2

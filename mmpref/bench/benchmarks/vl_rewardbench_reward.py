@@ -1,8 +1,8 @@
 """VL-RewardBench for reward models: does the better answer get the higher value? (arXiv 2411.17451).
 
 Rows and groups are those of `mmpref.bench.benchmarks.vl_rewardbench`; the model is a run of ``mmpref train --method
-reward-model`` or its Hub id, as ``--adapter`` beside its base. ``accuracy`` is the share of pairs whose better answer has
-the higher value, equal values half; ``macro_accuracy`` is the mean of the groups'.
+reward-model`` or its Hub id, as ``--adapter`` beside its base. ``accuracy`` is the share of pairs whose better answer
+has the higher value, equal values half; ``macro_accuracy`` is the mean of the groups'.
 """
 
 from __future__ import annotations

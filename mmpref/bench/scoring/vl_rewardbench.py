@@ -1,7 +1,7 @@
 """VL-RewardBench's groups, and its reading of a verdict (vl-rewardbench/VL_RewardBench `cal.py`, commit 9b10abd).
 
-What stands before the first ``_`` or ``-`` of an id says which set a pair is from, and the set its group. A verdict is a
-sentence that begins with "Overall Judgment" or "Therefore" and says that "Answer N is better".
+What stands before the first ``_`` or ``-`` of an id says which set a pair is from, and the set its group. A verdict
+is a sentence that begins with "Overall Judgment" or "Therefore" and says that "Answer N is better".
 """
 
 from __future__ import annotations

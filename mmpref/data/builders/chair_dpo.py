@@ -1,12 +1,12 @@
 """CHAIR-DPO's own pairs: two answers of one model, ranked by detections (aimagelab/CHAIR-DPO_preference_datasets).
 
-Compagnoni et al., arXiv 2508.20181. A row has LLaVA-Instruct's ``id`` and ``image``, ``conversations`` up to a question,
-the reference (``target``, not read) and ``answer_1`` and ``answer_2``, which nobody has ranked: training does, by
-``detections.json`` of the repository, which lists COCO's objects of every id (aimagelab/CHAIR-DPO `train.py` and
-`chair_modeling.py`, commit a649f6d). So here: chosen is the answer with the smaller share of mentions that are not
-detected (chair_i, 0 where nothing is mentioned), ``margin`` the difference; words are found by `mmpref.synonyms`. Rows of
-equal shares, of which the filtered file should have none, are left out (``tie``), and so are those without detections
-(``no-objects``).
+Compagnoni et al., arXiv 2508.20181. A row has LLaVA-Instruct's ``id`` and ``image``, ``conversations`` up to a
+question, the reference (``target``, not read) and ``answer_1`` and ``answer_2``, which nobody has ranked: training
+does, by ``detections.json`` of the repository, which lists COCO's objects of every id (aimagelab/CHAIR-DPO `train.py`
+and `chair_modeling.py`, commit a649f6d). So here: chosen is the answer with the smaller share of mentions that are
+not detected (chair_i, 0 where nothing is mentioned), ``margin`` the difference; words are found by `mmpref.synonyms`.
+Rows of equal shares, of which the filtered file should have none, are left out (``tie``), and so are those without
+detections (``no-objects``).
 """
 
 from __future__ import annotations

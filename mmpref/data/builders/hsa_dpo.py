@@ -1,9 +1,9 @@
 """HSA-DPO: LLaVA-1.5's answers, rewritten where fine-grained feedback found hallucinations (WenyiXiao/HSA-DPO).
 
-Xiao et al., arXiv 2404.14233. A line of ``hsa_dpo_preference_llava1dot5.jsonl`` has ``id``, ``question``, ``chosen`` and
-``rejected``, and may have ``chosen_score`` and ``rejected_score``; its image is ``<id>.jpg`` of ``hsa_dpo_imgs.tar.gz``,
-which is to be unpacked for ``--image-root`` (Mr-Loevan/HSA-DPO `train_dpo.py`, commit dbb76cd). The scores, severities
-of the hallucinations by which HSA-DPO's own loss weighs answers, are not read.
+Xiao et al., arXiv 2404.14233. A line of ``hsa_dpo_preference_llava1dot5.jsonl`` has ``id``, ``question``, ``chosen``
+and ``rejected``, and may have ``chosen_score`` and ``rejected_score``; its image is ``<id>.jpg`` of
+``hsa_dpo_imgs.tar.gz``, which is to be unpacked for ``--image-root`` (Mr-Loevan/HSA-DPO `train_dpo.py`, commit
+dbb76cd). The scores, severities of the hallucinations by which HSA-DPO's own loss weighs answers, are not read.
 """
 
 from __future__ import annotations

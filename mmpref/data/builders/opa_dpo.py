@@ -1,11 +1,12 @@
 """OPA-DPO's own pairs: LLaVA-1.5's answers, and GPT-4V's corrections of them (zhyang2226/OPA-DPO, on Google Drive).
 
-Yang et al., arXiv 2501.09695. Files and columns: zhyang2226/OPA-DPO `online_generator.py` and `make_opadpo_dataset.py`
-(commit db90180). Both forms are read: the JSON files of ``llava7b_online_generation_subset1/rollouts`` and the like, with
-``query``, ``image_id``, ``original_generate_response``, ``AI_pseudo_response``, ``AI_json_report`` and ``image_bytes`` in
-base64; and what its script saves of them to disk, with ``queries``. Chosen is the correction, rejected the answer as it
-was. As there, rows without a report or a correction are left out (``no-correction``), and so are answers that repeat
-themselves (``repeats-itself``). The set is not on the Hub: name those folders, or what was saved, by ``--source``.
+Yang et al., arXiv 2501.09695. Files and columns: zhyang2226/OPA-DPO `online_generator.py` and
+`make_opadpo_dataset.py` (commit db90180). Both forms are read: the JSON files of
+``llava7b_online_generation_subset1/rollouts`` and the like, with ``query``, ``image_id``,
+``original_generate_response``, ``AI_pseudo_response``, ``AI_json_report`` and ``image_bytes`` in base64; and what its
+script saves of them to disk, with ``queries``. Chosen is the correction, rejected the answer as it was. As there,
+rows without a report or a correction are left out (``no-correction``), and so are answers that repeat themselves
+(``repeats-itself``). The set is not on the Hub: name those folders, or what was saved, by ``--source``.
 """
 
 from __future__ import annotations

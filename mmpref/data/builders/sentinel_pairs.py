@@ -1,12 +1,13 @@
-"""SENTINEL's own pairs: a next sentence without and with hallucinated objects, after a clean context (psp-dada/SENTINEL).
+"""SENTINEL's own pairs: next sentences without and with hallucinated objects, after a context (psp-dada/SENTINEL).
 
-Peng et al., arXiv 2507.12455. Seven files, each made of one model's sentences, of which ``LLaVA_v1_5_7b_SENTINEL_8_6k.json``
-is read; name another one by ``--source hf://datasets/psp-dada/SENTINEL/FILE``. Those of LLaVA-1.5 are one JSON object of
-lists by Visual Genome's image id, of ``question``, ``context``, ``y_win`` and ``y_lose``; those of LLaVA-1.6, Qwen2-VL and
-Qwen2.5-VL are LLaMA-Factory's rows, with ``instruction``, ``context``, ``chosen``, ``rejected`` and ``images``
-(pspdada/SENTINEL `get_llava_v15_data_pair.py`, `get_llama_factory_data_pair.py` and `train/models/llava_utils/data.py`, as
-in julyanghar/SENTINEL 905c13d). Images are ``<image id>.jpg`` of Visual Genome's ``VG_100K`` and ``VG_100K_2``: name both by
-``--image-root``. Answers continue the context, with a space between them; rows without one are pairs of first sentences.
+Peng et al., arXiv 2507.12455. Seven files, each made of one model's sentences, of which
+``LLaVA_v1_5_7b_SENTINEL_8_6k.json`` is read; name another one by ``--source hf://datasets/psp-dada/SENTINEL/FILE``.
+Those of LLaVA-1.5 are one JSON object of lists by Visual Genome's image id, of ``question``, ``context``, ``y_win``
+and ``y_lose``; those of LLaVA-1.6, Qwen2-VL and Qwen2.5-VL are LLaMA-Factory's rows, with ``instruction``,
+``context``, ``chosen``, ``rejected`` and ``images`` (pspdada/SENTINEL `get_llava_v15_data_pair.py`,
+`get_llama_factory_data_pair.py` and `train/models/llava_utils/data.py`, as in julyanghar/SENTINEL 905c13d). Images
+are ``<image id>.jpg`` of Visual Genome's ``VG_100K`` and ``VG_100K_2``: name both by ``--image-root``. Answers
+continue the context, with a space between them; rows without one are pairs of first sentences.
 """
 
 from __future__ import annotations

@@ -35,7 +35,9 @@ def measured(one: Any, samples: Sequence[Any], scores: Sequence[Score]) -> dict[
     return {(metric.name, metric.part): float(replicates(clusters, metric, 0)[0]) for metric in one.metrics(whole)}
 
 
-def answered(name: str, data: Path, answers: Sequence[str], split: str, **settings: Any) -> dict[tuple[str, str], float]:
+def answered(
+    name: str, data: Path, answers: Sequence[str], split: str, **settings: Any
+) -> dict[tuple[str, str], float]:
     one = task(name, **settings)
     samples = one.samples(open_table(str(data), split), None)
     scores = [one.score(sample, answer) for sample, answer in zip(samples, answers, strict=True)]

@@ -33,9 +33,7 @@ class Case:
 
 VISUAL_GENOME = ("--image-root", "{folder}/vg/VG_100K", "--image-root", "{folder}/vg/VG_100K_2")
 CASES = {
-    "hsa-dpo": Case(
-        released.hsa_dpo, 2, {"empty-answer": 1, "missing-image": 1}, ("--image-root", "{folder}/images")
-    ),
+    "hsa-dpo": Case(released.hsa_dpo, 2, {"empty-answer": 1, "missing-image": 1}, ("--image-root", "{folder}/images")),
     "mdpo": Case(released.mdpo, 2, {"missing-image": 1}),
     "symmpo": Case(released.symmpo, 3, {"no-rejected": 1}),
     "mm-rlhf": Case(released.mm_rlhf, 2, {"no-image": 1}),
