@@ -28,6 +28,8 @@ REASONS = {
     "context": "the answers continue the beginning of one, and the method needs or writes whole answers",
     "no-preference": "the set does not say which answer was preferred",
     "single-turn": "there is no second answer to prefer",
+    "no-correction": "nobody has corrected the answer",
+    "repeats-itself": "the answer repeats itself",
     "unrated": "an answer has no rating",
     "equal-ratings": "two answers are rated alike",
     "no-pair": "the row of the published set gives no pair",

@@ -12,6 +12,10 @@ rules are run as they are, on N random and adversarial strings each (1,000), and
 * MMStar: MMStar-Benchmark/MMStar `eval/vlmeval/evaluate/mmstar.py`
 * yes and no of HallusionBench: open-compass/VLMEvalKit `vlmeval/dataset/utils/yorn.py`
 * Object HalBench's lists: RLHF-V/RLAIF-V `eval/eval_gpt_obj_halbench.py`, where it reads one
+* DASH-B: YanNeu/DASH-B `src/eval_utils.py`
+* NaturalBench: Baiqi-Li/NaturalBench `naturalbench_vqa.py`, of either type of question
+* MMVP's letters: EvolvingLMMs-Lab/lmms-eval `lmms_eval/tasks/mmvp/utils.py`
+* RefoMB's verdict: RLHF-V/RLAIF-V `eval/eval_RefoMB_p0.py`, where it reads one
 * MMHal-Bench's rating: llava-rlhf/LLaVA-RLHF `Eval/eval_gpt_mmhal.py`, restated here (the file is one script), on
   replies of the form that its prompt asks for; what it makes of others by its substrings (`rating: 10` is a 1 there) is
   not kept: `mmpref.judges.verdicts` says what is read
@@ -40,6 +44,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from mmpref.bench.benchmarks import dash_b, mmvp, naturalbench, refomb
 from mmpref.bench.scoring import gqa, mme, mmstar, pope, ratings, vqa, yes_no
 
 PIECES = (
@@ -323,6 +328,36 @@ def check_object_halbench(folder: Path, said: Sequence[str]) -> tuple[list[Any],
     return theirs, ours
 
 
+def check_dash_b(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    """Of the file its head alone, since the rest needs Python 3.12."""
+    head, _, _ = (folder / "DASH-B/src/eval_utils.py").read_text(encoding="utf-8").partition("def compute_results(")
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(head)
+        file.flush()
+        rule = official(Path(file.name), "compute_answer")
+    return [rule.compute_answer(text) or "" for text in said], list(map(dash_b.parse, said))
+
+
+def check_naturalbench(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    rule = official(folder / "NaturalBench/naturalbench_vqa.py", "extract_answer")
+    asked = [(text, kind) for kind in ("yes_no", "multiple_choice") for text in said]
+    with contextlib.redirect_stdout(io.StringIO()):
+        theirs = [{1: True, 0: False, -1: None}[rule.extract_answer(*one)] for one in asked]
+    return theirs, [naturalbench.says_true(*one) for one in asked]
+
+
+def check_mmvp(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    rule = official(folder / "lmms-eval/lmms_eval/tasks/mmvp/utils.py", "_extract_answer_letter")
+    return list(map(rule._extract_answer_letter, said)), list(map(mmvp.letter, said))
+
+
+def check_refomb(folder: Path, said: Sequence[str]) -> tuple[list[Any], list[Any]]:
+    rule = official(folder / "RLAIF-V/eval/eval_RefoMB_p0.py", "post_process")
+    replies = [f"{text}[[{'ABC'[number % 3]}]]{said[number - 1]}[[C]]" for number, text in enumerate(said)]
+    theirs = [(rule.post_process(reply)[0] + 1) / 2 for reply in replies]
+    return theirs, [refomb.WON[refomb.verdict(reply) or ""] for reply in replies]
+
+
 CHECKS: dict[str, Callable[[Path, Sequence[str]], tuple[list[Any], list[Any]]]] = {
     "POPE": check_pope,
     "VQA accuracy": check_vqa,
@@ -333,6 +368,10 @@ CHECKS: dict[str, Callable[[Path, Sequence[str]], tuple[list[Any], list[Any]]]] 
     "HallusionBench": check_hallusionbench,
     "Object HalBench": check_object_halbench,
     "MMHal-Bench": check_mmhal,
+    "DASH-B": check_dash_b,
+    "NaturalBench": check_naturalbench,
+    "MMVP": check_mmvp,
+    "RefoMB": check_refomb,
 }
 
 

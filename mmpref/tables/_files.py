@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from mmpref.errors import InputError, brief, reason_of
-from mmpref.tables._coco import is_coco, rows_of
+from mmpref.tables import _coco, _index
 from mmpref.tables._tar import read_tar
 from mmpref.text_files import open_text
 
@@ -131,7 +131,7 @@ def _read_json(file: Path) -> Iterator[dict[str, Any]]:
                     yield from _of_object(content, file)
                     return
                 row = _parsed_line(file, number, line)
-                yield from rows_of(row, str(file)) if not begun and is_coco(row) else [row]
+                yield from [row] if begun else _rows_in(row, file) or [row]
                 begun = True
 
 
@@ -153,14 +153,33 @@ def _whole_object(file: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def _rows_in(content: dict[str, Any], file: Path) -> Iterator[dict[str, Any]] | None:
+    """The rows of a file that is one JSON object of a form that is known; None for any other object."""
+    if _coco.is_coco(content):
+        return _coco.rows_of(content, str(file))
+    if _index.is_index(content):
+        return _index.rows_of(content, file, _parsed_line)
+    if _is_by_image(content):
+        return ({"image_id": key, **row} for key, rows in content.items() for row in rows)
+    return None
+
+
+def _is_by_image(content: dict[str, Any]) -> bool:
+    """Whether an object holds lists of rows by the number of their image (SENTINEL)."""
+    return bool(content) and all(
+        key.isdecimal() and isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
+        for key, rows in content.items()
+    )
+
+
 def _of_object(content: dict[str, Any], file: Path) -> Iterator[dict[str, Any]]:
     """The rows of a file that is one JSON object over several lines.
 
     Raises:
         InputError: none of a form that is known; it says where rows may be.
     """
-    if is_coco(content):
-        yield from rows_of(content, str(file))
+    if rows := _rows_in(content, file):
+        yield from rows
         return
     lists = [name for name, value in content.items() if isinstance(value, list)]
     inside = f" Its lists are {brief(', '.join(map(str, lists)), 200)}: save one of them as the file." if lists else ""

@@ -16,6 +16,7 @@ from mmpref.registry import suggest
 from mmpref.run.manifest import MANIFEST, STATE
 from mmpref.tables._datasets import open_folder, open_saved
 from mmpref.tables._files import content_hash, read_files
+from mmpref.tables._index import named_files
 from mmpref.tables.table import FORMATS, TABULAR, Origin, Table, is_data_file
 from mmpref.text_files import read_text
 
@@ -103,9 +104,9 @@ def _refuse_other_run(spec: str, path: Path) -> None:
 
 
 def _of_files(spec: str, split: str, files: list[Path], root: Path) -> Table:
-    return Table(
-        spec, split, None, content_hash(files, root), licence_of_folder(root.resolve()), lambda: read_files(files), root
-    )
+    read = [one for file in files for one in (file, *named_files(file))]
+    licence = licence_of_folder(root.resolve())
+    return Table(spec, split, None, content_hash(read, root), licence, lambda: read_files(files), root)
 
 
 def _data_files(folder: Path) -> dict[str, list[Path]]:

@@ -74,6 +74,11 @@ def is_null(value: object) -> bool:
     return is_missing(value) or (isinstance(value, str) and value.strip().lower() in _NOTHING)
 
 
+def is_false(value: object) -> bool:
+    """Whether a cell says no: false or 0, as text too."""
+    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
+
+
 def as_text(value: object) -> str | None:
     """A cell that is text, or a number, as text; None for any other. A whole number is written as one, whatever type
     its table gave it (Parquet makes 3.0 of a 3 in a column that lacks one)."""

@@ -32,7 +32,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmpref.errors import ImageError, brief
-from mmpref.tables.cells import columns_of, image_cells, is_empty, is_missing, unpacked, unread_images
+from mmpref.tables.cells import columns_of, image_cells, is_empty, is_false, is_missing, unpacked, unread_images
 from mmpref.tables.messages import (
     DEFAULT_PROMPT,
     MARK,
@@ -49,6 +49,7 @@ from mmpref.tables.messages import (
     unread_context,
     unread_media,
 )
+from mmpref.tables.transcript import unrendered
 from mmpref.types import Message
 
 CONTEXT = "context"
@@ -56,7 +57,7 @@ CONTEXT = "context"
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
-PROMPT_GIVEN, FIRST_CAPTION = "prompt_given", "first_of_captions"
+PROMPT_GIVEN, FIRST_CAPTION, TEMPLATE_REMOVED = "prompt_given", "first_of_captions", "template_removed"
 """What may have been changed in a row that is used; counted in what is made of it."""
 
 _NO_WIDTH = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
@@ -91,7 +92,7 @@ class PreferenceRow:
             it keeps the white space before it.
         images: its image cells.
         shape: the columns that hold prompt and answer.
-        notes: what was changed (`IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`).
+        notes: what was changed: `IMAGES_MOVED`, `OPENING_DROPPED`, `PROMPT_GIVEN`, `FIRST_CAPTION`, `TEMPLATE_REMOVED`.
         unread: columns that look like rejected answers, or parts of the question, and are not read.
         faults: everything that is wrong.
     """
@@ -231,6 +232,9 @@ class _RowReader:
             return [Turn(Message("user", DEFAULT_PROMPT))]
         if is_empty(self.row.get(column)) and self.row.get("chosen"):
             return []  # The prompt may be in the answer column; if not, it is empty.
+        if isinstance(text := self.row.get(column), str) and (messages := unrendered(text)):
+            self.row = {**self.row, column: messages}
+            self.notes.append(TEMPLATE_REMOVED)
         turns = self._turns(column, "user", "prompt")
         more = self.row.get("input")
         if turns and column == "instruction" and isinstance(more, str) and more.strip():
@@ -269,9 +273,7 @@ class _RowReader:
                 "chosen",
                 column,
             )
-        elif _is_false(self.row.get("kto_tag")) or (
-            self.shape[-1] == "completion" and _is_false(self.row.get("label"))
-        ):
+        elif is_false(self.row.get("kto_tag")) or (self.shape[-1] == "completion" and is_false(self.row.get("label"))):
             self._add(
                 "not-read", "the answer is labelled as a bad one, and no chosen one stands beside it", "chosen", column
             )
@@ -369,10 +371,6 @@ class _RowReader:
 
 def _are_texts(value: list[Any]) -> bool:
     return bool(value) and all(isinstance(text, str) for text in value)
-
-
-def _is_false(value: Any) -> bool:
-    return isinstance(value, bool | int | str) and str(value).strip().lower() in ("false", "0")
 
 
 def _has_cell(turn: Turn) -> bool:

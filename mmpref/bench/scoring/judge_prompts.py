@@ -126,6 +126,35 @@ is better. Write on the first line only the two scores, of Assistant 1 and of As
 On the following lines explain the scores, without favour to either and without regard to the order of the answers.
 """
 
+REFOMB = """\
+You are an impartial judge of the answers of two multimodal models to a user's question about a picture. You do not \
+see the picture; its description holds everything there is to know of it. Judge by two things. Trustworthiness: how \
+many hallucinations does an answer have, statements that contradict the description or that it does not bear out? \
+Look for wrong statements about what is seen (kinds of things, people, clothes, actions, places, text, colours, \
+sizes, numbers), about the picture as such (where it was made, its kind, purpose and quality), and about its mood and \
+meaning. Helpfulness: does the answer help the user with something right, to the point and easy to understand? Where \
+the question asks for something creative, such as a story, an answer may invent some of it.
+
+Say first which model is more trustworthy, with the hallucinations of each, then which is more helpful. End with your \
+verdict in this form: "[[A]]" if Model A is better, "[[B]]" if Model B is better, "[[C]]" if both are equally good.
+
+[Beginning of the detailed description of the picture]
+{context}
+[End of the detailed description of the picture]
+
+[Beginning of the user's question]
+{question}
+[End of the user's question]
+
+[Beginning of Model A's answer]
+{reference}
+[End of Model A's answer]
+
+[Beginning of Model B's answer]
+{answer}
+[End of Model B's answer]
+"""
+
 MM_VET = """\
 Score how correct a model's prediction is, by the ground truth. Where the ground truth joins parts by <AND>, it is \
 wholly right only with all of them; where it joins them by <OR>, one is enough. The score is one of 0.0 (wholly \

@@ -33,7 +33,7 @@ def coco(folder: Path) -> None:
         (folder / name).write_bytes(jpeg(number))
 
 
-def _write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
+def write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".jsonl":
@@ -42,7 +42,7 @@ def _write(folder: Path, name: str, rows: list[dict[str, Any]]) -> None:
         path.write_text(json.dumps(rows), encoding="utf-8")
 
 
-def _parquet(folder: Path, name: str, rows: list[dict[str, Any]], features: dict[str, Any]) -> None:
+def parquet(folder: Path, name: str, rows: list[dict[str, Any]], features: dict[str, Any]) -> None:
     """As ``push_to_hub`` and the Hub's converter write it: with the features in the schema's metadata."""
     import datasets
 
@@ -50,7 +50,7 @@ def _parquet(folder: Path, name: str, rows: list[dict[str, Any]], features: dict
     datasets.Dataset.from_list(rows, features=datasets.Features(features)).to_parquet(folder / name)
 
 
-def _image(number: int, path: str | None = None) -> dict[str, Any]:
+def image(number: int, path: str | None = None) -> dict[str, Any]:
     return {"bytes": jpeg(number), "path": path}
 
 
@@ -89,8 +89,8 @@ def vlfeedback_rows() -> list[dict[str, Any]]:
 # archive as merged_images/<id>.jpg. The rows of the file name no image.
 def vlfeedback_files(folder: Path) -> None:
     rows = vlfeedback_rows()
-    _write(folder, "vlfeedback_80k.jsonl", rows)
-    _write(folder, "instruction_source.jsonl", [{"id": row["id"], "source": "x"} for row in rows])
+    write(folder, "vlfeedback_80k.jsonl", rows)
+    write(folder, "instruction_source.jsonl", [{"id": row["id"], "source": "x"} for row in rows])
     (folder / "VLFeedback.py").write_text("raise SystemExit('a loading script must not be run')\n")
     with zipfile.ZipFile(folder / "merged_images.zip", "w") as archive:
         for number, name in enumerate(dict.fromkeys(row["id"] for row in rows)):
@@ -112,10 +112,10 @@ def vlfeedback_parquet(folder: Path) -> None:
         "completions": Sequence({"annotations": annotations, "model": Value("string"), "response": Value("string")}),
         "image": ImageFeature(),
     }
-    rows = [{**row, "image": _image(number)} for number, row in enumerate(vlfeedback_rows())]
+    rows = [{**row, "image": image(number)} for number, row in enumerate(vlfeedback_rows())]
     for row in rows:
         row["completions"] = {name: [one[name] for one in row["completions"]] for name in row["completions"][0]}
-    _parquet(folder, "data/train-00000-of-00001.parquet", rows, features)
+    parquet(folder, "data/train-00000-of-00001.parquet", rows, features)
 
 
 # source: YiyangAiLab/POVID_preference_data_for_VLLMs and the README of YiyangZhou/POVID: COCO train2014 names, in part
@@ -138,7 +138,7 @@ def povid(folder: Path) -> None:
         row(99, "./data/coco/COCO_train2014_000000000099.jpg"),
     ]
     rows.append({**row(30, "COCO_train2014_000000000030.jpg"), "rejected_conversations": rows[0]["conversations"][1:]})
-    _write(folder, "POVID_preference_data_for_VLLMs_version_1.json", rows)
+    write(folder, "POVID_preference_data_for_VLLMs_version_1.json", rows)
     (folder / "README.md").write_text("---\nlicense: cc-by-4.0\n---\n# POVID\n")
 
 
@@ -152,7 +152,7 @@ def rlhf_v(folder: Path) -> None:
     rows = [
         {
             "ds_name": "RLHF-V",
-            "image": _image(1),
+            "image": image(1),
             "text": text,
             "origin_dataset": "vqav2",
             "idx": 0,
@@ -161,7 +161,7 @@ def rlhf_v(folder: Path) -> None:
         },
         {
             "ds_name": "RLHF-V",
-            "image": _image(2),
+            "image": image(2),
             "text": text,
             "origin_dataset": "LCS-558K",
             "idx": 1,
@@ -170,7 +170,7 @@ def rlhf_v(folder: Path) -> None:
         },
         {
             "ds_name": "RLHF-V",
-            "image": _image(3),
+            "image": image(3),
             "text": text[:30],
             "origin_dataset": "LCS-558K",
             "idx": 2,
@@ -180,7 +180,7 @@ def rlhf_v(folder: Path) -> None:
     ]
     names = ("ds_name", "text", "origin_dataset", "origin_split", "image_path")
     features = {name: Value("string") for name in names} | {"image": ImageFeature(), "idx": Value("int64")}
-    _parquet(folder, "RLHF-V-Dataset.parquet", rows, {name: features[name] for name in rows[0]})
+    parquet(folder, "RLHF-V-Dataset.parquet", rows, {name: features[name] for name in rows[0]})
 
 
 # source: openbmb/RLAIF-V-Dataset: flat texts, idx a string.
@@ -191,7 +191,7 @@ def rlaif_v(folder: Path) -> None:
     rows = [
         {
             "ds_name": "RLAIF-V",
-            "image": _image(n),
+            "image": image(n),
             "question": QUESTION,
             "chosen": f"{GOOD} {n}",
             "rejected": BAD,
@@ -204,7 +204,7 @@ def rlaif_v(folder: Path) -> None:
     ]
     features = {name: ImageFeature() if name == "image" else Value("string") for name in rows[0]}
     for number in range(2):
-        _parquet(folder, f"RLAIF-V-Dataset_{number:03d}.parquet", rows[2 * number : 2 * number + 2], features)
+        parquet(folder, f"RLAIF-V-Dataset_{number:03d}.parquet", rows[2 * number : 2 * number + 2], features)
 
 
 # source: HuggingFaceH4/rlaif-v_formatted, and trl-lib/rlaif-v as trl/examples/datasets/rlaif-v.py makes it:
@@ -219,7 +219,7 @@ def rlaif_v_conversational(folder: Path) -> None:
 
     rows = [
         {
-            "images": [_image(n)],
+            "images": [image(n)],
             "prompt": block("user", QUESTION, True),
             "chosen": block("assistant", f"{GOOD} {n}"),
             "rejected": block("assistant", BAD),
@@ -229,7 +229,7 @@ def rlaif_v_conversational(folder: Path) -> None:
     turns = List({"role": Value("string"), "content": List({"text": Value("string"), "type": Value("string")})})
     features = {"images": List(ImageFeature()), "prompt": turns, "chosen": turns, "rejected": turns}
     for split, part in (("train", rows[:2]), ("test", rows[2:])):
-        _parquet(folder, f"data/{split}-00000-of-00001.parquet", part, features)
+        parquet(folder, f"data/{split}-00000-of-00001.parquet", part, features)
 
 
 # source: zhiqings/LLaVA-Human-Preference-10K and LLaVA-RLHF (RLHF/data_utils/data_utils_rm.py): COCO train2017 names;
@@ -249,7 +249,7 @@ def llava_rlhf(folder: Path) -> None:
         }
 
     rows = [row(9, 1), row(25, 2, turns=3), row(34, 2), row(30, 3)]
-    _write(folder, "llava_7b_v1_preference.json", rows)
+    write(folder, "llava_7b_v1_preference.json", rows)
 
 
 # source: YangyiYY/LVLM_NLF: JSONL files whose `caption` differs in type, so that load_dataset refuses them; ratings are
@@ -262,7 +262,7 @@ def dress(folder: Path) -> None:
         return {"image_id": name, "caption": caption, "interaction": list(turns)}
 
     refine = "Please look at the table again."
-    _write(
+    write(
         folder,
         "LVLM_NLF/helpfulness_nlf.jsonl",
         [
@@ -270,7 +270,7 @@ def dress(folder: Path) -> None:
             row("000000000025.jpg", "a table", turn(QUESTION, GOOD, "4")),
         ],
     )
-    _write(
+    write(
         folder,
         "LVLM_NLF/hallucination_nlf.jsonl",
         [
@@ -284,14 +284,14 @@ def dress(folder: Path) -> None:
             row("000000000030.jpg", ["a"], turn(QUESTION, GOOD, "3"), turn(refine, BAD, "3")),
         ],
     )
-    _write(
+    write(
         folder,
         "LVLM_NLF/harmlessness_nlf.jsonl",
         [
             row("000000000030.jpg", {"text": "x"}, turn(QUESTION, BAD, "N/A"), turn(refine, GOOD, "4")),
         ],
     )
-    _write(folder, "VLSafe/train.jsonl", [{"query": "?", "image_id": "000000000009.jpg"}])
+    write(folder, "VLSafe/train.jsonl", [{"query": "?", "image_id": "000000000009.jpg"}])
 
 
 # source: liuhaotian/LLaVA-Instruct-150K (LLaVA docs/Data.md): bare train2017 names, or coco/train2017/ in the mix;
@@ -305,7 +305,7 @@ def llava_instruct(folder: Path) -> None:
             "conversations": [{"from": "human", "value": value}, {"from": "gpt", "value": GOOD}],
         }
 
-    _write(
+    write(
         folder,
         "llava_instruct_150k.json",
         [
@@ -313,7 +313,7 @@ def llava_instruct(folder: Path) -> None:
             row("000000000034", "000000000034.jpg", f"<image>\n{QUESTION}"),
         ],
     )
-    _write(
+    write(
         folder,
         "llava_v1_5_mix665k.json",
         [
@@ -336,8 +336,8 @@ def vsft(folder: Path) -> None:
     ]
     block = {"index": Value("int64"), "text": Value("string"), "type": Value("string")}
     features = {"messages": List({"content": List(block), "role": Value("string")}), "images": List(ImageFeature())}
-    rows = [{"messages": messages, "images": [_image(1)]}]
-    _parquet(folder, "data/train-00000-of-00001.parquet", rows, features)
+    rows = [{"messages": messages, "images": [image(1)]}]
+    parquet(folder, "data/train-00000-of-00001.parquet", rows, features)
 
 
 # source: trl-lib/llava-instruct-mix: prompt and completion with plain text contents, images embedded.
@@ -349,10 +349,10 @@ def trl_mix(folder: Path) -> None:
     row = {
         "prompt": [{"role": "user", "content": QUESTION}],
         "completion": [{"role": "assistant", "content": GOOD}],
-        "images": [_image(1)],
+        "images": [image(1)],
     }
     features = {"prompt": turns, "completion": turns, "images": List(ImageFeature())}
-    _parquet(folder, "data/train-00000-of-00001.parquet", [row], features)
+    parquet(folder, "data/train-00000-of-00001.parquet", [row], features)
 
 
 # source: trl scripts/generate_zen_image_dataset.py (trl-internal-testing/zen-image, conversational_preference): one
@@ -366,10 +366,10 @@ def zen_image(folder: Path) -> None:
         "prompt": [{"role": "user", "content": QUESTION}],
         "chosen": [{"role": "assistant", "content": GOOD}],
         "rejected": [{"role": "assistant", "content": BAD}],
-        "image": _image(1),
+        "image": image(1),
     }
     features = {"prompt": turns, "chosen": turns, "rejected": turns, "image": ImageFeature()}
-    _parquet(folder, "data/train-00000-of-00001.parquet", [row], features)
+    parquet(folder, "data/train-00000-of-00001.parquet", [row], features)
 
 
 # source: llamafactory/RLHF-V and its dataset_info.json: conversations (sharegpt) are the prompt, chosen and rejected
@@ -383,10 +383,10 @@ def llamafactory(folder: Path) -> None:
         "conversations": [{"from": "human", "value": f"<image>{QUESTION}"}],
         "chosen": {"from": "gpt", "value": GOOD},
         "rejected": {"from": "gpt", "value": BAD},
-        "images": [_image(1)],
+        "images": [image(1)],
     }
     features = {"conversations": List(turn), "chosen": turn, "rejected": turn, "images": List(ImageFeature())}
-    _parquet(folder, "rlhf-v.parquet", [row], features)
+    parquet(folder, "rlhf-v.parquet", [row], features)
 
 
 REPOSITORIES: dict[str, tuple[Callable[[Path], None], ...]] = {

@@ -26,7 +26,7 @@ from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
 from mmpref.types import Example, Skip
 
-from . import shapes
+from . import released, shapes
 
 SETS = {
     "vlfeedback": shapes.vlfeedback_files,
@@ -35,6 +35,8 @@ SETS = {
     "rlaif-v": shapes.rlaif_v,
     "llava-rlhf": shapes.llava_rlhf,
     "dress": shapes.dress,
+    "hsa-dpo": released.hsa_dpo,
+    "symmpo": released.symmpo,
 }
 JUNK = st.recursive(
     st.none()
@@ -64,7 +66,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Raw:
         found[name] = [
             row
             for file in sorted(folder.rglob("*"))
-            if file.name != "instruction_source.jsonl" and "VLSafe" not in str(file)
+            if file.name not in ("instruction_source.jsonl", "hsa_dpo_detection.jsonl") and "VLSafe" not in str(file)
             for row in _rows(file)
         ]
     return found
