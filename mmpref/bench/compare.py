@@ -88,10 +88,8 @@ def compare(runs: Sequence[Path]) -> Comparison:
 def _tested(first: FinishedModel, second: FinishedModel, key: Key) -> Difference | None:
     """None for the first itself, and where the two have not answered the same samples under the same conditions or
     kept no resamples."""
-    if second is first or not first.pairs_with(second, key.benchmark):
-        return None
-    resamples = first.resamples.get(key), second.resamples.get(key)
-    if resamples[0] is None or resamples[1] is None or resamples[0].shape != resamples[1].shape:
+    change = None if second is first else second.change_from(first, key)
+    if change is None:
         return None
     value, gains = first.values[key], None
     if value.binary and value.of:
@@ -99,7 +97,7 @@ def _tested(first: FinishedModel, second: FinishedModel, key: Key) -> Difference
         gains = [right[1][image] - count for image, count in right[0].items()]
     return paired_difference(
         key,
-        resamples[1] - resamples[0],
+        change,
         gains,
         higher_is_better=value.higher_is_better,
         headline=second.values[key].headline,

@@ -25,6 +25,7 @@ COMMANDS = {
     "publish": ("mmpref.cli.publish", "Publish a finished run on the Hugging Face Hub."),
     "inspect": ("mmpref.cli.inspect", "Check and show a preference dataset."),
     "compare": ("mmpref.cli.compare", "Set evaluation runs side by side."),
+    "power": ("mmpref.cli.power", "Tell how many images it takes to see a difference."),
     "reproduce": ("mmpref.cli.reproduce", "Run a recipe end to end and write one report."),
     "job": ("mmpref.cli.job", "Work on a machine that may be taken away, and keep the state on the Hub."),
     "doctor": ("mmpref.cli.doctor", "Tell what is installed, and what a model will need."),

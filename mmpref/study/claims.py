@@ -26,7 +26,7 @@ from typing import Literal
 from mmpref.bench.significance import holm
 from mmpref.errors import UsageError
 from mmpref.run.results import ALL, LEVEL, Key
-from mmpref.study.intervals import Estimate
+from mmpref.bench.intervals import Estimate
 
 Direction = Literal["lower", "higher", "equal", "not higher", "not lower"]
 NEEDS_MARGIN = ("equal", "not higher", "not lower")

@@ -14,7 +14,7 @@ from mmpref.run.results import ALL, Key
 from mmpref.study.claims import Claim, Compared, Verdict, judge
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.grid import Grid
-from mmpref.study.intervals import Estimate
+from mmpref.bench.intervals import Estimate
 from mmpref.study.measurement import Failure, Measurement
 from mmpref.study.plan import Plan
 

@@ -9,7 +9,7 @@ import pytest
 
 from mmpref.errors import UsageError
 from mmpref.study.claims import Claim, Compared, Direction, Outcome, judge, read
-from mmpref.study.intervals import Estimate, estimate
+from mmpref.bench.intervals import Estimate, estimate
 from tests.study.ledgers import claim, plan_of
 
 
