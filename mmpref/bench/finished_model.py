@@ -144,6 +144,17 @@ def read_finished(runs: Sequence[Path]) -> list[FinishedModel]:
     return models
 
 
+def tested_models(run: Path) -> tuple[FinishedModel | None, FinishedModel]:
+    """The base and the model that an evaluation was about: its adapter with the base, or the base alone (None, base).
+
+    Raises:
+        RunError: the directory is no finished run.
+        InputError: a run of another command.
+    """
+    base, *adapter = read_finished([run])
+    return (base, adapter[0]) if adapter else (None, base)
+
+
 def first_with(models: Sequence[FinishedModel], benchmark: str) -> FinishedModel:
     """What a benchmark's other models are set against: the first one that has it.
 

@@ -17,12 +17,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
+from mmpref.bench.intervals import Estimate, estimate, image_draws
 from mmpref.recipes.resolve import load as load_recipe
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
-from mmpref.bench.intervals import Estimate, estimate, image_draws
 from mmpref.study.measurement import Measurement
 from mmpref.study.paper_table import BY
 from mmpref.study.plan import Plan

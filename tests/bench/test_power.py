@@ -16,10 +16,10 @@ RUNS = 150
 
 
 def test_assumed_rates_by_mcnemars_test() -> None:
-    """A difference of 5 points where 20 % of the answers change: seen in 80 of 100 runs, and seldom on a quarter of the images."""
+    """A difference of 5 points where 20 % of the answers change: seen in 80 % of runs, seldom on a quarter of them."""
     difference, changed, rng = 0.05, 0.2, np.random.default_rng(0)
     images = images_needed(assumed(0.8, changed).variance, difference)
-    seen = {factor: 0 for factor in (1, 4)}
+    seen = dict.fromkeys((1, 4), 0)
     for factor in seen:
         for _ in range(RUNS):
             count = images // factor
