@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,10 +14,11 @@ from mmpref.api.planned import planned_evaluation
 from mmpref.api.progress import Progress, library_bars
 from mmpref.api.results import Compared, Evaluation, run_path
 from mmpref.api.state import process_restored
-from mmpref.errors import UsageError
-from mmpref.run.results import Results
+from mmpref.errors import InputError, UsageError
+from mmpref.run.results import ADAPTER, BASE, Results
 
 if TYPE_CHECKING:
+    from mmpref.bench.finished_model import FinishedModel
     from mmpref.bench.recipe import EvaluateRecipe
     from mmpref.recipes.schema import Dtype
     from mmpref.vlm.policy import Policy
@@ -143,7 +145,12 @@ def run_evaluate(
     return Evaluation(run_path("evaluate", recipe.title, manifest, output), manifest, results)
 
 
-def compare(*runs: NameOrPath) -> Compared:
+def compare(
+    *runs: NameOrPath,
+    baseline: NameOrPath | None = None,
+    arms: Mapping[str, Sequence[NameOrPath]] | None = None,
+    margin: float | Mapping[str, float] | Sequence[str] | None = None,
+) -> Compared:
     """Set evaluation runs side by side, with intervals and, where they answered the same, with tests; ``mmpref
     compare``.
 
@@ -152,17 +159,53 @@ def compare(*runs: NameOrPath) -> Compared:
 
     Args:
         runs: what `evaluate` gave, or folders of finished evaluations.
+        baseline: what they are tested against: the adapter (the base, where there is none) of a run's folder, or of a
+            published evaluation at a commit, ``hf://datasets/OWNER/NAME@REVISION`` or ``hf://OWNER/NAME@REVISION`` of
+            a model; ``#base`` behind either names its base.
+        arms: name -> several runs of one arm, of adapters that differ in their seed, or by several judges: its mean
+            with an interval over seeds and images, and how much of a difference is seed.
+        margin: a difference that makes none, of all benchmarks or by name: with it every headline metric is said to be
+            no worse, worse, or that it cannot be told.
 
     Returns:
         The comparison: its table, its warnings, ``to_pandas()``.
 
     Raises:
-        UsageError: no run.
+        UsageError: no run, or a margin of a benchmark that was not tested.
         RunError: a folder is no finished run.
-        InputError: a run of another command.
+        InputError: a run of another command, or an address that holds no evaluation.
+        HubError: a published evaluation cannot be fetched.
     """
-    if not runs:
+    if not runs and not arms:
         raise UsageError("There is nothing to compare.", "Give what evaluate gave, or folders of finished evaluations.")
     from mmpref.bench.compare import compare as set_side_by_side
+    from mmpref.bench.no_worse import parse_margins
 
-    return Compared(set_side_by_side([Path(run) for run in runs]))
+    compared = set_side_by_side(
+        [Path(run) for run in runs],
+        baseline=_baseline(str(baseline)) if baseline is not None else None,
+        margins=parse_margins(margin),
+        arms={name: [Path(run) for run in of] for name, of in (arms or {}).items()},
+    )
+    return Compared(compared)
+
+
+def _baseline(where: str) -> FinishedModel:
+    """The model of a run, or of a published evaluation, that others are tested against."""
+    from mmpref.bench.finished_model import tested_models
+    from mmpref.hub.published_evaluation import ADDRESS, fetch_evaluation
+
+    address, _, which = where.partition("#")
+    if which not in ("", BASE, ADAPTER):
+        raise UsageError(f"{where} names no model of an evaluation.", f"Behind # there is {BASE} or {ADAPTER}.")
+    if address.startswith(ADDRESS):
+        published = fetch_evaluation(address)
+        path, name = published.path, published.name
+    else:
+        path, name = Path(address), Path(address).name
+    base, model = tested_models(path)
+    if which and which != model.model:
+        if base is None or which == ADAPTER:
+            raise InputError(f"{address} evaluated no {which} beside the {model.model}.")
+        model = base
+    return dataclasses.replace(model, name=f"{name}: {model.model}")

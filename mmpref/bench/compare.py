@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mmpref.bench.arms import ArmEffect, arm_effects
 from mmpref.bench.finished_model import FinishedModel, first_with, read_finished
+from mmpref.bench.no_worse import AgainstMargin, against_margins
 from mmpref.bench.significance import paired_difference, with_holm
 from mmpref.run.results import Difference, Key, Value
 
@@ -29,6 +31,8 @@ class Comparison:
         warnings: why numbers in one row may not be comparable, and which columns are not tested because of what is
             missing.
         missing: benchmark -> how many of its samples are missing in each column; None where it was not scored.
+        no_worse: of the metrics that claims are made on, what can be said against the margin; none without one.
+        arms: what several runs of one arm come to.
     """
 
     columns: tuple[FinishedModel, ...]
@@ -36,6 +40,8 @@ class Comparison:
     tests: tuple[tuple[Difference | None, ...], ...]
     warnings: tuple[str, ...]
     missing: Mapping[str, tuple[int | None, ...]]
+    no_worse: tuple[AgainstMargin, ...] = ()
+    arms: tuple[ArmEffect, ...] = ()
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -58,17 +64,31 @@ class Comparison:
             ],
             "warnings": self.warnings,
             "missing": self.missing,
+            **({"no_worse": [row.as_dict() for row in self.no_worse]} if self.no_worse else {}),
+            **({"arms": [effect.as_dict() for effect in self.arms]} if self.arms else {}),
         }
 
 
-def compare(runs: Sequence[Path]) -> Comparison:
+def compare(
+    runs: Sequence[Path],
+    *,
+    baseline: FinishedModel | None = None,
+    margins: Mapping[str, float] | None = None,
+    arms: Mapping[str, Sequence[Path]] | None = None,
+) -> Comparison:
     """Read finished evaluation runs.
+
+    Args:
+        baseline: what the others are tested against, in the place of the first column.
+        margins: benchmark (``*``: any other) -> a difference of its metrics that makes none.
+        arms: name -> several runs of one arm, as `mmpref.bench.arms` takes them.
 
     Raises:
         RunError: a directory is no finished run.
-        InputError: a run of another command.
+        InputError: a run of another command, or arms whose runs are none.
+        UsageError: a margin of a benchmark that was not evaluated.
     """
-    columns = read_finished(runs)
+    columns = [*([baseline] if baseline else []), *read_finished(runs)]
     keys = list(dict.fromkeys(key for column in columns for key in column.values))
     missing = {
         benchmark: tuple(column.missing(benchmark) for column in columns)
@@ -76,12 +96,16 @@ def compare(runs: Sequence[Path]) -> Comparison:
     }
     tests = [[difference_of(first_with(columns, key.benchmark), column, key) for column in columns] for key in keys]
     corrected = iter(with_holm([test for row in tests for test in row if test]))
+    final = tuple(tuple(test and next(corrected) for test in row) for row in tests)
+    effects, warnings = arm_effects(arms or {})
     return Comparison(
         tuple(columns),
         tuple((key, tuple(column.values.get(key) for column in columns)) for key in keys),
-        tuple(tuple(test and next(corrected) for test in row) for row in tests),
-        tuple(_warnings(columns, missing)),
+        final,
+        (*_warnings(columns, missing), *warnings),
         missing,
+        against_margins([column.name for column in columns], final, margins or {}),
+        effects,
     )
 
 
@@ -90,10 +114,8 @@ def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Diff
 
     None for the first itself, and where the two have not answered the same samples under the same conditions or
     kept no resamples."""
-    if second is first or not first.pairs_with(second, key.benchmark):
-        return None
-    resamples = first.resamples.get(key), second.resamples.get(key)
-    if resamples[0] is None or resamples[1] is None or resamples[0].shape != resamples[1].shape:
+    change = None if second is first else second.change_from(first, key)
+    if change is None:
         return None
     value, gains = first.values[key], None
     if value.binary and value.of:
@@ -101,7 +123,7 @@ def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Diff
         gains = [right[1][image] - count for image, count in right[0].items()]
     return paired_difference(
         key,
-        resamples[1] - resamples[0],
+        change,
         gains,
         higher_is_better=value.higher_is_better,
         headline=second.values[key].headline,

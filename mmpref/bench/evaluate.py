@@ -10,14 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.bench.answers import (
-    Answerer,
-    answer_all,
-    answer_shard,
-    endpoint_answerer,
-    unanswered,
-    unanswered_shard,
-)
+from mmpref.bench.answer_cache import CachedAnswerer, shared
+from mmpref.bench.answers import Answerer, answer_all, answer_shard, endpoint_answerer, unanswered, unanswered_shard
 from mmpref.bench.benchmark import BENCHMARKS
 from mmpref.bench.bootstrap import replicates
 from mmpref.bench.chosen import mark_chosen, warn_of_choice
@@ -206,7 +200,7 @@ class _Evaluation:
 
     def close(self) -> None:
         """End what works ahead."""
-        if isinstance(self._answerer, LocalAnswerer):
+        if isinstance(self._answerer, LocalAnswerer | CachedAnswerer):
             self._answerer.close()
 
     def check_judge(self) -> None:
@@ -351,7 +345,8 @@ class _Evaluation:
             return endpoint_answerer(self._served, concurrency, send_images=not recipe.blind)
         if asks_reward_model(recipe.benchmarks):
             return reward_answerer(self._policy, recipe.blind)
-        return LocalAnswerer(self._policy, recipe.blind, markers(recipe.thinking), workers)
+        local = LocalAnswerer(self._policy, recipe.blind, markers(recipe.thinking), workers)
+        return shared(local, recipe, self._identity)
 
     def _load_policy(self) -> Policy:
         """The model and adapter at the commits that the run is pinned to."""

@@ -92,6 +92,17 @@ class FinishedModel:
         """float64 [1 + resamples] by key; empty where the run kept none."""
         return read_resamples(self.run, self.model)
 
+    def change_from(self, first: FinishedModel, key: Key) -> np.ndarray | None:
+        """float64 [1 + resamples]: this model's metric less the first one's; None where the two have not answered the
+        same samples under the same conditions, or kept no resamples."""
+        if not first.pairs_with(self, key.benchmark):
+            return None
+        before, after = first.resamples.get(key), self.resamples.get(key)
+        if before is None or after is None or before.shape != after.shape:
+            return None
+        change: np.ndarray = after - before
+        return change
+
     @cached_property
     def _records(self) -> dict[str, list[Record]]:
         return {}
@@ -131,6 +142,17 @@ def read_finished(runs: Sequence[Path]) -> list[FinishedModel]:
             else:
                 models[same] = replace(models[same], name=f"{run.name}, {models[same].name}")
     return models
+
+
+def tested_models(run: Path) -> tuple[FinishedModel | None, FinishedModel]:
+    """The base and the model that an evaluation was about: its adapter with the base, or the base alone (None, base).
+
+    Raises:
+        RunError: the directory is no finished run.
+        InputError: a run of another command.
+    """
+    base, *adapter = read_finished([run])
+    return (base, adapter[0]) if adapter else (None, base)
 
 
 def first_with(models: Sequence[FinishedModel], benchmark: str) -> FinishedModel:

@@ -12,13 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import Sample, Score
 from mmpref.run.files import write_atomic
-from mmpref.run.results import Key
+from mmpref.run.results import RESAMPLES, Key
 
 if TYPE_CHECKING:
     import numpy as np
-
-RESAMPLES = "resamples.parquet"
-"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mmpref.bench.no_worse import columns_and_rows, summary
 from mmpref.cli import common
+from mmpref.cli.arms import ARM_COLUMNS, ARM_LEGEND, arm_rows
 from mmpref.cli.format import (
     comparison_verdict,
     difference_columns,
@@ -27,8 +29,37 @@ if TYPE_CHECKING:
     from mmpref.bench.compare import Comparison
 
 
+def _arms(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, list[Path]] | None:
+    arms = {}
+    for value in values:
+        name, equals, runs = value.partition("=")
+        if not (name and equals and runs):
+            raise click.BadParameter(f"{value!r} is not of the form NAME=RUN,RUN,...")
+        arms[name] = [Path(run) for run in runs.split(",")]
+    return arms or None
+
+
 @click.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.option(
+    "--baseline",
+    metavar="RUN|hf://...",
+    help="Test all others against this run's adapter (#base: its base), or a published evaluation's at a commit.",
+)
+@click.option(
+    "--arm",
+    "arms",
+    multiple=True,
+    callback=_arms,
+    metavar="NAME=RUN,RUN,...",
+    help="Several runs of one arm, of other seeds or judges: how much of a difference is seed. Repeatable.",
+)
+@click.option(
+    "--margin",
+    multiple=True,
+    metavar="[BENCHMARK=]VALUE",
+    help="A difference that makes none: say of each benchmark whether it is no worse. Repeatable.",
+)
 @click.option(
     "--html",
     type=click.Path(path_type=Path),
@@ -36,18 +67,28 @@ if TYPE_CHECKING:
     help="Write a page too: verdict, tables, plots, wins and losses with their images.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
-def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
+def command(
+    runs: tuple[Path, ...],
+    baseline: str | None,
+    arms: dict[str, list[Path]] | None,
+    margin: tuple[str, ...],
+    html: Path | None,
+    as_json: bool,
+) -> None:
     """Set evaluation runs side by side, with intervals and, where they answered the same, with tests.
 
     \b
     Examples:
       mmpref compare runs/evaluate-pope-chair-1a2b3c4d runs/evaluate-pope-chair-5e6f7a8b
       mmpref compare runs/base runs/dpo --html compare.html
+      mmpref compare runs/mine --margin 0.01 --baseline hf://datasets/me/records@1a2b3c4d
+      mmpref compare --arm dpo=runs/dpo-0,runs/dpo-1,runs/dpo-2 --arm bdhs=runs/bdhs-0,runs/bdhs-1,runs/bdhs-2
     """
-    from mmpref.bench.compare import compare
+    from mmpref.api.evaluate import compare
 
-    click.echo(f"Reading {len(runs)} {'run' if len(runs) == 1 else 'runs'}.", err=True)
-    comparison = compare(runs)
+    count = len(runs) + sum(map(len, (arms or {}).values()))
+    click.echo(f"Reading {count} {'run' if count == 1 else 'runs'}.", err=True)
+    comparison = compare(*runs, baseline=baseline, arms=arms, margin=margin or None).comparison
     for warning in comparison.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if html:
@@ -59,11 +100,24 @@ def command(runs: tuple[Path, ...], html: Path | None, as_json: bool) -> None:
 
 
 def _print(comparison: Comparison) -> None:
+    if comparison.columns:
+        _print_columns(comparison)
+    if rows := arm_rows(comparison):
+        click.echo()
+        print_table("arms: mean [95 % interval over seeds and images]", ARM_COLUMNS, rows, breaks=(0,))
+        print_text(ARM_LEGEND)
+
+
+def _print_columns(comparison: Comparison) -> None:
     names = short_names(comparison)
     for name, model in zip(names, comparison.models, strict=True):
         click.echo(f"{name}  {model}")
     click.echo()
     print_verdict(*comparison_verdict(comparison))
+    if comparison.no_worse:
+        letters = dict(zip(comparison.models, names, strict=True))
+        print_table("no worse than the margin", *columns_and_rows(comparison.no_worse, letters), breaks=(0,))
+        print_text(summary(comparison.no_worse))
     for remark in remarks_of(comparison):
         print_text(f"Note: {remark}")
     click.echo()

@@ -122,7 +122,7 @@ def comparison_verdict(comparison: Comparison) -> tuple[list[Line], list[str], l
             )
             pair = f" ({names[first]}, {names[other]})" if others else f" ({names[first]})"
             lines += [replace(line, name=line.name + pair) for line in made] if len(columns) > 2 else made
-    return lines, *verdict.table(lines, (names[0], names[-1]) if len(columns) < 3 else ("first", "second"))
+    return lines, *verdict.table(lines, (names[0], names[-1]) if 0 < len(columns) < 3 else ("first", "second"))
 
 
 def remarks_of(comparison: Comparison) -> list[str]:

@@ -26,6 +26,7 @@ COMMANDS = {
     "inspect": ("mmpref.cli.inspect", "Check and show a preference dataset."),
     "compare": ("mmpref.cli.compare", "Set evaluation runs side by side."),
     "iterate": ("mmpref.cli.iterate", "Build, train and evaluate in rounds, on the growing policy."),
+    "power": ("mmpref.cli.power", "Tell how many images it takes to see a difference."),
     "reproduce": ("mmpref.cli.reproduce", "Run a recipe end to end and write one report."),
     "job": ("mmpref.cli.job", "Work on a machine that may be taken away, and keep the state on the Hub."),
     "doctor": ("mmpref.cli.doctor", "Tell what is installed, and what a model will need."),

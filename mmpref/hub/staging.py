@@ -35,7 +35,7 @@ from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.run.manifest import read_manifest
-from mmpref.run.results import RESULTS, Results
+from mmpref.run.results import RESAMPLES, RESULTS, Results
 from mmpref.text_files import read_text
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -208,6 +208,8 @@ def stage_evaluation(
         _write(stage / name, content)
     if push_samples:
         _write_json(stage / folder / RESULTS, evaluation)
+        _write_json(stage / folder / "run.json", public(manifest))
+        _stage_resamples(path, stage / folder)
         for file in sorted((path / "samples").glob("*.parquet")):
             _link(file, stage / folder / "samples" / file.name)
     names = ", ".join(dict.fromkeys(value.benchmark for value in results.values))
@@ -232,9 +234,16 @@ def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     evaluation, manifest = _public_results(path, manifest), public(manifest)
     _write_json(stage / RESULTS, evaluation)
     _write_json(stage / "run.json", manifest)
+    _stage_resamples(path, stage)
     card = samples_card(files, manifest, Results.from_dict(evaluation), repo_id)
     _write(stage / CARD, clean_text(card, local_folders(path)))
     return Content(stage, "Per-sample records of an evaluation", (FILES,), check=refuse_breaking, guarded=(FILES,))
+
+
+def _stage_resamples(path: Path, stage: Path) -> None:
+    """What others are tested against the evaluation by, where the run kept it."""
+    if (path / RESAMPLES).is_file():
+        _link(path / RESAMPLES, stage / RESAMPLES)
 
 
 def _public_results(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:

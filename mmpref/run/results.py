@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RESULTS = "results.json"
+RESAMPLES = "resamples.parquet"
+"""Every metric of every model in the data and in each resample of images, for paired comparisons with other runs."""
 BASE, ADAPTER = "base", "adapter"
 """The models of a run, in results, tables and files."""
 ALL = "all"

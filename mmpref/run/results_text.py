@@ -5,7 +5,9 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Sequence
+from typing import Literal
 
+NoWorse = Literal["no worse", "worse", "cannot tell"]
 _STARS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 
 
@@ -41,6 +43,14 @@ def verdict_of(low: float | None, high: float | None, higher_is_better: bool | N
     if not direction:
         return "no clear change"
     return direction if p is None or p < 0.05 else f"perhaps {direction}"
+
+
+def no_worse_of(low: float, high: float, higher_is_better: bool, margin: float) -> NoWorse:
+    """Of a difference, against a margin that makes none: ``no worse`` where its 95 % interval lies wholly above minus
+    the margin (below the margin, where lower is better), which is a one-sided test at 2.5 %; ``worse`` where it lies
+    wholly beyond it."""
+    worst, best = (low, high) if higher_is_better else (-high, -low)
+    return "no worse" if worst > -margin else "worse" if best < -margin else "cannot tell"
 
 
 def stars(p: float | None) -> str:

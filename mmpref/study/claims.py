@@ -23,10 +23,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from mmpref.bench.intervals import Estimate
 from mmpref.bench.significance import holm
 from mmpref.errors import UsageError
 from mmpref.run.results import ALL, LEVEL, Key
-from mmpref.study.intervals import Estimate
+from mmpref.run.results_text import no_worse_of
 
 Direction = Literal["lower", "higher", "equal", "not higher", "not lower"]
 NEEDS_MARGIN = ("equal", "not higher", "not lower")
@@ -157,8 +158,8 @@ def read(compared: Compared, estimate: Estimate | None) -> Reading:
     p_for, p_against, holds, fails = {
         "lower": (below(0), above(0), high < 0, low > 0 or small),
         "higher": (above(0), below(0), low > 0, high < 0 or small),
-        "not higher": (below(margin), above(margin), high < margin, low > margin),
-        "not lower": (above(-margin), below(-margin), low > -margin, high < -margin),
+        "not higher": (below(margin), above(margin), *_against_margin(low, high, False, margin)),
+        "not lower": (above(-margin), below(-margin), *_against_margin(low, high, True, margin)),
         "equal": (
             max(below(margin), above(-margin)),
             min(above(margin), below(-margin)),
@@ -170,6 +171,12 @@ def read(compared: Compared, estimate: Estimate | None) -> Reading:
         p_against = min(p_against, max(below(margin), above(-margin)))
     outcome: Outcome = "holds" if holds else "does not hold" if fails else "cannot be told"
     return Reading(outcome, p_for, p_against, small)
+
+
+def _against_margin(low: float, high: float, higher_is_better: bool, margin: float) -> tuple[bool, bool]:
+    """Whether it is no worse than the margin, and whether it is worse, as `mmpref compare --margin` has it."""
+    verdict = no_worse_of(low, high, higher_is_better, margin)
+    return verdict == "no worse", verdict == "worse"
 
 
 def judge(claims: Sequence[Claim], effect: Callable[[Compared], Estimate | None]) -> list[Verdict]:

@@ -5,7 +5,7 @@ over the images, by the benchmark's own `Metric.value`, and averaged over traini
 base models, and on the same draws of images. **Base models and images are random**: an effect with its interval speaks
 of other bases of the same making and of other images of the same kind. Training seeds are nested in bases, so that what
 they vary by is in what bases vary by. How the interval is made, and how far it is to be trusted with few bases, says
-`mmpref.study.intervals`. With one base it speaks of that base alone, over training seeds (where there are several) and
+`mmpref.bench.intervals`. With one base it speaks of that base alone, over training seeds (where there are several) and
 images; with one base and one seed over images alone. `Effect.scope` says which.
 """
 
@@ -17,12 +17,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mmpref.bench.benchmark import BENCHMARKS, CountKey, Metric, Score
+from mmpref.bench.intervals import Estimate, estimate, image_draws
 from mmpref.recipes.resolve import load as load_recipe
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
-from mmpref.study.intervals import Estimate, estimate, image_draws
 from mmpref.study.measurement import Measurement
 from mmpref.study.paper_table import BY
 from mmpref.study.plan import Plan

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mmpref.bench.intervals import Estimate, estimate
 from mmpref.errors import UsageError
 from mmpref.study.claims import Claim, Compared, Direction, Outcome, judge, read
-from mmpref.study.intervals import Estimate, estimate
 from tests.study.ledgers import claim, plan_of
 
 

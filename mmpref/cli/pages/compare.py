@@ -9,6 +9,8 @@ from typing import Any
 from mmpref.bench.compare import Comparison
 from mmpref.bench.disagreements import Disagreement, disagreements
 from mmpref.bench.finished_model import FinishedModel, first_with, headlines
+from mmpref.bench.no_worse import columns_and_rows, summary
+from mmpref.cli.arms import ARM_COLUMNS, ARM_LEGEND, arm_rows
 from mmpref.cli.format import (
     comparison_verdict,
     difference_columns,
@@ -39,6 +41,11 @@ def page(comparison: Comparison, title: str = "Evaluation runs side by side") ->
         title=title,
         remarks=remarks_of(comparison),
         verdict=verdict_facts(*comparison_verdict(comparison)),
+        margins=columns_and_rows(comparison.no_worse, dict(zip(comparison.models, names, strict=True))),
+        margins_summary=summary(comparison.no_worse),
+        arm_columns=ARM_COLUMNS,
+        arms=arm_rows(comparison),
+        arm_legend=ARM_LEGEND,
         models=list(zip(names, comparison.models, strict=True)),
         rows=value_rows(comparison),
         differences=difference_rows(comparison),

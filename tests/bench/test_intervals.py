@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mmpref.study.intervals import Estimate, estimate, image_draws
+from mmpref.bench.intervals import Estimate, estimate, image_draws
 
 IMAGES, SEEDS, TRUTH = 80, 3, -0.02
 DRAWS = image_draws(0, IMAGES)[:401]

@@ -11,7 +11,7 @@ and what is reported reaches from the lower of their lower ends to the higher of
   Satterthwaite's. A t interval over unit means alone would not see what an image does in all units alike.
 
 How often the result holds the truth of all units, in 1,000 simulated studies of each of four mixtures of what varies
-(``_coverage`` of ``tests/study/test_estimate.py``, ``worlds=1000``): .94 to 1.00 with three or five units, .90 to .99
+(``_coverage`` of ``tests/bench/test_intervals.py``, ``worlds=1000``): .94 to 1.00 with three or five units, .90 to .99
 with two, where the least is of units that are nearly all that varies. With one unit the interval is over images alone
 (.95 of what that unit is) and says nothing of another unit (.45, where units differ much).
 """

@@ -1,0 +1,126 @@
+"""Answers that runs share: with ``MMPREF_ANSWERS=FOLDER`` a base is asked once, however many adapters are beside it.
+
+Judges' replies are shared by all runs anyway (`mmpref.judges.reply_cache`). A model's answers are so where the user
+wants it: under a hash of all that decides an answer, which is greedy: the weights and their processor, the adapter's
+weights and configuration, type, quantization and device of the arithmetic, versions of the libraries, how images are
+kept from the model, the markers of reasoning, the limit, the prompt and the image's bytes. Each answer is a small file,
+written whole or not at all, so that any number of processes may share the folder. A served model is not cached: its
+name is all that is known of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from mmpref.bench.answers import Answerer
+from mmpref.bench.benchmark import Sample
+from mmpref.bench.local_answerer import LocalAnswerer
+from mmpref.bench.recipe import EvaluateRecipe
+from mmpref.errors import MmprefError
+from mmpref.hub_ids import is_commit
+from mmpref.log import logger
+from mmpref.run.files import write_atomic
+from mmpref.run.results import ADAPTER, BASE
+from mmpref.types import as_dicts
+
+FOLDER = "MMPREF_ANSWERS"
+"""Environment variable: the folder of the shared answers; without it there are none."""
+
+
+class CachedAnswerer:
+    """An answerer that is asked only what no run has asked of the same model. It does not work ahead.
+
+    Args:
+        folder: of the answers.
+        facts: model (``base``, ``adapter``) -> what decides its answers, beside what is asked.
+    """
+
+    def __init__(self, answerer: LocalAnswerer, folder: Path, facts: Mapping[str, Mapping[str, Any]]) -> None:
+        self._answerer, self._folder, self._facts = answerer, folder, facts
+
+    def close(self) -> None:
+        """End what works ahead."""
+        self._answerer.close()
+
+    def __call__(
+        self, samples: Sequence[Sample], max_new_tokens: int, models: Sequence[str]
+    ) -> Mapping[str, list[str | MmprefError]]:
+        files = {model: [self._file(sample, max_new_tokens, model) for sample in samples] for model in models}
+        answers: dict[str, list[str | MmprefError | None]] = {
+            model: [_read(file) for file in files[model]] for model in models
+        }
+        lacking: dict[tuple[str, ...], list[int]] = {}
+        for row in range(len(samples)):
+            if missing := tuple(model for model in models if answers[model][row] is None):
+                lacking.setdefault(missing, []).append(row)
+        for missing, rows in lacking.items():
+            asked = self._answerer([samples[row] for row in rows], max_new_tokens, missing)
+            for model in missing:
+                for row, reply in zip(rows, asked[model], strict=True):
+                    answers[model][row] = reply
+                    if isinstance(reply, str):  # what has no answer is asked again
+                        write_atomic(files[model][row], json.dumps({"answer": reply}, ensure_ascii=False) + "\n")
+        return {model: [one for one in own if one is not None] for model, own in answers.items()}
+
+    def _file(self, sample: Sample, max_new_tokens: int, model: str) -> Path:
+        image = None if sample.image is None else hashlib.sha256(sample.image.content).hexdigest()
+        asked = {"messages": as_dicts(sample.messages), "image": image, "max_new_tokens": max_new_tokens}
+        text = json.dumps({**self._facts[model], **asked}, sort_keys=True, ensure_ascii=False)
+        name = hashlib.sha256(text.encode()).hexdigest()
+        return self._folder / name[:2] / f"{name}.json"
+
+
+def shared(answerer: LocalAnswerer, recipe: EvaluateRecipe, identity: Mapping[str, Any]) -> Answerer:
+    """The answerer behind the shared answers, where the user wants them and it is known what the model is.
+
+    Args:
+        identity: of model and adapter, as `mmpref.bench.identity.pin_identity` has it.
+    """
+    folder = os.environ.get(FOLDER)
+    weights = _weights(identity["model"])
+    if not folder:
+        return answerer
+    if weights is None:
+        logger.warning("Warning: which weights %s has is not known, so its answers are not shared.", recipe.model)
+        return answerer
+    facts = {
+        "model": weights,
+        "dtype": recipe.dtype,
+        "quantization": recipe.quantization,
+        "device": _device(),
+        "blind": recipe.blind,
+        "thinking": list(recipe.thinking),
+        "versions": {name: version(name) for name in ("mmpref", "torch", "transformers", "peft")},
+    }
+    adapter = {name: value for name, value in (identity["adapter"] or {}).items() if name != "id"}
+    return CachedAnswerer(
+        answerer, Path(folder), {BASE: {**facts, "adapter": None}, ADAPTER: {**facts, "adapter": adapter}}
+    )
+
+
+def _weights(model: Mapping[str, Any]) -> str | None:
+    """A hash of the model's files, or its commit; None where neither is known."""
+    if model.get("files"):
+        return str(model["files"])
+    return f"{model['id']}@{model['revision']}" if is_commit(model.get("revision")) else None
+
+
+def _device() -> str:
+    """What computes: another processor rounds otherwise."""
+    import torch
+
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+
+
+def _read(file: Path) -> str | None:
+    """A kept answer; None where there is none, or the file is damaged (it is then asked and written anew)."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["answer"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

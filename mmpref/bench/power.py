@@ -1,0 +1,126 @@
+"""How many images a comparison needs, before it is run: the power of a paired difference.
+
+Two models answer on the same images; the difference of a metric has variance ``v / images``, where v is that of one
+image. It is "seen" where its 95 % interval excludes 0, and a model is shown to be *no worse* than a margin where the
+interval lies wholly above it. Both take the same number of images, by the normal approximation: a true difference of d
+is seen with the power asked for from
+
+    images = (z(97.5 %) + z(power))^2 v / d^2
+
+on, and so many show of a model that changes nothing that it is no worse than d. v comes from the resamples of a former
+evaluation, which know how much an image's questions hang together, or from assumed rates of one question an image
+(McNemar's test: v is the share of answers that become right or wrong; Connor, Biometrics 43, 1987).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmpref.bench.finished_model import first_with, headlines, read_finished
+from mmpref.errors import InputError, UsageError
+from mmpref.run.results import LEVEL, Key
+
+POWER = 0.8
+"""The chance that a true difference is seen, where none is asked for."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much one image says of a metric's difference.
+
+    Args:
+        key: the metric; None of assumed rates.
+        of: which models, for readers.
+        variance: of one image's share in the difference, in the metric's units squared.
+        images: how many it was found on; 0 where it was assumed.
+        bound: it takes two models as unrelated on an image; pairs that agree more need fewer images.
+    """
+
+    key: Key | None
+    of: str
+    variance: float
+    images: int = 0
+    bound: bool = False
+
+
+def images_needed(variance: float, difference: float, power: float = POWER) -> int:
+    """From how many images on a true difference of this size is seen."""
+    return max(2, math.ceil(_z(power) ** 2 * variance / difference**2))
+
+
+def smallest_difference(variance: float, images: int, power: float = POWER) -> float:
+    """The smallest true difference that so many images see."""
+    return _z(power) * math.sqrt(variance / images)
+
+
+def power_of(variance: float, images: int, difference: float) -> float:
+    """The chance that so many images see a true difference of this size."""
+    from scipy import special
+
+    if not variance:
+        return 1.0
+    return float(special.ndtr(abs(difference) / math.sqrt(variance / images) - special.ndtri((1 + LEVEL) / 2)))
+
+
+def _z(power: float) -> float:
+    from scipy import special
+
+    return float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(power))
+
+
+def assumed(rate: float, changed: float | None = None) -> Spread:
+    """Of right answers, one question an image.
+
+    Args:
+        rate: the share of right answers, of both models about.
+        changed: the share of answers that are right of one model alone; by default that of two models which know
+            nothing of each other, which is more than an adapter and its base have.
+
+    Raises:
+        UsageError: no shares, or more changed than can be.
+    """
+    most = 2 * min(rate, 1 - rate)
+    if not 0 < rate < 1 or not (changed is None or 0 < changed <= most):
+        raise UsageError(
+            f"Of answers of which {rate:g} are right, {2 * rate * (1 - rate) if changed is None else changed:g} cannot "
+            "be right of one model alone.",
+            f"Use a --rate above 0 and below 1, and at most twice the rarer kind of answers for --changed ({most:g}).",
+        )
+    unrelated = 2 * rate * (1 - rate)
+    what = f"{rate:g} right, {unrelated if changed is None else changed:.3g} changed"
+    return Spread(None, what, unrelated if changed is None else changed, bound=changed is None)
+
+
+def spreads(runs: Sequence[Path]) -> list[Spread]:
+    """Of the headline metrics of finished evaluations: of every pair of models that answered the same samples, the
+    second set against the first; of a model without another its own variance twice, which is a bound.
+
+    Raises:
+        RunError: a directory is no finished run.
+        InputError: a run of another command, or one that kept no resamples.
+    """
+    columns = read_finished(runs)
+    found = []
+    for key in headlines(columns):
+        first = first_with(columns, key.benchmark)
+        images = first.values[key].images if key in first.values else 0
+        changes = [(other, other.change_from(first, key)) for other in columns if other is not first]
+        pairs = [(other, change) for other, change in changes if change is not None]
+        for other, change in pairs:
+            found.append(Spread(key, f"{first.name}, {other.name}", images * _variance(change), images))
+        alone = first.resamples.get(key)
+        if not pairs and alone is not None:
+            found.append(Spread(key, first.name, 2 * images * _variance(alone), images, bound=True))
+    if not found:
+        raise InputError("No run has resamples of a metric that claims are made on.", "Evaluate again.")
+    return found
+
+
+def _variance(values: object) -> float:
+    """Over the resamples [1:] that it is defined in."""
+    import numpy as np
+
+    return float(np.nanvar(np.asarray(values)[1:]))

@@ -1,0 +1,61 @@
+"""Arms of several runs as a table."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from mmpref.run.results import ALL
+from mmpref.run.results_text import decimals, interval_text, p_value_text, verdict_of
+
+if TYPE_CHECKING:
+    from mmpref.bench.arms import ArmEffect
+    from mmpref.bench.compare import Comparison
+
+ARM_COLUMNS = (
+    "metric",
+    "arm",
+    "mean",
+    "over images alone",
+    "runs",
+    "SD seeds",
+    "seed share",
+    "SD judges",
+    "verdict, p",
+)
+ARM_LEGEND = (
+    "SD seeds: of a run's value over seeds. Seed share: how much of the variance of the mean is seed, the rest being "
+    "images. Over images alone: of these very adapters, as if they had no seed. SD judges: of the judges' means. p: "
+    "over seeds and images, of headline metrics corrected by Holm's method."
+)
+
+
+def arm_rows(comparison: Comparison) -> list[list[str]]:
+    """A row for each headline metric of each arm: its mean, then its differences."""
+    shown = [effect for effect in comparison.arms if effect.headline and effect.key.part == ALL]
+    shown = shown or [effect for effect in comparison.arms if effect.headline] or list(comparison.arms)
+    order = list(dict.fromkeys(effect.key for effect in shown))
+    return [_row(effect) for key in order for effect in shown if effect.key == key]
+
+
+def _row(effect: ArmEffect) -> list[str]:
+    found, signed = effect.estimate, effect.against is not None
+    digits = decimals(found.value)
+    over = effect.over_images
+    runs = f"{effect.seeds}" + (f" x {effect.judges} judges" if effect.judges > 1 else "")
+    verdict = verdict_of(found.low, found.high, effect.higher_is_better, effect.p_holm)
+    return [
+        effect.key.name,
+        effect.arm + (f" - {effect.against}" if signed else ""),
+        interval_text(found.value, found.low, found.high, signed=signed, digits=digits),
+        interval_text(over.value, over.low, over.high, signed=signed, digits=digits).partition(" ")[2],
+        runs,
+        _number(effect.seed_deviation, digits),
+        "–" if math.isnan(effect.seed_share) else f"{effect.seed_share:.0%}",
+        _number(effect.judge_deviation, digits),
+        f"{verdict}, {p_value_text(effect.p, effect.p_holm)}" if signed else "",
+    ]
+
+
+def _number(value: float, digits: int) -> str:
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"

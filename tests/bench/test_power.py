@@ -1,0 +1,76 @@
+"""The number of images that is promised is the number that it takes: by simulation, with the tests that are used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpref.bench.bootstrap import Clusters, percentile_interval
+from mmpref.bench.power import assumed, images_needed, power_of, smallest_difference, spreads
+from mmpref.bench.significance import mcnemar
+from mmpref.errors import InputError, UsageError
+
+RUNS = 150
+
+
+def test_assumed_rates_by_mcnemars_test() -> None:
+    """A difference of 5 points where 20 % of the answers change: seen in 80 % of runs, seldom on a quarter of them."""
+    difference, changed, rng = 0.05, 0.2, np.random.default_rng(0)
+    images = images_needed(assumed(0.8, changed).variance, difference)
+    seen = dict.fromkeys((1, 4), 0)
+    for factor in seen:
+        for _ in range(RUNS):
+            count = images // factor
+            worse, better = (changed - difference) / 2, (changed + difference) / 2
+            gains = rng.choice([-1, 0, 1], size=count, p=[worse, 1 - changed, better])
+            seen[factor] += mcnemar(gains.tolist()) < 0.05
+    # McNemar's exact test keeps its level below 5 %, so that it sees a little less than promised.
+    assert 0.70 < seen[1] / RUNS < 0.86
+    assert power_of(changed, images // 4, difference) == pytest.approx(0.29, abs=0.01)
+    assert 0.15 < seen[4] / RUNS < 0.35
+
+
+def test_records_whose_questions_hang_together_by_the_bootstrap() -> None:
+    """Six questions an image that share a part of their luck: by the variance that a pilot's resamples have."""
+    rng = np.random.default_rng(1)
+
+    def gains(images: int, difference: float) -> np.ndarray:
+        """[images]: right answers of six that the second model has more, which are one third the image's own luck."""
+        own = rng.normal(difference, 0.2, size=(images, 1)) + rng.normal(0, 0.3, size=(images, 6))
+        mean: np.ndarray = own.mean(1)
+        return mean
+
+    pilot = Clusters(("gain",), gains(400, 0.0)[:, None]).resampled(0)["gain"] / 400
+    variance = 400 * float(np.var(pilot[1:]))
+    assert variance == pytest.approx(0.2**2 + 0.3**2 / 6, rel=0.2)
+    images = images_needed(variance, 0.06)
+    seen = 0
+    for run in range(RUNS):
+        values = Clusters(("gain",), gains(images, 0.06)[:, None]).resampled(run)["gain"] / images
+        interval = percentile_interval(values)
+        seen += interval.low > 0 or interval.high < 0
+    assert 0.70 < seen / RUNS < 0.89
+
+
+def test_the_three_are_one_formula() -> None:
+    for power in (0.5, 0.8, 0.95):
+        images = images_needed(0.1, 0.02, power)
+        assert power_of(0.1, images, 0.02) == pytest.approx(power, abs=0.002)
+        assert smallest_difference(0.1, images, power) == pytest.approx(0.02, rel=0.002)
+
+
+def test_two_models_that_know_nothing_of_each_other_are_a_bound() -> None:
+    spread = assumed(0.85)
+    assert spread.bound
+    assert spread.variance == pytest.approx(2 * 0.85 * 0.15)
+    with pytest.raises(UsageError, match="cannot be right of one model alone"):
+        assumed(0.9, 0.3)
+
+
+def test_a_run_without_resamples_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"models": [{"name": "base"}], "results": []}')
+    (tmp_path / "run.json").write_text('{"command": "evaluate", "recipe": {}}')
+    with pytest.raises(InputError, match="No run has resamples"):
+        spreads([tmp_path])
