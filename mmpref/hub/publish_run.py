@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
+from mmpref.run.scratch import scratch
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -94,8 +94,7 @@ def publish_run(
         hub_id, kind, default_name=path.resolve().name, private=private, token=token, endpoint=endpoint
     )
     repo_id = target.repo_id
-    with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
-        stage = Path(folder)
+    with scratch("publish") as stage:
         with disk_errors(stage):
             if samples_only:
                 content = stage_samples(path, manifest, stage, repo_id)
