@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from mmpref.errors import UsageError
@@ -113,3 +114,13 @@ def is_commit(revision: object) -> bool:
 def is_hub_id(name: object) -> bool:
     """Whether `name` has the form of a Hub repository id; a local path or ``pkg:`` reference has not."""
     return isinstance(name, str) and bool(_ID.fullmatch(name)) and ".." not in name and not name.endswith(".git")
+
+
+def name_for_others(model: str) -> str:
+    """What a model is called where others read it: a folder by its own name, without where it is on this machine; an
+    endpoint (``URL#MODEL``) too, whose model may be named so. Any other as it is."""
+    url, mark, served = model.partition("#")
+    if url.startswith(("http://", "https://")):
+        return f"{url}{mark}{name_for_others(served)}" if served else model
+    is_folder = model.startswith((".", "/", "~")) or model.count("/") > 1 or Path(model).exists()
+    return Path(model).expanduser().resolve().name if is_folder and not model.startswith("pkg:") else model

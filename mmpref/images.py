@@ -16,6 +16,7 @@ Of several frames or pages the first counts, and the camera's orientation is app
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,8 @@ def decode_noting(image: ImageData, max_pixels: int = MAX_PIXELS) -> tuple[Image
     except ImageError:
         raise
     except Exception as error:  # Pillow's parsers raise whatever broken bytes lead them to.
+        if re.fullmatch(rb"ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", image.content[4:12]):
+            raise ImageError(f"{where} is a HEIC image, which is not read.", "Save it as JPEG or PNG.") from error
         raise ImageError(f"{where} cannot be decoded: {reason_of(error)}.") from error
 
 

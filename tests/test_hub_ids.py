@@ -14,7 +14,7 @@ from mmpref.api import options
 from mmpref.cli import common
 from mmpref.cli.main import program
 from mmpref.errors import UsageError
-from mmpref.hub_ids import HubPage, hub_page, model_id, refuse_page, repo_id
+from mmpref.hub_ids import HubPage, hub_page, model_id, name_for_others, refuse_page, repo_id
 
 
 @pytest.mark.parametrize(
@@ -174,3 +174,21 @@ def test_a_model_is_not_published_where_a_page_of_data_is_named() -> None:
     address = "https://huggingface.co/datasets/alice/mixed"
     with pytest.raises(UsageError, match="the page of a dataset, not of a model"):
         command.main(["--hub-model-id", address], standalone_mode=False)
+
+
+def test_what_others_read_names_no_folder_of_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "dpo").mkdir(parents=True)
+    for model, name in (
+        ("me/vlm", "me/vlm"),
+        ("pkg:mmpref.testbed/model", "pkg:mmpref.testbed/model"),
+        ("runs/dpo", "dpo"),
+        (str(tmp_path / "runs" / "dpo"), "dpo"),
+        ("runs/../runs/dpo/", "dpo"),
+        ("/gone/to/vlm", "vlm"),
+        ("~/vlm", "vlm"),
+        ("https://a.b/v1#me/vlm", "https://a.b/v1#me/vlm"),
+        ("https://a.b/v1#/srv/models/vlm", "https://a.b/v1#vlm"),
+        ("testbed-oracle", "testbed-oracle"),
+    ):
+        assert name_for_others(model) == name

@@ -349,6 +349,9 @@ def test_broken_images_are_told(content: bytes) -> None:
 
 
 def test_what_is_told_of_an_image_is_the_same_every_time() -> None:
+    heic = b"\x00\x00\x00\x18ftypheic\x00\x00\x00\x00mif1heic" + bytes(64)
+    with pytest.raises(ImageError, match=r"^a\.heic is a HEIC image, which is not read\. Save it as JPEG or PNG\.$"):
+        decode(ImageData(heic, "a.heic"))
     with pytest.raises(ImageError, match=r"^x\.png cannot be decoded: cannot identify image file\.$"):
         decode(ImageData(b"not an image", "x.png"))
 

@@ -24,7 +24,16 @@ from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import DEADLY, Look, Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.image_cells import ImageRoots, conversions, find_images
-from mmpref.tables.rows import CONTEXT, REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
+from mmpref.tables.rows import (
+    CONTEXT,
+    NAME_IMAGES,
+    NO_IMAGE,
+    REJECTED_POLICY,
+    Fault,
+    PreferenceRow,
+    image_fault,
+    same_answer,
+)
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, as_dicts, context_of
 from mmpref.vlm.special_tokens import special_token_in
@@ -199,7 +208,8 @@ def _write(
         names = ", ".join(table.spec for table in tables)
         example = next(shown[0] for shown in skips.values())
         first = f"First: {example['row']}: {example['detail']}".rstrip(".")
-        raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.")
+        hint = NAME_IMAGES if NO_IMAGE in skips else ""
+        raise InputError(f"No row of {names} can be trained on ({reasons}). {first}.", hint)
     os.replace(temporary, folder / DATA)
     sources = [
         {**table.facts(), "rows": used[index], **({"methods": dict(sorted(made.items()))} if made else {})}

@@ -10,6 +10,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -155,6 +156,7 @@ def _mlflow_link() -> str | None:
     uri, run = mlflow.get_tracking_uri(), mlflow.active_run()
     if run is None or not uri.startswith(("http://", "https://")):
         return None
+    uri = re.sub("//[^/@]*@", "//", uri)  # a password belongs into no run
     return f"{uri.rstrip('/')}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
 
 

@@ -202,20 +202,33 @@ def _is_remote_model(one: Named, name: str) -> bool:
     refuse_page(name)
     if name.startswith(MEMORY):
         return False
-    path = Path(resolve_path(name))
-    if not path.exists():
-        if name.startswith((".", "/", "~")) or name.count("/") > 1:
-            raise ModelError(
-                f"Cannot load the {what} {name}: there is no such folder.",
-                "Check the path, or name a model of the Hub.",
-            )
+    if refuse_no_model(name, what):
         return True
+    path = Path(resolve_path(name))
     if one.kind == "adapter":
         refuse_no_adapter(name)
     elif one.kind == "model" and not (path / "config.json").is_file():
         refuse_adapter(ModelRef(name))
         raise ModelError(f"Cannot load the {what} {name}: it has no config.json.", "Check the path.")
     return False
+
+
+def refuse_no_model(name: str, what: str = "model") -> bool:
+    """Whether a model's name is one of the Hub's.
+
+    Args:
+        what: it is.
+
+    Raises:
+        ModelError: it can only be a path, and nothing is there.
+    """
+    if Path(resolve_path(name)).exists():
+        return False
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"Cannot load the {what} {name}: there is no such folder.", "Check the path, or name a model of the Hub."
+        )
+    return True
 
 
 def _check_task(key: str, settings: Any) -> None:
@@ -306,8 +319,10 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
         cause, unknown = error.__cause__, isinstance(error.__cause__, LocalEntryNotFoundError)
         if one.kind != "adapter" and isinstance(cause, EntryNotFoundError) and not unknown:
             return  # it is there, without that file: loading says what it is instead
-        if one.kind == "embedder" and unknown:
-            return  # its files may have other names
+        if one.kind == "embedder":
+            if unknown:
+                return  # its files may have other names
+            raise ModelError(error.message, f"Name another, or a folder: --set {one.key}=NAME") from error
         if one.kind == "annotator":
             from mmpref.judges.plugins import JUDGES
 

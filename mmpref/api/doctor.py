@@ -142,12 +142,14 @@ def needs(model: str, found: list[Device], revision: str | None = None, trust_re
     """
     from transformers import AutoConfig
 
+    from mmpref.api.checks import refuse_no_model
     from mmpref.registry import resolve_path
     from mmpref.types import ModelRef
     from mmpref.vlm.costs import IMAGE_TOKENS, sizes_of
     from mmpref.vlm.load import identify
     from mmpref.vlm.load_errors import load_errors
 
+    refuse_no_model(model)
     family, commit = identify(ModelRef(model, revision), trust_remote_code)
     with load_errors(f"model {model}"):
         config = AutoConfig.from_pretrained(resolve_path(model), revision=commit, trust_remote_code=trust_remote_code)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from mmpref.api.diagnosis import Diagnosis, diagnose
@@ -24,6 +24,7 @@ def inspect(
     split: str | None = None,
     revision: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     model: Any = None,
     source: Any = None,
     rows: int = 200,
@@ -39,6 +40,7 @@ def inspect(
     split: str | None = None,
     revision: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     model: Any = None,
     source: None = None,
     rows: int = 200,
@@ -53,6 +55,7 @@ def inspect(
     split: str | None = None,
     revision: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     model: Any = None,
     source: Any = None,
     rows: int = 200,
@@ -70,6 +73,7 @@ def inspect(
         split: of the dataset, or the source; by default ``train``.
         revision: of a Hub dataset.
         image_root: folders or ``.zip`` files that image paths are relative to.
+        columns: of a dataset, what its rows call their parts, such as ``{"prompt": "question"}``.
         model: score the answers under this model (a name, or a loaded one): margins in nats, lengths in its tokens.
             Without a dataset, the model to look into.
         source: rows to ask the model about: with reference answers of two sentences or more, or with the image's
@@ -89,10 +93,20 @@ def inspect(
     if dataset is None:
         if model is None:
             raise UsageError("There is nothing to inspect.", "Name a dataset, or a model.")
+        if columns:
+            raise UsageError("--columns is for the rows of a dataset, and none is named.", "Leave it out.")
         where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root}
         return diagnose(model, source, rows=rows, synonyms=synonyms, **where, progress=progress)
     refuse_source(source)
-    return run_inspect(dataset, split=split, revision=revision, image_root=image_root, model=model, progress=progress)
+    return run_inspect(
+        dataset,
+        split=split,
+        revision=revision,
+        image_root=image_root,
+        columns=columns,
+        model=model,
+        progress=progress,
+    )
 
 
 def refuse_source(source: Any) -> None:
@@ -109,6 +123,7 @@ def run_inspect(
     split: str | None = None,
     revision: str | None = None,
     image_root: NameOrPath | Sequence[NameOrPath] | None = None,
+    columns: Mapping[str, str] | None = None,
     model: Any = None,
     on_row: Callable[[Sample], None] | None = None,
     progress: bool = True,
@@ -120,13 +135,14 @@ def run_inspect(
     """
     from mmpref.data.inspect import inspect as inspect_rows
     from mmpref.judges.served import refuse_served
+    from mmpref.tables.columns import own_columns
     from mmpref.tables.open import open_table, refuse_split
 
     refuse_served(model, "margins are made of its log-probabilities")
     refuse_no_rows("dataset", dataset)
     spec, roots = as_spec(dataset, own_paths=not image_root), as_specs(image_root)
     refuse_split(spec, split or "train")
-    table = open_table(spec, split, revision=revision)
+    [table] = own_columns([open_table(spec, split, revision=revision)], columns)
     if model is None:
         with Progress("rows", watched=progress) as bar:
             return Inspection(inspect_rows(table, roots, on_row, on_progress=bar.reach))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 from mmpref.api.options import NameOrPath
@@ -70,6 +69,7 @@ def publish(
     from mmpref.hub.publish_run import kept_run, kind_of, publish_run
     from mmpref.hub.target import find_target
     from mmpref.run.manifest import read_manifest
+    from mmpref.run.scratch import scratch
 
     path = Path(run)
     given = {
@@ -102,14 +102,14 @@ def publish(
     if companions:
         target = find_target(given[kind], kind, private=private, default_name=path.resolve().name)
         companions = companions.checked(read_manifest(kept), target)
-    with tempfile.TemporaryDirectory(prefix="mmpref-merged-") as folder:
+    with scratch("merged") as folder:
         merged = None
         if merge:
             from mmpref.align.merge_adapter import merge_adapter
 
             target = find_target(given[kind], "model", private=private, default_name=path.resolve().name)
             logger.info("The merged model will go to %s.", target.sentence)
-            merged = Path(folder)
+            merged = folder
             merge_adapter(kept, merged)
         published = publish_run(
             path,

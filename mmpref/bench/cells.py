@@ -35,7 +35,9 @@ def value_of(row: Mapping[str, Any], column: str, where: str) -> Any:
         InputError: there is no such column, or it is empty.
     """
     if is_empty(row.get(column)):
-        raise InputError(f"{where} has no value in column {column!r}; its columns are {columns_of(row)}.")
+        alike = next((name for name in row if str(name).lower() == column.lower()), "COLUMN")
+        hint = "" if column in row else f"If it has another name there, say so: --columns {column}={alike}"
+        raise InputError(f"{where} has no value in column {column!r}; its columns are {columns_of(row)}.", hint)
     return row[column]
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="Folder that image paths are relative to. Repeatable. [default: the dataset's]",
 )
+@common.columns_option("prompt, answer, image, chosen, rejected, messages, system or id")
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -58,6 +59,7 @@ def command(
     split: str | None,
     revision: str | None,
     image_root: tuple[str, ...],
+    columns: dict[str, str] | None,
     html: Path | None,
     model: str | None,
     source: str | None,
@@ -90,7 +92,7 @@ def command(
     if dataset is None:
         if html:
             raise UsageError("--html shows the rows of a dataset, and none is named.")
-        where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root}
+        where: dict[str, Any] = {"split": split, "revision": revision, "image_root": image_root, "columns": columns}
         _diagnose(model, source, rows, synonyms, where, as_json)
         return
     refuse_source(source)
@@ -101,6 +103,7 @@ def command(
         split=split,
         revision=revision,
         image_root=image_root,
+        columns=columns,
         model=model,
         on_row=gallery.add if gallery else None,
     )

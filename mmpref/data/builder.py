@@ -7,10 +7,11 @@ A builder is one file in `mmpref/data/builders` (or in a plugin's package under 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mmpref.data.row_facts import Reader
+from mmpref.hub_ids import name_for_others
 from mmpref.registry import Registry
 from mmpref.tables.table import Origin
 from mmpref.types import Example, ModelRef, Pair, Skip
@@ -85,6 +86,15 @@ class Context:
     annotator: str | None = None
     concurrency: int = 8
     endpoint: tuple[str, str] | None = None
+
+    @property
+    def writer(self) -> str:
+        """Whose answers the run's model's are, as rows that are published name it: without folders of this machine."""
+        if self.endpoint:
+            return name_for_others(self.endpoint[1])
+        assert self.model is not None
+        adapter = self.model.adapter and name_for_others(self.model.adapter)
+        return str(replace(self.model, model=name_for_others(self.model.model), adapter=adapter))
 
     def asked(self, who: str) -> str:
         """Who is asked by a word; the run's own model (``policy``) by its URL, where it is behind a server."""

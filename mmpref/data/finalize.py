@@ -25,6 +25,7 @@ from mmpref.run.directory import Run, WriteCard
 from mmpref.run.files import write_atomic
 from mmpref.sampling.embedders import embedder_facts
 from mmpref.sampling.settings import sampling_facts
+from mmpref.tables.rows import NAME_IMAGES, NO_IMAGE
 from mmpref.types import ModelRef, Skip
 
 PILOT = "pilot"
@@ -190,6 +191,7 @@ def _no_pair(source: str, split: str, skips: Sequence[Skip]) -> InputError:
         hint = "Name the folder that paths are relative to with --image-root."
     elif explained:
         message += f" Row {brief(explained.id)}: {explained.detail.rstrip('.')}."
+        hint = NAME_IMAGES if explained.reason == NO_IMAGE else ""
     return InputError(message, hint)
 
 

@@ -17,6 +17,7 @@ from mmpref.errors import HubError
 from mmpref.hub._calls import CALL_ERRORS, Calls, Retry, quiet_unless_terminal
 from mmpref.hub.access import usual_token
 from mmpref.hub.target import find_target
+from mmpref.run.scratch import scratch
 
 CACHES = ("features-", "reference-")
 """Files of a training that are made again, and are large."""
@@ -57,9 +58,9 @@ class JobState:
         """
         if folder.exists():  # a job that is tried again on the same machine
             return True
-        with tempfile.TemporaryDirectory(prefix="mmpref-state-") as place:
+        with scratch("state") as place:
             try:
-                path = self._calls.run("read the state", lambda: self._download(Path(place)))
+                path = self._calls.run("read the state", lambda: self._download(place))
             except HubError as error:
                 if isinstance(error.__cause__, RemoteEntryNotFoundError | RepositoryNotFoundError):
                     return False
@@ -90,8 +91,8 @@ class JobState:
         """
         if not folder.is_dir():
             return
-        with tempfile.TemporaryDirectory(prefix="mmpref-state-") as place, quiet_unless_terminal():
-            path = Path(place) / self.file
+        with scratch("state") as place, quiet_unless_terminal():
+            path = place / self.file
             with tarfile.open(path, "w") as archive:
                 for file in sorted(folder.rglob("*")):
                     if not file.name.startswith(CACHES):

@@ -37,7 +37,11 @@ def check_licences(source: Mapping[str, Any], accepted: bool) -> list[str]:
     for entry in source.get("sources") or [source]:
         name, licence = entry["id"], " ".join((entry.get("licence") or "").split()).lower()
         if licence in ("", "unknown"):
-            logger.warning("Warning: %s states no licence. Find out whether you may publish what is made of it.", name)
+            logger.warning(
+                "Warning: %s states no licence. Find out whether you may publish what is made of it; of data of your "
+                "own --license says it.",
+                name,
+            )
         elif _NO_DERIVATIVES.search(licence) or AND in licence or licence not in LICENCES - {"other"}:
             restricted.append(f"{name}: {_UNREADABLE_CARD if licence == UNREADABLE else licence}")
         elif _NON_COMMERCIAL.search(licence):

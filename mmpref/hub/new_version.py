@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,6 +14,7 @@ from mmpref.hub.cards.merge import front_matter_blocks, join_card, split_card
 from mmpref.hub.publish import publish_folder
 from mmpref.hub.published import Published
 from mmpref.hub.target import Target, find_target
+from mmpref.run.scratch import scratch
 
 _KEY = "new_version"
 
@@ -58,10 +57,10 @@ def point_to_new_version(old: str, new: str, *, create_pr: bool = False, **where
     Raises:
         HubError: the old card's metadata is not YAML, or the Hub refuses.
     """
-    with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
-        (Path(folder) / CARD).write_text(with_new_version("", new), encoding="utf-8")
+    with scratch("publish") as folder:
+        (folder / CARD).write_text(with_new_version("", new), encoding="utf-8")
         content = Content(
-            Path(folder), f"New version: {new}", merge_card=lambda card, ours: with_new_version(card or "", new)
+            folder, f"New version: {new}", merge_card=lambda card, ours: with_new_version(card or "", new)
         )
         return publish_folder(content, old, "model", create_pr=create_pr, **where)
 

@@ -25,7 +25,7 @@ _ENDPOINT = re.compile(r"https?://[^#\s]*#(.+)")
 """``URL#MODEL``: a model behind a server, whose name there may be the folder that it was loaded from."""
 LEFT_OUT = "(left out: it names a folder of the machine)"
 _PATH_START = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
-_PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
+_PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?<!/#)(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
 _FILE = re.compile(r"/.*\.(?:jsonl?|ndjson|parquet|arrow|csv|tsv|txt|ya?ml|safetensors|bin|gguf|pt|ckpt|png|jpe?g)$")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 _TEXT_FILES = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from mmpref.licence import with_licence
 from mmpref.log import logger
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.run.manifest import STATE, read_manifest
+from mmpref.run.scratch import scratch
 
 KINDS: dict[str, RepoType] = {"build-dataset": "dataset", "train": "model", "evaluate": "model", "iterate": "model"}
 """Commands whose runs can be published, and the kind of repository they go to."""
@@ -110,8 +110,7 @@ def publish_run(
     is_evaluation = manifest["command"] == "evaluate" and not samples_only
     target = find_target(hub_id, kind, default_name=named, private=private, token=token, endpoint=endpoint)
     repo_id = target.repo_id
-    with tempfile.TemporaryDirectory(prefix="mmpref-publish-") as folder:
-        stage = Path(folder)
+    with scratch("publish") as stage:
         with disk_errors(stage):
             if samples_only:
                 content = stage_samples(path, manifest, stage, repo_id)

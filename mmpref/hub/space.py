@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from mmpref.hub.target import find_target, other_run
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import metadata_of
 from mmpref.run.manifest import MANIFEST
+from mmpref.run.scratch import scratch
 from mmpref.text_files import read_text
 from mmpref.version import __version__
 
@@ -106,8 +106,8 @@ def publish_space(
     """
     base, revision = base_of(manifest, base_hub_id)
     card = read_text(path / CARD) if (path / CARD).is_file() else ""
-    with tempfile.TemporaryDirectory(prefix="mmpref-space-") as folder:
-        stage, run = Path(folder), manifest["recipe_hash"]
+    with scratch("space") as stage:
+        run = manifest["recipe_hash"]
         quantization = manifest.get("quantization")
         files = {
             APP: app_text(base, revision, adapter.repo_id, adapter.commit, quantization),

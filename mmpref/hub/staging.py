@@ -34,6 +34,7 @@ from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_fo
 from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.log import logger
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import RESAMPLES, RESULTS, Results
 from mmpref.text_files import read_text
@@ -106,6 +107,12 @@ def stage_adapter(
     on_hub = is_hub_id(base) and is_commit(manifest["model"].get("revision"))
     named = base_hub_id or (base if on_hub else None)
     revision = manifest["model"].get("revision") if named == base else None
+    if named is None and not base.startswith("pkg:"):
+        logger.warning(
+            "Warning: the card names no base model, since %s is a folder of this machine. If it is on the Hub too, say "
+            "where: --base-hub-id=OWNER/NAME.",
+            base,
+        )
     folders = local_folders(path, base)
     source = merged or path
     for file in sorted(source.rglob("*")):

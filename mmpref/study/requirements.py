@@ -55,13 +55,23 @@ def of_build(recipe: BuildRecipe) -> set[Requirement]:
 
 def of_train(recipe: TrainRecipe) -> set[Requirement]:
     """Of ``train``."""
-    bdhs = {"similarity_model": None, **(recipe.loss.get("bdhs") or {})}
-    if recipe.method == "online-bdhs" and bdhs["similarity_model"] is None:
-        from mmpref.sampling.settings import BdhsSettings
+    from mmpref.align.method import METHODS
+    from mmpref.recipes.names import named
+    from mmpref.recipes.schema import build
+    from mmpref.tables.open import with_split
 
-        bdhs["similarity_model"] = BdhsSettings.similarity_model
-    asked = [recipe.annotator, bdhs["similarity_model"]]
-    return set(_told_apart(models=[recipe.model, *asked], tables=recipe.dataset, files=recipe.image_root))
+    settings = list(named(build(METHODS.get(recipe.method).settings, recipe.loss, "loss")))
+    models = [
+        name for one in settings if one.kind in ("model", "adapter", "embedder", "annotator") for name in one.values
+    ]
+    tables = [with_split(name, "train")[0] for one in settings if one.kind == "table" for name in one.values]
+    return set(
+        _told_apart(
+            models=[recipe.model, recipe.annotator, *models],
+            tables=[*recipe.dataset, *tables],
+            files=recipe.image_root,
+        )
+    )
 
 
 def of_evaluate(recipe: EvaluateRecipe) -> set[Requirement]:

@@ -57,7 +57,8 @@ def _read_csv(file: Path) -> Iterator[dict[str, Any]]:
         header = opened.readline()
         opened.seek(0)
         tabs = file.name.lower().removesuffix(".gz").endswith(".tsv")
-        delimiter = "\t" if tabs else ";" if ";" in header and "," not in header else ","
+        # Of another country, or a spreadsheet's "Unicode text"; the first of those that are as frequent.
+        delimiter = "\t" if tabs else max(",;\t", key=header.count)
         by_hand = f"{delimiter} " in header  # a space after each comma is none of the text's, and quotes may follow it
         lines = csv.reader(opened, delimiter=delimiter, strict=True, skipinitialspace=by_hand)
         try:

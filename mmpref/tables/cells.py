@@ -42,6 +42,7 @@ IMAGE_BYTES = ("bytes", "base64", "b64", "data")
 """Where a mapping that is an image cell has the image itself."""
 _LOOKS_LIKE_IMAGE = re.compile(r"(image|img|photo|picture|pixel)s?(_|$)|.*_(image|img)s?(_|\d|$)", re.IGNORECASE)
 _ABOUT_IMAGES = re.compile(r".*_(ids?|width|height|size|count|num|caption|source|license|sha256|md5|token)s?$")
+_IMAGE_FILE = re.compile(r"[^\n]{1,1000}\.(jpe?g|jfif|png|webp|gif|bmp|tiff?|heic|heif|avif)", re.IGNORECASE)
 _NOTHING = {"", "nan", "none", "null", "na", "n/a", "<na>", "nat"}
 _VALUES = frozenset({str, bytes, list, tuple, dict, bool, int})
 """Types of which every value is one. Most cells are of them, and this is asked more often than anything else."""
@@ -165,15 +166,21 @@ def image_cells(row: Mapping[str, Any]) -> list[Any]:
 
 
 def unread_images(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look as if they held images and are not read."""
+    """Columns that look as if they held images, by their names or as they hold names of image files, and are not
+    read."""
     return [
         name
         for name, value in row.items()
         if name not in IMAGES
-        and _LOOKS_LIKE_IMAGE.match(name)
-        and not _ABOUT_IMAGES.match(name)
-        and isinstance(value, str | bytes | list | Mapping)
-        and not is_no_image(value)
+        and (
+            (isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()))
+            or (
+                _LOOKS_LIKE_IMAGE.match(name)
+                and not _ABOUT_IMAGES.match(name)
+                and isinstance(value, str | bytes | list | Mapping)
+                and not is_no_image(value)
+            )
+        )
     ]
 
 

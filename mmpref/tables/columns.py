@@ -18,6 +18,7 @@ from mmpref.tables.messages import (
     REJECTED,
     WHOLE,
     Unusable,
+    known_name,
     read_turns,
     unfolded,
 )
@@ -65,6 +66,7 @@ def with_columns(table: Table, columns: Mapping[str, str], parts: Mapping[str, t
 
 
 def _renamed(row: Mapping[str, Any], columns: Mapping[str, str], parts: Mapping[str, tuple[str, ...]]) -> Row:
+    columns = {part: column if column in row else known_name(column) for part, column in columns.items()}
     named = {part: row[column] for part, column in columns.items() if column in row}
     gone = {columns[part] for part in named}.union(*(parts.get(part, ()) for part in named))
     return {**{name: cell for name, cell in row.items() if name not in gone}, **named}
@@ -76,7 +78,7 @@ def _refuse_absent(table: Table, columns: Mapping[str, str]) -> None:
     for raw in islice(table, LOOKED_THROUGH):
         row = unfolded(raw)
         first = row if first is None else first
-        absent -= row.keys()
+        absent = {column for column in absent if column not in row and known_name(column) not in row}
         if not absent:
             return
     if first is None:

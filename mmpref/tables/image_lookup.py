@@ -27,7 +27,8 @@ class ImageLookup:
 
     def __init__(self, where: str, roots: ImageRoots, names: Sequence[str | Path]) -> None:
         self._where, self._roots = where, roots
-        self._names = brief(", ".join(map(str, names)), 600)
+        places = ("the folder that you are in" if str(name) == "." else str(name) for name in names)
+        self._names = brief(", ".join(places), 600)
         self._seen = self._found = self._others = 0
         self._first = ""
 

@@ -20,6 +20,7 @@ from typing import Any
 from mmpref.errors import InputError, brief
 from mmpref.tables._tar import IMAGE_ENDINGS, KEY
 from mmpref.tables.cells import (
+    IMAGES,
     as_text,
     columns_of,
     image_cells,
@@ -43,18 +44,19 @@ CAPTIONS = ("caption", "captions", "description", "text")
 DEFAULT_PROMPT = "Please describe this image in detail."
 """Asked of captions, which have no prompt: what the benchmark chair asks."""
 REJECTED = ("rejected", "rejected_response", "rejected_answer", "rejected_messages", "rejected_conversations")
+_KNOWN = frozenset((*WHOLE, *QUESTIONS, *CHOSEN, *ANSWERS, *CAPTIONS, *REJECTED, *IMAGES))
 CONTEXT = ("choices", "options", "hint", "context", "passage", "input")
 MEDIA = (
     *("video", "videos", "video_path", "audio", "audios", "audio_path", "chosen_images", "rejected_images"),
     *("mp4", "webm", "mp3", "wav", "flac"),
 )
 """What the model would have to see or hear beside images."""
-SHAPES = (
+HINT = (
+    "Name its columns with --columns, such as prompt=COLUMN,answer=COLUMN,image=COLUMN. Shapes that need none: "
     "prompt + completion (TRL conversational), messages, conversations (LLaVA-Instruct), texts (the Cauldron), or "
     "question + answer columns, or a caption, with images or image; of preferences, also chosen + rejected, or "
-    "rejected_response or rejected_messages (ms-swift). Columns of other names are named by --columns, such as "
-    "prompt=COLUMN,answer=COLUMN,image=COLUMN. Published sets of other shapes are built by the method of their name, "
-    "such as build-dataset --method vlfeedback"
+    "rejected_response or rejected_messages (ms-swift). Published sets of other shapes are built by the method of "
+    "their name, such as build-dataset --method vlfeedback."
 )
 
 
@@ -125,9 +127,7 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
     caption = _first(CAPTIONS, row)
     if caption and not question and (caption != "text" or _is_caption(row)):
         return ("", caption)
-    raise InputError(
-        f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", f"Known shapes: {SHAPES}."
-    )
+    raise InputError(f"{where} has the columns {columns_of(row)}: no shape that mmpref reads.", HINT)
 
 
 def _is_caption(row: Mapping[str, Any]) -> bool:
@@ -186,7 +186,24 @@ def unread_media(row: Mapping[str, Any]) -> list[str]:
 
 def unfolded(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """A row of a webdataset, or one whose ``text`` is a JSON object (RLHF-V), with the columns inside of it in its own
-    place; any other row as it is."""
+    place; any other row as it is. Its columns by their `known_name`, where no other has it too."""
+    return _by_known_names(_unpacked_row(row))
+
+
+def known_name(column: str) -> str:
+    """``image_path`` of ``Image Path``: the name that a column is read by, where case and spaces alone differ."""
+    name = "_".join(str(column).lower().split())
+    return name if name in _KNOWN else column
+
+
+def _by_known_names(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    names = [known_name(name) for name in row]
+    if names == list(row):
+        return row
+    return {known if names.count(known) == 1 else name: row[name] for name, known in zip(row, names, strict=True)}
+
+
+def _unpacked_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
     if KEY in row:
         inner = row.get("json")
         inner = inner if isinstance(inner, Mapping) else {}

@@ -54,6 +54,10 @@ from mmpref.types import Message
 
 CONTEXT = "context"
 """Reason of a skip: the answers continue one, and whoever reads the row needs whole answers."""
+NO_IMAGE = "no-image"
+"""Reason of a row of text only."""
+NAME_IMAGES = "Name the column that has the images with --columns image=COLUMN."
+"""What to do where it is every row's."""
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"
@@ -315,10 +319,13 @@ class _RowReader:
         others = [turn for turn in (*prompt, *([answer] if answer else [])) if turn is not first and turn.images]
         if not in_columns and not in_messages and not any(_has_cell(turn) for turn in others):
             columns = unread_images(self.row)
-            detail = f"{', '.join(columns[:6])} is not read as an image" if columns else ""
-            if bare:
-                detail = detail or f"{MARK}, and no image in the columns {columns_of(self.row)}"
-            self._add("no-image", detail, "images", columns[0] if columns else "images")
+            mark = f"{MARK}, and " if bare else ""
+            detail = (
+                f"{', '.join(columns[:6])} is not read as an image"
+                if columns
+                else f"{mark}no image in the columns {columns_of(self.row)}"
+            )
+            self._add(NO_IMAGE, detail, "images", columns[0] if columns else "images")
         elif others:
             self._add("image-placement", f"{MARK} outside the first user turn", "images", self.prompt_column)
         elif first and first.image_amid_text:

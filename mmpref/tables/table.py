@@ -17,7 +17,7 @@ from mmpref.errors import InputError, brief
 from mmpref.log import logger
 from mmpref.registry import Registry, suggest
 from mmpref.tables.cells import columns_of
-from mmpref.tables.messages import DEFAULT_PROMPT, SHAPES, rejected_column, unfolded
+from mmpref.tables.messages import DEFAULT_PROMPT, HINT, rejected_column, unfolded
 from mmpref.tables.rows import FIRST_CAPTION, PROMPT_GIVEN, REJECTED_POLICY, Fault, PreferenceRow, read_row
 
 Row = dict[str, Any]
@@ -169,7 +169,7 @@ class TableReader:
         elif "rejected" in self._needs:
             hint = "Preference data has prompt, chosen, rejected and images."
         else:
-            hint = f"Known shapes: {SHAPES}."
+            hint = HINT
         raise InputError(f"{where} lacks {', '.join(missing)}; its columns are {columns}.{unread}", hint)
 
     def warn_of_unread(self) -> None:

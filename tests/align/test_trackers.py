@@ -19,7 +19,8 @@ from mmpref.align.train import train
 from mmpref.errors import UsageError
 from mmpref.hub._local_files import local_files
 from mmpref.hub.cards.model import model_card, write_model_card
-from mmpref.hub.cards.origin_tags import origin_tags
+from mmpref.hub.cards.origin_tags import origin_tags, tracker_links
+from mmpref.hub.private import public
 
 from .conftest import MODEL
 
@@ -138,3 +139,31 @@ def test_the_card_has_tags_and_links() -> None:
     }
     metadata = yaml.safe_load(model_card(manifest).split("---")[1])
     assert f"trackio:{SPACE}" in metadata["tags"]
+    assert f"The curves of the training: [trackio]({SPACE})." in model_card(manifest)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://wandb.ai/me/mmpref/runs/3f", True),
+        ("https://mlflow.example.org/#/experiments/1/runs/ab", True),
+        ("http://8.8.8.8:5000/#/experiments/1/runs/ab", True),
+        ("http://127.0.0.1:5000/#/experiments/1/runs/ab", False),
+        ("http://10.0.0.7/x", False),
+        ("http://tracker:5000/x", False),
+        ("https://me:secret@mlflow.example.org/x", False),
+        ("https://a.b/x) [evil](https://c.d", False),
+        ("javascript:alert(1)", False),
+        ("https://[", False),
+        (None, False),
+    ],
+)
+def test_links_are_those_that_others_can_reach(url: str | None, shown: bool) -> None:
+    seen = {"trackers": [{"name": "mlflow", "path": None, "url": url}]}
+    assert tracker_links(seen) == (f"[mlflow]({url})" if shown else "")
+
+
+def test_a_page_of_a_tracker_is_no_folder_of_the_machine() -> None:
+    page = {"trackers": [{"name": "mlflow", "path": None, "url": "https://mlflow.example.org/#/experiments/1/runs/ab"}]}
+    assert public(page) == page
+    assert public({"text": "see /home/someone/runs"}) != {"text": "see /home/someone/runs"}

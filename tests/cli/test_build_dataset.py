@@ -124,3 +124,15 @@ def test_the_testbeds_limit_is_not_for_a_source_of_ones_own(tmp_path: Path) -> N
     source.write_text("".join(json.dumps({"id": str(n), "question": "q", "answer": "a"}) + "\n" for n in range(1700)))
     done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r"])
     assert "no-image: 1700" in done.stderr
+
+
+def test_a_column_of_photos_under_another_name_is_found_by_the_message(tmp_path: Path) -> None:
+    source = tmp_path / "mine.csv"
+    source.write_text("file;question;caption\nIMG_1.JPG;What is this?;A cup.\n")
+    done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r"])
+    said = " ".join(done.stderr.split())
+    assert (
+        "Row 0: file is not read as an image. Name the column that has the images with --columns image=COLUMN." in said
+    )
+    done = forked.mmpref(["build-dataset", "--source", source, "--output", tmp_path / "r", "--columns", "image=file"])
+    assert "None of the 1 images" in done.stderr

@@ -112,6 +112,8 @@ def test_what_it_says_of_a_model(tmp_path: Path) -> None:
     refused = mmpref("doctor", "--model", str(tmp_path))
     assert refused.returncode == 1
     assert "cross-attention" in refused.stderr
+    absent = mmpref("doctor", "--model", "../nowhere")
+    assert "Cannot load the model ../nowhere: there is no such folder. Check the path" in absent.stderr
 
 
 @pytest.mark.parametrize(

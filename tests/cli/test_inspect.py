@@ -39,6 +39,19 @@ def test_problems_are_shown_with_row_and_column(dataset: Path) -> None:
     assert "gone.png" in result.output
 
 
+def test_columns_of_other_names_are_read(dataset: Path) -> None:
+    renamed = dataset.with_name("mine.jsonl")
+    renamed.write_text(dataset.read_text().replace('"images"', '"file"').replace('"rejected"', '"bad"'))
+    named = ["--columns", "image=file,rejected=bad", "--image-root", str(dataset.parent), "--json"]
+    result = CliRunner().invoke(command, [str(renamed), *named])
+    plain = CliRunner().invoke(command, [str(dataset), "--json"])
+    reports = [json.loads(one.stdout) for one in (result, plain)]
+    assert reports[0]["rows"] == reports[1]["rows"] == 3
+    assert reports[0]["problems"].keys() == reports[1]["problems"].keys()
+    with pytest.raises(UsageError, match="--columns is for the rows of a dataset"):
+        CliRunner().invoke(command, ["--model", "me/vlm", "--columns", "image=file"], catch_exceptions=False)
+
+
 def test_json_names_rows_and_columns(dataset: Path) -> None:
     report = json.loads(CliRunner().invoke(command, [str(dataset), "--json"]).stdout)
     assert report["rows"] == 3

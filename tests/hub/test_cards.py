@@ -388,7 +388,14 @@ def test_rejected_answers_made_from_own_ones_are_told_as_such(tmp_path: Path) ->
         )
         assert "the method <code>bdhs</code> made the rejected ones from them, with the same model." in card
         assert "told them apart" not in card
+        assert "### Pairs resolved per try" in card, "the rejected ones were tried"
         assert "the wrong way round" not in card
+
+
+def test_methods_that_try_once_tell_nothing_of_tries(tmp_path: Path) -> None:
+    manifest = dataset_run(tmp_path / "run")
+    manifest["recipe"]["builder"] = {"greedy": False, "temperature": 1.0}
+    assert "resolved per try" not in dataset_card(tmp_path / "run", manifest)
 
 
 def test_cards_say_how_tokens_were_drawn(tmp_path: Path) -> None:

@@ -162,12 +162,15 @@ def test_the_owners_words_stay_without_the_cards_metadata(hub: HubAccount, datas
 
 
 @pytest.mark.parametrize("named", [None, "me/tiny-vlm"])
-def test_an_adapter_of_a_local_base(hub: HubAccount, tmp_path: Path, named: str | None) -> None:
+def test_an_adapter_of_a_local_base(
+    hub: HubAccount, tmp_path: Path, caplog: pytest.LogCaptureFixture, named: str | None
+) -> None:
     base = tmp_path / "models" / "tiny-vlm"
     path = tmp_path / "adapter"
     manifest = adapter_run(path, str(base), None)
     write_model_card(path, manifest)
     _push(hub, path, base_hub_id=named)
+    assert ("say where: --base-hub-id" in caplog.text) == (named is None)
     files = _files(hub, "model")
     _names_nothing_of(files, tmp_path)
     assert not [name for name in files if name.startswith(".mmpref")]

@@ -68,6 +68,11 @@ def test_needs_from_outside() -> None:
         "llava-hf/llava-v1.6-vicuna-7b-hf",
         "sentence-transformers/all-mpnet-base-v2",
     }
+    rewarded = train_recipe(recipe=RECIPE, dataset=("runs/a/data/b",), method="rloo", set={"loss.reward": "me/rewards"})
+    assert {one.name for one in of_train(rewarded)} == {"llava-hf/llava-v1.6-vicuna-7b-hf", "me/rewards"}
+    held_out = {"loss.held_out": ["me/pairs:test", "runs/a/data/b:validation"]}
+    ranked = train_recipe(recipe=RECIPE, dataset=("runs/a/data/b",), method="reward-model", set=held_out)
+    assert Requirement("dataset", "me/pairs") in of_train(ranked)
     wants = of_evaluate(evaluate_recipe(recipe=RECIPE))
     assert Requirement("file", "coco/synonyms.txt") in wants
     assert Requirement("dataset", "tsunghanwu/mscoco_chair") in wants

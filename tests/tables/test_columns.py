@@ -37,6 +37,12 @@ def test_a_row_reads_the_same_whatever_its_columns_are_called(named: dict[str, s
     assert read_row(read, "a row") == read_row(ROW, "a row")
 
 
+def test_a_heading_is_named_as_it_is_written() -> None:
+    rows = table({"Bild": "a.png", "Question": "What?", "Answer": "A dog.", "Text": "Nothing."})
+    [row] = with_columns(rows, {"image": "Bild", "prompt": "Question", "answer": "Text"}, PARTS)
+    assert row == {"image": "a.png", "prompt": "What?", "answer": "Nothing."}
+
+
 def test_two_parts_may_be_one_column() -> None:
     [row] = with_columns(table({"file": "a.png", "q": "What?"}), {"id": "file", "image": "file"}, PARTS)
     assert row == {"q": "What?", "id": "a.png", "image": "a.png"}

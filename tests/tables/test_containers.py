@@ -77,13 +77,13 @@ def array(folder: Path) -> Path:
     return path
 
 
-def delimited(name: str, delimiter: str) -> Callable[[Path], Path]:
+def delimited(name: str, delimiter: str, encoding: str = "utf-8-sig") -> Callable[[Path], Path]:
     def write(folder: Path) -> Path:
         path = folder / name
         rows = [
             {**pair, "image": base64.b64encode(png(color)).decode()} for pair, color in zip(PAIRS, COLOURS, strict=True)
         ]
-        with open(path, "w", encoding="utf-8-sig", newline="") as file:
+        with open(path, "w", encoding=encoding, newline="") as file:
             table = csv.DictWriter(file, list(rows[0]), delimiter=delimiter)
             table.writeheader()
             table.writerows(rows)
@@ -152,6 +152,7 @@ CONTAINERS: dict[str, Callable[[Path], Path]] = {
     "a JSON array, its ending in capitals": array,
     "CSV": delimited("rows.csv", ","),
     "CSV of another country": delimited("rows.csv", ";"),
+    "a spreadsheet's Unicode text": delimited("rows.csv", "\t", "utf-16"),
     "TSV": delimited("rows.TSV", "\t"),
     "Parquet": parquet,
     "an Arrow stream": arrow(indexed=False),

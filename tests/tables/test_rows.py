@@ -21,6 +21,7 @@ from mmpref.data.builders._published import SourcePairs
 from mmpref.data.inspect import KINDS, inspect
 from mmpref.data.sources import Source
 from mmpref.errors import ImageError, InputError
+from mmpref.tables.messages import unfolded
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import read_row
 from mmpref.tables.table import Table
@@ -358,9 +359,30 @@ def test_a_part_of_a_rejected_answer_that_is_not_read_is_said(tmp_path: Path, ca
     assert said.partition("hint.")[2].startswith(" dispreferred, choices is not read.")
 
 
+@pytest.mark.parametrize(
+    "names", [("Image", "Question", "Answer"), ("IMAGE", "QUESTION", "CAPTION"), ("Image Path", "Prompt", "Response")]
+)
+def test_headings_as_spreadsheets_have_them_are_read(names: tuple[str, str, str]) -> None:
+    plain = built(table({"image": CELL, "question": Q, "answer": GOOD}))
+    assert built(table(dict(zip(names, (CELL, Q, GOOD), strict=True)))) == plain
+
+
+def test_of_two_headings_that_mean_one_column_neither_is_renamed() -> None:
+    assert unfolded({"Image": "b.png", "image": "a.png", "Answer": GOOD}) == {
+        "Image": "b.png",
+        "image": "a.png",
+        "answer": GOOD,
+    }
+    assert unfolded({"QUESTION": Q, "Question": Q}) == {"QUESTION": Q, "Question": Q}
+
+
 def test_columns_that_look_like_images_are_named() -> None:
     [skip] = built(table({"question": Q, "answer": GOOD, "image_1": CELL}))
     assert skip == Skip("0", "no-image", "image_1 is not read as an image")
+    [skip] = built(table({"file": "Photos/IMG_1.JPG", "question": Q, "answer": GOOD}))
+    assert skip == Skip("0", "no-image", "file is not read as an image")
+    [skip] = built(table({"place": "here", "question": Q, "answer": GOOD}))
+    assert skip == Skip("0", "no-image", "no image in the columns place, question, answer")
 
 
 @pytest.mark.parametrize(

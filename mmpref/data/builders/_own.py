@@ -82,7 +82,7 @@ class OwnPairsWorker(RejectedAnswerWorker):
 
     def __init__(self, context: Context, settings: GenerationSettings) -> None:
         super().__init__(context, settings)
-        self.model = context.endpoint[1] if context.endpoint else str(context.model)
+        self.model = context.writer
 
     def pairs(self, picked: Sequence[tuple[Example, Pick | Skip]], chosen_by: str | None = None) -> list[Pair | Skip]:
         """Pairs of what was picked, with their similarity.

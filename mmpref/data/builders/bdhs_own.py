@@ -48,7 +48,7 @@ class Settings(BdhsSettings, SplitSettings):
 class _Worker(bdhs.BdhsWorker):
     def __init__(self, context: Context, settings: Settings) -> None:
         super().__init__(context, settings, "bdhs-own")
-        self.settings, self.model = settings, str(context.model)
+        self.settings, self.model = settings, context.writer
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
         self.checked = AnswerChecker(context, settings, self.counts)
 

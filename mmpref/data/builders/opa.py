@@ -18,6 +18,7 @@ from mmpref.data.builder import Builder, Context
 from mmpref.data.builders._annotated import AnnotatorSettings, chat_settings
 from mmpref.data.builders._generated import GenerationSettings, WritingWorker
 from mmpref.data.builders._own import OwnPairsWorker, Pick
+from mmpref.hub_ids import name_for_others
 from mmpref.judges.annotator import require_placeholders
 from mmpref.judges.resolve import POLICY
 from mmpref.types import Example, Pair, Skip
@@ -74,7 +75,7 @@ class _Worker(OwnPairsWorker, WritingWorker):
                 return Skip(example.id, "failed-rewrite", reply.error or "the correction is empty")
             return corrected, answer, None
 
-        corrector = self.model if self.annotator == POLICY else self.annotator
+        corrector = self.model if self.annotator == POLICY else name_for_others(self.annotator)
         return self.pairs([(row, pick(row, answer)) for row, answer in zip(block, own, strict=True)], corrector)
 
     def _own_answers(self, block: Sequence[Example]) -> list[str | Skip]:

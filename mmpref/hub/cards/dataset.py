@@ -154,6 +154,7 @@ def card_and_pictures(
         warnings=[text(warning) for warning in report.get("warnings", ())],
         picture=STATISTICS if (path / STATISTICS).is_file() else "",
         skipped=", ".join(f"{n:,} {text(reason)}" for reason, n in manifest["counts"]["skipped"].items()) or "none",
+        tried="iterations" in (recipe.get("builder") or {}),
         resolved=table(
             ("try", "pairs", "resolved so far"),
             [

@@ -14,7 +14,7 @@ from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.markdown import code, fence, table, text
 from mmpref.hub.cards.metadata import licence_fields
 from mmpref.hub.cards.model_index import model_index
-from mmpref.hub.cards.origin_tags import emissions
+from mmpref.hub.cards.origin_tags import emissions, tracker_links
 from mmpref.hub.cards.render import (
     CONTROL,
     TAGS,
@@ -76,6 +76,7 @@ def model_card(
     from huggingface_hub import ModelCardData
 
     stated = _base_licence(manifest["model"])
+    watched = tracker_links(manifest)
     manifest = public(manifest)
     recipe, model = manifest["recipe"], manifest["model"]
     local = not is_commit(model.get("revision"))
@@ -131,6 +132,7 @@ def model_card(
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
         held_out=_held_out_table(manifest.get("held_out") or {}),
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
+        watched=watched,
         kept=kept_text(manifest),
         final_title=final_title(manifest),
         final=_final_table(manifest.get("final") or {}),
