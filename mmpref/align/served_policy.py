@@ -9,7 +9,9 @@ everything else is refused.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import importlib.util
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from mmpref.distributed import num_processes
-from mmpref.errors import MmprefError, ModelError, UsageError
+from mmpref.errors import MmprefError, ModelError, UsageError, reason_of
 from mmpref.judges.resolve import endpoint_of
 from mmpref.judges.served import ServedWriter
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
 _WAIT = 60.0
 """Seconds for the server to come up."""
+_PAUSE = 1.0
+"""Seconds between two looks whether it has."""
 _LOCAL = "Leave loss.server out: answers are then written by the model that is trained here."
 
 
@@ -85,7 +89,7 @@ class FollowingWriter(ServedWriter):
         endpoint = endpoint_of(spec)
         assert endpoint is not None
         self._spec, self._policy, self._step = spec, policy, -1
-        with client_errors(spec, connecting=True):  # first: it waits for a server that is not up yet
+        with client_errors(spec, connecting=True):
             from trl.generation.vllm_client import VLLMClient
 
             self._client = VLLMClient(base_url=server_root(spec), connection_timeout=_WAIT)
@@ -152,7 +156,7 @@ def client_errors(spec: str, *, connecting: bool = False) -> Iterator[None]:
     """What TRL's client says of a server within it, as an error of ours.
 
     Args:
-        connecting: the client will ask for ``/health`` first, and would wait for ever where there is no such thing.
+        connecting: wait for a server that is not up yet, before the client asks for anything.
 
     Raises:
         ModelError: it says something, or the server is none of vLLM's.
@@ -160,7 +164,7 @@ def client_errors(spec: str, *, connecting: bool = False) -> Iterator[None]:
     root = server_root(spec)
     try:
         if connecting:
-            _refuse_no_health(root)
+            _wait_until_up(root)
         yield
     except MmprefError:
         raise
@@ -170,11 +174,26 @@ def client_errors(spec: str, *, connecting: bool = False) -> Iterator[None]:
         ) from error
 
 
-def _refuse_no_health(root: str) -> None:
-    try:
-        urllib.request.urlopen(f"{root}/health", timeout=_WAIT).close()
-    except urllib.error.HTTPError as error:
-        if error.code == HTTPStatus.NOT_FOUND:
-            raise ConnectionError("it has no /health, which vLLM's servers have") from error
-    except urllib.error.URLError:
-        return  # it is not up yet, and TRL's client waits for it
+def _wait_until_up(root: str) -> None:
+    """Until a server says that it is ready, `_WAIT` seconds at most: TRL's client has no bound where one answers
+    ``/health`` by anything else.
+
+    Raises:
+        ConnectionError: it does not say so in time, or it is none of vLLM's.
+    """
+    until = time.monotonic() + _WAIT
+    while True:
+        try:
+            with urllib.request.urlopen(f"{root}/health", timeout=max(1.0, until - time.monotonic())) as reply:
+                if reply.status == HTTPStatus.OK:
+                    return
+                said = f"HTTP {reply.status}"
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                raise ConnectionError("it has no /health, which vLLM's servers have") from error
+            said = f"HTTP {error.code}"
+        except (OSError, http.client.HTTPException) as error:  # it is not up yet
+            said = reason_of(error)
+        if time.monotonic() >= until:
+            raise ConnectionError(f"it was not ready after {_WAIT:g} seconds; asked for /health it last said: {said}")
+        time.sleep(min(_PAUSE, _WAIT))

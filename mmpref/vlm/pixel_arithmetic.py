@@ -8,7 +8,7 @@ normalised channel by channel, and what has its size is left as it is: the same 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cache, partial
 from typing import Any
 
@@ -17,19 +17,31 @@ from transformers.image_processing_backends import PilBackend
 from transformers.image_transforms import rescale as rescaled
 
 
-@contextlib.contextmanager
-def quick_arithmetic(images: Any) -> Iterator[None]:
+def quick_arithmetic(images: Any) -> contextlib.AbstractContextManager[None]:
     """Within it an image processor works so, where its class leaves these operations to transformers.
 
     Args:
         images: a processor's ``image_processor``; of another backend it stays as it is.
     """
+    return replaced(images, _QUICK)
+
+
+@contextlib.contextmanager
+def replaced(images: Any, operations: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
+    """Within it an image processor does operations of transformers' otherwise, where its class leaves them to
+    transformers, and nothing has replaced them already.
+
+    Args:
+        images: as of `quick_arithmetic`.
+        operations: by name; the first argument of each is the operation that it stands for.
+    """
     own = {
-        name: quick for name, quick in _QUICK.items() if getattr(type(images), name, None) is getattr(PilBackend, name)
+        name: other
+        for name, other in operations.items()
+        if getattr(type(images), name, None) is getattr(PilBackend, name) and name not in vars(images)
     }
-    own = {name: quick for name, quick in own.items() if name not in vars(images)}
-    for name, quick in own.items():
-        setattr(images, name, partial(quick, getattr(images, name)))
+    for name, other in own.items():
+        setattr(images, name, partial(other, getattr(images, name)))
     try:
         yield
     finally:
@@ -37,13 +49,13 @@ def quick_arithmetic(images: Any) -> Iterator[None]:
             delattr(images, name)
 
 
-def _is_plain(image: Any) -> bool:
+def is_plain(image: Any) -> bool:
     """Whether an image is 8-bit RGB, channels first."""
     return isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and len(image) == 3
 
 
 def _resize(original: Any, image: Any, size: Any, *args: Any, **settings: Any) -> Any:
-    if _is_plain(image):
+    if is_plain(image):
         height, width = image.shape[1:]
         by_edge = size.shortest_edge == min(height, width) and not size.longest_edge
         if by_edge or (not size.shortest_edge and not size.max_height and (size.height, size.width) == (height, width)):
@@ -62,7 +74,7 @@ def _divisor(scale: float) -> np.float32 | None:
 
 
 def _rescale(original: Any, image: Any, scale: float, **settings: Any) -> Any:
-    if _is_plain(image) and (divisor := _divisor(scale)) is not None:
+    if is_plain(image) and (divisor := _divisor(scale)) is not None:
         return np.divide(image, divisor, dtype=np.float32)
     return original(image, scale, **settings)
 

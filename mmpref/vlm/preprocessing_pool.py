@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from mmpref.errors import ImageError, reason_of
 from mmpref.images import decode
 from mmpref.log import logger
 from mmpref.types import Example, ImageData, Message
+from mmpref.vlm.eight_bit import EightBit, eight_bit
 from mmpref.vlm.preprocess import Inputs, PromptPreprocessor
 from mmpref.workers import DeadlyTask, WorkerPool
 
@@ -33,6 +35,10 @@ class ImagePrompts:
     prompts: tuple[tuple[Message, ...], ...]
 
 
+_Packed = dict[str, "np.ndarray | EightBit"]
+"""Inputs as they travel. As arrays: tensors would go through shared memory, of which containers have little."""
+
+
 class DeadlyImageError(ImageError):
     """An image ends the process that decodes or preprocesses it."""
 
@@ -51,7 +57,7 @@ class PreprocessingPool:
             logger.warning("Warning: images are preprocessed by this process alone: %s.", reason)
             workers = 0
         self.workers = workers
-        self._pool: WorkerPool[ImagePrompts, list[dict[str, np.ndarray]]] = WorkerPool(_Prepare(prompter), workers)
+        self._pool: WorkerPool[ImagePrompts, list[_Packed]] = WorkerPool(_Prepare(prompter), workers)
 
     def begin(self, examples: Sequence[Example]) -> None:
         """Start on examples that will be asked for soon."""
@@ -85,7 +91,7 @@ class PreprocessingPool:
         except DeadlyTask as error:
             names = ", ".join(image.name or "an image" for image in prompts.images)
             raise DeadlyImageError(f"{names}: preprocessing it ends the process that does it.") from error
-        return [{name: torch.from_numpy(array) for name, array in inputs.items()} for inputs in prepared]
+        return _unpacked(prepared)
 
     def close(self) -> None:
         """End the worker processes; what they have not finished is forgotten."""
@@ -96,16 +102,37 @@ class _Prepare:
     """What a worker process does."""
 
     def __init__(self, prompter: PromptPreprocessor) -> None:
-        self._prompter = prompter
+        self._prompter, self._keeps_eight_bit = prompter, True
 
-    def __call__(self, asked: ImagePrompts) -> list[dict[str, np.ndarray]]:
-        prepared = self._prompter.prepare_all(asked.prompts, [decode(image) for image in asked.images])
-        # As arrays: tensors would travel through shared memory, of which containers have little. What prompts have in
-        # common travels once.
-        arrays: dict[int, np.ndarray] = {}
-        return [
-            {name: arrays.setdefault(id(value), value.numpy()) for name, value in inputs.items()} for inputs in prepared
-        ]
+    def __call__(self, asked: ImagePrompts) -> list[_Packed]:
+        images = [decode(image) for image in asked.images]
+        if self._keeps_eight_bit:
+            # What is wrong with an image is told below, of the processor as it is.
+            with contextlib.suppress(Exception), eight_bit(self._prompter.processor.image_processor) as kept:
+                prepared = self._prompter.prepare_all(asked.prompts, images)
+                if (pixels := kept.pixels(prepared)) is not None:
+                    return _packed(prepared, pixels)
+        prepared = self._prompter.prepare_all(asked.prompts, images)
+        self._keeps_eight_bit = False  # it does more to them: to try that once is enough
+        return _packed(prepared)
+
+
+def _packed(prepared: Sequence[Inputs], pixels: Mapping[int, EightBit] | None = None) -> list[_Packed]:
+    """Inputs for the way; what prompts have in common is the same object, and travels once.
+
+    Args:
+        pixels: what stands for a tensor, by its `id`.
+    """
+    packed: dict[int, np.ndarray | EightBit] = dict(pixels or {})
+    return [{name: packed.setdefault(id(value), value.numpy()) for name, value in one.items()} for one in prepared]
+
+
+def _unpacked(packed: Sequence[_Packed]) -> list[Inputs]:
+    tensors: dict[int, torch.Tensor] = {}
+    for value in (value for inputs in packed for value in inputs.values()):
+        if id(value) not in tensors:
+            tensors[id(value)] = torch.from_numpy(value.floats() if isinstance(value, EightBit) else value)
+    return [{name: tensors[id(value)] for name, value in inputs.items()} for inputs in packed]
 
 
 def _stays(prompter: PromptPreprocessor) -> str | None:

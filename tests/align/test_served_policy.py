@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -225,15 +227,57 @@ def test_what_a_machine_lacks_to_send_weights_is_told(
         refuse_sending(URL)
 
 
-def test_a_server_that_is_not_up_yet_is_waited_for(
-    adapted: Policy, send_weights: list[VllmServer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By TRL's client, and so long only as we tell it."""
-    with client_errors(URL, connecting=True):
+class Health(BaseHTTPRequestHandler):
+    """Says what `statuses` have, one after the other, and the last for ever."""
+
+    statuses: list[int]
+
+    def do_GET(self) -> None:
+        self.send_response(self.statuses.pop(0) if len(self.statuses) > 1 else self.statuses[0])
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
         pass
-    monkeypatch.setattr(served_policy, "_WAIT", 0.01)
-    with pytest.raises(ModelError, match=r"can't be reached at http://127\.0\.0\.1:9 after 0\.01 seconds"):
-        FollowingWriter(URL, adapted)
+
+
+@pytest.fixture
+def health() -> Iterator[Callable[..., str]]:
+    """A server's URL, given the statuses that it says when it is asked whether it is ready."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def serve(*statuses: int) -> str:
+        handler = type("Told", (Health,), {"statuses": list(statuses)})
+        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), handler))
+        Thread(target=servers[-1].serve_forever, daemon=True).start()
+        return f"http://127.0.0.1:{servers[-1].server_port}/v1#{NAME}"
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_server_that_is_not_up_yet_is_waited_for(health: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served_policy, "_PAUSE", 0.01)
+    with client_errors(health(503, 204, 200), connecting=True):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(500, "HTTP 500"), (401, "HTTP 401"), (204, "HTTP 204"), (None, "refused")]
+)
+def test_a_server_that_does_not_get_ready_is_waited_for_so_long_and_no_longer(
+    status: int | None,
+    said: str,
+    health: Callable[..., str],
+    adapted: Policy,
+    send_weights: list[VllmServer],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """TRL's client would wait for ever for a server that answers, and not that it is ready."""
+    monkeypatch.setattr(served_policy, "_WAIT", 0.1)
+    with pytest.raises(ModelError, match=rf"not ready after 0\.1 seconds; asked for /health it last said: .*{said}"):
+        FollowingWriter(health(status) if status else URL, adapted)
 
 
 def test_a_server_that_takes_no_weights_is_told(
