@@ -1,4 +1,4 @@
-"""A reference that follows the policy: a copy of what is trained, renewed every so many steps."""
+"""A reference that is a copy of what is trained: as it began, or renewed every so many steps."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from mmpref.log import logger
 
 
 class MovingReference(TrainerCallback):
-    """TR-DPO's hard update (arXiv 2404.09656, section 3). TRL's callback wants a second whole model and refuses LoRA,
-    whose products cannot be mixed as a soft update mixes weights; a copy of them is exact.
+    """TR-DPO's hard update (arXiv 2404.09656, section 3), and the reference of full fine-tuning. TRL's callback wants a
+    second whole model and refuses LoRA, whose products cannot be mixed as a soft update mixes weights; a copy of them
+    is exact.
 
     Args:
         parameters: those that are trained, by name, of the model that is policy and reference.
-        every: steps after which the reference becomes the policy as it is then. Before, it is the policy as it began.
+        every: steps after which the reference becomes the policy as it is then. Before, it is the policy as it began;
+            with None it stays so.
     """
 
-    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], every: int) -> None:
+    def __init__(self, parameters: Mapping[str, torch.nn.Parameter], every: int | None) -> None:
         self._parameters, self.every = dict(parameters), every
         self._weights = self._copy()
 
@@ -33,12 +35,12 @@ class MovingReference(TrainerCallback):
         return {name: parameter.detach().clone() for name, parameter in self._parameters.items()}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        unmoved = unmoved_reference(self.every, state.max_steps)
+        unmoved = unmoved_reference(self.every, state.max_steps) if self.every else None
         if unmoved and not process_index():
             logger.warning("Warning: %s", unmoved)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step % self.every == 0:
+        if self.every and state.global_step % self.every == 0:
             self._weights = self._copy()
 
     @contextlib.contextmanager
@@ -56,9 +58,14 @@ class MovingReference(TrainerCallback):
             parameter.data = weights[name]
 
     def save(self, path: Path) -> None:
+        """Write it, where it moves; one that stays is what the model is loaded as."""
+        if self.every is None:
+            return
         save_file({name: value.contiguous() for name, value in self._weights.items()}, path)
 
     def load(self, path: Path) -> None:
         """Go on with the reference that `save` wrote."""
+        if self.every is None:
+            return
         saved = load_file(path)
         self._weights = {name: saved[name].to(value.device) for name, value in self._weights.items()}

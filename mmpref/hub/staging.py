@@ -33,6 +33,7 @@ from mmpref.hub.private import clean_json, clean_json_file, clean_text, local_fo
 from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
+from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import RESULTS, Results
 from mmpref.text_files import read_text
 
@@ -87,7 +88,7 @@ def _schema_of(path: Path, manifest: Mapping[str, Any]) -> Any:
 def stage_adapter(
     path: Path, manifest: dict[str, Any], stage: Path, repo_id: str, base_hub_id: str | None, merged: Path | None
 ) -> Content:
-    """A training run's adapter, or the model that it was merged into.
+    """A training run's adapter, the model that it was merged into, or one that was trained in full.
 
     Args:
         base_hub_id: the Hub id that stands for a base model that is local here.
@@ -120,7 +121,7 @@ def stage_adapter(
     results = Results.from_dict(_public_results(path, manifest)) if (path / RESULTS).is_file() else None
     card = model_card(manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None)
     _write_card(path, stage, card)
-    what = "Merged model" if merged else "LoRA adapter"
+    what = "Merged model" if merged else "Fine-tuned model" if is_whole_model(manifest) else "LoRA adapter"
     return Content(
         stage,
         f"{what}, {manifest['recipe']['method']}",
