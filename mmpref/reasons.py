@@ -24,6 +24,8 @@ REASONS = {
     # preference data
     "no-rejected": "there is no rejected answer",
     "no-second": "the method needs a second rejected answer, and there is none",
+    "no-weight": "the method needs a weight of the row, and there is none",
+    "bad-weight": "a weight is no number, out of range, or of no characters",
     "equal-answers": "chosen and rejected answers are the same",
     "context": "the answers continue the beginning of one, and the method needs or writes whole answers",
     "no-preference": "the set does not say which answer was preferred",

@@ -1,4 +1,4 @@
-"""The adapter: LoRA on the language model's linear layers, the projector in full, and proof that the files hold it."""
+"""The adapter, or the model in full, as it is trained, saved, and proved to be what the files hold."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from mmpref.align.recipe import LoraSettings
 from mmpref.errors import ModelError, RunError, UsageError
 from mmpref.registry import resolve_path
-from mmpref.run.manifest import STATE, read_manifest
+from mmpref.run.manifest import STATE, is_whole_model, read_manifest
 from mmpref.types import ModelRef
 from mmpref.vlm.adapters import CONFIG, HEAD, check_files, load_weights
+from mmpref.vlm.load_errors import load_errors
 
 if TYPE_CHECKING:
     import torch
@@ -24,35 +25,46 @@ if TYPE_CHECKING:
 
 
 def lora_config(
-    policy: Policy, settings: LoraSettings, train_projector: bool, in_full: Sequence[str] = ()
+    policy: Policy,
+    settings: LoraSettings,
+    train_projector: bool,
+    in_full: Sequence[str] = (),
+    *,
+    train_vision_tower: bool = False,
 ) -> LoraConfig:
     """PEFT's configuration for this model.
 
     Args:
         in_full: names of further modules that are trained in full.
+        train_vision_tower: adapt the vision tower's linear layers too.
 
     The pattern of target modules starts at the language model's own path: names such as ``q_proj`` occur in the
     vision tower too. The projector and the output head are never adapted; the projector is copied and trained in
     full (``modules_to_save``), so that switching the adapter off gives the base model's own.
 
     Raises:
-        ModelError: the projector is not where the family table says.
+        ModelError: the projector is not where the family table says, or the vision tower is not told apart.
     """
     from peft import LoraConfig
     from torch import nn
+
+    from mmpref.vlm.vision_tower import VisionTower
 
     model, decoder = policy.base_model, policy.decoder
     root = next(path for path, module in model.named_modules() if module is decoder)
     linear = [name for name, module in decoder.named_modules() if isinstance(module, nn.Linear)]
     leaves = "|".join(sorted({re.escape(name.rpartition(".")[2]) for name in linear}))
-    projector = [_path_of(model, policy.family.projector, str(policy.ref))] if train_projector else []
+    targets = [rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})"]
+    if train_vision_tower:
+        targets += sorted({_any_layer(path) for path in VisionTower(policy).linear_layers()})
+    projector = [projector_path(policy)] if train_projector else []
     return LoraConfig(
         r=settings.r,
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         use_rslora=bool(settings.use_rslora),
         use_dora=bool(settings.use_dora),
-        target_modules=rf"{re.escape(root)}\.(?:.*\.)?(?:{leaves})",
+        target_modules=targets[0] if len(targets) == 1 else f"(?:{'|'.join(targets)})",
         modules_to_save=[*projector, *in_full] or None,
         bias="none",
     )
@@ -96,29 +108,48 @@ def begin_from(model: PeftModel, adapter: str, revision: str | None = None) -> N
         )
 
 
-def _path_of(model: torch.nn.Module, name: str, where: str) -> str:
-    paths = [path for path, _ in model.named_modules() if path and path.rpartition(".")[2] == name]
+def _any_layer(path: str) -> str:
+    """A pattern of this path in whichever of the layers that it names by their numbers."""
+    return r"\.".join(r"\d+" if part.isdecimal() else re.escape(part) for part in path.split("."))
+
+
+def projector_path(policy: Policy) -> str:
+    """Where in the base model its projector is.
+
+    Raises:
+        ModelError: not where the family table says.
+    """
+    name = policy.family.projector
+    paths = [path for path, _ in policy.base_model.named_modules() if path and path.rpartition(".")[2] == name]
     if len(paths) != 1:
         raise ModelError(
-            f"{where} has {len(paths)} modules named {name!r}; training needs to know its projector.",
+            f"{policy.ref} has {len(paths)} modules named {name!r}; training needs to know its projector.",
             "Use --set train_projector=false, or mend its row in mmpref/vlm/families.py.",
         )
     return paths[0]
 
 
 def adapted_modules(model: PeftModel, policy: Policy) -> dict[str, int]:
-    """How many modules are trained: by LoRA in the language model and elsewhere, and the projector in full.
+    """How many modules are trained: by LoRA in the language model, the vision tower and elsewhere, and the projector in
+    full.
 
-    Keys: ``language_model``, ``elsewhere`` (0, or the pattern caught too much), ``projector``.
+    Keys: ``language_model``, ``vision_tower`` where it is adapted, ``elsewhere`` (0, or the pattern caught too much),
+    ``projector``.
     """
     from peft.tuners.lora import LoraLayer
     from peft.utils import ModulesToSaveWrapper
 
+    from mmpref.vlm.vision_tower import VisionTower
+
     inside = set(policy.decoder.modules())
     lora = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    tower = VisionTower(policy)
+    seen = set(tower.modules()) if tower.is_told_apart else set()
+    in_tower = sum(module in seen for module in lora)
     return {
         "language_model": sum(module in inside for module in lora),
-        "elsewhere": sum(module not in inside for module in lora),
+        **({"vision_tower": in_tower} if in_tower else {}),
+        "elsewhere": sum(module not in inside for module in lora) - in_tower,
         "projector": sum(
             isinstance(module, ModulesToSaveWrapper) and not name.endswith(HEAD)
             for name, module in model.named_modules()
@@ -211,31 +242,40 @@ def is_projector(parameter: str) -> bool:
     return ".modules_to_save." in parameter and f".{HEAD}." not in parameter
 
 
-def save(
-    model: PeftModel, processor: Any, ref: ModelRef, path: Path, state: dict[str, torch.Tensor] | None = None
-) -> None:
-    """Write PEFT's and the processor's files into the run directory, naming the base as a plain client can load it.
+def save(model: Any, processor: Any, ref: ModelRef, path: Path, state: dict[str, torch.Tensor] | None = None) -> None:
+    """Write the adapter's and the processor's files into the run directory, naming the base as a plain client can load
+    it; or a whole model's, where there is no adapter.
 
     Args:
         ref: the base model; its revision is the commit that was loaded.
         state: what is trained, where the model does not hold it as a whole.
     """
-    config = model.peft_config["default"]
-    config.base_model_name_or_path = resolve_path(ref.model)
-    config.revision = ref.revision
-    # The vocabulary is the base model's; PEFT's "auto" would ask the Hub about it.
-    model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state)
+    if hasattr(model, "peft_config"):
+        config = model.peft_config["default"]
+        config.base_model_name_or_path = resolve_path(ref.model)
+        config.revision = ref.revision
+        # The vocabulary is the base model's; PEFT's "auto" would ask the Hub about it.
+        model.save_pretrained(str(path), save_embedding_layers=False, state_dict=state)
+    else:
+        model.save_pretrained(str(path))
     processor.save_pretrained(str(path))
     (path / "README.md").unlink(missing_ok=True)  # PEFT's empty card; the run's own is written later.
 
 
 def check_saved_adapter(path: Path) -> None:
-    """Whether the files of a finished run hold the adapter that their configuration names, and checkpoints theirs.
+    """Whether the files of a finished run hold the adapter that their configuration names, and checkpoints theirs; or
+    all weights of a model that was trained in full.
 
     Raises:
         ModelError: weights are missing or left over.
     """
     manifest = read_manifest(path)
+    if is_whole_model(manifest):
+        from mmpref.vlm.quantization import Placement
+
+        with load_errors(f"model {path}"):
+            Placement("meta", device_map="meta").load(ModelRef(str(path)), "auto")
+        return
     model = ModelRef(manifest["model"]["id"], manifest["model"]["revision"])
     for config in sorted(path.rglob(CONFIG)):
         if STATE not in config.relative_to(path).parts:
@@ -278,6 +318,7 @@ def verify_saved_adapter(
     placement: Placement,
     trust_remote_code: bool = False,
     slack: float = 1.0,
+    in_full: bool = False,
 ) -> dict[str, Any]:
     """Load the saved adapter with plain transformers and PEFT, and compare logits with the policy that was trained.
 
@@ -287,6 +328,7 @@ def verify_saved_adapter(
         dtype: of the base model, such as ``float32``.
         placement: how the base was brought into memory, and is again.
         slack: times what is allowed for the order of sums, where the trained policy computes in another precision.
+        in_full: what was saved is a whole model, in the precision that it was trained in.
 
     Returns:
         ``changes`` (largest difference to the base model's logits), ``differs`` (largest difference to the trained
@@ -300,11 +342,17 @@ def verify_saved_adapter(
     import torch
     from peft import PeftModel
 
+    what = "model" if in_full else "adapter"
     gc.collect()  # The trainer is a knot of references; without this its model would stay beside ours.
     torch.cuda.empty_cache()
     base = placement.move(placement.load(ref, dtype, trust_remote_code))
     before = logits(base, batch)
-    loaded = logits(placement.move(PeftModel.from_pretrained(base, str(path))), batch)
+    if in_full:
+        del base
+        adapted = placement.load(ModelRef(str(path)), dtype, trust_remote_code)
+    else:
+        adapted = PeftModel.from_pretrained(base, str(path))
+    loaded = logits(placement.move(adapted), batch)
     changes = (loaded - before).abs().max().item()
     differs = (loaded - trained).abs().max().item()
     # Same weights, same operations: equal up to the order of sums, which a GPU does not fix. In 8 bits activations are
@@ -313,12 +361,12 @@ def verify_saved_adapter(
     tolerance = slack * (1e-5 if exact else 1e-2) * trained.abs().max().item()
     if not differs <= tolerance:
         raise RunError(
-            f"The adapter saved in {path} is not the policy that was trained: loaded back, its logits "
+            f"The {what} saved in {path} is not the policy that was trained: loaded back, its logits "
             f"differ by {differs:.3g} (at most {tolerance:.3g} is allowed)."
         )
     if not changes > 0:
         raise RunError(
-            f"The adapter saved in {path} does not change the logits of {ref}: nothing was learned.",
+            f"The {what} saved in {path} does not change the logits of {ref}: nothing was learned.",
             "Check trainer.learning_rate, trainer.max_steps and the warm-up.",
         )
     facts = {"changes": changes, "differs": differs, "tolerance": tolerance}

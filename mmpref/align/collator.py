@@ -5,18 +5,23 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import BatchFeature
 from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
-from mmpref.align.preference_data import CROPPED, ROW
+from mmpref.align.preference_data import NOISE, OTHER_PAIR, ROW
+from mmpref.align.weights import ROW_WEIGHT, SPANS, TOKEN_WEIGHTS, token_weights
 from mmpref.errors import InputError
 from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.types import context_of, messages, text_of
 from mmpref.vlm.continuation import Continuation, tokens_behind, writes_space
+from mmpref.vlm.noise import add_noise
 from mmpref.vlm.preprocess import PromptPreprocessor, has_answer_token_type, preprocess
+
+if TYPE_CHECKING:
+    import numpy as np
 
 ROWS = "rows"
 SECOND_BATCH = "second_batch"
@@ -43,21 +48,25 @@ class PreferenceCollator(DataCollatorForVisionPreference):
     def torch_call(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
         rows = [example[ROW] for example in examples if ROW in example]
         seconds = [example[REJECTED_POLICY] for example in examples if REJECTED_POLICY in example]
-        cropped = [example[CROPPED] for example in examples if CROPPED in example]
-        own_columns = (ROW, REJECTED_POLICY, CROPPED)
+        others = [example[OTHER_PAIR] for example in examples if OTHER_PAIR in example]
+        noise = next((example[NOISE] for example in examples if NOISE in example), None)
+        own_columns = (ROW, REJECTED_POLICY, OTHER_PAIR, NOISE, ROW_WEIGHT, *SPANS.values())
         pairs = [{name: value for name, value in example.items() if name not in own_columns} for example in examples]
         with self.processor.same_prompts():
             batch = self._collate(pairs)
+            if rows and any(column in examples[0] for column in SPANS.values()):  # else no loss is asked for
+                batch[TOKEN_WEIGHTS] = self._token_weights(examples)
             if seconds:
-                others = [{**pair, "rejected": second} for pair, second in zip(pairs, seconds, strict=True)]
-                batch[SECOND_BATCH] = self._collate(others)
-        if cropped:
+                with_seconds = [{**pair, "rejected": second} for pair, second in zip(pairs, seconds, strict=True)]
+                batch[SECOND_BATCH] = self._collate(with_seconds)
+        if others:
             with self.processor.same_prompts():
-                with_crops = [
-                    {**pair, "images": images, "rejected": pair["chosen"]}
-                    for pair, images in zip(pairs, cropped, strict=True)
-                ]
-                batch[CROPPED] = self._collate(with_crops)
+                of_others = [{**pair, **other} for pair, other in zip(pairs, others, strict=True)]
+                batch[OTHER_PAIR] = self._collate(of_others)
+            if noise:
+                batch[OTHER_PAIR]["pixel_values"] = self._under_noise(batch[OTHER_PAIR]["pixel_values"], *noise)
+        if ROW_WEIGHT in examples[0]:
+            batch[ROW_WEIGHT] = torch.tensor([float(example[ROW_WEIGHT]) for example in examples])
         return {**batch, ROW: torch.tensor(rows)} if rows else batch
 
     def _collate(self, pairs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -75,6 +84,21 @@ class PreferenceCollator(DataCollatorForVisionPreference):
             texts[name] = kind(text if self.ends else text[: _end(answer, text)])
         return {"images": pair["images"], **texts}
 
+    def _under_noise(self, pixels: torch.Tensor, steps: int, generator: np.random.Generator) -> torch.Tensor:
+        """Pixel values of chosen and rejected answers' images under the same noise."""
+        half = pixels[: len(pixels) // 2]
+        noisy = add_noise(half, steps, generator, self.processor)
+        return torch.cat([noisy, noisy])
+
+    def _token_weights(self, examples: list[dict[str, Any]]) -> torch.Tensor:
+        """The weights of the tokens of the completions that were just processed."""
+        weights = [
+            torch.tensor(token_weights(self.processor.tokenizer, text, text_of(row[answer]), row.get(column) or []))
+            for (answer, column), texts in zip(SPANS.items(), self.processor.completions[-2:], strict=True)
+            for row, text in zip(examples, texts, strict=True)
+        ]
+        return torch.nn.utils.rnn.pad_sequence(weights, batch_first=True)
+
 
 def keep_rows(examples: list[dict[str, Any]]) -> dict[str, Any]:
     """The rows of a batch, for a pair source that makes of them what is then collated."""
@@ -87,6 +111,8 @@ class _PairProcessor:
     def __init__(self, processor: Any) -> None:
         self._processor = processor
         self._prompts: BatchFeature | None = None
+        self.completions: list[list[str]] = []
+        """The last texts of answers."""
 
     @contextlib.contextmanager
     def same_prompts(self) -> Iterator[None]:
@@ -109,6 +135,7 @@ class _PairProcessor:
         return BatchFeature(dict(self._prompts))  # TRL writes into it
 
     def _completions(self, text: Any, settings: dict[str, Any]) -> BatchFeature:
+        self.completions = [*self.completions[-1:], list(text)]
         tokenizer = self._processor.tokenizer
         if any(isinstance(one, Continuation) for one in text) and writes_space(tokenizer):
             given = [

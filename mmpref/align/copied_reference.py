@@ -19,7 +19,7 @@ from mmpref.log import logger
 class CopiedReference(TrainerCallback):
     """The policy as it began, or as it was some steps ago: TR-DPO's hard update (arXiv 2404.09656, section 3). TRL's
     callback wants a second whole model and refuses LoRA, whose products cannot be mixed as a soft update mixes weights;
-    a copy of them is exact.
+    a copy of them is exact. So is the reference of full fine-tuning, and of a training that goes on from an adapter.
 
     Args:
         parameters: those that are trained, by name, of the model that is policy and reference.
@@ -58,9 +58,14 @@ class CopiedReference(TrainerCallback):
             parameter.data = weights[name]
 
     def save(self, path: Path) -> None:
+        """Write it, where it moves; one that stays is what the model is loaded as."""
+        if self.every is None:
+            return
         save_file({name: value.contiguous() for name, value in self._weights.items()}, path)
 
     def load(self, path: Path) -> None:
         """Go on with the reference that `save` wrote."""
+        if self.every is None:
+            return
         saved = load_file(path)
         self._weights = {name: saved[name].to(value.device) for name, value in self._weights.items()}

@@ -55,7 +55,7 @@ def fit(
         trainer.add_callback(ProgressCallback(on_progress))
     if checkpoint:
         logger.info("Resuming from step %d.", resumed)
-        if not is_model_sharded():  # which saves in other files
+        if not is_model_sharded() and not trainer.in_full:  # which save in other files
             check_names(str(checkpoint), trainer.model)
         stopped = eval_callback is not None and eval_callback.patience_exceeded
         if trainer.restore_finished(checkpoint, stopped):

@@ -64,6 +64,11 @@ def trl_loss(kind: str, **options: Any) -> Callable[[BetaSettings], dict[str, An
     return trainer
 
 
+def no_trl_loss(settings: BetaSettings) -> dict[str, Any]:
+    """Options of `trl.DPOConfig` for a method whose loss is its own; TRL logs rewards by beta."""
+    return {"loss_type": [], "beta": settings.beta}
+
+
 @dataclass(frozen=True)
 class PairwiseSettings:
     """A loss over pairs, whichever the method's pairs are.

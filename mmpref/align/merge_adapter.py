@@ -7,7 +7,7 @@ from pathlib import Path
 from mmpref.errors import RunError
 from mmpref.log import logger
 from mmpref.registry import resolve_path
-from mmpref.run.manifest import read_manifest
+from mmpref.run.manifest import is_whole_model, read_manifest
 from mmpref.vlm.adapters import apply_adapter
 
 
@@ -21,7 +21,7 @@ def merge_adapter(path: Path, folder: Path) -> None:
         path: a finished run of ``mmpref train``.
 
     Raises:
-        RunError: it is no adapter of a policy.
+        RunError: it is no adapter of a policy, or a whole model already.
         ModelError: its files lack weights, or hold others.
     """
     from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -29,6 +29,8 @@ def merge_adapter(path: Path, folder: Path) -> None:
     manifest = read_manifest(path)
     if manifest["command"] != "train" or manifest["recipe"]["method"] == "reward-model":
         raise RunError(f"{path} holds no policy's adapter that could be merged.", "Leave --merge out.")
+    if is_whole_model(manifest):
+        raise RunError(f"{path} is a whole model already: it was trained in full.", "Leave --merge out.")
     model, code = manifest["model"], manifest["recipe"]["trust_remote_code"]
     if quantization := manifest["recipe"].get("quantization"):
         logger.info(

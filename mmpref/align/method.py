@@ -29,7 +29,8 @@ class TrainerParts:
     Args:
         settings: the method's.
         config: TRL's configuration, of the method's class.
-        lora: makes PEFT's configuration; takes the names of further modules that are trained in full.
+        lora: makes PEFT's configuration; takes the names of further modules that are trained in full. None where there
+            is no adapter.
         share: the forward that runs image and prompt once for both answers, if this model allows it.
         scratch: a folder that lasts as long as the run.
         image_root: where the images of data lie, beside their own folders.
@@ -83,9 +84,14 @@ class Method:
         keeps_answers: the source leaves the answers of the data as they are, so that what the reference says of them is
             asked once.
         terms: makes more of the loss than TRL's losses over pairs, from log-ratios [B] of policy to reference of the
-            chosen answer under the images and under parts of them, to terms by name.
+            chosen answer under the images and under those of the source's other pair, to terms by name.
         pairwise: makes a loss [B] of pairs that is added to those of TRL's that `trainer` names under ``loss_type``,
             which may be none; None where TRL's are all.
+        weights_read: columns of weights (`mmpref.align.weights`) that are read of the data, a number first.
+        weigh: makes, from all rows' values of a number among them, what `pairwise` is given of each row.
+        by_token: `pairwise` asks for log-probabilities by token; the reference is then asked at every step.
+        distributions: and for the divergence from the reference where each token stands.
+        other_images: the source makes a pair under other images of each row (`OTHER_PAIR`).
         mismatched: `pairwise` asks how far the policy is from the reference on answers to other rows.
         reference_every: steps after which the reference becomes the policy as it is then; None where it stays the base.
         weights: of the losses against the rejected answer, and against the second one where there are two.
@@ -113,6 +119,11 @@ class Method:
     weights: Callable[[Any], tuple[float, ...]] = lambda _: (1.0,)
     terms: Callable[[Any], Terms] | None = None
     pairwise: Callable[[Any], Pairwise | None] = lambda _: None
+    weights_read: tuple[str, ...] = ()
+    weigh: Callable[[Any, Any], Any] = lambda _, values: values
+    by_token: bool = False
+    distributions: bool = False
+    other_images: bool = False
     mismatched: bool = False
     reference_every: Callable[[Any], int | None] = lambda _: None
     source: Callable[[SourceContext, Any], PairSource] | None = None

@@ -32,12 +32,14 @@ class SourceContext:
         policy: in training; what it writes depends on the step.
         annotator: who compares answers, where the method asks somebody.
         images: the encoded images of a row, by its number.
+        data: all rows (`mmpref.align.preference_data.Pairs.dataset`), for methods that set one beside another.
     """
 
     policy: Policy
     seed: int
     images: Callable[[int], tuple[ImageData, ...]]
     annotator: Annotator | None = None
+    data: Any = None
 
     def example(self, row: Row, step: int) -> Example:
         """A row as an example whose id names step and row."""
@@ -79,6 +81,11 @@ class PairSource(Protocol):
 def assistant_message(text: str) -> list[dict[str, str]]:
     """An answer as the data has it."""
     return [{"role": "assistant", "content": text}]
+
+
+def under_other_images(row: Row, images: Sequence[Any]) -> dict[str, Any]:
+    """The other pair (`OTHER_PAIR`) of a row whose chosen answer alone is asked about under other images."""
+    return {"images": list(images), "chosen": row["chosen"], "rejected": row["chosen"]}
 
 
 def with_policy_rejections(

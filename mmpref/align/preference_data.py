@@ -2,8 +2,8 @@
 
 Rows are those of `mmpref.tables.rows`, and so are the reasons for a skip; further ones are ``equal-answers``
 (chosen is rejected, but for white space), ``special-token`` (a text contains one of the model's special tokens, which
-would not be text to it), ``context`` (the answers continue one, and the method's are whole) and, where a method wants
-two rejected answers, ``no-second``. Methods that write answers
+would not be text to it), ``context`` (the answers continue one, and the method's are whole), where a method wants two
+rejected answers ``no-second``, and where it wants weights ``no-weight`` and ``bad-weight``. Methods that write answers
 themselves do without those of the data: supervised rows and bare prompts are rows too, then.
 """
 
@@ -20,10 +20,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmpref.align.weights import ROW_WEIGHT, SPANS, arrow_fields, read_weights, weight_facts
 from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import DEADLY, Look, Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.image_cells import ImageRoots, conversions, find_images
+from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import (
     CONTEXT,
     NAME_IMAGES,
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
     import datasets
 
 TEXTS = ("prompt", "chosen", "rejected")
-CROPPED = "cropped"
-"""Small parts of a row's images, in their place; made while training. Its batch has the chosen answer twice."""
+OTHER_PAIR = "other_pair"
+"""A pair of a row's prompt under other images, made while training: ``images``, ``chosen``, ``rejected``."""
+NOISE = "noise"
+"""Of a row: at how many of 1000 diffusion steps its other pair's images are, and the generator of the batch's noise."""
 ROW, WHERE = "row", "where"
 DATA, FACTS = "rows.arrow", "rows.json"
 PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
@@ -62,8 +66,8 @@ Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
 """Prepares a prompt and its decoded images for the model, and raises an ImageError where its processor refuses."""
 
 
-_Row = tuple[int, str, PreferenceRow, ImageRoots, str]
-"""A table's index, where the row is, the row, where its images are, what made it."""
+_Row = tuple[int, str, PreferenceRow, ImageRoots, str, dict[str, Any] | Fault]
+"""A table's index, where the row is, the row, where its images are, what made it, its weights."""
 _Found = tuple[tuple[ImageData, ...], tuple[str, ...]] | Fault
 """As `mmpref.tables.image_cells.find_images` gives a row's images; or why the row is not used."""
 
@@ -81,6 +85,7 @@ class Pairs:
         skipped: number of rows by reason.
         changed: number of used rows by what was changed in them, such as ``images_moved_first``.
         skips: by reason, the first of the skipped rows: ``row``, its place, and ``detail``.
+        weights: the columns of weights that were asked for (`mmpref.align.weights`), which are in Arrow too.
     """
 
     dataset: datasets.Dataset
@@ -88,6 +93,12 @@ class Pairs:
     skipped: dict[str, int]
     changed: dict[str, int] = field(default_factory=dict)
     skips: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()
+
+    def weight_facts(self) -> dict[str, Any]:
+        """What the weights of its rows are, for the manifest; nothing where none were asked for."""
+        values = {name: self.dataset.data.column(name).to_pylist() for name in self.weights}
+        return {"weights": weight_facts(self.weights, values)} if self.weights else {}
 
     def languages(self) -> list[str]:
         """ISO 639-1 codes of the answers to learn from, or of prompts where there are none; only English is told."""
@@ -119,6 +130,7 @@ def collect_pairs(
     second: bool = False,
     needs: Sequence[str] = ("chosen", "rejected"),
     contexts: bool | Literal["needed"] = True,
+    weights: Sequence[str] = (),
     looks: Looks | None = None,
 ) -> Pairs:
     """Check the rows of all tables and keep the usable ones in ``folder``; a second call reads what the first wrote.
@@ -133,6 +145,7 @@ def collect_pairs(
         second: rows must have a second rejected answer.
         needs: answers that rows must have; others may be missing.
         contexts: whether rows are used whose answers continue a context; ``needed`` if some must.
+        weights: columns of weights that are read too.
         looks: sees whether images can be decoded; by default in this process.
 
     Raises:
@@ -148,7 +161,8 @@ def collect_pairs(
         needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
         special = special_token_in({image_token, *special_tokens})
         check = _RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
-        written = _write(tables, folder, limit, (*TEXTS, REJECTED_POLICY) if second else TEXTS, image_root, check)
+        texts = (*TEXTS, REJECTED_POLICY) if second else TEXTS
+        written = _write(tables, folder, limit, texts, image_root, check, weights)
         if contexts == "needed" and not written["contexts"]:
             names = ", ".join(table.spec for table in tables)
             raise InputError(
@@ -156,7 +170,14 @@ def collect_pairs(
                 "Build some with `mmpref build-dataset --method sentinel`, or train with --method dpo.",
             )
         write_atomic(folder / FACTS, json.dumps(written, indent=2, ensure_ascii=False) + "\n")
-    return Pairs(_open(folder / DATA), written["sources"], written["skipped"], written["changed"], written["skips"])
+    return Pairs(
+        _open(folder / DATA),
+        written["sources"],
+        written["skipped"],
+        written["changed"],
+        written["skips"],
+        tuple(weights),
+    )
 
 
 def _refuse_changed_tables(before: Sequence[str], facts: Sequence[Mapping[str, Any]]) -> None:
@@ -172,12 +193,13 @@ def _write(
     texts: Sequence[str],
     image_root: Sequence[str],
     check: _RowCheck,
+    weights: Sequence[str],
 ) -> dict[str, Any]:
     import pyarrow as pa
 
     messages = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     columns = [("images", pa.list_(pa.binary())), *((name, messages) for name in texts), (WHERE, pa.string())]
-    schema = pa.schema(columns)
+    schema = pa.schema([*columns, *arrow_fields(weights)])
     skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
     methods = [Counter[str]() for _ in tables]
     skips: dict[str, list[dict[str, str]]] = {}
@@ -185,7 +207,8 @@ def _write(
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
-        for (index, where, row, _, method), found in check.found(_rows(tables, limit, image_root, check.needs)):
+        rows = _rows(tables, limit, image_root, check.needs, weights)
+        for (index, where, row, _, method, weighed), found in check.found(rows):
             read = check(row, found)
             if isinstance(read, Fault):
                 skipped[read.reason] += 1
@@ -193,7 +216,8 @@ def _write(
                     shown.append({"row": where, "detail": read.detail or read.reason})
             else:
                 images, notes = read
-                batch.append(_arrow_row(row, images, where, texts))
+                assert not isinstance(weighed, Fault)
+                batch.append({**_arrow_row(row, images, where, texts), **weighed})
                 changed.update(notes)
                 used[index] += 1
                 contexts += bool(context_of(row.prompt))
@@ -255,13 +279,14 @@ class _RowCheck:
         def images(found: tuple[_Row, _Found]) -> list[tuple[ImageData, ...]]:
             return [] if isinstance(found[1], Fault) or not found[1][0] else [found[1][0]]
 
-        yield from self._looks.ahead(((row, self._find(row[2], row[3])) for row in rows), images, _AHEAD)
+        finding = ((row, row[5] if isinstance(row[5], Fault) else self._find(row[2], row[3])) for row in rows)
+        yield from self._looks.ahead(finding, images, _AHEAD)
 
     def _find(self, row: PreferenceRow, roots: ImageRoots) -> _Found:
         if fault := row.fault(*self.needs):
             return fault
         if not self._contexts and context_of(row.prompt):
-            return Fault(CONTEXT, "the answers continue one, and this method writes whole answers", "prompt", "prompt")
+            return Fault(CONTEXT, "the answers continue one, and this method is for whole answers", "prompt", "prompt")
         if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
             return Fault("equal-answers", "", "rejected", "rejected")
         if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):
@@ -332,7 +357,11 @@ def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, text
 
 
 def _rows(
-    tables: Iterable[Table], limit: int | None, image_root: Sequence[str], needs: Sequence[str]
+    tables: Iterable[Table],
+    limit: int | None,
+    image_root: Sequence[str],
+    needs: Sequence[str],
+    weights: Sequence[str],
 ) -> Iterator[_Row]:
     """The first rows."""
     left = limit
@@ -341,7 +370,8 @@ def _rows(
             return
         roots, reader, rows = ImageRoots(image_root or table.images), TableReader(table, needs), 0
         for row in islice(table, left):
-            yield index, f"{reader.where}, row {rows}", reader.read(row, rows), roots, _method(row)
+            weighed = read_weights(unfolded(row), weights) if weights else {}
+            yield index, f"{reader.where}, row {rows}", reader.read(row, rows), roots, _method(row), weighed
             rows += 1
         reader.end()
         reader.warn_of_unread()
@@ -356,12 +386,15 @@ def _method(row: Mapping[str, Any]) -> str:
     return method if isinstance(method, str) and _METHOD.fullmatch(method) else ""
 
 
-def with_row_numbers(dataset: datasets.Dataset, *, mismatched: bool = False) -> datasets.Dataset:
+def with_row_numbers(
+    dataset: datasets.Dataset, *, mismatched: bool = False, weights: Sequence[float] | None = None
+) -> datasets.Dataset:
     """The same rows with a column of their numbers, by which what is cached of a row is found again.
 
     Args:
         mismatched: each row also has, as a second rejected answer, one to the next row (the last row, to the first):
             of every other row the chosen one, of the others the rejected one.
+        weights: of the rows, for a column of their own.
 
     Raises:
         InputError: there is no other row.
@@ -374,6 +407,8 @@ def with_row_numbers(dataset: datasets.Dataset, *, mismatched: bool = False) -> 
         answers = [list(plain[name]) for name in ("chosen", "rejected")]
         others = [answers[row % 2][(row + 1) % len(plain)] for row in range(len(plain))]
         numbered = numbered.add_column(REJECTED_POLICY, others)
+    if weights is not None:
+        numbered = numbered.add_column(ROW_WEIGHT, list(weights))
     return numbered.with_transform(_decoded)
 
 
@@ -386,7 +421,8 @@ def _open(path: Path) -> datasets.Dataset:
 
 def _decoded(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
     """Images are decoded when the trainer asks for a row."""
-    decoded = {name: batch[name] for name in (*TEXTS, REJECTED_POLICY, ROW) if name in batch}
+    kept = (*TEXTS, REJECTED_POLICY, ROW, ROW_WEIGHT, *SPANS.values())
+    decoded = {name: batch[name] for name in kept if name in batch}
     if "images" in batch:
         decoded["images"] = [[decode(ImageData(content)) for content in images] for images in batch["images"]]
     return decoded

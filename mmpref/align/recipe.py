@@ -64,7 +64,7 @@ class WatchSettings:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank adaptation of the language model.
+    """Low-rank adaptation of the language model, and of the vision tower where that is trained.
 
     Args:
         r: rank. The paper's is 128.
@@ -112,7 +112,11 @@ class TrainRecipe:
         trust_remote_code: run code that comes with the model.
         annotator: who ranks answers, for methods that ask.
         lora: rank, alpha and dropout.
+        tuning: ``lora``, adapters; or ``full``, the weights of the language model themselves, in fp32, to a whole
+            model. None is ``lora``.
         train_projector: train the vision-language projector too, in full.
+        train_vision_tower: train the vision tower too: by LoRA, or in full where ``tuning`` is. It then runs at every
+            step, and nothing that it made of an image is kept.
         projector_learning_rate: the projector's own; None takes the method's.
         share_prompt: run image and prompt once for both answers of a pair, where the architecture allows it;
             otherwise TRL's own forward.
@@ -161,6 +165,8 @@ class TrainRecipe:
     default_prompt: str | None = field(default=None, metadata=recipes.OPTIONAL)
     attn: Literal["auto", "sdpa", "flash", "flex"] | None = field(default=None, metadata=recipes.OPTIONAL)
     adapter: str | None = field(default=None, metadata=recipes.OPTIONAL | names("adapter"))
+    tuning: Literal["lora", "full"] | None = field(default=None, metadata=recipes.OPTIONAL)
+    train_vision_tower: bool | None = field(default=None, metadata=recipes.OPTIONAL)
 
     registry: ClassVar[Registry[Method]] = METHODS
 
@@ -173,13 +179,19 @@ class TrainRecipe:
         if self.projector_learning_rate is None:
             object.__setattr__(self, "projector_learning_rate", rates.projector)
 
+    @property
+    def in_full(self) -> bool:
+        """Whether weights themselves are trained, and no adapter."""
+        return self.tuning == "full"
+
 
 def refuse(recipe: TrainRecipe, method: Method) -> None:
     """Refuse a recipe that its method can do nothing with.
 
     Raises:
         UsageError: an annotator that nobody asks, or none where one is asked; a number that cannot be; a kernel where
-            no prompt is shared; a benchmark's metric to choose by where that benchmark is not watched.
+            no prompt is shared; a benchmark's metric to choose by where that benchmark is not watched; full fine-tuning
+            of what cannot be trained so.
     """
     if recipe.annotator and not method.needs_annotator:
         raise UsageError(f"The method {recipe.method!r} asks no annotator.", "Leave --annotator out.")
@@ -204,12 +216,36 @@ def refuse(recipe: TrainRecipe, method: Method) -> None:
     if recipe.attn and not (recipe.share_prompt and method.shares_prompt):
         who = f"the method {recipe.method}" if recipe.share_prompt else "share_prompt=false"
         raise UsageError(f"attn says how shared prompts are attended to, and {who} shares none.", "Leave attn out.")
+    if recipe.in_full:
+        _refuse_in_full(recipe, method)
     best, watched = recipe.watch.best, recipe.watch.benchmarks
     if best and (name := best.partition("/")[0]) not in watched:
         raise UsageError(
             f"watch.best is {best!r}, and {name!r} is not among the benchmarks that are watched.",
             suggest(name, watched),
         )
+
+
+def _refuse_in_full(recipe: TrainRecipe, method: Method) -> None:
+    """Refuse what full fine-tuning cannot do."""
+    if method.build:
+        raise UsageError(
+            f"The method {recipe.method} trains an adapter: tuning=full is for methods over pairs.", "Leave it out."
+        )
+    if recipe.adapter:
+        raise UsageError(
+            "tuning=full trains the weights of a model, and no adapter goes on.",
+            "Leave one of them out, or merge the adapter first (publish --merge) and train what comes of it.",
+        )
+    if recipe.quantization:
+        raise UsageError("Quantized weights cannot be trained: tuning=full is for weights in full.", "Leave one out.")
+    if recipe.dtype in ("bfloat16", "float16"):
+        raise UsageError(
+            f"tuning=full trains weights in float32, not in {recipe.dtype}, which would round small steps away.",
+            "Leave dtype out; --set trainer.bf16=true computes in mixed precision.",
+        )
+    if recipe.keep_checkpoints:
+        raise UsageError("keep_checkpoints keeps adapters, and tuning=full makes none.", "Leave one of them out.")
 
 
 def refuse_metric(metric: str | None, known: Mapping[str, bool | None]) -> None:

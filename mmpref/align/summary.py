@@ -34,15 +34,36 @@ def length_facts(lengths: Sequence[RowLength], policy: Policy) -> dict[str, Any]
 
 
 def parameter_counts(trainer: ResumableTrainerMixin) -> dict[str, int]:
-    """How many parameters are trained by LoRA, how many in the projector, and how many there are."""
-    from mmpref.align.adapter import is_projector
+    """How many parameters are trained by LoRA (of full fine-tuning: in the language model, and in the vision tower
+    where it is trained), how many in the projector, and how many there are."""
+    from mmpref.align.tuning import parts_of
 
-    counts = {"lora": 0, "projector": 0, "total": 0}
-    for name, parameter in trainer.model.named_parameters():
-        counts["total"] += parameter.numel()
-        if parameter.requires_grad:
-            counts["projector" if is_projector(name) else "lora"] += parameter.numel()
-    return counts
+    parts, named = parts_of(trainer.model, trainer.policy), dict(trainer.model.named_parameters())
+    counts = dict.fromkeys(["language_model" if trainer.in_full else "lora", "projector"], 0)
+    for name, part in parts.items():
+        counts[part] = counts.get(part, 0) + named[name].numel()
+    return {**counts, "total": sum(parameter.numel() for parameter in named.values())}
+
+
+def trained_text(modules: Mapping[str, int], parameters: Mapping[str, int]) -> str:
+    """What was trained, in words.
+
+    Args:
+        modules: of an adapter, how many by where they are (`mmpref.align.adapter.adapted_modules`); none of full
+            fine-tuning.
+        parameters: as `parameter_counts` gives them.
+    """
+    if not modules:
+        parts = [f"{name.replace('_', ' ')} ({count:,} parameters)" for name, count in _in_full(parameters).items()]
+        return f"in full: {', '.join(parts)}"
+    tower = f", {modules['vision_tower']} in the vision tower" if modules.get("vision_tower") else ""
+    lora = f"{modules['language_model']} LoRA layers in the language model{tower} ({modules['elsewhere']} elsewhere)"
+    return f"{lora} and {modules['projector']} projector in full"
+
+
+def _in_full(parameters: Mapping[str, int]) -> dict[str, int]:
+    """What is trained, of what `parameter_counts` gives."""
+    return {name: count for name, count in parameters.items() if count and name != "total"}
 
 
 def log_pairs(pairs: Pairs) -> None:
@@ -146,13 +167,12 @@ def _sample_counts(counts: Mapping[str, float]) -> str:
 
 def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The result as lines of a table."""
-    counts, final, modules = manifest["counts"], manifest["final"], manifest["modules"]
+    counts, final = manifest["counts"], manifest["final"]
     skipped = ", ".join(f"{count} {reason}" for reason, count in counts["skipped"].items()) or "none"
     return [
         ("pairs", str(counts["rows"])),
         ("skipped rows", skipped),
-        ("LoRA layers", f"{modules['language_model']} in the language model, {modules['elsewhere']} elsewhere"),
-        ("projector", "trained in full" if modules["projector"] else "frozen"),
+        *_trained_rows(manifest["modules"], manifest.get("parameters") or {}),
         *([("drawn at every step", _sample_counts(manifest["drawn"]))] if "drawn" in manifest else []),
         ("steps", _steps_text(manifest)),
         *([("means over", _means_text(manifest["final_over"]))] if manifest.get("final_over") else []),
@@ -166,6 +186,19 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
             for name, held in manifest.get("held_out", {}).items()
         ),
         ("seconds", str(manifest["seconds"])),
+    ]
+
+
+def _trained_rows(modules: Mapping[str, int], parameters: Mapping[str, int]) -> list[tuple[str, str]]:
+    """What was trained of the model, and what was not."""
+    if not modules:
+        return [
+            (name.replace("_", " "), f"trained in full, {n:,} parameters") for name, n in _in_full(parameters).items()
+        ]
+    tower = f", {modules['vision_tower']} in the vision tower" if modules.get("vision_tower") else ""
+    return [
+        ("LoRA layers", f"{modules['language_model']} in the language model{tower}, {modules['elsewhere']} elsewhere"),
+        ("projector", "trained in full" if modules["projector"] else "frozen"),
     ]
 
 

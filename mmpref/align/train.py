@@ -1,4 +1,4 @@
-"""Training: preference rows -> an adapter that plain PEFT loads, its log, its plot, its manifest."""
+"""Training: preference rows -> an adapter that plain PEFT loads, or a whole model; its log, its plot, its manifest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mmpref.align.finish import Trained, finish
 from mmpref.align.method import METHODS, ConfiguredMethod, Method, TrainerParts
 from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
-from mmpref.align.summary import length_facts, log_pairs, parameter_counts
+from mmpref.align.summary import length_facts, log_pairs, parameter_counts, trained_text
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
 from mmpref.errors import RunError, UsageError, memory_errors
 from mmpref.images import open_looks
@@ -159,6 +159,8 @@ def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
     """Refuse a launcher's configuration that shards the model where somebody needs it as a whole."""
     if recipe.quantization:
         raise UsageError("A quantized model cannot be sharded.", "Launch it with the configuration ddp.")
+    if recipe.in_full:
+        raise UsageError("tuning=full keeps a copy of the whole model.", "Launch it with the configuration ddp.")
     if method.samples_answers:
         user = f"The method {recipe.method} writes answers with"
     elif method.build:
@@ -167,6 +169,8 @@ def _refuse_sharding(recipe: TrainRecipe, method: Method) -> None:
         user = f"The method {recipe.method} keeps a copy of"
     elif recipe.adapter:
         user = "Going on from an adapter keeps a copy of"
+    elif method.distributions:
+        user = f"The method {recipe.method} compares distributions of"
     elif recipe.watch.benchmarks:
         user = "Benchmarks while training ask"
     else:
@@ -208,13 +212,9 @@ def _fit_and_save(
         trainer, options = _make_trainer(
             recipe, configured, policy, pairs, scratch, run.path.name if watching else "", began
         )
-        modules = adapter.adapted_modules(trainer.model, policy)
-        logger.info(
-            "Training %(language_model)d LoRA layers in the language model (%(elsewhere)d elsewhere) and %(projector)d "
-            "projector in full.",
-            modules,
-        )
+        modules = {} if recipe.in_full else adapter.adapted_modules(trainer.model, policy)
         parameters = parameter_counts(trainer)
+        logger.info("Training %s.", trained_text(modules, parameters))
         lengths = measure_lengths(trainer, policy, pairs)
         trainer.add_callback(Preflight(trainer, pairs, lengths, recipe.preflight))
         if not process_index():
@@ -258,6 +258,7 @@ def _fit_and_save(
         "attention": trainer.shared.kernels if trainer.shared else attention_of(policy.decoder),
         **({"annotator": {"name": recipe.annotator}} if recipe.annotator else {}),
         **embedder_facts(run, _EMBEDDERS),
+        **pairs.weight_facts(),
         **sampling_facts(recipe.loss, generation_config_values(policy.base_model.generation_config)),
         **server_facts(recipe.loss.get("server")),
         **trainer.facts(),
@@ -289,7 +290,7 @@ def _load(
         look_for_images(table, recipe.image_root, recipe.limit)
     policy = load_policy(
         ModelRef(recipe.model, pinned.get("model") or recipe.revision),
-        dtype=_model_dtype(recipe.dtype),
+        dtype="float32" if recipe.in_full else _model_dtype(recipe.dtype),
         quantization=recipe.quantization,
         device_map=recipe.device_map,
         trust_remote_code=recipe.trust_remote_code,
@@ -310,6 +311,7 @@ def _load(
             second=configured.method.needs_second,
             needs=configured.method.needs(configured.settings),
             contexts="needed" if configured.method.needs_context else configured.method.takes_context,
+            weights=configured.method.weights_read,
             looks=looks,
         )
     return policy, pairs, began
@@ -363,16 +365,20 @@ def _make_trainer(
         began: facts of the adapter that training goes on from.
     """
     from mmpref.align import trl_options
-    from mmpref.align.adapter import lora_config
     from mmpref.align.trackers import PROJECT
     from mmpref.align.trainer_factory import make_trainer, prepare_padding, shared_forward
+    from mmpref.align.tuning import Tuning
 
+    tuning = Tuning.of(recipe)
+    # Weights in full are fp32, and compute in what an accelerator is fast in, as TRL has it.
+    dtype = _model_dtype(recipe.dtype) if recipe.in_full and recipe.dtype == "auto" else str(policy.dtype)
     options = trl_options.resolve(
         recipe.trainer,
         configured.trainer_options,
         seed=recipe.seed,
-        dtype=str(policy.dtype).removeprefix("torch."),
-        dropout=recipe.lora.dropout > 0,
+        dtype=dtype.removeprefix("torch."),
+        dropout=not recipe.in_full and recipe.lora.dropout > 0,
+        unused=tuning.leaves_parameters_unused,
     )
     if tracked_as:
         options = {"run_name": tracked_as, "project": PROJECT, **options}
@@ -384,7 +390,7 @@ def _make_trainer(
         config,
         policy,
         pairs,
-        lora=partial(lora_config, policy, recipe.lora, recipe.train_projector),
+        lora=tuning.prepare(policy),
         projector_learning_rate=recipe.projector_learning_rate,
         share=partial(shared_forward, policy, pairs) if recipe.share_prompt else lambda: None,
         scratch=scratch,

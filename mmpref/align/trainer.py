@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +17,11 @@ from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
 from mmpref.align.copied_reference import CopiedReference
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
+from mmpref.align.model_passes import ModelPasses, pair_tokens
 from mmpref.align.pair_log_probs import PairLogProbs
-from mmpref.align.pair_source import sum_counts
-from mmpref.align.preference_data import CROPPED, ROW
+from mmpref.align.pair_source import sum_counts, under_other_images
+from mmpref.align.preference_data import OTHER_PAIR, ROW
+from mmpref.align.weights import ROW_WEIGHT, TOKEN_WEIGHTS
 from mmpref.distributed import gather_object
 from mmpref.errors import RunError, UsageError
 from mmpref.log import logger
@@ -43,7 +47,8 @@ _MAX_EMPTY_BATCHES = 50
 
 class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     """Losses, batches and metrics are TRL's; the reference is the model with its adapter switched off, unless it moves
-    or training goes on from an adapter. The projector has a learning rate of its own.
+    or training goes on from an adapter; without an adapter (no ``peft_config``), a copy of the weights that are
+    trained. The projector has a learning rate of its own.
 
     Args:
         policy: the one around the model that is trained, for whoever lets it write.
@@ -56,8 +61,11 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         begin: the adapter that training goes on from, a folder or Hub id with its commit: its weights are those of the
             policy as it begins, and that is the reference. None begins with a new adapter, which changes nothing.
         weights: of the losses against the rejected answer, and against the second one where rows have two.
-        terms: more of the loss, of rows that have parts of their images in their place too.
+        terms: more of the loss, of rows that have a pair under other images.
         pairwise: a loss of pairs' log-probabilities, beside TRL's.
+        by_token: `pairwise` is given them by token too.
+        distributions: and the divergence from the reference at each.
+        other_images: rows have a pair under other images.
         mismatched: rows have an answer to another row in the place of a second rejected one, for `pairwise`.
         source: makes the pairs of a step from the rows of the data; None where they are the rows.
     """
@@ -77,20 +85,28 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         terms: Terms | None = None,
         pairwise: Pairwise | None = None,
         mismatched: bool = False,
+        by_token: bool = False,
+        distributions: bool = False,
+        other_images: bool = False,
         source: PairSource | None = None,
         **kwargs: Any,
     ) -> None:
         self.collate = data_collator
+        if kwargs.get("peft_config") is None:
+            kwargs["ref_model"] = _without_weights_of_its_own(kwargs["model"])
         super().__init__(*args, data_collator=keep_rows if source else data_collator, **kwargs)
         self.set_up(policy, projector_learning_rate)
         self._source = source
         self.shared, self._features, self._reference = shared, features, reference
         self._weights, self._terms, self._pairwise = tuple(weights), terms, pairwise
-        self._mismatched = mismatched
+        self._mismatched, self._other_images = mismatched, other_images
+        self._by_token = by_token
+        self._passes = ModelPasses(self.accelerator.unwrap_model(self.model), policy if distributions else None)
         if begin:
             begin_from(self.model, *begin)
         self._copied: CopiedReference | None = None
-        if begin or reference_every:
+        if begin or reference_every or self.in_full:
+            self.ref_model = None  # TRL's, whose place this takes
             self._copied = CopiedReference(dict(self._trainable_parameters()), reference_every)
             self.add_callback(self._copied)
         self._refuse_options_of_trls_losses(bool(pairwise or reference_every))
@@ -139,8 +155,10 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     def _collate_data_rows(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """A batch of rows as the data has them; its gradients are nobody's."""
         defaults = {REJECTED_POLICY: "rejected"} if self._rejected_answers > 1 else {}
-        defaults |= {CROPPED: "images"} if self._terms else {}
-        return self.collate([{**{name: row[other] for name, other in defaults.items()}, **row} for row in rows])
+        filled = [{**{name: row[other] for name, other in defaults.items()}, **row} for row in rows]
+        if self._other_images:
+            filled = [{OTHER_PAIR: under_other_images(row, row["images"]), **row} for row in filled]
+        return self.collate(filled)
 
     def try_step(self, rows: Sequence[dict[str, Any]]) -> str | None:
         """As the mixin says; the rows without their numbers, by which the reference would keep what it says of them."""
@@ -178,37 +196,47 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any], return_outputs: bool) -> Any:
         """TRL's loss of the batch, or the weighted sum of those of the batch and the second one."""
-        rows, second, cropped = inputs.pop(ROW, None), inputs.pop(SECOND_BATCH, None), inputs.pop(CROPPED, None)
+        rows, second, other = inputs.pop(ROW, None), inputs.pop(SECOND_BATCH, None), inputs.pop(OTHER_PAIR, None)
+        row_weights, token_weights = inputs.pop(ROW_WEIGHT, None), inputs.pop(TOKEN_WEIGHTS, None)
         batches = [inputs, second] if second else [inputs]
         if len(batches) != self._rejected_answers:
             raise RunError(f"The loss is over {self._rejected_answers} rejected answers, and rows have {len(batches)}.")
         tokens = sum(batch["attention_mask"].sum() for batch in batches)
-        losses = []
-        with self._shared_inputs(batches, rows) as trl_batches, self._log_probs() as log_probs:
+        losses: list[torch.Tensor] = []
+        made: list[PairLogProbs] = []
+        with self._shared_inputs(batches, rows) as trl_batches, self._passes.recorded() as passes:
             references = self._reference_log_probs(rows, trl_batches)
+            reference_passes = list(passes)
             for number, weight in enumerate(self._weights):
                 batch = trl_batches[number]
                 self._select_batch(number)
-                log_probs.clear()
+                passes.clear()
                 reference = references[number]
                 with self.weighting_by_tokens():
                     loss = super()._compute_loss(model, {**batch, **reference}, return_outputs=False)
-                if self._pairwise:
-                    mismatched = self._mismatched_ratio(model, trl_batches, references)
-                    loss = loss + self._pairwise(_pairs(log_probs[0], reference, batch, mismatched)).mean()
                 losses.append(weight * loss)
-                self._log_completions(log_probs[0], reference, batch["completion_mask"])
-                if number == 0 and cropped:
-                    chosen = log_probs[0].chunk(2)[0] - reference["ref_chosen_logps"]
+                log_probs = passes[0].log_probs.sum(1)
+                made.append(_pairs(log_probs, reference, batch))
+                self._log_completions(log_probs, reference, batch["completion_mask"])
+                if number == 0 and self._by_token:
+                    by_token = pair_tokens(passes[0], reference_passes[0], batch, token_weights)
+                    made[0] = replace(made[0], tokens=by_token)
+            mismatched = self._mismatched_ratio(model, trl_batches, references)
             if self.model.training:  # TRL counts the tokens of what it was given
                 counted = sum(batch["attention_mask"].sum() for batch in trl_batches[: len(self._weights)])
                 self._total_train_tokens += self.accelerator.gather_for_metrics(tokens - counted).sum().item()
                 self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
-        if self._terms and cropped:
-            for name, term in self._terms(chosen, self._chosen_log_ratio(model, cropped)).items():
+        others = self._other_pairs(model, other) if other else None
+        if self._pairwise:
+            second_pairs = made[1] if len(made) > 1 else None
+            given = replace(made[0], mismatched=mismatched, weights=row_weights, second=second_pairs, other=others)
+            losses.append(self._pairwise(given).mean())
+        if self._terms and others:
+            for name, term in self._terms(made[0].chosen_ratio, others.chosen_ratio).items():
                 losses.append(term)
                 self._log_mean(f"loss/{name}", term)
-        loss = torch.stack(losses).sum() * self.pair_weight
+        # TRL's loss of no losses is a plain 0.
+        loss = torch.stack([one for one in losses if isinstance(one, torch.Tensor)]).sum() * self.pair_weight
         return (loss, None) if return_outputs else loss
 
     def _log_completions(self, log_probs: torch.Tensor, reference: dict[str, torch.Tensor], mask: torch.Tensor) -> None:
@@ -260,23 +288,13 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         pair = {name: value for name, value in self.train_dataset[row].items() if name not in (ROW, REJECTED_POLICY)}
         return self.shared.features(self.collate([pair]))
 
-    @contextlib.contextmanager
-    def _log_probs(self) -> Iterator[list[torch.Tensor]]:
-        """Summed log-probabilities [2B] of the answers of every forward of the model within it, as they come."""
-        log_probs: list[torch.Tensor] = []
-        model = self.accelerator.unwrap_model(self.model)
-        hook = model.register_forward_hook(lambda _module, _inputs, output: log_probs.append(output.log_probs.sum(1)))
-        try:
-            yield log_probs
-        finally:
-            hook.remove()
-
     @torch.no_grad()
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """As TRL's: summed log-probabilities [B] of a batch's chosen and rejected answers under the reference."""
-        if self._copied is None:
-            chosen, rejected = super().compute_ref_log_probs(model, inputs)
-            return chosen, rejected
+        if self._copied is None or self.in_full:  # TRL switches an adapter off, where there is one
+            with self._copied.in_place() if self._copied else contextlib.nullcontext():
+                chosen, rejected = super().compute_ref_log_probs(model, inputs)
+                return chosen, rejected
         self.model.eval()
         try:
             with self._copied.in_place(), self.accelerator.autocast():
@@ -299,12 +317,14 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         """How many a row has; an answer to another row is one."""
         return len(self._weights) + self._mismatched
 
-    def _chosen_log_ratio(self, model: Any, batch: dict[str, Any]) -> torch.Tensor:
-        """Log-ratio [B] of policy to reference of a batch's chosen answers."""
-        with self._shared_inputs([batch]) as [trl_batch]:
-            reference = self.compute_ref_log_probs(self.model, trl_batch)[0]
+    def _other_pairs(self, model: Any, batch: dict[str, Any]) -> PairLogProbs:
+        """What policy and reference say of rows' pairs under other images."""
+        with self._shared_inputs([batch]) as [trl_batch], self._passes.recorded() as passes:
+            [reference] = self._reference_log_probs(None, [trl_batch])
             self._select_batch(0)
-            return _policy_log_probs(model, trl_batch)[0] - reference
+            pairs = _pairs(torch.cat(_policy_log_probs(model, trl_batch)), reference, trl_batch)
+            tokens = pair_tokens(passes[1], passes[0], trl_batch) if self._by_token else None
+            return replace(pairs, tokens=tokens)
 
     @torch.no_grad()
     def _mismatched_ratio(
@@ -339,6 +359,11 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
 
 
+def _without_weights_of_its_own(model: torch.nn.Module) -> torch.nn.Module:
+    """A model that shares all parameters with this one. TRL would load another as the reference, and keep it."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
+
+
 def _policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Summed log-probabilities [B] of a batch's chosen and rejected answers, as a model that TRL has prepared says."""
     labels = batch["input_ids"].masked_fill(batch["completion_mask"] == 0, -100)
@@ -348,9 +373,7 @@ def _policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, 
     return chosen, rejected
 
 
-def _pairs(
-    log_probs: torch.Tensor, reference: dict[str, torch.Tensor], batch: dict[str, Any], mismatched: torch.Tensor | None
-) -> PairLogProbs:
+def _pairs(log_probs: torch.Tensor, reference: dict[str, torch.Tensor], batch: dict[str, Any]) -> PairLogProbs:
     """What a loss of our own is given of a batch, of whose answers the policy has said `log_probs` [2B]."""
     chosen, rejected = log_probs.chunk(2)
     chosen_tokens, rejected_tokens = batch["completion_mask"].sum(1).chunk(2)
@@ -361,7 +384,6 @@ def _pairs(
         reference["ref_rejected_logps"],
         chosen_tokens,
         rejected_tokens,
-        mismatched,
     )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import ConfiguredMethod, Method, TrainerParts
+from mmpref.align.weights import NUMBERS
 from mmpref.distributed import is_model_sharded, num_processes, process_index
 from mmpref.errors import ModelError, UsageError
 from mmpref.log import logger
@@ -51,14 +53,16 @@ def make_trainer(
             return trainer
         reference, reference_every = None, method.reference_every(configured.settings)
         # What is sampled is new at every step, and so is what the reference says of it, or one that moves.
-        if not method.samples_answers and not reference_every:
+        if not method.samples_answers and not reference_every and not method.by_token:
             path = parts.scratch / f"reference-{process_index()}.f32"  # each process keeps those of its own rows
             answers = len(weights) + method.mismatched
             reference = ReferenceLogProbCache(path, len(parts.pairs.dataset), answers, is_model_sharded())
         return PreferenceTrainer(
             model=policy.model,
             args=parts.config,
-            train_dataset=with_row_numbers(parts.pairs.dataset, mismatched=method.mismatched),
+            train_dataset=with_row_numbers(
+                parts.pairs.dataset, mismatched=method.mismatched, weights=_row_weights(configured, parts.pairs)
+            ),
             data_collator=PreferenceCollator(policy.processor, ends=method.ends(configured.settings)),
             processing_class=policy.processor,
             policy=policy,
@@ -73,12 +77,27 @@ def make_trainer(
             terms=method.terms(configured.settings) if method.terms else None,
             pairwise=method.pairwise(configured.settings),
             mismatched=method.mismatched,
+            by_token=method.by_token,
+            distributions=method.distributions,
+            other_images=method.other_images,
             source=_pair_source(method, parts, seed, annotator),
         )
     except (ValueError, NotImplementedError) as error:
         if not _raised_by_trl(error):
             raise
         raise UsageError(f"TRL refuses these settings: {' '.join(str(error).split())}") from error
+
+
+def _row_weights(configured: ConfiguredMethod, pairs: Pairs) -> Sequence[float] | None:
+    """What the method makes of the rows' number, if it reads one."""
+    import numpy as np
+
+    number = next((column for column in configured.method.weights_read if column in NUMBERS), None)
+    if number is None:
+        return None
+    values = pairs.dataset.data.column(number).to_numpy()
+    weights: list[float] = np.asarray(configured.method.weigh(configured.settings, values), dtype=float).tolist()
+    return weights
 
 
 def _pair_source(method: Method, parts: TrainerParts, seed: int, annotator: str | None) -> PairSource | None:
@@ -98,7 +117,7 @@ def _pair_source(method: Method, parts: TrainerParts, seed: int, annotator: str 
     if annotator:
         instruction = method.annotator_instruction(parts.settings)
         comparing = open_annotator(annotator, instruction=instruction, policy=lambda: parts.policy)
-    return method.source(SourceContext(parts.policy, seed, images, comparing), parts.settings)
+    return method.source(SourceContext(parts.policy, seed, images, comparing, parts.pairs.dataset), parts.settings)
 
 
 def shared_forward(policy: Policy, pairs: Pairs) -> SharedForward | None:

@@ -19,6 +19,7 @@ from mmpref.align import adapter
 from mmpref.align.checkpoints import mark_complete, write_errors
 from mmpref.align.collator import SECOND_BATCH, PreferenceCollator
 from mmpref.align.sharded import is_sharded, prepare_sharding
+from mmpref.align.tuning import parts_of
 from mmpref.distributed import process_index
 from mmpref.run.files import write_atomic
 
@@ -30,12 +31,17 @@ else:
     Base = object
 
 
+_TRAINED = "trained.safetensors"
+"""Of a checkpoint of full fine-tuning: the weights that are trained."""
+
+
 class ResumableTrainerMixin(Base):
     """Stands before one of TRL's trainers in a class's bases.
 
     Attributes:
         collate: makes a batch of rows that are pairs.
         policy: around the model that is trained, for whoever samples from it.
+        in_full: whether the model's own weights are trained, and no adapter.
         sample_counts: what was counted so far, in all processes, of answers that were sampled while training.
     """
 
@@ -55,7 +61,9 @@ class ResumableTrainerMixin(Base):
         self.policy, self._projector_learning_rate = policy, projector_learning_rate
         self.sample_counts: dict[str, float] = {}
         self._empty_batches: int = 0
-        adapter.to_training_precision(self.model)
+        self.in_full = not isinstance(self.model, PeftModel)
+        if not self.in_full:
+            adapter.to_training_precision(self.model)
         prepare_sharding(self.model, self.accelerator.state, self.is_deepspeed_enabled)
         self.remove_callback(PrinterCallback)  # It prints on stdout, which is for results.
 
@@ -66,7 +74,8 @@ class ResumableTrainerMixin(Base):
         model = self.accelerator.unwrap_model(self.model)
         self.model.eval()
         try:
-            with torch.no_grad(), contextlib.nullcontext() if is_sharded(model) else adapter.as_loaded(model):
+            as_it_is = self.in_full or is_sharded(model)
+            with torch.no_grad(), contextlib.nullcontext() if as_it_is else adapter.as_loaded(model):
                 yield
         finally:
             self.model.train()
@@ -92,13 +101,12 @@ class ResumableTrainerMixin(Base):
         if self.optimizer is not None:
             return self.optimizer
         optimizer = super().create_optimizer(model)
-        names = {parameter: name for name, parameter in self.model.named_parameters()}
+        parts, named = parts_of(self.model, self.policy), dict(self.model.named_parameters())
+        projectors = {named[name] for name, part in parts.items() if part == "projector"}
         for group in list(optimizer.param_groups):
-            projector = [parameter for parameter in group["params"] if adapter.is_projector(names[parameter])]
+            projector = [parameter for parameter in group["params"] if parameter in projectors]
             if projector:
-                group["params"] = [
-                    parameter for parameter in group["params"] if not adapter.is_projector(names[parameter])
-                ]
+                group["params"] = [parameter for parameter in group["params"] if parameter not in projectors]
                 optimizer.add_param_group(
                     {"params": projector, "weight_decay": group["weight_decay"], "lr": self._projector_learning_rate}
                 )
@@ -114,6 +122,22 @@ class ResumableTrainerMixin(Base):
         self.accelerator.wait_for_everyone()  # each process writes files of its own
         if self.args.should_save:
             mark_complete(checkpoint)
+
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        if not self.in_full:
+            super()._save(output_dir, state_dict)
+            return
+        folder = Path(output_dir or self.args.output_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.save_trainable(folder / _TRAINED)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Trainer reads a whole model's files without a strict look at names, which are not those in memory for most
+        families here, and would go on from the base."""
+        if self.in_full:
+            self.load_trainable(Path(resume_from_checkpoint) / _TRAINED)
+        else:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
 
     def save_state(self, checkpoint: Path) -> None:
         """Write what else this trainer needs to go on from a checkpoint; only one process is asked."""
@@ -185,12 +209,12 @@ class ResumableTrainerMixin(Base):
         slack = 5.0 if is_sharded(self.model) else 1.0
         trained = adapter.logits(self.trained_model(), batch)
         verify = partial(adapter.verify_saved_adapter, path, policy.ref, batch, trained, dtype, placement)
-        return partial(verify, trust_remote_code, slack)
+        return partial(verify, trust_remote_code, slack, self.in_full)
 
-    def trained_model(self) -> PeftModel:
+    def trained_model(self) -> Any:
         """The trained model as it will be loaded: without the mixed precision that training wraps around it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        if not is_sharded(model):  # FSDP and DeepSpeed cast by themselves
+        if not self.in_full and not is_sharded(model):  # FSDP and DeepSpeed cast by themselves
             adapter.to_model_precision(model)
         return model
 

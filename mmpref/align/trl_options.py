@@ -117,13 +117,14 @@ def check(trainer: Mapping[str, Any], method: Mapping[str, Any], kind: type[Any]
 
 
 def resolve(
-    trainer: Mapping[str, Any], method: Mapping[str, Any], *, seed: int, dtype: str, dropout: bool
+    trainer: Mapping[str, Any], method: Mapping[str, Any], *, seed: int, dtype: str, dropout: bool, unused: bool = False
 ) -> dict[str, Any]:
     """The options of a run: our defaults, the recipe's block over them, the method's options and ours on top.
 
     Args:
         dtype: of the loaded model; half precision on an accelerator brings mixed precision of the same kind.
         dropout: the adapter uses dropout, so TRL must not switch it off.
+        unused: a step may give some of what is trained no gradient.
 
     Raises:
         UsageError: the recipe asks for dropout and for none, or for mixed precision of another kind than the model's.
@@ -149,7 +150,7 @@ def resolve(
         "fp16": gpu and dtype == "float16",
         "gradient_checkpointing": gpu,
         "disable_dropout": not dropout,
-        "ddp_find_unused_parameters": False,  # what is trained is used in every step
+        "ddp_find_unused_parameters": unused,
     }
     ours = {
         "seed": seed,

@@ -45,7 +45,9 @@ def train(
     lora: Mapping[str, Any] | None = None,
     loss: Mapping[str, Any] | None = None,
     trainer: Mapping[str, Any] | None = None,
+    tuning: Literal["lora", "full"] | None = None,
     train_projector: bool | None = None,
+    train_vision_tower: bool | None = None,
     projector_learning_rate: float | None = None,
     share_prompt: bool | None = None,
     attn: Literal["auto", "sdpa", "flash", "flex"] | None = None,
@@ -94,7 +96,9 @@ def train(
         lora: ``r``, ``alpha``, ``dropout``, ``use_rslora``, ``use_dora``; merged into the recipe's.
         loss: settings of the method; merged into the recipe's.
         trainer: options of TRL's ``DPOConfig``; merged into the recipe's: ``{"max_steps": 10}`` drops nothing else.
+        tuning: ``lora``; or ``full``, the weights of the language model themselves, to a whole model.
         train_projector: train the vision-language projector too, in full.
+        train_vision_tower: train the vision tower too: by LoRA, or in full where ``tuning`` is.
         projector_learning_rate: the projector's own.
         share_prompt: run image and prompt once for both answers of a pair.
         attn: which kernel attends there.

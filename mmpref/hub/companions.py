@@ -16,6 +16,7 @@ from mmpref.hub.new_version import check_old_version, point_to_new_version
 from mmpref.hub.published import Published
 from mmpref.hub.space import check_space, demo_id, publish_space
 from mmpref.hub.target import Target
+from mmpref.run.manifest import is_whole_model
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class Companions:
         if self.space and (self.merged or self.create_pr):
             other = "--merge" if self.merged else "--create-pr"
             raise UsageError(f"A demo shows an adapter that is on main: --space does not go with {other}.")
+        if self.space and is_whole_model(manifest):
+            raise UsageError("A demo sets an adapter beside its base, and this is a whole model.", "Leave --space out.")
         old = self.new_version_of
         if old is not None:
             old = check_old_version(old, target, **where)
@@ -105,7 +108,7 @@ class Companions:
             shown = demo_id(published.repo_id) if self.space else None
             url = add_to_collection(
                 self.collection,
-                chain_of(path, manifest, published, endpoint, shown, merged=self.merged),
+                chain_of(path, manifest, published, endpoint, shown, merged=self.merged or is_whole_model(manifest)),
                 namespace=published.repo_id.split("/")[0],
                 private=private,
                 **where,

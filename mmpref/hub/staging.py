@@ -35,7 +35,7 @@ from mmpref.hub.published import published_at
 from mmpref.hub.staged_files import ADAPTER_FILES, data_files
 from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.log import logger
-from mmpref.run.manifest import read_manifest
+from mmpref.run.manifest import is_whole_model, read_manifest
 from mmpref.run.results import RESAMPLES, RESULTS, Results
 from mmpref.text_files import read_text
 
@@ -96,7 +96,7 @@ def stage_adapter(
     merged: Path | None,
     chain: Path | None = None,
 ) -> Content:
-    """A training run's adapter, or the model that it was merged into.
+    """A training run's adapter, the model that it was merged into, or one that was trained in full.
 
     Args:
         chain: the chain of rounds that the run is the kept one of; the card shows all of them.
@@ -142,7 +142,7 @@ def stage_adapter(
         manifest, results, hub_id=repo_id, base_hub_id=base_hub_id, merged=merged is not None, rounds=rounds
     )
     _write_card(chain or path, stage, card)
-    what = "Merged model" if merged else "LoRA adapter"
+    what = "Merged model" if merged else "Fine-tuned model" if is_whole_model(manifest) else "LoRA adapter"
     return Content(
         stage,
         f"{what}, {manifest['recipe']['method']}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,6 +52,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or not {"command", "recipe"} <= manifest.keys():
         raise RunError(f"{file} is not a run manifest (it needs at least 'command' and 'recipe').")
     return manifest
+
+
+def is_whole_model(manifest: Mapping[str, Any]) -> bool:
+    """Whether a training run left a model that was trained in full, and no adapter."""
+    return bool(manifest["command"] == "train" and manifest["recipe"].get("tuning") == "full")
 
 
 def versions() -> dict[str, str]:

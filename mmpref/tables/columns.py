@@ -39,6 +39,10 @@ PARTS: dict[str, tuple[str, ...]] = {
     "images": IMAGES,
     "system": ("system",),
     "id": ("id",),
+    "severity": ("severity",),
+    "hardness": ("hardness",),
+    "chosen_weights": ("chosen_weights",),
+    "rejected_weights": ("rejected_weights",),
 }
 """What of a preference row can be named -> the columns that are not read beside it: what is named is meant."""
 

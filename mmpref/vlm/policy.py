@@ -34,6 +34,7 @@ class Policy:
         pool_tokens: whose keys and values a pool may hold (`mmpref.vlm.pool_memory`); None goes by the pool's width.
         verification: of a family that nobody has tried, what was measured (`mmpref.vlm.verify`), else None.
         attn: which kernel attends to images, prompts and what is written behind them (`mmpref.vlm.kernels`).
+        trains_tower: whether training changes the vision tower: nothing that it made of an image is kept then.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Policy:
         self.pool_tokens: int | None = None
         self.mended: dict[str, Any] = {}
         self.attn = "auto"
+        self.trains_tower = False
         self.replaced: Sequence[tuple[torch.nn.Parameter, torch.Tensor]] = ()
 
     @property

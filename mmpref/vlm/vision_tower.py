@@ -1,4 +1,4 @@
-"""The part of a policy that sees images and is never trained: everything before its projector.
+"""The part of a policy that sees images: everything before its projector. It is frozen unless a training changes it.
 
 What it makes of an image can be recorded and replayed later, so that the tower runs once for policy and
 reference, for base and adapter, or for all epochs, while each of them applies a projector of its own.
@@ -53,23 +53,59 @@ class VisionTower:
 
     @property
     def is_supported(self) -> bool:
-        """Whether it is told apart from the rest of the model, and no adapter changes it. If not, it can only be
-        run."""
-        base = self._policy.base_model
-        if not self._projectors() or self._module is base or self._module is base.base_model:
+        """Whether it is told apart from the rest of the model, and neither an adapter nor a training changes it. If
+        not, it can only be run."""
+        if not self.is_told_apart or self._policy.trains_tower:
             return False
         return not hasattr(self._policy.model, "peft_config") or not self._is_adapted()
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether it is a module of its own, and known where its projector begins."""
+        base = self._policy.base_model
+        return bool(self._projectors()) and self._module is not base and self._module is not base.base_model
 
     def _is_adapted(self) -> bool:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils import ModulesToSaveWrapper
 
+        return any(isinstance(module, BaseTunerLayer | ModulesToSaveWrapper) for module in self.modules())
+
+    def modules(self) -> list[torch.nn.Module]:
+        """All of its modules, projectors that lie in it apart.
+
+        Raises:
+            ModelError: it is not told apart from the rest of the model.
+        """
+        if not self.is_told_apart:
+            raise ModelError(
+                f"{self._policy.ref} does not tell its vision tower from the rest of the model.",
+                "Training all of it can do without: --set tuning=full --set train_vision_tower=true.",
+            )
         behind = {module for projector in self._projectors() for module in projector.modules()}
-        return any(
-            isinstance(module, BaseTunerLayer | ModulesToSaveWrapper)
-            for module in self._module.modules()
-            if module not in behind
-        )
+        return [module for module in self._module.modules() if module not in behind]
+
+    def linear_layers(self) -> list[str]:
+        """Paths in the base model of its linear layers. Those inside of torch's own attention are none: it reads their
+        weights, and does not call them.
+
+        Raises:
+            ModelError: as `modules`.
+        """
+        own = self.modules()
+        inside = {
+            part for module in own if isinstance(module, torch.nn.MultiheadAttention) for part in module.children()
+        }
+        linear = {module for module in own if isinstance(module, torch.nn.Linear)} - inside
+        return [path for path, module in self._policy.base_model.named_modules() if module in linear]
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Its own parameters, projectors that lie in it apart.
+
+        Raises:
+            ModelError: as `modules`.
+        """
+        return [parameter for module in self.modules() for parameter in module.parameters(recurse=False)]
 
     # Looked up at each use: PEFT puts others into the place of modules that are trained.
 

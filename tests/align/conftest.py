@@ -43,7 +43,7 @@ def preferences(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same pairs, most of them with a second rejected answer."""
+    """The same pairs, most of them with a second rejected answer, all with the numbers that a method may weigh by."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -52,9 +52,12 @@ def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory)
     seconds = [*rows[3:], *rows[:3]]
     for number, (row, other) in enumerate(zip(rows, seconds, strict=True)):
         row["rejected_policy"] = other["rejected"] if number % 6 else None
+        row["severity"], row["hardness"] = 1.0 + number % 3, number / 10
     folder = tmp_path_factory.mktemp("second")
     schema = pq.read_schema(file)
     schema = schema.append(schema.field("rejected").with_name("rejected_policy")).remove_metadata()
+    for name in ("severity", "hardness"):
+        schema = schema.append(pa.field(name, pa.float64()))
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train.parquet")
     return folder / "train.parquet"
 

@@ -169,7 +169,7 @@ def test_methods_that_write_answers_leave_contexts_out(contexts: Path, tmp_path:
     assert train(recipe, tmp_path / "some")["counts"]["skipped"] == {"context": 4}
     only = tmp_path / "only.parquet"
     pq.write_table(pq.read_table(contexts).slice(1, 2), only)
-    with pytest.raises(InputError, match="the answers continue one, and this method writes whole answers"):
+    with pytest.raises(InputError, match="the answers continue one, and this method is for whole answers"):
         train(replace(recipe, dataset=(str(only),)), tmp_path / "none")
 
 

@@ -39,7 +39,9 @@ def made(policy: Policy, data: Path, folder: Path, method: str = "dpo", **loss: 
     configured = ConfiguredMethod(METHODS.get(method), recipes.build(METHODS.get(method).settings, loss))
     used = trl_options.resolve(recipe.trainer, configured.trainer_options, seed=3, dtype="float32", dropout=False)
     image_token = policy.tokenizer.convert_ids_to_tokens(policy.image_token_id)
-    pairs = collect_pairs([open_table(str(data))], folder, image_token=image_token, limit=4)
+    pairs = collect_pairs(
+        [open_table(str(data))], folder, image_token=image_token, limit=4, weights=configured.method.weights_read
+    )
     prepare_padding(policy, None)
     parts = TrainerParts(
         configured.settings,

@@ -193,6 +193,9 @@ FIRST = {
     "simpo": None,
     "orpo": None,
     "kto": 0.5,
+    "token-dpo": math.log(2),
+    "chip": math.log(2),
+    "symmpo": 4 * math.log(2),
 }
 """The loss while the policy is still the reference: every log-ratio is 0. None where it depends on the model."""
 
@@ -285,6 +288,11 @@ def test_a_reference_that_never_moves_is_told(
         ("simpo", {"gamma": -1}, "gamma"),
         ("simpo", {"sft": -1}, "sft"),
         ("kto", {"undesirable": -1}, "undesirable"),
+        ("hsa-dpo", {"beta": 0}, "beta"),
+        ("dama", {"beta": 0}, "beta"),
+        ("chip", {"noise_steps": 0}, "noise_steps"),
+        ("chip", {"segment": -1}, "segment"),
+        ("symmpo", {"consistency": -1}, "consistency"),
     ],
 )
 def test_values_that_cannot_be_are_refused(name: str, settings: dict[str, Any], key: str) -> None:

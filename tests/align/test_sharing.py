@@ -18,7 +18,7 @@ from mmpref.align.collator import PreferenceCollator
 from mmpref.align.feature_cache import FeatureCache
 from mmpref.align.method import METHODS
 from mmpref.align.pair_source import SourceContext
-from mmpref.align.preference_data import CROPPED, REJECTED_POLICY, ROW
+from mmpref.align.preference_data import OTHER_PAIR, REJECTED_POLICY, ROW
 from mmpref.align.recipe import LoraSettings
 from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.trainer import PreferenceTrainer
@@ -53,7 +53,7 @@ SIGMOID: dict[str, Any] = {"loss_type": ["sigmoid"], "beta": 0.1}
 
 def make(
     kind: type[DPOTrainer],
-    policy: Policy,
+    of: Policy,
     folder: Path,
     checkpointing: bool,
     loss: dict[str, Any] = SIGMOID,
@@ -69,11 +69,11 @@ def make(
     )
     torch.manual_seed(1)
     trainer = kind(
-        model=policy.model,
+        model=of.model,
         args=trl_options.config(used, folder),
         train_dataset=Dataset.from_list(rows()),
-        processing_class=policy.processor,
-        peft_config=lora_config(policy, LoraSettings(4, 8), True),
+        processing_class=of.processor,
+        peft_config=lora_config(of, LoraSettings(4, 8), True),
         **ours,
     )
     # LoRA begins as nothing, so that half of its gradients would be zero.
@@ -288,16 +288,20 @@ def test_an_mdpo_step_is_the_naive_one(name: str, checkpointing: bool, tmp_path:
     source = made.source(SourceContext(policy, 0, lambda _: ()), settings)  # type: ignore[misc]
     numbered = [dict(row) for row in source([{**row, ROW: n} for n, row in enumerate(rows())], 5).rows]
     sizes = [[image.size for image in row["images"]] for row in numbered]
-    assert sizes == [[image.size for image in row[CROPPED]] for row in numbered]
-    assert [row[CROPPED][0].tobytes() for row in numbered] != [row["images"][0].tobytes() for row in numbered]
+    assert sizes == [[image.size for image in row[OTHER_PAIR]["images"]] for row in numbered]
+    assert [row[OTHER_PAIR]["images"][0].tobytes() for row in numbered] != [
+        row["images"][0].tobytes() for row in numbered
+    ]
     again = source([{**row, ROW: n} for n, row in enumerate(rows())], 5).rows
-    assert [row[CROPPED][0].tobytes() for row in again] == [row[CROPPED][0].tobytes() for row in numbered]
+    assert [row[OTHER_PAIR]["images"][0].tobytes() for row in again] == [
+        row[OTHER_PAIR]["images"][0].tobytes() for row in numbered
+    ]
 
     theirs = make(DPOTrainer, tiny(name), tmp_path / "a", checkpointing, made.trainer(settings))
     theirs.model.train()
     loss = theirs.compute_loss(theirs.model, dict(theirs.data_collator(rows())))
     plain = rows()
-    cropped = [{**row, "images": shown[CROPPED]} for row, shown in zip(rows(), numbered, strict=True)]
+    cropped = [{**row, "images": shown[OTHER_PAIR]["images"]} for row, shown in zip(rows(), numbered, strict=True)]
     whole, part = naive_ratio(theirs, plain), naive_ratio(theirs, cropped)
     loss = loss - 0.7 * torch.nn.functional.logsigmoid(0.2 * (whole - part)).mean()
     loss = loss - 0.4 * torch.nn.functional.logsigmoid(0.2 * whole - 0.1).mean()
@@ -316,6 +320,7 @@ def test_an_mdpo_step_is_the_naive_one(name: str, checkpointing: bool, tmp_path:
             shared=shared,
             data_collator=PreferenceCollator(policy.processor),
             terms=made.terms(settings),
+            other_images=True,
         )  # type: ignore[misc]
         assert_equal(step(ours, ours.data_collator([dict(row) for row in numbered])), (loss.item(), gradients))
 

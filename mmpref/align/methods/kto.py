@@ -9,9 +9,9 @@ beside its own.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mmpref.align.loss_settings import BetaSettings
+from mmpref.align.loss_settings import BetaSettings, no_trl_loss
 from mmpref.align.method import Method
 from mmpref.errors import UsageError
 
@@ -39,10 +39,6 @@ class Settings(BetaSettings):
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 0.")
 
 
-def _options(settings: Settings) -> dict[str, Any]:
-    return {"loss_type": [], "beta": settings.beta}
-
-
 def _pairwise(settings: Settings) -> Pairwise:
     def loss(pairs: PairLogProbs) -> torch.Tensor:
         assert pairs.mismatched is not None
@@ -54,4 +50,4 @@ def _pairwise(settings: Settings) -> Pairwise:
     return loss
 
 
-METHOD = Method(Settings, _options, pairwise=_pairwise, mismatched=True, tags=("preference",))
+METHOD = Method(Settings, no_trl_loss, pairwise=_pairwise, mismatched=True, tags=("preference",))

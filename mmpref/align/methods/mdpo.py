@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.method import Method
-from mmpref.align.pair_source import Row, SampledPairs, SourceContext
-from mmpref.align.preference_data import CROPPED, ROW
+from mmpref.align.pair_source import Row, SampledPairs, SourceContext, under_other_images
+from mmpref.align.preference_data import OTHER_PAIR, ROW
 from mmpref.errors import UsageError
 from mmpref.rng import stream
 
@@ -64,9 +64,8 @@ class CropSource:
         pairs: list[Row] = []
         for row in rows:
             generator = stream(self._seed, step, int(row[ROW]), "crop")
-            pairs.append(
-                {**row, CROPPED: [crop(image, settings.least, settings.most, generator) for image in row["images"]]}
-            )
+            crops = [crop(image, settings.least, settings.most, generator) for image in row["images"]]
+            pairs.append({**row, OTHER_PAIR: under_other_images(row, crops)})
         return SampledPairs(pairs)
 
 
@@ -98,4 +97,4 @@ def _options(settings: Settings) -> dict[str, Any]:
     return {"loss_type": ["sigmoid"], "beta": settings.beta}
 
 
-METHOD = Method(Settings, _options, source=CropSource, keeps_answers=True, terms=_terms)
+METHOD = Method(Settings, _options, source=CropSource, keeps_answers=True, other_images=True, terms=_terms)

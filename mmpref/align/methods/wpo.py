@@ -2,6 +2,8 @@
 
 DPO's loss times w(chosen) * w(rejected), the paper's eq. 2: w is the mean over tokens of log p - log of the sum of all
 squared probabilities, exponentiated, under the current policy and without a gradient.
+
+This is TRL's form. The authors' code bounds the product by 1 (wzhouad/WPO `scripts/run_wpo.py`), which TRL does not.
 """
 
 from __future__ import annotations

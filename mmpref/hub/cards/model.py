@@ -1,4 +1,5 @@
-"""The card of an adapter, or of a model that one was merged into. Our text stands between marker comments."""
+"""The card of an adapter, or of a model that one was merged into or that was trained in full. Our text stands between
+marker comments."""
 
 from __future__ import annotations
 
@@ -37,6 +38,7 @@ from mmpref.hub_ids import is_commit, is_hub_id
 from mmpref.licence import licence_of_folder
 from mmpref.registry import resolve_path
 from mmpref.run.files import write_atomic
+from mmpref.run.manifest import is_whole_model
 from mmpref.run.results import Results
 
 _STUDY = "2407.02477"
@@ -88,28 +90,35 @@ def model_card(
     licence = licence_fields(stated, f"https://huggingface.co/{base}" if base else None)
     lines = lines_of(results) if results else []
     shown = base or portable(model["id"])
+    in_full = is_whole_model(manifest)
+    whole = merged or in_full
     name = plain_name(f"{last_part(shown)} with {method_name(manifest).upper()}")
     fields: dict[str, Any] = dict(licence)
     if languages := manifest.get("languages"):
         fields["language"] = languages
     if base:
         fields["base_model"] = base
-        fields["base_model_relation"] = "finetune" if merged else "adapter"
+        fields["base_model_relation"] = "finetune" if whole else "adapter"
     if ids := _datasets_on_hub(manifest.get("datasets", [])):
         fields["datasets"] = ids
     if co2 := emissions(manifest):
         fields["co2_eq_emissions"] = co2
     if results:
         fields["model-index"] = model_index(hub_id or name, results)
-    library = "transformers" if merged else "peft"
+    library = "transformers" if whole else "peft"
     controls = _control_methods(manifest.get("datasets", []))
     is_control = bool(controls) or summary_of("train", method_name(manifest)).startswith(CONTROL)
-    tags = [*method_tags(method_name(manifest)), *TAGS, "lora", *(["control"] if is_control else [])]
+    tags = [
+        *method_tags(method_name(manifest)),
+        *TAGS,
+        *([] if in_full else ["lora"]),
+        *(["control"] if is_control else []),
+    ]
     data = ModelCardData(library_name=library, pipeline_tag=TASK, tags=[*tags, *verdict_tags(lines)], **fields)
     base_repo, repo = base or "path/to/the/base/model", hub_id or "path/to/this/folder"
     if "held_out" in manifest:
         load = snippets.load_rewards(base_repo, repo, recipe.get("quantization"))
-    elif merged:
+    elif whole:
         load = snippets.load_merged(repo)
     else:
         load = snippets.load_adapter(base_repo, revision, repo, manifest.get("quantization"))
@@ -119,16 +128,18 @@ def model_card(
         manifest,
         title=text(name),
         base=code(shown),
-        base_note=_base_note(base, base_hub_id if base_hub_id != model["id"] else None, local),
+        base_note=_base_note(base, base_hub_id if base_hub_id != model["id"] else None, local, whole),
         base_revision=code(revision or "not recorded"),
         licence=code(licence.get("license_name", licence["license"])),
         command=fence(command_of(manifest), "bash"),
         datasets=_training_data_table(manifest.get("datasets", [])),
+        weights=_weights_text(manifest.get("weights") or {}),
         modules=_modules_text(manifest),
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
         rewards="held_out" in manifest,
         merged=merged,
         rounds=rounds,
+        in_full=in_full,
         quantized=code(str(recipe["quantization"])) if recipe.get("quantization") else "",
         held_out=_held_out_table(manifest.get("held_out") or {}),
         settings=[(code(key), code(json.dumps(value))) for key, value in _shown_settings(recipe).items()],
@@ -157,16 +168,18 @@ def _base_licence(model: Mapping[str, Any]) -> str | None:
     return licence_of_folder(folder.resolve()) if folder.is_dir() else None
 
 
-def _base_note(base: str | None, base_hub_id: str | None, local: bool) -> str:
+def _base_note(base: str | None, base_hub_id: str | None, local: bool, whole: bool) -> str:
     if base_hub_id:
-        was = "a local model" if local else "under another id"
-        return f"The base was {was} when the adapter was trained; its owner says that this is it on the Hub."
+        was, what = "a local model" if local else "under another id", "this" if whole else "the adapter"
+        return f"The base was {was} when {what} was trained; its owner says that this is it on the Hub."
     if base:
-        return "The base is on the Hub, and the adapter belongs to exactly the revision below."
-    return (
+        belongs = "this was trained from" if whole else "the adapter belongs to"
+        return f"The base is on the Hub, and {belongs} exactly the revision below."
+    none = (
         "The base is a local model or one that ships with a package; it is not published under a Hub id, so the "
-        "metadata names none. The adapter is of no use without it."
+        "metadata names none."
     )
+    return none if whole else f"{none} The adapter is of no use without it."
 
 
 def _datasets_on_hub(datasets: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -199,16 +212,37 @@ def _training_data_table(datasets: Sequence[Mapping[str, Any]]) -> str:
     return table(("dataset", "revision or content", "pairs", "made by"), rows) if rows else "not recorded."
 
 
+def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
+    """Which columns of the data weighed pairs or words, and how much."""
+    parts = [
+        f"{code(column)} in {facts['rows']:,} rows"
+        + (
+            f", {format_number(facts['least'])} to {format_number(facts['most'])}, mean {format_number(facts['mean'])}"
+            if "mean" in facts
+            else ""
+        )
+        for column, facts in weights.items()
+    ]
+    return f"The loss is weighted by columns of the data: {'; '.join(parts)}." if parts else ""
+
+
 def _modules_text(manifest: Mapping[str, Any]) -> str:
     counts = manifest.get("modules") or {}
+    if is_whole_model(manifest):
+        counts = manifest.get("parameters") or {}
+        parts = ", ".join(
+            f"{text(part.replace('_', ' '))} {count:,}" for part, count in counts.items() if count and part != "total"
+        )
+        return f"Trained in full, in parameters: {parts}; of {counts['total']:,} in all." if parts else ""
     parts = ", ".join(f"{text(part.replace('_', ' '))} {count}" for part, count in counts.items())
     return f"Adapted modules, by part of the model: {parts}." if parts else ""
 
 
 def _shown_settings(recipe: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
+    unused = ("lora",) if recipe.get("tuning") == "full" else ()
     for key, value in portable(used_settings(recipe)).items():
-        if key in ("model", "revision", "dataset", "method", "image_root"):
+        if key in ("model", "revision", "dataset", "method", "image_root", *unused):
             continue
         for inner, item in value.items() if isinstance(value, Mapping) else [(None, value)]:
             if item is not None:
