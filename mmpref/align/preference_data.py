@@ -24,7 +24,7 @@ from mmpref.errors import ImageError, InputError, RunError, brief
 from mmpref.images import DEADLY, Look, Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.image_cells import ImageRoots, conversions, find_images
-from mmpref.tables.rows import CONTEXT, REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
+from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import ImageData, Message, as_dicts, context_of
 from mmpref.vlm.special_tokens import special_token_in
@@ -251,7 +251,9 @@ class _RowCheck:
         if fault := row.fault(*self.needs):
             return fault
         if not self._contexts and context_of(row.prompt):
-            return Fault(CONTEXT, "the answers continue one, and this method writes whole answers", "prompt", "prompt")
+            return Fault(
+                "context", "the answers continue one, and this method writes whole answers", "prompt", "prompt"
+            )
         if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
             return Fault("equal-answers", "", "rejected", "rejected")
         if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):

@@ -51,8 +51,6 @@ from mmpref.tables.messages import (
 )
 from mmpref.types import Message
 
-CONTEXT = "context"
-"""Reason of a skip: the answers continue one, and whoever reads the row needs whole answers."""
 REJECTED_POLICY = "rejected_policy"
 """A second rejected answer, for averaged losses."""
 IMAGES_MOVED, OPENING_DROPPED = "images_moved_first", "opening_turns_dropped"

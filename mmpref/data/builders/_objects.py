@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from mmpref.errors import UsageError
 from mmpref.recipes.names import names
-from mmpref.types import Example
+from mmpref.types import Box, Example
 
 if TYPE_CHECKING:
-    from mmpref.judges.detectors import Box
     from mmpref.synonyms import Synonyms
 
 
