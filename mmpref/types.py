@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+Box = tuple[float, float, float, float]
+"""A part of an image: left, top, right, bottom, as shares of width and height."""
 Role = Literal["system", "user", "assistant"]
 
 

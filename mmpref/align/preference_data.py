@@ -27,7 +27,6 @@ from mmpref.run.files import disk_errors, write_atomic
 from mmpref.tables.image_cells import ImageRoots, conversions, find_images
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import (
-    CONTEXT,
     NAME_IMAGES,
     NO_IMAGE,
     REJECTED_POLICY,
@@ -286,7 +285,9 @@ class _RowCheck:
         if fault := row.fault(*self.needs):
             return fault
         if not self._contexts and context_of(row.prompt):
-            return Fault(CONTEXT, "the answers continue one, and this method is for whole answers", "prompt", "prompt")
+            return Fault(
+                "context", "the answers continue one, and this method is for whole answers", "prompt", "prompt"
+            )
         if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
             return Fault("equal-answers", "", "rejected", "rejected")
         if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):

@@ -19,7 +19,7 @@ from mmpref.images import DEADLY, Looks, open_looks
 from mmpref.tables.image_cells import ImageRoots, MissingImageError, conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
 from mmpref.tables.messages import Unusable, unfolded
-from mmpref.tables.rows import CONTEXT, image_fault
+from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Table, TableReader
 from mmpref.types import Example, ImageData, Skip, context_of
 from mmpref.workers import DeadlyTask
@@ -156,7 +156,7 @@ class Source:
         if fault := read.fault(*self._needs):
             return Skip(name, fault.reason, fault.detail)
         if not self._contexts and context_of(read.prompt):
-            return Skip(name, CONTEXT, "the answers continue one, and this method makes whole answers")
+            return Skip(name, "context", "the answers continue one, and this method makes whole answers")
         try:
             images, notes = find_images(read.images, part.roots)
         except MissingImageError as error:

@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from mmpref.errors import ModelError, reason_of
 from mmpref.images import decode
 from mmpref.judges.plugins import annotator_plugin
-from mmpref.types import ImageData
+from mmpref.types import Box, ImageData
 
 if TYPE_CHECKING:
     from PIL import Image
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, as shares of width and height."""
 
 _TOGETHER = 8
 """Names that are looked for in one run of a detector."""

@@ -52,8 +52,6 @@ from mmpref.tables.messages import (
 from mmpref.tables.transcript import unrendered
 from mmpref.types import Message
 
-CONTEXT = "context"
-"""Reason of a skip: the answers continue one, and whoever reads the row needs whole answers."""
 NO_IMAGE = "no-image"
 """Reason of a row of text only."""
 NAME_IMAGES = "Name the column that has the images with --columns image=COLUMN."

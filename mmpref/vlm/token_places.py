@@ -13,14 +13,11 @@ import torch
 from PIL import Image, ImageDraw
 
 from mmpref.errors import UsageError
-from mmpref.types import Message
+from mmpref.types import Box, Message
 from mmpref.vlm.preprocess import Inputs
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
-
-Box = tuple[float, float, float, float]
-"""Left, top, right, bottom, as shares of width and height."""
 
 
 def coverage(policy: Policy, prompt: Sequence[Message], size: tuple[int, int], boxes: Sequence[Box]) -> torch.Tensor:

@@ -163,9 +163,14 @@ def test_c_dpo_wants_contexts(preferences: Path, tmp_path: Path) -> None:
 
 
 def test_methods_that_write_answers_leave_contexts_out(contexts: Path, tmp_path: Path) -> None:
-    trainer = {"max_steps": 2, "per_device_train_batch_size": 2, "gradient_accumulation_steps": 1}
-    recipe = TrainRecipe(MODEL, (str(contexts),), "online-dpo", lora=LoraSettings(2, 4), trainer=trainer)
-    recipe = replace(recipe, annotator="testbed-oracle", loss={"max_answer_tokens": 4}, limit=6)
+    trainer = {
+        "learning_rate": 1e-3,
+        "max_steps": 2,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 1,
+    }
+    recipe = TrainRecipe(MODEL, (str(contexts),), "mixed-dpo", lora=LoraSettings(2, 4), trainer=trainer)
+    recipe = replace(recipe, annotator="testbed-oracle", loss={"offline": 1.0}, limit=6)
     assert train(recipe, tmp_path / "some")["counts"]["skipped"] == {"context": 4}
     only = tmp_path / "only.parquet"
     pq.write_table(pq.read_table(contexts).slice(1, 2), only)

@@ -90,7 +90,7 @@ def test_impossible_settings_are_refused() -> None:
 
 @pytest.mark.long
 def test_a_hundred_pairs_and_shards_give_the_same_bytes(tmp_path: Path) -> None:
-    recipe = BuildRecipe(MODEL, "testbed-objects", "hide-object", limit=700, builder=SETTINGS)
+    recipe = BuildRecipe(MODEL, "testbed-objects", "hide-object", where=("length >= 12",), limit=800, builder=SETTINGS)
     manifest = build_dataset(recipe, tmp_path / "whole")
     for index in (1, 0):
         build_dataset(recipe, tmp_path / "split", shard=(index, 2))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from mmpref.data.builder import CUT_OFF, Context, Worker
+from mmpref.data.builder import CUT_OFF, Context, Outcome, Worker
 from mmpref.errors import ImageError, UsageError
 from mmpref.recipes.names import names
 from mmpref.sampling.settings import AUTO, BATCH_SIZE, BdhsSettings, SamplingSettings, rows_of
@@ -95,7 +95,7 @@ class RejectedAnswerWorker(Worker):
         """The rejected answer of every example; None where it has no partner, and a skip where it cannot be used."""
         raise NotImplementedError
 
-    def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
+    def __call__(self, block: Sequence[Example]) -> Sequence[Outcome]:
         answers = self.rejected_answers(block)
         texts = [answer if isinstance(answer, str) else "" for answer in answers]
         cosines = self.similarity(texts, [example.answer for example in block])

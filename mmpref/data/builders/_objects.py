@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from mmpref.errors import UsageError
 from mmpref.recipes.names import names
-from mmpref.types import Example
+from mmpref.types import Box, Example
 
 if TYPE_CHECKING:
-    from mmpref.judges.detectors import Box
     from mmpref.synonyms import Synonyms
 
 
@@ -50,11 +49,11 @@ def find(detector: str, wanted: Iterable[tuple[Example, Sequence[str]]]) -> list
     """Where a detector finds things: of each example, for every name its boxes in each of the images."""
     from mmpref.judges.detectors import Search, open_detector
 
-    wanted = [(example, tuple(looked_for)) for example, looked_for in wanted]
-    searches = [Search(image, looked_for) for example, looked_for in wanted for image in example.images if looked_for]
+    asked = [(example, tuple(looked_for)) for example, looked_for in wanted]
+    searches = [Search(image, looked_for) for example, looked_for in asked for image in example.images if looked_for]
     found = iter(open_detector(detector).detect(searches) if searches else [])
     results: list[dict[str, list[list[Box]]]] = []
-    for example, looked_for in wanted:
+    for example, looked_for in asked:
         of_images = [next(found) for _ in example.images] if looked_for else []
         results.append({name: [boxes[name] for boxes in of_images] for name in looked_for})
     return results

@@ -28,10 +28,9 @@ from mmpref.images import decode
 from mmpref.recipes.names import names
 from mmpref.rng import stream
 from mmpref.sampling.settings import rows_of
-from mmpref.types import Example, ImageData, Message, Pair, Skip
+from mmpref.types import Box, Example, ImageData, Message, Pair, Skip
 
 if TYPE_CHECKING:
-    from mmpref.judges.detectors import Box
     from mmpref.vlm.encode import EncodedPrompt
 
 

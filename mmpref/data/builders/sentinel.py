@@ -107,7 +107,7 @@ class _Worker(OwnPairsWorker, PolicyWorker):
         for number in range(self.settings.max_sentences):
             if going := [answer for answer in answers if not answer.ended]:
                 self._say_next(going, number)
-        return [self._outcome(answer) for answer in answers]
+        return [self._made(answer) for answer in answers]
 
     def _say_next(self, answers: Sequence[_Growing], number: int) -> None:
         """Give each answer its next sentence, and keep what pairs there are."""
@@ -165,7 +165,7 @@ class _Worker(OwnPairsWorker, PolicyWorker):
     def _all_there(answer: _Growing, named: set[str]) -> bool:
         return all(answer.verdicts[name] == "there" for name in named)
 
-    def _outcome(self, answer: _Growing) -> Skip | tuple[Pair, ...]:
+    def _made(self, answer: _Growing) -> Skip | tuple[Pair, ...]:
         if not answer.pairs:
             return Skip(answer.example.id, "one-sided")
         picked: list[tuple[Example, Pick | Skip]] = []

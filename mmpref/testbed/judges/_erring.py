@@ -9,8 +9,9 @@ from typing import Protocol
 
 from mmpref.errors import UsageError
 from mmpref.judges.annotator import Annotator, Comparison, Verdict
-from mmpref.judges.detectors import Box, Detector, Search
+from mmpref.judges.detectors import Detector, Search
 from mmpref.rng import stream
+from mmpref.types import Box
 
 
 class Oracle(Annotator, Detector, Protocol):

@@ -19,14 +19,14 @@ from mmpref.images import decode
 from mmpref.judges.annotator import Comparison, Verdict
 from mmpref.judges.chat import OnReply, Query, Reply
 from mmpref.judges.claims import Claim, ClaimVerdict
-from mmpref.judges.detectors import Box, Search
+from mmpref.judges.detectors import Search
 from mmpref.judges.rewriter import Rewriting
 from mmpref.rng import stream
 from mmpref.testbed import corruption, language, oracle, reading
 from mmpref.testbed.judges._erring import ErringAnnotator
 from mmpref.testbed.things import THINGS
 from mmpref.testbed.world import ROWS, Scene
-from mmpref.types import ImageData, Message
+from mmpref.types import Box, ImageData, Message
 
 _SCENES = {"train": 2400, "dev": 400, "test": 400, "usual": 200, "unusual": 200}
 """Of each split, how many of its scenes are in tables."""
