@@ -21,6 +21,7 @@ from mmpref.run.files import write_atomic
 from mmpref.run.manifest import MANIFEST, read_manifest
 from mmpref.run.results import ADAPTER, ALL, BASE, Key, Results, Value
 from mmpref.run.rounds import Round, kept_of, test_folder
+from mmpref.text_files import read_text
 
 if TYPE_CHECKING:
     from mmpref.align.recipe import TrainRecipe
@@ -166,7 +167,7 @@ def _measured(folder: Path, chain: Chain, number: int, kept: int) -> Round:
     value = _value(Results.read(here / "evaluate"), ADAPTER, key)
     best, difference = _best(folder, number, kept, key)
     training = read_manifest(here / "train")
-    kl = json.loads((here / _KL).read_text(encoding="utf-8"))["kl"] if (here / _KL).is_file() else None
+    kl = json.loads(read_text(here / _KL))["kl"] if (here / _KL).is_file() else None
     return Round(
         number,
         training["counts"]["rows"],

@@ -212,9 +212,13 @@ def test_killed_in_a_training_a_build_and_an_evaluation_it_ends_the_same(whole: 
     assert {**ended[0], "seconds": 0} == {**ended[1], "seconds": 0}
 
 
-def test_another_chain_does_not_go_on_in_its_folder_and_more_rounds_do(whole: Iterated) -> None:
+def test_another_chain_does_not_go_on_in_its_folder(whole: Iterated) -> None:
     with pytest.raises(RunError, match=r"iterate\.patience: 2 there, 1 now"):
         mmpref.iterate("my.yaml", patience=1, output="out")
+
+
+@pytest.mark.long
+def test_more_rounds_go_on_from_those_that_are_there(whole: Iterated) -> None:
     kept = files_of(Path("out"))
     assert mmpref.iterate("my.yaml", rounds=1, output="out").manifest == whole.manifest, "what is done stays done"
     more = mmpref.iterate("my.yaml", rounds=3, output="out", progress=False)

@@ -357,16 +357,16 @@ def test_any_method_writes_with_the_adapter_that_is_given(tmp_path: Path, aligne
     from mmpref.hub.cards.dataset import write_dataset_card
 
     settings = {"similarity_model": EMBEDDER, "iterations": 1, "rho_th": 0.9, "max_tail_tokens": 16}
-    recipe = BuildRecipe(MODEL, "testbed-objects", "bdhs", limit=6, block_size=6, builder=settings)
+    recipe = BuildRecipe(MODEL, "testbed-objects", "bdhs", limit=ROWS, block_size=ROWS, builder=settings)
     adapted = replace(recipe, adapter=aligned.ref.adapter)
     manifest = build_dataset(adapted, tmp_path / "adapted", write_card=write_dataset_card)
     build_dataset(recipe, tmp_path / "plain")
     rejected = {name: rejected_of(tmp_path / name) for name in ("adapted", "plain")}
-    [(_, block)] = Source([open_table("testbed-objects")], limit=6).blocks(6, lambda _: True)
+    [(_, block)] = Source([open_table("testbed-objects")], limit=ROWS).blocks(ROWS, lambda _: True)
     builder = BUILDERS.get("bdhs")
     worker = builder.worker(Context(lambda: aligned, aligned.ref, 0, 0), builder.config()(**settings))
     naive = {one.example.id: one.rejected for one in worker(block) if isinstance(one, Pair)}
-    assert len(rejected["adapted"]) >= 4, "only those that are the chosen answer are left out"
+    assert len(rejected["adapted"]) >= 2, "this adapter writes much that is no answer"
     assert rejected["adapted"] == {name: naive[name] for name in rejected["adapted"]} != rejected["plain"]
     assert manifest["adapter"]["weights"] in (tmp_path / "adapted/README.md").read_text()
     with pytest.raises(UsageError, match=r"has the adapter builder\.adapter"):
