@@ -22,6 +22,7 @@ from mmpref.align.sharded import is_sharded, prepare_sharding
 from mmpref.align.tuning import parts_of
 from mmpref.distributed import process_index
 from mmpref.run.files import write_atomic
+from mmpref.vlm.vision_tower import own_precision
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -74,8 +75,8 @@ class ResumableTrainerMixin(Base):
         model = self.accelerator.unwrap_model(self.model)
         self.model.eval()
         try:
-            as_it_is = self.in_full or is_sharded(model)
-            with torch.no_grad(), contextlib.nullcontext() if as_it_is else adapter.as_loaded(model):
+            as_loaded = own_precision(model) if self.in_full else adapter.as_loaded(model)
+            with torch.no_grad(), contextlib.nullcontext() if is_sharded(model) else as_loaded:
                 yield
         finally:
             self.model.train()

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
+from statistics import fmean
 from typing import Any
-
-import numpy as np
 
 from mmpref.errors import brief
 from mmpref.tables.rows import Fault
@@ -42,8 +42,8 @@ def read_weights(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, An
                 return _bad(column, value)
             read[column] = float(value)
         else:
-            spans = [] if value is None else value
-            if not isinstance(spans, list | tuple | np.ndarray) or not all(map(_is_span, spans)):
+            spans = [] if value is None else value.tolist() if hasattr(value, "tolist") else value  # numpy's, of pandas
+            if not isinstance(spans, list | tuple) or not all(map(_is_span, spans)):
                 return _bad(column, value)
             read[column] = [
                 {"begin": int(span["begin"]), "end": int(span["end"]), "weight": float(span["weight"])}
@@ -57,7 +57,7 @@ def _bad(column: str, value: Any) -> Fault:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _is_span(span: Any) -> bool:
@@ -103,6 +103,6 @@ def weight_facts(columns: Sequence[str], values: Mapping[str, Sequence[Any]]) ->
         numbers = of_rows if column in NUMBERS else [span["weight"] for spans in of_rows for span in spans]
         facts[column] = {
             "rows": len(of_rows) if column in NUMBERS else sum(bool(len(spans)) for spans in of_rows),
-            **({"least": min(numbers), "mean": float(np.mean(numbers)), "most": max(numbers)} if numbers else {}),
+            **({"least": min(numbers), "mean": fmean(numbers), "most": max(numbers)} if numbers else {}),
         }
     return facts

@@ -12,12 +12,13 @@ from mmpref.errors import brief
 from mmpref.tables.cells import as_number, is_null, object_names
 from mmpref.tables.messages import Unusable
 
-FACTS = ("source", "chosen_model", "rejected_model", "margin")
-"""Columns that say where a row is from, who wrote its answers, and by how much the chosen one was rated better (a
-number); all of them optional."""
+FACTS = ("source", "chosen_model", "rejected_model", "margin", "severity")
+"""Columns that say where a row is from, who wrote its answers, by how much the chosen one was rated better, and how
+grave the rejected one's mistakes are (numbers); all of them optional."""
 PROVENANCE = ("method", "similarity", "iterations")
 """Columns of mmpref's own datasets that go along where their pairs are kept."""
-_NUMBERS = {"margin", "similarity", "iterations"}
+NUMBERS = frozenset(("margin", "severity", "similarity", "iterations"))
+"""Those of `FACTS` and `PROVENANCE` that are no text."""
 
 OBJECTS = ("gt_object", "objects")
 """Columns that list what a row's images show; the first that is there counts."""
@@ -35,9 +36,9 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
         value = row.get(name)
         if is_null(value):
             continue
-        if name in _NUMBERS and (parsed := as_number(value)) is not None:
+        if name in NUMBERS and (parsed := as_number(value)) is not None:
             facts[name] = parsed
-        elif name not in _NUMBERS and isinstance(value, str):
+        elif name not in NUMBERS and isinstance(value, str):
             facts[name] = brief(value)
     return facts
 

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmpref.data.row_facts import FACTS
+from mmpref.data.row_facts import FACTS, NUMBERS
 from mmpref.data.validation_split import image_keys
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts
@@ -56,7 +56,7 @@ def schema(optional: Collection[str] = ()) -> pa.Schema:
         "iterations": Value("int32"),
         "seed": Value("int64"),
         "source_id": Value("string"),
-        **{name: Value("float64" if name == "margin" else "string") for name in FACTS if name in optional},
+        **{name: Value("float64" if name in NUMBERS else "string") for name in FACTS if name in optional},
     }
     return datasets.Features(columns).arrow_schema
 

@@ -21,7 +21,7 @@ from mmpref.log import logger
 from mmpref.vlm.attention import Attention
 from mmpref.vlm.encode import EncodedPrompt, decoder_inputs
 from mmpref.vlm.kernels import Place, refuse
-from mmpref.vlm.vision_tower import FeatureMismatch, Features, VisionTower, forward_of
+from mmpref.vlm.vision_tower import FeatureMismatch, Features, VisionTower, forward_of, own_precision
 
 if TYPE_CHECKING:
     from mmpref.vlm.policy import Policy
@@ -175,7 +175,9 @@ class SharedForward:
     def _encoded_prompts(self, begins: Sequence[int]) -> list[EncodedPrompt]:
         """Every prompt without its last token, as the decoder gets it."""
         inputs = self._prompts(self._batches[0], begins)
-        with forward_of(self._policy.base_model.base_model, self._forward_before):  # itself, up to its decoder
+        model = self._policy.base_model
+        # The model itself, up to its decoder. One that is trained in full is running already.
+        with own_precision(model), forward_of(model.base_model, self._forward_before):
             whole = self._decoder_inputs(inputs)
         return [prompt.first(begin) for prompt, begin in zip(whole, begins, strict=False)]
 

@@ -44,6 +44,13 @@ def forward_of(module: Any, forward: Callable[..., Any] | None) -> Iterator[None
             module.forward = before
 
 
+def own_precision(model: Any) -> contextlib.AbstractContextManager[None]:
+    """Within it a model's forward is not the one that accelerate has put around it for mixed precision, if it has: that
+    one is an autocast that stays on for good where it is entered twice."""
+    before = model.__dict__.get("_original_forward")
+    return forward_of(model, before) if before else contextlib.nullcontext()
+
+
 class VisionTower:
     """A policy's vision tower; a frozen module whose last calls are those of its exits, the projector among them."""
 

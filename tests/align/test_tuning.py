@@ -205,6 +205,18 @@ def test_a_model_trained_in_full_is_one_that_anybody_loads(preferences: Path, tm
         check_saved_adapter(run)
 
 
+def test_mixed_precision_of_weights_in_full_ends_with_the_step(preferences: Path, tmp_path: Path) -> None:
+    """The shared forward calls the model within itself, and accelerate's autocast must not be entered twice."""
+    block = {"max_steps": 1, "per_device_train_batch_size": 4, "gradient_accumulation_steps": 1, "bf16": True}
+    manifest = train(
+        TrainRecipe(MODEL, (str(preferences),), tuning="full", limit=4, trainer={"learning_rate": 1e-3, **block}),
+        tmp_path / "run",
+    )
+    assert manifest["prompt_shared"]
+    assert not torch.is_autocast_enabled("cpu")
+    assert manifest["probe"]["changes"] * 64 % 1 != 0, "it is verified in fp32"
+
+
 def test_lora_on_the_tower_stands_in_the_card(preferences: Path, tmp_path: Path) -> None:
     manifest = train(recipe(preferences, train_vision_tower=True), tmp_path / "run", write_card=write_model_card)
     assert manifest["modules"]["vision_tower"] > 0

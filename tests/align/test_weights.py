@@ -33,6 +33,7 @@ from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
 from .conftest import MODEL
+from .cut import whole_and_cut
 from .test_sharing import assert_equal, make, rows, step
 
 SEVERITIES = [1.0, 2.5, 0.5]
@@ -207,6 +208,20 @@ def test_a_column_of_the_owners_weighs_pairs_and_stands_in_the_card(preferences:
     assert "weighted by columns of the data: <code>severity</code>" in (tmp_path / "run/README.md").read_text()
     losses = [json.loads(line)["loss"] for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
     assert losses[0] == pytest.approx(math.log(2), rel=1e-4)
+
+
+def test_noise_is_the_same_after_a_restart(preferences: Path, tmp_path: Path) -> None:
+    block = {"learning_rate": 1e-3, "max_steps": 3, "save_steps": 1, "per_device_train_batch_size": 2}
+    recipe = TrainRecipe(
+        MODEL,
+        (str(preferences),),
+        "chip",
+        lora=LoraSettings(2, 4),
+        limit=8,
+        trainer={**block, "gradient_accumulation_steps": 2},
+    )
+    whole, again = whole_and_cut(recipe, tmp_path, 2)
+    assert whole["final"] == again["final"]
 
 
 def test_weights_are_read_only_where_they_are_asked_for(preferences: Path, tmp_path: Path) -> None:

@@ -67,6 +67,13 @@ def test_mix_keeps_pairs(tmp_path: Path, png: bytes) -> None:
     assert manifest["family"] is None
 
 
+def test_how_grave_mistakes_are_goes_along_with_the_sources_own_pairs_only(tmp_path: Path, png: bytes) -> None:
+    source = pairs(tmp_path / "in", "a", png, severity=2.5)
+    assert {row["severity"] for row in build(tmp_path / "own", source=source)[1]} == {2.5}
+    others = build(tmp_path / "others", source=source, method="reverse", model="m")[1]
+    assert {row.get("severity") for row in others} == {None}
+
+
 def test_mix_of_our_own_pairs_keeps_how_they_were_made(tmp_path: Path, png: bytes) -> None:
     ours = tmp_path / "reversed"
     before = build(ours, source=pairs(tmp_path / "in", "a", png), method="reverse", model="m", keep_rejected=True)[1]

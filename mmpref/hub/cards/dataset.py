@@ -42,6 +42,7 @@ _COLUMN_TEXTS = {
     "chosen_model": "who wrote the chosen answer, as the source says",
     "rejected_model": "who wrote the rejected answer, as the source says",
     "margin": "by how much the source rates the chosen answer better",
+    "severity": "how grave the source finds the rejected answer's mistakes",
     "id": "identifies the pair",
     "method": "how the rejected answer was made",
     "similarity": "cosine similarity of both answers; empty where not measured",
