@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, TextIO
 
 from mmpref.errors import InputError, brief, reason_of
+from mmpref.text_files import open_text, read_text
 
 _LARGEST = 10_000_000
 """Bytes of a file that is looked into for an index."""
@@ -56,9 +57,9 @@ def named_files(file: Path) -> list[Path]:
     if file.suffix.lower() != ".json" or file.stat().st_size > _LARGEST:
         return []
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        return []
+        content = json.loads(read_text(file))
+    except (ValueError, InputError):
+        return []  # as whoever reads its rows says
     if not is_index(content):
         return []
     return list(dict.fromkeys(_find(file, name, entry["annotation"]).file for name, entry in content.items()))
@@ -113,7 +114,7 @@ def _archive(file: Path) -> zipfile.ZipFile:
 
 def _lines(named: _Named, opened: ExitStack) -> TextIO:
     if named.member is None:
-        return opened.enter_context(named.file.open(encoding="utf-8"))
+        return opened.enter_context(open_text(named.file))
     archive = opened.enter_context(_archive(named.file))
     return opened.enter_context(io.TextIOWrapper(archive.open(named.member), encoding="utf-8"))
 

@@ -1,4 +1,4 @@
-"""VL-RewardBench: a model as judge of 1,250 pairs of answers, in both orders (arXiv 2411.17451).
+"""VL-RewardBench: a model as judge of pairs of answers, in both orders (arXiv 2411.17451).
 
 A row of ``MMInstruction/VL-RewardBench``, split ``test``; the better response is that of rank 0::
 

@@ -3,7 +3,8 @@
 Xiao et al., arXiv 2404.14233. A line of ``hsa_dpo_preference_llava1dot5.jsonl`` has ``id``, ``question``, ``chosen``
 and ``rejected``, and may have ``chosen_score`` and ``rejected_score``; its image is ``<id>.jpg`` of
 ``hsa_dpo_imgs.tar.gz``, which is to be unpacked for ``--image-root`` (Mr-Loevan/HSA-DPO `train_dpo.py`, commit
-dbb76cd). The scores, severities of the hallucinations by which HSA-DPO's own loss weighs answers, are not read.
+dbb76cd). ``rejected_score`` is how grave the rejected answer's hallucinations are (``severity``), by which HSA-DPO's
+own loss weighs it; ``chosen_score``, which that leaves out by default, is not read.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def read(row: Row) -> Iterator[Row]:
         "prompt": row.get("question"),
         "chosen": row.get("chosen"),
         "rejected": row.get("rejected"),
+        "severity": row.get("rejected_score"),
     }
 
 

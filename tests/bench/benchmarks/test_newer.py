@@ -217,12 +217,12 @@ def test_vl_rewardbench_of_annotators(tmp_path: Path) -> None:
 
 def test_vl_rewardbench_of_reward_models(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "test.parquet", REWARD_ROWS)
-    one = task("vl-rewardbench-reward")
+    one = task("vl-rewardbench-rm")
     samples = one.samples(open_table(str(file)), None)
     assert [sample.reference["chosen"] for sample in samples] == ["A cup.", "A cat.", "A cup."]
     pairs = [(2.0, 1.0), (0.0, 0.0), (-1.0, 3.0)]
     answers = [json.dumps({"chosen": chosen, "rejected": rejected}) for chosen, rejected in pairs]
-    found = answered("vl-rewardbench-reward", file, answers, "test")
+    found = answered("vl-rewardbench-rm", file, answers, "test")
     assert [found["accuracy", part] for part in ("hallucination", "reasoning", "general")] == [1, 1 / 2, 0]
     assert found["accuracy", "all"] == found["macro_accuracy", "all"] == pytest.approx(1 / 2)
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from mmpref.cli.main import program
+from mmpref.data.builders import hsa_dpo
 
 from . import released
 from .shapes import BAD, GOOD, QUESTION
@@ -116,6 +117,11 @@ def test_images_are_those_of_the_pair(built: dict[str, Built]) -> None:
     first, second, third = (row["images"][0]["bytes"] for row in built["symmpo"].rows)
     assert first == third != second
     assert _texts(built["symmpo"])[:2] == [(f"{GOOD} 1", f"{BAD} 1"), (f"{GOOD} 2", f"{BAD} 2")]
+
+
+def test_the_severity_of_mistakes_goes_along() -> None:
+    [pair] = hsa_dpo.read({"id": 3, "question": QUESTION, "chosen": GOOD, "rejected": BAD, "rejected_score": 2.5})
+    assert (pair["id"], pair["image"], pair["severity"]) == ("3", "3.jpg", 2.5)
 
 
 def test_a_rendered_prompt_is_a_question_again(built: dict[str, Built]) -> None:
