@@ -239,7 +239,8 @@ def _check_task(key: str, settings: Any) -> None:
 
     name = key.removeprefix("benchmark.")
     benchmark = BENCHMARKS.get(name)
-    refuse_no_data(name, settings, benchmark.candidates)
+    if not benchmark.brings_data:
+        refuse_no_data(name, settings, benchmark.candidates)
     if settings.data is not None:
         refuse_absent_table(settings.data, settings.split)
     benchmark.task(settings)

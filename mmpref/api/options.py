@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial as partial_of
@@ -118,6 +119,7 @@ def evaluate_recipe(
         UsageError: a setting that is unknown, missing, of another type, or of a benchmark that is not evaluated.
     """
     from mmpref.bench.recipe import EvaluateRecipe
+    from mmpref.bench.suites import expanded
 
     if isinstance(options.get("benchmark"), str | list | tuple):  # as the command line names them
         options["benchmarks"] = options.pop("benchmark")
@@ -126,6 +128,8 @@ def evaluate_recipe(
     named, overrides = _named(options, NAMES["evaluate"], set), _with_specs(set or {})
     advice = partial_of(advise, "evaluate")
     resolved = resolve(EvaluateRecipe, "evaluate", recipe, named, overrides, partial=partial, advise=advice)
+    if resolved.benchmarks:
+        resolved = dataclasses.replace(resolved, benchmarks=expanded(resolved.benchmarks))
     given = merge(nested({"benchmark": named.get("benchmark") or {}}), nested(overrides))["benchmark"] or {}
     _refuse_unused(given if resolved.benchmarks else {}, resolved.benchmarks, "evaluated", "--benchmark")
     return resolved

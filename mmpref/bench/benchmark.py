@@ -10,10 +10,12 @@ metric looks its sums up by the same keys.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Protocol, TypeVar, cast
 
+from mmpref.errors import UsageError
 from mmpref.recipes.names import names
 from mmpref.recipes.schema import OPTIONAL
 from mmpref.registry import Registry
@@ -158,7 +160,10 @@ def rate(
 class Task(Protocol):
     """A benchmark with its settings applied."""
 
-    max_new_tokens: int
+    @property
+    def max_new_tokens(self) -> int:
+        """Of an answer."""
+        ...
 
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         """Questions in the table's order."""
@@ -195,6 +200,7 @@ class Benchmark:
         hallucination: it measures what answers say that the image does not show.
         official_files: setting that names a file -> SHA-256 of the authors' own. Without a default of its own such a
             setting is the published one only where its file is this.
+        brings_data: ``opens`` has rows of its own, so that no ``data`` need be named.
     """
 
     settings: type[Any]
@@ -205,9 +211,28 @@ class Benchmark:
     opens: Callable[[Any], Table | None] | None = None
     hallucination: bool = False
     official_files: Mapping[str, str] = field(default_factory=dict)
+    brings_data: bool = False
 
 
-BENCHMARKS: Registry[Benchmark] = Registry("benchmark", "mmpref.benchmarks", "BENCHMARK")
+class Benchmarks(Registry[Benchmark]):
+    """Benchmarks, and families of them: ``FAMILY:MEMBER`` is what ``member(MEMBER)`` of the family's module makes."""
+
+    def get(self, name: str) -> Benchmark:
+        """The benchmark of that name; results call a member ``FAMILY.MEMBER``, which is understood too.
+
+        Raises:
+            UsageError: there is none.
+        """
+        family, separator, one = re.match(r"([^:.]*)([:.]?)(.*)", name, re.DOTALL).groups()  # type: ignore[union-attr]
+        if not separator:
+            return super().get(name)
+        member = getattr(self.module(family), "member", None)
+        if member is None or not one:
+            raise UsageError(f"There is no benchmark {name!r}.", f"{family} has no members." if one else "")
+        return cast(Benchmark, member(one))
+
+
+BENCHMARKS = Benchmarks("benchmark", "mmpref.benchmarks", "BENCHMARK")
 
 
 def ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:

@@ -91,8 +91,10 @@ class EvaluateRecipe:
         return endpoint_of(self.adapter) if self.adapter else None
 
     def label(self, benchmark: str) -> str:
-        """What the results of a benchmark are called: those of a blind model never have a sighted one's name."""
-        return f"{benchmark}-blind-{self.blind}" if self.blind else benchmark
+        """What the results of a benchmark are called: those of a blind model never have a sighted one's name, and no
+        file's name a colon."""
+        label = benchmark.replace(":", ".", 1)
+        return f"{label}-blind-{self.blind}" if self.blind else label
 
     @property
     def title(self) -> str:

@@ -27,7 +27,12 @@ if TYPE_CHECKING:
     help="Adapter to score beside the base: Hub id, run directory, or URL#NAME beside a served base.",
 )
 @click.option("--adapter-revision", help="Revision of the adapter.")
-@click.option("--benchmark", "benchmarks", multiple=True, help="See `mmpref list benchmarks`. Repeatable.")
+@click.option(
+    "--benchmark",
+    "benchmarks",
+    multiple=True,
+    help="A benchmark, a suite or lmms-eval:TASK; see `mmpref list benchmarks`. Repeatable.",
+)
 @click.option(
     "--image-root",
     multiple=True,

@@ -81,13 +81,22 @@ def _datasets() -> Rows:
 def _benchmarks() -> Rows:
     """Benchmarks, and where their rows are."""
     from mmpref.bench.benchmark import BENCHMARKS
+    from mmpref.bench.suites import SUITES, members
 
     def needs(name: str) -> list[str]:
         benchmark = BENCHMARKS.get(name)
-        data = [f"--set benchmark.{name}.data=ROWS"] * (not benchmark.candidates)
+        data = [f"--set benchmark.{name}.data=ROWS"] * (not (benchmark.candidates or benchmark.brings_data))
         return [*data, *["--judge"] * benchmark.judged, *["a reward model"] * benchmark.rewards]
 
-    return _entries(BENCHMARKS, needs, lambda name: list(BENCHMARKS.get(name).candidates))
+    def where(name: str) -> list[str]:
+        benchmark = BENCHMARKS.get(name)
+        return ["tasks that lmms-eval brings"] if benchmark.brings_data else list(benchmark.candidates)
+
+    suites = [
+        {"name": name, "what": f"Suite: {what}.", "needs": [], "where": list(members(name))}
+        for name, what in SUITES.items()
+    ]
+    return [*_entries(BENCHMARKS, needs, where), *suites]
 
 
 def _annotators() -> Rows:

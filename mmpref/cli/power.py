@@ -62,7 +62,7 @@ def command(
 def _facts(spread: Spread, difference: float, power: float) -> dict[str, Any]:
     from mmpref.bench.power import images_needed, power_of, smallest_difference
 
-    known = {}
+    known: dict[str, Any] = {}
     if spread.images:
         known = {
             "images": spread.images,

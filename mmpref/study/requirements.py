@@ -83,7 +83,8 @@ def of_evaluate(recipe: EvaluateRecipe) -> set[Requirement]:
     judged = False
     for name in recipe.benchmarks:
         benchmark, settings = BENCHMARKS.get(name), recipe.benchmark.get(name) or {}
-        tables += [settings.get("data") or benchmark.candidates[0]]
+        if not benchmark.brings_data:
+            tables += [settings.get("data") or benchmark.candidates[0]]
         files += [settings[key] for key in ("images", "synonyms") if settings.get(key)]
         judged |= benchmark.judged
     return set(_told_apart(models=[recipe.model, recipe.judge if judged else None], tables=tables, files=files))

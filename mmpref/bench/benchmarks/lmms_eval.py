@@ -1,0 +1,196 @@
+"""Any task of lmms-eval, named lmms-eval:TASK, asked through our policy and scored by its own code.
+
+Whether something else got worse is asked of the field's own tasks (MMMU, ScienceQA, ChartQA, ...). Base and adapter,
+resumption, intervals, pairs and cards are ours, prompts, filters, scores and aggregations are lmms-eval's, at its
+installed version; results are called ``lmms-eval.TASK`` and never bear the name of a benchmark of ours.
+
+A metric that is a mean of numbers is resampled by sums. Of any other, an aggregation of whatever its scores are, the
+scores are resampled and aggregated anew, which takes as many calls of it as there are resamples.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from mmpref.bench.benchmark import Benchmark, BenchmarkSettings, CountKey, Metric, Sample, Score, rate
+from mmpref.bench.lmms_eval_task import HarnessTask, load_task, refuse_absent
+from mmpref.errors import InputError, UsageError
+from mmpref.log import logger
+from mmpref.recipes.names import names
+from mmpref.recipes.schema import OPTIONAL
+from mmpref.run.results import ALL
+from mmpref.tables.table import Table
+from mmpref.types import ImageData, Message
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmpref.bench.benchmark import Sums
+
+MOST = 10_000
+"""Questions of a task whose aggregation is not a mean: each is resampled as one of its own."""
+
+
+@dataclass(frozen=True)
+class Settings(BenchmarkSettings):
+    """Of a task of lmms-eval, whose data, configuration and split are its own.
+
+    Args:
+        include: folder of task files of your own, as lmms-eval's ``--include_path``.
+        max_new_tokens: of an answer; by default the task's own.
+    """
+
+    split: str = ""
+    include: str | None = field(default=None, metadata=OPTIONAL | names("path"))
+    max_new_tokens: int | None = None
+
+
+class LmmsEvalTask:
+    """A task as a benchmark; it is loaded when it is first asked for something."""
+
+    def __init__(self, name: str | None, settings: Settings) -> None:
+        if name is None:
+            raise UsageError("lmms-eval is no benchmark but many.", "Name a task: --benchmark=lmms-eval:mmmu_val")
+        refuse_absent()
+        own = [key for key in ("data", "config", "split", "columns", "image_root") if getattr(settings, key)]
+        if own:
+            raise UsageError(
+                f"The data of lmms-eval's task {name} are its own, so that {own[0]} cannot be set.",
+                f"Write a task file of your own and name its folder: --set benchmark.lmms-eval:{name}.include=FOLDER",
+            )
+        self.name, self.settings = name, settings
+
+    @property
+    def _own(self) -> HarnessTask:
+        return load_task(self.name, self.settings.include)
+
+    @property
+    def max_new_tokens(self) -> int:
+        return self.settings.max_new_tokens or self._own.max_new_tokens
+
+    def table(self) -> Table:
+        """Its rows, which are read by lmms-eval itself."""
+        own = self._own
+        return Table(own.data, own.split, own.revision, own.fingerprint, None, lambda: iter(()))
+
+    def samples(self, table: Table, limit: int | None) -> list[Sample]:
+        samples = [_sample(question, self.name) for question in self._own.questions(limit)]
+        if several := sum(sample.reference["images"] > 1 for sample in samples):
+            logger.warning(
+                "Warning: %d of %d questions of %s are about several images; they are not asked, and are missing.",
+                several,
+                len(samples),
+                self.name,
+            )
+        whole = [metric for metric in self._own.higher_is_better if not self._own.is_mean(metric)]
+        if whole and len(samples) > MOST:
+            raise InputError(
+                f"{whole[0]} of lmms-eval's task {self.name} is no mean, and cannot be resampled over "
+                f"{len(samples)} questions.",
+                f"Use --limit, of at most {MOST}.",
+            )
+        return samples
+
+    def score(self, sample: Sample, answer: str) -> Score:
+        for stop in sample.reference["stops"]:
+            answer = answer.partition(stop)[0]
+        counts: dict[CountKey | str, float] = {}
+        found = self._own.scores(int(sample.id), answer)
+        for metric, item in found.items():
+            counts[CountKey(metric, "n")] = 1.0
+            if self._is_mean(metric):
+                counts[CountKey(metric, "sum")] = float(item)
+            else:
+                counts[CountKey(metric, f"{int(sample.id):07d} {_kept(item, metric)}")] = 1.0
+        return Score(str(next(iter(found.values()), "")), counts)
+
+    def metrics(self, scores: Sequence[Score]) -> list[Metric]:
+        keys = {key for score in scores for key in score.counts if isinstance(key, CountKey)}
+        higher = self._own.higher_is_better
+        scored = {key.part for key in keys}
+        ordered = sorted(scored, key=lambda metric: [*higher].index(metric.partition(",")[0]))
+        made: list[Metric] = []
+        for metric in ordered:
+            better, headline = higher[metric.partition(",")[0]], not made
+            if self._is_mean(metric):
+                top = CountKey(metric, "sum")
+                binary = {value for score in scores for key, value in score.counts.items() if key == top} <= {0.0, 1.0}
+                made.append(rate(metric, ALL, top, CountKey(metric, "n"), better, binary=binary, headline=headline))
+            else:
+                value = partial(self._aggregated, metric)
+                made.append(Metric(metric, ALL, value, CountKey(metric, "n"), better, headline=headline))
+        return made
+
+    def _is_mean(self, metric: str) -> bool:
+        return self._own.is_mean(metric.partition(",")[0])
+
+    def _aggregated(self, metric: str, sums: Sums) -> np.ndarray:
+        """The task's own aggregation, of the scores as often as they were drawn."""
+        import numpy as np
+
+        keys = sorted(key for key in sums if isinstance(key, CountKey) and key.part == metric and " " in key.name)
+        items = [ast.literal_eval(key.name.partition(" ")[2]) for key in keys]
+        drawn = np.stack([np.atleast_1d(np.asarray(sums[key], int)) for key in keys])
+        values = [
+            self._own.value(metric, [copy.copy(items[row]) for row in np.repeat(np.arange(len(items)), column)])
+            if column.any()
+            else math.nan
+            for column in drawn.T
+        ]
+        return np.asarray(values)
+
+
+def _sample(question: Any, name: str) -> Sample:
+    several = len(question.images) > 1
+    image = question.images[0] if question.images else None
+    image_id = hashlib.sha256(image.content).hexdigest()[:16] if image else f"question {question.number}"
+    if several:  # of which only one could be shown
+        image = ImageData(b"", f"{name} {question.number}: {len(question.images)} images")
+    reference = {"target": question.target, "stops": list(question.stops), "images": len(question.images)}
+    return Sample(str(question.number), image_id, image, (Message("user", question.text),), reference)
+
+
+def _kept(item: Any, metric: str) -> str:
+    """A score as text that is read back as the very same.
+
+    Raises:
+        InputError: it is more than numbers, text and collections of these.
+    """
+    plain = _plain(item)
+    text = repr(plain)
+    try:
+        if ast.literal_eval(text) == plain:
+            return text
+    except (ValueError, SyntaxError):
+        pass
+    raise InputError(f"The scores of {metric} are no plain values ({type(item).__name__}), and cannot be resampled.")
+
+
+def _plain(item: Any) -> Any:
+    """Without numpy's types."""
+    if isinstance(item, dict):
+        return {_plain(key): _plain(value) for key, value in item.items()}
+    if isinstance(item, list | tuple):
+        return type(item)(_plain(each) for each in item)
+    return item.item() if hasattr(item, "item") and getattr(item, "ndim", 1) == 0 else item
+
+
+def member(name: str | None) -> Benchmark:
+    """The benchmark of one task."""
+    return Benchmark(
+        settings=Settings,
+        candidates=(),
+        task=lambda settings: LmmsEvalTask(name, settings),
+        opens=lambda settings: LmmsEvalTask(name, settings).table(),
+        brings_data=True,
+    )
+
+
+BENCHMARK = member(None)

@@ -1,0 +1,35 @@
+"""Names that stand for several benchmarks: ``--benchmark hallucination``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from mmpref.bench.benchmark import BENCHMARKS
+
+CAPABILITIES = tuple(
+    f"lmms-eval:{task}"
+    for task in (
+        *("mmmu_val", "mmbench_en_dev_static", "scienceqa_img", "vqav2_val", "seedbench", "realworldqa"),
+        *("mathvista_testmini_format", "chartqa", "ocrbench"),
+    )
+)
+"""Whether something else got worse: by lmms-eval's own tasks (`mmpref.bench.benchmarks.lmms_eval`)."""
+SUITES = {
+    "capabilities": "MMMU, MMBench, ScienceQA, VQAv2, SEED, RealWorldQA, MathVista, ChartQA and OCRBench of lmms-eval",
+    "hallucination": "every benchmark here of what answers say that the image does not show",
+}
+"""What each is of."""
+
+
+def members(suite: str) -> tuple[str, ...]:
+    """The benchmarks of a suite; none of a name that is no suite."""
+    if suite == "capabilities":
+        return CAPABILITIES
+    if suite == "hallucination":
+        return tuple(name for name in BENCHMARKS.names() if BENCHMARKS.get(name).hallucination)
+    return ()
+
+
+def expanded(names: Iterable[str]) -> tuple[str, ...]:
+    """Names of benchmarks, each once, with those of suites in the place of their suite."""
+    return tuple(dict.fromkeys(one for name in names for one in (members(name) or (name,))))
