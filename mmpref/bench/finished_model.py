@@ -17,6 +17,9 @@ from mmpref.run.results import BASE, Key, Results, Value
 if TYPE_CHECKING:
     import numpy as np
 
+EVALUATE = "evaluate"
+"""The command, and what `reproduce` calls the folder of its run."""
+
 
 @dataclass(frozen=True)
 class FinishedModel:
@@ -121,6 +124,20 @@ class FinishedModel:
         return sums
 
 
+def run_names(runs: Sequence[Path]) -> list[str]:
+    """What readers tell runs apart by: the name of each one's folder, with as many of those above as it takes. The one
+    that `reproduce` calls ``evaluate``, as all the others, goes by the folder above it."""
+    every = [run.resolve().parts for run in runs]
+    telling = [parts[:-1] if parts[-1] == EVALUATE and len(parts) > 2 else parts for parts in every]
+    parts = telling if len(set(telling)) == len(set(every)) else every
+    names: list[str] = []
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(one[-length:]) for one in parts]
+        if len(set(names)) == len(set(parts)):
+            break
+    return names
+
+
 def read_finished(runs: Sequence[Path]) -> list[FinishedModel]:
     """The models of finished evaluation runs; a base that several runs scored alike stands once.
 
@@ -129,18 +146,18 @@ def read_finished(runs: Sequence[Path]) -> list[FinishedModel]:
         InputError: a run of another command.
     """
     models: list[FinishedModel] = []
-    for run in runs:
+    for run, run_name in zip(runs, run_names(runs), strict=True):
         manifest = read_manifest(run)
-        if manifest["command"] != "evaluate":
+        if manifest["command"] != EVALUATE:
             raise InputError(f"{run} is a run of `{manifest['command']}`, not an evaluation.")
         results = Results.read(run)
         for name in results.models:
-            model = FinishedModel(f"{run.name}: {name}", run, name, results.by_key(name), manifest)
+            model = FinishedModel(f"{run_name}: {name}", run, name, results.by_key(name), manifest)
             same = next((index for index, other in enumerate(models) if model.is_same_base_as(other)), None)
             if same is None:
                 models.append(model)
             else:
-                models[same] = replace(models[same], name=f"{run.name}, {models[same].name}")
+                models[same] = replace(models[same], name=f"{run_name}, {models[same].name}")
     return models
 
 

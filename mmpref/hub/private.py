@@ -23,9 +23,11 @@ _NO_PATHS = ("pkg:", "memory:", "http://", "https://")
 """How names begin that are neither paths nor of the Hub: of packages, of what is in memory, of endpoints."""
 _ENDPOINT = re.compile(r"https?://[^#\s]*#(.+)")
 """``URL#MODEL``: a model behind a server, whose name there may be the folder that it was loaded from."""
+_TRACKED = re.compile(r"https?://[^#\s]*/#/experiments/\w+/runs/\w+")
+"""The page of a run at an MLflow server."""
 LEFT_OUT = "(left out: it names a folder of the machine)"
 _PATH_START = re.compile(r"file:|[/~]|\.\.?(?:[/\\]|$)|[A-Za-z]:[\\/]|\\\\")
-_PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?<!/#)(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
+_PATH_INSIDE = re.compile(r"file:/|(?<![\w.:/@<-])(?:~|/)[^\s/]*/\S|(?<!\w)[A-Za-z]:\\\w|(?<![\w.])\.\.?/\w")
 _FILE = re.compile(r"/.*\.(?:jsonl?|ndjson|parquet|arrow|csv|tsv|txt|ya?ml|safetensors|bin|gguf|pt|ckpt|png|jpe?g)$")
 _TOKEN = re.compile(r"\bhf_[A-Za-z0-9]{20,}\b")
 _TEXT_FILES = ("*.json", "*.jsonl", "*.md", "*.txt", "*.yaml", "*.yml", "*.jinja")
@@ -100,7 +102,7 @@ def _cleaned(value: Any, from_hub: set[str], local: set[str], in_recipe: bool) -
         }
     if isinstance(value, (list, tuple)):
         return [_cleaned(item, from_hub, local, in_recipe) for item in value]
-    if not isinstance(value, str):
+    if not isinstance(value, str) or _TRACKED.fullmatch(value):
         return value
     if folder := _served_folder(value):
         return value.removesuffix(folder) + placeholder(folder)

@@ -31,11 +31,10 @@ def scratch(name: str) -> Iterator[Path]:
     _remove_abandoned()
     around = Path(tempfile.mkdtemp(prefix=f"mmpref-{name}-"))
     try:
-        with open(around / _LOCK, "w", encoding="utf-8") as lock:
+        with open(around / _LOCK, "wb", buffering=0) as lock:
             with disk_errors(around):
                 fcntl.flock(lock, fcntl.LOCK_EX)
-                lock.write(f"{os.getpid()}\n")  # as long as it is empty, nobody takes the folder for abandoned
-                lock.flush()
+                lock.write(b"%d\n" % os.getpid())  # as long as it is empty, nobody takes the folder for abandoned
                 folder = around / name
                 folder.mkdir()
             yield folder
@@ -45,7 +44,7 @@ def scratch(name: str) -> Iterator[Path]:
 
 def _remove_abandoned() -> None:
     for around in Path(tempfile.gettempdir()).glob("mmpref-*"):
-        with contextlib.suppress(OSError), open(around / _LOCK, "r+", encoding="utf-8") as lock:
+        with contextlib.suppress(OSError), open(around / _LOCK, "r+b") as lock:
             if os.fstat(lock.fileno()).st_uid != os.getuid():
                 continue
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

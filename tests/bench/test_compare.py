@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmpref.bench.compare import compare
+from mmpref.bench.finished_model import run_names
 from mmpref.errors import InputError, RunError
 
 
@@ -75,3 +76,19 @@ def test_other_numbers_of_samples_are_warned_of(tmp_path: Path) -> None:
     assert any("the number of missing samples differs" in warning for warning in compare([two, three]).warnings)
     again = _counted(tmp_path / "again", 24)
     assert compare([one, again]).warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("runs", "names"),
+    [
+        (["runs/a", "runs/b"], ["a", "b"]),
+        (["runs/reproduce-my.yaml/evaluate"], ["reproduce-my.yaml"]),
+        (["runs/one/evaluate", "runs/two/evaluate", "runs/chair"], ["one", "two", "chair"]),
+        (["one/eval", "two/eval"], ["one/eval", "two/eval"]),
+        (["runs/a/evaluate", "runs/a"], ["evaluate", "a"]),
+        (["runs/a", "./runs/a"], ["a", "a"]),
+        ([], []),
+    ],
+)
+def test_runs_are_named_so_that_readers_tell_them_apart(runs: list[str], names: list[str]) -> None:
+    assert run_names([Path(run) for run in runs]) == names

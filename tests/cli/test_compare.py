@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -84,6 +85,7 @@ def test_the_page(run: Path, tmp_path: Path) -> None:
     assert page.count("<details>") == 2, "all metrics are folded"
     assert "chair: hallucination against recall" in page
     assert "Losses: " in page
+    assert "{'objects'" not in html.unescape(page), "references are words, not Python"
     assert not re.search(r"(?:src|href)=\"(?!data:)", page)
     assert page.count("data:image/png") > 3
 

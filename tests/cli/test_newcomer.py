@@ -160,6 +160,15 @@ def test_a_hub_that_does_not_answer_is_said_in_two_lines(command: list[str], tmp
 
 
 @pytest.mark.long
+def test_an_embedder_that_the_hub_lacks_is_told_with_its_setting(hub_env: dict[str, str], tmp_path: Path) -> None:
+    command = ["build-dataset", "--similarity-model", "nobody/nothing", "--source", "testbed"]
+    done = mmpref(*command, cwd=tmp_path, env=hub_env)
+    assert done.returncode == 1
+    assert "Cannot load the similarity model nobody/nothing: 404" in done.stderr
+    assert "Name another, or a folder: --set builder.similarity_model=NAME" in done.stderr
+
+
+@pytest.mark.long
 def test_a_hub_that_answers_is_asked(hub_env: dict[str, str], tmp_path: Path) -> None:
     done = mmpref("build-dataset", "--model", "nobody/nothing", "--source", "testbed", cwd=tmp_path, env=hub_env)
     assert done.returncode == 1

@@ -168,6 +168,10 @@ def _shown(row: Disagreement) -> dict[str, Any]:
 
 
 def _plain(reference: Any) -> str:
-    """A reference as a reader wants it: the answer, where it has one."""
-    value = reference.get("answer", reference.get("truth", reference)) if isinstance(reference, dict) else reference
-    return ", ".join(map(str, dict.fromkeys(map(str, value)))) if isinstance(value, list) else str(value)
+    """A reference as a reader wants it: the answer or the objects, where it has them; else all of it, by its names."""
+    if isinstance(reference, dict):
+        known = next((name for name in ("answer", "truth", "objects") if name in reference), None)
+        if known is None:
+            return "; ".join(f"{name.replace('_', ' ')}: {_plain(value)}" for name, value in reference.items())
+        reference = reference[known]
+    return ", ".join(dict.fromkeys(map(str, reference))) if isinstance(reference, list) else str(reference)
