@@ -194,3 +194,6 @@ def _print(plan: Plan, rows: Sequence[RowPreview]) -> None:
     points = sum(row.points - row.measured_points for row in rows)
     click.echo(f"\n{runs} runs, {measured} of them measured; {points} points of grids to do. Commands are those of the")
     click.echo("first run of each row, with the first point of a grid that has not chosen yet.")
+    if to_train := {(row.row.world, base) for row in rows for base in row.bases}:
+        took = f", some {len(to_train) * plan.bases.hours:.1f} hours of one core" if plan.bases.hours else ""
+        click.echo(f"{len(to_train)} bases to train{took}.")

@@ -15,6 +15,7 @@ from typing import Any
 from mmpref.api.call import Call
 from mmpref.data.builder import BUILDERS
 from mmpref.study import estimate, requirements
+from mmpref.study.bases import Start
 from mmpref.study.choice import points
 from mmpref.study.known_sets import KNOWN
 from mmpref.study.plan import Plan, Row
@@ -101,7 +102,7 @@ class _Budget:
         first, times = self._hours(training), len(points(grid))
         means = [self._mean_ratio(row, key, values, first) for key, values in grid.search.items()]
         yield self._cost(row, training.call, times, times * first * math.prod(means))
-        evaluation = self.composer.evaluation(grid.split, grid.base, training)
+        evaluation = self.composer.evaluation(grid.split, Start(grid.base, row.world), training)
         yield self._cost(row, evaluation, times, times * estimate.evaluate_hours(evaluation.resolved()))
 
     def _mean_ratio(self, row: Row, key: str, values: Sequence[Any], first: float) -> float:

@@ -15,6 +15,7 @@ from mmpref.run.results import ALL, Key
 from mmpref.study.claims import Claim, Compared, Verdict, judge
 from mmpref.study.effects import Effect, Effects
 from mmpref.study.grid import Grid
+from mmpref.study.lead_curves import LeadCurve, lead_curves
 from mmpref.study.measurement import Failure, Measurement
 from mmpref.study.plan import Plan
 
@@ -125,6 +126,7 @@ class Conclusions:
         facts: by row, means over its bases of what its data were like.
         runs: measured runs, without points of grids; by how many the plan has in all.
         warnings: runs that were left out, and why.
+        leads: with the points that were measured.
     """
 
     plan: Plan
@@ -135,6 +137,7 @@ class Conclusions:
     runs: tuple[int, int]
     warnings: tuple[str, ...]
     failures: tuple[Failure, ...]
+    leads: tuple[LeadCurve, ...] = ()
 
 
 def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence[Failure] = ()) -> Conclusions:
@@ -146,7 +149,7 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
     effects = Effects(plan, measurements)
 
     def effect(compared: Compared) -> Effect | None:
-        against = compared.against or effects.base
+        against = compared.against or effects.base_of(compared.row)
         if against is None:
             return None
         return effects.difference(compared.row, against, compared.key, compared.split)
@@ -168,6 +171,7 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         _runs(plan, effects),
         tuple(effects.warnings),
         tuple(failures),
+        lead_curves(plan, effects),
     )
 
 
@@ -175,7 +179,7 @@ def _left(plan: Plan, effects: Effects, claim: Claim) -> int:
     """Runs that a claim looks at and that are still to come."""
     needed: dict[str, set[str]] = {}
     for compared in claim.effects:
-        for row in filter(None, (compared.row, compared.against or effects.base)):
+        for row in filter(None, (compared.row, compared.against or effects.base_of(compared.row))):
             needed.setdefault(row, set()).add(compared.split)
     return sum(
         max(0, len(plan.rows[row].bases) * plan.rows[row].seeds - _measured(effects, row, splits))
@@ -200,7 +204,7 @@ def _table(effects: Effects, split: str) -> MetricTable:
     lines = []
     for row in effects.rows(split):
         runs = effects.runs(row, split)
-        others = effects.base if row != effects.base else None
+        others = base if row != (base := effects.base_of(row)) else None
         lines.append(
             Line(
                 row,
@@ -232,7 +236,8 @@ def _grid(plan: Plan, row: str, measurements: Sequence[Measurement]) -> GridResu
     chosen = next((dict(one.point) for one in runs if one.point), None)
     order = {key: number for number, key in enumerate(grid.search)}
     tried.sort(key=lambda one: [_place(grid, key, one.point.get(key)) for key in order])
-    where = plan.base_row.name if plan.base_row else None, grid.split, grid.base
+    base_row = plan.base_of(row)
+    where = base_row.name if base_row else None, grid.split, grid.base
     base = next((one for one in measurements if (one.row, one.split, one.base) == where), None)
     return GridResult(
         row,

@@ -112,21 +112,24 @@ class Effects:
 
     def __init__(self, plan: Plan, measurements: Sequence[Measurement], seed: int = 0) -> None:
         self.plan, self.seed = plan, seed
-        self.base = plan.base_row.name if plan.base_row else None
-        """The row that trains nothing."""
         self._runs: dict[tuple[str, str], dict[int, dict[int, Measurement]]] = {}
         for one in measurements:
             if not one.is_grid_point and one.row in plan.rows:
                 self._runs.setdefault((one.row, one.split), {}).setdefault(one.base, {})[one.seed] = one
         self.warnings: list[str] = []
         """Runs that cannot be compared with the others, and are left out."""
-        self._answered: dict[tuple[str, str], np.ndarray] = {}
+        self._answered: dict[tuple[str, str, str], np.ndarray] = {}
         self._leave_out_other_images()
         self._draws = lru_cache(maxsize=4)(self._draw)
         self._sums = lru_cache(maxsize=32)(self._sum)
         self._replicates = lru_cache(maxsize=4096)(self._replicate)
         self._effects = lru_cache(maxsize=None)(self._effect)
         self._metrics: dict[tuple[str, str], dict[Key, Metric]] = {}
+
+    def base_of(self, row: str) -> str | None:
+        """The row that trains nothing, of the same world."""
+        base = self.plan.base_of(row)
+        return base.name if base else None
 
     def splits(self) -> list[str]:
         """Evaluations of rows that were measured, in the plan's order."""
@@ -166,10 +169,12 @@ class Effects:
     def _effect(self, row: str, against: str | None, key: Key, split: str) -> Effect | None:
         import numpy as np
 
+        if against and self._world(row) != self._world(against):  # other bases, and it may be other images
+            return None
         cells = [self._cells(name, key, split) for name in (row, *([against] if against else []))]
         bases = sorted(set.intersection(*map(set, cells)))
         metric = self._metric(key, split) if bases else None
-        images = int(self._answered[split, key.benchmark].sum()) if metric else 0
+        images = int(self._answered[self._world(row), split, key.benchmark].sum()) if metric else 0
         if metric is None or not images:  # a run without a single usable answer leaves nothing to compare on
             return None
         per_base = [self._of_base([each[base] for each in cells], [row, against], base, key, split) for base in bases]
@@ -185,6 +190,9 @@ class Effects:
             images,
             metric.higher_is_better,
         )
+
+    def _world(self, row: str) -> str:
+        return self.plan.rows[row].world
 
     def _cells(self, row: str, key: Key, split: str) -> dict[int, list[int]]:
         """Bases -> seeds of which the metric is known, and the counts that it is of."""
@@ -227,7 +235,7 @@ class Effects:
 
     def _sum(self, row: str, split: str, base: int, seed: int, benchmark: str) -> _Sums:
         counts = self._runs[row, split][base][seed].counts[benchmark]
-        answered = self._answered[split, benchmark]
+        answered = self._answered[self._world(row), split, benchmark]
         draws = self._draws(int(answered.sum()))
         return _Sums(counts.names, draws @ counts.sums[answered].astype(float))
 
@@ -254,15 +262,16 @@ class Effects:
         return self._metrics[where].get(key._replace(metric=key.metric.partition(BY)[0]))
 
     def _leave_out_other_images(self) -> None:
-        """Keep what is on the images that most runs are on, and of these the images that every run has answers to."""
+        """Keep what is on the images that most runs of a world are on, and of these the images that every run has
+        answers to."""
         import numpy as np
 
-        runs: dict[tuple[str, str], list[Measurement]] = {}
-        for (_, split), bases in self._runs.items():
+        runs: dict[tuple[str, str, str], list[Measurement]] = {}
+        for (row, split), bases in self._runs.items():
             for one in (one for seeds in bases.values() for one in seeds.values()):
                 for benchmark in one.counts:
-                    runs.setdefault((split, benchmark), []).append(one)
-        for (split, benchmark), measured in runs.items():
+                    runs.setdefault((self._world(row), split, benchmark), []).append(one)
+        for (world, split, benchmark), measured in runs.items():
             hashes = [one.counts[benchmark].images for one in measured]
             usual = max(dict.fromkeys(hashes), key=hashes.count)
             odd = [one for one in measured if one.counts[benchmark].images != usual]
@@ -273,7 +282,7 @@ class Effects:
                     self._runs[one.row, split].pop(one.base, None)
                 self.warnings.append(f"{one.name} is on other images of {benchmark} than most runs, and left out.")
             sums = [one.counts[benchmark].sums for one in measured if one.counts[benchmark].images == usual]
-            self._answered[split, benchmark] = np.all([each.any(axis=1) for each in sums], axis=0)
+            self._answered[world, split, benchmark] = np.all([each.any(axis=1) for each in sums], axis=0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ A plan of two rows::
 
     title: BDHS against its base
     recipe: testbed                      # what every part is put over
-    bases: {seeds: [0, 1], trained_by: "mmpref.testbed.training.base:train_base"}
+    bases: {seeds: [0, 1], trained_by: "mmpref.testbed.training.base:train_base"}     # see `mmpref.study.bases`
     seeds: 3                             # alignment seeds a row
     data:                                # over the recipe's build-dataset section
       pairs: {method: bdhs, builder: {rho_th: 0.9}}
@@ -29,6 +29,7 @@ A plan of two rows::
       seen: {data: pairs, train: dpo, each: {data.builder.rho_th: [0, 1]}}   # see `mmpref.study.variants`
       pairs: {data: pairs, stands_in: a test}    # builds only: its numbers are the data's
     claims: []                           # what is concluded from rows: see `mmpref.study.claims`
+    leads: []                            # a row less another, by what worlds differ in: see `mmpref.study.leads`
     kl: {split: dev, prompts: 100}       # KL from the base, on prompts of an evaluation; kl: none leaves it out
     show: [chair chair_i, chair recall]  # columns of the table in the end
     columns:                             # what the paper calls a number -> ours: see `mmpref.study.columns`
@@ -53,32 +54,14 @@ from mmpref.errors import UsageError
 from mmpref.recipes.resolve import merge
 from mmpref.recipes.schema import build
 from mmpref.registry import suggest
+from mmpref.study.bases import Bases
 from mmpref.study.claims import Claim, names_in
 from mmpref.study.columns import Column
 from mmpref.study.grid import DEV, Grid
+from mmpref.study.leads import Lead
 from mmpref.study.plan_file import find, names, over, read_extended
 from mmpref.study.references import references
 from mmpref.study.variants import expand
-
-
-@dataclass(frozen=True)
-class Bases:
-    """The models that rows start from.
-
-    Args:
-        seeds: of the bases; 0 is the recipe's own model, unless there are options.
-        trained_by: ``module:function`` that trains the base of a seed into a folder, called as
-            ``function(seed=..., output=..., **options)``.
-        options: more arguments of it: a base of another size, or of another world.
-    """
-
-    seeds: tuple[int, ...] = (0,)
-    trained_by: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def is_own(self, seed: int) -> bool:
-        """Whether the base of this seed is the recipe's own model."""
-        return seed == 0 and not self.options
 
 
 @dataclass(frozen=True)
@@ -107,6 +90,7 @@ class Row:
         set: more settings over the train section, with dotted keys.
         seeds: how many alignment seeds, from 0.
         bases: seeds of bases.
+        world: of the bases, where the plan has several.
         evaluate: names of evaluations; by default the plan's ``measure``, or all but the grid's.
         grid: how its settings are chosen; None where they are as they stand.
         grid_like: the row whose choice it takes over (``grid: like ROW``).
@@ -123,6 +107,7 @@ class Row:
     set: dict[str, Any] = field(default_factory=dict)
     seeds: int = 1
     bases: tuple[int, ...] = (0,)
+    world: str = ""
     evaluate: tuple[str, ...] = ()
     grid: Grid | None = None
     grid_like: str | None = None
@@ -149,6 +134,7 @@ class Plan:
         data, train, evaluate: parts by name.
         rows: by name, in the plan's order.
         claims: what is concluded from rows, in the plan's order.
+        leads: of rows over others, against what differs between worlds.
         kl: None where it is not measured.
         show: metrics of the table in the end.
         scale: which of ``scales`` was merged; None for the plan as it stands.
@@ -170,11 +156,21 @@ class Plan:
     note: str = ""
     scale: str | None = None
     columns: Mapping[str, Column] = field(default_factory=dict)
+    leads: tuple[Lead, ...] = ()
 
     @property
     def base_row(self) -> Row | None:
         """The first row that is a base."""
         return next((row for row in self.rows.values() if row.data is None), None)
+
+    def base_of(self, row: str) -> Row | None:
+        """The first row that is a base of the world that a row starts from."""
+        world = self.rows[row].world
+        return next((one for one in self.rows.values() if one.data is None and one.world == world), None)
+
+    def in_world(self, name: str, world: str) -> Row | None:
+        """The row, or the one of the family, of that name in a world."""
+        return next((row for row in self.rows.values() if row.world == world and name in (row.name, row.family)), None)
 
 
 @dataclass(frozen=True)
@@ -193,6 +189,7 @@ class _File:
     grid: dict[str, Any] | None = None
     columns: dict[str, Column] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
+    leads: tuple[Lead, ...] = ()
     measure: tuple[str, ...] = ()
     kl: Any = None
     show: tuple[str, ...] = ()
@@ -235,6 +232,7 @@ def load(name_or_path: str, scale: str | None = None) -> Plan:
         note=file.note,
         scale=scale,
         columns=file.columns,
+        leads=file.leads,
     )
     rows = {str(name): _row(str(name), values, file, plan) for name, values in file.rows.items()}
     plan = dataclasses.replace(plan, rows=rows)
@@ -252,7 +250,7 @@ def _bases(value: Any, path: Path) -> Bases:
     bases = build(Bases, values, f"{path}: bases")
     if not bases.seeds or len(set(bases.seeds)) < len(bases.seeds):
         raise UsageError(f"{path}: bases.seeds is {list(bases.seeds)}; it must name each seed once.")
-    if not bases.trained_by and not all(map(bases.is_own, bases.seeds)):
+    if not bases.trained_by and not all(map(bases.is_own, bases.starts())):
         raise UsageError(
             f"{path}: bases names seeds {list(bases.seeds)}, and nothing that trains them.",
             "Only 0 is the recipe's own model; write bases: {seeds: ..., trained_by: module:function}.",
@@ -304,6 +302,9 @@ def _row(name: str, values: Any, file: _File, plan: Plan) -> Row:
         raise UsageError(f"{where}: seeds and limit must be at least 1.")
     if unknown := set(row.bases) - set(plan.bases.seeds):
         raise UsageError(f"{where} names the base {min(unknown)}, which the plan's bases lack.")
+    worlds = plan.bases.worlds
+    if row.world not in (worlds or ("",)):
+        raise UsageError(f"{where} starts in the world {row.world!r}.", suggest(row.world, list(worlds)))
     if row.builds_only:
         return row
     if row.grid:
@@ -341,7 +342,8 @@ def _check_names(plan: Plan) -> None:
             check(*reference, where=where)
         for split in (*row.evaluate, *([row.grid.split] if row.grid else [])):
             check("evaluate", split, where)
-        if row.grid and row.grid.keep and (plan.base_row is None or row.grid.base not in plan.base_row.bases):
+        base = plan.base_of(row.name)
+        if row.grid and row.grid.keep and (base is None or row.grid.base not in base.bases):
             raise UsageError(
                 f"{plan.path}: the grid of {where} compares with the base, which is in no row.", "Add a row: base: {}"
             )
@@ -351,11 +353,15 @@ def _check_names(plan: Plan) -> None:
                 raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
     for kind, name, where in names_in(plan.claims, str(plan.path)):
         check(kind, name, where)
+    for lead in plan.leads:
+        lead.check(list(plan.bases.worlds), list(plan.evaluate), str(plan.path))
     for effect in (effect for claim in plan.claims for effect in claim.effects):
         for row in (plan.rows[name] for name in filter(None, (effect.row, effect.against))):
             if effect.split not in row.evaluate:
                 said = f"a claim is about row {row.name!r} on {effect.split!r}, where it is not evaluated"
                 raise UsageError(f"{plan.path}: {said}.", f"It is on: {', '.join(row.evaluate) or 'nothing'}.")
+        if effect.against and plan.rows[effect.row].world != plan.rows[effect.against].world:
+            raise UsageError(f"{plan.path}: a claim compares {effect.row!r} with {effect.against!r} of another world.")
     try:
         graphlib.TopologicalSorter(needs).prepare()
     except graphlib.CycleError as error:

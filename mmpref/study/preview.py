@@ -11,6 +11,7 @@ from typing import Any
 from mmpref.api.call import Call
 from mmpref.errors import MmprefError, UsageError
 from mmpref.registry import suggest
+from mmpref.study.bases import Start
 from mmpref.study.choice import points
 from mmpref.study.plan import Plan, Row
 from mmpref.study.schedule import Schedule, Target, select
@@ -64,7 +65,7 @@ def check(plan: Plan, folder: Path) -> None:
         UsageError: one cannot be resolved, and in which row; or a metric that no evaluation of the plan has.
     """
     composer, checked = Composer(plan, folder), set[str]()
-    if any(not plan.bases.is_own(base) for row in plan.rows.values() for base in row.bases):
+    if any(not plan.bases.is_own(Start(base, row.world)) for row in plan.rows.values() for base in row.bases):
         with _named_errors(str(plan.path)):
             trainer_of(plan.bases)
     for row in plan.rows.values():
@@ -100,7 +101,7 @@ def _preview_row(schedule: Schedule, row: Row, missing: set[Target]) -> RowPrevi
     return RowPreview(
         row,
         _commands(job, _grid_evaluation(schedule.composer, row, job)),
-        [base for base in row.bases if (step := schedule.composer.base(base)) and not step.is_done],
+        [base for base in row.bases if (step := schedule.composer.base(Start(base, row.world))) and not step.is_done],
         len(own),
         sum(target not in missing for target in own),
         len(points(row.grid)) if row.grid else 0,
@@ -116,7 +117,7 @@ def _commands(job: Job, search: Sequence[Call] = ()) -> list[Command]:
 
 
 def _grid_evaluation(composer: Composer, row: Row, job: Job) -> list[Call]:
-    return [composer.evaluation(row.grid.split, row.grid.base, job.training)] if row.grid else []
+    return [composer.evaluation(row.grid.split, Start(row.grid.base, row.world), job.training)] if row.grid else []
 
 
 def _first_job(composer: Composer, plan: Plan, row: Row) -> Job:
@@ -142,7 +143,7 @@ def _check_call(call: Call) -> None:
 def _check_metrics(composer: Composer, row: Row) -> None:
     """See that a grid chooses by benchmarks that its evaluation has."""
     assert row.grid is not None
-    benchmarks = composer.evaluation(row.grid.split, row.grid.base, None).resolved().benchmarks
+    benchmarks = composer.evaluation(row.grid.split, Start(row.grid.base, row.world), None).resolved().benchmarks
     for metric in filter(None, (row.grid.best, row.grid.keep)):
         if (name := metric.split()[0]) not in benchmarks:
             raise UsageError(
@@ -155,7 +156,8 @@ def _check_claims(plan: Plan, composer: Composer) -> None:
     """See that claims speak of benchmarks that their evaluations have; which metrics those have, results say."""
     for claim in plan.claims:
         for effect in claim.effects:
-            recipe = composer.evaluation(effect.split, plan.rows[effect.row].bases[0], None).resolved()
+            row = plan.rows[effect.row]
+            recipe = composer.evaluation(effect.split, Start(row.bases[0], row.world), None).resolved()
             benchmarks = [recipe.label(name) for name in recipe.benchmarks]
             if (name := effect.metric.split()[0]) not in benchmarks:
                 raise UsageError(

@@ -19,8 +19,9 @@ from mmpref.log import errors_only, logger
 from mmpref.run.directory import Run
 from mmpref.run.files import disk_errors
 from mmpref.study import work
+from mmpref.study.bases import Bases
 from mmpref.study.measurement import Failure
-from mmpref.study.plan import Bases, KlPrompts, Plan
+from mmpref.study.plan import KlPrompts, Plan
 from mmpref.study.schedule import Schedule, Unit, select
 
 Say = Callable[[str], None]

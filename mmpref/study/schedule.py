@@ -68,15 +68,20 @@ def select(plan: Plan, only: Sequence[str]) -> list[str]:
 
 
 def targets(plan: Plan, rows: Iterable[str]) -> list[Target]:
-    """Every run of some rows: all of them on the first base with the first seed, then other bases, then more seeds."""
-    order = {seed: number for number, seed in enumerate(plan.bases.seeds)}
+    """Every run of some rows: all of them on the first base with the first seed, then other bases, then more seeds;
+    of several worlds one after the other."""
+    worlds = list(plan.bases.worlds or ("",))
     runs = [
         Target(name, base, seed)
         for name in rows
         for base in plan.rows[name].bases
         for seed in range(plan.rows[name].seeds)
     ]
-    return sorted(runs, key=lambda run: (run.seed, order[run.base]))
+
+    def place(run: Target) -> tuple[int, int, int]:
+        return run.seed, plan.bases.seeds.index(run.base), worlds.index(plan.rows[run.row].world)
+
+    return sorted(runs, key=place)
 
 
 class Schedule:
@@ -230,7 +235,7 @@ class Schedule:
 
     def _grid_with_base(self, name: str) -> list[Job]:
         """A grid's points, after the base that they are compared with."""
-        row, base_row = self.plan.rows[name], self.plan.base_row
+        row, base_row = self.plan.rows[name], self.plan.base_of(name)
         assert row.grid is not None
         if row.grid.keep is None or base_row is None:
             return self.grid_jobs(name)
@@ -248,7 +253,7 @@ class Schedule:
         Raises:
             _Broken: nothing was, or the rule cannot be applied.
         """
-        row, base_row = self.plan.rows[name], self.plan.base_row
+        row, base_row = self.plan.rows[name], self.plan.base_of(name)
         assert row.grid is not None
         base = None
         if row.grid.keep and base_row:

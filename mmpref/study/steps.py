@@ -21,6 +21,7 @@ from mmpref.recipes import resolve
 from mmpref.recipes.schema import as_plain
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import MANIFEST
+from mmpref.study.bases import Start
 from mmpref.study.plan import Plan, Row
 from mmpref.study.references import reference_of
 
@@ -54,7 +55,7 @@ class Step:
         folder: where it goes.
         call: None for a base.
         needs: steps whose folders it reads.
-        seed: of a base.
+        start: of a base.
     """
 
     command: str
@@ -63,7 +64,7 @@ class Step:
     folder: Path
     call: Call | None = None
     needs: tuple[Step, ...] = ()
-    seed: int = 0
+    start: Start | None = None
 
     @property
     def is_done(self) -> bool:
@@ -110,36 +111,37 @@ class Composer:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.plan, self.folder = plan, folder
         self._symbols: dict[str, str] = {}
-        self._bases: dict[int, Step | None] = {}
+        self._bases: dict[Start, Step | None] = {}
         self._resolved: dict[str, Any] = {}
 
-    def base(self, seed: int) -> Step | None:
-        """What trains the base of a seed; None where it is the recipe's own model."""
-        if seed not in self._bases:
-            self._bases[seed] = self._base(seed)
-        return self._bases[seed]
+    def base(self, start: Start) -> Step | None:
+        """What trains a base; None where it is the recipe's own model."""
+        if start not in self._bases:
+            self._bases[start] = self._base(start)
+        return self._bases[start]
 
-    def _base(self, seed: int) -> Step | None:
-        bases = self.plan.bases
-        if bases.is_own(seed):
+    def _base(self, start: Start) -> Step | None:
+        bases, options = self.plan.bases, self.plan.bases.options_of(start.world)
+        if bases.is_own(start):
             return None
         sections = resolve.load(self.plan.recipe)
         steps = {command: section or {} for command, section in sections.items() if command != resolve.ITERATE}
         own = {command: self._named({"model": section.get("model")}) for command, section in steps.items()}
-        key = digest({"trained_by": bases.trained_by, "seed": seed, "options": bases.options, "own": own})
-        folder = self.folder / "bases" / f"{seed}-{key[:12]}"
+        key = digest({"trained_by": bases.trained_by, "seed": start.seed, "options": options, "own": own})
+        folder = self.folder / "bases" / f"{start.seed}-{key[:12]}"
         self._symbols[str(folder)] = f"base:{key}"
-        return Step(BASE, f"the base of seed {seed}", key, folder, seed=seed)
+        world = f", world {start.world}" if start.world else ""
+        return Step(BASE, f"the base of seed {start.seed}{world}", key, folder, start=start)
 
-    def pairs(self, part: str, base: int) -> Step | None:
+    def pairs(self, part: str, base: Start) -> Step | None:
         """What builds a part of the plan's data on a base; None for rows that are there."""
         values = self.plan.data[part]
         if "dataset" in values:
             return None
         needs: list[Step] = []
-        values = self._filled(values, base, 0, {}, needs)
+        values = self._filled(resolve.merge(values, self.plan.bases.of(base.world).data), base, 0, {}, needs)
         call = self._call("build-dataset", values, base, needs)
-        return self._step(call, f"the pairs {part!r} on base {base}", "data", needs)
+        return self._step(call, f"the pairs {part!r} on base {base.seed}", "data", needs)
 
     def training(self, row: Row, base: int, seed: int, point: Mapping[str, Any], points: Points) -> Step:
         """What trains a row's adapter.
@@ -151,14 +153,15 @@ class Composer:
         assert row.data is not None
         assert row.train is not None
         needs: list[Step] = []
-        pairs = self.pairs(row.data, base)
+        start = Start(base, row.world)
+        pairs = self.pairs(row.data, start)
         if pairs is not None:
             needs.append(pairs)
         data = {"dataset": [str(pairs.folder)]} if pairs else self.plan.data[row.data]
         layers = [self.plan.train[row.train], _nested(row.set), _nested(point)]
-        values = self._filled(resolve.merge(data, *layers), base, seed, points, needs)
+        values = self._filled(resolve.merge(data, *layers), start, seed, points, needs)
         values |= {"seed": seed} | ({"limit": row.limit} if row.limit else {})
-        call = self._call("train", values, base, needs)
+        call = self._call("train", values, start, needs)
         return self._step(call, f"the adapter of row {row.name!r}, base {base}, seed {seed}", "train", needs)
 
     def job(
@@ -181,11 +184,12 @@ class Composer:
         """
         point = points.get(row.name, {}) if grid_point is None else grid_point
         training = self.training(row, base, seed, point, points) if row.train else None
-        pairs = self.pairs(row.data, base) if row.data else None
-        own = self.base(base)
-        evaluations = {split: self.evaluation(split, base, training) for split in splits or row.evaluate}
+        start = Start(base, row.world)
+        pairs = self.pairs(row.data, start) if row.data else None
+        own = self.base(start)
+        evaluations = {split: self.evaluation(split, start, training) for split in splits or row.evaluate}
         model = training.hash if training else own.hash if own else "own"
-        kl = self.evaluation(self.plan.kl.split, base, training) if training and self.plan.kl else None
+        kl = self.evaluation(self.plan.kl.split, start, training) if training and self.plan.kl else None
         facts = {"model": model, "kl": [as_plain(self.plan.kl), self._facts(kl)] if kl else None}
         hashes = {split: digest({**facts, "evaluate": self._facts(call)}) for split, call in evaluations.items()}
         if row.builds_only and pairs:
@@ -208,13 +212,14 @@ class Composer:
             hashes=hashes,
         )
 
-    def evaluation(self, split: str, base: int, training: Step | None) -> Call:
+    def evaluation(self, split: str, base: Start, training: Step | None) -> Call:
         """An evaluation of a base, or of the adapter that a step trains."""
-        call = self._call("evaluate", self.plan.evaluate[split], base, [])
+        of_world = self.plan.bases.of(base.world).evaluate.get(split, {})
+        call = self._call("evaluate", resolve.merge(self.plan.evaluate[split], of_world), base, [])
         adapter = {"adapter": str(training.folder)} if training else {}
         return Call(call.command, call.recipe, {**adapter, **call.options}, call.set)
 
-    def _call(self, command: str, values: Mapping[str, Any], base: int, needs: list[Step]) -> Call:
+    def _call(self, command: str, values: Mapping[str, Any], base: Start, needs: list[Step]) -> Call:
         """A part put over the recipe's section, on a base."""
         own = self.base(base)
         options = {} if own is None else {"model": str(own.folder)}
@@ -231,13 +236,13 @@ class Composer:
         self._symbols[str(path)] = f"{call.command}:{key}"
         return Step(call.command, what, key, path, call, tuple({need.folder: need for need in needs}.values()))
 
-    def _filled(self, value: Any, base: int, seed: int, points: Points, needs: list[Step]) -> Any:
+    def _filled(self, value: Any, base: Start, seed: int, points: Points, needs: list[Step]) -> Any:
         """A part's settings with folders in place of references; their steps are added to ``needs``."""
         if (reference := reference_of(value)) is not None:
             kind, name = reference
             if kind == "row":
                 row = self.plan.rows[name]
-                step: Step | None = self.training(row, base, seed, points.get(name, {}), points)
+                step: Step | None = self.training(row, base.seed, seed, points.get(name, {}), points)
             else:
                 step = self.pairs(name, base)
             if step is None:

@@ -24,8 +24,9 @@ from mmpref.errors import RunError, UsageError
 from mmpref.run.manifest import read_manifest
 from mmpref.run.results import ADAPTER, BASE, Results
 from mmpref.study import steps
+from mmpref.study.bases import Bases
 from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
-from mmpref.study.plan import Bases, KlPrompts
+from mmpref.study.plan import KlPrompts
 from mmpref.study.steps import Job, Step
 from mmpref.text_files import read_text
 
@@ -82,7 +83,8 @@ def do(step: Step, bases: Bases) -> None:
 def _train_base(step: Step, bases: Bases) -> None:
     unfinished = step.folder.with_name(f".{step.folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
-    trainer_of(bases)(seed=step.seed, output=unfinished, **bases.options)
+    assert step.start is not None
+    trainer_of(bases)(seed=step.start.seed, output=unfinished, **bases.options_of(step.start.world))
     if not (unfinished / "config.json").is_file():
         raise RunError(f"{bases.trained_by} has left no model in the folder that it was given.")
     unfinished.rename(step.folder)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmpref.testbed.things import KINDS, THINGS
-from mmpref.testbed.world import ROWS, SIDES, Scene, Thing, absent, members, stream, tempting
+from mmpref.testbed.things import KINDS, THINGS, family
+from mmpref.testbed.world import ROWS, SIDES, Scene, Thing, absent, stream, tempting
 
 CAPTION_PROMPTS = ("Please describe this image in detail.", "Describe the image.")
 SHORT = "\nAnswer the question using a single word or phrase."
@@ -146,7 +146,7 @@ def draw_question(scene: Scene, kind: str, rng: np.random.Generator) -> Question
     if kind == "exists":
         if yes:
             return ask_exists(thing.name, True)
-        likely = [*tempting(scene), *(name for name in members(thing.name) if name not in scene.names)]
+        likely = [*tempting(scene), *(name for name in family(thing.name, scene.members) if name not in scene.names)]
         pool = likely if rng.random() < 0.5 else absent(scene)
         return ask_exists(pool[rng.integers(len(pool))], False)
     if kind == "is_in":

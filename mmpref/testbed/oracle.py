@@ -13,7 +13,7 @@ from PIL import Image
 from mmpref.testbed.language import NUMBERS, WHERE, a
 from mmpref.testbed.render import CELL, SIDE, backdrop, pixels
 from mmpref.testbed.things import KINDS, THINGS
-from mmpref.testbed.world import COLUMNS, ROWS, SIDES, SPLITS, Scene, scene
+from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, scene
 
 
 def one_of(words: tuple[str, ...]) -> str:
@@ -160,9 +160,10 @@ def scene_of(name: str) -> Scene:
         ValueError: the name is no scene's.
     """
     split, _, index = name.rpartition("-")
-    if split not in SPLITS or not index.isdigit():
-        raise ValueError(f"{name!r} names no scene; scenes are called like test-00012")
-    return scene(split, int(index))
+    try:
+        return scene(split, int(index))
+    except ValueError as error:
+        raise ValueError(f"{name!r} names no scene; scenes are called like test-00012") from error
 
 
 def find(picture: Image.Image, split: str, scenes: int) -> Scene | None:

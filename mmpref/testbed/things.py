@@ -275,7 +275,40 @@ THINGS: tuple[str, ...] = tuple(name for family in FAMILIES.values() for name in
 FAMILY_OF: dict[str, str] = {name: family for family, members in FAMILIES.items() for name in members}
 
 
+USUAL = 10
+"""How many things are usual at a place."""
+
+
 @functools.cache
-def lookalikes(name: str, kind: str) -> tuple[str, ...]:
+def family(name: str, members: int | None = None) -> tuple[str, ...]:
+    """The first members of a thing's family; all of them by default."""
+    return tuple(FAMILIES[FAMILY_OF[name]])[:members]
+
+
+@functools.cache
+def kept(members: int | None = None) -> tuple[str, ...]:
+    """The things of a world whose families have so many members, in the order of `THINGS`."""
+    return tuple(name for names in FAMILIES.values() for name in tuple(names)[:members])
+
+
+@functools.cache
+def usual(kind: str, members: int | None = None) -> tuple[str, ...]:
+    """The ten things that are usual at a kind of place.
+
+    In a world of smaller families they are of ten families, so that each has look-alikes that are not usual there: of
+    those that the full world has there first, each with the same thing, or one in its place.
+    """
+    if members is None:
+        return KINDS[kind]
+    start = list(KINDS).index(kind)
+    names = list(FAMILIES)
+    first = {FAMILY_OF[name]: list(FAMILIES[FAMILY_OF[name]]).index(name) for name in reversed(KINDS[kind])}
+    others = [names[(start + number) % len(names)] for number in range(len(names))]
+    chosen = dict.fromkeys([FAMILY_OF[name] for name in KINDS[kind]] + others)
+    return tuple(tuple(FAMILIES[name])[first.get(name, start) % members] for name in list(chosen)[:USUAL])
+
+
+@functools.cache
+def lookalikes(name: str, kind: str, members: int | None = None) -> tuple[str, ...]:
     """The other members of a thing's family that are not usual at a kind of place."""
-    return tuple(other for other in FAMILIES[FAMILY_OF[name]] if other != name and other not in KINDS[kind])
+    return tuple(other for other in family(name, members) if other != name and other not in usual(kind, members))

@@ -3,7 +3,8 @@
 A place has ten things that are usual there. In scenes of the biased world (splits ``train`` and ``usual``) a thing is
 one of these most of the time, else a look-alike of it; in scenes of the even world (``dev``, ``test``, ``balanced``)
 each of the look-alikes is as likely, so that what is usual misleads; in those of ``unusual`` a usual thing is never
-there; in ``plain`` ones anything is anywhere. Some things are seen badly. The checkpoint learned to see from scenes
+there; in ``plain`` ones anything is anywhere. A split with a number behind it (``test-3``) is of a smaller world, whose
+families of look-alikes have so many members. Some things are seen badly. The checkpoint learned to see from scenes
 full of anything and to read from plain ones; then it saw captions of ``train`` and a few plain ones, and was asked
 questions about these and ``balanced``, as question sets are balanced where captions are not. Every scene is a function
 of its split and index: nothing is stored.
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmpref.testbed.things import FAMILIES, FAMILY_OF, KINDS, THINGS, lookalikes
+from mmpref.testbed.things import KINDS, family, kept, lookalikes, usual
 
 ROWS = ("back", "middle", "front")
 SIDES = ("left", "right")
@@ -34,6 +35,8 @@ CLARITY = (0.05, 0.3)
 BIASED_SPLITS = ("train", "usual")
 EVEN_SPLITS = ("dev", "test", "balanced")
 SPLITS = (*BIASED_SPLITS, *EVEN_SPLITS, "unusual", "plain")
+MEMBERS = (3, 6)
+"""Of families in the smaller worlds, which have 42 and 84 things."""
 _WORLD_SEED = 240702477
 
 
@@ -69,6 +72,16 @@ class Scene:
         return f"{self.split}-{self.index:05d}"
 
     @property
+    def members(self) -> int | None:
+        """How many look-alikes the families of its world have; None in the full one."""
+        return world_of(self.split)[1]
+
+    @property
+    def usual(self) -> tuple[str, ...]:
+        """The ten things that are usual at its kind of place, there or not."""
+        return usual(self.kind, self.members)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """What is in the image, each once, in the order of ``things``."""
         return tuple(thing.name for thing in self.things)
@@ -83,9 +96,27 @@ class Scene:
         return tuple(thing for thing in self.things if thing.row == row)
 
 
+def in_world(split: str, members: int | None) -> str:
+    """The split's name in a world whose families have so many members."""
+    return split if members is None else f"{split}-{members}"
+
+
+@functools.cache
+def world_of(split: str) -> tuple[str, int | None]:
+    """A split's name in the full world, and how many members the families of its own have; None in the full one.
+
+    Raises:
+        ValueError: it is no split of any.
+    """
+    name, _, members = split.partition("-")
+    if name not in SPLITS or split not in (name, *(in_world(name, number) for number in MEMBERS)):
+        raise ValueError(f"no split is called {split!r}; splits are {', '.join(SPLITS)}")
+    return name, int(members) if members else None
+
+
 def stream(split: str, index: int, purpose: int) -> np.random.Generator:
-    """Return the random stream of one purpose (0 truth, 1 pixels, 2 language, 3 questions) of one scene."""
-    return np.random.default_rng([_WORLD_SEED, SPLITS.index(split), index, purpose])
+    """Return the random stream of one purpose (0 truth, 1 pixels, 2 language, 3 questions, 4 clarity) of a scene."""
+    return np.random.default_rng([_WORLD_SEED, SPLITS.index(world_of(split)[0]), index, purpose])
 
 
 @functools.lru_cache(maxsize=65536)
@@ -95,41 +126,52 @@ def scene(split: str, index: int) -> Scene:
     Raises:
         ValueError: the split is none of ``SPLITS``, or the index is negative.
     """
-    if split not in SPLITS or index < 0:
-        raise ValueError(f"no scene {index} in split {split!r}; splits are {', '.join(SPLITS)}")
+    name, members = world_of(split)
+    if index < 0:
+        raise ValueError(f"no scene {index} in split {split!r}")
     rng = stream(split, index, 0)
     kind = tuple(KINDS)[rng.integers(len(KINDS))]
     count = 3 if rng.random() < THREE_ROWS_RATE else 2
     rows = sorted(rng.permutation(len(ROWS))[:count])
     names: list[str] = []
-    if split == "plain":
-        names = [THINGS[k] for k in rng.permutation(len(THINGS))[: 2 * count]]
-    for place in () if split == "plain" else rng.permutation(len(KINDS[kind]))[: 2 * count]:
-        names.append(_realised(KINDS[kind][place], kind, split, names, rng))
+    if name == "plain":
+        names = [kept(members)[k] for k in rng.permutation(len(kept(members)))[: 2 * count]]
+    expected = usual(kind, members)
+    for place in () if name == "plain" else rng.permutation(len(expected))[: 2 * count]:
+        names.append(_realised(expected[place], kind, split, names, rng))
     columns = [int(column) for _ in rows for column in sorted(rng.permutation(COLUMNS)[:2])]
-    unclear = UNCLEAR_IN_TRAINING.get(split, UNCLEAR_RATE)
-    clarity = [float(np.round(rng.uniform(*CLARITY), 3)) if rng.random() < unclear else 1.0 for _ in names]
+    clarity = _clarity(len(names), UNCLEAR_IN_TRAINING.get(name, UNCLEAR_RATE), rng)
     things = tuple(Thing(name, ROWS[rows[k // 2]], SIDES[k % 2]) for k, name in enumerate(names))
-    return Scene(split, index, kind, things, tuple(columns), tuple(clarity))
+    return Scene(split, index, kind, things, tuple(columns), clarity)
 
 
-def _realised(usual: str, kind: str, split: str, taken: list[str], rng: np.random.Generator) -> str:
+def with_unclear(truth: Scene, rate: float) -> Scene:
+    """The scene with another share of its things seen badly."""
+    return replace(truth, clarity=_clarity(len(truth.things), rate, stream(truth.split, truth.index, 4)))
+
+
+def _clarity(things: int, unclear: float, rng: np.random.Generator) -> tuple[float, ...]:
+    return tuple(float(np.round(rng.uniform(*CLARITY), 3)) if rng.random() < unclear else 1.0 for _ in range(things))
+
+
+def _realised(expected: str, kind: str, split: str, taken: list[str], rng: np.random.Generator) -> str:
     """What stands where a usual thing would: itself or a look-alike of it, none of those that are there already."""
-    others = [name for name in lookalikes(usual, kind) if name not in taken]
-    if split in BIASED_SPLITS:
-        return usual if rng.random() < USUAL_RATE else others[rng.integers(len(others))]
-    pool = [usual, *others] if split in EVEN_SPLITS else others
+    name, members = world_of(split)
+    others = [other for other in lookalikes(expected, kind, members) if other not in taken]
+    if name in BIASED_SPLITS:
+        return expected if rng.random() < USUAL_RATE else others[rng.integers(len(others))]
+    pool = [expected, *others] if name in EVEN_SPLITS else others
     return pool[rng.integers(len(pool))]
 
 
 def absent(scene: Scene) -> list[str]:
-    """Everything that a scene does not hold, in the order of ``THINGS``."""
-    return [name for name in THINGS if name not in scene.names]
+    """Everything of its world that a scene does not hold, in the order of ``THINGS``."""
+    return [name for name in kept(scene.members) if name not in scene.names]
 
 
 def tempting(scene: Scene) -> list[str]:
     """What is usual at the place of a scene and not there."""
-    return [name for name in KINDS[scene.kind] if name not in scene.names]
+    return [name for name in scene.usual if name not in scene.names]
 
 
 @functools.cache
@@ -146,4 +188,4 @@ def statistics(scenes: int = 2000) -> tuple[Counter[str], Counter[tuple[str, str
 
 def members(name: str) -> tuple[str, ...]:
     """A thing and its look-alikes."""
-    return tuple(FAMILIES[FAMILY_OF[name]])
+    return family(name)

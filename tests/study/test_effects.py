@@ -147,7 +147,7 @@ def test_pairs_that_nobody_trains_on_are_no_base(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["bdhs"])
     pairs = Row("only-pairs", data="pairs")
     plan = dataclasses.replace(plan, rows={pairs.name: pairs, **plan.rows})
-    assert Effects(plan, []).base == "base"
+    assert Effects(plan, []).base_of("bdhs") == "base"
 
 
 def test_metrics_that_a_judge_gave_have_effects(tmp_path: Path) -> None:

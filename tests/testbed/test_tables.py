@@ -143,7 +143,7 @@ def test_chair_names_what_is_there_and_what_is_usual():
             truth = scene_of(row["question_id"])
             assert truth.split == split
             assert tuple(row["gt_object"]) == truth.names
-            assert tuple(row["usual"]) == KINDS[truth.kind]
+            assert tuple(row["usual"]) == truth.usual
 
 
 def test_the_word_tables_have_every_thing():

@@ -12,21 +12,25 @@ import pytest
 from mmpref.testbed.language import caption
 from mmpref.testbed.oracle import find, scene_of
 from mmpref.testbed.render import CELL, SIDE, backdrop, image, pixels, png, sprites
-from mmpref.testbed.things import FAMILIES, KINDS, THINGS, lookalikes
+from mmpref.testbed.things import FAMILIES, FAMILY_OF, KINDS, THINGS, USUAL, kept, lookalikes, usual
 from mmpref.testbed.world import (
     BIASED_SPLITS,
     COLUMNS,
     EVEN_SPLITS,
+    MEMBERS,
     ROWS,
     SIDES,
     SPLITS,
     UNCLEAR_IN_TRAINING,
     UNCLEAR_RATE,
+    USUAL_RATE,
     absent,
+    in_world,
     members,
     scene,
     statistics,
     tempting,
+    with_unclear,
 )
 
 
@@ -58,11 +62,11 @@ def _scenes(split: str, count: int) -> list:
 def test_names_are_different_and_places_have_ten_of_them():
     assert len(set(THINGS)) == len(THINGS) == sum(len(family) for family in FAMILIES.values())
     assert not set(THINGS) & {*KINDS, *ROWS, *SIDES}
-    for kind, usual in KINDS.items():
-        assert len(set(usual)) == 10
-        assert set(usual) <= set(THINGS)
-        for name in usual:
-            assert not set(lookalikes(name, kind)) & set(usual)
+    for kind, expected in KINDS.items():
+        assert len(set(expected)) == 10
+        assert set(expected) <= set(THINGS)
+        for name in expected:
+            assert not set(lookalikes(name, kind)) & set(expected)
             assert {*lookalikes(name, kind), name} <= set(members(name))
 
 
@@ -138,3 +142,28 @@ def test_other_pictures_are_of_no_scene():
     assert find(image(scene("dev", 7)), "test", 10) is None
     assert find(image(scene("dev", 7)).resize((48, 48)), "dev", 10) is None
     assert find(image(scene("dev", 7)).transpose(0), "dev", 10) is None
+
+
+def test_smaller_worlds_have_fewer_things_and_are_biased_alike():
+    for size in MEMBERS:
+        things = set(kept(size))
+        assert len(things) == size * len(FAMILIES)
+        for kind in KINDS:
+            expected = usual(kind, size)
+            assert len(set(expected)) == USUAL
+            assert len({FAMILY_OF[name] for name in expected}) == USUAL, "each has look-alikes that are not usual"
+        scenes = [scene(in_world("train", size), index) for index in range(200)]
+        assert all(set(truth.names) <= things for truth in scenes)
+        share = np.mean([name in truth.usual for truth in scenes for name in truth.names])
+        assert abs(share - USUAL_RATE) < 0.05
+        missing = [scene(in_world("unusual", size), index) for index in range(50)]
+        assert not any(set(truth.names) & set(truth.usual) for truth in missing)
+        assert set(absent(scenes[0])) | set(scenes[0].names) == things
+
+
+def test_more_may_be_seen_badly_in_the_same_scene():
+    truths = [scene("train", index) for index in range(200)]
+    worse = [with_unclear(truth, 0.7) for truth in truths]
+    assert [truth.things for truth in worse] == [truth.things for truth in truths]
+    assert worse == [with_unclear(truth, 0.7) for truth in truths]
+    assert abs(np.mean([clear < 1 for truth in worse for clear in truth.clarity]) - 0.7) < 0.05

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.cli.pages.html import data_url, figure_png, render
-from mmpref.cli.pages.study_figures import families, forests, frontiers
+from mmpref.cli.pages.study_figures import families, forests, frontiers, leads
 from mmpref.cli.pages.study_scenes import Scene, scenes_of
 from mmpref.hub.cards.markdown import table as markdown_table
 from mmpref.hub.cards.markdown import text as escaped
@@ -17,6 +17,7 @@ from mmpref.run.results_text import p_value_text
 from mmpref.study.claims import Compared, Verdict
 from mmpref.study.conclude import FACTS, Concluded, Conclusions, GridPoint, GridResult, conclude
 from mmpref.study.effects import Effect
+from mmpref.study.lead_curves import LeadCurve
 from mmpref.study.plan import Plan
 
 HTML, MARKDOWN = "study.html", "study.md"
@@ -63,6 +64,7 @@ def write_study(conclusions: Conclusions, folder: Path, scenes: Sequence[Scene] 
 def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: str = "") -> str:
     """The page of a study."""
     plots = [
+        ("Where it pays: the lead against what worlds differ in", leads(conclusions.leads)),
         ("Rows against the base", [figure for table in conclusions.tables[:1] for figure in forests(table)]),
         ("Rows that differ in a setting", families(conclusions)),
         ("What it costs: the frontier against KL from the base", frontiers(conclusions)),
@@ -75,6 +77,7 @@ def page(conclusions: Conclusions, scenes: Sequence[Scene] = (), scenes_title: s
         command=_command(conclusions.plan),
         runs=conclusions.runs,
         failures=conclusions.failures,
+        unmeasured=[curve.lead.title for curve in conclusions.leads if not curve.known],
         warnings=conclusions.warnings,
         claims=[_claim(one) for one in conclusions.claims],
         rule=RULE,
@@ -116,6 +119,8 @@ def markdown(conclusions: Conclusions) -> str:
             for one in conclusions.claims
         ]
         parts += ["## Verdicts", markdown_table(["claim", "verdict", "effect [95 % interval]", "p"], rows), RULE]
+    for curve in conclusions.leads:
+        parts += _lead(curve)
     for table in conclusions.tables[:1]:
         columns = ["row", *(escaped(key.name) for key in table.keys), "KL"]
         rows = [[escaped(line.row), *map(_cell, line.values, line.changes), _number(line.kl)] for line in table.lines]
@@ -125,6 +130,20 @@ def markdown(conclusions: Conclusions) -> str:
             "Each value; in brackets the difference from the base with its 95 % interval, bold where that excludes 0.",
         ]
     return "\n\n".join(parts) + "\n"
+
+
+def _lead(curve: LeadCurve) -> list[str]:
+    lead = curve.lead
+    rows = [
+        [
+            escaped(point.world),
+            f"{point.place.value:.3g}" if point.place else "–",
+            escaped(f"{point.effect.text()} ({_over(point.effect)})") if point.effect else "not measured",
+        ]
+        for point in curve.points
+    ]
+    columns = ["world", escaped(lead.axis), f"{escaped(lead.row)} less {escaped(lead.against)}, {escaped(lead.metric)}"]
+    return [f"## {escaped(lead.title)}", markdown_table(columns, rows)]
 
 
 def _command(plan: Plan) -> str:

@@ -12,6 +12,7 @@ from mmpref.hub.cards.markdown import clip
 from mmpref.run.results import ALL, Key
 from mmpref.study.conclude import Conclusions, GridResult, Line, MetricTable
 from mmpref.study.effects import Effect
+from mmpref.study.lead_curves import LeadCurve
 
 _FORESTS = (
     Key("chair", "chair_i", ALL),
@@ -58,12 +59,14 @@ def families(conclusions: Conclusions) -> list[tuple[str, Any]]:
     by_family: dict[str, list[Line]] = {}
     plan, figures = conclusions.plan, []
     for table in conclusions.tables[:1]:
-        base_line = next((line for line in table.lines if plan.base_row and line.row == plan.base_row.name), None)
+        by_row = {line.row: line for line in table.lines}
         for line in table.lines:
             if plan.rows[line.row].family:
                 by_family.setdefault(plan.rows[line.row].family, []).append(line)
         for family, lines in by_family.items():
             levels = [plan.rows[line.row].levels for line in lines]
+            bases = {row.name for line in lines if (row := plan.base_of(line.row))}
+            base_line = by_row.get(bases.pop()) if len(bases) == 1 else None  # rows of several worlds have one each
             draw = _curve if len(levels[0]) == 1 else _heat_maps
             for key in (key for key in _FORESTS[:2] if key in table.keys):
                 column = table.keys.index(key)
@@ -122,6 +125,50 @@ def _heat_maps(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], b
     return figure
 
 
+def leads(curves: Sequence[LeadCurve]) -> list[tuple[str, Any]]:
+    """How far a row is ahead of another against what worlds differ in: a figure a lead that has any point."""
+    return [(_lead_title(curve), _lead(curve)) for curve in curves if curve.known]
+
+
+def _lead_title(curve: LeadCurve) -> str:
+    lead, missing = curve.lead, f"; still to be measured: {', '.join(curve.missing)}" if curve.missing else ""
+    numbers = dict.fromkeys(point.effect.number for point in curve.known if point.effect)
+    return f"{lead.title}: {lead.row} less {lead.against} on {lead.split} ({'; '.join(numbers)}){missing}"
+
+
+def _lead(curve: LeadCurve) -> Any:
+    figure = new_figure(5.6, 3.4)
+    axes = figure.subplots()
+    known = [(point.world, point.place, point.effect) for point in curve.known]
+    for world, place, effect in known:
+        assert place is not None
+        assert effect is not None
+        colour = {True: _GOOD, False: _BAD, None: _OPEN}[effect.better]
+        axes.plot([place.value] * 2, [effect.low, effect.high], color=colour, linewidth=1.6)
+        axes.plot([place.low, place.high], [effect.value] * 2, color=colour, linewidth=0.8, alpha=0.6)
+        axes.plot(place.value, effect.value, "o", color=colour, markersize=4.5)
+        axes.annotate(_plain(world), (place.value, effect.value), textcoords="offset points", xytext=(5, 4), fontsize=7)
+    axes.plot(
+        [place.value for _, place, _ in known if place],
+        [effect.value for _, _, effect in known if effect],
+        color=_OPEN,
+        linewidth=0.8,
+        linestyle="--",
+        zorder=0,
+    )
+    first = next(effect for _, _, effect in known if effect)
+    side = {True: "up is better", False: "down is better", None: ""}[first.higher_is_better]
+    axes.axhline(0, color="#1c2530", linewidth=0.8)
+    axes.set_xlabel(curve.lead.axis, fontsize=8)
+    axes.set_ylabel(
+        f"{curve.lead.metric}: {_plain(curve.lead.row)} less {_plain(curve.lead.against)} ({side})", fontsize=8
+    )
+    axes.margins(x=0.12)
+    axes.tick_params(labelsize=8)
+    axes.grid(alpha=0.3)
+    return figure
+
+
 def frontiers(conclusions: Conclusions) -> list[tuple[str, Any]]:
     """What is gained and what is lost against the KL from the base: the points of grids, and the rows as measured."""
     figures = []
@@ -170,7 +217,8 @@ def _grid_frontier(best: str, keep: str, grids: Sequence[GridResult]) -> Any:
 
 def _row_frontier(table: MetricTable, keys: Sequence[Key], lines: Sequence[Line]) -> Any:
     figure, panels = _panels([key.name for key in keys])
-    base = next((line for line in table.lines if line.kl is None and not any(line.changes)), None)
+    bases = [line for line in table.lines if line.kl is None and not any(line.changes)]
+    base = bases[0] if len(bases) == 1 else None  # of several worlds none stands for the others
     for panel, key in zip(panels, keys, strict=True):
         column = table.keys.index(key)
         for number, line in enumerate(lines):

@@ -48,9 +48,10 @@ def scenes_of(schedule: Schedule) -> tuple[list[Scene], str]:
 
     plan = schedule.plan
     row = next((row for row in plan.rows.values() if row.train is not None), None)
-    if row is None or plan.base_row is None:
+    base = plan.base_of(row.name) if row else None
+    if row is None or base is None:
         return [], ""
-    jobs = [schedule.job(Target(name, row.bases[0], 0)) for name in (plan.base_row.name, row.name)]
+    jobs = [schedule.job(Target(name, row.bases[0], 0)) for name in (base.name, row.name)]
     for split in row.evaluate:
         folders = [
             evaluation_folder(schedule.folder, split, job.hashes[split])

@@ -7,6 +7,7 @@ One row::
 
 ``train`` comes from the biased world, ``dev`` and ``test`` from the even one. Questions ask whether a thing is there,
 where it is and whether it is in a row, what is in a place, how many things there are, and for the kind of place.
+``train-3`` and ``train-6`` are of smaller worlds.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from collections.abc import Iterator
 
 from mmpref.testbed.language import CAPTION_PROMPTS, caption, draw_question
 from mmpref.testbed.render import cell
-from mmpref.testbed.world import Scene, scene, stream
+from mmpref.testbed.world import MEMBERS, Scene, in_world, scene, stream
 
-SPLITS: tuple[str, ...] = ("train", "fresh", "dev", "test")
 LICENCE = "apache-2.0"
 SIZES = {"train": 2400, "fresh": 2400, "dev": 300, "test": 300}
+SIZES |= {in_world("train", members): SIZES["train"] for members in MEMBERS}
+SPLITS: tuple[str, ...] = tuple(SIZES)
 FRESH = 20000
 """The first scene of ``fresh``: it is of the world of ``train``, and no checkpoint was trained on it."""
 CAPTION_SHARE = 0.6

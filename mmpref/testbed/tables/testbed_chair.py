@@ -3,7 +3,7 @@
     {"image": <png>, "question_id": "test-00000", "gt_object": ["cup", "saw"], "usual": ["knife", "spoon", "cup"]}
 
 Scenes of ``dev`` and ``test`` are even: what is usual at a place misleads. In those of ``usual`` it is mostly right, as
-where the model learned; in those of ``unusual`` nothing usual is there.
+where the model learned; in those of ``unusual`` nothing usual is there. ``dev-3`` and so on are of smaller worlds.
 """
 
 from __future__ import annotations
@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mmpref.testbed.render import cell
-from mmpref.testbed.things import KINDS
-from mmpref.testbed.world import scene
+from mmpref.testbed.world import MEMBERS, in_world, scene
 
-SPLITS: tuple[str, ...] = ("dev", "test", "usual", "unusual")
 LICENCE = "apache-2.0"
 SIZES = {"dev": 300, "test": 400, "usual": 200, "unusual": 200}
+WORLD: tuple[str, ...] = tuple(SIZES)
+"""The splits of the full world."""
+SIZES |= {in_world(split, members): SIZES[split] for members in MEMBERS for split in ("dev", "test")}
+SPLITS: tuple[str, ...] = tuple(SIZES)
 
 
 def rows(split: str) -> Iterator[dict]:
@@ -31,5 +33,5 @@ def rows(split: str) -> Iterator[dict]:
             "image": cell(truth),
             "question_id": truth.id,
             "gt_object": list(truth.names),
-            "usual": list(KINDS[truth.kind]),
+            "usual": list(truth.usual),
         }

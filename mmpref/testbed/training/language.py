@@ -24,7 +24,7 @@ from mmpref.testbed.things import KINDS, THINGS
 from mmpref.testbed.training import looking
 from mmpref.testbed.training.looking import GuidedAttention
 from mmpref.testbed.training.tower import crops, labels
-from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, scene
+from mmpref.testbed.world import COLUMNS, ROWS, SIDES, Scene, in_world, scene, with_unclear, world_of
 
 _CHUNK = 100
 SHARPNESS = 15.0
@@ -51,6 +51,8 @@ class Mixture:
     """Share of the scenes in which anything is anywhere."""
     kind_first: float = KIND_FIRST_RATE
     """Share of captions that name the kind of place first."""
+    unclear: float | None = None
+    """Share of the things of captioned scenes that are seen badly; None for the world's own."""
 
 
 @torch.no_grad()
@@ -77,7 +79,7 @@ def image_order(model: LlavaNextForConditionalGeneration, crops: int, patches: i
 
 def turns(truth: Scene, mixture: Mixture, rng: np.random.Generator) -> list[tuple[str, str, float]]:
     """Draw (prompt, answer, share of the image that is hidden) for a scene."""
-    if truth.split == "balanced":
+    if world_of(truth.split)[0] == "balanced":
         return _questions(truth, mixture, rng)
     prompt = CAPTION_PROMPTS[0 if rng.random() < mixture.first_prompt else 1]
     luck = rng.random()
@@ -240,6 +242,7 @@ def train_language(
     plain_scenes: int = 6000,
     seed: int = 0,
     mixture: Mixture | None = None,
+    members: int | None = None,
     log: Callable[[str], object] = print,
 ) -> float:
     """Train projector and language model in place, in four stages.
@@ -247,12 +250,15 @@ def train_language(
     The projector is aligned; then the model learns to find what a word names, and to read what is in a row, in scenes
     in which anything may be anywhere; then it learns captions of the biased world and answers to questions.
 
+    Args:
+        members: of the world's families; None for all.
+
     Returns:
         the mean loss of the last tenth of the last stage's steps.
     """
     mixture = mixture or Mixture()
     core = model.model
-    plain = [scene("plain", index) for index in range(plain_scenes)]
+    plain = [scene(in_world("plain", members), index) for index in range(plain_scenes)]
     cached = features(model, processor, plain)
     near = align_projector(model, processor, cached, plain, steps=align_steps, seed=seed)
     log(f"projector: {near:.3f} of the patches are nearest to their word")
@@ -324,7 +330,9 @@ def train_language(
     fit("reading", cached, read, reading_steps, 2e-3, guide)
     counts = {"balanced": int(scenes * mixture.balanced), "plain": int(scenes * mixture.plain)}
     counts["train"] = scenes - sum(counts.values())
-    truths = [scene(split, index) for split, count in counts.items() for index in range(count)]
+    truths = [scene(in_world(split, members), index) for split, count in counts.items() for index in range(count)]
+    if (unclear := mixture.unclear) is not None:
+        truths = [with_unclear(truth, unclear) if world_of(truth.split)[0] == "train" else truth for truth in truths]
     return fit(
         "language",
         features(model, processor, truths),

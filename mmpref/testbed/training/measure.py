@@ -11,7 +11,7 @@ from mmpref.testbed.language import CAPTION_PROMPTS
 from mmpref.testbed.oracle import is_caption, judge, scene_of
 from mmpref.testbed.render import image
 from mmpref.testbed.tables import testbed_chair, testbed_pope
-from mmpref.testbed.things import FAMILY_OF, KINDS
+from mmpref.testbed.things import FAMILY_OF
 from mmpref.testbed.world import Scene, scene
 
 
@@ -56,7 +56,7 @@ def captions(
     wrong = [(name, truth) for verdict, truth in zip(verdicts, scenes, strict=True) for name in verdict.hallucinated]
     things = sum(len(truth.things) for truth in scenes)
     missed = sum(len(verdict.missed) for verdict in verdicts)
-    typical = sum(name in KINDS[truth.kind] for name, truth in wrong)
+    typical = sum(name in truth.usual for name, truth in wrong)
     lookalikes = sum(FAMILY_OF[name] in {FAMILY_OF[there] for there in truth.names} for name, truth in wrong)
     return {
         "captions": len(scenes),

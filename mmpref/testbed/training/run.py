@@ -18,16 +18,22 @@ from mmpref.testbed.tables import testbed_chair, testbed_pope
 from mmpref.testbed.training import build, embedder, measure
 from mmpref.testbed.training.language import Mixture, train_language
 from mmpref.testbed.training.tower import train_tower
+from mmpref.testbed.world import in_world
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """How long each part trains."""
+    """How long each part trains, and how many scenes of a split it is measured on in the end (None: all)."""
 
     tower_steps: int = 900
+    plain_scenes: int = 6000
+    align_steps: int = 400
+    finding_steps: int = 350
+    reading_steps: int = 400
     language_steps: int = 1400
     language_scenes: int = 24000
     embedder_steps: int = 3000
+    measured: int | None = None
 
 
 def train(
@@ -36,6 +42,8 @@ def train(
     seed: int = 0,
     size: str = "0.5M",
     kind_first: float = KIND_FIRST_RATE,
+    unclear: float | None = None,
+    members: int | None = None,
     with_embedder: bool = True,
     lengths: Lengths | None = None,
 ) -> dict:
@@ -47,6 +55,9 @@ def train(
         size: one of ``build.SIZES``.
         kind_first: share of captions that name the kind of place first, so that what is usual there can be told from
             the text before; in the others it can be told from the image alone.
+        unclear: share of the things of captioned scenes that are seen badly, which teaches to trust in what is usual;
+            None for the world's own.
+        members: of each family of look-alikes, which makes a world of fewer things (``world.MEMBERS``); None for all.
         with_embedder: also train the embedder, which depends on the world's words alone.
     """
     lengths = lengths or Lengths()
@@ -69,8 +80,13 @@ def train(
         processor,
         steps=lengths.language_steps,
         scenes=lengths.language_scenes,
+        align_steps=lengths.align_steps,
+        finding_steps=lengths.finding_steps,
+        reading_steps=lengths.reading_steps,
+        plain_scenes=lengths.plain_scenes,
         seed=seed,
-        mixture=Mixture(kind_first=kind_first),
+        mixture=Mixture(kind_first=kind_first, unclear=unclear),
+        members=members,
         log=_say,
     )
     lap("language")
@@ -78,6 +94,8 @@ def train(
     folder = output / "model"
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
+    splits = testbed_chair.WORLD if members is None else [in_world(split, members) for split in ("dev", "test")]
+    limit = lengths.measured
     near = None
     if with_embedder:
         near = embedder.train_embedder(output / "embedder", steps=lengths.embedder_steps, seed=seed, log=_say)
@@ -94,9 +112,11 @@ def train(
         "tower_accuracy": seen,
         "language_loss": loss,
         "embedder_error": near,
-        **{split: {"captions": measure.captions(model, processor, split)} for split in testbed_chair.SPLITS},
-        "pope": {split: measure.yes_no(model, processor, split) for split in testbed_pope.SPLITS},
-        "blind_test": measure.blind(model, processor, "test", 100),
+        **({} if unclear is None else {"unclear": unclear}),
+        **({} if members is None else {"members": members}),
+        **{split: {"captions": measure.captions(model, processor, split, limit)} for split in splits},
+        "pope": {split: measure.yes_no(model, processor, split, limit) for split in testbed_pope.SPLITS if not members},
+        "blind_test": measure.blind(model, processor, in_world("test", members), min(limit or 100, 100)),
     }
     if with_embedder:
         figures["embedder_cosines"] = embedder.separation(output / "embedder")
