@@ -33,6 +33,7 @@ class Policy:
         mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.smoke_test`).
         pool_tokens: whose keys and values a pool may hold (`mmpref.vlm.pool_memory`); None goes by the pool's width.
         verification: of a family that nobody has tried, what was measured (`mmpref.vlm.verify`), else None.
+        steps: how its pools decode a step (`mmpref.vlm.static_step`).
         attn: which kernel attends to images, prompts and what is written behind them (`mmpref.vlm.kernels`).
     """
 
@@ -58,6 +59,7 @@ class Policy:
         self.pool_tokens: int | None = None
         self.mended: dict[str, Any] = {}
         self.attn = "auto"
+        self.steps = "auto"
         self.replaced: Sequence[tuple[torch.nn.Parameter, torch.Tensor]] = ()
 
     @property
