@@ -17,6 +17,7 @@ from mmpref.vlm.encode import encode
 from mmpref.vlm.generate import decode
 from mmpref.vlm.policy import Policy
 from mmpref.vlm.row_cache import Buckets
+from mmpref.vlm.shared_prefix_pool import SharedPrefixPool
 from mmpref.vlm.static_step import StaticStep, StepInputs, choose, run
 from tests.vlm.test_families import picture, policy_of
 from tests.vlm.waiting import refused
@@ -151,6 +152,37 @@ def test_recorded_steps_are_replayed_on_new_inputs_until_buffers_change(
     assert stepping(policy, decoding, record=recorder) == expected
     assert 0 < recorder.records <= len(set(shapes))
     assert recorder.replays == len(shapes) - sum(min(shapes.count(shape), static_step.WARM) for shape in set(shapes))
+
+
+def test_what_was_recorded_in_other_buffers_is_not_replayed(
+    shapes: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that enter make the buffers larger; once they have left, shapes are those of before."""
+    policy, decoding, recorder = policy_of("llava_next"), Decoding(14), Recorder()
+    [whole] = encode(policy, [policy.prompter.prepare([Message("user", "w1 .")], [picture()])])
+    prompt = whole.drop(torch.arange(whole.image_tokens) % 3 == 0, "original")
+
+    def branch(number: int, length: int) -> Branch:
+        return Branch(prompt, (10 + number,), (number,), lambda tokens: length if len(tokens) == length else None)
+
+    def decoded() -> dict[int, list[int]]:
+        pool, found = SharedPrefixPool(policy, decoding, WIDTH), {}
+        pool.add([branch(0, 14), branch(1, 6)])
+        for number, tokens in pool:
+            found[number] = tokens
+            if number == 1:
+                pool.add([branch(2, 7), *(branch(number, 3) for number in (3, 4, 5))])
+        return found
+
+    expected = decoded()
+    monkeypatch.setattr(
+        "mmpref.vlm.shared_prefix_pool.static_step",
+        lambda policy, attention: StaticStep(policy.decoder, attention, recorder),
+    )
+    assert decoded() == expected
+    first, last = shapes.index((WIDTH, 64)), len(shapes) - 1 - shapes[::-1].index((WIDTH, 64))
+    assert shapes[:first].count((2, 64)) > static_step.WARM
+    assert (2, 64) in shapes[last:]
 
 
 def test_a_cpu_takes_plain_steps_and_no_graph() -> None:
