@@ -44,6 +44,7 @@ STAGES = (
     Stage("evaluation", 45, speed.evaluation),
     Stage("profile", 45, speed.profile),
     Stage("kernels", 45, correctness.kernels),
+    Stage("steps", 45, speed.steps),
     Stage("memory", 60, memory.largest_batches),
     Stage("qlora", 60, memory.qlora),
 )

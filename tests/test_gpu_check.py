@@ -92,7 +92,7 @@ def test_all_stages_run_on_a_cpu(tmp_path: Path) -> None:
     stages = found(output)
     assert done.returncode == 0, {name: entry for name, entry in stages.items() if entry["status"] != "done"}
     assert {name for name, entry in stages.items() if entry["status"] == "skipped"} == {"two processes"}
-    assert len(stages) == 12
+    assert len(stages) == 13
     assert stages["build"]["found"]["engine, 8 pairs, 64 rows"]["times_naive"] > 1
     assert stages["dpo"]["found"]["shared with checkpointing"]["times_trl"] > 0
     assert stages["memory"]["found"]["largest of pairs"] == 2

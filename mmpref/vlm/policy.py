@@ -33,6 +33,7 @@ class Policy:
         mended: what was wrong in the processor, and is taken from the model (`mmpref.vlm.smoke_test`).
         pool_tokens: whose keys and values a pool may hold (`mmpref.vlm.pool_memory`); None goes by the pool's width.
         verification: of a family that nobody has tried, what was measured (`mmpref.vlm.verify`), else None.
+        steps: how its pools decode a step (`mmpref.vlm.static_step`).
         attn: which kernel attends to images, prompts and what is written behind them (`mmpref.vlm.kernels`).
         trains_tower: whether training changes the vision tower: nothing that it made of an image is kept then.
     """
@@ -60,6 +61,7 @@ class Policy:
         self.mended: dict[str, Any] = {}
         self.attn = "auto"
         self.trains_tower = False
+        self.steps = "auto"
         self.replaced: Sequence[tuple[torch.nn.Parameter, torch.Tensor]] = ()
 
     @property

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mmpref.vlm.attention import PREFILL_TOKENS, Attention, RowCache
+from mmpref.vlm.attention import PREFILL_TOKENS, Attention
 from mmpref.vlm.branches import BranchState, DecodingPool
 from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.row_cache import Buckets, RowCache
 from mmpref.vlm.sampler import TokenSampler
+from mmpref.vlm.static_step import static_step
 from mmpref.vlm.transfers import on_device
 
 if TYPE_CHECKING:
@@ -42,7 +44,8 @@ class SharedPrefixPool(DecodingPool):
         super().__init__(policy, decoding, width)
         self._sample = TokenSampler(policy, decoding)
         self._attention = Attention(policy)
-        self._cache = RowCache(policy.device)
+        self._static = static_step(policy, self._attention)
+        self._cache = RowCache(policy.device, Buckets(width) if self._static else None)
         self._queue: deque[list[BranchState]] = deque()
         self._rows: list[BranchState] = []
         self._next = torch.zeros(0, dtype=torch.long, device=policy.device)
@@ -80,6 +83,7 @@ class SharedPrefixPool(DecodingPool):
 
     def _affordable(self, slots: int) -> int:
         """Rows of so many slots, one at least."""
+        slots = self._cache.buckets.slots(slots) if self._cache.buckets else slots
         tokens = self._policy.pool_tokens or max(self._width, ROWS) * ROW_SLOTS
         return max(1, min(self._width, tokens // slots))
 
@@ -134,7 +138,8 @@ class SharedPrefixPool(DecodingPool):
 
     def _run_next(self) -> torch.Tensor:
         """Run every row's last token; hidden states [n, H]. Nothing is read from the device."""
-        return self._attention.step(self._policy.embed(self._next[:, None]), self._cache)
+        step = self._static or self._attention.step
+        return step(self._policy.embed(self._next[:, None]), self._cache)
 
     def _take(self, hidden: torch.Tensor, first: int) -> list[BranchState]:
         """Sample the next token of the rows from ``first`` on, given their last hidden states [n, H]."""

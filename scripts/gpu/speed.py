@@ -1,4 +1,4 @@
-"""How fast LLaVA-1.6-7B's shape runs: building pairs, DPO, evaluation; what a device does meanwhile."""
+"""How fast LLaVA-1.6-7B's shape runs: building pairs, DPO, evaluation, kinds of steps; what a device does meanwhile."""
 
 from __future__ import annotations
 
@@ -20,13 +20,21 @@ from transformers.utils import is_flash_attn_2_available
 
 from gpu.stage import Context
 from mmpref.run.results import ADAPTER, BASE
+from mmpref.vlm.branches import Branch
+from mmpref.vlm.decoding import Decoding
+from mmpref.vlm.generate import decode
 from mmpref.vlm.kernels import Place, trainable
+from mmpref.vlm.static_step import no_graph
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "accelerate", "datasets", "triton", "bitsandbytes", "flash-attn")
 POOLS = ((8, 64), (32, 160), (64, 320))
 """Pairs of a block, and rows of its pool."""
+PAIRS = 8
+"""Whose sentences are written in one pool, to compare kinds of steps."""
 POPE = 9000
 KERNELS = 10
+OTHER_TOKENS = 0.5
+"""Share of greedy tokens in bf16 that may differ between kinds of steps: random weights, whose scores lie close."""
 SYNCS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "Memcpy DtoH")
 
 
@@ -144,6 +152,36 @@ def evaluation(context: Context) -> None:
         }
         context.add(name, found)
         context.add(name, {**found, "times_generate": timed(context.device, generate) / ours})
+
+
+def steps(context: Context) -> None:
+    """Decoding by plain steps, by those of few shapes, and by recorded ones (CUDA graphs), in one pool."""
+    setting = setting_of(context)
+    policy = setting.policy()
+    work = Work(policy, setting.picture)
+    seen = [image.drop(work.kept, "original") for image in [work.context()] * PAIRS]
+    branches = [Branch(one, prefix) for one in seen for prefix in work.prefixes]
+    decoding = Decoding(4 if context.tiny else 64)
+    expected: list[list[int]] = []
+    for kind in ("plain", "static", *(() if no_graph(policy) else ("graph",))):
+
+        def measure(kind: str = kind) -> None:
+            policy.steps = kind
+            tokens = decode(policy, branches, decoding)
+            spent = timed(context.device, lambda: decode(policy, branches, decoding))
+            written = sum(map(len, tokens))
+            context.add(kind, {"new_tokens_a_second": written / spent, "gib": peak_gib(context.device)})
+            if kind == "plain":
+                expected.extend(tokens)
+                return
+            other = [
+                a != b for mine, own in zip(tokens, expected, strict=True) for a, b in zip(mine, own, strict=False)
+            ]
+            # Ties in bf16: one that falls otherwise changes all tokens behind it.
+            context.check(f"{kind}: other tokens", sum(other) / max(1, len(other)), OTHER_TOKENS)
+
+        forget_peak(context.device)
+        context.attempt(kind, measure)
 
 
 def profile(context: Context) -> None:

@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import DynamicCache
 
-from mmpref.vlm.attention import Prefilled, RowCache
 from mmpref.vlm.encode import EncodedPrompt
 from mmpref.vlm.layout import Layout
+from mmpref.vlm.row_cache import Prefilled, RowCache
 
 SIZES, TEXTS = (4, 6, 3), (2, 0, 5)
 
