@@ -15,8 +15,8 @@ from mmpref.types import Box, ImageData
 if TYPE_CHECKING:
     from PIL import Image
 
-_TOGETHER = 8
-"""Names that are looked for in one run of a detector."""
+_TOGETHER = 1
+"""Names that are looked for in one run of a detector: beside longer ones a text is padded, and its boxes may move."""
 
 
 @dataclass(frozen=True)
