@@ -119,10 +119,13 @@ class Chain:
             UsageError: a setting that is unknown, missing or of another type, sections of different models, a model
                 behind a server, rows that nobody counts, or a metric of a benchmark that no round is evaluated on.
         """
+        from mmpref.align.method import METHODS
+        from mmpref.align.recipe import refuse
         from mmpref.api.watching import with_watched
 
         build_call, train_call, evaluate_call = self.calls(1, None)
         train = with_watched(train_call.resolved(), self.name)
+        refuse(dataclasses.replace(train, adapter=train.adapter or "round-1"), METHODS.get(train.method))
         settings = dataclasses.replace(self.settings, rounds=None)
         recipe = ChainRecipe(
             settings, build_call.resolved(), train, evaluate_call.resolved(), self.test(None).resolved()

@@ -289,7 +289,7 @@ def test_a_chain_may_begin_with_an_adapter_and_a_method_with_its_own_is_given_th
 def test_a_judge_chooses_no_round(tmp_path: Path) -> None:
     mmhal = {
         "benchmarks": ["chair", "mmhal"],
-        "benchmark": {**SECTIONS["evaluate"]["benchmark"], "mmhal": {"data": "testbed-mmhal"}},
+        "benchmark": {**SECTIONS["evaluate"]["benchmark"], "mmhal": {"data": "testbed-mmhal", "split": "test"}},
     }
     evaluate = {**SECTIONS["evaluate"], **mmhal, "judge": "testbed-oracle"}
     chain = chain_of(str(written(tmp_path, evaluate=evaluate)), {"metric": "mmhal/score"}, {})
