@@ -55,7 +55,7 @@ def fetch_evaluation(address: str) -> PublishedEvaluation:
     try:
         api = HfApi(endpoint=constants.ENDPOINT)
         info = api.repo_info(repo, repo_type=kind, revision=match["at"])
-        files = [str(file.rfilename) for file in info.siblings or []]
+        files = [str(file.rfilename) for file in getattr(info, "siblings", None) or []]
         folder = _folder(address, files, match["path"] or "")
         root = _fetched(api, repo, kind, str(info.sha), [name for name in files if _is_of(name, folder)])
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
