@@ -82,6 +82,7 @@ OUR_OWN = {
     "bench/evaluate.py": "a run's results",
     "bench/judging.py": "a run's replies",
     "bench/answers.py": "a run's answers",
+    "bench/answer_cache.py": "kept answers",
     "judges/dialect.py": "what a server was found to take",
     "judges/reply_cache.py": "kept replies",
     "text_files.py": "the door itself",

@@ -54,9 +54,8 @@ def fetch_evaluation(address: str) -> PublishedEvaluation:
     repo = match["repo"]
     try:
         api = HfApi(endpoint=constants.ENDPOINT)
-        about = api.dataset_info if kind == "dataset" else api.model_info
-        info = about(repo, revision=match["at"])
-        files = [str(file.rfilename) for file in info.siblings or []]
+        info = api.repo_info(repo, repo_type=kind, revision=match["at"])
+        files = [str(file.rfilename) for file in getattr(info, "siblings", None) or []]
         folder = _folder(address, files, match["path"] or "")
         root = _fetched(api, repo, kind, str(info.sha), [name for name in files if _is_of(name, folder)])
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:

@@ -154,7 +154,8 @@ def test_equal_to_its_own_command(model: str, run: Path, merged: Path, tasks: Pa
         **{("lmms-eval.tiny_right", name): theirs["tiny_right"][f"{name},none"] for name in MEANS},
         ("lmms-eval.tiny_f1", "f1"): theirs["tiny_f1"]["f1,none"],
     }
-    assert 0 < ours["lmms-eval.tiny_right", "exact_match"] < 1
+    if model == "base":  # the adapter's weights are random, and so is what it says
+        assert 0 < ours["lmms-eval.tiny_right", "exact_match"] < 1
 
 
 @pytest.mark.skipif(ABSENT, reason="lmms-eval is not installed")
