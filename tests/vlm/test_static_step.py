@@ -166,7 +166,8 @@ def test_what_was_recorded_in_other_buffers_is_not_replayed(
         return Branch(prompt, (10 + number,), (number,), lambda tokens: length if len(tokens) == length else None)
 
     def decoded() -> dict[int, list[int]]:
-        pool, found = SharedPrefixPool(policy, decoding, WIDTH), {}
+        pool = SharedPrefixPool(policy, decoding, WIDTH)
+        found: dict[int, list[int]] = {}
         pool.add([branch(0, 14), branch(1, 6)])
         for number, tokens in pool:
             found[number] = tokens
