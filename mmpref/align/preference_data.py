@@ -10,21 +10,21 @@ themselves do without those of the data: supervised rows and bare prompts are ro
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmpref.align.row_check import PLACEHOLDER_ANSWERS, Accepts, Row, RowCheck, answer_of
 from mmpref.align.weights import ROW_WEIGHT, SPANS, arrow_fields, read_weights, weight_facts
-from mmpref.errors import ImageError, InputError, RunError, brief
-from mmpref.images import DEADLY, Look, Looks, decode, open_looks
+from mmpref.errors import InputError, RunError
+from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.tables.image_cells import ImageRoots, conversions, find_images
+from mmpref.tables.image_cells import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import (
     NAME_IMAGES,
@@ -32,14 +32,11 @@ from mmpref.tables.rows import (
     REJECTED_POLICY,
     Fault,
     PreferenceRow,
-    image_fault,
-    same_answer,
 )
 from mmpref.tables.table import Table, TableReader
-from mmpref.types import ImageData, Message, as_dicts, context_of
+from mmpref.types import ImageData, as_dicts, context_of
 from mmpref.vlm.special_tokens import special_token_in
 from mmpref.words import EnglishWords
-from mmpref.workers import DeadlyTask
 
 if TYPE_CHECKING:
     import datasets
@@ -51,24 +48,9 @@ NOISE = "noise"
 """Of a row: at how many of 1000 diffusion steps its other pair's images are, and the generator of the batch's noise."""
 ROW, WHERE = "row", "where"
 DATA, FACTS = "rows.arrow", "rows.json"
-PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
-"""For answers that a method does not need and the data do not have."""
-_ANSWERS = ("chosen", "rejected", REJECTED_POLICY)
 _WRITE_BATCH, _SKIPS_SHOWN = 64, 20
-_AHEAD = 256
-"""Rows whose images other processes decode before their turn."""
 _METHOD = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 """What names of methods look like; a column ``method`` of somebody else's may hold anything."""
-
-
-Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
-"""Prepares a prompt and its decoded images for the model, and raises an ImageError where its processor refuses."""
-
-
-_Row = tuple[int, str, PreferenceRow, ImageRoots, str, dict[str, Any] | Fault]
-"""A table's index, where the row is, the row, where its images are, what made it, its weights."""
-_Found = tuple[tuple[ImageData, ...], tuple[str, ...]] | Fault
-"""As `mmpref.tables.image_cells.find_images` gives a row's images; or why the row is not used."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +141,7 @@ def collect_pairs(
     else:
         needed = (*needs, REJECTED_POLICY) if second else tuple(needs)
         special = special_token_in({image_token, *special_tokens})
-        check = _RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
+        check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
         texts = (*TEXTS, REJECTED_POLICY) if second else TEXTS
         written = _write(tables, folder, limit, texts, image_root, check, weights)
         if contexts == "needed" and not written["contexts"]:
@@ -191,7 +173,7 @@ def _write(
     limit: int | None,
     texts: Sequence[str],
     image_root: Sequence[str],
-    check: _RowCheck,
+    check: RowCheck,
     weights: Sequence[str],
 ) -> dict[str, Any]:
     import pyarrow as pa
@@ -247,108 +229,9 @@ def _write(
     }
 
 
-class _RowCheck:
-    """Whether a row can be trained on.
-
-    Args:
-        needs: answers that it must have.
-        special: gives a special token that a text contains.
-        accepts: tries the processor. What it refuses depends on the sizes of images, so it is not asked for every row.
-        looks: sees whether images can be decoded.
-        contexts: whether answers may continue one.
-    """
-
-    def __init__(
-        self,
-        needs: Sequence[str],
-        special: Callable[[str], str | None],
-        accepts: Accepts | None,
-        looks: Looks,
-        contexts: bool,
-    ) -> None:
-        self._contexts = contexts
-        self.needs, self._special, self._accepts, self._looks = needs, special, accepts, looks
-        self._refused: dict[tuple[tuple[int, int], ...], str] = {}
-        self._accepted: set[tuple[tuple[int, int], ...]] = set()
-
-    def found(self, rows: Iterable[_Row]) -> Iterator[tuple[_Row, _Found]]:
-        """The rows, each with its images, which are decoded ahead where other processes do that; or why it is not
-        used."""
-
-        def images(found: tuple[_Row, _Found]) -> list[tuple[ImageData, ...]]:
-            return [] if isinstance(found[1], Fault) or not found[1][0] else [found[1][0]]
-
-        finding = ((row, row[5] if isinstance(row[5], Fault) else self._find(row[2], row[3])) for row in rows)
-        yield from self._looks.ahead(finding, images, _AHEAD)
-
-    def _find(self, row: PreferenceRow, roots: ImageRoots) -> _Found:
-        if fault := row.fault(*self.needs):
-            return fault
-        if not self._contexts and context_of(row.prompt):
-            return Fault(
-                "context", "the answers continue one, and this method is for whole answers", "prompt", "prompt"
-            )
-        if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
-            return Fault("equal-answers", "", "rejected", "rejected")
-        if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):
-            return Fault("equal-answers", "", REJECTED_POLICY, REJECTED_POLICY)
-        texts = {"prompt": "\n".join(turn.content for turn in row.prompt)}
-        texts |= {name: _answer(row, name) for name in _ANSWERS}
-        for name, text in texts.items():
-            if token := self._special(text):
-                return Fault("special-token", f"{name} contains {token}", name, name)
-        try:
-            return find_images(row.images, roots)
-        except ImageError as error:
-            return image_fault(error)
-
-    def __call__(self, row: PreferenceRow, found: _Found) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
-        """The row's images, and what was changed in it; or why it is not used."""
-        if isinstance(found, Fault):
-            return found
-        images, notes = found
-        try:
-            looks = self._looks(images) if images else ()
-            if refusal := self._refusal(row, images, looks):
-                raise ImageError(refusal)
-        except DeadlyTask:
-            return image_fault(ImageError(DEADLY))
-        except ImageError as error:
-            return image_fault(error)
-        return images, [*row.notes, *notes, *conversions(looks)]
-
-    def _refusal(self, row: PreferenceRow, images: Sequence[ImageData], looks: Sequence[Look]) -> str | None:
-        """What the processor says against images of these sizes."""
-        if self._accepts is None:
-            return None
-        sizes = tuple(look.size for look in looks)
-        buckets = tuple(_size_bucket(*size) for size in sizes)
-        if buckets in self._accepted:
-            return None
-        if sizes not in self._refused:
-            try:
-                self._accepts(row.prompt, [decode(image) for image in images])
-            except ImageError as error:
-                self._refused[sizes] = brief(str(error), 300)
-            else:
-                self._accepted.add(buckets)
-        return self._refused.get(sizes)
-
-
-def _size_bucket(width: int, height: int) -> tuple[int, int]:
-    """What sizes are taken for equal: of ordinary pictures those within some 20%, of others none but the same."""
-    ordinary = min(width, height) >= 64 and max(width, height) <= 4 * min(width, height)
-    return (-round(4 * math.log2(width)), -round(4 * math.log2(height))) if ordinary else (width, height)
-
-
-def _answer(row: PreferenceRow, name: str) -> str:
-    text: str = getattr(row, name)
-    return text or PLACEHOLDER_ANSWERS.get(name, "")
-
-
 def _arrow_row(row: PreferenceRow, images: Sequence[ImageData], where: str, texts: Sequence[str]) -> dict[str, Any]:
     """A row as it is kept, with stand-ins for answers that nobody needs."""
-    answers = {name: [{"role": "assistant", "content": _answer(row, name)}] for name in texts if name != "prompt"}
+    answers = {name: [{"role": "assistant", "content": answer_of(row, name)}] for name in texts if name != "prompt"}
     return {
         "images": [image.content for image in images],
         "prompt": as_dicts(row.prompt),
@@ -363,7 +246,7 @@ def _rows(
     image_root: Sequence[str],
     needs: Sequence[str],
     weights: Sequence[str],
-) -> Iterator[_Row]:
+) -> Iterator[Row]:
     """The first rows."""
     left = limit
     for index, table in enumerate(tables):

@@ -248,8 +248,7 @@ def _refuse_other_model(recipe: ChainRecipe) -> None:
     """There is one policy, whose adapter goes from step to step.
 
     Raises:
-        UsageError: the sections name different models, the policy is behind a server, which has no adapter of ours, or
-            training makes whole models.
+        UsageError: the sections name different models, or the policy is behind a server, which has no adapter of ours.
     """
     from mmpref.data.builder import BUILDERS
 
@@ -264,8 +263,6 @@ def _refuse_other_model(recipe: ChainRecipe) -> None:
     if len({*models.values()}) > 1:
         named = ", ".join(f"{model} in {section}" for section, model in models.items())
         raise UsageError(f"A chain has one model, and here are {named}.", "Give the same to all three.")
-    if recipe.train.in_full:
-        raise UsageError("A chain's rounds hand on an adapter, and tuning=full makes none.", "Leave it out.")
 
 
 def _own_adapter(recipe: BuildRecipe) -> bool:

@@ -165,15 +165,15 @@ def image_cells(row: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def unread_images(row: Mapping[str, Any]) -> list[str]:
-    """Columns that look as if they held images, by their names or as they hold names of image files, and are not
-    read."""
+def unread_images(row: Mapping[str, Any], files: bool = True) -> list[str]:
+    """Columns that look as if they held images by their names, or (`files`) as they hold names of image files, and are
+    not read."""
     return [
         name
         for name, value in row.items()
         if name not in IMAGES
         and (
-            (isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()))
+            (files and isinstance(value, str) and _IMAGE_FILE.fullmatch(value.strip()))
             or (
                 _LOOKS_LIKE_IMAGE.match(name)
                 and not _ABOUT_IMAGES.match(name)

@@ -132,7 +132,7 @@ def shape_of(row: Mapping[str, Any], where: str, bare: bool = False) -> Shape:
 
 def _is_caption(row: Mapping[str, Any]) -> bool:
     """Whether a row's ``text`` is about its image, and not a question with its answer in ``label`` (POPE's files)."""
-    return "label" not in row and bool(image_cells(row) or unread_images(row))
+    return "label" not in row and bool(image_cells(row) or unread_images(row, files=False))
 
 
 def rejected_column(row: Mapping[str, Any]) -> str | None:

@@ -245,7 +245,7 @@ def test_more_rounds_go_on_from_those_that_are_there(whole: Iterated) -> None:
         ({}, {"max_kl": 0.1, "kl_prompts": 0}, "needs prompts to measure it on"),
         ({}, {"set": {"trainer.max_steps": 2}}, "no setting 'trainer'"),
         ({}, {"set": {"train.split": "validation"}}, "will have no split 'validation'"),
-        ({}, {"set": {"train.tuning": "full"}}, "hand on an adapter, and tuning=full makes none"),
+        ({}, {"set": {"train.tuning": "full"}}, "no adapter goes on"),
         ({}, {"set": {"train.method": "reward-model"}}, "an adapter of its own"),
         ({}, {"set": {"build-dataset.limit": None}}, "nothing says how many"),
         ({}, {"set": {"build-dataset.model": "me/other"}}, "A chain has one model, and here are"),

@@ -164,6 +164,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, changes: dict[str, Any], said: s
     assert said in str(error.value)
 
 
+@pytest.mark.long
 def test_a_world_is_trained_and_measured_by_the_real_code(tmp_path: Path) -> None:
     lengths = {
         "tower_steps": 1,

@@ -32,8 +32,8 @@ fill($("method"), distinct("m"), "every method");
 fill($("source"), distinct("f"), "every source");
 fill($("order"), Object.keys(ORDERS));
 
-const answer = (name, pieces) => {
-  const shown = make("p", { className: name }, make("small", { textContent: name }), make("br"));
+const answer = (name, pieces, title = name) => {
+  const shown = make("p", { className: name }, make("small", { textContent: title }), make("br"));
   for (const [piece, differs] of pieces) {
     shown.append(differs ? make("mark", { textContent: piece }) : piece);
   }
@@ -43,7 +43,7 @@ const card = (row) => {
   const shown = make("article", { className: "pair" });
   for (const index of row.i) shown.append(make("img", { src: images[index], alt: `image of row ${row.n}` }));
   shown.append(make("p", { className: "prompt", textContent: row.p }));
-  if (row.k) shown.append(answer("answer so far", [[row.k, 0]]));
+  if (row.k) shown.append(answer("context", [[row.k, 0]], "answer so far"));
   shown.append(answer("chosen", row.c), answer("rejected", row.r));
   for (const problem of row.x) shown.append(make("p", { className: "problem", textContent: problem }));
   for (const note of row.o) shown.append(make("p", { className: "note", textContent: note }));

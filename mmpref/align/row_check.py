@@ -1,0 +1,126 @@
+"""Whether a preference row can be trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from mmpref.errors import ImageError, brief
+from mmpref.images import DEADLY, Look, Looks, decode
+from mmpref.tables.image_cells import ImageRoots, conversions, find_images
+from mmpref.tables.rows import REJECTED_POLICY, Fault, PreferenceRow, image_fault, same_answer
+from mmpref.types import ImageData, Message, context_of
+from mmpref.workers import DeadlyTask
+
+PLACEHOLDER_ANSWERS = {"chosen": "(an answer)", "rejected": "(another answer)"}
+"""For answers that a method does not need and the data do not have."""
+_ANSWERS = ("chosen", "rejected", REJECTED_POLICY)
+_AHEAD = 256
+"""Rows whose images other processes decode before their turn."""
+
+Accepts = Callable[[Sequence[Message], Sequence[Any]], object]
+"""Prepares a prompt and its decoded images for the model, and raises an ImageError where its processor refuses."""
+Row = tuple[int, str, PreferenceRow, ImageRoots, str, dict[str, Any] | Fault]
+"""A table's index, where the row is, the row, where its images are, what made it, its weights."""
+_Found = tuple[tuple[ImageData, ...], tuple[str, ...]] | Fault
+"""As `mmpref.tables.image_cells.find_images` gives a row's images; or why the row is not used."""
+
+
+class RowCheck:
+    """Whether a row can be trained on.
+
+    Args:
+        needs: answers that it must have.
+        special: gives a special token that a text contains.
+        accepts: tries the processor. What it refuses depends on the sizes of images, so it is not asked for every row.
+        looks: sees whether images can be decoded.
+        contexts: whether answers may continue one.
+    """
+
+    def __init__(
+        self,
+        needs: Sequence[str],
+        special: Callable[[str], str | None],
+        accepts: Accepts | None,
+        looks: Looks,
+        contexts: bool,
+    ) -> None:
+        self._contexts = contexts
+        self.needs, self._special, self._accepts, self._looks = needs, special, accepts, looks
+        self._refused: dict[tuple[tuple[int, int], ...], str] = {}
+        self._accepted: set[tuple[tuple[int, int], ...]] = set()
+
+    def found(self, rows: Iterable[Row]) -> Iterator[tuple[Row, _Found]]:
+        """The rows, each with its images, which are decoded ahead where other processes do that; or why it is not
+        used."""
+
+        def images(found: tuple[Row, _Found]) -> list[tuple[ImageData, ...]]:
+            return [] if isinstance(found[1], Fault) or not found[1][0] else [found[1][0]]
+
+        finding = ((row, row[5] if isinstance(row[5], Fault) else self._find(row[2], row[3])) for row in rows)
+        yield from self._looks.ahead(finding, images, _AHEAD)
+
+    def _find(self, row: PreferenceRow, roots: ImageRoots) -> _Found:
+        if fault := row.fault(*self.needs):
+            return fault
+        if not self._contexts and context_of(row.prompt):
+            return Fault(
+                "context", "the answers continue one, and this method is for whole answers", "prompt", "prompt"
+            )
+        if "rejected" in self.needs and same_answer(row.chosen, row.rejected):
+            return Fault("equal-answers", "", "rejected", "rejected")
+        if REJECTED_POLICY in self.needs and same_answer(row.chosen, row.rejected_policy):
+            return Fault("equal-answers", "", REJECTED_POLICY, REJECTED_POLICY)
+        texts = {"prompt": "\n".join(turn.content for turn in row.prompt)}
+        texts |= {name: answer_of(row, name) for name in _ANSWERS}
+        for name, text in texts.items():
+            if token := self._special(text):
+                return Fault("special-token", f"{name} contains {token}", name, name)
+        try:
+            return find_images(row.images, roots)
+        except ImageError as error:
+            return image_fault(error)
+
+    def __call__(self, row: PreferenceRow, found: _Found) -> tuple[tuple[ImageData, ...], list[str]] | Fault:
+        """The row's images, and what was changed in it; or why it is not used."""
+        if isinstance(found, Fault):
+            return found
+        images, notes = found
+        try:
+            looks = self._looks(images) if images else ()
+            if refusal := self._refusal(row, images, looks):
+                raise ImageError(refusal)
+        except DeadlyTask:
+            return image_fault(ImageError(DEADLY))
+        except ImageError as error:
+            return image_fault(error)
+        return images, [*row.notes, *notes, *conversions(looks)]
+
+    def _refusal(self, row: PreferenceRow, images: Sequence[ImageData], looks: Sequence[Look]) -> str | None:
+        """What the processor says against images of these sizes."""
+        if self._accepts is None:
+            return None
+        sizes = tuple(look.size for look in looks)
+        buckets = tuple(_size_bucket(*size) for size in sizes)
+        if buckets in self._accepted:
+            return None
+        if sizes not in self._refused:
+            try:
+                self._accepts(row.prompt, [decode(image) for image in images])
+            except ImageError as error:
+                self._refused[sizes] = brief(str(error), 300)
+            else:
+                self._accepted.add(buckets)
+        return self._refused.get(sizes)
+
+
+def _size_bucket(width: int, height: int) -> tuple[int, int]:
+    """What sizes are taken for equal: of ordinary pictures those within some 20%, of others none but the same."""
+    ordinary = min(width, height) >= 64 and max(width, height) <= 4 * min(width, height)
+    return (-round(4 * math.log2(width)), -round(4 * math.log2(height))) if ordinary else (width, height)
+
+
+def answer_of(row: PreferenceRow, name: str) -> str:
+    text: str = getattr(row, name)
+    return text or PLACEHOLDER_ANSWERS.get(name, "")
