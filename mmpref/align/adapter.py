@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.align.recipe import LoraSettings
-from mmpref.errors import ModelError, RunError, UsageError
+from mmpref.errors import ModelError, RunError
 from mmpref.registry import resolve_path
 from mmpref.run.manifest import STATE, is_whole_model, read_manifest
 from mmpref.types import ModelRef
-from mmpref.vlm.adapters import CONFIG, HEAD, check_files, load_weights
+from mmpref.vlm.adapters import CONFIG, HEAD, check_files
 from mmpref.vlm.load_errors import load_errors
 
 if TYPE_CHECKING:
@@ -68,44 +68,6 @@ def lora_config(
         modules_to_save=[*projector, *in_full] or None,
         bias="none",
     )
-
-
-def refuse_other_shape(adapter: str, config: Mapping[str, Any], settings: LoraSettings) -> None:
-    """Refuse to go on from an adapter that is not of the recipe's form; which modules it has, its weights tell.
-
-    Args:
-        config: what its ``adapter_config.json`` says.
-
-    Raises:
-        UsageError: it is no LoRA adapter, or has another rank, scale or kind.
-    """
-    if config.get("peft_type") != "LORA":
-        raise UsageError(f"{adapter} is of the kind {config.get('peft_type')}.", "Training goes on from LoRA only.")
-    theirs = {
-        "lora.r": (config.get("r"), settings.r),
-        "lora.alpha": (config.get("lora_alpha"), settings.alpha),
-        "lora.use_rslora": (bool(config.get("use_rslora")), bool(settings.use_rslora)),
-        "lora.use_dora": (bool(config.get("use_dora")), bool(settings.use_dora)),
-    }
-    if others := [f"{name} is {had} there and {has} here" for name, (had, has) in theirs.items() if had != has]:
-        raise UsageError(
-            f"Training cannot go on from {adapter}: {', '.join(others)}.", "Give the settings that it was trained with."
-        )
-
-
-def begin_from(model: PeftModel, adapter: str, revision: str | None = None) -> None:
-    """Put an adapter's weights into a model that is going to be trained.
-
-    Raises:
-        ModelError: its file lacks weights that are trained here, or holds others.
-        UsageError: it holds whole modules that are not trained here.
-    """
-    if load_weights(model, adapter, revision, trainable=True):
-        raise UsageError(
-            f"Training cannot go on from {adapter}: it holds whole modules, such as the projector, that are not "
-            "trained here.",
-            "Give train_projector as it was trained with.",
-        )
 
 
 def _any_layer(path: str) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
-from mmpref.align.adapter import begin_from
+from mmpref.align.begin import begin_from
 from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
 from mmpref.align.copied_reference import CopiedReference

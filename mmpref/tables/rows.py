@@ -6,7 +6,6 @@ Where a prompt column of its own ends in a turn of the assistant (TRL's form for
 of an answer, which the answers continue; white space at its end goes over to them.
 Images belong to the first user turn and come before its text, as in LLaVA's own training and TRL's plain messages.
 Reasons why a row cannot be used:
-
 * ``empty-prompt``, ``empty-answer``: no text where there must be some, or no such turn
 * ``no-rejected``: no rejected answer, where one is needed
 * ``prompts-differ``: the rejected answer is to another prompt

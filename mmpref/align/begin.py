@@ -1,0 +1,76 @@
+"""Training that goes on from an adapter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmpref.align.recipe import LoraSettings, TrainRecipe
+from mmpref.errors import RunError, UsageError
+from mmpref.types import ModelRef
+from mmpref.vlm.adapters import check_adapter, load_weights
+from mmpref.vlm.revisions import adapter_facts
+
+if TYPE_CHECKING:
+    from peft import PeftModel
+
+    from mmpref.run.directory import Run
+
+
+def beginning(run: Run, recipe: TrainRecipe, pinned: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """Id, commit and hash of the weights of the adapter that training goes on from.
+
+    Raises:
+        ModelError: no such adapter, or one of another base.
+        UsageError: one of another shape.
+        RunError: it has changed since the run began.
+    """
+    assert recipe.adapter is not None
+    config, commit = check_adapter(
+        ModelRef(recipe.model, recipe.revision, recipe.adapter, (pinned or {}).get("revision"))
+    )
+    refuse_other_shape(recipe.adapter, config, recipe.lora)
+    facts = adapter_facts(recipe.adapter, commit)
+    if pinned and pinned != facts:
+        raise RunError(
+            f"The adapter {recipe.adapter} has changed since {run.path} was begun.", "Choose another --output."
+        )
+    return facts
+
+
+def refuse_other_shape(adapter: str, config: Mapping[str, Any], settings: LoraSettings) -> None:
+    """Refuse to go on from an adapter that is not of the recipe's form; which modules it has, its weights tell.
+
+    Args:
+        config: what its ``adapter_config.json`` says.
+
+    Raises:
+        UsageError: it is no LoRA adapter, or has another rank, scale or kind.
+    """
+    if config.get("peft_type") != "LORA":
+        raise UsageError(f"{adapter} is of the kind {config.get('peft_type')}.", "Training goes on from LoRA only.")
+    theirs = {
+        "lora.r": (config.get("r"), settings.r),
+        "lora.alpha": (config.get("lora_alpha"), settings.alpha),
+        "lora.use_rslora": (bool(config.get("use_rslora")), bool(settings.use_rslora)),
+        "lora.use_dora": (bool(config.get("use_dora")), bool(settings.use_dora)),
+    }
+    if others := [f"{name} is {had} there and {has} here" for name, (had, has) in theirs.items() if had != has]:
+        raise UsageError(
+            f"Training cannot go on from {adapter}: {', '.join(others)}.", "Give the settings that it was trained with."
+        )
+
+
+def begin_from(model: PeftModel, adapter: str, revision: str | None = None) -> None:
+    """Put an adapter's weights into a model that is going to be trained.
+
+    Raises:
+        ModelError: its file lacks weights that are trained here, or holds others.
+        UsageError: it holds whole modules that are not trained here.
+    """
+    if load_weights(model, adapter, revision, trainable=True):
+        raise UsageError(
+            f"Training cannot go on from {adapter}: it holds whole modules, such as the projector, that are not "
+            "trained here.",
+            "Give train_projector as it was trained with.",
+        )
