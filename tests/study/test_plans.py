@@ -18,6 +18,8 @@ COUNTS = {
     "chair": ["n", "mentions", "hallucinated", "typical", "other", "found", "objects", "words", "with_hallucination"],
     "pope": [f"{part}/{name}" for part in ("all", "adversarial") for name in ("tp", "fp", "tn", "fn", "n", "right")],
     "llava-wild": ["all/model", "all/gpt", "all/n"],
+    "amber": [f"caption/{name}" for name in ("hallucinated", "mentions", "covered", "objects", "conjured", "imagined")],
+    "object-halbench": ["with_hallucination", "with_mention", "hallucinated", "mentions", "found", "objects", "words"],
 }
 
 

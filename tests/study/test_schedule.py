@@ -11,6 +11,7 @@ import pytest
 from mmpref.errors import UsageError
 from mmpref.run.results import Key
 from mmpref.study import plan
+from mmpref.study.bases import Start
 from mmpref.study.measurement import Measurement, MetricValue
 from mmpref.study.plan import Plan
 from mmpref.study.schedule import Schedule, Unit, select
@@ -171,7 +172,7 @@ def test_another_folder_gives_the_same_hashes(write_plan: WritePlan, tmp_path: P
     for folder in ("here", "there"):
         schedule = Schedule(made, tmp_path / folder, list(made.rows))
         grid = schedule.grid_jobs("bdhs")
-        base = schedule.composer.base(1)
+        base = schedule.composer.base(Start(1))
         assert base
         hashes.append([base.hash, *(job.hashes["dev"] for job in grid), *(step.hash for step in grid[0].steps)])
     assert hashes[0] == hashes[1]
