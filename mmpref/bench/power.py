@@ -71,16 +71,17 @@ def _z(power: float) -> float:
     return float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(power))
 
 
-def assumed(rate: float, changed: float | None = None) -> Spread:
+def assumed(rate: float, changed: float | None = None, difference: float = 0.0) -> Spread:
     """Of right answers, one question an image.
 
     Args:
         rate: the share of right answers, of both models about.
         changed: the share of answers that are right of one model alone; by default that of two models which know
             nothing of each other, which is more than an adapter and its base have.
+        difference: that is to be seen.
 
     Raises:
-        UsageError: no shares, or more changed than can be.
+        UsageError: no shares, more changed than can be, or a difference of more answers than change.
     """
     most = 2 * min(rate, 1 - rate)
     if not 0 < rate < 1 or not (changed is None or 0 < changed <= most):
@@ -90,6 +91,11 @@ def assumed(rate: float, changed: float | None = None) -> Spread:
             f"Use a --rate above 0 and below 1, and at most twice the rarer kind of answers for --changed ({most:g}).",
         )
     unrelated = 2 * rate * (1 - rate)
+    if difference > (most := unrelated if changed is None else changed):
+        raise UsageError(
+            f"Where {most:.3g} of the answers change, no difference can be {difference:g}.",
+            f"Use a --difference of at most {most:.3g}, or a larger --changed.",
+        )
     what = f"{rate:g} right, {unrelated if changed is None else changed:.3g} changed"
     return Spread(None, what, unrelated if changed is None else changed, bound=changed is None)
 

@@ -69,6 +69,12 @@ def test_two_models_that_know_nothing_of_each_other_are_a_bound() -> None:
         assumed(0.9, 0.3)
 
 
+def test_no_more_can_differ_than_changes() -> None:
+    with pytest.raises(UsageError, match="of the answers change, no difference can be"):
+        assumed(0.85, 0.01, 0.02)
+    assert assumed(0.85, 0.02, 0.02).variance == 0.02
+
+
 def test_a_run_without_resamples_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"models": [{"name": "base"}], "results": []}')
     (tmp_path / "run.json").write_text('{"command": "evaluate", "recipe": {}}')
