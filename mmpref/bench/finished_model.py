@@ -74,6 +74,11 @@ class FinishedModel:
         known = model is not None and model == other.manifest.get("model")
         return known and self.model == other.model == BASE and self._values_text() == other._values_text()
 
+    def is_same_as(self, other: FinishedModel) -> bool:
+        """Whether both are one model of one run, or the same base of two."""
+        one_run = self.model == other.model and self.run.resolve() == other.run.resolve()
+        return one_run or self.is_same_base_as(other)
+
     def _values_text(self) -> str:
         """The values as text: a number that is undefined (NaN) would not equal itself."""
         return json.dumps([value.as_dict() for value in self.values.values()], sort_keys=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mmpref.api.evaluate import compare as compare_runs
 from mmpref.bench.compare import compare
 from mmpref.bench.finished_model import run_names
 from mmpref.errors import InputError, RunError
+from tests.bench.finished_runs import finished_run
 
 
 def _run(path: Path, fingerprint: str = "a", command: str = "evaluate") -> Path:
@@ -48,6 +51,20 @@ def test_a_base_that_several_runs_scored_alike_stands_once(tmp_path: Path) -> No
     for run in runs[:2]:  # where a number is undefined
         (run / "results.json").write_text(content.replace("0.1", "null"))
     assert compare(runs[:2]).models == ("two, one: base",)
+
+
+def test_a_baseline_among_the_runs_stands_once(tmp_path: Path) -> None:
+    """Against itself it would be one more claim to correct for."""
+    rng = np.random.default_rng(0)
+    base = (rng.random(300) < 0.6).astype(float)
+    better = np.maximum(base, rng.random(300) < 0.1)
+    one = finished_run(tmp_path / "a" / "eval", {"base": base, "adapter": better}, weights="1")
+    two = finished_run(tmp_path / "b" / "eval", {"base": base, "adapter": base}, weights="2")
+    found = compare_runs(one, two, baseline=one).comparison
+    assert found.models == ("a/eval: adapter", "b/eval, a/eval: base", "b/eval: adapter")
+    assert found.claims == 2
+    assert compare_runs(one, baseline=f"{one}#base").comparison.models == ("eval: base", "eval: adapter")
+    assert compare_runs(two, baseline=one).comparison.models == ("a/eval: adapter", "eval: base", "eval: adapter")
 
 
 def test_other_data_are_warned_of(tmp_path: Path) -> None:
