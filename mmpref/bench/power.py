@@ -102,11 +102,12 @@ def assumed(rate: float, changed: float | None = None, difference: float = 0.0) 
 
 def spreads(runs: Sequence[Path]) -> list[Spread]:
     """Of the headline metrics of finished evaluations: of every pair of models that answered the same samples, the
-    second set against the first; of a model without another its own variance twice, which is a bound.
+    second set against the first; of a model without another, or whose others answered all alike, its own variance
+    twice, which is a bound.
 
     Raises:
         RunError: a directory is no finished run.
-        InputError: a run of another command, or one that kept no resamples.
+        InputError: a run of another command, one that kept no resamples, or answers that say nothing of any spread.
     """
     columns = read_finished(runs)
     found = []
@@ -115,13 +116,18 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
         images = first.values[key].images if key in first.values else 0
         changes = [(other, other.change_from(first, key)) for other in columns if other is not first]
         pairs = [(other, change) for other, change in changes if change is not None]
-        for other, change in pairs:
-            found.append(Spread(key, f"{first.name}, {other.name}", images * _variance(change), images))
+        made = [
+            Spread(key, f"{first.name}, {other.name}", images * _variance(change), images) for other, change in pairs
+        ]
         alone = first.resamples.get(key)
-        if not pairs and alone is not None:
-            found.append(Spread(key, first.name, 2 * images * _variance(alone), images, bound=True))
+        if alone is not None and not any(spread.variance for spread in made):
+            made = [Spread(key, first.name, 2 * images * _variance(alone), images, bound=True)]
+        found += [spread for spread in made if spread.variance > 0]
     if not found:
-        raise InputError("No run has resamples of a metric that claims are made on.", "Evaluate again.")
+        raise InputError(
+            "No run has resamples of a metric that claims are made on, and that differs from image to image.",
+            "Evaluate again, on more images.",
+        )
     return found
 
 
