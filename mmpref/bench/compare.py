@@ -147,8 +147,8 @@ def _unsaid(
 
 
 def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
-    """One sentence for every benchmark whose data, settings or number of samples differ between columns, then one for
-    every column that is not tested because of what is missing."""
+    """One sentence for every benchmark whose data, settings, questions or number of samples differ between columns,
+    then one for every column that is not tested because of what is missing."""
     untested = {benchmark: [*_untested(columns, benchmark, counts)] for benchmark, counts in missing.items()}
     for benchmark, counts in missing.items():
         groups: dict[str, dict[Any, list[str]]] = {}
@@ -162,6 +162,14 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
             if len(names) > 1:
                 between = " and ".join(map(", ".join, names.values()))
                 yield f"{benchmark}: the {what} between {between}; do not compare these numbers."
+        first = first_with(columns, benchmark)
+        for column in columns:
+            alike = column.conditions(benchmark) == first.conditions(benchmark)
+            if alike and column.asks_other_questions_than(first, benchmark):
+                yield (
+                    f"{benchmark}: the questions or their images differ between {first.name} and {column.name}; do not "
+                    "compare these numbers."
+                )
     for sentences in untested.values():
         yield from sentences
 

@@ -72,6 +72,25 @@ def test_other_data_are_warned_of(tmp_path: Path) -> None:
     assert "the data differ between one: base and two: base" in found.warnings[0]
 
 
+def test_the_same_rows_asked_otherwise_are_not_tested(tmp_path: Path) -> None:
+    """With other images, or by another version of mmpref: settings and data are alike."""
+    right = (np.arange(60) % 3 > 0).astype(float)
+    runs = [finished_run(tmp_path / name, {"base": right, "adapter": right}, weights=name) for name in ("one", "two")]
+
+    def asked(*hashes: str) -> list[str]:
+        for run, digest in zip(runs, hashes, strict=False):
+            manifest = json.loads((run / "run.json").read_text())
+            (run / "run.json").write_text(json.dumps({**manifest, "data": {"pope": {"samples": digest}}}))
+        found = compare_runs(runs[0], baseline=runs[1]).comparison
+        assert found.claims == (0 if found.warnings else 2)
+        return list(found.warnings)
+
+    assert asked("a") == []
+    assert asked("a", "a") == []
+    assert len(warnings := asked("a", "b")) == 2
+    assert "pope: the questions or their images differ between two: adapter and one: adapter" in warnings[1]
+
+
 def test_only_finished_evaluations_are_compared(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an evaluation"):
         compare([_run(tmp_path / "one", command="train")])
