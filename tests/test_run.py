@@ -326,6 +326,20 @@ def test_what_kills_left_is_gone_from_a_finished_run(tmp_path: Path) -> None:
     assert left == {".mine.tmp", ".mmpref/claim-lock", ".mmpref/lock", ".mmpref/recipe.json", "run.json"}
 
 
+def test_processes_of_one_number_write_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two containers share a folder; each has a process 7."""
+    flush = os.fsync
+
+    def meanwhile(descriptor: int) -> None:
+        monkeypatch.setattr(os, "fsync", flush)
+        write_atomic(tmp_path / "answer.json", "the same")
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    write_atomic(tmp_path / "answer.json", "the same")
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [("answer.json", "the same")]
+
+
 def test_write_atomic_replaces(tmp_path: Path) -> None:
     write_atomic(tmp_path / "a/b.json", json.dumps({"x": 1}))
     write_atomic(tmp_path / "a/b.json", b"2")

@@ -171,7 +171,7 @@ def compare(
         The comparison: its table, its warnings, ``to_pandas()``.
 
     Raises:
-        UsageError: no run, or a margin of a benchmark that was not tested.
+        UsageError: no run, a margin of a benchmark that was not tested, or one where nothing was.
         RunError: a folder is no finished run.
         InputError: a run of another command, or an address that holds no evaluation.
         HubError: a published evaluation cannot be fetched.
@@ -183,16 +183,16 @@ def compare(
 
     compared = set_side_by_side(
         [Path(run) for run in runs],
-        baseline=_baseline(str(baseline)) if baseline is not None else None,
+        baseline=_baseline(str(baseline), [Path(run) for run in runs]) if baseline is not None else None,
         margins=parse_margins(margin),
         arms={name: [Path(run) for run in of] for name, of in (arms or {}).items()},
     )
     return Compared(compared)
 
 
-def _baseline(where: str) -> FinishedModel:
-    """The model of a run, or of a published evaluation, that others are tested against."""
-    from mmpref.bench.finished_model import tested_models
+def _baseline(where: str, runs: Sequence[Path]) -> FinishedModel:
+    """The model of a run, or of a published evaluation, that others are tested against; named apart from these runs."""
+    from mmpref.bench.finished_model import run_names, tested_models
     from mmpref.hub.published_evaluation import ADDRESS, fetch_evaluation
 
     address, _, which = where.partition("#")
@@ -202,7 +202,8 @@ def _baseline(where: str) -> FinishedModel:
         published = fetch_evaluation(address)
         path, name = published.path, published.name
     else:
-        path, name = Path(address), Path(address).name
+        path = Path(address)
+        name = run_names([path, *runs])[0]
     base, model = tested_models(path)
     if which and which != model.model:
         if base is None or which == ADAPTER:

@@ -2,10 +2,11 @@
 
 Judges' replies are shared by all runs anyway (`mmpref.judges.reply_cache`). A model's answers are so where the user
 wants it: under a hash of all that decides an answer, which is greedy: the weights and their processor, the adapter's
-weights and configuration, type, quantization and device of the arithmetic, versions of the libraries, how images are
-kept from the model, the markers of reasoning, the limit, the prompt and the image's bytes. Each answer is a small file,
-written whole or not at all, so that any number of processes may share the folder. A served model is not cached: its
-name is all that is known of it.
+weights and configuration, type, quantization and devices of the arithmetic, whether the model's own code runs, versions
+of the libraries, how images are kept from the model, the markers of reasoning, the limit, the prompt and the image's
+bytes. In half precision an answer depends a little on what is asked beside it, as without shared answers. Each answer
+is a small file, written whole or not at all, so that any number of processes may share the folder. A served model is
+not cached: its name is all that is known of it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,19 @@ from mmpref.errors import MmprefError
 from mmpref.hub_ids import is_commit
 from mmpref.log import logger
 from mmpref.run.files import write_atomic
+from mmpref.run.manifest import versions_of
 from mmpref.run.results import ADAPTER, BASE
 from mmpref.types import as_dicts
 
 FOLDER = "MMPREF_ANSWERS"
 """Environment variable: the folder of the shared answers; without it there are none."""
+
+
+_LIBRARIES = (
+    *("mmpref", "torch", "torchvision", "transformers", "tokenizers", "peft", "accelerate", "pillow"),
+    *("bitsandbytes", "flash-attn"),
+)
+"""What loads, quantizes and computes, and what makes pixels and tokens; of those that are installed."""
 
 
 class CachedAnswerer:
@@ -94,9 +102,11 @@ def shared(answerer: LocalAnswerer, recipe: EvaluateRecipe, identity: Mapping[st
         "dtype": recipe.dtype,
         "quantization": recipe.quantization,
         "device": _device(),
+        "device_map": recipe.device_map,
+        "trust_remote_code": recipe.trust_remote_code,
         "blind": recipe.blind,
         "thinking": list(recipe.thinking),
-        "versions": {name: version(name) for name in ("mmpref", "torch", "transformers", "peft")},
+        "versions": versions_of(_LIBRARIES),
     }
     adapter = {name: value for name, value in (identity["adapter"] or {}).items() if name != "id"}
     return CachedAnswerer(

@@ -15,7 +15,7 @@ from typing import Any
 
 from mmpref.bench.arms import ArmEffect, arm_effects
 from mmpref.bench.finished_model import FinishedModel, first_with, read_finished
-from mmpref.bench.no_worse import AgainstMargin, against_margins
+from mmpref.bench.no_worse import ANY, AgainstMargin, against_margins
 from mmpref.bench.significance import paired_difference, with_holm
 from mmpref.run.results import Difference, Key, Value
 
@@ -79,16 +79,18 @@ def compare(
     """Read finished evaluation runs.
 
     Args:
-        baseline: what the others are tested against, in the place of the first column.
+        baseline: what the others are tested against, in the place of the first column; where it is among the runs, or
+            is the base of one, it stands once.
         margins: benchmark (``*``: any other) -> a difference of its metrics that makes none.
         arms: name -> several runs of one arm, as `mmpref.bench.arms` takes them.
 
     Raises:
         RunError: a directory is no finished run.
         InputError: a run of another command, or arms whose runs are none.
-        UsageError: a margin of a benchmark that was not evaluated.
+        UsageError: a margin of a benchmark that was not evaluated, or where nothing is tested.
     """
-    columns = [*([baseline] if baseline else []), *read_finished(runs)]
+    read = read_finished(runs)
+    columns = [baseline, *(one for one in read if not one.is_same_as(baseline))] if baseline else read
     keys = list(dict.fromkeys(key for column in columns for key in column.values))
     missing = {
         benchmark: tuple(column.missing(benchmark) for column in columns)
@@ -97,14 +99,15 @@ def compare(
     tests = [[difference_of(first_with(columns, key.benchmark), column, key) for column in columns] for key in keys]
     corrected = iter(with_holm([test for row in tests for test in row if test]))
     final = tuple(tuple(test and next(corrected) for test in row) for row in tests)
+    no_worse = against_margins([column.name for column in columns], final, margins or {})
     effects, warnings = arm_effects(arms or {})
     return Comparison(
         tuple(columns),
         tuple((key, tuple(column.values.get(key) for column in columns)) for key in keys),
         final,
-        (*_warnings(columns, missing), *warnings),
+        (*_warnings(columns, missing), *(_unsaid(columns, final, margins) if margins else ()), *warnings),
         missing,
-        against_margins([column.name for column in columns], final, margins or {}),
+        no_worse,
         effects,
     )
 
@@ -130,9 +133,22 @@ def difference_of(first: FinishedModel, second: FinishedModel, key: Key) -> Diff
     )
 
 
+def _unsaid(
+    columns: Sequence[FinishedModel], tests: Sequence[Sequence[Difference | None]], margins: Mapping[str, float]
+) -> Iterator[str]:
+    """One sentence for every benchmark of a column that has a margin and no test against the first."""
+    tested = {(test.benchmark, place) for row in tests for place, test in enumerate(row) if test}
+    for place, column in enumerate(columns):
+        for benchmark in column.benchmarks:
+            if benchmark not in margins and ANY not in margins:
+                continue
+            if column is not first_with(columns, benchmark) and (benchmark, place) not in tested:
+                yield f"{benchmark}: {column.name} is not tested, so that nothing is said of it against the margin."
+
+
 def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[int | None]]) -> Iterator[str]:
-    """One sentence for every benchmark whose data, settings or number of samples differ between columns, then one for
-    every column that is not tested because of what is missing."""
+    """One sentence for every benchmark whose data, settings, questions or number of samples differ between columns,
+    then one for every column that is not tested because of what is missing."""
     untested = {benchmark: [*_untested(columns, benchmark, counts)] for benchmark, counts in missing.items()}
     for benchmark, counts in missing.items():
         groups: dict[str, dict[Any, list[str]]] = {}
@@ -146,6 +162,14 @@ def _warnings(columns: Sequence[FinishedModel], missing: Mapping[str, Sequence[i
             if len(names) > 1:
                 between = " and ".join(map(", ".join, names.values()))
                 yield f"{benchmark}: the {what} between {between}; do not compare these numbers."
+        first = first_with(columns, benchmark)
+        for column in columns:
+            alike = column.conditions(benchmark) == first.conditions(benchmark)
+            if alike and column.asks_other_questions_than(first, benchmark):
+                yield (
+                    f"{benchmark}: the questions or their images differ between {first.name} and {column.name}; do not "
+                    "compare these numbers."
+                )
     for sentences in untested.values():
         yield from sentences
 

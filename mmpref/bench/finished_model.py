@@ -55,6 +55,19 @@ class FinishedModel:
             "number of samples differs": self.manifest.get("counts", {}).get(benchmark),
         }
 
+    def questions(self, benchmark: str) -> str | None:
+        """A hash of what was asked, with its images; None where the run did not record it."""
+        sighted = benchmark.partition("-blind-")[0]
+        data = self.manifest.get("data") or {}
+        facts = next((facts for name, facts in data.items() if name.replace(":", ".", 1) == sighted), {})
+        return facts.get("samples")
+
+    def asks_other_questions_than(self, other: FinishedModel, benchmark: str) -> bool:
+        """Whether both recorded what was asked, and it is not the same: the same rows with other images, say, or as
+        another version of mmpref asks."""
+        own, others = self.questions(benchmark), other.questions(benchmark)
+        return own is not None and others is not None and own != others
+
     def missing(self, benchmark: str) -> int | None:
         """How many samples are missing; None where the benchmark was not scored."""
         if benchmark not in self.benchmarks:
@@ -74,6 +87,11 @@ class FinishedModel:
         known = model is not None and model == other.manifest.get("model")
         return known and self.model == other.model == BASE and self._values_text() == other._values_text()
 
+    def is_same_as(self, other: FinishedModel) -> bool:
+        """Whether both are one model of one run, or the same base of two."""
+        one_run = self.model == other.model and self.run.resolve() == other.run.resolve()
+        return one_run or self.is_same_base_as(other)
+
     def _values_text(self) -> str:
         """The values as text: a number that is undefined (NaN) would not equal itself."""
         return json.dumps([value.as_dict() for value in self.values.values()], sort_keys=True)
@@ -83,6 +101,8 @@ class FinishedModel:
         if not self.conditions(benchmark) or self.conditions(benchmark) != other.conditions(benchmark):
             return False
         if self.manifest.get("seeds") != other.manifest.get("seeds"):
+            return False
+        if self.asks_other_questions_than(other, benchmark):
             return False
         own, others = (
             [(record.id, record.image_id, record.missing) for record in model.records(benchmark)]

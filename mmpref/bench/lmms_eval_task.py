@@ -162,9 +162,16 @@ class HarnessTask:
         return found
 
     def value(self, metric: str, items: Sequence[Any]) -> float:
-        """A metric of the scores of all questions, in their order; NaN where it is not one number."""
+        """A metric of the scores of all questions, in their order; NaN where it is not one number. It is the same
+        however often it is asked for."""
         aggregation = self._task.aggregation()[metric.partition(",")[0]]
-        with _quiet(), self._own_errors(f"aggregate {metric}"), tempfile.TemporaryDirectory() as folder:
+        with (
+            _quiet(),
+            self._own_errors(f"aggregate {metric}"),
+            tempfile.TemporaryDirectory() as folder,
+            _restored(aggregation),
+        ):
+            random.seed(0)
             takes_args = "args" in inspect.signature(aggregation).parameters
             try:
                 made = aggregation([*items], **({"args": Namespace(output_path=folder)} if takes_args else {}))
@@ -278,6 +285,24 @@ def _encoded(visual: Any, where: str) -> ImageData:
     picture: Image.Image = visual if visual.mode == "RGB" else visual.convert("RGB")
     picture.save(buffer, "PNG")
     return ImageData(buffer.getvalue(), where)
+
+
+@contextlib.contextmanager
+def _restored(function: Any) -> Iterator[None]:
+    """Afterwards whatever of its module a function names is what it was: some aggregations (OCRBench's) add up in a
+    dictionary of the module what they are given, as if a process called them once."""
+    function = getattr(function, "func", function)
+    names = getattr(getattr(function, "__code__", None), "co_names", ())
+    module = getattr(function, "__globals__", {})
+    before = {name: module[name] for name in names if name in module}
+    contents = {name: copy.deepcopy(held) for name, held in before.items() if isinstance(held, dict | list | set)}
+    try:
+        yield
+    finally:
+        module.update(before)
+        for name, content in contents.items():
+            before[name].clear()
+            before[name].extend(content) if isinstance(content, list) else before[name].update(content)
 
 
 @contextlib.contextmanager

@@ -50,7 +50,7 @@ def against_margins(
         margins: by benchmark, and `ANY`.
 
     Raises:
-        UsageError: a margin that is not above 0, or of a benchmark that was not tested.
+        UsageError: a margin that is not above 0, of a benchmark that was not tested, or where nothing was.
     """
     tested = {test.benchmark for row in tests for test in row if test}
     if unknown := sorted(set(margins) - tested - {ANY}):
@@ -60,6 +60,11 @@ def against_margins(
         )
     if any(not margin > 0 for margin in margins.values()):
         raise UsageError("A margin is a difference above 0.", "Say what makes no difference: --margin=0.01")
+    if margins and not tested:
+        raise UsageError(
+            "There is a margin, and no two models are tested against each other.",
+            "Name runs that answered the same samples, or --baseline; arms have no margin.",
+        )
     return tuple(
         AgainstMargin(model, test, margin, no_worse_of(test.low, test.high, test.higher_is_better, margin))
         for row in tests

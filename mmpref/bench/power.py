@@ -71,16 +71,17 @@ def _z(power: float) -> float:
     return float(special.ndtri((1 + LEVEL) / 2) + special.ndtri(power))
 
 
-def assumed(rate: float, changed: float | None = None) -> Spread:
+def assumed(rate: float, changed: float | None = None, difference: float = 0.0) -> Spread:
     """Of right answers, one question an image.
 
     Args:
         rate: the share of right answers, of both models about.
         changed: the share of answers that are right of one model alone; by default that of two models which know
             nothing of each other, which is more than an adapter and its base have.
+        difference: that is to be seen.
 
     Raises:
-        UsageError: no shares, or more changed than can be.
+        UsageError: no shares, more changed than can be, or a difference of more answers than change.
     """
     most = 2 * min(rate, 1 - rate)
     if not 0 < rate < 1 or not (changed is None or 0 < changed <= most):
@@ -90,17 +91,23 @@ def assumed(rate: float, changed: float | None = None) -> Spread:
             f"Use a --rate above 0 and below 1, and at most twice the rarer kind of answers for --changed ({most:g}).",
         )
     unrelated = 2 * rate * (1 - rate)
+    if difference > (most := unrelated if changed is None else changed):
+        raise UsageError(
+            f"Where {most:.3g} of the answers change, no difference can be {difference:g}.",
+            f"Use a --difference of at most {most:.3g}, or a larger --changed.",
+        )
     what = f"{rate:g} right, {unrelated if changed is None else changed:.3g} changed"
     return Spread(None, what, unrelated if changed is None else changed, bound=changed is None)
 
 
 def spreads(runs: Sequence[Path]) -> list[Spread]:
     """Of the headline metrics of finished evaluations: of every pair of models that answered the same samples, the
-    second set against the first; of a model without another its own variance twice, which is a bound.
+    second set against the first; of a model without another, or whose others answered all alike, its own variance
+    twice, which is a bound.
 
     Raises:
         RunError: a directory is no finished run.
-        InputError: a run of another command, or one that kept no resamples.
+        InputError: a run of another command, one that kept no resamples, or answers that say nothing of any spread.
     """
     columns = read_finished(runs)
     found = []
@@ -109,13 +116,18 @@ def spreads(runs: Sequence[Path]) -> list[Spread]:
         images = first.values[key].images if key in first.values else 0
         changes = [(other, other.change_from(first, key)) for other in columns if other is not first]
         pairs = [(other, change) for other, change in changes if change is not None]
-        for other, change in pairs:
-            found.append(Spread(key, f"{first.name}, {other.name}", images * _variance(change), images))
+        made = [
+            Spread(key, f"{first.name}, {other.name}", images * _variance(change), images) for other, change in pairs
+        ]
         alone = first.resamples.get(key)
-        if not pairs and alone is not None:
-            found.append(Spread(key, first.name, 2 * images * _variance(alone), images, bound=True))
+        if alone is not None and not any(spread.variance for spread in made):
+            made = [Spread(key, first.name, 2 * images * _variance(alone), images, bound=True)]
+        found += [spread for spread in made if spread.variance > 0]
     if not found:
-        raise InputError("No run has resamples of a metric that claims are made on.", "Evaluate again.")
+        raise InputError(
+            "No run has resamples of a metric that claims are made on, and that differs from image to image.",
+            "Evaluate again, on more images.",
+        )
     return found
 
 

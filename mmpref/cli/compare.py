@@ -30,11 +30,13 @@ if TYPE_CHECKING:
 
 
 def _arms(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> dict[str, list[Path]] | None:
-    arms = {}
+    arms: dict[str, list[Path]] = {}
     for value in values:
         name, equals, runs = value.partition("=")
         if not (name and equals and runs):
             raise click.BadParameter(f"{value!r} is not of the form NAME=RUN,RUN,...")
+        if name in arms:
+            raise click.BadParameter(f"the arm {name} is there twice; name all of its runs at once: {name}=RUN,RUN,...")
         arms[name] = [Path(run) for run in runs.split(",")]
     return arms or None
 

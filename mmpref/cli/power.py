@@ -53,7 +53,7 @@ def command(
         )
     if changed is not None and rate is None:
         raise UsageError("--changed goes with --rate.", "Leave it out: the runs know how many answers changed.")
-    found = [assumed(rate, changed)] if rate is not None else spreads(runs)
+    found = [assumed(rate, changed, difference)] if rate is not None else spreads(runs)
     rows = [_facts(spread, difference, power) for spread in found]
     result = {"difference": difference, "power": power, "rows": rows}
     common.show(result, as_json, lambda: _print(found, rows, difference, power))

@@ -244,7 +244,9 @@ def stage_samples(path: Path, manifest: dict[str, Any], stage: Path, repo_id: st
     _stage_resamples(path, stage)
     card = samples_card(files, manifest, Results.from_dict(evaluation), repo_id)
     _write(stage / CARD, clean_text(card, local_folders(path)))
-    return Content(stage, "Per-sample records of an evaluation", (FILES,), check=refuse_breaking, guarded=(FILES,))
+    return Content(
+        stage, "Per-sample records of an evaluation", (FILES, RESAMPLES), check=refuse_breaking, guarded=(FILES,)
+    )
 
 
 def _stage_resamples(path: Path, stage: Path) -> None:

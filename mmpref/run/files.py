@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,9 @@ def write_atomic(path: Path, content: bytes | str) -> None:
         RunError: the disk is full or refuses the write.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")  # as `remove_unfinished` knows it
+    # A name that no other has who writes the same file: containers that share a folder count processes alike.
+    own = f"{os.getpid()}{secrets.randbelow(10**6):06d}"
+    temporary = path.with_name(f".{path.name}.{own}.tmp")  # as `remove_unfinished` knows it
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -61,8 +61,13 @@ def is_whole_model(manifest: Mapping[str, Any]) -> bool:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a run's bytes."""
-    installed = {"python": platform.python_version()}
-    for package in _PACKAGES:
+    return {"python": platform.python_version(), **versions_of(_PACKAGES)}
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those packages that are installed."""
+    installed = {}
+    for package in packages:
         with contextlib.suppress(PackageNotFoundError):
             installed[package] = _version(package)
     return installed

@@ -18,6 +18,7 @@ from mmpref.bench.evaluate import evaluate
 from mmpref.bench.local_answerer import LocalAnswerer
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.errors import ImageError, MmprefError
+from mmpref.run import manifest
 from mmpref.types import ImageData, Message
 from tests.bench.conftest import MODEL, MakeAdapter
 from tests.bench.test_paired import SETTINGS
@@ -76,6 +77,8 @@ OTHERS: list[tuple[str, Any]] = [
     ("limit", 9),
     ("recipe", {"dtype": "bfloat16"}),
     ("recipe", {"quantization": "4bit"}),
+    ("recipe", {"device_map": "cpu"}),
+    ("recipe", {"trust_remote_code": True}),
     ("recipe", {"blind": "masked"}),
     ("recipe", {"thinking": ("<a> </a>",)}),
     ("model", {"revision": "c" * 40}),
@@ -94,6 +97,18 @@ def test_whatever_decides_an_answer_is_in_its_key(what: str, value: Any, folder:
     counting = _Counting()
     asked = value if what == "sample" else SAMPLE
     _cached(counting, recipe, identity)([asked], value if what == "limit" else 8, ["adapter"])
+    assert counting.asked == 1
+
+
+@pytest.mark.parametrize("package", ["torchvision", "tokenizers", "pillow", "flash-attn"])
+def test_another_version_of_a_library_is_asked_anew(
+    package: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _cached(_Counting())([SAMPLE], 8, ["base"])
+    own = manifest.version
+    monkeypatch.setattr(manifest, "_version", lambda name: "0.0" if name == package else own(name))
+    counting = _Counting()
+    _cached(counting)([SAMPLE], 8, ["base"])
     assert counting.asked == 1
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from mmpref.api.evaluate import compare as compare_runs
 from mmpref.bench.compare import compare
 from mmpref.bench.finished_model import run_names
 from mmpref.errors import InputError, RunError
+from tests.bench.finished_runs import finished_run
 
 
 def _run(path: Path, fingerprint: str = "a", command: str = "evaluate") -> Path:
@@ -50,9 +53,42 @@ def test_a_base_that_several_runs_scored_alike_stands_once(tmp_path: Path) -> No
     assert compare(runs[:2]).models == ("two, one: base",)
 
 
+def test_a_baseline_among_the_runs_stands_once(tmp_path: Path) -> None:
+    """Against itself it would be one more claim to correct for."""
+    rng = np.random.default_rng(0)
+    base = (rng.random(300) < 0.6).astype(float)
+    better = np.maximum(base, rng.random(300) < 0.1)
+    one = finished_run(tmp_path / "a" / "eval", {"base": base, "adapter": better}, weights="1")
+    two = finished_run(tmp_path / "b" / "eval", {"base": base, "adapter": base}, weights="2")
+    found = compare_runs(one, two, baseline=one).comparison
+    assert found.models == ("a/eval: adapter", "b/eval, a/eval: base", "b/eval: adapter")
+    assert found.claims == 2
+    assert compare_runs(one, baseline=f"{one}#base").comparison.models == ("eval: base", "eval: adapter")
+    assert compare_runs(two, baseline=one).comparison.models == ("a/eval: adapter", "eval: base", "eval: adapter")
+
+
 def test_other_data_are_warned_of(tmp_path: Path) -> None:
     found = compare([_run(tmp_path / "one"), _run(tmp_path / "two", "b")])
     assert "the data differ between one: base and two: base" in found.warnings[0]
+
+
+def test_the_same_rows_asked_otherwise_are_not_tested(tmp_path: Path) -> None:
+    """With other images, or by another version of mmpref: settings and data are alike."""
+    right = (np.arange(60) % 3 > 0).astype(float)
+    runs = [finished_run(tmp_path / name, {"base": right, "adapter": right}, weights=name) for name in ("one", "two")]
+
+    def asked(*hashes: str) -> list[str]:
+        for run, digest in zip(runs, hashes, strict=False):
+            manifest = json.loads((run / "run.json").read_text())
+            (run / "run.json").write_text(json.dumps({**manifest, "data": {"pope": {"samples": digest}}}))
+        found = compare_runs(runs[0], baseline=runs[1]).comparison
+        assert found.claims == (0 if found.warnings else 2)
+        return list(found.warnings)
+
+    assert asked("a") == []
+    assert asked("a", "a") == []
+    assert len(warnings := asked("a", "b")) == 2
+    assert "pope: the questions or their images differ between two: adapter and one: adapter" in warnings[1]
 
 
 def test_only_finished_evaluations_are_compared(tmp_path: Path) -> None:

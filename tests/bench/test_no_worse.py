@@ -62,6 +62,19 @@ def test_of_runs(tmp_path: Path) -> None:
         compare([run], margins={"chair": 0.01})
 
 
+def test_where_nothing_is_tested(tmp_path: Path) -> None:
+    """A margin is never passed over in silence."""
+    right = np.ones(20)
+    alone = finished_run(tmp_path / "alone", {"base": right})
+    with pytest.raises(UsageError, match="no two models are tested"):
+        compare([alone], margins={"*": 0.01})
+    run = finished_run(tmp_path / "run", {"base": right, "adapter": right})
+    other = finished_run(tmp_path / "other", {"base": right}, benchmark="pope", fingerprint="g")
+    found = compare([run, other], margins={"*": 0.01})
+    assert [row.model for row in found.no_worse] == ["run: adapter"]
+    assert "pope: other: base is not tested, so that nothing is said of it against the margin." in found.warnings
+
+
 def test_words() -> None:
     assert parse_margins(["0.01", "mmhal=0.2"]) == parse_margins({"*": 0.01, "mmhal": 0.2})
     assert parse_margins(0.01) == {"*": 0.01}

@@ -11,6 +11,7 @@ from mmpref.bench.bootstrap import Clusters, percentile_interval
 from mmpref.bench.power import assumed, images_needed, power_of, smallest_difference, spreads
 from mmpref.bench.significance import mcnemar
 from mmpref.errors import InputError, UsageError
+from tests.bench.finished_runs import finished_run
 
 RUNS = 150
 
@@ -67,6 +68,22 @@ def test_two_models_that_know_nothing_of_each_other_are_a_bound() -> None:
     assert spread.variance == pytest.approx(2 * 0.85 * 0.15)
     with pytest.raises(UsageError, match="cannot be right of one model alone"):
         assumed(0.9, 0.3)
+
+
+def test_no_more_can_differ_than_changes() -> None:
+    with pytest.raises(UsageError, match="of the answers change, no difference can be"):
+        assumed(0.85, 0.01, 0.02)
+    assert assumed(0.85, 0.02, 0.02).variance == 0.02
+
+
+def test_a_pilot_whose_answers_did_not_change_is_no_promise(tmp_path: Path) -> None:
+    """Of an adapter that changed nothing on 30 images two would be enough."""
+    right = (np.arange(30) % 3 > 0).astype(float)
+    (spread,) = spreads([finished_run(tmp_path / "run", {"base": right, "adapter": right})])
+    assert spread.bound
+    assert spread.variance == pytest.approx(2 * (2 / 3) * (1 / 3), rel=0.1)
+    with pytest.raises(InputError, match="differs from image to image"):
+        spreads([finished_run(tmp_path / "all", {"base": np.ones(30), "adapter": np.ones(30)})])
 
 
 def test_a_run_without_resamples_says_nothing(tmp_path: Path) -> None:

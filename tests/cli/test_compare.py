@@ -9,6 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -102,3 +103,10 @@ def test_text_of_models_and_data_is_escaped(run: Path, tmp_path: Path) -> None:
     page = (tmp_path / "page.html").read_text()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
+
+
+def test_an_arm_is_named_once() -> None:
+    """Of an arm that is named twice the first runs would not count."""
+    done = CliRunner().invoke(program, ["compare", "--arm", "dpo=a", "--arm", "dpo=b"], standalone_mode=False)
+    assert isinstance(done.exception, click.BadParameter)
+    assert "name all of its runs at once" in done.exception.message

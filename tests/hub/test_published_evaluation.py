@@ -63,6 +63,17 @@ def test_an_older_commit_is_what_it_was(
     assert old.rows[0][1][0] == compare(theirs).comparison.rows[0][1][1]
 
 
+def test_resamples_are_of_the_run_that_is_there(
+    hub: HubAccount, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run of before resamples were kept takes those of another run away: they are no test of it."""
+    theirs, ours = runs
+    _published(hub, theirs, monkeypatch)
+    (ours / "resamples.parquet").unlink()
+    _published(hub, ours, monkeypatch)
+    assert not (fetch_evaluation(f"hf://datasets/{hub.name}/records").path / "resamples.parquet").exists()
+
+
 def test_what_holds_no_evaluation(hub: HubAccount, runs: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     _published(hub, runs[0], monkeypatch)
     with pytest.raises(InputError, match="There is no dataset"):

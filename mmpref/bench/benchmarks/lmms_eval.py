@@ -36,6 +36,10 @@ if TYPE_CHECKING:
 
 MOST = 10_000
 """Questions of a task whose aggregation is not a mean: each is resampled as one of its own."""
+_TRIED = 12
+"""Draws of which a metric is the mean over single scores, as far as it can be seen, before it is taken for that."""
+_ROUNDED = 1e-4
+"""What rounding may add, of the largest single score: some give shares by five places, some points of 100 by two."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class LmmsEvalTask:
                 f"Write a task file of your own and name its folder: --set benchmark.lmms-eval:{name}.include=FOLDER",
             )
         self.name, self.settings = name, settings
+        self._values: dict[bytes, np.ndarray] = {}
 
     @property
     def _own(self) -> HarnessTask:
@@ -136,15 +141,64 @@ class LmmsEvalTask:
         import numpy as np
 
         keys = sorted(key for key in sums if isinstance(key, CountKey) and key.part == metric and " " in key.name)
-        items = [ast.literal_eval(key.name.partition(" ")[2]) for key in keys]
         drawn = np.stack([np.atleast_1d(np.asarray(sums[key], int)) for key in keys])
-        values = [
-            self._own.value(metric, [copy.copy(items[row]) for row in np.repeat(np.arange(len(items)), column)])
-            if column.any()
-            else math.nan
-            for column in drawn.T
-        ]
-        return np.asarray(values)
+        digest = hashlib.sha256(repr(keys).encode() + drawn.tobytes()).digest()
+        if digest not in self._values:  # a value and its resamples are asked for apart
+            items = [ast.literal_eval(key.name.partition(" ")[2]) for key in keys]
+            self._values[digest] = self._aggregate(metric, items, drawn)
+        return self._values[digest]
+
+    def _aggregate(self, metric: str, items: Sequence[Any], drawn: np.ndarray) -> np.ndarray:
+        """float64 [draws]: the metric of items drawn so often, int64 [items, draws].
+
+        Where it is the mean of what it is of each item alone, as `_TRIED` draws show, the others are such means: an
+        aggregation may take seconds.
+
+        Raises:
+            InputError: the same scores give another value when they are aggregated again.
+        """
+        import numpy as np
+
+        def value(column: np.ndarray) -> float:
+            rows = np.repeat(np.arange(len(items)), column)
+            return self._own.value(metric, [copy.copy(items[row]) for row in rows]) if len(rows) else math.nan
+
+        columns = drawn.T
+        values = np.full(len(columns), math.nan)
+        values[0] = value(columns[0])
+        if math.isnan(values[0]):  # such as a file that is to be handed in
+            return values
+        if value(columns[0]) != values[0]:
+            raise InputError(
+                f"The metric {metric} of lmms-eval's task {self.name} is another one when it is made again of the same "
+                "scores, so that it has no interval."
+            )
+        tried = min(_TRIED, len(columns))
+        values[1:tried] = [value(column) for column in columns[1:tried]]
+        alone = self._alone(metric, items)
+        if len(alone) == len(items):
+            total = drawn.sum(0)
+            means = np.divide(alone @ drawn, total, out=np.full(len(total), math.nan), where=total > 0)
+            most = _ROUNDED * float(np.abs(alone).max())
+            if np.allclose(means[:tried], values[:tried], rtol=0, atol=most, equal_nan=True):
+                return np.concatenate([values[:tried], means[tried:]])
+        values[tried:] = [value(column) for column in columns[tried:]]
+        return values
+
+    def _alone(self, metric: str, items: Sequence[Any]) -> np.ndarray:
+        """float64 [items]: the metric of each item alone; only of those before the first of which it is undefined."""
+        import numpy as np
+
+        values: list[float] = []
+        for item in items:
+            try:
+                value = self._own.value(metric, [copy.copy(item)])
+            except InputError:
+                break
+            if math.isnan(value):
+                break
+            values.append(value)
+        return np.asarray(values, float)
 
 
 def _sample(question: Any, name: str) -> Sample:

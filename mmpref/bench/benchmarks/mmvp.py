@@ -61,7 +61,8 @@ def letter(answer: str) -> str:
 class _Mmvp(QuestionTask[MmvpSettings]):
     def samples(self, table: Table, limit: int | None) -> list[Sample]:
         samples = []
-        for number, row, where in numbered_rows(table, limit):
+        whole = None if limit is None else limit + limit % 2  # rows: of half a pair nothing can be said
+        for number, row, where in numbered_rows(table, whole):
             if not image_cells(row):
                 row = {**row, "image": f"{number + 1}.jpg"}
             question = text_cell(row, column_of(row, "Question", "question"), where)

@@ -6,6 +6,7 @@ here; that it is not installed is told where it is not.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -17,9 +18,13 @@ from typing import Any
 import pytest
 
 from mmpref.api.options import evaluate_recipe
-from mmpref.bench.benchmark import BENCHMARKS
+from mmpref.bench import lmms_eval_task
+from mmpref.bench.benchmark import BENCHMARKS, CountKey
+from mmpref.bench.benchmarks import lmms_eval
+from mmpref.bench.benchmarks.lmms_eval import LmmsEvalTask, Settings
 from mmpref.bench.compare import compare
 from mmpref.bench.evaluate import evaluate
+from mmpref.bench.lmms_eval_task import HarnessTask
 from mmpref.bench.recipe import EvaluateRecipe
 from mmpref.bench.records import read_records
 from mmpref.bench.suites import CAPABILITIES, members
@@ -196,6 +201,93 @@ def test_resampled_aggregation_is_its_own_on_what_was_drawn(tasks: Path) -> None
         drawn = [(said[row], truth[row]) for row in range(ROWS) for _ in range(draw[row])]
         right = sum(one == other == "yes" for one, other in drawn)
         assert value == 2 * right / sum((one == "yes") + (other == "yes") for one, other in drawn)
+
+
+TOTAL = {"right": 0.0}
+
+
+class _Aggregating:
+    """A task whose metrics are made of whole lists of scores, as some of lmms-eval's are."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+
+    def aggregation(self) -> dict[str, Any]:
+        return {"adds_up": self._adds_up, "percent": self._percent, "largest": self._largest, "file": self._file}
+
+    def _counted(self, name: str) -> None:
+        self.calls[name] = self.calls.get(name, 0) + 1
+
+    def _adds_up(self, items: list[Any]) -> float:
+        """As OCRBench's: in a dictionary of the module, over a number of questions that is fixed."""
+        for item in items:
+            TOTAL["right"] += item["right"]
+        return TOTAL["right"] / 40
+
+    def _percent(self, items: list[Any]) -> float:
+        self._counted("percent")
+        return round(100 * sum(item["right"] for item in items) / len(items), 2)
+
+    def _largest(self, items: list[Any]) -> float:
+        return float(max(item["right"] * item["number"] for item in items))
+
+    def _file(self, items: list[Any], args: Any) -> None:
+        self._counted("file")
+
+
+@pytest.fixture
+def aggregating(monkeypatch: pytest.MonkeyPatch) -> tuple[LmmsEvalTask, _Aggregating]:
+    task = _Aggregating()
+    monkeypatch.setattr(lmms_eval, "refuse_absent", lambda: None)
+    monkeypatch.setattr(lmms_eval, "load_task", lambda *_: HarnessTask("tiny", task))
+    monkeypatch.setattr(lmms_eval_task, "_quiet", contextlib.nullcontext)
+    return LmmsEvalTask("tiny", Settings()), task
+
+
+def _draws() -> tuple[list[dict[str, float]], Any]:
+    """Scores of 40 questions, and how often each is drawn: once, then in 300 resamples."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    items = [{"number": number, "right": float(rng.random() < 0.6)} for number in range(40)]
+    return items, np.concatenate([np.ones((1, 40), int), rng.multinomial(40, np.full(40, 1 / 40), 300)])
+
+
+def _value(task: LmmsEvalTask, metric: str, items: list[Any], draws: Any) -> Any:
+    names = [f"{item['number']:07d} {item!r}" for item in items]
+    return task._aggregated(metric, {CountKey(metric, name): draws[:, row] for row, name in enumerate(names)})
+
+
+@pytest.mark.parametrize(
+    ("metric", "of"),
+    [
+        ("adds_up", lambda right, draw: right @ draw / 40),
+        ("percent", lambda right, draw: 100 * right @ draw / draw.sum()),
+        ("largest", lambda right, draw: max(n * r for n, r in enumerate(right) if draw[n])),
+    ],
+)
+def test_a_metric_of_all_scores_is_that_of_what_was_drawn(
+    metric: str, of: Any, aggregating: tuple[LmmsEvalTask, _Aggregating]
+) -> None:
+    import numpy as np
+
+    items, draws = _draws()
+    right = np.array([item["right"] for item in items])
+    for _ in range(2):  # of another model too
+        values = _value(aggregating[0], metric, items, draws)
+        assert values == pytest.approx([of(right, draw) for draw in draws], abs=0.006)
+        aggregating[0]._values.clear()
+
+
+def test_a_mean_of_single_scores_and_a_file_take_few_calls(aggregating: tuple[LmmsEvalTask, _Aggregating]) -> None:
+    """An aggregation of MMBench takes seconds, and there are thousands of resamples."""
+    task, own = aggregating
+    items, draws = _draws()
+    for _ in range(3):
+        _value(task, "percent", items, draws)
+    assert all(value != value for value in _value(task, "file", items, draws))
+    assert own.calls["percent"] < 40 + 20
+    assert own.calls["file"] == 1
 
 
 @pytest.mark.skipif(ABSENT, reason="lmms-eval is not installed")

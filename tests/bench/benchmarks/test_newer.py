@@ -144,6 +144,14 @@ def test_mmvp(tmp_path: Path) -> None:
     )
 
 
+def test_a_limit_takes_whole_pairs_of_mmvp(tmp_path: Path) -> None:
+    rows = [{**mmvp(number), "image": cell(number)} for number in range(1, 7)]
+    table = open_table(str(write_parquet(tmp_path / "train.parquet", rows)), "train")
+    for limit, asked in ((1, 2), (3, 4), (4, 4), (None, 6)):
+        pairs = [sample.image_id for sample in task("mmvp").samples(table, limit)]
+        assert len(pairs) == asked == 2 * len(set(pairs))
+
+
 def test_mmvp_as_its_authors_publish_it(tmp_path: Path) -> None:
     (tmp_path / "MMVP Images").mkdir()
     for number in (1, 2):
