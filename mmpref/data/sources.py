@@ -26,6 +26,8 @@ from mmpref.workers import DeadlyTask
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
+NO_PAIR = "no-pair"
+"""Reason of a skip: of a row that a reader or a method makes several pairs of, there is none."""
 
 _LONGEST_ID = 1000
 """Characters; a longer cell names no row."""
@@ -212,4 +214,4 @@ def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str
         nothing = False
         yield unusable.named(raw.get("id"))
     if nothing:
-        yield Unusable("no-pair").named(raw.get("id"))
+        yield Unusable(NO_PAIR).named(raw.get("id"))
