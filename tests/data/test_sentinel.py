@@ -13,6 +13,8 @@ from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
 from mmpref.errors import UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.judges import detectors
+from mmpref.judges.detectors import open_detector
 from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
@@ -103,6 +105,15 @@ def test_coherent_pairs_name_what_the_context_has_named(policy: Policy, captions
     assert answer.answer == "A cup. A saw.", "what is new comes first"
     worker._append(answer, {" An axe.": {"axe"}}, 1)
     assert answer.ended
+
+
+def test_detectors_are_opened_once(policy: Policy, captions: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(detectors, "open_detector", lambda name: opened.append(name) or open_detector(name))
+    worker = worker_of(policy, samples=2)
+    for example in captions[:2]:
+        worker([example])
+    assert opened == SETTINGS["detectors"]
 
 
 def test_impossible_settings_are_refused() -> None:
