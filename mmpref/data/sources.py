@@ -117,8 +117,12 @@ class Source:
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
         for part in self._parts:
             if part.reader.where not in filled:
-                after = f" after the first {self._skip:,}" if self._skip else ""
-                raise InputError(f"{part.reader.where} has no rows{after}.")
+                if self._skip:
+                    raise InputError(
+                        f"{part.reader.where} has no rows after the first {self._skip:,}.",
+                        "Pass over fewer (--skip); `mmpref iterate` ends with the rounds that are there by --rounds.",
+                    )
+                raise InputError(f"{part.reader.where} has no rows.")
             part.reader.end()
             part.reader.warn_of_unread()
             part.lookup.end()
