@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -131,6 +132,7 @@ def test_a_build_has_a_card_that_tells_of_contexts(tmp_path: Path) -> None:
     manifest = build_dataset(recipe, tmp_path / "run", write_card=write_dataset_card)
     card = (tmp_path / "run/README.md").read_text()
     assert "the prompt ends in the beginning of an answer" in card
+    assert re.search(r"Beginnings of answers, in which \d+ of the prompts end, are the model's own\.", card)
     assert "prepare_multimodal_messages" in card
     assert manifest["notes"]["objects"] > 0
     assert manifest["counts"]["rows"] > 2
