@@ -36,6 +36,7 @@ from mmpref.tables.cells import columns_of, image_cells, is_empty, is_false, is_
 from mmpref.tables.messages import (
     DEFAULT_PROMPT,
     MARK,
+    QUESTIONS,
     REJECTED,
     Shape,
     Turn,
@@ -301,8 +302,10 @@ class _RowReader:
         return [*system, *turns]
 
     def _without_seam(self, turns: list[Turn]) -> list[Turn]:
-        """The turns of a prompt; where they end in a context, without the white space around that."""
-        last = turns[-1] if turns and self.shape[0] and len(self.shape) > 1 and self.shape[-1] else None
+        """The turns of a prompt; where they end in a context, without the white space around that. A whole conversation
+        beside answers ends in an answer, which no other one continues."""
+        own = len(self.shape) > 1 and self.shape[0] in QUESTIONS and self.shape[-1]
+        last = turns[-1] if turns and own else None
         if last is None or last.message.role != "assistant" or not (text := last.message.content.strip()):
             return turns
         self.continues, self.seam = True, last.message.content[len(last.message.content.rstrip()) :]
