@@ -120,7 +120,7 @@ class Source:
                 if self._skip:
                     raise InputError(
                         f"{part.reader.where} has no rows after the first {self._skip:,}.",
-                        "Pass over fewer (--skip); `mmpref iterate` ends with the rounds that are there by --rounds.",
+                        "Pass over fewer (--skip); a chain ends before by `mmpref iterate NAME --rounds N`.",
                     )
                 raise InputError(f"{part.reader.where} has no rows.")
             part.reader.end()
