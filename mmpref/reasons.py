@@ -34,7 +34,7 @@ REASONS = {
     "repeats-itself": "the answer repeats itself",
     "unrated": "an answer has no rating",
     "equal-ratings": "two answers are rated alike",
-    "no-pair": "the row of the published set gives no pair",
+    "no-pair": "no pair can be made of the row",
     "several-images": "the row has several images, and one is asked about",
     "not-better": "the later answer is rated no better than the first",
     # what a method made of it

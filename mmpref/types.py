@@ -42,6 +42,7 @@ class Example:
             `PROVENANCE`.
         objects: names of what the images show, as the row lists them; None where it lists none.
         notes: what was changed when it was read, such as ``images_moved_first``; counted.
+        made_from: the source's images, where a method has changed them: what they show is in splits with these.
     """
 
     id: str
@@ -54,6 +55,7 @@ class Example:
     facts: Mapping[str, str | float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     objects: tuple[str, ...] | None = None
+    made_from: tuple[ImageData, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -153,6 +153,8 @@ class Chain:
             number: of the round, from 1.
             folder: of the chain; None leaves out what earlier steps make.
         """
+        from mmpref.data.builder import BUILDERS
+
         before = str(folder / f"round-{number - 1}" / "train") if folder and number > 1 else None
         here = folder / f"round-{number}" if folder else None
         first = Call("build-dataset", self.name, {}, self._set("build-dataset")).resolved()
@@ -164,9 +166,15 @@ class Chain:
             (one.seed if self.settings.seed is None else self.settings.seed) + number - 1 for one in (first, training)
         ]
         own, build_set = _own_adapter(first), self._set("build-dataset")
+        written = BUILDERS.get(first.method).uses_model and not own
         if own and before:
             build_set = resolve.merge(build_set, {"builder": {"adapter": before}})
-        build_options = {"adapter": None if own else adapter, "skip": skip or None, "limit": limit, "seed": seeds[0]}
+        build_options = {
+            "adapter": adapter if written else None,
+            "skip": skip or None,
+            "limit": limit,
+            "seed": seeds[0],
+        }
         split = {"split": self.settings.split, "benchmarks": list(self.settings.benchmarks) or None}
         trained = {"adapter": str(here / "train") if here else None}
         return RoundCalls(

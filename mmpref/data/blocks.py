@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mmpref.data.builder import SAME, Outcome, Worker
 from mmpref.data.shards import Blocks
-from mmpref.data.sources import Source
+from mmpref.data.sources import NO_PAIR, Source
 from mmpref.errors import HubError, ImageError, ModelError, RunError, UsageError, is_out_of_memory, reason_of
 from mmpref.log import logger
 from mmpref.tables.rows import same_answer
@@ -164,7 +164,7 @@ class BlockRunner:
         else:
             self._failed.clear()
         results = iter(outcomes)
-        each = [row if isinstance(row, Skip) else next(results) for row in rows]
+        each = [row if isinstance(row, Skip) else next(results) or Skip(row.id, NO_PAIR) for row in rows]
         return [[*one] if isinstance(one, tuple) else [one] for one in each]
 
     def _one_by_one(self, worker: Worker, examples: Sequence[Example], first: Exception) -> list[Outcome]:

@@ -76,7 +76,9 @@ def build_dataset(
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
     run = open_run(output or default_path("build-dataset", recipe.method, recipe), "build-dataset", recipe)
     blocks = Blocks(run.state, recipe.validation is not None)
+    adapter = builder.adapter(settings) or recipe.adapter
     if run.finished:
+        _refuse_other_adapter(run, adapter)
         logger.info("%s is complete already.", run.path)
         blocks.remove()
         return run.manifest()
@@ -101,7 +103,6 @@ def build_dataset(
             contexts=builder.takes_context,
             skip=recipe.skip or 0,
         )
-        adapter = builder.adapter(settings) or recipe.adapter
         model = ModelRef(recipe.model, recipe.revision, adapter) if recipe.model else None
         policy = PolicyLoader(
             run,
@@ -161,6 +162,25 @@ def spelled_out(recipe: BuildRecipe) -> BuildRecipe:
     builder = BUILDERS.get(recipe.method)
     settings = recipes.build(builder.config(), recipe.builder, f"builder {recipe.method}")
     return resolved(dataclasses.replace(recipe, builder=recipes.as_plain(settings)), builder)
+
+
+def _refuse_other_adapter(run: Run, adapter: str | None) -> None:
+    """Not to give the pairs of one adapter as those of another that was trained into the same folder since.
+
+    Raises:
+        RunError: it was.
+    """
+    facts = run.manifest().get("adapter")
+    if not (adapter and facts and Path(adapter).is_dir()):
+        return
+    from mmpref.vlm.revisions import adapter_facts
+
+    try:
+        weights = adapter_facts(adapter, None)["weights"]
+    except OSError:  # it is gone, and a finished run needs none
+        return
+    if weights != facts["weights"]:
+        raise RunError(f"The adapter {adapter} is another than {run.path} was made with.", "Choose another --output.")
 
 
 def _decided(run: Run, pilot: Pilot, context: Context, settings: Any, source: Source, rows: int) -> dict[str, Any]:

@@ -132,6 +132,7 @@ class Builder:
         writes_chosen: whether the chosen answers are the method's too, not the source's.
         corrects: whether the chosen answers are the model's own as the annotator corrected them.
         rewrites: whether the rejected answer is made from the chosen one, which is the model's own.
+        paints: whether the pair's images are the source's with a part of each painted over.
         needs_pairs: whether it takes the source's own rejected answers, so that a source without any is of no use.
         takes_context: whether rows are of use whose answers continue a context (`mmpref.types.context_of`).
         origin: where the method's own source is published; a recipe without a source reads that.
@@ -154,6 +155,7 @@ class Builder:
     writes_chosen: bool = False
     corrects: bool = False
     rewrites: bool = False
+    paints: bool = False
     needs_pairs: bool = False
     takes_context: bool = False
     origin: Origin | None = None

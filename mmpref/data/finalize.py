@@ -145,6 +145,7 @@ def finish(
         "written": made_by.builder.written_columns,
         **({"corrected": True} if made_by.builder.corrects else {}),
         **({"rewritten": True} if made_by.builder.rewrites else {}),
+        **({"painted": True} if made_by.builder.paints else {}),
         **(sampling_facts(settings, {} if served else pinned.get("generation")) if model else {}),
         **({"splits": _rows_of(files, masks)} if splits.validation else {}),
         **({"annotator": {"name": annotator, **notes}} if annotator else {"notes": notes}),

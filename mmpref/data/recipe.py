@@ -171,6 +171,10 @@ def resolved(recipe: BuildRecipe, builder: Builder) -> BuildRecipe:
     if not builder.uses_model:
         if recipe.model:
             logger.warning("The method %s uses no model: %s is not loaded.", recipe.method, recipe.model)
+        if recipe.adapter:
+            logger.warning(
+                "The method %s uses no model, and so no adapter: %s has no effect.", recipe.method, recipe.adapter
+            )
         recipe = dataclasses.replace(recipe, model=None, revision=None, adapter=None)
     source = recipe.source
     if isinstance(source, tuple) and len(source) < 2:

@@ -135,7 +135,8 @@ class Blocks:
             "changed": changed,
         }
         if self._keys:
-            facts["keys"] = [image_keys(pair.example.images) for pair in outcomes if isinstance(pair, Pair)]
+            examples = [pair.example for pair in outcomes if isinstance(pair, Pair)]
+            facts["keys"] = [image_keys((*example.images, *example.made_from)) for example in examples]
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:

@@ -26,6 +26,8 @@ from mmpref.workers import DeadlyTask
 
 MISSING = MissingImageError.reason
 """Reason of a skip: its detail is the path that was not found, as the row has it."""
+NO_PAIR = "no-pair"
+"""Reason of a skip: of a row that a reader or a method makes several pairs of, there is none."""
 
 _LONGEST_ID = 1000
 """Characters; a longer cell names no row."""
@@ -115,8 +117,12 @@ class Source:
             yield name, facts_with_lengths(facts_of(row), read.chosen or None, read.rejected or None)
         for part in self._parts:
             if part.reader.where not in filled:
-                after = f" after the first {self._skip:,}" if self._skip else ""
-                raise InputError(f"{part.reader.where} has no rows{after}.")
+                if self._skip:
+                    raise InputError(
+                        f"{part.reader.where} has no rows after the first {self._skip:,}.",
+                        "Pass over fewer (--skip); a chain ends before by `mmpref iterate NAME --rounds N`.",
+                    )
+                raise InputError(f"{part.reader.where} has no rows.")
             part.reader.end()
             part.reader.warn_of_unread()
             part.lookup.end()
@@ -212,4 +218,4 @@ def _read(reader: Reader | None, raw: Mapping[str, Any]) -> Iterator[Mapping[str
         nothing = False
         yield unusable.named(raw.get("id"))
     if nothing:
-        yield Unusable("no-pair").named(raw.get("id"))
+        yield Unusable(NO_PAIR).named(raw.get("id"))

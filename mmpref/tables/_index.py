@@ -12,10 +12,10 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, TextIO
+from typing import Any, NamedTuple
 
 from mmpref.errors import InputError, brief, reason_of
 from mmpref.text_files import open_text, read_text
@@ -58,7 +58,7 @@ def named_files(file: Path) -> list[Path]:
         return []
     try:
         content = json.loads(read_text(file))
-    except (ValueError, InputError):
+    except (ValueError, RecursionError, InputError):
         return []  # as whoever reads its rows says
     if not is_index(content):
         return []
@@ -77,12 +77,11 @@ def rows_of(content: Mapping[str, Any], file: Path, parse: Parse) -> Iterator[di
     for name, entry in content.items():
         named = _find(file, name, entry["annotation"])
         root = PurePosixPath(*PurePosixPath(entry["root"]).parts[named.left_out :])
-        with ExitStack() as opened:
-            where = named.file / named.member if named.member else named.file
-            for number, line in enumerate(_lines(named, opened), 1):
-                if line.strip():
-                    row = parse(where, number, line)
-                    yield {"source": name, **row, **_images(row, root)}
+        where = named.file / named.member if named.member else named.file
+        for number, line in enumerate(_lines(named, where), 1):
+            if line.strip():
+                row = parse(where, number, line)
+                yield {"source": name, **row, **_images(row, root)}
 
 
 def _find(index: Path, name: str, annotation: str) -> _Named:
@@ -112,11 +111,24 @@ def _archive(file: Path) -> zipfile.ZipFile:
         raise InputError(f"{file} cannot be read: {reason_of(error)}.") from error
 
 
-def _lines(named: _Named, opened: ExitStack) -> TextIO:
+def _lines(named: _Named, where: Path) -> Iterator[str]:
+    """
+    Raises:
+        InputError: a member that is no text, is damaged, or is locked by a password.
+    """
     if named.member is None:
-        return opened.enter_context(open_text(named.file))
-    archive = opened.enter_context(_archive(named.file))
-    return opened.enter_context(io.TextIOWrapper(archive.open(named.member), encoding="utf-8"))
+        with open_text(named.file) as opened:
+            yield from opened
+        return
+    try:
+        with (
+            _archive(named.file) as archive,
+            archive.open(named.member) as member,
+            io.TextIOWrapper(member, encoding="utf-8-sig") as opened,
+        ):
+            yield from opened
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as error:
+        raise InputError(f"{where} cannot be read: {reason_of(error).rstrip('.')}.") from error
 
 
 def _images(row: Mapping[str, Any], root: PurePosixPath) -> dict[str, Any]:

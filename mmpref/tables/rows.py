@@ -35,6 +35,7 @@ from mmpref.tables.cells import columns_of, image_cells, is_empty, is_false, is_
 from mmpref.tables.messages import (
     DEFAULT_PROMPT,
     MARK,
+    QUESTIONS,
     REJECTED,
     Shape,
     Turn,
@@ -155,10 +156,8 @@ class _RowReader:
         if not shape[0] and isinstance(captions := unpacked(row[shape[-1]]), list) and _are_texts(captions):
             self.row = {**row, shape[-1]: captions[0]}
             self.notes += [FIRST_CAPTION] if len(captions) > 1 else []
-        self.seam = ""
-        """White space at the end of a context."""
-        self.continues = False
-        """Whether there is a context."""
+        self.seam, self.continues = "", False
+        """White space at the end of a context, and whether there is one."""
         self.extra: list[Turn] = []
         """Turns of the answer column that stand before its answer."""
 
@@ -300,8 +299,8 @@ class _RowReader:
         return [*system, *turns]
 
     def _without_seam(self, turns: list[Turn]) -> list[Turn]:
-        """The turns of a prompt; where they end in a context, without the white space around that."""
-        last = turns[-1] if turns and self.shape[0] and len(self.shape) > 1 and self.shape[-1] else None
+        """The turns of a prompt (no whole conversation); where they end in a context, without white space around it."""
+        last = turns[-1] if turns and self.shape[0] in QUESTIONS and self.shape[-1] else None
         if last is None or last.message.role != "assistant" or not (text := last.message.content.strip()):
             return turns
         self.continues, self.seam = True, last.message.content[len(last.message.content.rstrip()) :]

@@ -286,6 +286,11 @@ def test_a_chain_may_begin_with_an_adapter_and_a_method_with_its_own_is_given_th
         assert (build.builder["adapter"], build.adapter) == (adapter, None)
 
 
+def test_a_method_that_no_model_writes_for_builds_without_an_adapter(tmp_path: Path) -> None:
+    _, (build, train, _) = planned(tmp_path, 2, {}, {"build-dataset.method": "mismatched"})
+    assert (build.adapter, build.skip, train.adapter) == (None, 12, "out/round-1/train")
+
+
 def test_a_judge_chooses_no_round(tmp_path: Path) -> None:
     mmhal = {
         "benchmarks": ["chair", "mmhal"],

@@ -42,6 +42,23 @@ def test_each_block_begins_before_the_one_ahead_of_it_is_in_work(tmp_path: Path,
     assert len(worker.calls) == 6, "what is done is not done again"
 
 
+def test_a_row_of_no_pairs_is_skipped_and_counted(tmp_path: Path, png: bytes) -> None:
+    (tmp_path / "x.png").write_bytes(png)
+    rows = [{"id": f"r{n}", "image": "x.png", "prompt": "What?", "answer": f"It is {n}."} for n in range(3)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+
+    def several(block: Sequence[Example]) -> list[tuple[Pair, ...]]:
+        return [tuple(Pair(one, f"No {n}.", "several", None, 1, 0) for n in range(int(one.id[1:]))) for one in block]
+
+    blocks, told = Blocks(tmp_path / "state"), list[tuple[int, int]]()
+    runner = BlockRunner(blocks, lambda: as_worker(several), lambda: None, keep_rejected=False)
+    source = Source(open_table(str(tmp_path / "rows.json")))
+    runner.run(source, 3, on_progress=lambda total, of_rows: told.append((total, len(of_rows))))
+    described = blocks.describe(0)
+    assert (described["rows"], told) == (3, [(3, 3)])
+    assert [(skip["id"], skip["reason"]) for skip in described["skips"]] == [("r0", "no-pair")]
+
+
 def test_a_plain_callable_is_a_worker(png: bytes) -> None:
     builder = Builder(config=lambda: dict, worker=lambda context, settings: Recorded().__call__)
     worker = as_worker(builder.worker(Context(lambda: None, None, 0), {}))  # type: ignore[arg-type,return-value]

@@ -22,6 +22,7 @@ from mmpref.data import shards
 from mmpref.data.build import build_dataset
 from mmpref.data.recipe import BuildRecipe
 from mmpref.errors import InputError, ModelError, RunError, UsageError
+from mmpref.run.manifest import read_manifest
 from tests.forked import Forked
 
 ROWS = 23
@@ -255,6 +256,23 @@ def test_a_finished_run_needs_neither_source_nor_model(source: Path, tmp_path: P
     first = build_dataset(values, tmp_path / "run")
     copy.unlink()
     assert build_dataset(values, tmp_path / "run") == first
+
+
+def test_a_finished_run_is_not_shown_as_that_of_another_adapter(source: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "adapter/adapter_model.safetensors"
+    weights.parent.mkdir()
+    weights.write_bytes(b"first")
+    values = recipe(source, adapter=str(weights.parent), limit=4)
+    build_dataset(values, tmp_path / "run")
+    facts = {"id": str(weights.parent), "revision": None, "weights": hashlib.sha256(b"first").hexdigest()}
+    manifest = {**read_manifest(tmp_path / "run"), "adapter": facts}  # this method loads no model
+    (tmp_path / "run/run.json").write_text(json.dumps(manifest))
+    assert build_dataset(values, tmp_path / "run") == manifest
+    weights.write_bytes(b"second")
+    with pytest.raises(RunError, match="is another than"):
+        build_dataset(values, tmp_path / "run")
+    weights.unlink()
+    assert build_dataset(values, tmp_path / "run") == manifest
 
 
 def test_a_source_that_changed_is_refused(source: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ import pytest
 from mmpref.data.build import build_dataset
 from mmpref.data.builder import BUILDERS, Context
 from mmpref.data.recipe import BuildRecipe
+from mmpref.data.shards import Blocks
 from mmpref.data.sources import Source
+from mmpref.data.validation_split import image_keys
 from mmpref.errors import UsageError
 from mmpref.images import decode
+from mmpref.judges import detectors
+from mmpref.judges.detectors import open_detector
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
 from mmpref.types import Example, ModelRef, Pair, Skip, context_of
@@ -75,6 +80,57 @@ def test_rejected_sentences_name_what_is_hidden_and_chosen_ones_what_is_left(
         assert oracle.mentions(pair.chosen)
     assert {one.reason for one in outcomes if isinstance(one, Skip)} <= {"not-said", "one-sided", "no-objects"}
     assert worker_of(policy, hide=hide, batch_size=5)(captions[10:]) == outcomes[10:]
+
+
+@pytest.mark.parametrize("hide", ["tokens", "pixels"])
+def test_only_images_that_are_asked_about_are_preprocessed_and_the_detector_is_opened_once(
+    policy: Policy, captions: list[Example], hide: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, begun, asked = [], [], []
+    monkeypatch.setattr(detectors, "open_detector", lambda name: opened.append(name) or open_detector(name))
+    worker = worker_of(policy, hide=hide, samples=2)
+    ahead = worker.ahead
+
+    class Ahead:
+        def begin(self, examples: list[Example]) -> None:
+            begun.extend(one.id for one in examples)
+
+        def __call__(self, example: Example) -> Any:
+            asked.append(example.id)
+            return ahead(example)
+
+    worker.ahead = Ahead()
+    none_found = replace(captions[0], id="other", objects=("no such thing",))
+    for block in ([captions[0], none_found], [captions[1]]):
+        worker.begin(block)
+        worker(block)
+    assert begun == asked == [one.id for one in captions[:2] if hide == "tokens"]
+    assert opened == ["testbed-oracle"]
+
+
+def test_what_is_too_small_to_hide_gives_no_pair(policy: Policy, captions: list[Example]) -> None:
+    for hide, box in (("tokens", (0.5, 0.5, 0.51, 0.51)), ("pixels", (0.5, 0.5, 0.5001, 0.5001))):
+        outcome = worker_of(policy, hide=hide)._hide(captions[0], "cup", [box])
+        assert (outcome.reason, outcome.detail) == ("no-objects", "'cup' is too small to hide")
+
+
+def test_what_is_painted_over_with_the_object_is_not_there(policy: Policy, captions: list[Example]) -> None:
+    worker = worker_of(policy, hide="pixels")
+    ((name, [box]), (other, [beside]), *_) = oracle.boxes(oracle.scene_of(captions[0].id)).items()
+    text = f"There is a {other}."
+    one = worker._hide(captions[0], name, [box])
+    assert worker._clean([one], [[text]]) == [[True]]
+    both = worker._hide(captions[0], name, [box, beside])
+    assert worker._clean([both], [[text]]) == [[False]]
+
+
+def test_rows_of_one_photograph_stay_in_one_split(policy: Policy, captions: list[Example], tmp_path: Path) -> None:
+    boxes = [box for [box] in oracle.boxes(oracle.scene_of(captions[0].id)).values()][:2]
+    hidden = [worker_of(policy, hide="pixels")._hide(captions[0], "it", [box]).example for box in boxes]
+    blocks = Blocks(tmp_path, keys=True)
+    blocks.write(0, [Pair(example, "A saw.", "hide-object", None, 1, 0) for example in hidden])
+    first, second = map(set, blocks.describe(0)["keys"])
+    assert first & second >= set(image_keys(captions[0].images))
 
 
 def test_impossible_settings_are_refused() -> None:

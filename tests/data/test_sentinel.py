@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from mmpref.data.recipe import BuildRecipe
 from mmpref.data.sources import Source
 from mmpref.errors import UsageError
 from mmpref.hub.cards.dataset import write_dataset_card
+from mmpref.judges import detectors
+from mmpref.judges.detectors import open_detector
 from mmpref.sampling.sentences import split
 from mmpref.tables.open import open_table
 from mmpref.testbed import language, oracle
@@ -105,6 +108,15 @@ def test_coherent_pairs_name_what_the_context_has_named(policy: Policy, captions
     assert answer.ended
 
 
+def test_detectors_are_opened_once(policy: Policy, captions: list[Example], monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(detectors, "open_detector", lambda name: opened.append(name) or open_detector(name))
+    worker = worker_of(policy, samples=2)
+    for example in captions[:2]:
+        worker([example])
+    assert opened == SETTINGS["detectors"]
+
+
 def test_impossible_settings_are_refused() -> None:
     for settings, message in (
         ({"synonyms": None}, "needs a table of synonyms"),
@@ -120,6 +132,7 @@ def test_a_build_has_a_card_that_tells_of_contexts(tmp_path: Path) -> None:
     manifest = build_dataset(recipe, tmp_path / "run", write_card=write_dataset_card)
     card = (tmp_path / "run/README.md").read_text()
     assert "the prompt ends in the beginning of an answer" in card
+    assert re.search(r"Beginnings of answers, in which \d+ of the prompts end, are the model's own\.", card)
     assert "prepare_multimodal_messages" in card
     assert manifest["notes"]["objects"] > 0
     assert manifest["counts"]["rows"] > 2

@@ -137,7 +137,7 @@ def test_one_source_has_one_hash(tmp_path: Path, png: bytes) -> None:
 
 
 def test_reversed_pairs_are_swapped_with_all_that_is_said_of_them(tmp_path: Path, png: bytes) -> None:
-    source = pairs(tmp_path / "in", "a", png, rejected_policy="It is a bird.")
+    source = pairs(tmp_path / "in", "a", png, rejected_policy="It is a bird.", severity=2.5)
     manifest, rows = build(tmp_path / "run", source=source, method="reversed")
     assert manifest["counts"] == {"rows": 3, "skipped": {"no-rejected": 1, "same-as-chosen": 1}}
     row = rows[1]
@@ -145,6 +145,7 @@ def test_reversed_pairs_are_swapped_with_all_that_is_said_of_them(tmp_path: Path
     assert [row[name] for name in ("source", "chosen_model", "rejected_model", "margin")] == ["vqa", "b", "a", -1.0]
     assert row["method"] == "reversed"
     assert "rejected_policy" not in row
+    assert "severity" not in row, "it was of the mistakes in what is chosen now"
     card = (tmp_path / "run/README.md").read_text()
     assert "chosen and rejected swapped; training on them should do harm." in card
     assert "there to compare with" in card

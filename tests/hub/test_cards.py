@@ -375,6 +375,14 @@ def test_the_noise_variant_is_told_as_such(tmp_path: Path) -> None:
     assert "under noise (500 of 1000 diffusion steps)" in dataset_card(tmp_path / "run", manifest)
 
 
+def test_a_card_tells_of_images_that_were_painted_over(tmp_path: Path) -> None:
+    own = {"written": ["chosen", "rejected"]}
+    for name, facts, told in (("as-they-are", {}, False), ("painted", {"painted": True}, True)):
+        card = dataset_card(tmp_path / name, dataset_run(tmp_path / name, **own, **facts))
+        assert ("but for a part of each image that the method has painted over" in card) is told
+        assert "Beginnings of answers" not in card
+
+
 def test_rejected_answers_made_from_own_ones_are_told_as_such(tmp_path: Path) -> None:
     own = {"written": ["chosen", "rejected"], "rewritten": True}
     for judge, found in (

@@ -72,6 +72,30 @@ def test_members_of_an_archive(tmp_path: Path) -> None:
         open_table(str(file))
 
 
+def packed(folder: Path, content: bytes, damaged: bool = False) -> Path:
+    """An index of one file in an archive."""
+    file, archive = index(folder, {"one": "X/annotations/one.jsonl"}), folder / "annotations.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.writestr("annotations/one.jsonl", content)
+    if damaged:
+        archive.write_bytes(archive.read_bytes().replace(b"Why?", b"Who?"))
+    return file
+
+
+def test_a_damaged_member_and_one_that_is_no_text_are_told(tmp_path: Path) -> None:
+    row = json.dumps(ROW).encode() + b"\n"
+    for name, content, damaged in (("sum", row, True), ("text", row.replace(b"So", b"\xff"), False)):
+        with pytest.raises(InputError, match=r"annotations\.zip/annotations/one\.jsonl cannot be read"):
+            list(open_table(str(packed(tmp_path / name, content, damaged))))
+    assert [row["question"] for row in open_table(str(packed(tmp_path / "mark", b"\xef\xbb\xbf" + row)))] == ["Why?"]
+
+
+def test_json_that_is_too_deep_is_no_index(tmp_path: Path) -> None:
+    (tmp_path / "rows.json").write_text("[" * 200_000)
+    with pytest.raises(InputError, match="is not JSON"):
+        list(open_table(str(tmp_path / "rows.json")))
+
+
 @pytest.mark.parametrize("path", ["X/annotations/none.jsonl", "X/../../secret.jsonl", "{here}/secret.jsonl"])
 def test_only_files_of_its_folder(tmp_path: Path, path: str) -> None:
     lines(tmp_path / "secret.jsonl", [ROW])

@@ -687,6 +687,22 @@ def test_answers_may_continue_a_context(context: str, continuation: str, tmp_pat
     assert left.reason == "context"
 
 
+@pytest.mark.parametrize("column", ["messages", "conversations"])
+def test_a_whole_conversation_beside_answers_is_no_context(column: str) -> None:
+    row = {
+        "images": [CELL],
+        column: [USER, {**ASSISTANT, "content": "A cup."}],
+        "chosen": "A cup.",
+        "rejected": "A saw.",
+    }
+    read = read_row(row, "rows, row 0")
+    fault = read.fault("chosen", "rejected")
+    assert fault is not None
+    assert fault.reason == "turn-order"
+    asked = read_row({**row, column: [USER]}, "rows, row 0")
+    assert (asked.fault("chosen", "rejected"), asked.chosen, asked.rejected) == (None, "A cup.", "A saw.")
+
+
 def test_a_prompt_without_an_answer_has_no_context() -> None:
     [fault] = [
         one

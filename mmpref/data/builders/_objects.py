@@ -11,6 +11,7 @@ from mmpref.recipes.names import names
 from mmpref.types import Box, Example
 
 if TYPE_CHECKING:
+    from mmpref.judges.detectors import Detector
     from mmpref.synonyms import Synonyms
 
 
@@ -45,13 +46,17 @@ class ObjectSettings:
         return Synonyms.read(resolve_path(self.synonyms))
 
 
-def find(detector: str, wanted: Iterable[tuple[Example, Sequence[str]]]) -> list[dict[str, list[list[Box]]]]:
-    """Where a detector finds things: of each example, for every name its boxes in each of the images."""
-    from mmpref.judges.detectors import Search, open_detector
+def find(detector: Detector, wanted: Iterable[tuple[Example, Sequence[str]]]) -> list[dict[str, list[list[Box]]]]:
+    """Where a detector finds things: of each example, for every name its boxes in each of the images.
+
+    Args:
+        detector: one that a worker has opened: it keeps the model that it has loaded.
+    """
+    from mmpref.judges.detectors import Search
 
     asked = [(example, tuple(looked_for)) for example, looked_for in wanted]
     searches = [Search(image, looked_for) for example, looked_for in asked for image in example.images if looked_for]
-    found = iter(open_detector(detector).detect(searches) if searches else [])
+    found = iter(detector.detect(searches) if searches else [])
     results: list[dict[str, list[list[Box]]]] = []
     for example, looked_for in asked:
         of_images = [next(found) for _ in example.images] if looked_for else []

@@ -5,11 +5,12 @@ model names it all the same, out of what is usual in such a place, the sentence 
 image tokens are hidden while the model writes, here those of the object's boxes. A pair is of the image without the
 object, whose boxes are painted over, since training cannot hide tokens; it continues the answer so far (`c-dpo`):
 rejected is the first sentence that names the object, chosen another next sentence in the same place whose objects are
-all found and are others. Ours are all rules of this file but the idea.
+all found, are others, and are not painted over with it by half or more. Ours are all rules of this file but the idea.
 
 Objects to hide are those of the row's list (``objects``, ``gt_object``), or that the source's answer names; one a row,
-drawn by the seed among those that are found and not large. Reasons for a skip: ``no-objects``, ``not-said`` (the model
-names the object no more, or only behind other faults), ``one-sided`` (no other sentence is without a fault).
+drawn by the seed among those that are found and not large. Reasons for a skip: ``no-objects`` (none is found, or that
+which is drawn is too small to hide), ``not-said`` (the model names the object no more, or only behind other faults),
+``one-sided`` (no other sentence is without a fault).
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from mmpref.sampling.settings import rows_of
 from mmpref.types import Box, Example, ImageData, Message, Pair, Skip
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from mmpref.vlm.encode import EncodedPrompt
 
 
@@ -71,6 +74,7 @@ class _Hidden:
     Args:
         example: its image is painted over.
         whole: as it was.
+        boxes: of the object.
         prompt: without the object, encoded.
         context, rejected: an answer's beginning, and the sentence behind it that names the object.
     """
@@ -78,6 +82,7 @@ class _Hidden:
     example: Example
     whole: Example
     name: str
+    boxes: Sequence[Box]
     prompt: EncodedPrompt
     context: str = ""
     rejected: str = ""
@@ -87,10 +92,16 @@ class _Worker(OwnPairsWorker, PolicyWorker):
     method = "hide-object"
 
     def __init__(self, context: Context, settings: Settings) -> None:
+        from mmpref.judges.detectors import open_detector
+
         super().__init__(context, settings)
         self.settings, self.width = settings, rows_of(settings.batch_size)
         self.decoding = settings.decoding(settings.max_answer_tokens, self.seed)
         self.synonyms = settings.read_synonyms()
+        self.detector = open_detector(settings.detector)
+
+    def begin(self, block: Sequence[Example]) -> None:
+        """Nothing: which images are preprocessed the detector says, when the block's turn has come."""
 
     def __call__(self, block: Sequence[Example]) -> list[Pair | Skip]:
         hidden = self._without_objects(block)
@@ -108,35 +119,41 @@ class _Worker(OwnPairsWorker, PolicyWorker):
     def _without_objects(self, block: Sequence[Example]) -> list[_Hidden | Skip]:
         """Each example without one object, or why there is none."""
         wanted = [(example, self._names(example) if len(example.images) == 1 else []) for example in block]
-        outcomes: list[_Hidden | Skip] = []
-        for (example, looked_for), found in zip(wanted, find(self.settings.detector, wanted), strict=True):
+        picked: list[tuple[Example, str, Sequence[Box]] | Skip] = []
+        for (example, looked_for), found in zip(wanted, find(self.detector, wanted), strict=True):
             boxes = {name: found[name][0] for name in looked_for if found[name][0]}
             small = [name for name in boxes if sum(map(_area, boxes[name])) <= self.settings.max_area]
             if not small:
-                outcomes.append(Skip(example.id, "no-objects", "none that is found alone in one image"))
+                picked.append(Skip(example.id, "no-objects", "none that is found alone in one image"))
                 continue
             name = small[int(stream(self.seed, example.id, "object").integers(len(small)))]
-            outcomes.append(self._hide(example, name, boxes[name]))
-        return outcomes
+            picked.append((example, name, boxes[name]))
+        if self.settings.hide == "tokens":
+            self.ahead.begin([one[0] for one in picked if not isinstance(one, Skip)])
+        return [one if isinstance(one, Skip) else self._hide(*one) for one in picked]
 
     def _names(self, example: Example) -> list[str]:
         listed = example.objects or self.synonyms.objects(example.answer)
         return sorted({self.synonyms.node.get(name, name) for name in listed})
 
-    def _hide(self, example: Example, name: str, boxes: Sequence[Box]) -> _Hidden:
+    def _hide(self, example: Example, name: str, boxes: Sequence[Box]) -> _Hidden | Skip:
         from mmpref.vlm.encode import encode
         from mmpref.vlm.token_places import coverage
 
-        picture = decode(example.images[0])
-        painted = replace(example, images=(_painted(example.images[0], boxes),))
-        if self.settings.hide == "pixels":
-            [prompt] = encode(self.policy, [self.policy.prompter(painted)])
-        else:
-            [prompt] = encode(self.policy, [self.ahead(example)])
-            covered = coverage(self.policy, example.prompt, picture.size, boxes) >= self.settings.covered
+        picture, inputs = decode(example.images[0]), self.ahead(example) if self.settings.hide == "tokens" else None
+        size, image = picture.size, _painted(example.images[0], picture, boxes)
+        too_small = Skip(example.id, "no-objects", f"{name!r} is too small to hide")
+        if image is None:
+            return too_small
+        painted = replace(example, images=(image,), made_from=example.images)
+        [prompt] = encode(self.policy, [self.policy.prompter(painted) if inputs is None else inputs])
+        if inputs is not None:
+            covered = coverage(self.policy, example.prompt, size, boxes) >= self.settings.covered
+            if not covered.any():
+                return too_small
             self.counts.add({"tokens_hidden": int(covered.sum()), "image_tokens": len(covered)})
             prompt = prompt.drop(~covered, "original")
-        return _Hidden(painted, example, name, prompt)
+        return _Hidden(painted, example, name, boxes, prompt)
 
     def _say(self, hidden: Sequence[_Hidden]) -> None:
         """Find in answers about what is left the first sentence that names the hidden object, behind no fault."""
@@ -179,14 +196,17 @@ class _Worker(OwnPairsWorker, PolicyWorker):
         ]
 
     def _clean(self, hidden: Sequence[_Hidden], texts: Sequence[Sequence[str]]) -> list[list[bool]]:
-        """Whether all objects that each text names are in the image, and none is the hidden one."""
+        """Whether all objects that each text names are in the image, not painted over, and none is the hidden one."""
         named = [[set(self.synonyms.objects(text)) for text in of_one] for of_one in texts]
         wanted = [
             (one.whole, sorted(set().union(*of_one) - {one.name})) for one, of_one in zip(hidden, named, strict=True)
         ]
         return [
-            [all(name in found and any(found[name]) for name in objects) for objects in of_one]
-            for of_one, found in zip(named, find(self.settings.detector, wanted), strict=True)
+            [
+                all(name in found and any(_is_left(box, one.boxes) for box in found[name][0]) for name in objects)
+                for objects in of_one
+            ]
+            for one, of_one, found in zip(hidden, named, find(self.detector, wanted), strict=True)
         ]
 
     def _pick(self, one: _Hidden, chosen: str | None) -> Pick | Skip:
@@ -204,20 +224,39 @@ def _area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _painted(image: ImageData, boxes: Sequence[Box]) -> ImageData:
-    """The image as PNG, with its boxes in its mean colour."""
+def _is_left(box: Box, painted: Sequence[Box]) -> bool:
+    """Whether less than half of a box is painted over."""
+    shared = [(max(box[0], p[0]), max(box[1], p[1]), min(box[2], p[2]), min(box[3], p[3])) for p in painted]
+    return 2 * sum(_area(one) for one in shared if one[0] < one[2] and one[1] < one[3]) < _area(box)
+
+
+def _painted(image: ImageData, picture: Image.Image, boxes: Sequence[Box]) -> ImageData | None:
+    """The image as PNG, with its boxes in its mean colour; None where they are smaller than a pixel.
+
+    Args:
+        picture: the image, decoded; it is painted on.
+    """
     from PIL import ImageDraw, ImageStat
 
-    picture = decode(image).convert("RGB")
+    painted, draw = False, ImageDraw.Draw(picture)
     colour = tuple(round(value) for value in ImageStat.Stat(picture).mean)
     for left, top, right, bottom in boxes:
         width, height = picture.size
         corners = (int(left * width), int(top * height), round(right * width) - 1, round(bottom * height) - 1)
         if corners[2] >= corners[0] and corners[3] >= corners[1]:
-            ImageDraw.Draw(picture).rectangle(corners, colour)
+            draw.rectangle(corners, colour)
+            painted = True
+    if not painted:
+        return None
     content = io.BytesIO()
     picture.save(content, "PNG")
     return ImageData(content.getvalue(), image.name)
 
 
-BUILDER = Builder(config=lambda: Settings, worker=_Worker, writes_chosen=True, model_settings=("similarity_model",))
+BUILDER = Builder(
+    config=lambda: Settings,
+    worker=_Worker,
+    writes_chosen=True,
+    paints=True,
+    model_settings=("similarity_model",),
+)

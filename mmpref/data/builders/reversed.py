@@ -21,6 +21,7 @@ def swapped(example: Example) -> Example:
     if example.rejected is None:
         return example
     facts = {_SWAPPED.get(name, name): value for name, value in example.facts.items()} | {"method": METHOD}
+    facts.pop("severity", None)  # of the mistakes in what is chosen here
     if "margin" in facts:
         facts["margin"] = 0 - float(facts["margin"])
     return replace(example, answer=example.rejected, rejected=example.answer, rejected_policy=None, facts=facts)

@@ -94,10 +94,13 @@ class _Worker(OwnPairsWorker, PolicyWorker):
     method = "sentinel"
 
     def __init__(self, context: Context, settings: Settings) -> None:
+        from mmpref.judges.detectors import open_detector
+
         super().__init__(context, settings)
         self.settings, self.width = settings, rows_of(settings.batch_size)
         self.decoding = settings.decoding(settings.max_sentence_tokens, self.seed)
         self.synonyms = settings.read_synonyms()
+        self.detectors = [open_detector(name) for name in settings.detectors]
 
     def __call__(self, block: Sequence[Example]) -> Sequence[Outcome]:
         from mmpref.vlm.encode import encode
@@ -131,7 +134,7 @@ class _Worker(OwnPairsWorker, PolicyWorker):
             (answer.example, sorted(named - answer.verdicts.keys()))
             for answer, named in zip(answers, objects, strict=True)
         ]
-        first, second = (find(detector, new) for detector in self.settings.detectors)
+        first, second = (find(detector, new) for detector in self.detectors)
         for answer, (_, looked_for), by_first, by_second in zip(answers, new, first, second, strict=True):
             for name in looked_for:
                 seen = any(by_first[name]), any(by_second[name])

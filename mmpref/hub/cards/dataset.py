@@ -146,6 +146,7 @@ def card_and_pictures(
         chosen_written="chosen" in manifest.get("written", []),
         corrected=bool(manifest.get("corrected")),
         rewritten=bool(manifest.get("rewritten")),
+        painted=bool(manifest.get("painted")),
         annotator_counts=counts_table(manifest.get("annotator") or {}),
         caveat=" (put your own paths in)" if "/path/to/" in command else "",
         command=fence(command, "bash"),
