@@ -311,7 +311,7 @@ def _find(one: Named, name: str, recipe: Recipe) -> None:
     ref = ref_of(name) if one.kind in ("annotator", "embedder") else ModelRef(name)
     model, revision = ref.model, ref.revision
     if one.key in ("model", "adapter"):
-        revision = getattr(recipe, "revision" if one.key == "model" else "adapter_revision")
+        revision = getattr(recipe, "revision" if one.key == "model" else "adapter_revision", None)
     file = "adapter_config.json" if one.kind == "adapter" else "config.json"
     try:
         with load_errors(f"{one.key.rpartition('.')[2].replace('_', ' ')} {name}"):
