@@ -291,16 +291,27 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     @torch.no_grad()
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """As TRL's: summed log-probabilities [B] of a batch's chosen and rejected answers under the reference."""
-        if self._copied is None or self.in_full:  # TRL switches an adapter off, where there is one
-            with self._copied.in_place() if self._copied else contextlib.nullcontext():
-                chosen, rejected = super().compute_ref_log_probs(model, inputs)
-                return chosen, rejected
-        self.model.eval()
-        try:
-            with self._copied.in_place(), self.accelerator.autocast():
-                return _policy_log_probs(model, inputs)
-        finally:
-            self.model.train()
+        with self._as_reference():
+            chosen, rejected = super().compute_ref_log_probs(model, inputs)
+            return chosen, rejected
+
+    @contextlib.contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """Within it TRL's passes for the reference are of the weights that are its own."""
+        if self._copied is None:  # TRL switches the adapter off
+            yield
+        elif self.in_full:
+            with self._copied.in_place():
+                yield
+        else:
+            self.model.eval()
+            self.ref_model = self.model  # else TRL would switch the adapter off
+            try:
+                with self._copied.in_place():
+                    yield
+            finally:
+                self.ref_model = None
+                self.model.train()
 
     def save_state(self, checkpoint: Path) -> None:
         if self._moving:

@@ -47,10 +47,10 @@ def moved(model: Any, seed: int) -> None:
             value.data.add_(0.02 * torch.randn(value.shape, generator=generator))
 
 
-def config(folder: Path) -> Any:
+def config(folder: Path, **loss: float) -> Any:
     used = trl_options.resolve(
         {"per_device_train_batch_size": 3, "gradient_checkpointing": False},
-        SIGMOID,
+        {**SIGMOID, **loss},
         seed=3,
         dtype="float32",
         dropout=False,
@@ -58,14 +58,16 @@ def config(folder: Path) -> Any:
     return trl_options.config(used, folder)
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(share: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("share", "loss"), [(False, {}), (True, {}), (True, {"ld_alpha": 0.5})])
+def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(
+    share: bool, loss: dict[str, float], tmp_path: Path
+) -> None:
     """TRL keeps a second adapter as the reference; here it is a copy of the weights, in their place."""
     adapter = an_adapter(tmp_path)
     base = tiny("llava_next")
     theirs = DPOTrainer(
         model=PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
-        args=config(tmp_path / "a"),
+        args=config(tmp_path / "a", **loss),
         train_dataset=Dataset.from_list(rows()),
         processing_class=base.processor,
     )
@@ -74,7 +76,7 @@ def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(share: bool, tmp_pa
     policy = tiny("llava_next")
     ours = PreferenceTrainer(
         model=policy.model,
-        args=config(tmp_path / "b"),
+        args=config(tmp_path / "b", **loss),
         train_dataset=Dataset.from_list(rows()),
         processing_class=policy.processor,
         peft_config=lora_config(policy, LoraSettings(4, 8), True),
