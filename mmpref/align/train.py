@@ -279,7 +279,7 @@ def _load(
     from mmpref.vlm.special_tokens import special_tokens_of
 
     pinned = run.pinned(_PINNED)
-    began = _began(run, recipe, pinned.get("adapter")) if recipe.adapter else None
+    began = _began(run, recipe, pinned) if recipe.adapter else None
     revisions = pinned.get("datasets") or [None] * len(recipe.dataset)
     tables = [
         open_table(spec, recipe.split, revision=revision)
@@ -317,25 +317,29 @@ def _load(
     return policy, pairs, began
 
 
-def _began(run: Run, recipe: TrainRecipe, pinned: Mapping[str, Any] | None) -> Mapping[str, Any]:
+def _began(run: Run, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
     """Id, commit and hash of the weights of the adapter that training goes on from.
 
+    Args:
+        pinned: what the run began with; empty where it begins now.
+
     Raises:
-        ModelError: no such adapter, or one of another base.
+        ModelError: no such model or adapter, or one that was trained on another revision of the base.
         UsageError: one of another shape.
         RunError: it has changed since the run began.
     """
     from mmpref.align.adapter import refuse_other_shape
     from mmpref.vlm.adapters import check_adapter
+    from mmpref.vlm.load import identify
     from mmpref.vlm.revisions import adapter_facts
 
     assert recipe.adapter is not None
-    config, commit = check_adapter(
-        ModelRef(recipe.model, recipe.revision, recipe.adapter, (pinned or {}).get("revision"))
-    )
+    before = pinned.get("adapter")
+    _, base = identify(ModelRef(recipe.model, pinned.get("model") or recipe.revision), recipe.trust_remote_code)
+    config, commit = check_adapter(ModelRef(recipe.model, base, recipe.adapter, (before or {}).get("revision")))
     refuse_other_shape(recipe.adapter, config, recipe.lora)
     facts = adapter_facts(recipe.adapter, commit)
-    if pinned and pinned != facts:
+    if before and before != facts:
         raise RunError(
             f"The adapter {recipe.adapter} has changed since {run.path} was begun.", "Choose another --output."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -20,9 +21,10 @@ from mmpref.align.collator import PreferenceCollator
 from mmpref.align.preference_data import ROW
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
-from mmpref.align.train import train
+from mmpref.align.train import _began, train
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.errors import UsageError
+from mmpref.errors import ModelError, UsageError
+from mmpref.run.directory import Run
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -142,3 +144,19 @@ def test_another_shape_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         train(replace(RECIPE, dataset=(str(preferences),), adapter=str(first), **change), tmp_path / "run")
+
+
+@pytest.mark.parametrize("asked", [None, "main"])
+def test_it_goes_on_on_the_revision_that_the_adapter_was_trained_on(
+    asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, trained_on = tmp_path / "adapter", "a" * 40
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "me/vlm", "revision": trained_on}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    recipe = replace(RECIPE, model="me/vlm", revision=asked, adapter=str(adapter))
+    for commit, same in ((trained_on, True), ("b" * 40, False)):
+        monkeypatch.setattr("mmpref.vlm.load.identify", lambda *_, commit=commit: (None, commit))
+        with contextlib.nullcontext() if same else pytest.raises(ModelError, match="not at bbbb"):
+            assert _began(Run.__new__(Run), recipe, {})["revision"] is None
