@@ -18,7 +18,7 @@ from mmpref.align.recipe import Evaluator, TrainRecipe, refuse, watched_by
 from mmpref.align.sharded import gather_trainable, is_sharded, load_unsharded
 from mmpref.align.summary import length_facts, log_pairs, parameter_counts, trained_text
 from mmpref.distributed import end_collective, is_model_sharded, main_process_first, num_processes, process_index
-from mmpref.errors import RunError, UsageError, memory_errors
+from mmpref.errors import UsageError, memory_errors
 from mmpref.images import open_looks
 from mmpref.log import errors_only, logger
 from mmpref.recipes import schema as recipes
@@ -274,12 +274,13 @@ def _load(
     """The model, the usable rows, and what is known of the adapter that training goes on from (None where it begins
     with a new one), at the commits that the run began with."""
     from mmpref.align import trl_options
+    from mmpref.align.begun import began_facts
     from mmpref.align.preference_data import collect_pairs
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_tokens_of
 
     pinned = run.pinned(_PINNED)
-    began = _began(run, recipe, pinned) if recipe.adapter else None
+    began = began_facts(run.path, recipe, pinned) if recipe.adapter else None
     revisions = pinned.get("datasets") or [None] * len(recipe.dataset)
     tables = [
         open_table(spec, recipe.split, revision=revision)
@@ -315,35 +316,6 @@ def _load(
             looks=looks,
         )
     return policy, pairs, began
-
-
-def _began(run: Run, recipe: TrainRecipe, pinned: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Id, commit and hash of the weights of the adapter that training goes on from.
-
-    Args:
-        pinned: what the run began with; empty where it begins now.
-
-    Raises:
-        ModelError: no such model or adapter, or one that was trained on another revision of the base.
-        UsageError: one of another shape.
-        RunError: it has changed since the run began.
-    """
-    from mmpref.align.adapter import refuse_other_shape
-    from mmpref.vlm.adapters import check_adapter
-    from mmpref.vlm.load import identify
-    from mmpref.vlm.revisions import adapter_facts
-
-    assert recipe.adapter is not None
-    before = pinned.get("adapter")
-    _, base = identify(ModelRef(recipe.model, pinned.get("model") or recipe.revision), recipe.trust_remote_code)
-    config, commit = check_adapter(ModelRef(recipe.model, base, recipe.adapter, (before or {}).get("revision")))
-    refuse_other_shape(recipe.adapter, config, recipe.lora)
-    facts = adapter_facts(recipe.adapter, commit)
-    if before and before != facts:
-        raise RunError(
-            f"The adapter {recipe.adapter} has changed since {run.path} was begun.", "Choose another --output."
-        )
-    return facts
 
 
 def _model_dtype(dtype: str) -> str:

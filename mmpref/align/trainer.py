@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +14,7 @@ from trl import DPOTrainer
 from mmpref.align.adapter import begin_from
 from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
-from mmpref.align.copied_reference import CopiedReference
+from mmpref.align.copied_reference import CopiedReference, without_weights_of_its_own
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
 from mmpref.align.model_passes import ModelPasses, pair_tokens
 from mmpref.align.pair_log_probs import PairLogProbs
@@ -93,7 +92,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     ) -> None:
         self.collate = data_collator
         if kwargs.get("peft_config") is None:
-            kwargs["ref_model"] = _without_weights_of_its_own(kwargs["model"])
+            kwargs["ref_model"] = without_weights_of_its_own(kwargs["model"])
         super().__init__(*args, data_collator=keep_rows if source else data_collator, **kwargs)
         self.set_up(policy, projector_learning_rate)
         self._source = source
@@ -369,11 +368,6 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
         known = compute() if rows is None or self._reference is None else self._reference.get(rows, compute)
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
-
-
-def _without_weights_of_its_own(model: torch.nn.Module) -> torch.nn.Module:
-    """A model that shares all parameters with this one. TRL would load another as the reference, and keep it."""
-    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def _policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -17,14 +17,14 @@ from trl import DPOTrainer
 
 from mmpref.align import trl_options
 from mmpref.align.adapter import lora_config
+from mmpref.align.begun import began_facts
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.preference_data import ROW
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
-from mmpref.align.train import _began, train
+from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
 from mmpref.errors import ModelError, UsageError
-from mmpref.run.directory import Run
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -157,6 +157,6 @@ def test_it_goes_on_on_the_revision_that_the_adapter_was_trained_on(
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     recipe = replace(RECIPE, model="me/vlm", revision=asked, adapter=str(adapter))
     for commit, same in ((trained_on, True), ("b" * 40, False)):
-        monkeypatch.setattr("mmpref.vlm.load.identify", lambda *_, commit=commit: (None, commit))
+        monkeypatch.setattr("mmpref.align.begun.identify", lambda *_, commit=commit: (None, commit))
         with contextlib.nullcontext() if same else pytest.raises(ModelError, match="not at bbbb"):
-            assert _began(Run.__new__(Run), recipe, {})["revision"] is None
+            assert began_facts(tmp_path / "run", recipe, {})["revision"] is None
