@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -69,3 +70,8 @@ class CopiedReference(TrainerCallback):
             return
         saved = load_file(path)
         self._weights = {name: saved[name].to(value.device) for name, value in self._weights.items()}
+
+
+def without_weights_of_its_own(model: torch.nn.Module) -> torch.nn.Module:
+    """A model that shares all parameters with this one. TRL would load another as the reference, and keep it."""
+    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})

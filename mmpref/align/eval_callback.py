@@ -1,5 +1,5 @@
-"""Benchmarks of the base and every so many steps of a training: a log, the best adapter by one of them, and an early
-stop."""
+"""Benchmarks before the first step of a training and every so many: a log, the best adapter by one of them, and an
+early stop."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BEST = "best.safetensors"
 class EvalCallback(TrainerCallback):
     """Evaluates, logs, keeps the best and stops; a resumed training takes up what an earlier one logged. In several
     processes each evaluates, so that all decide the same, and the first one writes. Step 0 is the base, which is what a
-    new adapter does not change; it is no step that could be kept.
+    new adapter does not change, or the adapter that training goes on from; it is no step that could be kept.
 
     Args:
         folder: of the run.
@@ -59,10 +59,10 @@ class EvalCallback(TrainerCallback):
             logger.info(
                 "Keeping the adapter of step %d of %d, where %s was best: %.3f%s.",
                 *(best["step"], self.rows[-1]["step"], best["metric"], best["value"]),
-                "" if best["base"] is None else f" (base {best['base']:.3f})",
+                "" if best["base"] is None else f" ({self._trainer.begins_as} {best['base']:.3f})",
             )
             if best["base"] is not None and not self._is_better(best["value"], best["base"]):
-                logger.warning("Warning: at no step was %s better than the base's.", best["metric"])
+                logger.warning("Warning: at no step was %s better than %s's.", best["metric"], self._trainer.begins_as)
 
     def best(self) -> dict[str, Any] | None:
         """The step whose weights the run keeps; None where nobody asked for the best."""
@@ -108,7 +108,7 @@ class EvalCallback(TrainerCallback):
             if self._settings.best and step and self._best_row() == len(self._trained) - 1:
                 self._trainer.save_trainable(self._best_weights)
         shown = ", ".join(f"{name} {value:.3f}" for name, (value, _) in values.items())
-        logger.info("%s: %s.", f"Step {step}" if step else "Step 0 (the base)", shown)
+        logger.info("%s: %s.", f"Step {step}" if step else f"Step 0 ({self._trainer.begins_as})", shown)
 
     def _best_row(self) -> int:
         """Number of the trained row with the best value; of equals the first."""

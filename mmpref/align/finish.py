@@ -40,7 +40,8 @@ def finish(run: Run, trained: Trained, write_card: WriteCard | None) -> None:
     verification = trained.verify()
     rows = JsonLines(run.path / "log.jsonl").rows()
     best = trained.facts.get("best")
-    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best)
+    before = "first adapter" if "began" in trained.facts else "base"
+    plot(rows, run.path / "training.png", trained.facts.get("evaluations") or (), best, before)
     rows = log_until(rows, best)
     final = final_metrics(rows)
     every = trained.facts.get("reference_every")

@@ -1,5 +1,5 @@
 """The plot of a training run: loss, margins or rewards, accuracies, log-probabilities, lengths, how far the policy
-has gone, and benchmarks with the base at step 0. What a method does not log has no panel."""
+has gone, and benchmarks with what it was before at step 0. What a method does not log has no panel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PANELS = (
     ("reward margin", {"rewards/margins": "chosen - rejected"}),
     ("accuracy (chosen above rejected)", {"rewards/accuracies": "accuracy"}),
     ("log-probability of the answers", {"logps/chosen": "chosen", "logps/rejected": "rejected"}),
-    ("KL from the base, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
+    ("KL from the reference, per token", {"kl/chosen": "on chosen", "kl/rejected": "on rejected", "kl": "on samples"}),
     ("entropy of the next token", {"entropy": "entropy"}),
     (
         "tokens of the answers",
@@ -32,6 +32,7 @@ def plot(
     path: Path,
     evaluations: Sequence[Mapping[str, Any]] = (),
     best: Mapping[str, Any] | None = None,
+    before: str = "base",
 ) -> None:
     """Write ``training.png``.
 
@@ -39,6 +40,7 @@ def plot(
         rows: of the log.
         evaluations: a row for each look at the benchmarks; of each benchmark its first metric is shown.
         best: the step that is kept, and the metric that chose it.
+        before: what the policy was before the first step.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -56,7 +58,7 @@ def plot(
     for axes in places[len(panels) + len(watched) :]:
         axes.remove()
     for axes, metric in zip(places[len(panels) :], watched, strict=False):
-        _plot_watched(axes, metric, evaluations, best)
+        _plot_watched(axes, metric, evaluations, best, before)
     for axes, (title, known) in zip(places, panels, strict=False):
         lines = {key: label for key, label in known.items() if any(key in row for row in rows)}
         for key, label in lines.items():
@@ -79,14 +81,14 @@ def _watched(evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] |
 
 
 def _plot_watched(
-    axes: Any, metric: str, evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None
+    axes: Any, metric: str, evaluations: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, before: str
 ) -> None:
-    """A benchmark over the steps, with lines for the base and for the step that is kept."""
+    """A benchmark over the steps, with lines for what it was before and for the step that is kept."""
     steps, values = [row["step"] for row in evaluations], [row.get(metric, math.nan) for row in evaluations]
     axes.plot(steps, values, marker="o", markersize=3, linewidth=1.4, label="adapter")
     marked = steps[0] == 0
     if marked:
-        axes.axhline(values[0], color="0.4", linestyle="--", linewidth=1, label="base (step 0)")
+        axes.axhline(values[0], color="0.4", linestyle="--", linewidth=1, label=f"{before} (step 0)")
     if best:
         axes.axvline(best["step"], color="tab:red", linestyle=":", linewidth=1.2, label=f"kept: step {best['step']}")
     _finish(axes, metric, marked or best is not None)

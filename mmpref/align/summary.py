@@ -160,8 +160,8 @@ def remarks_on(
 
 def _sample_counts(counts: Mapping[str, float]) -> str:
     """What became of the rows that a pair source was given."""
-    kinds = ("unfinished", "empty", "same", "tie", "missing")
-    rest = ", ".join(f"{counts[kind]:,.0f} {kind}" for kind in kinds if counts.get(kind))
+    kinds = ("unfinished", "cut_off", "empty", "same", "tie", "missing", "no_partner")
+    rest = ", ".join(f"{counts[kind]:,.0f} {kind.replace('_', ' ')}" for kind in kinds if counts.get(kind))
     return f"{counts.get('used', 0):,.0f} pairs of {counts.get('rows', 0):,.0f} rows" + (f"; {rest}" if rest else "")
 
 
@@ -173,7 +173,7 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("pairs", str(counts["rows"])),
         ("skipped rows", skipped),
         *_trained_rows(manifest["modules"], manifest.get("parameters") or {}),
-        *([("drawn at every step", _sample_counts(manifest["drawn"]))] if "drawn" in manifest else []),
+        *([_drawn_row(manifest["drawn"])] if "drawn" in manifest else []),
         ("steps", _steps_text(manifest)),
         *([("means over", _means_text(manifest["final_over"]))] if manifest.get("final_over") else []),
         *(
@@ -187,6 +187,10 @@ def summary_rows(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         ),
         ("seconds", str(manifest["seconds"])),
     ]
+
+
+def _drawn_row(counts: Mapping[str, float]) -> tuple[str, str]:
+    return "partners at every step" if "no_partner" in counts else "drawn at every step", _sample_counts(counts)
 
 
 def _trained_rows(modules: Mapping[str, int], parameters: Mapping[str, int]) -> list[tuple[str, str]]:
@@ -206,7 +210,8 @@ def _steps_text(manifest: Mapping[str, Any]) -> str:
     """How many steps there were; where one is kept, which, by what, and on which data it was chosen."""
     if not (best := manifest.get("best")):
         return str(manifest["steps"])
-    base = "" if best.get("base") is None else f", base {best['base']:.3f}"
+    began = "first adapter" if manifest.get("began") else "base"
+    base = "" if best.get("base") is None else f", {began} {best['base']:.3f}"
     data = (manifest.get("watched") or {}).get(best["metric"].split("/")[0], {}).get("data", {})
     on = f", chosen on {data['id']} ({data['split']})" if data else ""
     return f"{manifest['steps']}; kept is step {best['step']} ({best['metric']} {best['value']:.3f}{base}{on})"

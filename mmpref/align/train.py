@@ -274,13 +274,13 @@ def _load(
     """The model, the usable rows, and what is known of the adapter that training goes on from (None where it begins
     with a new one), at the commits that the run began with."""
     from mmpref.align import trl_options
-    from mmpref.align.begin import beginning
+    from mmpref.align.begun import began_facts
     from mmpref.align.preference_data import collect_pairs
     from mmpref.vlm.load import load_policy
     from mmpref.vlm.special_tokens import special_tokens_of
 
     pinned = run.pinned(_PINNED)
-    began = beginning(run, recipe, pinned.get("adapter")) if recipe.adapter else None
+    began = began_facts(run.path, recipe, pinned) if recipe.adapter else None
     revisions = pinned.get("datasets") or [None] * len(recipe.dataset)
     tables = [
         open_table(spec, recipe.split, revision=revision)

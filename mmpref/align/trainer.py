@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import DPOTrainer
 
-from mmpref.align.begin import begin_from
+from mmpref.align.begun import begin_from
 from mmpref.align.checkpoints import write_errors
 from mmpref.align.collator import ROWS, SECOND_BATCH, PreferenceCollator, keep_rows
-from mmpref.align.copied_reference import CopiedReference
+from mmpref.align.copied_reference import CopiedReference, without_weights_of_its_own
 from mmpref.align.gradient_accumulation import GradientAccumulationMixin
 from mmpref.align.model_passes import ModelPasses, pair_tokens
 from mmpref.align.pair_log_probs import PairLogProbs
@@ -93,7 +92,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     ) -> None:
         self.collate = data_collator
         if kwargs.get("peft_config") is None:
-            kwargs["ref_model"] = _without_weights_of_its_own(kwargs["model"])
+            kwargs["ref_model"] = without_weights_of_its_own(kwargs["model"])
         super().__init__(*args, data_collator=keep_rows if source else data_collator, **kwargs)
         self.set_up(policy, projector_learning_rate)
         self._source = source
@@ -103,6 +102,7 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
         self._by_token = by_token
         self._passes = ModelPasses(self.accelerator.unwrap_model(self.model), policy if distributions else None)
         if begin:
+            self.begins_as = "the first adapter"
             begin_from(self.model, *begin)
         self._copied: CopiedReference | None = None
         if begin or reference_every or self.in_full:
@@ -291,16 +291,27 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
     @torch.no_grad()
     def compute_ref_log_probs(self, model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
         """As TRL's: summed log-probabilities [B] of a batch's chosen and rejected answers under the reference."""
-        if self._copied is None or self.in_full:  # TRL switches an adapter off, where there is one
-            with self._copied.in_place() if self._copied else contextlib.nullcontext():
-                chosen, rejected = super().compute_ref_log_probs(model, inputs)
-                return chosen, rejected
-        self.model.eval()
-        try:
-            with self._copied.in_place(), self.accelerator.autocast():
-                return _policy_log_probs(model, inputs)
-        finally:
-            self.model.train()
+        with self._as_reference():
+            chosen, rejected = super().compute_ref_log_probs(model, inputs)
+            return chosen, rejected
+
+    @contextlib.contextmanager
+    def _as_reference(self) -> Iterator[None]:
+        """Within it TRL's passes for the reference are of the weights that are its own."""
+        if self._copied is None:  # TRL switches the adapter off
+            yield
+        elif self.in_full:
+            with self._copied.in_place():
+                yield
+        else:
+            self.model.eval()
+            self.ref_model = self.model  # else TRL would switch the adapter off
+            try:
+                with self._copied.in_place():
+                    yield
+            finally:
+                self.ref_model = None
+                self.model.train()
 
     def save_state(self, checkpoint: Path) -> None:
         if self._moving:
@@ -357,11 +368,6 @@ class PreferenceTrainer(GradientAccumulationMixin, DPOTrainer):
 
         known = compute() if rows is None or self._reference is None else self._reference.get(rows, compute)
         return [{"ref_chosen_logps": chosen, "ref_rejected_logps": rejected} for chosen, rejected in known]
-
-
-def _without_weights_of_its_own(model: torch.nn.Module) -> torch.nn.Module:
-    """A model that shares all parameters with this one. TRL would load another as the reference, and keep it."""
-    return copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
 
 
 def _policy_log_probs(model: Any, batch: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -43,10 +43,12 @@ class ResumableTrainerMixin(Base):
         collate: makes a batch of rows that are pairs.
         policy: around the model that is trained, for whoever samples from it.
         in_full: whether the model's own weights are trained, and no adapter.
+        begins_as: what the policy is before the first step.
         sample_counts: what was counted so far, in all processes, of answers that were sampled while training.
     """
 
     collate: PreferenceCollator
+    begins_as = "the base"
     _total_train_tokens: float
 
     def facts(self) -> dict[str, Any]:

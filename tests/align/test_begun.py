@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -16,13 +17,14 @@ from trl import DPOTrainer
 
 from mmpref.align import trl_options
 from mmpref.align.adapter import lora_config
+from mmpref.align.begun import began_facts
 from mmpref.align.collator import PreferenceCollator
 from mmpref.align.preference_data import ROW
 from mmpref.align.recipe import LoraSettings, TrainRecipe
 from mmpref.align.reference_cache import ReferenceLogProbCache
 from mmpref.align.train import train
 from mmpref.align.trainer import PreferenceTrainer
-from mmpref.errors import UsageError
+from mmpref.errors import ModelError, UsageError
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -47,10 +49,10 @@ def moved(model: Any, seed: int) -> None:
             value.data.add_(0.02 * torch.randn(value.shape, generator=generator))
 
 
-def config(folder: Path) -> Any:
+def config(folder: Path, **loss: float) -> Any:
     used = trl_options.resolve(
         {"per_device_train_batch_size": 3, "gradient_checkpointing": False},
-        SIGMOID,
+        {**SIGMOID, **loss},
         seed=3,
         dtype="float32",
         dropout=False,
@@ -58,14 +60,16 @@ def config(folder: Path) -> Any:
     return trl_options.config(used, folder)
 
 
-@pytest.mark.parametrize("share", [False, True])
-def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(share: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("share", "loss"), [(False, {}), (True, {}), (True, {"ld_alpha": 0.5})])
+def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(
+    share: bool, loss: dict[str, float], tmp_path: Path
+) -> None:
     """TRL keeps a second adapter as the reference; here it is a copy of the weights, in their place."""
     adapter = an_adapter(tmp_path)
     base = tiny("llava_next")
     theirs = DPOTrainer(
         model=PeftModel.from_pretrained(base.model, str(adapter), is_trainable=True),
-        args=config(tmp_path / "a"),
+        args=config(tmp_path / "a", **loss),
         train_dataset=Dataset.from_list(rows()),
         processing_class=base.processor,
     )
@@ -74,7 +78,7 @@ def test_a_step_is_that_of_trls_trainer_on_the_adapted_model(share: bool, tmp_pa
     policy = tiny("llava_next")
     ours = PreferenceTrainer(
         model=policy.model,
-        args=config(tmp_path / "b"),
+        args=config(tmp_path / "b", **loss),
         train_dataset=Dataset.from_list(rows()),
         processing_class=policy.processor,
         peft_config=lora_config(policy, LoraSettings(4, 8), True),
@@ -140,3 +144,19 @@ def test_another_shape_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=told):
         train(replace(RECIPE, dataset=(str(preferences),), adapter=str(first), **change), tmp_path / "run")
+
+
+@pytest.mark.parametrize("asked", [None, "main"])
+def test_it_goes_on_on_the_revision_that_the_adapter_was_trained_on(
+    asked: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter, trained_on = tmp_path / "adapter", "a" * 40
+    adapter.mkdir()
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    config = {"peft_type": "LORA", "r": 4, "lora_alpha": 8, "base_model_name_or_path": "me/vlm", "revision": trained_on}
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    recipe = replace(RECIPE, model="me/vlm", revision=asked, adapter=str(adapter))
+    for commit, same in ((trained_on, True), ("b" * 40, False)):
+        monkeypatch.setattr("mmpref.align.begun.identify", lambda *_, commit=commit: (None, commit))
+        with contextlib.nullcontext() if same else pytest.raises(ModelError, match="not at bbbb"):
+            assert began_facts(tmp_path / "run", recipe, {})["revision"] is None

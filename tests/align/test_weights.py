@@ -29,6 +29,7 @@ from mmpref.hub.cards.model import write_model_card
 from mmpref.tables.columns import own_columns
 from mmpref.tables.open import open_table
 from mmpref.tables.rows import Fault
+from mmpref.types import ImageData
 from mmpref.vlm.shared_prefix_forward import SharedForward
 from tests.vlm.tiny import tiny
 
@@ -256,12 +257,23 @@ def test_a_weight_that_cannot_be_is_a_reason(column: str, value: Any) -> None:
 
 
 def test_a_row_stands_beside_its_neighbour_or_the_next_of_its_question() -> None:
-    assert partners(["a", "a", "b", "a", "c", "b"]) == [1, 0, 5, 0, None, 2]
+    assert partners(["a", "a", "b", "a", "c", "b"], lambda row: row) == [1, 0, 5, 0, None, 2]
+
+
+def test_a_partner_has_another_image() -> None:
+    """As in data with several pairs of an image: each answer would be preferred to the other under the same one."""
+    images = ["x", "x", "y", "x", "x", "z"]
+    assert partners(["a", "a", "a", "b", "b", "a"], images.__getitem__) == [2, 2, 1, None, None, 0]
 
 
 def test_rows_without_a_partner_are_left_out_and_counted(preferences: Path, tmp_path: Path) -> None:
     pairs = collect_pairs([open_table(str(preferences))], tmp_path, image_token="<image>", limit=6)
-    source = PartnerSource(SourceContext(None, 0, lambda _: (), data=pairs.dataset), None)  # type: ignore[arg-type]
+    encoded = pairs.dataset.with_format(None)
+
+    def images(row: int) -> tuple[ImageData, ...]:
+        return tuple(map(ImageData, encoded[row]["images"]))
+
+    source = PartnerSource(SourceContext(None, 0, images, data=pairs.dataset), None)  # type: ignore[arg-type]
     made = source([{**pairs.dataset[row], ROW: row} for row in range(len(pairs.dataset))], 0)
     assert made.counts["used"] == len(made.rows) > 0
     for row in made.rows:
@@ -271,4 +283,4 @@ def test_rows_without_a_partner_are_left_out_and_counted(preferences: Path, tmp_
         assert turned["images"][0].tobytes() != row["images"][0].tobytes()
     asked = pairs.dataset.select([0])
     with pytest.raises(InputError, match="ask the same question"):
-        PartnerSource(SourceContext(None, 0, lambda _: (), data=asked), None)  # type: ignore[arg-type]
+        PartnerSource(SourceContext(None, 0, images, data=asked), None)  # type: ignore[arg-type]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from mmpref.align.summary import summary_rows
 from mmpref.hub.cards.kept_step import final_title, kept_text
 from mmpref.hub.cards.model import model_card
-from tests.hub.runs import adapter_manifest
+from tests.hub.runs import COMMIT, adapter_manifest
 
 DATA = {"id": "/home/someone/dev.jsonl", "split": "dev", "revision": None, "fingerprint": "sha256:12ab"}
 WATCHED = {"benchmark": "pope", "label": "pope", "data": DATA, "questions": 40, "images": 20}
@@ -53,6 +54,27 @@ def test_without_a_choice_the_last_step_is_kept() -> None:
     assert "the last step is kept" in card
     assert "| while training | base (step 0) | step 80 |" in card
     assert "At the end of training (a mean over 3 steps, 18 to 20):" in card
+
+
+def test_where_training_goes_on_step_0_is_no_base() -> None:
+    began = {"id": "me/first", "revision": COMMIT, "weights": "ab" * 32}
+    card = model_card(_manifest(began=began))
+    assert "| while training | first adapter (step 0) |" in card
+    assert "0.810 (0.700 with the first adapter)" in card
+    assert "with the base)" not in card
+    assert f"went on from the adapter <code>me/first</code> at <code>{COMMIT}</code>" in card
+    assert "The reference of the loss was the base with that adapter on." in card
+    steps = dict(summary_rows({**_manifest(began=began), "seconds": 1}))["steps"]
+    assert "first adapter 0.700" in steps
+
+
+def test_partners_are_not_drawn() -> None:
+    counts = {"rows": 8, "no_partner": 2, "used": 6}
+    card = model_card(adapter_manifest(drawn=counts))
+    assert "Each row was set beside another one that asks the same of another image:" in card
+    assert "drawn from the policy" not in card
+    rows = dict(summary_rows({**adapter_manifest(drawn=counts, steps=4), "seconds": 1}))
+    assert rows["partners at every step"] == "6 pairs of 8 rows; 2 no partner"
 
 
 def test_runs_of_before_recorded_less() -> None:

@@ -10,13 +10,14 @@ With m = chosen log-ratio - rejected log-ratio, y the row's chosen answer and z 
 
 as the authors' released code has it (Liuwq-bit/SymMPO `muffin/train/trainers.py`, commit a4a1a39, with both of its
 betas alike; the paper's equations were not compared). A row's partner is the row beside it, if that asks the same
-question: ``build-dataset --method symmpo`` puts the authors' two similar images there. Else it is the next row that
-asks it; a row that nobody shares a question with, or whose partner has the same answer, is left out and counted.
+question of another image: ``build-dataset --method symmpo`` puts the authors' two similar images there. Else it is the
+next row that does; a row that has none, or whose partner has the same answer, is left out and counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -53,23 +54,29 @@ class Settings(BetaSettings):
                 raise UsageError(f"loss.{name} is {getattr(self, name)}; it must be at least 0.")
 
 
-def partners(prompts: Sequence[str]) -> list[int | None]:
-    """The row that each is set beside: its neighbour, where two rows that follow each other ask the same; of the others
-    the next one of the same question, round from the end; None where there is none."""
-    found: list[int | None] = [None] * len(prompts)
-    row = 0
-    while row + 1 < len(prompts):
-        if prompts[row] == prompts[row + 1]:
-            found[row], found[row + 1] = row + 1, row
-            row += 1
-        row += 1
+def partners(prompts: Sequence[str], images: Callable[[int], Hashable]) -> list[int | None]:
+    """The row that each is set beside: its neighbour, where two rows that follow each other ask the same of different
+    images; of the others the next one that asks it of another image, round from the end; None where there is none.
+
+    Args:
+        images: tells a row's images from other ones.
+    """
     asking: dict[str, list[int]] = {}
     for number, prompt in enumerate(prompts):
         asking.setdefault(prompt, []).append(number)
-    for number, prompt in enumerate(prompts):
-        others = asking[prompt]
-        if found[number] is None and len(others) > 1:
-            found[number] = others[(others.index(number) + 1) % len(others)]
+    seen = {row: images(row) for rows in asking.values() if len(rows) > 1 for row in rows}
+    found: list[int | None] = [None] * len(prompts)
+    row = 0
+    while row + 1 < len(prompts):
+        if prompts[row] == prompts[row + 1] and seen[row] != seen[row + 1]:
+            found[row], found[row + 1] = row + 1, row
+            row += 1
+        row += 1
+    for rows in asking.values():
+        for place, row in enumerate(rows):
+            if found[row] is None:
+                others = (*rows[place + 1 :], *rows[:place])
+                found[row] = next((other for other in others if seen[other] != seen[row]), None)
     return found
 
 
@@ -77,13 +84,16 @@ class PartnerSource:
     """Rows with their partner's answer as a second rejected one, and the two answers changed about under its images.
 
     Raises:
-        InputError: no two rows ask the same.
+        InputError: no two rows ask the same of different images.
     """
 
     def __init__(self, context: SourceContext, settings: Settings) -> None:
         self._data = context.data
         turns = context.data.data.column("prompt").to_pylist()
-        self._partners = partners([text_of(messages) for messages in turns])
+        self._partners = partners(
+            [text_of(messages) for messages in turns],
+            lambda row: tuple(hashlib.sha256(image.content).digest() for image in context.images(row)),
+        )
         if not any(partner is not None for partner in self._partners):
             raise InputError("symmpo needs rows that ask the same question about different images, and none do.")
 

@@ -26,21 +26,22 @@ def kept_text(manifest: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     watched = {name: Asked.from_dict(asked) for name, asked in (manifest.get("watched") or {}).items()}
-    columns = {0: "base (step 0)", rows[-1]["step"]: f"step {rows[-1]['step']}"}
+    before = "first adapter" if manifest.get("began") else "base"
+    columns = {0: f"{before} (step 0)", rows[-1]["step"]: f"step {rows[-1]['step']}"}
     if best:
         columns[best["step"]] = f"**kept: step {best['step']}**"
     shown = [row for row in rows if row["step"] in columns]
     metrics = [name for name in rows[-1] if "/" in name]
     lines = [(text(name), *(_value(row.get(name)) for row in shown)) for name in metrics]
     seen = table(("while training", *(columns[row["step"]] for row in shown)), lines)
-    return "\n\n".join([_choice(best, steps, watched) if best else _watched(watched), seen])
+    return "\n\n".join([_choice(best, steps, watched, before) if best else _watched(watched), seen])
 
 
-def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked]) -> str:
+def _choice(best: Mapping[str, Any], steps: Any, watched: Mapping[str, Asked], before: str) -> str:
     data = watched.get(best["metric"].split("/")[0])
     where = f" on {_data(data)}" if data else ", on data that were not recorded"
     base = best.get("base")
-    against = "" if base is None else f" ({_value(base)} with the base)"
+    against = "" if base is None else f" ({_value(base)} with the {before})"
     return (
         f"**Kept is the adapter of step {best['step']} of {steps}**, where {code(best['metric'])} was best: "
         f"{_value(best['value'])}{against}. It was chosen{where}: results on these data are too good, and say little "

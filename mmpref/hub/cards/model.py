@@ -136,6 +136,8 @@ def model_card(
         weights=_weights_text(manifest.get("weights") or {}),
         modules=_modules_text(manifest),
         online_counts=counts_table(manifest.get("drawn") or {}, "of all steps"),
+        partners="no_partner" in (manifest.get("drawn") or {}),
+        began=_began_text(manifest.get("began") or {}),
         rewards="held_out" in manifest,
         merged=merged,
         rounds=rounds,
@@ -224,6 +226,17 @@ def _weights_text(weights: Mapping[str, Mapping[str, Any]]) -> str:
         for column, facts in weights.items()
     ]
     return f"The loss is weighted by columns of the data: {'; '.join(parts)}." if parts else ""
+
+
+def _began_text(began: Mapping[str, Any]) -> str:
+    """Which adapter the training went on from."""
+    if not began:
+        return ""
+    commit = f" at {code(began['revision'])}" if is_commit(began.get("revision")) else ""
+    return (
+        f"Training went on from the adapter {code(portable(began['id']))}{commit} (SHA-256 of its weights: "
+        f"{code(began['weights'])}). The reference of the loss was the base with that adapter on."
+    )
 
 
 def _modules_text(manifest: Mapping[str, Any]) -> str:
