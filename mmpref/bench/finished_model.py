@@ -59,8 +59,9 @@ class FinishedModel:
         """A hash of what was asked, with its images; None where the run did not record it."""
         sighted = benchmark.partition("-blind-")[0]
         data = self.manifest.get("data") or {}
-        facts = next((facts for name, facts in data.items() if name.replace(":", ".", 1) == sighted), {})
-        return facts.get("samples")
+        return next(
+            (facts.get("samples") for name, facts in data.items() if name.replace(":", ".", 1) == sighted), None
+        )
 
     def asks_other_questions_than(self, other: FinishedModel, benchmark: str) -> bool:
         """Whether both recorded what was asked, and it is not the same: the same rows with other images, say, or as

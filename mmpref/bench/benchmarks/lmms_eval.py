@@ -160,8 +160,8 @@ class LmmsEvalTask:
         import numpy as np
 
         def value(column: np.ndarray) -> float:
-            rows = np.repeat(np.arange(len(items)), column)
-            return self._own.value(metric, [copy.copy(items[row]) for row in rows]) if len(rows) else math.nan
+            rows: list[int] = np.repeat(np.arange(len(items)), column).tolist()
+            return self._own.value(metric, [copy.copy(items[row]) for row in rows]) if rows else math.nan
 
         columns = drawn.T
         values = np.full(len(columns), math.nan)
