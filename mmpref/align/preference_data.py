@@ -131,7 +131,7 @@ def collect_pairs(
 
     Raises:
         InputError: a table without rows or columns that preference data needs, no usable row at all, or none with a
-            context where it is needed.
+            context where it is needed, or with a weight.
         RunError: the tables changed since an earlier call, or the disk is full.
     """
     facts = [table.facts() for table in tables]
@@ -144,6 +144,12 @@ def collect_pairs(
         check = RowCheck(needed, special, accepts, looks or open_looks(0), bool(contexts))
         texts = (*TEXTS, REJECTED_POLICY) if second else TEXTS
         written = _write(tables, folder, limit, texts, image_root, check, weights)
+        if weights and not written["weighed"]:
+            names = ", ".join(table.spec for table in tables)
+            raise InputError(
+                f"No row of {names} has any {' or '.join(weights)}, and this method is for such rows.",
+                "Name the column that has them with --columns, or train with --method dpo.",
+            )
         if contexts == "needed" and not written["contexts"]:
             names = ", ".join(table.spec for table in tables)
             raise InputError(
@@ -184,7 +190,7 @@ def _write(
     skipped, changed, used = Counter[str](), Counter[str](), Counter[int]()
     methods = [Counter[str]() for _ in tables]
     skips: dict[str, list[dict[str, str]]] = {}
-    contexts = 0
+    contexts = weighed_rows = 0
     temporary = folder / f".{DATA}.tmp"
     with disk_errors(temporary), open(temporary, "wb") as file, pa.ipc.new_stream(file, schema) as writer:
         batch: list[dict[str, Any]] = []
@@ -202,6 +208,7 @@ def _write(
                 changed.update(notes)
                 used[index] += 1
                 contexts += bool(context_of(row.prompt))
+                weighed_rows += any(value != [] for value in weighed.values())
                 methods[index].update([method] if method else [])
             if len(batch) == _WRITE_BATCH:
                 writer.write_batch(pa.RecordBatch.from_pylist(batch, schema))
@@ -226,6 +233,7 @@ def _write(
         "changed": dict(sorted(changed.items())),
         "skips": dict(sorted(skips.items())),
         "contexts": contexts,
+        "weighed": weighed_rows,
     }
 
 

@@ -63,7 +63,8 @@ def _is_number(value: Any) -> bool:
 def _is_span(span: Any) -> bool:
     if not isinstance(span, Mapping) or not all(_is_number(span.get(name)) for name in ("begin", "end", "weight")):
         return False
-    return 0 <= span["begin"] < span["end"] and span["weight"] >= 0
+    whole = all(float(span[name]).is_integer() for name in ("begin", "end"))
+    return whole and 0 <= span["begin"] < span["end"] and span["weight"] >= 0
 
 
 def arrow_fields(columns: Sequence[str]) -> list[tuple[str, Any]]:

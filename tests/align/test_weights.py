@@ -236,6 +236,14 @@ def test_weights_are_read_only_where_they_are_asked_for(preferences: Path, tmp_p
     (tmp_path / "bad").mkdir()
     with pytest.raises(InputError, match="bad-weight"):
         collect_pairs(tables, tmp_path / "bad", image_token="<image>", weights=["chosen_weights"])
+    (tmp_path / "plain").mkdir()
+    with pytest.raises(InputError, match="No row of .* has any chosen_weights or rejected_weights"):
+        collect_pairs(
+            [open_table(str(preferences))],
+            tmp_path / "plain",
+            image_token="<image>",
+            weights=["chosen_weights", "rejected_weights"],
+        )
 
 
 @pytest.mark.parametrize(
@@ -247,6 +255,7 @@ def test_weights_are_read_only_where_they_are_asked_for(preferences: Path, tmp_p
         ("hardness", math.nan),
         ("rejected_weights", [{"begin": 3, "end": 3, "weight": 1.0}]),
         ("rejected_weights", [{"begin": 0, "end": 3}]),
+        ("rejected_weights", [{"begin": 0.5, "end": 3, "weight": 1.0}]),
         ("rejected_weights", {"begin": 0, "end": 3, "weight": -1.0}),
     ],
 )
