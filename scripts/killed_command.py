@@ -26,6 +26,7 @@ def run(arguments: Sequence[str], folder: str, watched: Sequence[str], number: i
         number: of the signal.
         ends_at: the change before which the process sends itself the signal; None for never.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
     log = os.open(f"{folder}/{SAID}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 1)
     os.dup2(log, 2)

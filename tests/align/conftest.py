@@ -53,11 +53,14 @@ def doubly_rejected(preferences: Path, tmp_path_factory: pytest.TempPathFactory)
     for number, (row, other) in enumerate(zip(rows, seconds, strict=True)):
         row["rejected_policy"] = other["rejected"] if number % 6 else None
         row["severity"], row["hardness"] = 1.0 + number % 3, number / 10
+        row["rejected_weights"] = [{"begin": 0, "end": 3, "weight": 2.0}] if number % 2 else []
     folder = tmp_path_factory.mktemp("second")
     schema = pq.read_schema(file)
     schema = schema.append(schema.field("rejected").with_name("rejected_policy")).remove_metadata()
     for name in ("severity", "hardness"):
         schema = schema.append(pa.field(name, pa.float64()))
+    spans = pa.list_(pa.struct([("begin", pa.int64()), ("end", pa.int64()), ("weight", pa.float64())]))
+    schema = schema.append(pa.field("rejected_weights", spans))
     pq.write_table(pa.Table.from_pylist(rows, schema), folder / "train.parquet")
     return folder / "train.parquet"
 

@@ -201,8 +201,11 @@ FIRST = {
 
 
 @pytest.mark.parametrize("name", FIRST)
-def test_a_loss_trains_two_steps_from_where_it_begins(name: str, preferences: Path, tmp_path: Path) -> None:
-    trainer = made(load_policy(ModelRef(MODEL)), preferences, tmp_path, name)
+def test_a_loss_trains_two_steps_from_where_it_begins(
+    name: str, preferences: Path, doubly_rejected: Path, tmp_path: Path
+) -> None:
+    data = doubly_rejected if METHODS.get(name).weights_read else preferences
+    trainer = made(load_policy(ModelRef(MODEL)), data, tmp_path, name)
     assert trainer.shared is not None  # type: ignore[attr-defined]
     before = {key: value.detach().clone() for key, value in trainer.model.named_parameters() if value.requires_grad}
     trainer.train()
