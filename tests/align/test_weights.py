@@ -237,7 +237,7 @@ def test_weights_are_read_only_where_they_are_asked_for(preferences: Path, tmp_p
     with pytest.raises(InputError, match="bad-weight"):
         collect_pairs(tables, tmp_path / "bad", image_token="<image>", weights=["chosen_weights"])
     (tmp_path / "plain").mkdir()
-    with pytest.raises(InputError, match="No row of .* has any chosen_weights or rejected_weights"):
+    with pytest.raises(InputError, match=r"No row of .* has any chosen_weights or rejected_weights"):
         collect_pairs(
             [open_table(str(preferences))],
             tmp_path / "plain",
