@@ -13,12 +13,11 @@ from trl.trainer.dpo_trainer import DataCollatorForVisionPreference
 
 from mmpref.align.preference_data import NOISE, OTHER_PAIR, ROW
 from mmpref.align.weights import ROW_WEIGHT, SPANS, TOKEN_WEIGHTS, token_weights
-from mmpref.errors import InputError
 from mmpref.tables.rows import REJECTED_POLICY
 from mmpref.types import context_of, messages, text_of
 from mmpref.vlm.continuation import Continuation, tokens_behind, writes_space
 from mmpref.vlm.noise import add_noise
-from mmpref.vlm.preprocess import PromptPreprocessor, has_answer_token_type, preprocess
+from mmpref.vlm.preprocess import PromptPreprocessor, has_answer_token_type, place_in, preprocess
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +80,7 @@ class PreferenceCollator(DataCollatorForVisionPreference):
         for name in ("chosen", "rejected"):
             answer = text_of(pair[name])
             text = self._prompter.render_answer(prompt, images, answer)
-            texts[name] = kind(text if self.ends else text[: _end(answer, text)])
+            texts[name] = kind(text if self.ends else text[: place_in(text, answer, "answer") + len(answer)])
         return {"images": pair["images"], **texts}
 
     def _under_noise(self, pixels: torch.Tensor, steps: int, generator: np.random.Generator) -> torch.Tensor:
@@ -159,20 +158,6 @@ class _PairProcessor:
                 for name, value in prompts.items()
             }
         )
-
-
-def _end(answer: str, text: str) -> int:
-    """Where an answer ends in its text as the format writes it.
-
-    Raises:
-        InputError: the chat template writes another answer.
-    """
-    if (begin := text.find(answer)) < 0:
-        raise InputError(
-            f"The chat template of this model changes the answer that begins with {answer[:40]!r}.",
-            "What the template leaves out must not stand in the data.",
-        )
-    return begin + len(answer)
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

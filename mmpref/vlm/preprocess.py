@@ -63,15 +63,18 @@ def has_answer_token_type(processor: Any) -> bool:
     return "suffix" in inspect.signature(type(processor).__call__).parameters
 
 
-def _place(context: str, text: str) -> int:
-    """Where a context begins in an answer as the format writes it.
+def place_in(text: str, part: str, name: str) -> int:
+    """Where a part of an answer begins in the answer as the format writes it.
+
+    Args:
+        name: what the part is, for errors.
 
     Raises:
         InputError: the chat template writes another one.
     """
-    if (begin := text.find(context)) < 0:
+    if (begin := text.find(part)) < 0:
         raise InputError(
-            f"The chat template of this model changes the context that begins with {context[:40]!r}.",
+            f"The chat template of this model changes the {name} that begins with {part[:40]!r}.",
             "What the template leaves out must not stand in the data.",
         )
     return begin
@@ -96,7 +99,7 @@ class PromptPreprocessor:
         """
         if generation and (context := self._context(messages)):
             opening, rest = self._written(messages[:-1], images, context)
-            begin = _place(context, rest)
+            begin = place_in(rest, context, "context")
             # A tokenizer that writes a space itself does so at the beginning of a text, and nowhere amid it.
             glue = " " if not begin and writes_space(self.processor.tokenizer) and not opening[-1:].isspace() else ""
             return opening + rest[:begin] + glue + context
@@ -122,7 +125,7 @@ class PromptPreprocessor:
         if not (context := self._context(messages)):
             return self._written(messages, images, answer)[1]
         rest = self._written(messages[:-1], images, context + answer)[1]
-        return rest[_place(context, rest) + len(context) :]
+        return rest[place_in(rest, context, "context") + len(context) :]
 
     def _context(self, messages: Sequence[Message]) -> str:
         """The context that messages end in, or nothing."""

@@ -6,9 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
@@ -17,6 +15,7 @@ from mmpref.data.builders import hsa_dpo
 
 from . import released
 from .shapes import BAD, GOOD, QUESTION
+from .test_published import Built
 
 MODEL = "pkg:mmpref.testbed/model"
 
@@ -55,17 +54,6 @@ CASES = {
     "opa-dpo": Case(released.opa_dpo, 1, {"no-correction": 2, "repeats-itself": 2}),
     "opa-dpo-saved": Case(released.opa_dpo_saved, 2, {}, method="opa-dpo"),
 }
-
-
-@dataclass(frozen=True)
-class Built:
-    path: Path
-    manifest: dict[str, Any]
-
-    @property
-    def rows(self) -> list[dict[str, Any]]:
-        files = [self.path / entry["path"] for entry in self.manifest["data"]]
-        return [row for file in files for row in pq.read_table(file).to_pylist()]
 
 
 @pytest.fixture(scope="module")
