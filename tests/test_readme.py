@@ -101,9 +101,12 @@ def test_the_table_of_controls_is_of_the_ledger(tmp_path: Path) -> None:
     assert mismatched == "| control: another row's answer |  | not run | not run | not run |"
 
 
-def test_the_studys_page_is_what_its_ledger_says() -> None:
-    conclusions = conclude(load("study"), Ledger.read(ROOT / "model_cards/study/ledger"))
-    assert (ROOT / "model_cards/study/README.md").read_text(encoding="utf-8") == markdown(conclusions)
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("model_cards/*/ledger")))
+def test_a_studys_page_is_what_its_ledger_says(name: str) -> None:
+    ledger = Ledger(ROOT / "model_cards" / name / "ledger")
+    conclusions = conclude(load(name), Ledger.read(ledger.folder), ledger.failures())
+    page = (ROOT / "model_cards" / name / "README.md").read_text(encoding="utf-8")
+    assert page == markdown(conclusions), f"python scripts/record_study.py {name} RUN"
 
 
 def test_the_gpu_table_is_what_was_recorded_or_says_that_nothing_was(tmp_path: Path) -> None:

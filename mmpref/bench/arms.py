@@ -24,9 +24,6 @@ from mmpref.run.results import BASE, Key, Value
 if TYPE_CHECKING:
     import numpy as np
 
-JUDGED_BY = "@"
-"""What stands between a metric and its judge."""
-
 
 @dataclass(frozen=True)
 class ArmEffect:
@@ -177,12 +174,11 @@ def _units(runs: Iterable[_Run], benchmark: str) -> dict[Key, tuple[Units, Units
         for full, value in run.model.values.items():
             if full.benchmark != benchmark or full not in run.model.resamples:
                 continue
-            metric, _, judge = full.metric.partition(JUDGED_BY)
-            values, changes, _ = found.setdefault(full._replace(metric=metric), ({}, {}, value))
-            values.setdefault(run.identity, {})[judge] = run.model.resamples[full]
+            values, changes, _ = found.setdefault(full.unjudged, ({}, {}, value))
+            values.setdefault(run.identity, {})[full.judge] = run.model.resamples[full]
             if run.base and full in run.base.resamples:
                 change = run.model.resamples[full] - run.base.resamples[full]
-                changes.setdefault(run.identity, {})[judge] = change
+                changes.setdefault(run.identity, {})[full.judge] = change
     return found
 
 

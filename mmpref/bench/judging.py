@@ -24,6 +24,7 @@ from mmpref.judges.resolve import open_chat
 from mmpref.log import logger
 from mmpref.reasoning import markers
 from mmpref.run.files import JsonLines
+from mmpref.run.results import JUDGED_BY
 
 ANSWER = "{answer}"
 _TOO_MANY = 0.75
@@ -91,7 +92,7 @@ class Judge:
         temperature = facts.get("temperature", 0)
         sampled = "default" if temperature is None else f"{temperature:g}"
         tag = f"{facts['model']}/{prompt}/t{sampled}/{task.order}"
-        return dataclasses.replace(metric, name=f"{metric.name}@{tag}")
+        return dataclasses.replace(metric, name=f"{metric.name}{JUDGED_BY}{tag}")
 
     def facts(self, counts: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """For the manifest: who judged, and what came of it by benchmark and model."""

@@ -41,6 +41,8 @@ BASE, ADAPTER = "base", "adapter"
 """The models of a run, in results, tables and files."""
 ALL = "all"
 """The part that is the whole benchmark."""
+JUDGED_BY = "@"
+"""What stands between the name of a judged metric and its judge: ``score@MODEL/PROMPT/tTEMPERATURE/ORDER``."""
 LEVEL = 0.95
 """Of every interval."""
 TITLE = "evaluation: value [95 % interval]"
@@ -57,6 +59,16 @@ class Key(NamedTuple):
     def name(self) -> str:
         """In one cell."""
         return " ".join(self).removesuffix(f" {ALL}")
+
+    @property
+    def judge(self) -> str:
+        """Who judged, by which prompt and how; empty of a metric without a judge."""
+        return self.metric.partition(JUDGED_BY)[2]
+
+    @property
+    def unjudged(self) -> Key:
+        """The same without its judge, as people and plans ask for it."""
+        return self._replace(metric=self.metric.partition(JUDGED_BY)[0])
 
 
 class _Estimate:

@@ -106,9 +106,8 @@ def _line(one: Tested, group: Sequence[Tested]) -> Line:
     key, first, second, difference = one
     value = first or second
     assert value is not None
-    metric = key.metric.partition("@")[0]  # a judge's name stands behind it
     arrow = {True: "↑", False: "↓", None: ""}[value.higher_is_better]
-    name = Key(key.benchmark, metric, key.part).name
+    name = key.unjudged.name
     digits = decimals(value.value)
     if second is None and difference is None:
         return Line(name, arrow, value.text(digits=digits))

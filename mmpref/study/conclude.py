@@ -125,7 +125,7 @@ class Conclusions:
     Args:
         facts: by row, means over its bases of what its data were like.
         runs: measured runs, without points of grids; by how many the plan has in all.
-        warnings: runs that were left out, and why.
+        warnings: runs that were left out, and why; claims on metrics that their evaluation does not give.
         leads: with the points that were measured.
     """
 
@@ -169,10 +169,28 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
         tuple(filter(None, (_grid(plan, row, measurements) for row in plan.rows))),
         {row: facts for row in plan.rows if (facts := _facts(effects, row, splits))},
         _runs(plan, effects),
-        tuple(effects.warnings),
+        (*effects.warnings, *_unanswerable(plan, effects)),
         tuple(failures),
         lead_curves(plan, effects),
     )
+
+
+def _unanswerable(plan: Plan, effects: Effects) -> list[str]:
+    """Metrics that claims speak of, and that their evaluation was measured without, or by several judges."""
+    found: dict[str, None] = {}
+    for claim in plan.claims:
+        for compared in claim.effects:
+            keys, key = effects.keys(compared.split), compared.key
+            asked = f"Claim {claim.id} speaks of {key.name} on {compared.split}"
+            judges = [one.judge for one in keys if one.unjudged == key]
+            if keys and effects.asked(key, compared.split) is None:
+                has = dict.fromkeys(one.unjudged.metric for one in keys if one.benchmark == key.benchmark)
+                others = dict.fromkeys(one.benchmark for one in keys)
+                gives = f"of {key.benchmark} only {', '.join(has)}" if has else f"nothing but {', '.join(others)}"
+                found[f"{asked}, where there is {gives}: it cannot be judged so."] = None
+            elif len(judges) > 1 and key not in keys:
+                found[f"{asked}, which several have judged: only what {judges[0]} says is taken."] = None
+    return list(found)
 
 
 def _left(plan: Plan, effects: Effects, claim: Claim) -> int:

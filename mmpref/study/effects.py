@@ -24,7 +24,6 @@ from mmpref.recipes.schema import build
 from mmpref.run.results import Key
 from mmpref.run.results_text import interval_text
 from mmpref.study.measurement import Measurement
-from mmpref.study.paper_table import BY
 from mmpref.study.plan import Plan
 
 if TYPE_CHECKING:
@@ -158,13 +157,24 @@ class Effects:
         )
         return list(dict.fromkeys(value.key for one in found for value in one.values))
 
+    def asked(self, key: Key, split: str) -> Key | None:
+        """What was measured there under a key; a judged metric may be asked for without its judge.
+
+        Returns:
+            The key with its judge; of several judges' the first. None where no run has such a metric.
+        """
+        keys = self.keys(split)
+        return key if key in keys else next((one for one in keys if one.unjudged == key), None)
+
     def value(self, row: str, key: Key, split: str) -> Effect | None:
         """A row's own value, with its interval; None where it was not measured."""
-        return self._effects(row, None, key, split)
+        found = self.asked(key, split)
+        return self._effects(row, None, found, split) if found else None
 
     def difference(self, row: str, against: str, key: Key, split: str) -> Effect | None:
         """The row less the other; None where they have no base in common that both were measured on."""
-        return self._effects(row, against, key, split)
+        found = self.asked(key, split)
+        return self._effects(row, against, found, split) if found else None
 
     def _effect(self, row: str, against: str | None, key: Key, split: str) -> Effect | None:
         import numpy as np
@@ -259,7 +269,7 @@ class Effects:
             )
             names = {name for each in counts if each for name in each.names}
             self._metrics[where] = metrics_of(self.plan, split, key.benchmark, sorted(names))
-        return self._metrics[where].get(key._replace(metric=key.metric.partition(BY)[0]))
+        return self._metrics[where].get(key.unjudged)
 
     def _leave_out_other_images(self) -> None:
         """Keep what is on the images that most runs of a world are on, and of these the images that every run has

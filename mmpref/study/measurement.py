@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmpref.errors import RunError
 from mmpref.run.files import JsonLines, write_atomic
-from mmpref.run.results import Key
+from mmpref.run.results import ALL, Key
 
 if TYPE_CHECKING:
     import numpy as np
@@ -163,9 +163,14 @@ class Measurement:
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def value(self, metric: str | Key) -> MetricValue | None:
-        """By its key, or by ``benchmark metric`` and ``benchmark metric part``; None where it was not measured."""
-        name = metric.name if isinstance(metric, Key) else metric
-        return next((value for value in self.values if value.key.name == name), None)
+        """By its key, or by ``benchmark metric`` and ``benchmark metric part``; None where it was not measured.
+
+        A judged metric is found without its judge too, where one judge alone has judged it.
+        """
+        name = metric.name if isinstance(metric, Key) else metric.removesuffix(f" {ALL}")
+        exact = next((value for value in self.values if value.key.name == name), None)
+        judged = [value for value in self.values if value.key.unjudged.name == name]
+        return exact or (judged[0] if len(judged) == 1 else None)
 
     @property
     def name(self) -> str:

@@ -7,15 +7,12 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from mmpref.run.results import ALL
 from mmpref.study.columns import Column
 from mmpref.study.measurement import Measurement
 from mmpref.study.plan import Plan
 
 DASH = "–"
 PAPER, OURS = "paper", "ours"
-BY = "@"
-"""What stands in a metric's name between itself and who judged it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[
         lines.append(["", OURS, *(ours[name].get(label, DASH) for label in columns)])
     runs = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
-    judges = {value.key.metric.partition(BY)[2] for found in measured.values() for one in found for value in one.values}
+    judges = {value.key.judge for found in measured.values() for one in found for value in one.values}
     return PaperTable(plan.title, ["row", "", *columns], lines, runs, sorted(judges - {""}), stands_in)
 
 
@@ -86,9 +83,8 @@ def _value(column: Column, one: Measurement) -> float | None:
     kind, _, name = column.metric.partition(" ")
     if kind == "data":
         return one.data.get(name)
-    wanted = [*column.metric.split(maxsplit=2), ALL][:3]
-    keys = ((value.key.benchmark, value.key.metric.partition(BY)[0], value.key.part) for value in one.values)
-    return next((value.value for key, value in zip(keys, one.values, strict=True) if list(key) == wanted), None)
+    value = one.value(column.metric)
+    return value.value if value else None
 
 
 def _text(value: object) -> str:

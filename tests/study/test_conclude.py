@@ -1,0 +1,83 @@
+"""What a study comes to: judged metrics are found by their plain names, and claims that cannot be judged are told."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mmpref.run.results import ALL, Key
+from mmpref.study.conclude import conclude
+from mmpref.study.measurement import ImageCounts, Measurement, MetricValue
+from mmpref.study.plan import load
+from tests.study.ledgers import claim, measured, plan_of
+
+REPOSITORY = Path(__file__).parents[2]
+SCORE = "relative_score@oracle/ab12/t0/reference-first"
+QUALITY = {"metric": "llava-wild relative_score", "split": "test", "direction": "higher", "margin": 1}
+
+
+def _judged(row: str, base: int, scores: list[int], metric: str = SCORE) -> Measurement:
+    counts = [{"all/model": float(score), "all/gpt": 10.0, "all/n": 1.0} for score in scores]
+    of = ImageCounts.collect([f"image-{index}" for index in range(len(scores))], counts)[0]
+    value = MetricValue(Key("llava-wild", metric, ALL), 10.0 * float(np.mean(scores)), len(scores), True)
+    run = measured(row, 0.2, base)
+    return dataclasses.replace(run, values=(*run.values, value), counts={**run.counts, "llava-wild": of})
+
+
+def test_a_claim_on_a_judged_metric_needs_no_judge_in_its_name(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", **QUALITY})])
+    runs = [_judged("base", base, [4, 5, 6, 5] * 5) for base in range(3)]
+    runs += [_judged("bdhs", base, [7, 8, 9, 8] * 5) for base in range(3)]
+    concluded = conclude(plan, runs)
+    (effect,) = concluded.claims[0].effects
+    assert effect is not None
+    assert effect.key == Key("llava-wild", SCORE, ALL)
+    assert effect.value == pytest.approx(30.0)
+    assert concluded.claims[0].verdict.outcome == "holds"
+    assert runs[0].value("llava-wild relative_score").value == pytest.approx(50.0)
+    assert not concluded.warnings
+
+
+@pytest.mark.parametrize(
+    ("metric", "words"),
+    [
+        ("chair recal", "where there is of chair only chair_i, chair_s, recall"),
+        ("mmhal score", "where there is nothing but chair, pope"),
+    ],
+)
+def test_a_claim_on_a_metric_that_is_not_measured_there_is_told(tmp_path: Path, metric: str, words: str) -> None:
+    plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", "metric": metric, "direction": "higher"})])
+    runs = [measured(row, 0.2, base) for row in ("base", "bdhs") for base in range(2)]
+    (warning,) = conclude(plan, runs).warnings
+    assert f"Claim 1 speaks of {metric} on test, {words}" in warning
+    assert conclude(plan, runs).claims[0].verdict.outcome == "not run"
+    assert not conclude(plan, []).warnings, "of what was not measured at all nothing is said"
+
+
+def test_of_several_judges_one_is_taken_and_it_is_told(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", **QUALITY})])
+    runs = [_judged(row, base, [5] * 20) for row in ("base", "bdhs") for base in range(2)]
+    runs += [_judged("bdhs", 2, [5] * 20, "relative_score@other/cd34/t0/reference-first")]
+    concluded = conclude(plan, runs)
+    assert "which several have judged: only what oracle/ab12/t0/reference-first says is taken" in concluded.warnings[0]
+    (effect,) = concluded.claims[0].effects
+    assert effect is not None
+    assert effect.bases == (0, 1)
+
+
+def test_every_claim_of_the_recorded_study_is_on_what_was_measured() -> None:
+    from mmpref.study.measurement import Ledger
+
+    plan = load("study")
+    measurements = Ledger.read(REPOSITORY / "model_cards/study/ledger")
+    concluded = conclude(plan, measurements)
+    assert not concluded.warnings
+    has = {(one.row, one.split) for one in measurements if not one.is_grid_point}
+    for one in concluded.claims:
+        for compared, effect in zip(one.verdict.claim.effects, one.effects, strict=True):
+            rows = (compared.row, compared.against or "base")
+            if all((row, compared.split) in has for row in rows):
+                assert effect is not None, f"claim {one.verdict.claim.id}: {compared}"
