@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 TIMINGS = "timings.jsonl"
+BASES = "bases.json"
 
 
 @dataclass(frozen=True)
@@ -237,6 +238,7 @@ class Ledger:
     <row>/<split>-base<B>-seed<S>-grid-....json    a point of the row's grid
     <row>/failed-....json                          a run that failed
     images/<hash>.json                             ids of the images that counts are of, once
+    bases.json                                     SHA-256 of the weights of each base that was trained
     timings.jsonl                                  seconds, by measurement
     """
 
@@ -292,6 +294,20 @@ class Ledger:
                 append({"name": one.name, "seconds": dict(one.seconds)})
         self._write(one.name, one.as_dict())
         self._failure_of(one).unlink(missing_ok=True)
+
+    def bases(self) -> dict[str, str]:
+        """SHA-256 (hex) of the weights that measurements are of, by the name of the base's folder."""
+        path = self.folder / BASES
+        return _read(path, dict) if path.is_file() else {}
+
+    def write_base(self, name: str, weights: str) -> None:
+        """Keep which weights a base has.
+
+        Raises:
+            RunError: the disk is full or refuses the write.
+        """
+        bases = {**self.bases(), name: weights}
+        write_atomic(self.folder / BASES, json.dumps(bases, indent=1, sort_keys=True) + "\n")
 
     def write_failure(self, failure: Failure) -> None:
         self._write(failure.name, dataclasses.asdict(failure))

@@ -3,6 +3,7 @@ really gives is held by ``test_runner.py``."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,28 @@ def test_measured_rows_are_not_run_again_where_only_the_ledger_is_left(write_pla
     (schedule.folder / "data").rename(path.parent / "lost-too")
     again = _schedule(path)
     assert (_run(again), again.missing()) == ([], [])
+
+
+def test_a_base_with_other_weights_than_the_ledger_has_measured_is_refused(write_plan: WritePlan) -> None:
+    path = write_plan(bases=BASES)
+    schedule = _schedule(path)
+    _run(schedule)
+    (name,) = schedule.ledger.bases()
+    base = schedule.folder / "bases" / name
+    assert base.is_dir()
+    shutil.rmtree(schedule.ledger.folder / "bdhs")
+    assert _run(_schedule(path)), "the same weights go on"
+    shutil.rmtree(schedule.ledger.folder / "bdhs")
+    (base / "model.safetensors").write_bytes(b"trained elsewhere")
+    again = _schedule(path)
+    _run(again)
+    reasons = {failure.reason for failure in again.failures.values() if failure.base == 1}
+    assert len(reasons) == 1
+    assert "has other weights than the base that" in reasons.pop()
+    assert not list((schedule.ledger.folder / "bdhs").glob("test-base1-*"))
+    assert list((schedule.ledger.folder / "bdhs").glob("test-base0-*")), (
+        "the recipe's own model is known by its content"
+    )
 
 
 def test_a_row_that_was_changed_is_measured_anew(write_plan: WritePlan) -> None:
