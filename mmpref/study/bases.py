@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmpref.recipes.resolve import merge
@@ -66,11 +64,3 @@ class Bases:
     def starts(self) -> list[Start]:
         """Every base there is."""
         return [Start(seed, world) for world in self.worlds or ("",) for seed in self.seeds]
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 (hex) of a trained base's weights: two machines need not make the same of one seed."""
-    found = hashlib.sha256()
-    for path in sorted(folder.glob("*.safetensors")):
-        found.update(path.read_bytes())
-    return found.hexdigest()

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmpref.errors import MmprefError, UsageError
 from mmpref.registry import suggest
-from mmpref.study.bases import weights_hash
+from mmpref.study.base_weights import BaseWeights
 from mmpref.study.choice import Choice, choose, points
 from mmpref.study.grid import Grid
 from mmpref.study.measurement import Failure, Ledger, Measurement
@@ -97,6 +97,7 @@ class Schedule:
         self.plan, self.folder = plan, folder
         self.ledger = Ledger(folder / "ledger")
         self.composer = Composer(plan, folder)
+        self._base_weights = BaseWeights(self.ledger)
         self.targets = targets(plan, rows)
         self.failures: dict[str, Failure] = {}
         """By name, of this session."""
@@ -107,7 +108,6 @@ class Schedule:
         self._jobs: dict[Target, Job] = {}
         self._grids: dict[str, list[Job]] = {}
         self._settled: set[Target] = set()
-        self._held: set[str] = set()
         self._settle_old_failures()
 
     def next(self) -> Unit | None:
@@ -296,8 +296,8 @@ class Schedule:
         if broken := next((step for step in job.steps if step.folder.as_posix() in self._failed), None):
             raise _Broken(f"{broken.what} failed: {self._failed[broken.folder.as_posix()]}")
         for step in job.steps:
-            if step.command == BASE and step.is_done:
-                self._hold_to_ledger(step)
+            if step.command == BASE and step.is_done and (fault := self._base_weights.fault(step)):
+                raise _Broken(fault)
         undone = [step for step in job.steps if not step.is_done]
         for step in undone:
             key = step.folder.as_posix()
@@ -307,28 +307,6 @@ class Schedule:
         if undone or unit.holds & self._busy:
             raise _Blocked
         return unit
-
-    def _hold_to_ledger(self, base: Step) -> None:
-        """See that a base which was trained here is the one that the ledger's measurements are of.
-
-        Raises:
-            _Broken: it has other weights, so that rows on it cannot be set beside those that are measured.
-        """
-        name = base.folder.name
-        if name in self._held:
-            return
-        weights = weights_hash(base.folder)
-        if (known := self.ledger.bases().get(name)) is None:
-            self.ledger.write_base(name, weights)
-        elif known != weights:
-            reason = (
-                f"{base.folder} has other weights than the base that {self.ledger.folder} has measurements of: it was "
-                "trained by another kind of machine or other libraries. Put the former folder in its place, or measure "
-                "all of it anew with another --output"
-            )
-            self._failed[base.folder.as_posix()] = reason
-            raise _Broken(f"{base.what} failed: {reason}")
-        self._held.add(name)
 
     def _job(self, target: Target) -> Job:
         if target not in self._jobs:
