@@ -61,7 +61,7 @@ class Line:
     Args:
         values: one for each metric of the table; None of one that was not measured.
         changes: the same against the base; None for the base itself.
-        kl: mean over its runs, in nats a token; None where it is not known.
+        kl: mean over its bases, in nats a token; None where it is not known.
         outside: no point of its grid kept what it had to.
         point: settings that its grid has chosen.
     """
@@ -237,7 +237,7 @@ def _table(effects: Effects, split: str) -> MetricTable:
                 row,
                 tuple(effects.value(row, key, split) for key in keys),
                 tuple(effects.difference(row, others, key, split) if others else None for key in keys),
-                _mean([run.kl for run in runs]),
+                _kl(runs),
                 any(run.outside for run in runs),
                 next((run.point for run in runs if run.point), None),
             )
@@ -293,6 +293,10 @@ def _facts(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, float
     return {name: statistics.fmean(data[name] for data in of_bases.values() if name in data) for name in ordered}
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _kl(runs: Sequence[Measurement]) -> float | None:
+    """As values are made: the mean over bases of the means over seeds; None where it is not known."""
+    of_bases: dict[int, list[float]] = {}
+    for run in runs:
+        if run.kl is not None:
+            of_bases.setdefault(run.base, []).append(run.kl)
+    return statistics.fmean(map(statistics.fmean, of_bases.values())) if of_bases else None

@@ -338,8 +338,10 @@ def _check_names(plan: Plan) -> None:
             if (name := getattr(row, kind)) is not None:
                 check(kind, name, where)
                 needs["row", row.name].add((kind, name))
-        for reference in references(row.set):
-            check(*reference, where=where)
+        for kind, name in references([row.set, plan.train.get(row.train or "", {})]):
+            check(kind, name, where=where)
+            if kind == "row" and plan.rows[name].world != row.world:
+                raise UsageError(f"{plan.path}: {where} takes the adapter of {name!r}, which is of another world.")
         for split in (*row.evaluate, *([row.grid.split] if row.grid else [])):
             check("evaluate", split, where)
         base = plan.base_of(row.name)

@@ -94,6 +94,14 @@ def test_the_markdown_page_warns_as_the_other_does(tmp_path: Path) -> None:
     assert text.endswith("the one that kept most was taken. That is so of worse.\n")
 
 
+def test_kl_is_over_bases_as_values_are(tmp_path: Path) -> None:
+    """A base with more seeds counts once."""
+    runs = [measured("base", 0.2, base) for base in range(2)] + [measured("bdhs", 0.1, 1, kl=0.5)]
+    runs += [measured("bdhs", 0.1, 0, seed, kl=0.125) for seed in range(3)]
+    lines = conclude(plan_of(tmp_path, ["bdhs"]), runs).tables[0].lines
+    assert [line.kl for line in lines] == [None, 0.3125]
+
+
 def test_of_several_judges_one_is_taken_and_it_is_told(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["bdhs"], [claim("1", {"row": "bdhs", **QUALITY})])
     runs = [_judged(row, base, [5] * 20) for row in ("base", "bdhs") for base in range(2)]

@@ -152,6 +152,10 @@ def test_the_page_draws_what_is_there_and_says_what_is_not(plan: Plan) -> None:
             {"leads": [{**LEADS[0], "split": "dev"}]},
             "is about 'bdhs' in the world 'last' on 'dev', where there is none",
         ),
+        (
+            {"train": {"dpo": {"loss": {"reward": {"row": "sft-last"}}}, "sft": {}}, "leads": []},
+            "row 'bdhs-first' takes the adapter of 'sft-last', which is of another world",
+        ),
         ({"rows": {"base": {}}, "leads": []}, "row 'base' starts in the world ''"),
         (
             {
