@@ -18,7 +18,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmpref.run.results import ALL, Key, Results
+from mmpref.run.results import Key, Results
 from mmpref.study import plan
 from mmpref.study.effects import Effects
 from mmpref.study.measurement import Ledger
@@ -142,15 +142,17 @@ def controls(ledger: Path = ROOT / "model_cards/study/ledger") -> str:
         return ""
     measured = Ledger.read(ledger)
     effects = Effects(plan.load("study"), measured)
-    keys = [Key(*name.split(), ALL) for name in CONTROL_METRICS]
+    keys = [Key.of(name) for name in CONTROL_METRICS]
     rows = [("base", "", *(f"{effect.value:.3f}" for key in keys if (effect := effects.value("base", key, "test"))))]
+    found = {row: [effects.difference(row, "base", key, "test") for key in keys] for row in CONTROLS}
+    numbers = {row: next((one.number for one in differences if one), "") for row, differences in found.items()}
+    alike = set(numbers.values()) - {""}
     for row, title in CONTROLS.items():
         rates = {one.point["trainer.learning_rate"] for one in measured if one.row == row and not one.is_grid_point}
-        differences = [effects.difference(row, "base", key, "test") for key in keys]
-        shown = (difference.text() if difference else "not run" for difference in differences)
-        rows.append((title, ", ".join(f"{rate:.0e}" for rate in sorted(rates)), *shown))
-    first = effects.difference("bdhs", "base", keys[0], "test")
-    head = f"{first.number if first else ''}; below the base: difference to it [95 %]"
+        shown = (difference.text() if difference else "not run" for difference in found[row])
+        over = f" ({numbers[row]})" if len(alike) > 1 and numbers[row] else ""
+        rows.append((f"{title}{over}", ", ".join(f"{rate:.0e}" for rate in sorted(rates)), *shown))
+    head = f"{'; '.join(alike) if len(alike) == 1 else ''}; below the base: difference to it [95 %]".removeprefix("; ")
     return table((head, "learning rate", *CONTROL_METRICS.values()), rows)
 
 

@@ -1,19 +1,22 @@
 """Keep what a study has measured in the repository: python scripts/record_study.py NAME RUN.
 
 Copies the ledger of RUN, where `mmpref reproduce NAME --output RUN` has written it, into model_cards/NAME/ledger,
-beside measurements that are there, and writes the page of it all, model_cards/NAME/README.md.
+beside measurements that are there, and writes the page of it all, model_cards/NAME/README.md. It is of the plan as it
+stands: measurements by other recipes are named, and there is no page until they are gone.
 """
 
 from __future__ import annotations
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
 from mmpref.cli.pages.study import markdown
 from mmpref.study.conclude import conclude
 from mmpref.study.measurement import Ledger
 from mmpref.study.plan import load
+from mmpref.study.schedule import Schedule
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,8 +28,14 @@ def main() -> None:
     args = parser.parse_args()
     page = ROOT / "model_cards" / args.name / "README.md"
     ledger = Ledger(page.parent / "ledger")
-    shutil.copytree(args.run / "ledger", ledger.folder, dirs_exist_ok=True)
-    conclusions = conclude(load(args.name), Ledger.read(ledger.folder), ledger.failures())
+    plan, run = load(args.name), Ledger(args.run / "ledger")
+    shutil.copytree(run.folder, ledger.folder, dirs_exist_ok=True)
+    for one in Ledger.read(run.folder):  # what had failed before
+        if not run.failure_of(one).is_file():
+            ledger.failure_of(one).unlink(missing_ok=True)
+    if stale := Schedule(plan, page.parent, list(plan.rows)).stale():
+        sys.exit(f"{ledger.folder} has what {plan.path} does not give: {', '.join(one.name for one in stale)}.")
+    conclusions = conclude(plan, Ledger.read(ledger.folder), ledger.failures())
     page.write_text(markdown(conclusions), encoding="utf-8")
     print(f"{page}: {conclusions.runs[0]} of {conclusions.runs[1]} runs")
 

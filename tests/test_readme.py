@@ -99,6 +99,11 @@ def test_the_table_of_controls_is_of_the_ledger(tmp_path: Path) -> None:
     assert re.fullmatch(r"\| base \|  \| 0\.2\d\d \| 0\.\d{3} \| 0\.\d{3} \|", base)
     assert re.match(r"\| BDHS \| 1e-04 \| -0\.1\d\d \[-0\.\d{3}, -0\.\d{3}\] \| ", bdhs)
     assert mismatched == "| control: another row's answer |  | not run | not run | not run |"
+    ledger.write(measured("mismatched", 0.25, 0, point=rate))
+    head, _, _, bdhs, mismatched, *_ = tables().controls(ledger.folder).splitlines()
+    assert head.startswith("| below the base"), "what rows are over stands in each, where it is not the same"
+    assert bdhs.startswith("| BDHS (3 bases x 1 seed, 60 images) | ")
+    assert mismatched.startswith("| control: another row's answer (1 base x 1 seed, 60 images) | ")
 
 
 @pytest.mark.parametrize("name", sorted(path.parent.name for path in ROOT.glob("model_cards/*/ledger")))

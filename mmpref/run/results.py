@@ -55,6 +55,18 @@ class Key(NamedTuple):
     metric: str
     part: str
 
+    @classmethod
+    def of(cls, text: str) -> Key:
+        """Of ``benchmark metric`` or ``benchmark metric part``.
+
+        Raises:
+            UsageError: it is one word.
+        """
+        benchmark, metric, part = [*text.split(maxsplit=2), ALL, ALL][:3]
+        if len(text.split()) < 2:
+            raise UsageError(f"{text!r} is no metric.", "Write 'benchmark metric', such as chair recall.")
+        return cls(benchmark, metric, part)
+
     @property
     def name(self) -> str:
         """In one cell."""

@@ -128,7 +128,7 @@ def _number(value: Value | None, digits: int) -> str:
 
 def _also(one: Tested, group: Sequence[Tested]) -> str:
     changed = [
-        f"{other.key.metric.partition('@')[0]} {other.difference.direction}"
+        f"{other.key.unjudged.metric} {other.difference.direction}"
         for other in group
         if other is not one and other.key.part == one.key.part and other.difference and other.difference.direction
     ]

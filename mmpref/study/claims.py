@@ -26,7 +26,7 @@ from typing import Literal
 from mmpref.bench.intervals import Estimate
 from mmpref.bench.significance import holm
 from mmpref.errors import UsageError
-from mmpref.run.results import ALL, LEVEL, Key
+from mmpref.run.results import LEVEL, Key
 from mmpref.run.results_text import no_worse_of
 
 Direction = Literal["lower", "higher", "equal", "not higher", "not lower"]
@@ -65,8 +65,7 @@ class Compared:
 
     @property
     def key(self) -> Key:
-        benchmark, metric, *part = self.metric.split()
-        return Key(benchmark, metric, part[0] if part else ALL)
+        return Key.of(self.metric)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from mmpref.study.effects import Effect, Effects
 from mmpref.study.grid import Grid
 from mmpref.study.lead_curves import LeadCurve, lead_curves
 from mmpref.study.measurement import Failure, Measurement
+from mmpref.study.named import named
 from mmpref.study.plan import Plan
 
 FACTS = {
@@ -60,7 +61,7 @@ class Line:
     Args:
         values: one for each metric of the table; None of one that was not measured.
         changes: the same against the base; None for the base itself.
-        kl: mean over its runs, in nats a token; None where it is not known.
+        kl: mean over its bases, in nats a token; None where it is not known.
         outside: no point of its grid kept what it had to.
         point: settings that its grid has chosen.
     """
@@ -71,6 +72,11 @@ class Line:
     kl: float | None
     outside: bool = False
     point: Mapping[str, Any] | None = None
+
+    @property
+    def over(self) -> str:
+        """How many bases and seeds its values are over; those of rows differ as long as runs are to come."""
+        return next((value.runs for value in self.values if value), "")
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,7 @@ class Conclusions:
     Args:
         facts: by row, means over its bases of what its data were like.
         runs: measured runs, without points of grids; by how many the plan has in all.
-        warnings: runs that were left out, and why; claims on metrics that their evaluation does not give.
+        warnings: runs that were left out, and why; metrics that the plan names and no evaluation gives.
         leads: with the points that were measured.
     """
 
@@ -176,20 +182,22 @@ def conclude(plan: Plan, measurements: Sequence[Measurement], failures: Sequence
 
 
 def _unanswerable(plan: Plan, effects: Effects) -> list[str]:
-    """Metrics that claims speak of, and that their evaluation was measured without, or by several judges."""
+    """Metrics that a plan names, and that were not measured where it looks for them, or by several judges."""
     found: dict[str, None] = {}
-    for claim in plan.claims:
-        for compared in claim.effects:
-            keys, key = effects.keys(compared.split), compared.key
-            asked = f"Claim {claim.id} speaks of {key.name} on {compared.split}"
-            judges = [one.judge for one in keys if one.unjudged == key]
-            if keys and effects.asked(key, compared.split) is None:
-                has = dict.fromkeys(one.unjudged.metric for one in keys if one.benchmark == key.benchmark)
-                others = dict.fromkeys(one.benchmark for one in keys)
-                gives = f"of {key.benchmark} only {', '.join(has)}" if has else f"nothing but {', '.join(others)}"
-                found[f"{asked}, where there is {gives}: it cannot be judged so."] = None
-            elif len(judges) > 1 and key not in keys:
-                found[f"{asked}, which several have judged: only what {judges[0]} says is taken."] = None
+    for one in named(plan):
+        on = [split for split in one.splits if effects.keys(split)]
+        keys = [key for split in on for key in effects.keys(split)]
+        asked = f"{one.by[:1].upper()}{one.by[1:]} goes by {one.key.name} on {', '.join(on)}"
+        judges = list(dict.fromkeys(key.judge for key in keys if key.unjudged == one.key))
+        if on and not judges and (len(on) == len(one.splits) or one.key.benchmark in {key.benchmark for key in keys}):
+            has = dict.fromkeys(
+                " ".join(key.unjudged[1:]).removesuffix(f" {ALL}") for key in keys if key.benchmark == one.key.benchmark
+            )
+            others = dict.fromkeys(key.benchmark for key in keys)
+            gives = f"of {one.key.benchmark} only {', '.join(has)}" if has else f"nothing but {', '.join(others)}"
+            found[f"{asked}, where there is {gives}: nothing can be said of it."] = None
+        elif len(judges) > 1 and len(one.splits) == 1 and one.key not in keys:
+            found[f"{asked}, which several have judged: only what {judges[0]} says is taken."] = None
     return list(found)
 
 
@@ -218,7 +226,8 @@ def _measured(effects: Effects, row: str, splits: Collection[str]) -> int:
 
 
 def _table(effects: Effects, split: str) -> MetricTable:
-    keys = tuple(key for key in effects.keys(split) if _is_shown(key))
+    wanted = {one.key for one in named(effects.plan) if split in one.splits}
+    keys = tuple(key for key in effects.keys(split) if key.unjudged in wanted or _is_shown(key))
     lines = []
     for row in effects.rows(split):
         runs = effects.runs(row, split)
@@ -228,7 +237,7 @@ def _table(effects: Effects, split: str) -> MetricTable:
                 row,
                 tuple(effects.value(row, key, split) for key in keys),
                 tuple(effects.difference(row, others, key, split) if others else None for key in keys),
-                _mean([run.kl for run in runs]),
+                _kl(runs),
                 any(run.outside for run in runs),
                 next((run.point for run in runs if run.point), None),
             )
@@ -284,6 +293,10 @@ def _facts(effects: Effects, row: str, splits: Sequence[str]) -> dict[str, float
     return {name: statistics.fmean(data[name] for data in of_bases.values() if name in data) for name in ordered}
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return statistics.fmean(known) if known else None
+def _kl(runs: Sequence[Measurement]) -> float | None:
+    """As values are made: the mean over bases of the means over seeds; None where it is not known."""
+    of_bases: dict[int, list[float]] = {}
+    for run in runs:
+        if run.kl is not None:
+            of_bases.setdefault(run.base, []).append(run.kl)
+    return statistics.fmean(map(statistics.fmean, of_bases.values())) if of_bases else None

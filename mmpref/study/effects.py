@@ -38,7 +38,8 @@ class Effect:
         against: the row that it is compared with; None for a value.
         split: name of the evaluation.
         bases: seeds of the base models that it is over.
-        seeds: training seeds a base, of the row; the fewest where bases differ in that.
+        seeds: training seeds a base, of the row and of what it is compared with if that is trained; the fewest where
+            rows or bases differ in that.
         images: on how many images.
         higher_is_better: None where neither is.
     """
@@ -88,7 +89,12 @@ class Effect:
     @property
     def number(self) -> str:
         """How many bases, seeds and images."""
-        return f"{_count(len(self.bases), 'base')} x {_count(self.seeds, 'seed')}, {_count(self.images, 'image')}"
+        return f"{self.runs}, {_count(self.images, 'image')}"
+
+    @property
+    def runs(self) -> str:
+        """How many bases and seeds."""
+        return f"{_count(len(self.bases), 'base')} x {_count(self.seeds, 'seed')}"
 
     @property
     def base_range(self) -> tuple[float, float]:
@@ -196,10 +202,15 @@ class Effects:
             key,
             estimate(units, self.seed),
             tuple(bases),
-            min(len(cells[0][base]) for base in bases),
+            min(len(cells[place][base]) for place in self._trained(row, against) for base in bases),
             images,
             metric.higher_is_better,
         )
+
+    def _trained(self, row: str, against: str | None) -> list[int]:
+        """Which of a row (0) and what it is compared with (1) have training seeds; the row in any case."""
+        names = [row, *([against] if against else [])]
+        return [place for place, name in enumerate(names) if self.plan.rows[name].train] or [0]
 
     def _world(self, row: str) -> str:
         return self.plan.rows[row].world
@@ -216,7 +227,8 @@ class Effects:
     def _of_base(
         self, seeds: Sequence[Sequence[int]], rows: Sequence[str | None], base: int, key: Key, split: str
     ) -> np.ndarray:
-        """[units, 1 + R] of one base: a unit for each seed that is paired, or one of the means where none is."""
+        """[units, 1 + R] of one base: a unit for each seed of rows that have the same ones, or against the base itself;
+        else one of the means, which knows nothing of how far seeds of the row that has fewer lie apart."""
         import numpy as np
 
         of_rows = [
@@ -226,10 +238,7 @@ class Effects:
         if len(of_rows) == 1:
             return of_rows[0]
         first, second = of_rows
-        if len(second) == 1 or len(first) == 1:  # the base itself, or a row that was run once
-            return first - second
-        shared = [seed for seed in seeds[0] if seed in seeds[1]]
-        if len(seeds[0]) == len(seeds[1]) == len(shared):
+        if list(seeds[0]) == list(seeds[1]) or len(self._trained(*map(str, rows))) == 1:
             return first - second
         difference: np.ndarray = first.mean(0, keepdims=True) - second.mean(0, keepdims=True)
         return difference

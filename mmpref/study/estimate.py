@@ -93,7 +93,8 @@ def _sampling_hours(recipe: TrainRecipe, model: float) -> float:
 
 def evaluate_hours(recipe: EvaluateRecipe) -> float:
     """Of the answers of one model to the benchmarks of a recipe."""
-    return sum(map(questions, recipe.benchmarks)) * forward_hours(parameters(recipe.model))
+    asked = sum(min(questions(name), recipe.limit or math.inf) for name in recipe.benchmarks)
+    return asked * forward_hours(parameters(recipe.model))
 
 
 def questions(benchmark: str) -> int:

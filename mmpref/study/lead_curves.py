@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mmpref.run.results import LEVEL
+from mmpref.run.results import LEVEL, Key
 from mmpref.study.effects import Effect, Effects
-from mmpref.study.leads import Lead, key_of
+from mmpref.study.leads import Lead
 from mmpref.study.plan import Plan
 
 
@@ -83,7 +83,7 @@ def _share(plan: Plan, effects: Effects, lead: Lead, world: str) -> Place | None
     import numpy as np
 
     base = next((row for row in plan.rows.values() if row.data is None and row.world == world), None)
-    part, whole = (effects.value(base.name, key_of(metric), lead.split) if base else None for metric in lead.share)
+    part, whole = (effects.value(base.name, Key.of(metric), lead.split) if base else None for metric in lead.share)
     if not part or not whole or not whole.value > 0:
         return None
     value, drawn = part.value / whole.value, (part.estimate.resampled, whole.estimate.resampled)

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 
 from mmpref.errors import UsageError
 from mmpref.registry import suggest
-from mmpref.run.results import ALL, Key
+from mmpref.run.results import Key
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Lead:
 
     @property
     def key(self) -> Key:
-        return key_of(self.metric)
+        return Key.of(self.metric)
 
     def check(self, worlds: Sequence[str], splits: Sequence[str], where: str) -> None:
         """See that it speaks of what the plan has.
@@ -84,9 +84,3 @@ class Lead:
         for world in self.places:
             if world not in worlds:
                 raise UsageError(f"{where} names the world {world!r}.", suggest(world, list(worlds)))
-
-
-def key_of(metric: str) -> Key:
-    """Of ``benchmark metric`` or ``benchmark metric part``."""
-    benchmark, name, *part = metric.split()
-    return Key(benchmark, name, part[0] if part else ALL)

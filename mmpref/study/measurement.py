@@ -293,7 +293,7 @@ class Ledger:
             with JsonLines(self.folder / TIMINGS).appending() as append:
                 append({"name": one.name, "seconds": dict(one.seconds)})
         self._write(one.name, one.as_dict())
-        self._failure_of(one).unlink(missing_ok=True)
+        self.failure_of(one).unlink(missing_ok=True)
 
     def bases(self) -> dict[str, str]:
         """SHA-256 (hex) of the weights that measurements are of, by the name of the base's folder."""
@@ -312,7 +312,8 @@ class Ledger:
     def write_failure(self, failure: Failure) -> None:
         self._write(failure.name, dataclasses.asdict(failure))
 
-    def _failure_of(self, one: Measurement) -> Path:
+    def failure_of(self, one: Measurement) -> Path:
+        """Where it stands that the run failed, before it was measured."""
         name = Failure(one.row, one.base, one.seed, one.point, one.is_grid_point, "").name
         return self.folder / f"{name}.json"
 

@@ -58,31 +58,41 @@ def paper_table(plan: Plan, measurements: Iterable[Measurement], rows: Sequence[
         if one.row in measured and not one.is_grid_point:
             measured[one.row].append(one)
     paper = {name: {column: _text(value) for column, value in plan.rows[name].paper.items()} for name in names}
+    splits = {label: _split(column, plan, measured) for label, column in plan.columns.items()}
     ours = {
-        name: {label: text for label, column in plan.columns.items() if (text := _mean(column, measured[name]))}
-        for name in names
+        name: {label: text for label, column in plan.columns.items() if (text := _mean(column, runs, splits[label]))}
+        for name, runs in measured.items()
     }
     columns = [label for label in plan.columns if any(label in row for row in (*paper.values(), *ours.values()))]
     lines = []
     for name in names:
         lines.append([name, PAPER, *(paper[name].get(label, DASH) for label in columns)])
         lines.append(["", OURS, *(ours[name].get(label, DASH) for label in columns)])
-    runs = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
+    counts = {name: len({(one.base, one.seed) for one in measured[name]}) for name in names if ours[name]}
     stands_in = {name: plan.rows[name].stands_in for name in names if plan.rows[name].stands_in}
     judges = {value.key.judge for found in measured.values() for one in found for value in one.values}
-    return PaperTable(plan.title, ["row", "", *columns], lines, runs, sorted(judges - {""}), stands_in)
+    return PaperTable(plan.title, ["row", "", *columns], lines, counts, sorted(judges - {""}), stands_in)
 
 
-def _mean(column: Column, measured: Sequence[Measurement]) -> str:
-    """The mean over the runs that have it, in the paper's units; empty where none has."""
-    found = [value for one in measured if (value := _value(column, one)) is not None and math.isfinite(value)]
-    return f"{statistics.fmean(found) * column.times:.{column.digits}f}" if found else ""
+def _split(column: Column, plan: Plan, measured: Mapping[str, Sequence[Measurement]]) -> str | None:
+    """The evaluation that a column is of, for all rows: its own, or the plan's first that any has it in; None of pairs,
+    which are the same in all."""
+    if column.split or column.fact:
+        return column.split
+    having = {one.split for runs in measured.values() for one in runs if one.value(column.metric)}
+    return next((split for split in plan.evaluate if split in having), None)
+
+
+def _mean(column: Column, runs: Sequence[Measurement], split: str | None) -> str:
+    """The mean over the runs that have it on an evaluation, in the paper's units; empty where none has."""
+    found = [value for one in runs if split in (None, one.split) and (value := _value(column, one)) is not None]
+    known = [value for value in found if math.isfinite(value)]
+    return f"{statistics.fmean(known) * column.times:.{column.digits}f}" if known else ""
 
 
 def _value(column: Column, one: Measurement) -> float | None:
-    kind, _, name = column.metric.partition(" ")
-    if kind == "data":
-        return one.data.get(name)
+    if column.fact:
+        return one.data.get(column.fact)
     value = one.value(column.metric)
     return value.value if value else None
 

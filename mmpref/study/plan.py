@@ -59,7 +59,7 @@ from mmpref.study.claims import Claim, names_in
 from mmpref.study.columns import Column
 from mmpref.study.grid import DEV, Grid
 from mmpref.study.leads import Lead
-from mmpref.study.plan_file import find, names, over, read_extended
+from mmpref.study.plan_file import dotted, find, names, over, read_extended
 from mmpref.study.references import references
 from mmpref.study.variants import expand
 
@@ -338,8 +338,10 @@ def _check_names(plan: Plan) -> None:
             if (name := getattr(row, kind)) is not None:
                 check(kind, name, where)
                 needs["row", row.name].add((kind, name))
-        for reference in references(row.set):
-            check(*reference, where=where)
+        for kind, name in references([row.set, plan.train.get(row.train or "", {})]):
+            check(kind, name, where=where)
+            if kind == "row" and plan.rows[name].world != row.world:
+                raise UsageError(f"{plan.path}: {where} takes the adapter of {name!r}, which is of another world.")
         for split in (*row.evaluate, *([row.grid.split] if row.grid else [])):
             check("evaluate", split, where)
         base = plan.base_of(row.name)
@@ -351,10 +353,36 @@ def _check_names(plan: Plan) -> None:
             check("row", row.grid_like, where)
             if plan.rows[row.grid_like].grid is None:
                 raise UsageError(f"{plan.path}: {where} takes the choice of {row.grid_like!r}, which makes none.")
+        if plan.columns and (unknown := sorted(set(row.paper) - set(plan.columns))):
+            raise UsageError(
+                f"{plan.path}: {where} has the paper's {unknown[0]}, which is no column.",
+                suggest(unknown[0], list(plan.columns)),
+            )
+        grid = plan.rows[row.grid_like or row.name].grid
+        if grid and (both := sorted(set(dotted(row.set)) & set(grid.search))):
+            raise UsageError(
+                f"{plan.path}: {where} sets {both[0]}, which a grid chooses for it.",
+                "Take it out, or write grid: none.",
+            )
     for kind, name, where in names_in(plan.claims, str(plan.path)):
         check(kind, name, where)
+    for metric in (*plan.show, *(column.metric for column in plan.columns.values())):
+        if len(metric.split()) < 2:
+            raise UsageError(
+                f"{plan.path}: {metric!r}, of show or columns, is no metric.",
+                "Write 'benchmark metric', such as chair recall.",
+            )
+    for label, column in plan.columns.items():
+        if column.split:
+            check("evaluate", column.split, f"columns.{label}")
     for lead in plan.leads:
         lead.check(list(plan.bases.worlds), list(plan.evaluate), str(plan.path))
+        for world, name in ((world, name) for world in lead.places for name in (lead.row, lead.against)):
+            compared = plan.in_world(name, world)
+            if compared is None or lead.split not in compared.evaluate:
+                said = f"the lead {lead.title!r} is about {name!r} in the world {world!r} on {lead.split!r}"
+                there = dict.fromkeys(row.family or row.name for row in plan.rows.values() if row.world == world)
+                raise UsageError(f"{plan.path}: {said}, where there is none.", suggest(name, list(there)))
     for effect in (effect for claim in plan.claims for effect in claim.effects):
         for row in (plan.rows[name] for name in filter(None, (effect.row, effect.against))):
             if effect.split not in row.evaluate:

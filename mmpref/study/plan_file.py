@@ -67,3 +67,12 @@ def over(content: Mapping[str, Any], scale: Mapping[str, Any]) -> dict[str, Any]
             old = scaled.get(key)
             scaled[key] = over(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return scaled
+
+
+def dotted(settings: Mapping[str, Any]) -> list[str]:
+    """The keys of settings with those of the sections above them: ``a.b`` of ``{a: {b: 1}}``, and of ``{a.b: 1}``."""
+    found = []
+    for key, value in settings.items():
+        below = dotted(value) if isinstance(value, Mapping) else []
+        found += [f"{key}.{inner}" for inner in below] or [key]
+    return found

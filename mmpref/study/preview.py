@@ -13,6 +13,7 @@ from mmpref.errors import MmprefError, UsageError
 from mmpref.registry import suggest
 from mmpref.study.bases import Start
 from mmpref.study.choice import points
+from mmpref.study.named import named
 from mmpref.study.plan import Plan, Row
 from mmpref.study.schedule import Schedule, Target, select
 from mmpref.study.steps import Composer, Job
@@ -78,7 +79,7 @@ def check(plan: Plan, folder: Path) -> None:
             checked |= calls.keys()
             if row.grid:
                 _check_metrics(composer, row)
-    _check_claims(plan, composer)
+    _check_named(plan, composer)
 
 
 def preview(plan: Plan, folder: Path, only: Sequence[str] = ()) -> list[RowPreview]:
@@ -152,19 +153,20 @@ def _check_metrics(composer: Composer, row: Row) -> None:
             )
 
 
-def _check_claims(plan: Plan, composer: Composer) -> None:
-    """See that claims speak of benchmarks that their evaluations have; which metrics those have, results say."""
-    for claim in plan.claims:
-        for effect in claim.effects:
-            row = plan.rows[effect.row]
-            recipe = composer.evaluation(effect.split, Start(row.bases[0], row.world), None).resolved()
-            benchmarks = [recipe.label(name) for name in recipe.benchmarks]
-            if (name := effect.metric.split()[0]) not in benchmarks:
-                raise UsageError(
-                    f"{plan.path}: claim {claim.id!r} goes by {effect.metric!r}, "
-                    f"and the evaluation {effect.split!r} has no {name!r}.",
-                    suggest(name, benchmarks),
-                )
+def _check_named(plan: Plan, composer: Composer) -> None:
+    """See that what a plan names is of benchmarks that its evaluations have; which metrics those have, results say."""
+    row = next(iter(plan.rows.values()))
+    benchmarks: dict[str, list[str]] = {}
+    for split in plan.evaluate:
+        recipe = composer.evaluation(split, Start(row.bases[0], row.world), None).resolved()
+        benchmarks[split] = [recipe.label(name) for name in recipe.benchmarks]
+    for one in named(plan):
+        known = [name for split in one.splits for name in benchmarks[split]]
+        if (name := one.key.benchmark) not in known:
+            where = f"evaluation {one.splits[0]!r} has" if len(one.splits) == 1 else "evaluations have"
+            raise UsageError(
+                f"{plan.path}: {one.by} goes by {one.key.name!r}, and the {where} no {name!r}.", suggest(name, known)
+            )
 
 
 @contextmanager

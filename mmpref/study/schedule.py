@@ -151,6 +151,14 @@ class Schedule:
         unique = {job.name: job for job in jobs}.values()
         return [one for job in unique for split in job.hashes if (one := self._lookup(job, split))]
 
+    def stale(self) -> list[Measurement]:
+        """What the ledger has, and no run or point of a grid of the plan as it stands gives."""
+        current = {one.name for one in self.measured()}
+        for name in filter(self.has_points, self.plan.rows):
+            for job in self._grid_with_base(name) if self.known_grid_jobs(name) else ():
+                current |= {one.name for split in job.hashes if (one := self._lookup(job, split))}
+        return [one for one in self._measured.values() if one.name not in current]
+
     def missing(self) -> list[Target]:
         """Runs that are not measured; one whose grid has not chosen yet is."""
         return [target for target in self.targets if self._is_missing(target)]

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from mmpref import evaluate
 from mmpref.cli.main import program
 from mmpref.cli.pages.study import HTML, MARKDOWN, markdown, page, write_study
-from mmpref.cli.pages.study_figures import families
+from mmpref.cli.pages.study_figures import families, frontiers
 from mmpref.cli.pages.study_scenes import Scene, marked_objects, scenes
 from mmpref.registry import resolve_path
 from mmpref.run.results import ALL, Key
@@ -262,7 +262,7 @@ def test_rows_that_differ_in_settings_are_drawn_side_by_side(
     assert figures[0][0].startswith("seen$: chair chair_i on test by limit")
     axes = figures[0][1].axes
     assert len(axes) == panels
-    values = [line.values[0] for line in conclusions.tables[0].lines if line.row.startswith("seen")]
+    values = [line.changes[0] for line in conclusions.tables[0].lines if line.row.startswith("seen")]
     drawn = (
         axes[0].lines[0].get_ydata()
         if len(each) == 1
@@ -270,3 +270,16 @@ def test_rows_that_differ_in_settings_are_drawn_side_by_side(
     )
     assert sorted(drawn) == [pytest.approx(value, abs=6e-4) for value in sorted(one.value for one in values if one)]
     assert "Rows that differ in a setting" in page(conclusions)
+
+
+def test_figures_compare_rows_on_the_bases_that_each_was_run_on(tmp_path: Path) -> None:
+    """Two rows that change nothing, one of them run on the worse base alone, are drawn alike."""
+    varied = _varied(tmp_path, {"limit": [1, 2]}).plan
+    runs = [measured(row, rate, base) for row in ("base", "seen$-1") for base, rate in ((0, 0.1), (1, 0.4))]
+    runs = [dataclasses.replace(run, kl=0.1 if run.row != "base" else None) for run in runs]
+    conclusions = conclude(varied, [*runs, measured("seen$-2", 0.4, 1, kl=0.2)])
+    title, figure = families(conclusions)[0]
+    assert title.endswith("(2 bases x 1 seed; 1 base x 1 seed)")
+    assert list(figure.axes[0].lines[0].get_ydata()) == [0, 0]
+    rows = dict(frontiers(conclusions))["The frontier on test: rows as chosen, less the base"]
+    assert {line.get_ydata()[0] for line in rows.axes[0].lines} == {0}

@@ -55,6 +55,13 @@ def test_hours_of_a_build() -> None:
     assert estimate.build_hours(published, 17_184) == 0
 
 
+def test_hours_of_an_evaluation_are_of_the_questions_that_are_asked() -> None:
+    asked = evaluate_recipe(recipe=RECIPE, benchmarks=("pope", "llava-wild"), judge="me")
+    assert estimate.evaluate_hours(asked) == pytest.approx(9060 * FORWARD)
+    fewer = evaluate_recipe(recipe=RECIPE, benchmarks=("pope", "llava-wild"), judge="me", limit=100)
+    assert estimate.evaluate_hours(fewer) == pytest.approx(160 * FORWARD)
+
+
 def test_needs_from_outside() -> None:
     povid = build_recipe(recipe=RECIPE, method="povid")
     assert of_build(povid) == {

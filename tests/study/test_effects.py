@@ -134,6 +134,22 @@ def test_different_seeds_are_averaged_where_none_is_shared(tmp_path: Path) -> No
     assert change.value == pytest.approx(means[0] - means[1])
 
 
+def test_a_row_that_was_run_once_says_nothing_of_training_seeds(tmp_path: Path) -> None:
+    """Against each seed of another row it would be one draw that looks like several."""
+    runs = [measured("base", 0.2), measured("sft", 0.2, noise=9)]
+    runs += [measured("bdhs", 0.1, 0, seed, noise=seed) for seed in (0, 1, 2)]
+    effects = Effects(plan_of(tmp_path, ["bdhs", "sft"]), runs)
+    for row, against in (("bdhs", "sft"), ("sft", "bdhs")):
+        change = effects.difference(row, against, CHAIR, "test")
+        assert change is not None
+        assert (change.scope, change.seeds) == ("over images alone, of one base", 1)
+        values = [effects.value(name, CHAIR, "test") for name in (row, against)]
+        assert change.value == pytest.approx(values[0].value - values[1].value)  # type: ignore[union-attr]
+    change = effects.difference("bdhs", "base", CHAIR, "test")
+    assert change is not None
+    assert (change.scope, change.seeds) == ("over training seeds and images, of one base", 3)
+
+
 def test_values_without_counts_have_no_interval_and_are_no_error(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, ["bdhs"])
     bare = [dataclasses.replace(measured(row, 0.2), counts={}) for row in ("base", "bdhs")]

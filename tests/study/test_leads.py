@@ -107,6 +107,15 @@ def test_leads_are_of_the_same_world_and_what_is_missing_is_named(plan: Plan) ->
     assert place.low < place.value < place.high
 
 
+def test_a_lead_on_a_metric_that_is_not_measured_is_told(tmp_path: Path) -> None:
+    leads = [{**LEADS[0], "metric": "chair chair_j"}, {**LEADS[1], "share": ["chair chair_i_odd", "chair chair_i"]}]
+    warnings = conclude(load(str(_write(tmp_path, leads=leads))), _ledger("last", "small")).warnings
+    assert [warning.partition(",")[0] for warning in warnings] == [
+        "The lead 'By text' goes by chair chair_j on test",
+        "The lead 'By bias' goes by chair chair_i_odd on test",
+    ]
+
+
 def test_differences_are_from_the_base_of_the_rows_own_world(plan: Plan) -> None:
     (table,) = conclude(plan, _ledger("last", "small")).tables
     assert [line.row for line in table.lines if not any(line.changes)] == ["base-last", "base-small"]
@@ -135,6 +144,18 @@ def test_the_page_draws_what_is_there_and_says_what_is_not(plan: Plan) -> None:
         ({"leads": [{**LEADS[0], "share": ["a b", "c d"]}]}, "needs either at, or worlds with a share"),
         ({"leads": [{**LEADS[0], "split": "tst"}]}, "names the evaluation 'tst'"),
         ({"leads": [{**LEADS[0], "metric": "chair"}]}, "has a metric that is none"),
+        (
+            {"leads": [{**LEADS[0], "row": "bdsh"}]},
+            "is about 'bdsh' in the world 'last' on 'test', where there is none",
+        ),
+        (
+            {"leads": [{**LEADS[0], "split": "dev"}]},
+            "is about 'bdhs' in the world 'last' on 'dev', where there is none",
+        ),
+        (
+            {"train": {"dpo": {"loss": {"reward": {"row": "sft-last"}}}, "sft": {}}, "leads": []},
+            "row 'bdhs-first' takes the adapter of 'sft-last', which is of another world",
+        ),
         ({"rows": {"base": {}}, "leads": []}, "row 'base' starts in the world ''"),
         (
             {

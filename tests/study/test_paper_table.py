@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from mmpref.run.results import Key
 from mmpref.study import plan as plans
 from mmpref.study.measurement import Measurement, MetricValue
@@ -35,6 +37,21 @@ def test_ours_is_the_mean_over_runs_in_the_papers_units() -> None:
     assert lines["ipo", "ours"] == ["91.00", "3.12", "–", "–", "–", "–", "–", "72.50"]
     assert set(lines["dpo", "ours"]) == {"–"}
     assert table.runs == {"ipo": 2, "slic": 1}
+
+
+def test_a_column_is_of_one_evaluation() -> None:
+    """Scenes of other kinds have other values: a mean over both would be of neither."""
+    plan = plans.load("table12")
+    plan = dataclasses.replace(plan, evaluate={"test": {}, "usual": {}})
+    runs = [_measured("ipo", 0, 0.5, 0.75), dataclasses.replace(_measured("ipo", 0, 0.9, 0.25), split="usual")]
+    runs += [dataclasses.replace(_measured("slic", 0, 0.9, 0.25), split="usual")]
+    by_default = paper_table(plan, reversed(runs), ["ipo", "slic"])
+    assert (by_default.lines[1][2], by_default.lines[1][-1]) == ("50.00", "75.00")
+    assert set(by_default.lines[3][2:]) == {"–"}, "one column, one evaluation"
+    recall = dataclasses.replace(plan.columns["Recall_coco"], split="usual")
+    named = dataclasses.replace(plan, columns={**plan.columns, "Recall_coco": recall})
+    lines = paper_table(named, runs, ["ipo", "slic"]).lines
+    assert (lines[1][2], lines[1][-1], lines[3][-1]) == ("50.00", "25.00", "25.00")
 
 
 def test_some_rows_only_with_the_columns_that_they_have() -> None:

@@ -65,6 +65,20 @@ def test_a_scale_is_merged_over_the_plan(write_plan: WritePlan) -> None:
             "a claim is about row 'bdhs' on 'dev', where it is not evaluated",
         ),
         ({"kl": {"split": "dve"}}, "kl is on 100 prompts of 'dve'"),
+        ({"show": ["chair"]}, "'chair', of show or columns, is no metric"),
+        ({"columns": {"C": {"metric": "chair recall", "split": "tst"}}}, "columns.C names the evaluation 'tst'"),
+        (
+            {"columns": {"C": {"metric": "chair recall"}}, "rows": {**ROWS, "x": {"paper": {"D": 1.5}}}},
+            "row 'x' has the paper's D, which is no column",
+        ),
+        (
+            {"rows": {**ROWS, "x": {**ROWS["bdhs"], "set": {"trainer.learning_rate": 1}}}},
+            "row 'x' sets trainer.learning_rate, which a grid chooses for it",
+        ),
+        (
+            {"rows": {**ROWS, "x": {**ROWS["bdhs"], "grid": "like bdhs", "set": {"trainer": {"learning_rate": 1}}}}},
+            "row 'x' sets trainer.learning_rate, which a grid chooses for it",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_file_row_and_key(

@@ -118,6 +118,11 @@ def test_a_training_that_fails_is_recorded_and_the_study_goes_on(write_plan: Wri
             {"claims": [CLAIM_WITHOUT_ITS_BENCHMARK]},
             "claim '1' goes by 'pope accuracy', and the evaluation 'test' has no 'pope'",
         ),
+        ({"show": ["pope accuracy"]}, "show goes by 'pope accuracy', and the evaluation 'test' has no 'pope'"),
+        (
+            {"columns": {"POPE": {"metric": "pope mean_f1", "split": "test"}}},
+            "the column 'POPE' goes by 'pope mean_f1', and the evaluation 'test' has no 'pope'",
+        ),
     ],
 )
 def test_a_recipe_that_cannot_be_is_named_with_its_row_before_any_work(

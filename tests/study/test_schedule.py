@@ -176,6 +176,23 @@ def test_a_row_that_was_changed_is_measured_anew(write_plan: WritePlan) -> None:
     ]
 
 
+def test_what_the_plan_does_not_give_any_more_is_stale(write_plan: WritePlan) -> None:
+    path = write_plan()
+    _run(_schedule(path), until=6)  # in the midst of the grid
+    assert _schedule(path).ledger.read(path.parent / "study/ledger")
+    assert not _schedule(path).stale()
+    _run(_schedule(path))
+    assert not _schedule(path).stale()
+    rows = {**PLAN["rows"], "fewer": {**PLAN["rows"]["fewer"], "limit": 3}}
+    assert [one.name for one in _schedule(write_plan(rows=rows)).stale()] == ["fewer/test-base0-seed0"]
+    fewer = {name: PLAN["rows"][name] for name in ("base", "bdhs")}
+    assert [one.name for one in _schedule(write_plan(rows=fewer)).stale()] == ["fewer/test-base0-seed0"]
+    wider = {**PLAN["train"]["dpo"], "trainer": {**PLAN["train"]["dpo"]["trainer"], "max_steps": 3}}
+    stale = {one.name for one in _schedule(write_plan(train={"dpo": wider})).stale()}
+    assert {name for name in stale if name.startswith("base")} == set()
+    assert sum("-grid-" in name for name in stale) == 2
+
+
 def test_rows_of_a_file_that_was_changed_are_measured_anew(write_plan: WritePlan, tmp_path: Path) -> None:
     rows = tmp_path / "rows.jsonl"
     path = write_plan(

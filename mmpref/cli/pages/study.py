@@ -26,6 +26,11 @@ RULE = (
     "wholly outside (or is too small to matter, where a margin is given), and cannot be told else. p is two-sided; "
     "Holm's correction is over all claims of the study that were run."
 )
+VALUES = (
+    "Each value, over the bases that the row was run on; in brackets the difference from the base on these, with its "
+    "95 % interval, bold where that excludes 0. They are not corrected for how many there are."
+)
+OUTSIDE = "Where no setting that was tried kept what it had to of the base's, the one that kept most was taken."
 _NAMES = {"holds": "holds here"}
 _CSS = {"holds": "holds", "does not hold": "fails", "cannot be told": "open", "not run": "missing"}
 
@@ -105,9 +110,12 @@ def markdown(conclusions: Conclusions) -> str:
     parts = [f"# {escaped(plan.title)}"]
     if plan.note:
         parts.append(escaped(plan.note))
+    failed = f"; {len(conclusions.failures)} failed" if conclusions.failures else ""
     parts.append(
-        f"{conclusions.runs[0]} of {conclusions.runs[1]} runs are measured, by <code>{escaped(_command(plan))}</code>."
+        f"{conclusions.runs[0]} of {conclusions.runs[1]} runs are measured, by "
+        f"<code>{escaped(_command(plan))}</code>{failed}."
     )
+    parts += [f"**Warning.** {escaped(warning)}" for warning in conclusions.warnings]
     if conclusions.claims:
         rows = [
             [
@@ -122,13 +130,18 @@ def markdown(conclusions: Conclusions) -> str:
     for curve in conclusions.leads:
         parts += _lead(curve)
     for table in conclusions.tables[:1]:
-        columns = ["row", *(escaped(key.name) for key in table.keys), "KL"]
-        rows = [[escaped(line.row), *map(_cell, line.values, line.changes), _number(line.kl)] for line in table.lines]
+        columns = ["row", "over", *(escaped(key.name) for key in table.keys), "KL"]
+        rows = [
+            [escaped(line.row), line.over, *map(_cell, line.values, line.changes), _number(line.kl)]
+            for line in table.lines
+        ]
         parts += [
             f"## On {escaped(table.split)}",
             markdown_table(columns, rows),
-            "Each value; in brackets the difference from the base with its 95 % interval, bold where that excludes 0.",
+            VALUES,
         ]
+    if outside := [grid.row for grid in conclusions.grids if grid.outside]:
+        parts.append(f"{OUTSIDE} That is so of {escaped(', '.join(outside))}.")
     return "\n\n".join(parts) + "\n"
 
 

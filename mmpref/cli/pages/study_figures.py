@@ -55,31 +55,29 @@ def forests(table: MetricTable) -> list[tuple[str, Any]]:
 
 
 def families(conclusions: Conclusions) -> list[tuple[str, Any]]:
-    """Rows that differ in some settings only: against one setting a line, against more heat maps, a figure a metric."""
+    """Rows that differ in some settings only, less the base: against one setting a line, against more heat maps, a
+    figure a metric. Values of rows would not do: while runs are to come they are of other bases than each other's."""
     by_family: dict[str, list[Line]] = {}
     plan, figures = conclusions.plan, []
     for table in conclusions.tables[:1]:
-        by_row = {line.row: line for line in table.lines}
         for line in table.lines:
             if plan.rows[line.row].family:
                 by_family.setdefault(plan.rows[line.row].family, []).append(line)
         for family, lines in by_family.items():
             levels = [plan.rows[line.row].levels for line in lines]
-            bases = {row.name for line in lines if (row := plan.base_of(line.row))}
-            base_line = by_row.get(bases.pop()) if len(bases) == 1 else None  # rows of several worlds have one each
             draw = _curve if len(levels[0]) == 1 else _heat_maps
             for key in (key for key in _FORESTS[:2] if key in table.keys):
                 column = table.keys.index(key)
-                values = [line.values[column] for line in lines]
-                base = base_line.values[column] if base_line else None
-                known = [(level, value) for level, value in zip(levels, values, strict=True) if value]
+                changes = [line.changes[column] for line in lines]
+                known = [(level, change) for level, change in zip(levels, changes, strict=True) if change]
                 if len(known) > 1:
-                    title = f"{family}: {key.name} on {table.split} by {', '.join(levels[0])}"
-                    figures.append((title, draw(key.name, known, base)))
+                    over = "; ".join(dict.fromkeys(change.runs for _, change in known))
+                    title = f"{family}: {key.name} on {table.split} by {', '.join(levels[0])}, less the base's ({over})"
+                    figures.append((title, draw(f"{key.name} less the base's", known)))
     return figures
 
 
-def _curve(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], base: Effect | None) -> Any:
+def _curve(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]]) -> Any:
     figure = new_figure(5.6, 3.2)
     axes = figure.subplots()
     values = [value for _, value in known]
@@ -87,9 +85,8 @@ def _curve(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], base:
     axes.errorbar(
         range(len(known)), [one.value for one in values], yerr=[below, above], fmt="o-", capsize=3, markersize=4
     )
-    if base:
-        axes.axhline(base.value, color="#1c2530", linewidth=0.8, linestyle="--", label="base")
-        axes.legend(fontsize=8)
+    axes.axhline(0, color="#1c2530", linewidth=0.8, linestyle="--", label="base")
+    axes.legend(fontsize=8)
     axes.set_xticks(range(len(known)), [_plain(level) for levels, _ in known for level in levels.values()], fontsize=8)
     axes.set_xlabel(next(iter(known[0][0])), fontsize=8)
     axes.set_ylabel(metric, fontsize=8)
@@ -98,7 +95,7 @@ def _curve(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], base:
     return figure
 
 
-def _heat_maps(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], base: Effect | None) -> Any:
+def _heat_maps(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]]) -> Any:
     """The first two settings down and across, a map for every combination of the others."""
     down, across, *others = known[0][0]
     maps: dict[tuple[str, ...], dict[tuple[str, str], float]] = {}
@@ -113,15 +110,13 @@ def _heat_maps(metric: str, known: Sequence[tuple[Mapping[str, str], Effect]], b
         for (row, column), number in cells.items():
             place = sides[1].index(column), sides[0].index(row)
             colour = "white" if number < (lowest + highest) / 2 else "black"
-            axes.text(*place, f"{number:.3f}", ha="center", va="center", fontsize=8, color=colour)
+            axes.text(*place, f"{number:+.3f}", ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(len(sides[1])), map(_plain, sides[1]), fontsize=8)
         axes.set_yticks(range(len(sides[0])), map(_plain, sides[0]), fontsize=8)
         axes.set_xlabel(across, fontsize=8)
         axes.set_ylabel(down, fontsize=8)
         said = [f"{name} {_plain(level)}" for name, level in zip(others, fixed, strict=True)]
         axes.set_title(", ".join(said) or metric, fontsize=8)
-    if base:
-        figure.supxlabel(f"base: {base.value:.3f}", fontsize=8)
     return figure
 
 
@@ -182,7 +177,9 @@ def frontiers(conclusions: Conclusions) -> list[tuple[str, Any]]:
         keys = [key for key in _FORESTS[:2] if key in table.keys]
         lines = [line for line in table.lines if line.kl is not None]
         if keys and lines:
-            figures.append((f"The frontier on {table.split}: rows as chosen", _row_frontier(table, keys, lines)))
+            figures.append(
+                (f"The frontier on {table.split}: rows as chosen, less the base", _row_frontier(table, keys, lines))
+            )
     return figures
 
 
@@ -216,17 +213,14 @@ def _grid_frontier(best: str, keep: str, grids: Sequence[GridResult]) -> Any:
 
 
 def _row_frontier(table: MetricTable, keys: Sequence[Key], lines: Sequence[Line]) -> Any:
-    figure, panels = _panels([key.name for key in keys])
-    bases = [line for line in table.lines if line.kl is None and not any(line.changes)]
-    base = bases[0] if len(bases) == 1 else None  # of several worlds none stands for the others
+    figure, panels = _panels([f"{key.name} less the base's" for key in keys])
     for panel, key in zip(panels, keys, strict=True):
         column = table.keys.index(key)
         for number, line in enumerate(lines):
-            if value := line.values[column]:
+            if change := line.changes[column]:
                 marker = _MARKERS[number // 10 % len(_MARKERS)]
-                panel.plot(line.kl, value.value, marker, color=f"C{number % 10}", markersize=5, label=_plain(line.row))
-        if base and (value := base.values[column]):
-            panel.plot(0, value.value, "*", color="#1c2530", markersize=11, label="base")
+                panel.plot(line.kl, change.value, marker, color=f"C{number % 10}", markersize=5, label=_plain(line.row))
+        panel.plot(0, 0, "*", color="#1c2530", markersize=11, label="base")
     _legend(figure, panels[0])
     return figure
 
