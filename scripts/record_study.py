@@ -1,8 +1,9 @@
 """Keep what a study has measured in the repository: python scripts/record_study.py NAME RUN.
 
 Copies the ledger of RUN, where `mmpref reproduce NAME --output RUN` has written it, into model_cards/NAME/ledger,
-beside measurements that are there, and writes the page of it all, model_cards/NAME/README.md. It is of the plan as it
-stands: measurements by other recipes are named, and there is no page until they are gone.
+beside measurements that are there, with the bases that it has trained, which another machine would not train alike, and
+writes the page of it all, model_cards/NAME/README.md. It is of the plan as it stands: measurements by other recipes are
+named, and there is no page until they are gone.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ def main() -> None:
     page = ROOT / "model_cards" / args.name / "README.md"
     ledger = Ledger(page.parent / "ledger")
     plan, run = load(args.name), Ledger(args.run / "ledger")
+    here, there = ledger.bases(), run.bases()
+    if others := sorted(name for name in here.keys() & there.keys() if here[name] != there[name]):
+        sys.exit(f"{args.run} has other weights of {', '.join(others)} than {ledger.folder} has measurements of.")
     shutil.copytree(run.folder, ledger.folder, dirs_exist_ok=True)
+    for name in there:
+        shutil.copytree(args.run / "bases" / name, page.parent / "bases" / name, dirs_exist_ok=True)
     for one in Ledger.read(run.folder):  # what had failed before
         if not run.failure_of(one).is_file():
             ledger.failure_of(one).unlink(missing_ok=True)
