@@ -51,6 +51,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option("--revision", help="Revision of the model.")
 @click.option("--adapter", help="Adapter of `mmpref train`, Hub id or folder: the model writes with it on.")
+@click.option("--adapter-revision", help="Revision of the adapter.")
 @click.option(
     "--source",
     multiple=True,

@@ -104,7 +104,7 @@ def build_dataset(
             contexts=builder.takes_context,
             skip=recipe.skip or 0,
         )
-        model = ModelRef(recipe.model, recipe.revision, adapter) if recipe.model else None
+        model = ModelRef(recipe.model, recipe.revision, adapter, recipe.adapter_revision) if recipe.model else None
         policy = PolicyLoader(
             run,
             model,

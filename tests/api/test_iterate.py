@@ -300,3 +300,15 @@ def test_a_judge_chooses_no_round(tmp_path: Path) -> None:
     chain = chain_of(str(written(tmp_path, evaluate=evaluate)), {"metric": "mmhal/score"}, {})
     with pytest.raises(UsageError, match="mmhal"):
         check_chain(chain)
+
+
+def test_a_revision_is_of_the_adapter_that_the_chain_begins_with_alone(tmp_path: Path) -> None:
+    begun = {**SECTIONS["train"], "adapter": "me/begun", "adapter_revision": "v1"}
+    evaluated = {**SECTIONS["evaluate"], "adapter": "me/begun", "adapter_revision": "v1"}
+    chain = chain_of(str(written(tmp_path, train=begun, evaluate=evaluated)), {}, {})
+    for number, wanted in ((1, ("me/begun", "v1")), (2, (str(tmp_path / "round-1/train"), None))):
+        calls = chain.calls(number, tmp_path)
+        for call in (calls.build, calls.train):
+            recipe = call.resolved()
+            assert (recipe.adapter, recipe.adapter_revision) == wanted
+        assert calls.evaluate.resolved().adapter_revision is None

@@ -25,6 +25,9 @@ def _pinned_recipe(manifest: Mapping[str, Any]) -> dict[str, Any]:
     recipe = dict(manifest["recipe"])
     if is_commit((manifest.get("model") or {}).get("revision")):
         recipe["revision"] = manifest["model"]["revision"]
+    adapter = manifest.get("adapter") or manifest.get("began") or {}
+    if is_commit(adapter.get("revision")):
+        recipe["adapter_revision"] = adapter["revision"]
     source = manifest.get("source") or {}
     if "sources" in source:
         recipe["source"] = [
