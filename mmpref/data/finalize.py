@@ -77,7 +77,7 @@ class Splits:
         """Which of all rows each split has, None for all.
 
         Args:
-            keys: `mmpref.data.validation_split.image_keys` of each row, where rows are held out.
+            keys: `mmpref.data.validation_split.split_keys` of each row, where rows are held out.
 
         Raises:
             InputError: nothing is left for one of them.

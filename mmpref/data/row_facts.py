@@ -5,6 +5,7 @@ The shapes and their reading are `mmpref.tables.rows`'s.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -41,6 +42,12 @@ def facts_of(row: Mapping[str, Any]) -> dict[str, str | float]:
         elif name not in NUMBERS and isinstance(value, str):
             facts[name] = brief(value)
     return facts
+
+
+def source_row_of(row: Mapping[str, Any]) -> str:
+    """Which row of its source a row of one of mmpref's datasets was made of, as its ``source_id`` says; "" of others."""
+    name = row.get("source_id")
+    return name if isinstance(name, str) and re.fullmatch(r".+/[^/]+/\d+", name, re.DOTALL) else ""
 
 
 def objects_of(row: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmpref.data.row_facts import FACTS, NUMBERS
-from mmpref.data.validation_split import image_keys
+from mmpref.data.validation_split import split_keys
 from mmpref.run.files import disk_errors, write_atomic
 from mmpref.types import Pair, Skip, as_dicts
 
@@ -92,7 +92,7 @@ class Blocks:
     """The finished blocks of a run, in its state folder.
 
     Args:
-        keys: note with every row what its images are known by.
+        keys: note with every row what it is known by for splits.
     """
 
     def __init__(self, state: Path, keys: bool = False) -> None:
@@ -136,7 +136,7 @@ class Blocks:
         }
         if self._keys:
             examples = [pair.example for pair in outcomes if isinstance(pair, Pair)]
-            facts["keys"] = [image_keys((*example.images, *example.made_from)) for example in examples]
+            facts["keys"] = [split_keys(example) for example in examples]
         write_atomic(description, json.dumps(facts))
 
     def describe(self, number: int) -> dict[str, Any]:
