@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mmpref.align.row_check import PLACEHOLDER_ANSWERS, Accepts, Row, RowCheck, answer_of
-from mmpref.align.weights import ROW_WEIGHT, SPANS, arrow_fields, read_weights, weight_facts
+from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
 from mmpref.errors import InputError, RunError
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
@@ -34,6 +34,7 @@ from mmpref.tables.rows import (
     PreferenceRow,
 )
 from mmpref.tables.table import Table, TableReader
+from mmpref.tables.weights import SPANS, read_weights
 from mmpref.types import ImageData, as_dicts, context_of
 from mmpref.vlm.special_tokens import special_token_in
 from mmpref.words import EnglishWords

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmpref.data.contamination import ExcludedImages
-from mmpref.data.row_facts import Reader, facts_of, objects_of, source_row_of
+from mmpref.data.row_facts import Reader, facts_of, objects_of, source_row_of, spans_of
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import DEADLY, Looks, open_looks
@@ -181,6 +181,7 @@ class Source:
             notes=(*read.notes, *notes),
             objects=objects_of(row),
             made_from_row=source_row_of(row),
+            spans=spans_of(row),
         )
 
     def _checked(self, example: Example) -> Example | Skip:

@@ -2,8 +2,8 @@
 
 Images are the same where their bytes are, or their COCO ids (2014 and 2017 names, whatever the compression), or where
 one is the other saved again (`mmpref.data.perceptual_hash`). Pairs that are linked by images or by the row that they
-were made of, directly or through others, go together; a draw by the seed and the images themselves decides where, so that the order of the rows, shards and
-restarts do not.
+were made of, directly or through others, go together; a draw by the seed and the images themselves decides where, so
+that the order of the rows, shards and restarts do not.
 """
 
 from __future__ import annotations
