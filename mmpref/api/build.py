@@ -162,7 +162,7 @@ def run_build(
     from mmpref.data.builder import BUILDERS
     from mmpref.hub.cards.dataset import write_dataset_card
 
-    folder = Path(output) if output else None
+    folder = Path(output).expanduser() if output else None
     refuse_absent(recipe)
     if not is_finished(planned_build(recipe, folder).path):
         look_up(recipe)

@@ -148,7 +148,7 @@ def run_train(
     from mmpref.distributed import num_processes, process_index
     from mmpref.hub.cards.model import write_model_card
 
-    recipe, folder = with_watched(recipe, name), Path(output) if output else None
+    recipe, folder = with_watched(recipe, name), Path(output).expanduser() if output else None
     pairs = None if recipe.dataset else recipe_of_pairs(recipe, name)
     if pairs and num_processes() > 1:
         raise UsageError("Several processes need preference data that is there.", "Name it with --dataset.")

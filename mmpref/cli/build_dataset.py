@@ -116,7 +116,7 @@ def _price(_ctx: click.Context, _param: click.Parameter, value: str | None) -> t
 )
 @click.option(
     "--prompt-file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=common.UserPath(path_type=Path, exists=True, dir_okay=False),
     help="Template for the annotator, in place of the method's own.",
 )
 @click.option(

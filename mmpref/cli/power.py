@@ -18,7 +18,7 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 
 
 @click.command()
-@click.argument("runs", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, type=common.UserPath(path_type=Path))
 @click.option(
     "--difference",
     type=click.FloatRange(0, min_open=True),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -64,6 +65,16 @@ def renamed(settings: T, kind: Kind, name: Callable[[str], str]) -> T:
         elif _kind(field, value) == kind and value and not isinstance(value, Mapping):
             changes[field.name] = name(value) if isinstance(value, str) else tuple(map(name, value))
     return dataclasses.replace(settings, **changes)
+
+
+def at_home(field: dataclasses.Field[Any], value: Any) -> Any:
+    """A field's value with the user's home in the place of a ``~`` that a path begins with, where it names something:
+    no shell has seen what stands in a file, in ``--set KEY=VALUE`` or in Python."""
+    if _kind(field, value) is None:
+        return value
+    if isinstance(value, str):
+        return os.path.expanduser(value)
+    return tuple(map(os.path.expanduser, value)) if isinstance(value, tuple) else value
 
 
 def _kind(field: dataclasses.Field[Any], value: Any) -> Any:
