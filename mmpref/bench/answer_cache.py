@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -87,18 +88,34 @@ class CachedAnswerer:
         return self._folder / name[:2] / f"{name}.json"
 
 
+_own: ContextVar[Path | None] = ContextVar("_own", default=None)
+"""Where answers are shared that no user wants to keep."""
+
+
+@contextlib.contextmanager
+def share_in(folder: Path) -> Iterator[None]:
+    """Within it evaluations share their answers in this folder, unless the user has named one; a base that several of
+    them are of is asked once. Who asks removes the folder."""
+    token = _own.set(folder)
+    try:
+        yield
+    finally:
+        _own.reset(token)
+
+
 def shared(answerer: LocalAnswerer, recipe: EvaluateRecipe, identity: Mapping[str, Any]) -> Answerer:
-    """The answerer behind the shared answers, where the user wants them and it is known what the model is.
+    """The answerer behind the shared answers, where there are any and it is known what the model is.
 
     Args:
         identity: of model and adapter, as `mmpref.bench.identity.pin_identity` has it.
     """
-    folder = os.environ.get(FOLDER)
-    weights = _weights(identity["model"])
+    wanted, weights = os.environ.get(FOLDER), _weights(identity["model"])
+    folder = Path(wanted).expanduser() if wanted else _own.get()
     if not folder:
         return answerer
     if weights is None:
-        logger.warning("Warning: which weights %s has is not known, so its answers are not shared.", recipe.model)
+        if wanted:
+            logger.warning("Warning: which weights %s has is not known, so its answers are not shared.", recipe.model)
         return answerer
     facts = {
         "model": weights,
@@ -112,9 +129,7 @@ def shared(answerer: LocalAnswerer, recipe: EvaluateRecipe, identity: Mapping[st
         "versions": versions_of(_LIBRARIES),
     }
     adapter = {name: value for name, value in (identity["adapter"] or {}).items() if name != "id"}
-    return CachedAnswerer(
-        answerer, Path(folder).expanduser(), {BASE: {**facts, "adapter": None}, ADAPTER: {**facts, "adapter": adapter}}
-    )
+    return CachedAnswerer(answerer, folder, {BASE: {**facts, "adapter": None}, ADAPTER: {**facts, "adapter": adapter}})
 
 
 def _weights(model: Mapping[str, Any]) -> str | None:
