@@ -24,7 +24,7 @@ from mmpref.align.weights import ROW_WEIGHT, arrow_fields, weight_facts
 from mmpref.errors import InputError, RunError
 from mmpref.images import Looks, decode, open_looks
 from mmpref.run.files import disk_errors, write_atomic
-from mmpref.tables.image_cells import ImageRoots
+from mmpref.tables.image_roots import ImageRoots
 from mmpref.tables.messages import unfolded
 from mmpref.tables.rows import (
     NAME_IMAGES,

@@ -160,7 +160,7 @@ def _is_remote(one: Named, split: str | None) -> bool:
     Raises:
         UsageError, ModelError, InputError: it is not there.
     """
-    from mmpref.tables.image_cells import ImageRoots
+    from mmpref.tables.image_roots import ImageRoots
 
     if one.kind == "roots":
         ImageRoots(one.values)

@@ -16,8 +16,9 @@ from mmpref.data.row_facts import Reader, facts_of, objects_of, source_row_of, s
 from mmpref.data.select import Facts, Selection, facts_with_lengths
 from mmpref.errors import ImageError, InputError
 from mmpref.images import DEADLY, Looks, open_looks
-from mmpref.tables.image_cells import ImageRoots, MissingImageError, conversions, find_images
+from mmpref.tables.image_cells import conversions, find_images
 from mmpref.tables.image_lookup import ImageLookup
+from mmpref.tables.image_roots import ImageRoots, MissingImageError
 from mmpref.tables.messages import Unusable, unfolded
 from mmpref.tables.rows import image_fault
 from mmpref.tables.table import Table, TableReader

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from mmpref.data.perceptual_hash import NearIndex, PerceptualHash
 from mmpref.errors import ImageError
 from mmpref.rng import stream
-from mmpref.tables.image_cells import coco_id
+from mmpref.tables.image_roots import coco_id
 from mmpref.types import Example, ImageData
 
 VALIDATION = "validation"
